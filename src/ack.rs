@@ -1,0 +1,216 @@
+//! What is asked for when leases are ended, and what came of it.
+
+use std::{fmt, time::Duration, time::Instant};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::lease::LeaseId;
+
+/// Leases to end: each message either acknowledged, and so deleted, or handed back for a retry.
+///
+/// Filling it cannot fail; [`Queue::ack`](crate::Queue::ack) checks it as a whole before anything is sent. Any number of leases
+/// goes in: they are sent in requests of at most 100.
+///
+/// ```
+/// # use cloudflare_queues::{AckRequest, LeaseId};
+/// # use std::time::Duration;
+/// # let (done, failed) = (LeaseId::from("a"), LeaseId::from("b"));
+/// let mut request = AckRequest::new();
+/// request.ack(&done).retry_after(&failed, Duration::from_secs(30));
+/// assert_eq!(request.len(), 2);
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct AckRequest {
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) deadline: Option<Instant>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) lease_id: LeaseId,
+    pub(crate) decision: Decision,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Decision {
+    Ack,
+    Retry(Option<Duration>),
+}
+
+impl AckRequest {
+    /// An empty request.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Acknowledges a message: it is done, and is deleted.
+    pub fn ack(&mut self, lease_id: impl Into<LeaseId>) -> &mut Self {
+        self.push(lease_id.into(), Decision::Ack)
+    }
+
+    /// Hands a message back, to be delivered again after the queue's own retry delay.
+    ///
+    /// The delivery counts as an attempt: when the queue's `max_retries` are used up, the message goes to the dead-letter
+    /// queue, or is deleted if there is none.
+    pub fn retry(&mut self, lease_id: impl Into<LeaseId>) -> &mut Self {
+        self.push(lease_id.into(), Decision::Retry(None))
+    }
+
+    /// Hands a message back, to be delivered again after `delay`, which is sent in whole seconds, rounded up.
+    ///
+    /// At most 24 hours: [`Queue::ack`](crate::Queue::ack) refuses more.
+    pub fn retry_after(&mut self, lease_id: impl Into<LeaseId>, delay: Duration) -> &mut Self {
+        self.push(lease_id.into(), Decision::Retry(Some(delay)))
+    }
+
+    /// The moment after which sending this request again is of no use, such as the end of its shortest lease
+    /// ([`Message::lease_deadline`](crate::Message::lease_deadline)).
+    ///
+    /// Without it, the client's own deadline applies; of the two, the earlier one ends the call.
+    pub fn deadline(&mut self, deadline: Instant) -> &mut Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// How many leases the request holds.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether the request holds no lease. Sending it would be refused.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The leases that the request holds, in the order in which they were added.
+    pub fn lease_ids(&self) -> impl Iterator<Item = &LeaseId> {
+        self.entries.iter().map(|entry| &entry.lease_id)
+    }
+
+    fn push(&mut self, lease_id: LeaseId, decision: Decision) -> &mut Self {
+        self.entries.push(Entry { lease_id, decision });
+        self
+    }
+}
+
+/// What was asked for when leases were ended, beside what the service confirmed.
+///
+/// A service that answers `success: true` may still have left some leases alone: ask [`is_complete`](Self::is_complete).
+#[must_use = "the service may have confirmed less than was asked for: ask is_complete()"]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct AckOutcome {
+    /// How many messages were to be acknowledged.
+    pub acks_requested: u64,
+    /// How many the service says were acknowledged; `None` if it did not say, which is not zero.
+    pub ack_count: Option<u64>,
+    /// How many messages were to be handed back.
+    pub retries_requested: u64,
+    /// How many the service says were handed back; `None` if it did not say, which is not zero.
+    pub retry_count: Option<u64>,
+    /// What the service has to say of single leases.
+    pub warnings: Vec<Warning>,
+    acks_unsaid: bool,
+    retries_unsaid: bool,
+}
+
+impl AckOutcome {
+    /// Whether the service confirmed everything that was asked for: both counts are as requested, and no lease has a
+    /// warning.
+    ///
+    /// The service does not say which lease a count falls short by, so what is incomplete is best treated as not done: the
+    /// messages come again when their leases end, unless they were deleted.
+    pub fn is_complete(&self) -> bool {
+        let said = |requested, count| requested == 0 || count == Some(requested);
+        said(self.acks_requested, self.ack_count)
+            && said(self.retries_requested, self.retry_count)
+            && self.warnings.is_empty()
+    }
+
+    /// Adds the answer to one of several requests.
+    pub(crate) fn add(
+        &mut self,
+        entries: &[Entry],
+        ack_count: Option<u64>,
+        retry_count: Option<u64>,
+        warnings: Warnings,
+    ) {
+        let acks = entries.iter().filter(|entry| entry.decision == Decision::Ack).count() as u64;
+        let retries = entries.len() as u64 - acks;
+        self.acks_requested += acks;
+        self.retries_requested += retries;
+        tally(&mut self.ack_count, &mut self.acks_unsaid, acks, ack_count);
+        tally(&mut self.retry_count, &mut self.retries_unsaid, retries, retry_count);
+        self.warnings.extend(warnings.into_list(entries));
+    }
+}
+
+/// A total is unknown as soon as one request that asked for something was given no count.
+fn tally(total: &mut Option<u64>, unsaid: &mut bool, requested: u64, count: Option<u64>) {
+    *unsaid |= requested > 0 && count.is_none();
+    *total = match (*total, count) {
+        _ if *unsaid => None,
+        (Some(total), Some(count)) => Some(total.saturating_add(count)),
+        (total, count) => total.or(count),
+    };
+}
+
+/// The service's remark on a lease that was to be ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Warning {
+    /// The lease that the remark is about, if the service names it.
+    pub lease_id: Option<LeaseId>,
+    /// The remark, with lease ids taken out of it.
+    pub message: String,
+}
+
+/// Warnings as they stand on the wire: a map of lease id to text, or the older list of texts.
+///
+/// Whatever else comes is kept as a warning too, since the acknowledgement that it comes with is done.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Warnings(Value);
+
+impl Warnings {
+    fn into_list(self, entries: &[Entry]) -> Vec<Warning> {
+        match self.0 {
+            Value::Null => Vec::new(),
+            Value::Array(texts) => texts.into_iter().map(|text| warning(None, text, entries)).collect(),
+            Value::Object(map) => {
+                map.into_iter().map(|(lease, text)| warning(Some(lease.into()), text, entries)).collect()
+            }
+            other => vec![warning(None, other, entries)],
+        }
+    }
+}
+
+/// A list names leases only within its texts: find them, and leave none there for a log to show.
+fn warning(lease_id: Option<LeaseId>, text: Value, entries: &[Entry]) -> Warning {
+    let mut message = match text {
+        Value::String(text) => text,
+        other => other.to_string(),
+    };
+    let mut named = lease_id.clone();
+    for lease in lease_id.iter().chain(entries.iter().map(|entry| &entry.lease_id)) {
+        let secret = lease.expose_secret();
+        if !secret.is_empty() && message.contains(secret.as_ref()) {
+            message = message.replace(secret.as_ref(), "[lease]");
+            named.get_or_insert_with(|| lease.clone());
+        }
+    }
+    Warning { lease_id: named, message }
+}
+
+impl From<Value> for Warnings {
+    fn from(value: Value) -> Self {
+        Self(value)
+    }
+}
+
+impl fmt::Debug for Warnings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Warnings(..)")
+    }
+}

@@ -1,0 +1,97 @@
+//! The bounds that the service sets, checked before anything is sent.
+
+use std::{collections::HashSet, time::Duration};
+
+use crate::{
+    ack::{AckRequest, Decision},
+    error::Error,
+    pull::PullOptions,
+    push::PushMessage,
+};
+
+pub(crate) const MAX_BATCH: usize = 100;
+pub(crate) const MAX_MESSAGE_BYTES: usize = 128_000;
+const MAX_PUSH_BATCH_BYTES: usize = 256_000;
+const MAX_ID_CHARACTERS: usize = 32;
+const MAX_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_VISIBILITY_TIMEOUT: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// An id goes into the path, where `.` and `..` would lead elsewhere with the credentials attached.
+pub(crate) fn id(field: &str, id: &str) -> Result<(), Error> {
+    if !(1..=MAX_ID_CHARACTERS).contains(&id.len()) {
+        return Err(Error::invalid(format!(
+            "{field}: must have 1 to {MAX_ID_CHARACTERS} characters, but has {}",
+            id.chars().count()
+        )));
+    }
+    if !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')) {
+        return Err(Error::invalid(format!("{field}: may hold only letters, digits, `_` and `-`")));
+    }
+    Ok(())
+}
+
+pub(crate) fn ack(request: &AckRequest) -> Result<(), Error> {
+    if request.is_empty() {
+        return Err(Error::invalid("acks, retries: the request holds no lease, but must hold at least one"));
+    }
+    let mut seen = HashSet::with_capacity(request.len());
+    for (index, entry) in request.entries.iter().enumerate() {
+        let nth = index + 1;
+        if entry.lease_id.is_empty() {
+            return Err(Error::invalid(format!("lease_id: lease {nth} of the request is empty")));
+        }
+        if !seen.insert(&entry.lease_id) {
+            return Err(Error::invalid(format!(
+                "lease_id: lease {nth} of the request stands in it already, but each lease may stand there once"
+            )));
+        }
+        if let Decision::Retry(Some(wait)) = entry.decision {
+            delay(wait)?;
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn pull(options: &PullOptions) -> Result<(), Error> {
+    if !(1..=MAX_BATCH).contains(&(options.batch_size as usize)) {
+        return Err(Error::invalid(format!("batch_size: must be 1 to {MAX_BATCH}, but is {}", options.batch_size)));
+    }
+    if !(Duration::from_millis(1)..=MAX_VISIBILITY_TIMEOUT).contains(&options.visibility_timeout) {
+        return Err(Error::invalid(format!(
+            "visibility_timeout: must be 1 ms to 12 hours, but is {:?}",
+            options.visibility_timeout
+        )));
+    }
+    Ok(())
+}
+
+pub(crate) fn push(message: &PushMessage) -> Result<(), Error> {
+    if message.bytes > MAX_MESSAGE_BYTES {
+        return Err(Error::invalid(format!(
+            "body: must have at most {MAX_MESSAGE_BYTES} bytes (128 KB), but has {}",
+            message.bytes
+        )));
+    }
+    message.delay.map_or(Ok(()), delay)
+}
+
+pub(crate) fn push_batch(messages: &[PushMessage]) -> Result<(), Error> {
+    if !(1..=MAX_BATCH).contains(&messages.len()) {
+        return Err(Error::invalid(format!("messages: must be 1 to {MAX_BATCH}, but are {}", messages.len())));
+    }
+    messages.iter().try_for_each(push)?;
+    let bytes: usize = messages.iter().map(|message| message.bytes).sum();
+    if bytes > MAX_PUSH_BATCH_BYTES {
+        return Err(Error::invalid(format!(
+            "messages: must have at most {MAX_PUSH_BATCH_BYTES} bytes (256 KB) together, but have {bytes}"
+        )));
+    }
+    Ok(())
+}
+
+fn delay(delay: Duration) -> Result<(), Error> {
+    if delay > MAX_DELAY {
+        return Err(Error::invalid(format!("delay: must be at most 24 hours, but is {delay:?}")));
+    }
+    Ok(())
+}

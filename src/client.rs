@@ -1,0 +1,235 @@
+//! The client and its builder.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use reqwest::{Proxy, Url, redirect};
+
+use crate::{
+    auth::{self, Credentials},
+    error::{Error, ErrorKind},
+    queue::Queue,
+    retry::RetryPolicy,
+    transport::Transport,
+};
+
+const BASE_URL: &str = "CLOUDFLARE_BASE_URL";
+const DEFAULT_BASE_URL: &str = "https://api.cloudflare.com/client/v4";
+
+/// A client of the service: credentials, connections, and how failures are met. Cheap to clone.
+///
+/// ```
+/// use cloudflare_queues::{Client, Credentials};
+///
+/// let client = Client::new(Credentials::api_token("token")?)?;
+/// let queue = client.queue("023e105f4ecef8ad9ca31a8372d0c353", "b01b5594f784d0165c2985833f5660dd")?;
+/// # Ok::<(), cloudflare_queues::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Client {
+    transport: Arc<Transport>,
+}
+
+impl Client {
+    /// A client with the defaults that [`ClientBuilder`] lists.
+    ///
+    /// # Errors
+    ///
+    /// As [`ClientBuilder::build`].
+    pub fn new(credentials: Credentials) -> Result<Self, Error> {
+        Self::builder(credentials).build()
+    }
+
+    /// A client with what the environment says and the defaults for the rest: see [`ClientBuilder::from_env`].
+    ///
+    /// # Errors
+    ///
+    /// As [`ClientBuilder::from_env`] and [`ClientBuilder::build`].
+    pub fn from_env() -> Result<Self, Error> {
+        ClientBuilder::from_env()?.build()
+    }
+
+    /// A builder, for other than the defaults.
+    pub fn builder(credentials: Credentials) -> ClientBuilder {
+        ClientBuilder {
+            credentials,
+            base_url: DEFAULT_BASE_URL.to_owned(),
+            allow_plain_http: false,
+            http: None,
+            proxy: None,
+            connect_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(30),
+            call_timeout: Duration::from_secs(120),
+            retry: RetryPolicy::default(),
+            max_answer_bytes: 1 << 20,
+        }
+    }
+
+    /// A handle on a queue. Nothing is sent, so that it says nothing about whether there is such a queue.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if an id has no character or more than 32, or others than letters, digits, `_` and
+    /// `-`. A queue's id is not its name.
+    pub fn queue(&self, account_id: impl AsRef<str>, queue_id: impl AsRef<str>) -> Result<Queue, Error> {
+        Queue::new(Arc::clone(&self.transport), account_id.as_ref(), queue_id.as_ref())
+    }
+}
+
+/// Builds a [`Client`].
+///
+/// | setting | default |
+/// |---|---|
+/// | [`base_url`](Self::base_url) | `https://api.cloudflare.com/client/v4` |
+/// | [`connect_timeout`](Self::connect_timeout) | 10 s |
+/// | [`request_timeout`](Self::request_timeout) | 30 s |
+/// | [`call_timeout`](Self::call_timeout) | 120 s |
+/// | [`retry`](Self::retry) | [`RetryPolicy::default`] |
+/// | [`max_answer_bytes`](Self::max_answer_bytes) | 1 MiB |
+#[must_use = "a builder does nothing until build() is called"]
+#[derive(Clone, Debug)]
+pub struct ClientBuilder {
+    credentials: Credentials,
+    base_url: String,
+    allow_plain_http: bool,
+    http: Option<reqwest::Client>,
+    proxy: Option<Proxy>,
+    connect_timeout: Duration,
+    request_timeout: Duration,
+    call_timeout: Duration,
+    retry: RetryPolicy,
+    max_answer_bytes: usize,
+}
+
+impl ClientBuilder {
+    /// A builder with the credentials of the environment ([`Credentials::from_env`]) and the base URL of `CLOUDFLARE_BASE_URL`, if
+    /// that is set.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](ErrorKind::InvalidInput), naming the variable at fault.
+    pub fn from_env() -> Result<Self, Error> {
+        let builder = Client::builder(Credentials::from_env()?);
+        Ok(match auth::variable(BASE_URL)? {
+            Some(base_url) => builder.base_url(base_url),
+            None => builder,
+        })
+    }
+
+    /// Where the service is, up to and with `/client/v4`.
+    pub fn base_url(mut self, base_url: impl Into<String>) -> Self {
+        self.base_url = base_url.into();
+        self
+    }
+
+    /// Allows a base URL of plain `http`, which shows credentials and messages to the network in between. Loopback needs no leave.
+    pub fn allow_plain_http(mut self) -> Self {
+        self.allow_plain_http = true;
+        self
+    }
+
+    /// Sends requests through this `reqwest` client, instead of one made here.
+    ///
+    /// Build it with [`redirect::Policy::none`]: one that follows redirects may carry `X-Auth-Key` to another host. Its user agent is
+    /// overridden; [`connect_timeout`](Self::connect_timeout) and [`proxy`](Self::proxy) do not apply to it.
+    pub fn http_client(mut self, http: reqwest::Client) -> Self {
+        self.http = Some(http);
+        self
+    }
+
+    /// Sends requests through a proxy. Without it, the environment's `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` apply.
+    pub fn proxy(mut self, proxy: Proxy) -> Self {
+        self.proxy = Some(proxy);
+        self
+    }
+
+    /// How long a connection may take to be made, TLS included.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// How long one attempt may take, from its start to the end of the answer.
+    pub fn request_timeout(mut self, timeout: Duration) -> Self {
+        self.request_timeout = timeout;
+        self
+    }
+
+    /// How long a call may take in all, with every attempt and every wait between them.
+    pub fn call_timeout(mut self, timeout: Duration) -> Self {
+        self.call_timeout = timeout;
+        self
+    }
+
+    /// When failed requests are sent again.
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.retry = policy;
+        self
+    }
+
+    /// The largest answer that is read. A pull is given as much again as the messages that it asks for can take, so that no leased
+    /// batch is refused for its size.
+    pub fn max_answer_bytes(mut self, bytes: usize) -> Self {
+        self.max_answer_bytes = bytes;
+        self
+    }
+
+    /// Builds the client. Nothing is sent.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if the base URL has no host, holds a user name, password, query or fragment, or is plain
+    /// `http` to anything but loopback without [leave](Self::allow_plain_http), or if there is both a `reqwest` client and a proxy.
+    /// [`Transport`](ErrorKind::Transport) if TLS cannot be set up.
+    pub fn build(self) -> Result<Client, Error> {
+        let base_url = self.checked_base_url()?;
+        let http = match (self.http, self.proxy) {
+            (Some(_), Some(_)) => return Err(Error::invalid("proxy: set it on the HTTP client that is given")),
+            (Some(http), None) => http,
+            (None, proxy) => {
+                // An API call that is redirected is a fault, and credentials must not travel.
+                let builder = reqwest::Client::builder().redirect(redirect::Policy::none());
+                proxy
+                    .into_iter()
+                    .fold(builder.connect_timeout(self.connect_timeout), reqwest::ClientBuilder::proxy)
+                    .build()
+                    .map_err(|error| {
+                        Error::new(ErrorKind::Transport, "the HTTP client could not be set up")
+                            .with_source(error, false)
+                    })?
+            }
+        };
+        Ok(Client {
+            transport: Arc::new(Transport {
+                http,
+                base_url,
+                credentials: self.credentials,
+                retry: self.retry,
+                request_timeout: self.request_timeout,
+                call_timeout: self.call_timeout,
+                max_answer_bytes: self.max_answer_bytes,
+            }),
+        })
+    }
+
+    fn checked_base_url(&self) -> Result<String, Error> {
+        let invalid = |what: &str| Err(Error::invalid(format!("base URL: {what}")));
+        let Ok(url) = Url::parse(&self.base_url) else {
+            return invalid("must be an absolute URL, such as https://api.cloudflare.com/client/v4");
+        };
+        let Some(host) = url.host_str() else {
+            return invalid("must have a host");
+        };
+        if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
+            return invalid("must have no user name, password, query or fragment");
+        }
+        let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+        let is_loopback = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
+        match url.scheme() {
+            "https" => {}
+            "http" if is_loopback || self.allow_plain_http => {}
+            "http" => return invalid("must be https, unless its host is loopback or allow_plain_http() is called"),
+            _ => return invalid("must be https"),
+        }
+        Ok(url.as_str().trim_end_matches('/').to_owned())
+    }
+}

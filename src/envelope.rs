@@ -1,0 +1,99 @@
+//! The envelope around every answer, and how an answer or a failure becomes a result or our error.
+
+use reqwest::header::HeaderMap;
+use serde::{Deserialize, Serialize, de::IgnoredAny};
+
+use crate::{
+    error::{ApiError, Error, ErrorKind},
+    generated::{self, ResponseValue},
+    transport::Call,
+};
+
+/// The envelope of Cloudflare's API: whether the call succeeded, the faults if not, and the result if so.
+///
+/// Each field may be missing or null. The envelope's `messages` are passed over: they are remarks that nothing depends on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Envelope<T> {
+    success: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    errors: Option<Vec<ApiError>>,
+    result: Option<T>,
+}
+
+impl<T> Envelope<T> {
+    /// What the service sends when it carried a call out.
+    pub fn success(result: T) -> Self {
+        Self { success: Some(true), errors: Some(Vec::new()), result: Some(result) }
+    }
+
+    /// What the service sends when it did not.
+    pub fn failure(errors: Vec<ApiError>) -> Self {
+        Self { success: Some(false), errors: Some(errors), result: None }
+    }
+
+    fn open(self) -> Result<T, Error> {
+        let errors = self.errors.unwrap_or_default();
+        let error = match (self.success, self.result) {
+            (Some(true), Some(result)) => return Ok(result),
+            (Some(true), None) => {
+                Error::new(ErrorKind::UnexpectedAnswer, "the answer claims success, but has no result")
+            }
+            (Some(false), _) => Error::new(ErrorKind::Rejected, "the service did not carry the call out"),
+            (None, _) => Error::new(ErrorKind::UnexpectedAnswer, "the answer does not say whether the call succeeded"),
+        };
+        Err(error.with_api_errors(errors))
+    }
+}
+
+/// The one way from what a generated method returns to what ours do.
+pub(crate) fn open<T>(call: &Call, answer: Result<ResponseValue<Envelope<T>>, generated::Error>) -> Result<T, Error> {
+    let sent = call.take_sent()?;
+    let error = match answer {
+        Ok(envelope) => match envelope.into_inner().open() {
+            Ok(result) => return Ok(result),
+            Err(error) => error,
+        },
+        Err(generated::Error::InvalidResponsePayload(body, error)) => {
+            Error::new(ErrorKind::UnexpectedAnswer, why_unreadable(&body, &error))
+        }
+        Err(_) => Error::new(ErrorKind::UnexpectedAnswer, "the answer could not be read"),
+    };
+    Err(call.describe(&sent, error))
+}
+
+/// Says what is wrong with an answer without quoting it, as the parser's own words would.
+fn why_unreadable(body: &[u8], error: &serde_json::Error) -> String {
+    let what = match body.trim_ascii().first() {
+        None => return "the answer is empty".into(),
+        Some(b'<') => return "the answer is HTML, not JSON".into(),
+        Some(_) if error.is_eof() => "is cut off",
+        Some(_) if error.is_data() => "is not of the documented form",
+        Some(_) => "is not JSON",
+    };
+    format!("the answer {what}, at line {} column {}", error.line(), error.column())
+}
+
+/// The error for an answer whose status is not 200. Its body is often no envelope: the status stands for itself then.
+pub(crate) fn refusal(status: u16, headers: &HeaderMap, body: &[u8]) -> Error {
+    let envelope: Option<Envelope<IgnoredAny>> = serde_json::from_slice(body).ok();
+    let errors = envelope.and_then(|envelope| envelope.errors).unwrap_or_default();
+    let challenged = headers.get("cf-mitigated").is_some_and(|value| value == "challenge");
+    let malformed = |error: &ApiError| [6003, 6103, 6111].iter().any(|code| error.has_code(*code));
+    let (kind, message) = match status {
+        403 if challenged => {
+            (ErrorKind::Rejected, "Cloudflare's firewall challenged the request, which only a browser can meet")
+        }
+        400 if errors.iter().any(malformed) => (ErrorKind::Unauthorized, "the credentials are malformed"),
+        401 | 403 => (ErrorKind::Unauthorized, "the service refused the credentials"),
+        404 => (ErrorKind::NotFound, "there is no such queue"),
+        405 => (ErrorKind::NotPullConsumer, "the queue is not open to HTTP pull consumers"),
+        408 => (ErrorKind::Timeout, "the service waited too long for the request"),
+        409 => (ErrorKind::DeliveryPaused, "delivery from the queue is paused"),
+        429 => (ErrorKind::RateLimited, "the service refused the call for its rate"),
+        400..=499 => (ErrorKind::Rejected, "the service refused the request"),
+        500..=599 => (ErrorKind::ServiceFailure, "the service failed"),
+        300..=399 => (ErrorKind::UnexpectedAnswer, "the answer is a redirect, which is not followed"),
+        _ => (ErrorKind::UnexpectedAnswer, "the answer has a status that is not documented"),
+    };
+    Error::new(kind, message).with_api_errors(errors)
+}

@@ -1,0 +1,11 @@
+//! What the build script makes of `openapi/queues.json`.
+
+#![allow(
+    clippy::all,
+    dead_code,
+    missing_docs,
+    unreachable_pub,
+    reason = "the generator writes for every document, and for public modules"
+)]
+
+include!(concat!(env!("OUT_DIR"), "/client.rs"));

@@ -1,0 +1,135 @@
+//! The lease id: a secret that is only ever passed on.
+
+use std::{
+    borrow::Cow,
+    fmt,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde_json::value::{RawValue, to_raw_value};
+
+/// Names one delivery of one message; whoever holds it can delete the message.
+///
+/// It comes with a [`Message`](crate::Message) and goes into an [`AckRequest`](crate::AckRequest). It is kept as the JSON
+/// text that stood on the wire, so that acknowledging it copies that text once, into the request, and escapes nothing. A
+/// clone shares the text. Its `Debug` form is redacted, and it has no `Display`.
+///
+/// Its serde implementations are for JSON alone. Use [`expose_secret`](Self::expose_secret) to store a lease in any other
+/// form, and `LeaseId::from` to read it back.
+#[derive(Clone)]
+pub struct LeaseId(Arc<RawValue>);
+
+impl LeaseId {
+    /// The lease id in clear, for storing it or for handing it to another process.
+    pub fn expose_secret(&self) -> Cow<'_, str> {
+        unquote(&self.0)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(self.0.get(), "\"\"" | "null")
+    }
+}
+
+impl From<&str> for LeaseId {
+    fn from(text: &str) -> Self {
+        // Quoting a string cannot fail; the default, null, would be refused as an empty lease.
+        Self(to_raw_value(text).unwrap_or_default().into())
+    }
+}
+
+impl From<String> for LeaseId {
+    fn from(text: String) -> Self {
+        Self::from(text.as_str())
+    }
+}
+
+impl From<&LeaseId> for LeaseId {
+    fn from(lease_id: &LeaseId) -> Self {
+        lease_id.clone()
+    }
+}
+
+impl PartialEq for LeaseId {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.get() == other.0.get()
+    }
+}
+
+impl Eq for LeaseId {}
+
+impl Hash for LeaseId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.get().hash(state);
+    }
+}
+
+impl fmt::Debug for LeaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LeaseId(..)")
+    }
+}
+
+impl Serialize for LeaseId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.as_ref().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for LeaseId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        if !raw.get().starts_with('"') {
+            return Err(de::Error::custom("a lease id is a string"));
+        }
+        // The same string can be escaped in several ways: keep one of them, so that equal leases compare equal.
+        if raw.get().contains('\\') {
+            return Ok(Self::from(unquote(&raw).as_ref()));
+        }
+        Ok(Self(raw.into()))
+    }
+}
+
+/// The string that a JSON text stands for, without a copy where nothing is escaped; any other JSON as it is.
+pub(crate) fn unquote(raw: &RawValue) -> Cow<'_, str> {
+    match serde_json::from_str::<&str>(raw.get()) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => match serde_json::from_str::<String>(raw.get()) {
+            Ok(text) => Cow::Owned(text),
+            Err(_) => Cow::Borrowed(raw.get()),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_goes_out_as_it_came_in() {
+        let lease: LeaseId = serde_json::from_str(r#""eyJ..a-b_c""#).unwrap();
+        assert_eq!(serde_json::to_string(&lease).unwrap(), r#""eyJ..a-b_c""#);
+        assert_eq!(lease.expose_secret(), "eyJ..a-b_c");
+        assert!(matches!(lease.expose_secret(), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn the_same_lease_in_another_spelling_is_equal() {
+        let escaped: LeaseId = serde_json::from_str(r#""a\/\u0062""#).unwrap();
+        assert_eq!(escaped, LeaseId::from("a/b"));
+    }
+
+    #[test]
+    fn what_is_no_string_is_no_lease() {
+        for json in ["7", "null", "{}", "[\"a\"]"] {
+            assert!(serde_json::from_str::<LeaseId>(json).is_err(), "{json}");
+        }
+    }
+
+    #[test]
+    fn a_clone_shares_the_text() {
+        let lease = LeaseId::from("lease");
+        assert!(Arc::ptr_eq(&lease.0, &LeaseId::from(&lease).0));
+    }
+}

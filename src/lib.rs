@@ -1,0 +1,27 @@
+//! A client for Cloudflare Queues.
+
+mod ack;
+mod auth;
+mod check;
+mod client;
+mod envelope;
+mod error;
+mod generated;
+mod lease;
+mod message;
+mod pull;
+mod push;
+mod queue;
+mod retry;
+mod transport;
+
+pub use ack::{AckOutcome, AckRequest, Warning};
+pub use auth::Credentials;
+pub use client::{Client, ClientBuilder};
+pub use error::{ApiError, Error, ErrorKind};
+pub use lease::LeaseId;
+pub use message::{ContentType, Message};
+pub use pull::{Batch, Metrics, PullOptions};
+pub use push::{PushMessage, PushOutcome};
+pub use queue::Queue;
+pub use retry::RetryPolicy;

@@ -1,0 +1,221 @@
+//! A handle on one queue, and its operations.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use tokio::time::Instant;
+
+use crate::{
+    ack::{AckOutcome, AckRequest, Decision, Entry},
+    check, envelope,
+    error::{Error, ErrorKind},
+    generated::types::{
+        AckEntry, AckPayload, ContentType, Identifier, PullPayload, PulledMessage, PushBatchPayload, PushPayload,
+        ResultMetadata, RetryEntry,
+    },
+    message::Message,
+    pull::{Batch, Metrics, PullOptions},
+    push::{PushMessage, PushOutcome},
+    retry::Operation,
+    transport::{Call, Transport},
+};
+
+/// Room for a message's body in an answer (128 KB, each byte escaped as six) and for what stands beside it.
+const MAX_PULLED_MESSAGE_BYTES: usize = 6 * check::MAX_MESSAGE_BYTES + 4096;
+
+/// A handle on one queue: cheap to clone, and to be shared between tasks.
+///
+/// Dropping the future of one of its methods gives up waiting for the answer; the request may have arrived by then.
+#[derive(Clone, Debug)]
+pub struct Queue {
+    transport: Arc<Transport>,
+    ids: Arc<Ids>,
+}
+
+#[derive(Debug)]
+struct Ids {
+    account: Identifier,
+    queue: Identifier,
+}
+
+impl Queue {
+    pub(crate) fn new(transport: Arc<Transport>, account_id: &str, queue_id: &str) -> Result<Self, Error> {
+        let ids = Ids { account: identifier("account_id", account_id)?, queue: identifier("queue_id", queue_id)? };
+        Ok(Self { transport, ids: Arc::new(ids) })
+    }
+
+    /// Ends leases: acknowledges messages, and hands others back for a retry.
+    ///
+    /// Every 100 leases take one request, sent one after the other. `Ok` means that the service carried out each of them; what it
+    /// confirmed is in the outcome, which may be [less than was asked for](AckOutcome::is_complete).
+    ///
+    /// Operation `POST /accounts/{account_id}/queues/{queue_id}/messages/ack`.
+    ///
+    /// # Errors
+    ///
+    /// Every error gives back what was confirmed ([`Error::confirmed`]), and exactly the leases that were not, to be sent again
+    /// ([`Error::into_unconfirmed`]). Refused before anything is sent: an empty request, an empty lease, a lease that stands in the
+    /// request twice, a delay over 24 hours. A request that the service [rejects](ErrorKind::Rejected) does not keep the others from
+    /// being sent; any other failure does.
+    pub async fn ack(&self, request: AckRequest) -> Result<AckOutcome, Error> {
+        let mut confirmed = AckOutcome::default();
+        if let Err(error) = check::ack(&request) {
+            return Err(error.with_leases(confirmed, request));
+        }
+        // One deadline for all of them.
+        let deadline = self.transport.deadline(request.deadline);
+        let mut failure: Option<Error> = None;
+        let mut unconfirmed = AckRequest { entries: Vec::new(), deadline: request.deadline };
+        for entries in request.entries.chunks(check::MAX_BATCH) {
+            if failure.as_ref().is_none_or(|error| error.kind() == ErrorKind::Rejected) {
+                match self.ack_once(entries, deadline, &mut confirmed).await {
+                    Ok(()) => continue,
+                    Err(error) => failure = Some(error),
+                }
+            }
+            unconfirmed.entries.extend_from_slice(entries);
+        }
+        match failure {
+            None => Ok(confirmed),
+            Some(error) => Err(error.with_leases(confirmed, unconfirmed)),
+        }
+    }
+
+    async fn ack_once(&self, entries: &[Entry], deadline: Instant, confirmed: &mut AckOutcome) -> Result<(), Error> {
+        let mut payload = AckPayload::default();
+        for Entry { lease_id, decision } in entries {
+            let lease_id = lease_id.clone();
+            match decision {
+                Decision::Ack => payload.acks.push(AckEntry { lease_id }),
+                Decision::Retry(delay) => {
+                    payload.retries.push(RetryEntry { lease_id, delay_seconds: delay.map(seconds) });
+                }
+            }
+        }
+        let call = Arc::new(self.transport.call(Operation::Ack, deadline));
+        let answer = call.client().ack_messages(&self.ids.account, &self.ids.queue, &payload).await;
+        let result = envelope::open(&call, answer)?;
+        let (acks, retries) = (whole(result.ack_count), whole(result.retry_count));
+        confirmed.add(entries, acks, retries, result.warnings.unwrap_or_default());
+        Ok(())
+    }
+
+    /// Leases a batch of messages.
+    ///
+    /// It takes one request. There is no long polling: a queue that has nothing to give answers an empty batch at once.
+    ///
+    /// Operation `POST /accounts/{account_id}/queues/{queue_id}/messages/pull`.
+    ///
+    /// # Errors
+    ///
+    /// Refused before anything is sent: options out of their bounds. Where a pull [may have arrived](Error::may_have_arrived), messages
+    /// may be under leases that nobody knows; they come again when those end.
+    pub async fn pull(&self, options: PullOptions) -> Result<Batch, Error> {
+        check::pull(&options)?;
+        let visibility_timeout_ms = options.visibility_timeout.as_millis() as u32;
+        let lease_deadline = Instant::now() + Duration::from_millis(visibility_timeout_ms.into());
+        let payload =
+            PullPayload { batch_size: Some(options.batch_size), visibility_timeout_ms: Some(visibility_timeout_ms) };
+        let mut call = self.call(Operation::Pull);
+        call.max_answer_bytes += options.batch_size as usize * MAX_PULLED_MESSAGE_BYTES;
+        let call = Arc::new(call);
+        let answer = call.client().pull_messages(&self.ids.account, &self.ids.queue, &payload).await;
+        let result = envelope::open(&call, answer)?;
+
+        let pulled = result.messages.unwrap_or_default();
+        let count = pulled.len();
+        let messages: Vec<_> = pulled.into_iter().filter_map(|pulled| message(pulled, lease_deadline)).collect();
+        Ok(Batch {
+            without_lease: count - messages.len(),
+            messages,
+            backlog_count: whole(result.message_backlog_count),
+            metrics: metrics(result.metadata),
+        })
+    }
+
+    /// Pushes one message.
+    ///
+    /// Operation `POST /accounts/{account_id}/queues/{queue_id}/messages`.
+    ///
+    /// # Errors
+    ///
+    /// Refused before anything is sent: a body over 128 KB, a delay over 24 hours. Pushing again what
+    /// [may have arrived](Error::may_have_arrived) can double the message; this crate does not do it by itself.
+    pub async fn push(&self, message: &PushMessage) -> Result<PushOutcome, Error> {
+        check::push(message)?;
+        let call = Arc::new(self.call(Operation::Push));
+        let answer = call.client().push_message(&self.ids.account, &self.ids.queue, &payload(message)).await;
+        Ok(PushOutcome { metrics: metrics(envelope::open(&call, answer)?.metadata) })
+    }
+
+    /// Pushes up to 100 messages in one request.
+    ///
+    /// Operation `POST /accounts/{account_id}/queues/{queue_id}/messages/batch`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`push`](Self::push). Also refused: no message, more than 100, or more than 256 KB in all.
+    pub async fn push_batch(&self, messages: &[PushMessage]) -> Result<PushOutcome, Error> {
+        check::push_batch(messages)?;
+        let batch = PushBatchPayload { delay_seconds: None, messages: messages.iter().map(payload).collect() };
+        let call = Arc::new(self.call(Operation::PushBatch));
+        let answer = call.client().push_messages(&self.ids.account, &self.ids.queue, &batch).await;
+        Ok(PushOutcome { metrics: metrics(envelope::open(&call, answer)?.metadata) })
+    }
+
+    fn call(&self, operation: Operation) -> Call {
+        self.transport.call(operation, self.transport.deadline(None))
+    }
+}
+
+fn identifier(field: &str, id: &str) -> Result<Identifier, Error> {
+    check::id(field, id)?;
+    Identifier::try_from(id).map_err(|error| Error::invalid(format!("{field}: {error}")))
+}
+
+/// Rounded up: a message is never delivered earlier than asked. The bounds were checked, so that it fits.
+fn seconds(delay: Duration) -> u32 {
+    delay.as_secs() as u32 + u32::from(delay.subsec_nanos() > 0)
+}
+
+fn payload(message: &PushMessage) -> PushPayload {
+    PushPayload {
+        body: message.body.clone(),
+        content_type: if message.is_json { ContentType::Json } else { ContentType::Text },
+        delay_seconds: message.delay.map(seconds),
+    }
+}
+
+/// A message without a lease can be neither acknowledged nor handed back: it is left to the caller's count.
+fn message(pulled: PulledMessage, lease_deadline: Instant) -> Option<Message> {
+    Some(Message {
+        lease_id: pulled.lease_id.filter(|lease_id| !lease_id.is_empty())?,
+        id: pulled.id.unwrap_or_default(),
+        attempts: whole(pulled.attempts).and_then(|attempts| attempts.try_into().ok()),
+        timestamp: time(pulled.timestamp_ms),
+        metadata: pulled.metadata.unwrap_or_default(),
+        lease_deadline: lease_deadline.into_std(),
+        body: pulled.body.unwrap_or_default(),
+    })
+}
+
+fn metrics(metadata: Option<ResultMetadata>) -> Option<Metrics> {
+    let metrics = metadata?.metrics?;
+    Some(Metrics {
+        backlog_count: whole(metrics.backlog_count),
+        backlog_bytes: whole(metrics.backlog_bytes),
+        // The service says 0 where it does not know.
+        oldest_message: time(metrics.oldest_message_timestamp_ms.filter(|ms| *ms != 0.0)),
+    })
+}
+
+/// The service's counts are JSON numbers: 5 and 5.0 are five, and what is no count is unknown.
+fn whole(number: Option<f64>) -> Option<u64> {
+    number.filter(|number| *number >= 0.0 && number.fract() == 0.0).map(|number| number as u64)
+}
+
+fn time(milliseconds: Option<f64>) -> Option<SystemTime> {
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(whole(milliseconds)?))
+}

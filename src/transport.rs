@@ -1,0 +1,232 @@
+//! The one seam that every request passes: headers, attempts, deadlines, and the bound on an answer.
+
+use std::{
+    mem,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use progenitor_client::{ClientHooks, ClientInfo, OperationInfo};
+use reqwest::{
+    Request, Response,
+    header::{HeaderName, HeaderValue, USER_AGENT},
+};
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    auth::Credentials,
+    envelope,
+    error::{Error, ErrorKind},
+    generated,
+    retry::{self, Next, Operation, RetryPolicy},
+};
+
+const CF_RAY: HeaderName = HeaderName::from_static("cf-ray");
+const AGENT: HeaderValue = HeaderValue::from_static(concat!("cloudflare-queues/", env!("CARGO_PKG_VERSION")));
+
+/// Longer timeouts could not be added to a clock.
+const FOREVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// What all calls of a client share.
+#[derive(Debug)]
+pub(crate) struct Transport {
+    pub(crate) http: reqwest::Client,
+    pub(crate) base_url: String,
+    pub(crate) credentials: Credentials,
+    pub(crate) retry: RetryPolicy,
+    pub(crate) request_timeout: Duration,
+    pub(crate) call_timeout: Duration,
+    pub(crate) max_answer_bytes: usize,
+}
+
+impl Transport {
+    /// The end of a call that begins now: the client's own, or the caller's if that is earlier.
+    pub(crate) fn deadline(&self, wanted: Option<std::time::Instant>) -> Instant {
+        let latest = Instant::now() + self.call_timeout.min(FOREVER);
+        wanted.map_or(latest, |wanted| latest.min(wanted.into()))
+    }
+
+    pub(crate) fn call(self: &Arc<Self>, operation: Operation, deadline: Instant) -> Call {
+        Call {
+            transport: Arc::clone(self),
+            operation,
+            deadline,
+            max_answer_bytes: self.max_answer_bytes,
+            sent: Mutex::default(),
+        }
+    }
+}
+
+/// One call of an operation, of any number of attempts.
+///
+/// The hooks can hand on an answer but no error of ours, and what a generated method returns has lost the status where the answer
+/// could not be read. So a call is the generated client's inner value, and keeps what became of the request.
+#[derive(Debug)]
+pub(crate) struct Call {
+    transport: Arc<Transport>,
+    operation: Operation,
+    deadline: Instant,
+    pub(crate) max_answer_bytes: usize,
+    sent: Mutex<Option<Result<Sent, Error>>>,
+}
+
+/// A request that was answered with status 200.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    request: Request,
+    attempts: u32,
+    ray_id: Option<HeaderValue>,
+}
+
+impl Call {
+    /// The generated client for this call.
+    pub(crate) fn client(self: &Arc<Self>) -> generated::Client {
+        let transport = &self.transport;
+        generated::Client::new_with_client(&transport.base_url, transport.http.clone(), Arc::clone(self))
+    }
+
+    /// What became of the request, once.
+    pub(crate) fn take_sent(&self) -> Result<Sent, Error> {
+        let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner).take();
+        sent.unwrap_or_else(|| {
+            let error = Error::new(ErrorKind::Transport, "the request could not be built");
+            Err(error.in_operation(self.operation.id(), 0))
+        })
+    }
+
+    /// Completes an error about an answer with status 200.
+    pub(crate) fn describe(&self, sent: &Sent, error: Error) -> Error {
+        let error = error.with_answer(200, sent.ray_id.as_ref().and_then(text), None);
+        self.redacted(error, &sent.request).in_operation(self.operation.id(), sent.attempts)
+    }
+
+    /// Sends the request as often as the policy allows. What is returned after a failure stands in for an answer, and is not looked
+    /// at: the error is kept.
+    async fn send(&self, request: Request) -> Response {
+        let mut attempts = 0;
+        let (sent, response) = loop {
+            attempts += 1;
+            let error = match self.attempt(&request).await {
+                Ok(response) => {
+                    let ray_id = response.headers().get(CF_RAY).cloned();
+                    break (Ok(Sent { request, attempts, ray_id }), response);
+                }
+                Err(error) => self.redacted(error, &request).in_operation(self.operation.id(), attempts),
+            };
+            match self.transport.retry.after(self.operation, &error, attempts, self.remaining(), retry::random()) {
+                Next::Wait(wait) => sleep(wait).await,
+                Next::Stop(note) => {
+                    let error = note.into_iter().fold(error, Error::with_note);
+                    break (Err(error), Response::from(http::Response::new("")));
+                }
+            }
+        };
+        *self.sent.lock().unwrap_or_else(PoisonError::into_inner) = Some(sent);
+        response
+    }
+
+    /// Sends the request once, and reads the answer to its end, so that one that is cut off can be asked for again.
+    async fn attempt(&self, request: &Request) -> Result<Response, Error> {
+        let timeout = self.remaining().min(self.transport.request_timeout);
+        let Some(mut request) = request.try_clone().filter(|_| !timeout.is_zero()) else {
+            return Err(Error::new(ErrorKind::Timeout, "the deadline passed before the request was sent"));
+        };
+        *request.timeout_mut() = Some(timeout);
+        let mut response = self.transport.http.execute(request).await.map_err(broken)?;
+        let body = read(&mut response, self.max_answer_bytes).await;
+        let (status, headers) = (response.status().as_u16(), response.headers_mut());
+        let error = match body {
+            Ok(body) if status == 200 => {
+                let mut answer = http::Response::new(body);
+                mem::swap(answer.headers_mut(), headers);
+                return Ok(Response::from(answer));
+            }
+            Err(error) if status == 200 => error,
+            // The status speaks for itself where the body cannot be had.
+            body => envelope::refusal(status, headers, &body.unwrap_or_default()),
+        };
+        let retry_after = retry::retry_after(headers, SystemTime::now());
+        Err(error.with_answer(status, headers.get(CF_RAY).and_then(text), retry_after))
+    }
+
+    fn remaining(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// Takes out of the service's words what they quote of the request: lease ids, bodies, credentials.
+    fn redacted(&self, mut error: Error, request: &Request) -> Error {
+        if error.api_errors().is_empty() {
+            return error;
+        }
+        let mut secrets: Vec<String> = self.transport.credentials.secrets().map(str::to_owned).collect();
+        let body = request.body().and_then(reqwest::Body::as_bytes).unwrap_or_default();
+        if let Ok(body) = serde_json::from_slice(body) {
+            collect_strings(body, &mut secrets);
+        }
+        error.edit_texts(|text| {
+            for secret in &secrets {
+                if text.contains(secret.as_str()) {
+                    *text = text.replace(secret.as_str(), "[redacted]");
+                }
+            }
+        });
+        error
+    }
+}
+
+impl ClientHooks<Arc<Call>> for generated::Client {
+    async fn pre<E>(&self, request: &mut Request, _: &OperationInfo) -> Result<(), generated::Error<E>> {
+        let headers = request.headers_mut();
+        // The generator sends the document's version here, where the service would expect a date of its own.
+        headers.remove("api-version");
+        headers.insert(USER_AGENT, AGENT);
+        for (name, value) in self.inner().transport.credentials.headers() {
+            headers.insert(name, value.clone());
+        }
+        Ok(())
+    }
+
+    async fn exec(&self, request: Request, _: &OperationInfo) -> reqwest::Result<Response> {
+        Ok(self.inner().send(request).await)
+    }
+}
+
+async fn read(response: &mut Response, bound: usize) -> Result<Vec<u8>, Error> {
+    let announced = response.content_length().unwrap_or_default();
+    let mut body = Vec::with_capacity(usize::try_from(announced).unwrap_or(bound).min(bound));
+    while let Some(chunk) = response.chunk().await.map_err(broken)? {
+        if body.len() + chunk.len() > bound {
+            let message = format!("the answer is larger than the bound of {bound} bytes");
+            return Err(Error::new(ErrorKind::UnexpectedAnswer, message));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// The error for a request that was not answered, or not to the end.
+fn broken(error: reqwest::Error) -> Error {
+    let may_have_arrived = !(error.is_connect() || error.is_builder());
+    let (kind, message) = match (error.is_timeout(), may_have_arrived) {
+        (true, true) => (ErrorKind::Timeout, "the answer did not come in time"),
+        (true, false) => (ErrorKind::Timeout, "the connection was not made in time"),
+        (false, true) => (ErrorKind::Transport, "the connection broke before the answer was complete"),
+        (false, false) => (ErrorKind::Transport, "the connection could not be made"),
+    };
+    Error::new(kind, message).with_source(error.without_url(), may_have_arrived)
+}
+
+fn text(value: &HeaderValue) -> Option<String> {
+    value.to_str().ok().map(str::to_owned)
+}
+
+/// The strings in a request that the service could quote; shorter ones are words such as `json` that say nothing.
+fn collect_strings(value: Value, strings: &mut Vec<String>) {
+    match value {
+        Value::String(string) if string.len() >= 8 => strings.push(string),
+        Value::Array(values) => values.into_iter().for_each(|value| collect_strings(value, strings)),
+        Value::Object(map) => map.into_iter().for_each(|(_, value)| collect_strings(value, strings)),
+        _ => {}
+    }
+}
