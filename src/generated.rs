@@ -3,7 +3,6 @@
 #![allow(
     clippy::all,
     dead_code,
-    missing_docs,
     unreachable_pub,
     reason = "the generator writes for every document, and for public modules"
 )]

@@ -1,5 +1,7 @@
 //! A client for Cloudflare Queues.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod ack;
 mod auth;
 mod check;
@@ -9,11 +11,14 @@ mod error;
 mod generated;
 mod lease;
 mod message;
+#[cfg(feature = "mock")]
+pub mod mock;
 mod pull;
 mod push;
 mod queue;
 mod retry;
 mod transport;
+pub mod types;
 
 pub use ack::{AckOutcome, AckRequest, Warning};
 pub use auth::Credentials;

@@ -12,7 +12,11 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
-use serde_json::{Map, Value, error::Category, value::RawValue};
+use serde_json::{
+    Map, Value,
+    error::Category,
+    value::{RawValue, to_raw_value},
+};
 
 use crate::{
     error::{Error, ErrorKind},
@@ -171,6 +175,13 @@ impl Default for MessageBody {
 impl From<Box<RawValue>> for MessageBody {
     fn from(raw: Box<RawValue>) -> Self {
         Self(raw.into())
+    }
+}
+
+impl From<Value> for MessageBody {
+    fn from(value: Value) -> Self {
+        // Writing a `Value` cannot fail.
+        Self(to_raw_value(&value).unwrap_or_default().into())
     }
 }
 

@@ -1,0 +1,32 @@
+//! Typed matchers and answers for [`httpmock`], one pair for each operation, for tests of code that uses this crate.
+//!
+//! ```
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! use cloudflare_queues::{AckRequest, Client, Credentials, mock::MockServerExt, types::{AckResult, Envelope}};
+//!
+//! let server = httpmock::MockServer::start_async().await;
+//! let mock = server.ack_messages(|when, then| {
+//!     when.queue_id(&"my-queue".parse().unwrap());
+//!     then.ok(&Envelope::success(AckResult { ack_count: Some(1.0), ..AckResult::default() }));
+//! });
+//!
+//! let client = Client::builder(Credentials::api_token("token")?).base_url(server.base_url()).build()?;
+//! let mut request = AckRequest::new();
+//! request.ack("lease");
+//! let outcome = client.queue("my-account", "my-queue")?.ack(request).await?;
+//! assert!(outcome.is_complete());
+//! mock.assert();
+//! # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! What a matcher cannot say typed, such as a failure, is said through `into_inner()`, which gives httpmock's own `When` and `Then`.
+
+#![allow(
+    clippy::all,
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "the generator documents nothing here, and panics in tests as httpmock itself does"
+)]
+
+include!(concat!(env!("OUT_DIR"), "/mock.rs"));
