@@ -136,7 +136,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Sends requests through a proxy. Without it, the environment's `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` apply.
+    /// Sends requests through a proxy. Without it, the environment's `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` apply, but not to
+    /// loopback.
     pub fn proxy(mut self, proxy: Proxy) -> Self {
         self.proxy = Some(proxy);
         self
@@ -187,21 +188,21 @@ impl ClientBuilder {
             (Some(http), None) => http,
             (None, proxy) => {
                 // An API call that is redirected is a fault, and credentials must not travel.
-                let builder = reqwest::Client::builder().redirect(redirect::Policy::none());
-                proxy
-                    .into_iter()
-                    .fold(builder.connect_timeout(self.connect_timeout), reqwest::ClientBuilder::proxy)
-                    .build()
-                    .map_err(|error| {
-                        Error::new(ErrorKind::Transport, "the HTTP client could not be set up")
-                            .with_source(error, false)
-                    })?
+                let mut http = reqwest::Client::builder().redirect(redirect::Policy::none());
+                http = match proxy {
+                    Some(proxy) => http.proxy(proxy),
+                    None if is_loopback(&base_url) => http.no_proxy(),
+                    None => http,
+                };
+                http.connect_timeout(self.connect_timeout).build().map_err(|error| {
+                    Error::new(ErrorKind::Transport, "the HTTP client could not be set up").with_source(error, false)
+                })?
             }
         };
         Ok(Client {
             transport: Arc::new(Transport {
                 http,
-                base_url,
+                base_url: base_url.as_str().trim_end_matches('/').to_owned(),
                 credentials: self.credentials,
                 retry: self.retry,
                 request_timeout: self.request_timeout,
@@ -211,25 +212,28 @@ impl ClientBuilder {
         })
     }
 
-    fn checked_base_url(&self) -> Result<String, Error> {
+    fn checked_base_url(&self) -> Result<Url, Error> {
         let invalid = |what: &str| Err(Error::invalid(format!("base URL: {what}")));
         let Ok(url) = Url::parse(&self.base_url) else {
             return invalid("must be an absolute URL, such as https://api.cloudflare.com/client/v4");
         };
-        let Some(host) = url.host_str() else {
+        if !url.has_host() {
             return invalid("must have a host");
-        };
+        }
         if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
             return invalid("must have no user name, password, query or fragment");
         }
-        let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
-        let is_loopback = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
         match url.scheme() {
-            "https" => {}
-            "http" if is_loopback || self.allow_plain_http => {}
-            "http" => return invalid("must be https, unless its host is loopback or allow_plain_http() is called"),
-            _ => return invalid("must be https"),
+            "https" => Ok(url),
+            "http" if self.allow_plain_http || is_loopback(&url) => Ok(url),
+            "http" => invalid("must be https, unless its host is loopback or allow_plain_http() is called"),
+            _ => invalid("must be https"),
         }
-        Ok(url.as_str().trim_end_matches('/').to_owned())
     }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }

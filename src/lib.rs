@@ -6,6 +6,8 @@ mod ack;
 mod auth;
 mod check;
 mod client;
+#[cfg(feature = "emulator")]
+pub mod emulator;
 mod envelope;
 mod error;
 mod generated;

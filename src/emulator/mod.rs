@@ -1,0 +1,280 @@
+//! A local Queues service: for tests, for a first try without an account, and for programs in other languages.
+//!
+//! [`Emulator::start`] serves queues from memory on a free port of the loopback interface, over the same HTTP interface as the
+//! service. Its clock stands still until it is [advanced](Emulator::advance), so that tests of visibility timeouts and delays need
+//! not wait; [`Emulator::builder`] can make it run.
+//!
+//! ```
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! use cloudflare_queues::{PullOptions, PushMessage, emulator::Emulator};
+//! use std::time::Duration;
+//!
+//! let emulator = Emulator::start().await?;
+//! let queue = emulator.queue()?;
+//! queue.push(&PushMessage::text("hello")).await?;
+//! assert_eq!(queue.pull(PullOptions::default()).await?.len(), 1);
+//! assert_eq!(queue.pull(PullOptions::default()).await?.len(), 0);
+//! emulator.advance(Duration::from_secs(30));
+//! assert_eq!(queue.pull(PullOptions::default()).await?.len(), 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! What Cloudflare's documents leave open is a switch ([`Behavior`]), and what can go wrong is asked for ([`Emulator::inject`]).
+
+mod faults;
+mod routes;
+mod server;
+mod settings;
+mod state;
+
+use std::{
+    collections::VecDeque,
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant, SystemTime},
+};
+
+use tokio::{net::TcpListener, task::AbortHandle};
+
+pub use settings::{Behavior, Fault, JsonBodies, QueueSettings, UnknownLease, WarningsForm};
+
+use crate::{auth::Credentials, client::Client, error::Error, queue::Queue};
+
+const ACCOUNT_ID: &str = "e41a7092c5f34b6f8d2b1c7a90f3d5e8";
+const API_TOKEN: &str = "emulator-token";
+const EMAIL: &str = "emulator@example.com";
+const API_KEY: &str = "emulator-key";
+
+/// A running emulator. It stops when the last handle is dropped.
+#[derive(Clone)]
+pub struct Emulator {
+    running: Arc<Running>,
+}
+
+struct Running {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    queue_id: String,
+    server: AbortHandle,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+struct Shared(Mutex<Inner>);
+
+struct Inner {
+    state: state::State,
+    behavior: Behavior,
+    faults: VecDeque<Fault>,
+    requests: u64,
+    started: (SystemTime, Instant),
+    advanced: Duration,
+    real_time: bool,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn now(&self) -> state::Millis {
+        let (started, instant) = self.started;
+        let run = if self.real_time { instant.elapsed() } else { Duration::ZERO };
+        let now = started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() + run + self.advanced;
+        now.as_millis() as state::Millis
+    }
+}
+
+impl Emulator {
+    /// Starts an emulator with one queue, on a free port of the loopback interface.
+    ///
+    /// # Errors
+    ///
+    /// If no port can be opened.
+    pub async fn start() -> io::Result<Self> {
+        Self::builder().start().await
+    }
+
+    /// For an emulator with other than the defaults.
+    pub fn builder() -> EmulatorBuilder {
+        EmulatorBuilder::default()
+    }
+
+    /// A client that is connected to the emulator.
+    ///
+    /// # Errors
+    ///
+    /// As [`ClientBuilder::build`](crate::ClientBuilder::build).
+    pub fn client(&self) -> Result<Client, Error> {
+        Client::builder(self.credentials()?).base_url(self.base_url()).build()
+    }
+
+    /// A handle on the queue that every emulator has.
+    ///
+    /// # Errors
+    ///
+    /// As [`client`](Self::client).
+    pub fn queue(&self) -> Result<Queue, Error> {
+        self.client()?.queue(self.account_id(), self.queue_id())
+    }
+
+    /// The credentials that the emulator accepts.
+    ///
+    /// # Errors
+    ///
+    /// None that is known: it is fallible because [`Credentials::api_token`] is.
+    pub fn credentials(&self) -> Result<Credentials, Error> {
+        Credentials::api_token(self.api_token())
+    }
+
+    /// Where the emulator is, up to and with `/client/v4`.
+    pub fn base_url(&self) -> String {
+        format!("http://{}/client/v4", self.running.address)
+    }
+
+    /// The API token that the emulator accepts.
+    pub fn api_token(&self) -> &'static str {
+        API_TOKEN
+    }
+
+    /// The email and the API key that the emulator accepts.
+    pub fn email_and_key(&self) -> (&'static str, &'static str) {
+        (EMAIL, API_KEY)
+    }
+
+    /// The account that all queues belong to.
+    pub fn account_id(&self) -> &'static str {
+        ACCOUNT_ID
+    }
+
+    /// The queue that every emulator has.
+    pub fn queue_id(&self) -> &str {
+        &self.running.queue_id
+    }
+
+    /// Makes another queue, and gives its id.
+    pub fn create_queue(&self, settings: QueueSettings) -> String {
+        self.lock().state.create_queue(settings)
+    }
+
+    /// Changes the settings of a queue; does nothing if there is no such queue.
+    pub fn configure_queue(&self, queue_id: &str, change: impl FnOnce(&mut QueueSettings)) {
+        self.lock().state.settings(queue_id).map(change);
+    }
+
+    /// Changes how the emulator behaves where the service may behave in more than one way.
+    pub fn configure(&self, change: impl FnOnce(&mut Behavior)) {
+        change(&mut self.lock().behavior);
+    }
+
+    /// Moves the clock forward: leases and delays run out by it.
+    pub fn advance(&self, duration: Duration) {
+        self.lock().advanced += duration;
+    }
+
+    /// Makes something go wrong with the next request; several faults befall as many requests, in order.
+    pub fn inject(&self, fault: Fault) {
+        self.lock().faults.push_back(fault);
+    }
+
+    /// How many requests were received.
+    pub fn requests(&self) -> u64 {
+        self.lock().requests
+    }
+
+    /// The messages of a queue that are not acknowledged, in the order in which they came.
+    pub fn messages(&self, queue_id: &str) -> Vec<QueuedMessage> {
+        let mut inner = self.lock();
+        let now = inner.now();
+        inner.state.end_leases(now, queue_id);
+        let messages = inner.state.messages(queue_id).map(|message| QueuedMessage {
+            id: message.id.clone(),
+            attempts: message.attempts,
+            is_leased: message.lease_id.is_some(),
+        });
+        messages.collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.running.shared.lock()
+    }
+}
+
+/// A message as it is in a queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct QueuedMessage {
+    /// The message's id.
+    pub id: String,
+    /// How often it was delivered.
+    pub attempts: u32,
+    /// Whether a consumer holds it under a lease.
+    pub is_leased: bool,
+}
+
+/// Builds an [`Emulator`].
+#[must_use = "a builder does nothing until start() is called"]
+#[derive(Clone, Debug, Default)]
+pub struct EmulatorBuilder {
+    port: u16,
+    real_time: bool,
+    queue: QueueSettings,
+    behavior: Behavior,
+}
+
+impl EmulatorBuilder {
+    /// The port to serve on; 0, the default, is a free one.
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
+    /// Lets the clock run, beside being advanced.
+    pub fn real_time(mut self) -> Self {
+        self.real_time = true;
+        self
+    }
+
+    /// The settings of the queue that every emulator has.
+    pub fn queue(mut self, settings: QueueSettings) -> Self {
+        self.queue = settings;
+        self
+    }
+
+    /// How the emulator behaves where the service may behave in more than one way.
+    pub fn behavior(mut self, behavior: Behavior) -> Self {
+        self.behavior = behavior;
+        self
+    }
+
+    /// Starts the emulator on the loopback interface, on the current tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// If the port cannot be opened.
+    pub async fn start(self) -> io::Result<Emulator> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)).await?;
+        let address = listener.local_addr()?;
+        let mut state = state::State::default();
+        let queue_id = state.create_queue(self.queue);
+        let shared = Arc::new(Shared(Mutex::new(Inner {
+            state,
+            behavior: self.behavior,
+            faults: VecDeque::new(),
+            requests: 0,
+            started: (SystemTime::now(), Instant::now()),
+            advanced: Duration::ZERO,
+            real_time: self.real_time,
+        })));
+        let server = tokio::spawn(server::serve(listener, routes::router(Arc::clone(&shared)))).abort_handle();
+        Ok(Emulator { running: Arc::new(Running { shared, address, queue_id, server }) })
+    }
+}
