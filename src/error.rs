@@ -16,7 +16,6 @@ use crate::ack::{AckOutcome, AckRequest};
 /// [`into_unconfirmed`](Self::into_unconfirmed).
 pub struct Error(Box<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     kind: ErrorKind,
     operation: Option<&'static str>,
@@ -242,7 +241,20 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        let inner = &self.0;
+        f.debug_struct("Error")
+            .field("kind", &inner.kind)
+            .field("operation", &inner.operation)
+            .field("message", &inner.message)
+            .field("status", &inner.status)
+            .field("api_errors", &inner.api_errors)
+            .field("ray_id", &inner.ray_id)
+            .field("retry_after", &inner.retry_after)
+            .field("attempts", &inner.attempts)
+            .field("may_have_arrived", &inner.may_have_arrived)
+            .field("unconfirmed", &inner.unconfirmed.as_ref().map(AckRequest::len))
+            .field("source", &inner.source)
+            .finish_non_exhaustive()
     }
 }
 

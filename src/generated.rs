@@ -2,6 +2,7 @@
 
 #![allow(
     clippy::all,
+    clippy::unwrap_used,
     dead_code,
     unreachable_pub,
     reason = "the generator writes for every document, and for public modules"

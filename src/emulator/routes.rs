@@ -12,13 +12,13 @@ use axum::{
     routing::post,
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
-use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::{Value, json};
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use serde_json::{Map, Value, json};
 
 use super::{
     Shared, faults,
     settings::{JsonBodies, WarningsForm},
-    state::{NewMessage, Stored},
+    state::{self, NewMessage, Stored},
 };
 
 const MAX_DELAY_SECONDS: f64 = 86_400.0;
@@ -49,10 +49,12 @@ impl Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let Self(status, code, message) = self;
-        let mut error = json!({ "code": code, "message": message });
-        if code == 6003 {
-            error["error_chain"] = json!([{ "code": 6111, "message": "Invalid format for Authorization header" }]);
-        }
+        let error = match code {
+            6003 => {
+                json!({ "code": code, "message": message, "error_chain": [{ "code": 6111, "message": "invalid token" }] })
+            }
+            _ => json!({ "code": code, "message": message }),
+        };
         envelope(status, &json!({ "success": false, "errors": [error], "messages": [], "result": null }))
     }
 }
@@ -121,16 +123,17 @@ async fn ack(
     let Some(acked) = locked.state.ack(now, &ids.1, &behavior, &acks, &retries) else {
         return Err(Refusal::bad_request(10026, "the request holds a lease that is not known"));
     };
-    let mut result = json!({});
+    let mut result = Map::new();
     if behavior.counts {
-        result["ackCount"] = acked.ack_count.into();
-        result["retryCount"] = acked.retry_count.into();
+        result.insert("ackCount".to_owned(), acked.ack_count.into());
+        result.insert("retryCount".to_owned(), acked.retry_count.into());
     }
-    result["warnings"] = match behavior.warnings {
+    let warnings = match behavior.warnings {
         WarningsForm::Map => acked.warnings.into_iter().map(|(lease, text)| (lease, Value::from(text))).collect(),
         WarningsForm::List => acked.warnings.into_iter().map(|(lease, text)| format!("{lease}: {text}")).collect(),
     };
-    Ok(success(result))
+    result.insert("warnings".to_owned(), warnings);
+    Ok(success(result.into()))
 }
 
 #[derive(Deserialize)]
@@ -168,8 +171,8 @@ async fn pull(
         locked.state.pull(now, &ids.1, batch_size as usize, visibility_timeout_ms.map(|timeout| timeout as u64));
     let json_bodies = locked.behavior.json_bodies;
     let messages: Vec<_> = pulled.into_iter().map(|message| handed_out(message, json_bodies)).collect();
-    let metadata = metrics(&locked.state, &ids.1);
-    let backlog = metadata["metrics"]["backlog_count"].clone();
+    let backlog = locked.state.metrics(&ids.1).backlog_count;
+    let metadata = metadata(&locked.state, &ids.1);
     Ok(success(json!({ "message_backlog_count": backlog, "messages": messages, "metadata": metadata })))
 }
 
@@ -191,9 +194,15 @@ fn handed_out(message: Stored, json_bodies: JsonBodies) -> Value {
 
 #[derive(Deserialize)]
 struct PushBody {
+    #[serde(default, deserialize_with = "present")]
     body: Option<Value>,
     content_type: Option<String>,
     delay_seconds: Option<f64>,
+}
+
+/// A body may be null, which is not the same as missing.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
 }
 
 #[derive(Deserialize)]
@@ -266,10 +275,10 @@ fn store(shared: &Shared, queue_id: &str, messages: Vec<NewMessage>) -> Response
     for message in messages {
         locked.state.push(now, queue_id, message);
     }
-    success(json!({ "metadata": metrics(&locked.state, queue_id) }))
+    success(json!({ "metadata": metadata(&locked.state, queue_id) }))
 }
 
-fn metrics(state: &super::state::State, queue_id: &str) -> Value {
+fn metadata(state: &state::State, queue_id: &str) -> Value {
     let metrics = state.metrics(queue_id);
     json!({ "metrics": {
         "backlog_count": metrics.backlog_count,

@@ -1,0 +1,256 @@
+//! Promises that take settings, switches or faults, which only the emulator has.
+
+use std::time::Duration;
+
+use cloudflare_queues::{
+    AckRequest, Client, Credentials, Error, ErrorKind, LeaseId, PullOptions, PushMessage, Queue, RetryPolicy,
+    emulator::{Behavior, Emulator, Fault, JsonBodies, QueueSettings, UnknownLease, WarningsForm},
+};
+use serde_json::{Value, json};
+
+use super::{Service, acks};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// A queue whose client sends everything once.
+fn once(emulator: &Emulator) -> Queue {
+    let client = Client::builder(emulator.credentials().unwrap()).base_url(emulator.base_url());
+    client.retry(RetryPolicy::none()).build().unwrap().queue(emulator.account_id(), emulator.queue_id()).unwrap()
+}
+
+#[tokio::test]
+async fn a_message_that_used_up_its_retries_goes_to_the_dead_letter_queue() {
+    let service = Service::emulated().await;
+    let emulator = service.emulator.as_ref().unwrap();
+    let dead_letters = emulator.create_queue(QueueSettings::default());
+    emulator.configure_queue(emulator.queue_id(), |settings| {
+        settings.max_retries = 1;
+        settings.dead_letter_queue = Some(dead_letters.clone());
+    });
+    service.push(2).await;
+    // One runs out of its leases, the other is handed back; both are delivered twice.
+    for attempt in 1..=2 {
+        let messages = service.pull(2, MINUTE).await;
+        assert_eq!(messages[0].attempts, Some(attempt));
+        let mut request = AckRequest::new();
+        request.retry(&messages[1].lease_id);
+        assert!(service.queue.ack(request).await.unwrap().is_complete());
+        service.pass(MINUTE).await;
+    }
+    service.pull_nothing().await;
+    let dead = emulator.client().unwrap().queue(emulator.account_id(), &dead_letters).unwrap();
+    let batch = dead.pull(PullOptions::default()).await.unwrap();
+    let mut bodies: Vec<_> = batch.messages.iter().map(|message| message.text().unwrap()).collect();
+    bodies.sort();
+    assert_eq!(bodies, ["0", "1"]);
+}
+
+#[tokio::test]
+async fn without_a_dead_letter_queue_such_a_message_is_deleted() {
+    let service = Service::emulated().await;
+    let emulator = service.emulator.as_ref().unwrap();
+    emulator.configure_queue(emulator.queue_id(), |settings| settings.max_retries = 0);
+    service.push(1).await;
+    let _ = service.pull(1, MINUTE).await;
+    service.pass(MINUTE).await;
+    service.pull_nothing().await;
+    assert_eq!(emulator.messages(emulator.queue_id()), []);
+}
+
+#[tokio::test]
+async fn a_late_ack_deletes_a_message_that_another_consumer_holds() {
+    let service = Service::emulated().await;
+    service.push(1).await;
+    let first = service.pull(1, MINUTE).await;
+    service.pass(MINUTE).await;
+    let second = service.pull(1, MINUTE).await;
+    assert!(service.queue.ack(acks(&first)).await.unwrap().is_complete());
+    assert!(!service.queue.ack(acks(&second)).await.unwrap().is_complete());
+}
+
+#[tokio::test]
+async fn whatever_the_service_makes_of_a_bad_lease_it_is_not_reported_done() {
+    for unknown_leases in [UnknownLease::Warn, UnknownLease::Ignore, UnknownLease::Reject] {
+        for warnings in [WarningsForm::Map, WarningsForm::List] {
+            for counts in [true, false] {
+                let service = Service::emulated().await;
+                let change = |behavior: &mut Behavior| {
+                    (behavior.unknown_leases, behavior.warnings, behavior.counts) = (unknown_leases, warnings, counts);
+                };
+                service.emulator.as_ref().unwrap().configure(change);
+                service.push(1).await;
+                let mut request = acks(&service.pull(1, MINUTE).await);
+                let bad = LeaseId::from("never-given");
+                request.ack(&bad);
+                match service.queue.ack(request).await {
+                    Err(error) => {
+                        assert_eq!((unknown_leases, error.kind()), (UnknownLease::Reject, ErrorKind::Rejected));
+                        assert_eq!(error.into_unconfirmed().unwrap().len(), 2);
+                    }
+                    Ok(outcome) => {
+                        assert!(!outcome.is_complete(), "{outcome:?}");
+                        assert_eq!((outcome.acks_requested, outcome.ack_count), (2, counts.then_some(1)));
+                        let warned: Vec<_> = outcome.warnings.iter().map(|warning| warning.lease_id.as_ref()).collect();
+                        let expected = if unknown_leases == UnknownLease::Warn { vec![Some(&bad)] } else { vec![] };
+                        assert_eq!(warned, expected);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_expired_lease_that_the_service_no_longer_takes_is_not_reported_done() {
+    let service = Service::emulated().await;
+    service.emulator.as_ref().unwrap().configure(|behavior| behavior.late_acks = false);
+    service.push(2).await;
+    let messages = service.pull(2, MINUTE).await;
+    service.pass(MINUTE).await;
+    let mut request = AckRequest::new();
+    request.ack(&messages[0].lease_id).retry(&messages[1].lease_id);
+    let outcome = service.queue.ack(request).await.unwrap();
+    assert_eq!((outcome.ack_count, outcome.retry_count, outcome.warnings.len()), (Some(0), Some(0), 2));
+    assert_eq!(service.pull(2, MINUTE).await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_json_body_arrives_whole_in_either_encoding() {
+    for json_bodies in [JsonBodies::Text, JsonBodies::Base64] {
+        let service = Service::emulated().await;
+        service.emulator.as_ref().unwrap().configure(|behavior| behavior.json_bodies = json_bodies);
+        for value in
+            [json!({ "a": "\u{1f980}\n" }), json!([]), json!(-1.5), json!(true), json!(false), json!(null), json!(7)]
+        {
+            service.queue.push(&PushMessage::json(&value).unwrap()).await.unwrap();
+            let message = service.pull(1, MINUTE).await.remove(0);
+            assert_eq!(message.json::<Value>().unwrap(), value, "{json_bodies:?}");
+            assert!(service.queue.ack(acks(&[message])).await.unwrap().is_complete());
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_ack_outlives_every_passing_fault() {
+    let faults = [
+        Fault::RateLimited { code: 10250, retry_after: Some(Duration::ZERO) },
+        Fault::ServerError(503),
+        Fault::ResetBefore,
+    ];
+    for fault in faults {
+        let service = Service::emulated().await;
+        service.push(1).await;
+        let messages = service.pull(1, MINUTE).await;
+        service.emulator.as_ref().unwrap().inject(fault.clone());
+        let outcome = service.queue.ack(acks(&messages)).await.unwrap();
+        assert!(outcome.is_complete(), "{fault:?}: {outcome:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_ack_whose_answer_was_lost_is_sent_again_and_not_guessed() {
+    for fault in [Fault::CutOff, Fault::ResetAfter] {
+        let service = Service::emulated().await;
+        let emulator = service.emulator.as_ref().unwrap();
+        service.push(1).await;
+        let messages = service.pull(1, MINUTE).await;
+        let before = emulator.requests();
+        emulator.inject(fault);
+        // The message is gone, so that the second request finds nothing to acknowledge, and says so.
+        let outcome = service.queue.ack(acks(&messages)).await.unwrap();
+        assert_eq!((emulator.requests() - before, outcome.is_complete()), (2, false));
+        assert_eq!(emulator.messages(emulator.queue_id()), []);
+    }
+}
+
+#[tokio::test]
+async fn a_failed_ack_gives_its_leases_back_to_be_sent_again() {
+    let faults = [
+        (Fault::RateLimited { code: 10251, retry_after: None }, ErrorKind::RateLimited, Some(429)),
+        (Fault::ServerError(502), ErrorKind::ServiceFailure, Some(502)),
+        (Fault::NotSuccess, ErrorKind::Rejected, Some(200)),
+        (Fault::ResetBefore, ErrorKind::Transport, None),
+    ];
+    for (fault, kind, status) in faults {
+        let service = Service::emulated().await;
+        let emulator = service.emulator.as_ref().unwrap();
+        service.push(2).await;
+        let messages = service.pull(2, MINUTE).await;
+        emulator.inject(fault);
+        let error: Error = once(emulator).ack(acks(&messages)).await.unwrap_err();
+        assert_eq!((error.kind(), error.status()), (kind, status), "{error}");
+        assert_eq!(error.ray_id().is_some(), status.is_some());
+        let again = error.into_unconfirmed().unwrap();
+        assert!(service.queue.ack(again).await.unwrap().is_complete());
+    }
+}
+
+#[tokio::test]
+async fn a_push_is_never_doubled_by_the_client() {
+    for fault in [Fault::ServerError(500), Fault::CutOff, Fault::ResetBefore, Fault::ResetAfter] {
+        let service = Service::emulated().await;
+        let emulator = service.emulator.as_ref().unwrap();
+        emulator.inject(fault.clone());
+        let error = service.queue.push(&PushMessage::text("once")).await.unwrap_err();
+        assert!(error.may_have_arrived() && emulator.requests() == 1, "{fault:?}: {error}");
+        assert!(emulator.messages(emulator.queue_id()).len() <= 1);
+    }
+}
+
+#[tokio::test]
+async fn a_late_answer_is_a_timeout() {
+    let service = Service::emulated().await;
+    let emulator = service.emulator.as_ref().unwrap();
+    emulator.inject(Fault::Delay(MINUTE));
+    let client = Client::builder(emulator.credentials().unwrap()).base_url(emulator.base_url());
+    let client = client.request_timeout(Duration::from_millis(50)).build().unwrap();
+    let queue = client.queue(emulator.account_id(), emulator.queue_id()).unwrap();
+    let error = queue.pull(PullOptions::default()).await.unwrap_err();
+    assert_eq!((error.kind(), error.may_have_arrived(), error.attempts()), (ErrorKind::Timeout, true, 1));
+}
+
+#[tokio::test]
+async fn a_queue_that_gives_nothing_says_why() {
+    let service = Service::emulated().await;
+    let emulator = service.emulator.as_ref().unwrap();
+    emulator.configure_queue(emulator.queue_id(), |settings| settings.delivery_paused = true);
+    let error = service.queue.pull(PullOptions::default()).await.unwrap_err();
+    assert_eq!((error.kind(), error.status()), (ErrorKind::DeliveryPaused, Some(409)));
+    emulator.configure_queue(emulator.queue_id(), |settings| settings.http_pull = false);
+    let error = service.queue.pull(PullOptions::default()).await.unwrap_err();
+    assert_eq!((error.kind(), error.status()), (ErrorKind::NotPullConsumer, Some(405)));
+    let missing = emulator.client().unwrap().queue(emulator.account_id(), "my-queue").unwrap();
+    let error = missing.pull(PullOptions::default()).await.unwrap_err();
+    assert_eq!((error.kind(), error.has_code(10104)), (ErrorKind::NotFound, true));
+}
+
+#[tokio::test]
+async fn either_scheme_of_credentials_is_accepted_and_others_are_not() {
+    let emulator = Emulator::start().await.unwrap();
+    let (email, key) = emulator.email_and_key();
+    let credentials = [
+        (emulator.credentials().unwrap(), true),
+        (Credentials::email_and_key(email, key).unwrap(), true),
+        (Credentials::api_token(key).unwrap(), false),
+        (Credentials::email_and_key(email, "another").unwrap(), false),
+    ];
+    for (credentials, accepted) in credentials {
+        let client = Client::builder(credentials.clone()).base_url(emulator.base_url()).build().unwrap();
+        let queue = client.queue(emulator.account_id(), emulator.queue_id()).unwrap();
+        let result = queue.push(&PushMessage::text("hello")).await;
+        assert_eq!(result.map_err(|error| error.kind()).err(), (!accepted).then_some(ErrorKind::Unauthorized));
+    }
+}
+
+#[tokio::test]
+async fn the_backlog_is_in_every_answer() {
+    let service = Service::emulated().await;
+    let pushed = service.queue.push(&PushMessage::text("12345")).await.unwrap().metrics.unwrap();
+    assert_eq!((pushed.backlog_count, pushed.backlog_bytes), (Some(1), Some(5)));
+    assert!(pushed.oldest_message.is_some());
+    let batch = service.queue.pull(PullOptions::default()).await.unwrap();
+    assert_eq!((batch.backlog_count, batch.metrics), (Some(1), Some(pushed)));
+    assert!(service.queue.ack(acks(&batch.messages)).await.unwrap().is_complete());
+    let empty = service.queue.pull(PullOptions::default()).await.unwrap();
+    assert_eq!((empty.backlog_count, empty.metrics.unwrap().oldest_message), (Some(0), None));
+}

@@ -1,0 +1,124 @@
+//! What a queue promises its consumers: on the emulator always, and on Cloudflare when the environment names a queue.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod emulator;
+mod scenarios;
+
+use std::{env, time::Duration};
+
+use cloudflare_queues::{AckRequest, Client, Message, PullOptions, PushMessage, Queue, emulator::Emulator};
+
+/// A queue to test, and the way to let time pass for it.
+struct Service {
+    queue: Queue,
+    emulator: Option<Emulator>,
+}
+
+impl Service {
+    async fn emulated() -> Self {
+        let emulator = Emulator::start().await.unwrap();
+        Self { queue: emulator.queue().unwrap(), emulator: Some(emulator) }
+    }
+
+    fn on_cloudflare() -> Option<Self> {
+        let ids = (env::var("CLOUDFLARE_ACCOUNT_ID").ok()?, env::var("CLOUDFLARE_QUEUE_ID").ok()?);
+        let queue = Client::from_env().unwrap().queue(ids.0, ids.1).unwrap();
+        Some(Self { queue, emulator: None })
+    }
+
+    async fn pass(&self, time: Duration) {
+        match &self.emulator {
+            Some(emulator) => emulator.advance(time),
+            None => tokio::time::sleep(time).await,
+        }
+    }
+
+    async fn push(&self, count: usize) {
+        let messages: Vec<_> = (0..count).map(|number| PushMessage::text(number.to_string())).collect();
+        for messages in messages.chunks(100) {
+            self.queue.push_batch(messages).await.unwrap();
+        }
+    }
+
+    /// Pulls until `count` messages came. A real queue gives them when it likes.
+    async fn pull(&self, count: usize, visibility_timeout: Duration) -> Vec<Message> {
+        let mut messages = Vec::new();
+        for _ in 0..30 {
+            let batch_size = (count - messages.len()).min(100) as u32;
+            messages.extend(self.queue.pull(PullOptions { batch_size, visibility_timeout }).await.unwrap());
+            if messages.len() >= count {
+                break;
+            }
+            self.pass(Duration::from_secs(1)).await;
+        }
+        assert_eq!(messages.len(), count);
+        messages
+    }
+
+    async fn pull_nothing(&self) {
+        let batch = self.queue.pull(PullOptions { batch_size: 100, ..PullOptions::default() }).await.unwrap();
+        assert!(batch.is_empty(), "{batch:?}");
+    }
+
+    async fn drain(&self) {
+        loop {
+            let batch = self.queue.pull(PullOptions { batch_size: 100, ..PullOptions::default() }).await.unwrap();
+            if batch.is_empty() {
+                return;
+            }
+            let outcome = self.queue.ack(acks(&batch.messages)).await.unwrap();
+            assert!(outcome.is_complete(), "{outcome:?}");
+        }
+    }
+}
+
+fn acks(messages: &[Message]) -> AckRequest {
+    let mut request = AckRequest::new();
+    for message in messages {
+        request.ack(&message.lease_id);
+    }
+    request
+}
+
+macro_rules! scenarios {
+    ($($scenario:ident),* $(,)?) => {
+        mod on_the_emulator {
+            $(
+                #[tokio::test]
+                async fn $scenario() {
+                    crate::scenarios::$scenario(&crate::Service::emulated().await).await;
+                }
+            )*
+        }
+
+        /// One after the other, since they share one queue. Passes when no queue is named.
+        #[tokio::test]
+        async fn cloudflare_keeps_the_contract() {
+            let Some(service) = Service::on_cloudflare() else { return };
+            $(
+                service.drain().await;
+                println!("{}", stringify!($scenario));
+                scenarios::$scenario(&service).await;
+            )*
+        }
+    };
+}
+
+scenarios! {
+    a_pushed_message_comes_as_it_was_pushed,
+    a_leased_message_is_hidden_until_its_visibility_timeout,
+    an_acknowledged_message_never_comes_again,
+    a_retried_message_comes_again_after_its_delay,
+    a_delayed_message_comes_after_its_delay,
+    an_ack_after_the_lease_ran_out_is_accepted,
+    consumers_at_the_same_time_never_share_a_message,
+    hundreds_of_leases_are_all_confirmed,
+    a_used_lease_is_never_reported_complete,
+}

@@ -1,0 +1,128 @@
+//! Promises that hold on every service.
+
+use std::{collections::HashSet, time::Duration};
+
+use cloudflare_queues::{AckRequest, ContentType, LeaseId, PullOptions, PushMessage};
+use serde_json::{Value, json};
+
+use super::{Service, acks};
+
+const LEASE: Duration = Duration::from_secs(10);
+const MINUTE: Duration = Duration::from_secs(60);
+
+pub(crate) async fn a_pushed_message_comes_as_it_was_pushed(service: &Service) {
+    let job = json!({ "task": "resize", "sizes": [64, 1.5, null], "name": "gr\u{fc}n \"\\" });
+    service.queue.push(&PushMessage::json(&job).unwrap()).await.unwrap();
+    let message = service.pull(1, MINUTE).await.remove(0);
+    assert_eq!(message.json::<Value>().unwrap(), job);
+    assert_eq!((message.content_type(), message.attempts), (ContentType::Json, Some(1)));
+    assert!(!message.id.is_empty());
+    let age = message.timestamp.unwrap().elapsed().unwrap_or_default();
+    assert!(age < 10 * MINUTE, "{age:?}");
+    assert!(service.queue.ack(acks(&[message])).await.unwrap().is_complete());
+
+    let text = "Q0ZE is text, although it could begin a base64";
+    service.queue.push(&PushMessage::text(text)).await.unwrap();
+    let message = service.pull(1, MINUTE).await.remove(0);
+    assert_eq!((message.text().unwrap().as_ref(), message.content_type()), (text, ContentType::Text));
+    assert!(service.queue.ack(acks(&[message])).await.unwrap().is_complete());
+}
+
+pub(crate) async fn a_leased_message_is_hidden_until_its_visibility_timeout(service: &Service) {
+    service.push(1).await;
+    let first = service.pull(1, LEASE).await.remove(0);
+    service.pull_nothing().await;
+    service.pass(LEASE).await;
+    let second = service.pull(1, MINUTE).await.remove(0);
+    assert_eq!((&second.id, second.attempts), (&first.id, Some(2)));
+    assert_ne!(second.lease_id, first.lease_id);
+    assert!(service.queue.ack(acks(&[second])).await.unwrap().is_complete());
+}
+
+pub(crate) async fn an_acknowledged_message_never_comes_again(service: &Service) {
+    service.push(3).await;
+    let messages = service.pull(3, LEASE).await;
+    let outcome = service.queue.ack(acks(&messages)).await.unwrap();
+    assert_eq!((outcome.acks_requested, outcome.ack_count), (3, Some(3)));
+    assert!(outcome.is_complete(), "{outcome:?}");
+    service.pass(2 * LEASE).await;
+    service.pull_nothing().await;
+}
+
+pub(crate) async fn a_retried_message_comes_again_after_its_delay(service: &Service) {
+    service.push(2).await;
+    let messages = service.pull(2, MINUTE).await;
+    let mut request = AckRequest::new();
+    request.retry_after(&messages[0].lease_id, LEASE).ack(&messages[1].lease_id);
+    let outcome = service.queue.ack(request).await.unwrap();
+    assert_eq!((outcome.ack_count, outcome.retry_count), (Some(1), Some(1)));
+    service.pull_nothing().await;
+    service.pass(LEASE).await;
+    let again = service.pull(1, MINUTE).await.remove(0);
+    assert_eq!((&again.id, again.attempts), (&messages[0].id, Some(2)));
+    assert!(service.queue.ack(acks(&[again])).await.unwrap().is_complete());
+}
+
+pub(crate) async fn a_delayed_message_comes_after_its_delay(service: &Service) {
+    service.queue.push(&PushMessage::text("later").delay(LEASE)).await.unwrap();
+    service.pull_nothing().await;
+    service.pass(LEASE).await;
+    let messages = service.pull(1, MINUTE).await;
+    assert!(service.queue.ack(acks(&messages)).await.unwrap().is_complete());
+}
+
+pub(crate) async fn an_ack_after_the_lease_ran_out_is_accepted(service: &Service) {
+    service.push(1).await;
+    let messages = service.pull(1, LEASE).await;
+    service.pass(LEASE).await;
+    assert!(service.queue.ack(acks(&messages)).await.unwrap().is_complete());
+    service.pull_nothing().await;
+}
+
+pub(crate) async fn consumers_at_the_same_time_never_share_a_message(service: &Service) {
+    const CONSUMERS: usize = 8;
+    service.push(200).await;
+    let consumers: Vec<_> = (0..CONSUMERS)
+        .map(|_| {
+            let queue = service.queue.clone();
+            tokio::spawn(async move {
+                let mut messages = Vec::new();
+                for _ in 0..10 {
+                    messages
+                        .extend(queue.pull(PullOptions { batch_size: 7, visibility_timeout: MINUTE }).await.unwrap());
+                }
+                messages
+            })
+        })
+        .collect();
+    let mut messages = Vec::new();
+    for consumer in consumers {
+        messages.extend(consumer.await.unwrap());
+    }
+    let ids: HashSet<_> = messages.iter().map(|message| &message.id).collect();
+    let leases: HashSet<_> = messages.iter().map(|message| &message.lease_id).collect();
+    assert_eq!((ids.len(), leases.len()), (messages.len(), messages.len()));
+    assert!(messages.len() > CONSUMERS * 7, "more than one consumer was served: {}", messages.len());
+    assert!(service.queue.ack(acks(&messages)).await.unwrap().is_complete());
+}
+
+pub(crate) async fn hundreds_of_leases_are_all_confirmed(service: &Service) {
+    service.push(250).await;
+    let messages = service.pull(250, MINUTE).await;
+    let outcome = service.queue.ack(acks(&messages)).await.unwrap();
+    assert_eq!((outcome.acks_requested, outcome.ack_count), (250, Some(250)));
+    assert!(outcome.is_complete(), "{outcome:?}");
+}
+
+pub(crate) async fn a_used_lease_is_never_reported_complete(service: &Service) {
+    service.push(1).await;
+    let messages = service.pull(1, MINUTE).await;
+    assert!(service.queue.ack(acks(&messages)).await.unwrap().is_complete());
+    let mut request = acks(&messages);
+    request.retry(LeaseId::from("never-given"));
+    // Whether that is a warning or a refusal is open; that it is done must not be said.
+    match service.queue.ack(request).await {
+        Ok(outcome) => assert!(!outcome.is_complete(), "{outcome:?}"),
+        Err(error) => assert_eq!(error.into_unconfirmed().unwrap().len(), 2),
+    }
+}
