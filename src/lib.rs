@@ -1,5 +1,4 @@
-//! A client for Cloudflare Queues.
-
+#![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod ack;

@@ -27,9 +27,17 @@ impl Service {
         Self { queue: emulator.queue().unwrap(), emulator: Some(emulator) }
     }
 
-    fn on_cloudflare() -> Option<Self> {
+    async fn on_cloudflare() -> Option<Self> {
         let ids = (env::var("CLOUDFLARE_ACCOUNT_ID").ok()?, env::var("CLOUDFLARE_QUEUE_ID").ok()?);
         let queue = Client::from_env().unwrap().queue(ids.0, ids.1).unwrap();
+        // Messages that are not ours must not be acknowledged.
+        let batch = queue.pull(PullOptions { batch_size: 1, ..PullOptions::default() }).await.unwrap();
+        if let Some(message) = batch.messages.first() {
+            let mut request = AckRequest::new();
+            request.retry(&message.lease_id);
+            let _ = queue.ack(request).await;
+            panic!("the queue holds messages: name an empty one, for the tests alone");
+        }
         Some(Self { queue, emulator: None })
     }
 
@@ -66,17 +74,6 @@ impl Service {
         let batch = self.queue.pull(PullOptions { batch_size: 100, ..PullOptions::default() }).await.unwrap();
         assert!(batch.is_empty(), "{batch:?}");
     }
-
-    async fn drain(&self) {
-        loop {
-            let batch = self.queue.pull(PullOptions { batch_size: 100, ..PullOptions::default() }).await.unwrap();
-            if batch.is_empty() {
-                return;
-            }
-            let outcome = self.queue.ack(acks(&batch.messages)).await.unwrap();
-            assert!(outcome.is_complete(), "{outcome:?}");
-        }
-    }
 }
 
 fn acks(messages: &[Message]) -> AckRequest {
@@ -98,12 +95,11 @@ macro_rules! scenarios {
             )*
         }
 
-        /// One after the other, since they share one queue. Passes when no queue is named.
+        /// One after the other, since they share one queue. There is nothing to test when no queue is named.
         #[tokio::test]
         async fn cloudflare_keeps_the_contract() {
-            let Some(service) = Service::on_cloudflare() else { return };
+            let Some(service) = Service::on_cloudflare().await else { return };
             $(
-                service.drain().await;
                 println!("{}", stringify!($scenario));
                 scenarios::$scenario(&service).await;
             )*
