@@ -19,7 +19,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let emulator;
     let queue = match (env::var("CLOUDFLARE_ACCOUNT_ID"), env::var("CLOUDFLARE_QUEUE_ID")) {
         (Ok(account_id), Ok(queue_id)) => {
-            println!("queue {queue_id} on Cloudflare");
+            println!("queue {queue_id}, as the environment says");
             Client::from_env()?.queue(account_id, queue_id)?
         }
         _ => {

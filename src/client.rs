@@ -1,6 +1,6 @@
 //! The client and its builder.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use reqwest::{Proxy, Url, redirect};
 
@@ -86,7 +86,7 @@ impl Client {
 /// | [`retry`](Self::retry) | [`RetryPolicy::default`] |
 /// | [`max_answer_bytes`](Self::max_answer_bytes) | 1 MiB |
 #[must_use = "a builder does nothing until build() is called"]
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ClientBuilder {
     credentials: Credentials,
     base_url: String,
@@ -229,6 +229,13 @@ impl ClientBuilder {
             "http" => invalid("must be https, unless its host is loopback or allow_plain_http() is called"),
             _ => invalid("must be https"),
         }
+    }
+}
+
+/// Without the proxy, which may hold a password, and the base URL, which is not checked yet.
+impl fmt::Debug for ClientBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientBuilder").field("credentials", &self.credentials).finish_non_exhaustive()
     }
 }
 

@@ -1,7 +1,7 @@
 //! The one seam that every request passes: headers, attempts, deadlines, and the bound on an answer.
 
 use std::{
-    mem,
+    fmt, mem,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -29,7 +29,6 @@ const AGENT: HeaderValue = HeaderValue::from_static(concat!("cloudflare-queues/"
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// What all calls of a client share.
-#[derive(Debug)]
 pub(crate) struct Transport {
     pub(crate) http: reqwest::Client,
     pub(crate) base_url: String,
@@ -38,6 +37,16 @@ pub(crate) struct Transport {
     pub(crate) request_timeout: Duration,
     pub(crate) call_timeout: Duration,
     pub(crate) max_answer_bytes: usize,
+}
+
+/// Without the HTTP client, whose proxies may hold a password.
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transport")
+            .field("base_url", &self.base_url)
+            .field("credentials", &self.credentials)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Transport {

@@ -88,8 +88,8 @@ impl Inner {
     fn now(&self) -> state::Millis {
         let (started, instant) = self.started;
         let run = if self.real_time { instant.elapsed() } else { Duration::ZERO };
-        let now = started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() + run + self.advanced;
-        now.as_millis() as state::Millis
+        let now = started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() + run;
+        now.saturating_add(self.advanced).as_millis() as state::Millis
     }
 }
 
@@ -177,7 +177,8 @@ impl Emulator {
 
     /// Moves the clock forward: leases and delays run out by it.
     pub fn advance(&self, duration: Duration) {
-        self.lock().advanced += duration;
+        let mut inner = self.lock();
+        inner.advanced = inner.advanced.saturating_add(duration);
     }
 
     /// Makes something go wrong with the next request; several faults befall as many requests, in order.
