@@ -1,11 +1,15 @@
 //! What is asked for when leases are ended, and what came of it.
 
-use std::{fmt, time::Duration, time::Instant};
+use std::{
+    cmp::Reverse,
+    fmt,
+    time::{Duration, Instant},
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::lease::LeaseId;
+use crate::{lease::LeaseId, redact::Redactor};
 
 /// Leases to end: each message either acknowledged, and so deleted, or handed back for a retry.
 ///
@@ -134,7 +138,7 @@ impl AckOutcome {
         entries: &[Entry],
         ack_count: Option<u64>,
         retry_count: Option<u64>,
-        warnings: Warnings,
+        warnings: Vec<Warning>,
     ) {
         let acks = entries.iter().filter(|entry| entry.decision == Decision::Ack).count() as u64;
         let retries = entries.len() as u64 - acks;
@@ -142,7 +146,7 @@ impl AckOutcome {
         self.retries_requested += retries;
         tally(&mut self.ack_count, &mut self.acks_unsaid, acks, ack_count);
         tally(&mut self.retry_count, &mut self.retries_unsaid, retries, retry_count);
-        self.warnings.extend(warnings.into_list(entries));
+        self.warnings.extend(warnings);
     }
 }
 
@@ -162,7 +166,7 @@ fn tally(total: &mut Option<u64>, unsaid: &mut bool, requested: u64, count: Opti
 pub struct Warning {
     /// The lease that the remark is about, if the service names it.
     pub lease_id: Option<LeaseId>,
-    /// The remark, with lease ids taken out of it.
+    /// The remark, with secrets taken out of it.
     pub message: String,
 }
 
@@ -174,33 +178,33 @@ pub struct Warning {
 pub struct Warnings(Value);
 
 impl Warnings {
-    fn into_list(self, entries: &[Entry]) -> Vec<Warning> {
-        match self.0 {
-            Value::Null => Vec::new(),
-            Value::Array(texts) => texts.into_iter().map(|text| warning(None, text, entries)).collect(),
-            Value::Object(map) => {
-                map.into_iter().map(|(lease, text)| warning(Some(lease.into()), text, entries)).collect()
-            }
-            other => vec![warning(None, other, entries)],
-        }
+    /// A list names leases only within its texts: find them, and leave no secret there for a log to show.
+    pub(crate) fn into_list(self, entries: &[Entry], mut redactor: Redactor) -> Vec<Warning> {
+        let texts: Vec<(Option<LeaseId>, Value)> = match self.0 {
+            Value::Null => return Vec::new(),
+            Value::Array(texts) => texts.into_iter().map(|text| (None, text)).collect(),
+            Value::Object(map) => map.into_iter().map(|(lease, text)| (Some(lease.into()), text)).collect(),
+            other => vec![(None, other)],
+        };
+        let mut leases: Vec<_> =
+            entries.iter().map(|entry| (&entry.lease_id, entry.lease_id.expose_secret())).collect();
+        // The longest first: one lease can begin like another.
+        leases.sort_by_key(|(_, secret)| Reverse(secret.len()));
+        leases.iter().for_each(|(_, secret)| redactor.add(secret));
+        let warnings = texts.into_iter().map(|(lease_id, text)| {
+            let mut message = match text {
+                Value::String(text) => text,
+                other => other.to_string(),
+            };
+            let named = || {
+                leases.iter().find(|(_, secret)| message.contains(secret.as_ref())).map(|(lease, _)| (*lease).clone())
+            };
+            let lease_id = lease_id.or_else(named);
+            redactor.redact(&mut message);
+            Warning { lease_id, message }
+        });
+        warnings.collect()
     }
-}
-
-/// A list names leases only within its texts: find them, and leave none there for a log to show.
-fn warning(lease_id: Option<LeaseId>, text: Value, entries: &[Entry]) -> Warning {
-    let mut message = match text {
-        Value::String(text) => text,
-        other => other.to_string(),
-    };
-    let mut named = lease_id.clone();
-    for lease in lease_id.iter().chain(entries.iter().map(|entry| &entry.lease_id)) {
-        let secret = lease.expose_secret();
-        if !secret.is_empty() && message.contains(secret.as_ref()) {
-            message = message.replace(secret.as_ref(), "[lease]");
-            named.get_or_insert_with(|| lease.clone());
-        }
-    }
-    Warning { lease_id: named, message }
 }
 
 impl From<Value> for Warnings {

@@ -18,14 +18,14 @@ const MAX_VISIBILITY_TIMEOUT: Duration = Duration::from_secs(12 * 60 * 60);
 
 /// An id goes into the path, where `.` and `..` would lead elsewhere with the credentials attached.
 pub(crate) fn id(field: &str, id: &str) -> Result<(), Error> {
+    if !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')) {
+        return Err(Error::invalid(format!("{field}: may hold only letters, digits, `_` and `-`")));
+    }
     if !(1..=MAX_ID_CHARACTERS).contains(&id.len()) {
         return Err(Error::invalid(format!(
             "{field}: must have 1 to {MAX_ID_CHARACTERS} characters, but has {}",
-            id.chars().count()
+            id.len()
         )));
-    }
-    if !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')) {
-        return Err(Error::invalid(format!("{field}: may hold only letters, digits, `_` and `-`")));
     }
     Ok(())
 }

@@ -1,7 +1,13 @@
 //! The envelope around every answer, and how an answer or a failure becomes a result or our error.
 
+use std::{fmt, marker::PhantomData};
+
 use reqwest::header::HeaderMap;
-use serde::{Deserialize, Serialize, de::IgnoredAny};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{self, DeserializeOwned, IgnoredAny, MapAccess, Visitor},
+};
+use serde_json::{Value, value::RawValue};
 
 use crate::{
     error::{ApiError, Error, ErrorKind},
@@ -12,7 +18,7 @@ use crate::{
 /// The envelope of Cloudflare's API: whether the call succeeded, the faults if not, and the result if so.
 ///
 /// Each field may be missing or null. The envelope's `messages` are passed over: they are remarks that nothing depends on.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Envelope<T> {
     success: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -42,6 +48,63 @@ impl<T> Envelope<T> {
             (None, _) => Error::new(ErrorKind::UnexpectedAnswer, "the answer does not say whether the call succeeded"),
         };
         Err(error.with_api_errors(errors))
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "lowercase")]
+enum Field {
+    Success,
+    Errors,
+    Result,
+    #[serde(other)]
+    Other,
+}
+
+/// By hand, because an answer must be an object, and because what comes with a failure must not cost its codes: the result is read only
+/// beside `success: true`, wherever in the answer that stands.
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Envelope<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(EnvelopeVisitor(PhantomData))
+    }
+}
+
+struct EnvelopeVisitor<T>(PhantomData<T>);
+
+impl<'de, T: DeserializeOwned> Visitor<'de> for EnvelopeVisitor<T> {
+    type Value = Envelope<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an envelope")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Envelope<T>, A::Error> {
+        let (mut success, mut errors, mut result) = (None, None, None);
+        while let Some(field) = map.next_key()? {
+            match field {
+                Field::Success if success.is_some() => return Err(de::Error::duplicate_field("success")),
+                Field::Result if result.is_some() => return Err(de::Error::duplicate_field("result")),
+                Field::Success => success = map.next_value()?,
+                Field::Errors => errors = Some(faults(map.next_value()?)),
+                Field::Result => result = map.next_value::<Option<&'de RawValue>>()?,
+                Field::Other => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        let result = result.filter(|_| success == Some(true)).map(|result| {
+            // A sequence would be taken for the fields in their order.
+            let is_object = result.get().starts_with('{');
+            let parsed = is_object.then(|| serde_json::from_str(result.get()).ok()).flatten();
+            parsed.ok_or_else(|| de::Error::custom("the result is not of the documented form"))
+        });
+        Ok(Envelope { success, errors, result: result.transpose()? })
+    }
+}
+
+fn faults(errors: Value) -> Vec<ApiError> {
+    match errors {
+        Value::Null => Vec::new(),
+        Value::Array(errors) => errors.into_iter().map(ApiError::from).collect(),
+        error => vec![ApiError::from(error)],
     }
 }
 

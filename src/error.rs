@@ -10,7 +10,7 @@ use crate::ack::{AckOutcome, AckRequest};
 /// Why a call did not succeed.
 ///
 /// Match on [`kind`](Self::kind). The `Display` form is one line that ends with what to do next. Neither form ever holds a
-/// token, a key, a lease id or a message's body, even where the service quotes one of them back.
+/// token, a key, a lease id or a message's body, even where the service quotes one of them back as it was sent.
 ///
 /// An error of [`Queue::ack`](crate::Queue::ack) holds the leases that were not confirmed: see
 /// [`into_unconfirmed`](Self::into_unconfirmed).
@@ -114,6 +114,11 @@ impl Error {
         self
     }
 
+    pub(crate) fn that_may_have_arrived(mut self) -> Self {
+        self.0.may_have_arrived = true;
+        self
+    }
+
     pub(crate) fn with_note(mut self, note: &str) -> Self {
         self.0.message = format!("{}; {note}", self.0.message).into();
         self
@@ -171,7 +176,7 @@ impl Error {
         self.0.attempts
     }
 
-    /// Whether the service may have received the last request. If not, the operation surely had no effect.
+    /// Whether the service may have received the request, at any attempt. If not, the operation surely had no effect.
     pub fn may_have_arrived(&self) -> bool {
         self.0.may_have_arrived
     }
@@ -201,7 +206,7 @@ impl Error {
             ErrorKind::RateLimited => "try again later, or raise the limit that the code names",
             ErrorKind::Rejected => "correct the request by what the service says",
             ErrorKind::ServiceFailure => "try again later",
-            ErrorKind::Transport if !self.0.may_have_arrived => "check the base URL and the network; nothing was sent",
+            ErrorKind::Transport if !self.0.may_have_arrived => "check the base URL and the network; nothing arrived",
             ErrorKind::Transport | ErrorKind::Timeout if self.0.may_have_arrived => {
                 "try again; the request may have arrived, so a push may be doubled by that"
             }

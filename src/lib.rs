@@ -17,6 +17,7 @@ pub mod mock;
 mod pull;
 mod push;
 mod queue;
+mod redact;
 mod retry;
 mod transport;
 pub mod types;

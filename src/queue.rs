@@ -5,6 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use crate::{
@@ -98,7 +99,8 @@ impl Queue {
         let answer = call.client().ack_messages(&self.ids.account, &self.ids.queue, &payload).await;
         let result = envelope::open(&call, answer)?;
         let (acks, retries) = (whole(result.ack_count), whole(result.retry_count));
-        confirmed.add(entries, acks, retries, result.warnings.unwrap_or_default());
+        let warnings = result.warnings.unwrap_or_default().into_list(entries, self.transport.redactor());
+        confirmed.add(entries, acks, retries, warnings);
         Ok(())
     }
 
@@ -192,10 +194,16 @@ fn payload(message: &PushMessage) -> PushPayload {
 fn message(pulled: PulledMessage, lease_deadline: Instant) -> Option<Message> {
     Some(Message {
         lease_id: pulled.lease_id.filter(|lease_id| !lease_id.is_empty())?,
-        id: pulled.id.unwrap_or_default(),
-        attempts: whole(pulled.attempts).and_then(|attempts| attempts.try_into().ok()),
-        timestamp: time(pulled.timestamp_ms),
-        metadata: pulled.metadata.unwrap_or_default(),
+        id: match pulled.id {
+            Some(Value::String(id)) => id,
+            id => id.filter(|id| !id.is_null()).map(|id| id.to_string()).unwrap_or_default(),
+        },
+        attempts: whole(number(pulled.attempts)).and_then(|attempts| attempts.try_into().ok()),
+        timestamp: time(number(pulled.timestamp_ms)),
+        metadata: match pulled.metadata {
+            Some(Value::Object(metadata)) => metadata,
+            _ => Map::new(),
+        },
         lease_deadline: lease_deadline.into_std(),
         body: pulled.body.unwrap_or_default(),
     })
@@ -209,6 +217,10 @@ fn metrics(metadata: Option<ResultMetadata>) -> Option<Metrics> {
         // The service says 0 where it does not know.
         oldest_message: time(metrics.oldest_message_timestamp_ms.filter(|ms| *ms != 0.0)),
     })
+}
+
+fn number(value: Option<Value>) -> Option<f64> {
+    value?.as_f64()
 }
 
 /// The service's counts are JSON numbers: 5 and 5.0 are five, and what is no count is unknown.

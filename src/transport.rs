@@ -11,7 +11,6 @@ use reqwest::{
     Request, Response,
     header::{HeaderName, HeaderValue, USER_AGENT},
 };
-use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use crate::{
@@ -19,6 +18,7 @@ use crate::{
     envelope,
     error::{Error, ErrorKind},
     generated,
+    redact::Redactor,
     retry::{self, Next, Operation, RetryPolicy},
 };
 
@@ -54,6 +54,10 @@ impl Transport {
     pub(crate) fn deadline(&self, wanted: Option<std::time::Instant>) -> Instant {
         let latest = Instant::now() + self.call_timeout.min(FOREVER);
         wanted.map_or(latest, |wanted| latest.min(wanted.into()))
+    }
+
+    pub(crate) fn redactor(&self) -> Redactor {
+        Redactor::new(self.credentials.secrets())
     }
 
     pub(crate) fn call(self: &Arc<Self>, operation: Operation, deadline: Instant) -> Call {
@@ -114,18 +118,31 @@ impl Call {
     /// at: the error is kept.
     async fn send(&self, request: Request) -> Response {
         let mut attempts = 0;
+        let mut may_have_arrived = false;
         let (sent, response) = loop {
-            attempts += 1;
-            let error = match self.attempt(&request).await {
+            let result = match self.remaining() {
+                Duration::ZERO => {
+                    Err(Error::new(ErrorKind::Timeout, "the deadline passed before the request was sent"))
+                }
+                remaining => {
+                    attempts += 1;
+                    self.attempt(&request, remaining).await
+                }
+            };
+            let error = match result {
                 Ok(response) => {
                     let ray_id = response.headers().get(CF_RAY).cloned();
                     break (Ok(Sent { request, attempts, ray_id }), response);
                 }
                 Err(error) => self.redacted(error, &request).in_operation(self.operation.id(), attempts),
             };
-            match self.transport.retry.after(self.operation, &error, attempts, self.remaining(), retry::random()) {
+            let next = self.transport.retry.after(self.operation, &error, attempts, self.remaining(), retry::random());
+            // What an earlier attempt may have done, the last one cannot undo.
+            may_have_arrived |= error.may_have_arrived() && error.kind() != ErrorKind::RateLimited;
+            match next {
                 Next::Wait(wait) => sleep(wait).await,
                 Next::Stop(note) => {
+                    let error = if may_have_arrived { error.that_may_have_arrived() } else { error };
                     let error = note.into_iter().fold(error, Error::with_note);
                     break (Err(error), Response::from(http::Response::new("")));
                 }
@@ -136,12 +153,11 @@ impl Call {
     }
 
     /// Sends the request once, and reads the answer to its end, so that one that is cut off can be asked for again.
-    async fn attempt(&self, request: &Request) -> Result<Response, Error> {
-        let timeout = self.remaining().min(self.transport.request_timeout);
-        let Some(mut request) = request.try_clone().filter(|_| !timeout.is_zero()) else {
-            return Err(Error::new(ErrorKind::Timeout, "the deadline passed before the request was sent"));
+    async fn attempt(&self, request: &Request, remaining: Duration) -> Result<Response, Error> {
+        let Some(mut request) = request.try_clone() else {
+            return Err(Error::new(ErrorKind::Transport, "the request's body cannot be sent twice"));
         };
-        *request.timeout_mut() = Some(timeout);
+        *request.timeout_mut() = Some(remaining.min(self.transport.request_timeout));
         let mut response = self.transport.http.execute(request).await.map_err(broken)?;
         let body = read(&mut response, self.max_answer_bytes).await;
         let (status, headers) = (response.status().as_u16(), response.headers_mut());
@@ -163,23 +179,12 @@ impl Call {
         self.deadline.saturating_duration_since(Instant::now())
     }
 
-    /// Takes out of the service's words what they quote of the request: lease ids, bodies, credentials.
     fn redacted(&self, mut error: Error, request: &Request) -> Error {
-        if error.api_errors().is_empty() {
-            return error;
+        if !error.api_errors().is_empty() {
+            let mut redactor = self.transport.redactor();
+            redactor.add_request(request.body().and_then(reqwest::Body::as_bytes).unwrap_or_default());
+            error.edit_texts(|text| redactor.redact(text));
         }
-        let mut secrets: Vec<String> = self.transport.credentials.secrets().map(str::to_owned).collect();
-        let body = request.body().and_then(reqwest::Body::as_bytes).unwrap_or_default();
-        if let Ok(body) = serde_json::from_slice(body) {
-            collect_strings(body, &mut secrets);
-        }
-        error.edit_texts(|text| {
-            for secret in &secrets {
-                if text.contains(secret.as_str()) {
-                    *text = text.replace(secret.as_str(), "[redacted]");
-                }
-            }
-        });
         error
     }
 }
@@ -202,12 +207,16 @@ impl ClientHooks<Arc<Call>> for generated::Client {
 }
 
 async fn read(response: &mut Response, bound: usize) -> Result<Vec<u8>, Error> {
-    let announced = response.content_length().unwrap_or_default();
-    let mut body = Vec::with_capacity(usize::try_from(announced).unwrap_or(bound).min(bound));
+    let too_large =
+        || Error::new(ErrorKind::UnexpectedAnswer, format!("the answer is larger than the bound of {bound} bytes"));
+    let announced = usize::try_from(response.content_length().unwrap_or_default()).unwrap_or(usize::MAX);
+    if announced > bound {
+        return Err(too_large());
+    }
+    let mut body = Vec::with_capacity(announced);
     while let Some(chunk) = response.chunk().await.map_err(broken)? {
         if body.len() + chunk.len() > bound {
-            let message = format!("the answer is larger than the bound of {bound} bytes");
-            return Err(Error::new(ErrorKind::UnexpectedAnswer, message));
+            return Err(too_large());
         }
         body.extend_from_slice(&chunk);
     }
@@ -228,14 +237,4 @@ fn broken(error: reqwest::Error) -> Error {
 
 fn text(value: &HeaderValue) -> Option<String> {
     value.to_str().ok().map(str::to_owned)
-}
-
-/// The strings in a request that the service could quote; shorter ones are words such as `json` that say nothing.
-fn collect_strings(value: Value, strings: &mut Vec<String>) {
-    match value {
-        Value::String(string) if string.len() >= 8 => strings.push(string),
-        Value::Array(values) => values.into_iter().for_each(|value| collect_strings(value, strings)),
-        Value::Object(map) => map.into_iter().for_each(|(_, value)| collect_strings(value, strings)),
-        _ => {}
-    }
 }
