@@ -3,8 +3,9 @@
 use std::{collections::HashSet, time::Duration};
 
 use crate::{
-    ack::{AckRequest, Decision},
+    ack::{AckRequest, Decision, Entry},
     error::Error,
+    lease::LeaseId,
     pull::PullOptions,
     push::PushMessage,
 };
@@ -13,7 +14,7 @@ pub(crate) const MAX_BATCH: usize = 100;
 pub(crate) const MAX_MESSAGE_BYTES: usize = 128_000;
 const MAX_PUSH_BATCH_BYTES: usize = 256_000;
 const MAX_ID_CHARACTERS: usize = 32;
-const MAX_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
+pub(crate) const MAX_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 const MAX_VISIBILITY_TIMEOUT: Duration = Duration::from_secs(12 * 60 * 60);
 
 /// An id goes into the path, where `.` and `..` would lead elsewhere with the credentials attached.
@@ -35,21 +36,26 @@ pub(crate) fn ack(request: &AckRequest) -> Result<(), Error> {
         return Err(Error::invalid("acks, retries: the request holds no lease, but must hold at least one"));
     }
     let mut seen = HashSet::with_capacity(request.len());
-    for (index, entry) in request.entries.iter().enumerate() {
-        let nth = index + 1;
-        if entry.lease_id.is_empty() {
-            return Err(Error::invalid(format!("lease_id: lease {nth} of the request is empty")));
-        }
-        if !seen.insert(&entry.lease_id) {
+    for (index, Entry { lease_id, decision }) in request.entries.iter().enumerate() {
+        entry(lease_id, *decision)?;
+        if !seen.insert(lease_id) {
             return Err(Error::invalid(format!(
-                "lease_id: lease {nth} of the request stands in it already, but each lease may stand there once"
+                "lease_id: lease {} of the request stands in it already, but each lease may stand there once",
+                index + 1
             )));
-        }
-        if let Decision::Retry(Some(wait)) = entry.decision {
-            delay(wait)?;
         }
     }
     Ok(())
+}
+
+pub(crate) fn entry(lease_id: &LeaseId, decision: Decision) -> Result<(), Error> {
+    if lease_id.is_empty() {
+        return Err(Error::invalid("lease_id: must not be empty"));
+    }
+    match decision {
+        Decision::Retry(Some(wait)) => delay(wait),
+        Decision::Retry(None) | Decision::Ack => Ok(()),
+    }
 }
 
 pub(crate) fn pull(options: &PullOptions) -> Result<(), Error> {

@@ -1,6 +1,6 @@
 //! The one error type, its kinds, and the faults that the service lists.
 
-use std::{borrow::Cow, error::Error as StdError, fmt, time::Duration};
+use std::{borrow::Cow, error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
@@ -14,8 +14,10 @@ use crate::ack::{AckOutcome, AckRequest};
 ///
 /// An error of [`Queue::ack`](crate::Queue::ack) holds the leases that were not confirmed: see
 /// [`into_unconfirmed`](Self::into_unconfirmed).
+#[derive(Clone)]
 pub struct Error(Box<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     kind: ErrorKind,
     operation: Option<&'static str>,
@@ -28,7 +30,7 @@ struct Inner {
     may_have_arrived: bool,
     confirmed: Option<AckOutcome>,
     unconfirmed: Option<AckRequest>,
-    source: Option<Box<dyn StdError + Send + Sync>>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 /// What sort of failure an [`Error`] is.
@@ -109,7 +111,7 @@ impl Error {
     }
 
     pub(crate) fn with_source(mut self, source: impl StdError + Send + Sync + 'static, may_have_arrived: bool) -> Self {
-        self.0.source = Some(Box::new(source));
+        self.0.source = Some(Arc::new(source));
         self.0.may_have_arrived = may_have_arrived;
         self
     }
@@ -132,6 +134,12 @@ impl Error {
     pub(crate) fn with_leases(mut self, confirmed: AckOutcome, unconfirmed: AckRequest) -> Self {
         self.0.confirmed = Some(confirmed);
         self.0.unconfirmed = Some(unconfirmed);
+        self
+    }
+
+    pub(crate) fn without_leases(mut self) -> Self {
+        self.0.confirmed = None;
+        self.0.unconfirmed = None;
         self
     }
 

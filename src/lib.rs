@@ -2,9 +2,11 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod ack;
+mod acker;
 mod auth;
 mod check;
 mod client;
+mod consumer;
 #[cfg(feature = "emulator")]
 pub mod emulator;
 mod envelope;
@@ -23,8 +25,13 @@ mod transport;
 pub mod types;
 
 pub use ack::{AckOutcome, AckRequest, Warning};
+pub use acker::{Acker, AckerOptions, Confirmation, Lease, Receipt};
 pub use auth::Credentials;
 pub use client::{Client, ClientBuilder};
+pub use consumer::{
+    Consumer, ConsumerOptions, Deliveries, Delivery, HandlerTimes, IntoVerdict, JsonConsumer, Report, RetryDelay,
+    Stats, Undecided, Verdict,
+};
 pub use error::{ApiError, Error, ErrorKind};
 pub use lease::LeaseId;
 pub use message::{ContentType, Message};

@@ -107,7 +107,7 @@ impl Operation {
     }
 
     /// The table: a row a failure, with what it means for an operation that must not be carried out twice.
-    fn may_repeat(self, error: &Error) -> bool {
+    pub(crate) fn may_repeat(self, error: &Error) -> bool {
         // An ack that is done already does no harm; a push would be doubled, and a pulled batch stranded until its leases end.
         let harmless = self == Self::Ack;
         match error.kind() {

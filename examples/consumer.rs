@@ -1,0 +1,33 @@
+//! Works off a queue until ctrl-c, and prints what was done.
+//!
+//! It takes `CLOUDFLARE_API_TOKEN`, `CLOUDFLARE_ACCOUNT_ID` and `CLOUDFLARE_QUEUE_ID`; `cargo run --example emulator` prints some to try.
+
+use std::{env, time::Duration};
+
+use cloudflare_queues::{Client, Consumer, ConsumerOptions, RetryDelay};
+
+#[derive(serde::Deserialize)]
+struct Job {
+    number: u32,
+}
+
+async fn work(job: Job) -> Result<(), String> {
+    if job.number.is_multiple_of(7) {
+        return Err(format!("job {} fails", job.number));
+    }
+    println!("job {} is done", job.number);
+    Ok(())
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let queue = Client::from_env()?.queue(env::var("CLOUDFLARE_ACCOUNT_ID")?, env::var("CLOUDFLARE_QUEUE_ID")?)?;
+    let options = ConsumerOptions {
+        retry_delay: RetryDelay::Exponential { initial: Duration::from_secs(10), max: Duration::from_secs(600) },
+        ..ConsumerOptions::default()
+    };
+    let consumer = Consumer::with_options(queue, options).json::<Job>();
+    let report = consumer.run_until(tokio::signal::ctrl_c(), |job, _message| work(job)).await?;
+    println!("{report:#?}");
+    report.error.map_or(Ok(()), |error| Err(error.into()))
+}

@@ -1,0 +1,282 @@
+//! One run of a consumer, from the first pull to the report.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    future::{Future, poll_fn},
+    mem,
+    pin::{Pin, pin},
+    sync::{Arc, MutexGuard, PoisonError},
+    task::Poll,
+    time::Duration,
+};
+
+use tokio::{
+    task::{self, JoinError, JoinSet},
+    time::{Instant, sleep},
+};
+use tracing::Instrument;
+
+use super::{
+    ConsumerOptions, IntoVerdict, Report, Stats, Undecided, Verdict,
+    puller::{Puller, Source, is_final},
+    stats::Shared,
+};
+use crate::{
+    ack::{AckRequest, Decision, Entry},
+    acker::{Acker, Confirmation, Lease},
+    check,
+    error::Error,
+    message::Message,
+    pull::{Batch, PullOptions},
+};
+
+pub(super) struct Run<S> {
+    puller: Puller<S>,
+    options: ConsumerOptions,
+    acker: Acker,
+    stats: Arc<Shared>,
+    /// Pulled, and not started.
+    waiting: VecDeque<Message>,
+    handlers: JoinSet<Option<Verdict>>,
+    handled: HashMap<task::Id, Handled>,
+    /// Acknowledgements and retries whose outcome is not known.
+    settlements: JoinSet<Result<Confirmation, Error>>,
+    settling: HashMap<task::Id, Entry>,
+    /// How long handlers take on average.
+    handler_time: Option<Duration>,
+    unconfirmed: AckRequest,
+    error: Option<Error>,
+}
+
+/// A message that a handler works on.
+struct Handled {
+    lease: Lease,
+    /// What is to become of it if the handler fails.
+    on_error: Verdict,
+    since: Instant,
+}
+
+enum Event {
+    Stop,
+    Handled(Result<(task::Id, Option<Verdict>), JoinError>),
+    Settled(Result<(task::Id, Result<Confirmation, Error>), JoinError>),
+    /// `None` at the end of a rest.
+    Pulled(Option<Result<Batch, Error>>),
+}
+
+impl<S: Source> Run<S> {
+    pub(super) fn new(source: S, options: ConsumerOptions, stats: Arc<Shared>) -> Result<Self, Error> {
+        check::pull(&options.pull)?;
+        Ok(Self {
+            acker: Acker::over(source.clone(), options.acker.clone())?,
+            puller: Puller::new(source, &options),
+            options,
+            stats,
+            waiting: VecDeque::new(),
+            handlers: JoinSet::new(),
+            handled: HashMap::new(),
+            settlements: JoinSet::new(),
+            settling: HashMap::new(),
+            handler_time: None,
+            unconfirmed: AckRequest::new(),
+            error: None,
+        })
+    }
+
+    pub(super) async fn until<H, F>(mut self, stop: impl Future, handler: Arc<H>) -> Report
+    where
+        H: Fn(Message) -> F + Send + Sync + 'static,
+        F: Future<Output: IntoVerdict> + Send + 'static,
+    {
+        let mut stop = pin!(stop);
+        while self.error.is_none() {
+            self.start_handlers(&handler);
+            self.start_pull();
+            match self.next(stop.as_mut()).await {
+                Event::Stop => break,
+                event => self.settle(event),
+            }
+        }
+        self.shut_down().await
+    }
+
+    /// What happens next. To be told to stop comes before all else.
+    async fn next(&mut self, mut stop: Pin<&mut impl Future>) -> Event {
+        poll_fn(|context| {
+            if stop.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Event::Stop);
+            }
+            if let Poll::Ready(Some(joined)) = self.handlers.poll_join_next_with_id(context) {
+                return Poll::Ready(Event::Handled(joined));
+            }
+            if let Poll::Ready(Some(joined)) = self.settlements.poll_join_next_with_id(context) {
+                return Poll::Ready(Event::Settled(joined));
+            }
+            self.puller.poll(context).map(Event::Pulled)
+        })
+        .await
+    }
+
+    fn start_handlers<H, F>(&mut self, handler: &Arc<H>)
+    where
+        H: Fn(Message) -> F + Send + Sync + 'static,
+        F: Future<Output: IntoVerdict> + Send + 'static,
+    {
+        while self.handled.len() < self.concurrency() {
+            let Some(message) = self.waiting.pop_front() else { return };
+            if Instant::from_std(message.lease_deadline) <= Instant::now() {
+                // Another consumer may have it by now.
+                self.stats().expired += 1;
+                continue;
+            }
+            let handled = Handled {
+                lease: Lease::from(&message),
+                on_error: self.options.retry_delay.verdict(&message),
+                since: Instant::now(),
+            };
+            let span = tracing::info_span!("process", messaging.message.id = message.id, attempts = message.attempts);
+            let handler = Arc::clone(handler);
+            // The handler is called within the task, so that a panic of its own stays there.
+            let task = self.handlers.spawn(async move { handler(message).await.into_verdict() }.instrument(span));
+            self.handled.insert(task.id(), handled);
+        }
+    }
+
+    /// Pulls ahead while handlers work, but no more than they will start on before its lease ends.
+    fn start_pull(&mut self) {
+        // Acknowledgements that do not keep up slow the pulling down.
+        let is_clogged = self.settling.len() >= self.options.acker.buffer.max(1);
+        let limit = self.limit();
+        let room = limit.saturating_sub(self.waiting.len());
+        if self.puller.is_ready() && !is_clogged && room > 0 && room * 2 >= limit {
+            let batch_size = self.options.pull.batch_size.min(room.try_into().unwrap_or(u32::MAX));
+            self.puller.start(PullOptions { batch_size, ..self.options.pull });
+        }
+    }
+
+    /// How many messages may wait: what handlers are expected to start on within half of a lease.
+    fn limit(&self) -> usize {
+        let free = self.concurrency().saturating_sub(self.handled.len());
+        let Some(handler_time) = self.handler_time else { return free };
+        let rounds = self.options.pull.visibility_timeout.as_secs_f64() / 2.0 / handler_time.as_secs_f64().max(1e-6);
+        ((rounds * self.concurrency() as f64) as usize).min(self.options.pull.batch_size as usize).max(free)
+    }
+
+    fn pulled(&mut self, result: Result<Batch, Error>) {
+        match result {
+            Ok(batch) => {
+                let mut stats = self.stats();
+                stats.pulled += batch.len() as u64;
+                stats.without_lease += batch.without_lease as u64;
+                stats.backlog_count = batch.backlog_count;
+                drop(stats);
+                self.waiting.extend(batch);
+            }
+            Err(error) => {
+                self.stats().pull_failures += 1;
+                self.error = self.error.take().or_else(|| is_final(&error).then_some(error));
+            }
+        }
+    }
+
+    fn settle(&mut self, event: Event) {
+        match event {
+            Event::Handled(joined) => {
+                let (id, verdict) = match joined {
+                    Ok((id, verdict)) => (id, verdict),
+                    Err(error) => {
+                        self.stats().panicked += u64::from(error.is_panic());
+                        (error.id(), None)
+                    }
+                };
+                if let Some(handled) = self.handled.remove(&id) {
+                    self.end(handled, verdict);
+                }
+            }
+            Event::Settled(joined) => {
+                let (id, outcome) = match joined {
+                    Ok((id, outcome)) => (id, outcome),
+                    Err(error) => (error.id(), Ok(Confirmation::Warned(String::new()))),
+                };
+                match (self.settling.remove(&id), outcome) {
+                    (Some(Entry { decision: Decision::Ack, .. }), Ok(Confirmation::Confirmed)) => {
+                        self.stats().acknowledged += 1
+                    }
+                    (Some(_), Ok(Confirmation::Confirmed)) => self.stats().retried += 1,
+                    (Some(entry), _) => self.unconfirmed.entries.push(entry),
+                    (None, _) => {}
+                }
+            }
+            Event::Pulled(Some(result)) => self.pulled(result),
+            Event::Pulled(None) | Event::Stop => {}
+        }
+    }
+
+    fn end(&mut self, handled: Handled, verdict: Option<Verdict>) {
+        let now = Instant::now();
+        let took = now - handled.since;
+        self.handler_time = Some(self.handler_time.map_or(took, |average| (average * 7 + took) / 8));
+        let mut stats = self.stats();
+        stats.handler_times.record(took);
+        stats.overran += u64::from(handled.lease.deadline.is_some_and(|deadline| now.into_std() > deadline));
+        drop(stats);
+        match verdict.unwrap_or(handled.on_error) {
+            Verdict::Ack => self.submit(handled.lease, Decision::Ack),
+            Verdict::Retry => self.submit(handled.lease, Decision::Retry(None)),
+            Verdict::RetryAfter(delay) => {
+                self.submit(handled.lease, Decision::Retry(Some(delay.min(check::MAX_DELAY))))
+            }
+            Verdict::Leave => self.stats().left += 1,
+        }
+    }
+
+    fn submit(&mut self, lease: Lease, decision: Decision) {
+        let entry = Entry { lease_id: lease.id.clone(), decision };
+        let acker = self.acker.clone();
+        let task = self.settlements.spawn(async move { acker.submit(lease, decision).await?.await });
+        self.settling.insert(task.id(), entry);
+    }
+
+    /// Lets handlers end, gives back what was not started, and waits for every outcome, each for its own time.
+    async fn shut_down(mut self) -> Report {
+        let mut timeout = pin!(sleep(self.options.shutdown_timeout));
+        self.release();
+        while !self.handled.is_empty() || self.puller.is_pulling() {
+            match self.next(timeout.as_mut()).await {
+                Event::Stop => break,
+                event => self.settle(event),
+            }
+            self.release();
+        }
+        self.handlers.abort_all();
+        let dropped = mem::take(&mut self.handled).len();
+        self.stats().left += dropped as u64;
+        let mut timeout = pin!(sleep(self.options.flush_timeout));
+        while !self.settling.is_empty() {
+            match self.next(timeout.as_mut()).await {
+                Event::Stop => break,
+                event => self.settle(event),
+            }
+        }
+        self.unconfirmed.entries.extend(self.settling.drain().map(|(_, entry)| entry));
+        let stats = self.stats().clone();
+        Report { stats, unconfirmed: self.unconfirmed, error: self.error }
+    }
+
+    fn release(&mut self) {
+        for message in mem::take(&mut self.waiting) {
+            match self.options.undecided {
+                Undecided::Retry => self.submit(Lease::from(&message), Decision::Retry(Some(Duration::ZERO))),
+                Undecided::Leave => self.stats().left += 1,
+            }
+        }
+    }
+
+    fn concurrency(&self) -> usize {
+        self.options.concurrency.max(1)
+    }
+
+    fn stats(&self) -> MutexGuard<'_, Stats> {
+        self.stats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
