@@ -1,6 +1,6 @@
 //! The queues themselves: a state machine that is told the time, and does nothing else.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::Value;
 
@@ -22,6 +22,9 @@ struct QueueState {
     messages: BTreeMap<u64, Stored>,
     /// Every lease that was ever given for a message that still exists.
     leases: HashMap<String, u64>,
+    /// The messages that are under a lease now, and the size of all: a backlog is too long to look through at each request.
+    leased: BTreeSet<u64>,
+    bytes: u64,
 }
 
 #[derive(Clone)]
@@ -35,6 +38,8 @@ pub(super) struct Stored {
     /// When a consumer may be given the message: the end of a delay, or of the lease that it is under.
     visible_at: Millis,
     pub(super) lease_id: Option<String>,
+    /// Every lease that the message was given under.
+    leases: Vec<String>,
 }
 
 pub(super) struct NewMessage {
@@ -61,7 +66,13 @@ pub(super) struct QueueMetrics {
 impl State {
     pub(super) fn create_queue(&mut self, settings: QueueSettings) -> String {
         let queue_id = format!("{:032x}", 0xd1e5_u128 << 64 | u128::from(self.next()));
-        let queue = QueueState { settings, messages: BTreeMap::new(), leases: HashMap::new() };
+        let queue = QueueState {
+            settings,
+            messages: BTreeMap::new(),
+            leases: HashMap::new(),
+            leased: BTreeSet::new(),
+            bytes: 0,
+        };
         self.queues.insert(queue_id.clone(), queue);
         queue_id
     }
@@ -83,7 +94,9 @@ impl State {
             attempts: 0,
             visible_at: now + delay,
             lease_id: None,
+            leases: Vec::new(),
         };
+        queue.bytes += stored.bytes as u64;
         queue.messages.insert(sequence, stored);
     }
 
@@ -101,7 +114,9 @@ impl State {
             message.attempts += 1;
             message.visible_at = now + timeout;
             message.lease_id = Some(lease_id.clone());
+            message.leases.push(lease_id.clone());
             queue.leases.insert(lease_id, *sequence);
+            queue.leased.insert(*sequence);
             pulled.push(message.clone());
         }
         self.counter = counter;
@@ -153,11 +168,11 @@ impl State {
     }
 
     pub(super) fn metrics(&self, queue_id: &str) -> QueueMetrics {
-        let messages = || self.messages(queue_id);
+        let Some(queue) = self.queues.get(queue_id) else { return QueueMetrics::default() };
         QueueMetrics {
-            backlog_count: messages().count() as u64,
-            backlog_bytes: messages().map(|message| message.bytes as u64).sum(),
-            oldest_message: messages().map(|message| message.pushed_at).min().unwrap_or_default(),
+            backlog_count: queue.messages.len() as u64,
+            backlog_bytes: queue.bytes,
+            oldest_message: queue.messages.values().next().map(|message| message.pushed_at).unwrap_or_default(),
         }
     }
 
@@ -168,9 +183,9 @@ impl State {
     /// Makes messages visible whose leases have run out.
     pub(super) fn end_leases(&mut self, now: Millis, queue_id: &str) {
         let Some(queue) = self.queues.get_mut(queue_id) else { return };
-        let ended =
-            queue.messages.iter().filter(|(_, message)| message.lease_id.is_some() && message.visible_at <= now);
-        let ended: Vec<_> = ended.map(|(sequence, message)| (*sequence, message.visible_at)).collect();
+        let leased =
+            queue.leased.iter().filter_map(|sequence| Some((*sequence, queue.messages.get(sequence)?.visible_at)));
+        let ended: Vec<_> = leased.filter(|(_, visible_at)| *visible_at <= now).collect();
         let dead = ended.into_iter().filter_map(|(sequence, visible_at)| queue.release(sequence, visible_at)).collect();
         self.bury(now, queue_id, dead);
     }
@@ -202,6 +217,7 @@ impl QueueState {
 
     /// Ends a delivery that failed; gives the message back if it has used up its retries.
     fn release(&mut self, sequence: u64, visible_at: Millis) -> Option<NewMessage> {
+        self.leased.remove(&sequence);
         let message = self.messages.get_mut(&sequence)?;
         message.lease_id = None;
         message.visible_at = visible_at;
@@ -214,8 +230,13 @@ impl QueueState {
     }
 
     fn remove(&mut self, sequence: u64) -> Option<Stored> {
-        self.leases.retain(|_, of| *of != sequence);
-        self.messages.remove(&sequence)
+        let message = self.messages.remove(&sequence)?;
+        self.leased.remove(&sequence);
+        self.bytes -= message.bytes as u64;
+        for lease_id in &message.leases {
+            self.leases.remove(lease_id);
+        }
+        Some(message)
     }
 }
 
