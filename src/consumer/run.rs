@@ -218,7 +218,13 @@ impl<S: Source> Run<S> {
         self.handler_time = Some(self.handler_time.map_or(took, |average| (average * 7 + took) / 8));
         let mut stats = self.stats();
         stats.handler_times.record(took);
-        stats.overran += u64::from(handled.lease.deadline.is_some_and(|deadline| now.into_std() > deadline));
+        if handled.lease.deadline.is_some_and(|deadline| now.into_std() > deadline) {
+            stats.overran += 1;
+            tracing::warn!(
+                ?took,
+                "a handler took longer than its lease: another consumer may have been given the message"
+            );
+        }
         drop(stats);
         match verdict.unwrap_or(handled.on_error) {
             Verdict::Ack => self.submit(handled.lease, Decision::Ack),
