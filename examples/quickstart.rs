@@ -17,8 +17,9 @@ struct Job {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // The emulator stops when it is dropped, so it has to outlive the queue.
     let emulator;
-    let queue = match (env::var("CLOUDFLARE_ACCOUNT_ID"), env::var("CLOUDFLARE_QUEUE_ID")) {
-        (Ok(account_id), Ok(queue_id)) => {
+    let variable = |name| env::var(name).ok().filter(|value| !value.is_empty());
+    let queue = match (variable("CLOUDFLARE_ACCOUNT_ID"), variable("CLOUDFLARE_QUEUE_ID")) {
+        (Some(account_id), Some(queue_id)) => {
             println!("queue {queue_id}, as the environment says");
             Client::from_env()?.queue(account_id, queue_id)?
         }

@@ -71,7 +71,8 @@ impl AckRequest {
     /// The moment after which sending this request again is of no use, such as the end of its shortest lease
     /// ([`Message::lease_deadline`](crate::Message::lease_deadline)).
     ///
-    /// Without it, the client's own deadline applies; of the two, the earlier one ends the call.
+    /// Once it has passed, a request is still sent, but only once, since the service takes late acknowledgements too. Without a
+    /// deadline, the client's own [timeout](crate::ClientBuilder::call_timeout) ends a call.
     pub fn deadline(&mut self, deadline: Instant) -> &mut Self {
         self.deadline = Some(deadline);
         self
@@ -92,6 +93,13 @@ impl AckRequest {
         self.entries.iter().map(|entry| &entry.lease_id)
     }
 
+    /// Adds all leases of another request; the earlier of the two deadlines holds.
+    pub fn append(&mut self, other: Self) -> &mut Self {
+        self.deadline = self.deadline.into_iter().chain(other.deadline).min();
+        self.entries.extend(other.entries);
+        self
+    }
+
     fn push(&mut self, lease_id: LeaseId, decision: Decision) -> &mut Self {
         self.entries.push(Entry { lease_id, decision });
         self
@@ -102,7 +110,7 @@ impl AckRequest {
 ///
 /// A service that answers `success: true` may still have left some leases alone: ask [`is_complete`](Self::is_complete).
 #[must_use = "the service may have confirmed less than was asked for: ask is_complete()"]
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct AckOutcome {
     /// How many messages were to be acknowledged.
@@ -115,21 +123,28 @@ pub struct AckOutcome {
     pub retry_count: Option<u64>,
     /// What the service has to say of single leases.
     pub warnings: Vec<Warning>,
-    acks_unsaid: bool,
-    retries_unsaid: bool,
+    is_complete: bool,
 }
 
 impl AckOutcome {
-    /// Whether the service confirmed everything that was asked for: both counts are as requested, and no lease has a
-    /// warning.
+    pub(crate) fn new() -> Self {
+        Self {
+            acks_requested: 0,
+            ack_count: None,
+            retries_requested: 0,
+            retry_count: None,
+            warnings: Vec::new(),
+            is_complete: true,
+        }
+    }
+
+    /// Whether the service confirmed everything that was asked for: in the answer to each request, both counts are as requested, and
+    /// no lease has a warning.
     ///
     /// The service does not say which lease a count falls short by, so what is incomplete is best treated as not done: the
     /// messages come again when their leases end, unless they were deleted.
     pub fn is_complete(&self) -> bool {
-        let said = |requested, count| requested == 0 || count == Some(requested);
-        said(self.acks_requested, self.ack_count)
-            && said(self.retries_requested, self.retry_count)
-            && self.warnings.is_empty()
+        self.is_complete
     }
 
     /// Adds the answer to one of several requests.
@@ -142,22 +157,23 @@ impl AckOutcome {
     ) {
         let acks = entries.iter().filter(|entry| entry.decision == Decision::Ack).count() as u64;
         let retries = entries.len() as u64 - acks;
-        self.acks_requested += acks;
-        self.retries_requested += retries;
-        tally(&mut self.ack_count, &mut self.acks_unsaid, acks, ack_count);
-        tally(&mut self.retry_count, &mut self.retries_unsaid, retries, retry_count);
+        let said = |requested, count| requested == 0 || count == Some(requested);
+        self.is_complete &= said(acks, ack_count) && said(retries, retry_count) && warnings.is_empty();
+        tally(&mut self.acks_requested, &mut self.ack_count, acks, ack_count);
+        tally(&mut self.retries_requested, &mut self.retry_count, retries, retry_count);
         self.warnings.extend(warnings);
     }
 }
 
 /// A total is unknown as soon as one request that asked for something was given no count.
-fn tally(total: &mut Option<u64>, unsaid: &mut bool, requested: u64, count: Option<u64>) {
-    *unsaid |= requested > 0 && count.is_none();
+fn tally(requested: &mut u64, total: &mut Option<u64>, more: u64, count: Option<u64>) {
     *total = match (*total, count) {
-        _ if *unsaid => None,
         (Some(total), Some(count)) => Some(total.saturating_add(count)),
-        (total, count) => total.or(count),
+        (None, Some(count)) if *requested == 0 => Some(count),
+        (total, None) if more == 0 => total,
+        _ => None,
     };
+    *requested += more;
 }
 
 /// The service's remark on a lease that was to be ended.
@@ -186,6 +202,9 @@ impl Warnings {
             Value::Object(map) => map.into_iter().map(|(lease, text)| (Some(lease.into()), text)).collect(),
             other => vec![(None, other)],
         };
+        if texts.is_empty() {
+            return Vec::new();
+        }
         let mut leases: Vec<_> =
             entries.iter().map(|entry| (&entry.lease_id, entry.lease_id.expose_secret())).collect();
         // The longest first: one lease can begin like another.

@@ -29,8 +29,11 @@ impl Credentials {
     ///
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the token is empty or cannot stand in a header.
     pub fn api_token(token: impl Into<String>) -> Result<Self, Error> {
-        let token = sensitive("API token", BEARER, &token.into())?;
-        Ok(Self { headers: HeaderMap::from_iter([(AUTHORIZATION, token)]) })
+        Self::token("API token", &token.into())
+    }
+
+    fn token(field: &str, token: &str) -> Result<Self, Error> {
+        Ok(Self { headers: HeaderMap::from_iter([(AUTHORIZATION, sensitive(field, BEARER, token)?)]) })
     }
 
     /// An account's email and its global API key: the older scheme, which gives every permission that the user has.
@@ -39,8 +42,13 @@ impl Credentials {
     ///
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if either is empty or cannot stand in a header.
     pub fn email_and_key(email: impl Into<String>, key: impl Into<String>) -> Result<Self, Error> {
-        let email = sensitive("email", "", &email.into())?;
-        let key = sensitive("API key", "", &key.into())?;
+        Self::pair(["email", "API key"], &email.into(), &key.into())
+    }
+
+    fn pair(fields: [&str; 2], email: &str, key: &str) -> Result<Self, Error> {
+        let [email_field, key_field] = fields;
+        let email = sensitive(email_field, "", email)?;
+        let key = sensitive(key_field, "", key)?;
         Ok(Self { headers: HeaderMap::from_iter([(X_AUTH_EMAIL, email), (X_AUTH_KEY, key)]) })
     }
 
@@ -57,8 +65,8 @@ impl Credentials {
 
     fn from_variables(get: impl Fn(&'static str) -> Result<Option<String>, Error>) -> Result<Self, Error> {
         match (get(TOKEN)?, get(EMAIL)?, get(KEY)?) {
-            (Some(token), None, None) => Self::api_token(token),
-            (None, Some(email), Some(key)) => Self::email_and_key(email, key),
+            (Some(token), None, None) => Self::token(TOKEN, &token),
+            (None, Some(email), Some(key)) => Self::pair([EMAIL, KEY], &email, &key),
             (Some(_), email, _) => {
                 let other = if email.is_some() { EMAIL } else { KEY };
                 Err(Error::invalid(format!(

@@ -37,6 +37,9 @@ pub(crate) fn ack(request: &AckRequest) -> Result<(), Error> {
     }
     let mut seen = HashSet::with_capacity(request.len());
     for (index, Entry { lease_id, decision }) in request.entries.iter().enumerate() {
+        if lease_id.is_empty() {
+            return Err(Error::invalid(format!("lease_id: lease {} of the request is empty", index + 1)));
+        }
         entry(lease_id, *decision)?;
         if !seen.insert(lease_id) {
             return Err(Error::invalid(format!(

@@ -53,6 +53,7 @@ impl Client {
         ClientBuilder {
             credentials,
             base_url: DEFAULT_BASE_URL.to_owned(),
+            base_url_field: "base URL",
             allow_plain_http: false,
             http: None,
             proxy: None,
@@ -90,6 +91,7 @@ impl Client {
 pub struct ClientBuilder {
     credentials: Credentials,
     base_url: String,
+    base_url_field: &'static str,
     allow_plain_http: bool,
     http: Option<reqwest::Client>,
     proxy: Option<Proxy>,
@@ -110,7 +112,7 @@ impl ClientBuilder {
     pub fn from_env() -> Result<Self, Error> {
         let builder = Client::builder(Credentials::from_env()?);
         Ok(match auth::variable(BASE_URL)? {
-            Some(base_url) => builder.base_url(base_url),
+            Some(base_url) => Self { base_url, base_url_field: BASE_URL, ..builder },
             None => builder,
         })
     }
@@ -118,6 +120,7 @@ impl ClientBuilder {
     /// Where the service is, up to and with `/client/v4`.
     pub fn base_url(mut self, base_url: impl Into<String>) -> Self {
         self.base_url = base_url.into();
+        self.base_url_field = "base URL";
         self
     }
 
@@ -129,8 +132,8 @@ impl ClientBuilder {
 
     /// Sends requests through this `reqwest` client, instead of one made here.
     ///
-    /// Build it with [`redirect::Policy::none`]: one that follows redirects may carry `X-Auth-Key` to another host. Its user agent is
-    /// overridden; [`connect_timeout`](Self::connect_timeout) and [`proxy`](Self::proxy) do not apply to it.
+    /// Build it with [`redirect::Policy::none`]: one that follows redirects may carry `X-Auth-Key` to another host, and every answer that
+    /// it followed one for is an error. Its user agent is overridden; [`connect_timeout`](Self::connect_timeout) and [`proxy`](Self::proxy) do not apply to it.
     pub fn http_client(mut self, http: reqwest::Client) -> Self {
         self.http = Some(http);
         self
@@ -181,6 +184,10 @@ impl ClientBuilder {
     /// [`InvalidInput`](ErrorKind::InvalidInput) if the base URL has no host, holds a user name, password, query or fragment, or is plain
     /// `http` to anything but loopback without [leave](Self::allow_plain_http), or if there is both a `reqwest` client and a proxy.
     /// [`Transport`](ErrorKind::Transport) if TLS cannot be set up.
+    ///
+    /// # Panics
+    ///
+    /// With the feature `rustls-no-provider` alone, `reqwest` panics if the application has installed no provider for rustls.
     pub fn build(self) -> Result<Client, Error> {
         let base_url = self.checked_base_url()?;
         let http = match (self.http, self.proxy) {
@@ -213,7 +220,7 @@ impl ClientBuilder {
     }
 
     fn checked_base_url(&self) -> Result<Url, Error> {
-        let invalid = |what: &str| Err(Error::invalid(format!("base URL: {what}")));
+        let invalid = |what: &str| Err(Error::invalid(format!("{}: {what}", self.base_url_field)));
         let Ok(url) = Url::parse(&self.base_url) else {
             return invalid("must be an absolute URL, such as https://api.cloudflare.com/client/v4");
         };

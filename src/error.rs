@@ -101,7 +101,8 @@ impl Error {
         self.0.status = Some(status);
         self.0.ray_id = ray_id;
         self.0.retry_after = retry_after;
-        self.0.may_have_arrived = true;
+        // Whoever refuses a request does not carry it out; only a 408 leaves that open.
+        self.0.may_have_arrived = !(400..=499).contains(&status) || status == 408;
         self
     }
 
@@ -131,8 +132,8 @@ impl Error {
         self.0.api_errors.iter_mut().for_each(|error| error.edit_texts(&edit));
     }
 
-    pub(crate) fn with_leases(mut self, confirmed: AckOutcome, unconfirmed: AckRequest) -> Self {
-        self.0.confirmed = Some(confirmed);
+    pub(crate) fn with_leases(mut self, confirmed: Option<AckOutcome>, unconfirmed: AckRequest) -> Self {
+        self.0.confirmed = confirmed;
         self.0.unconfirmed = Some(unconfirmed);
         self
     }
@@ -184,12 +185,13 @@ impl Error {
         self.0.attempts
     }
 
-    /// Whether the service may have received the request, at any attempt. If not, the operation surely had no effect.
+    /// Whether a request may have arrived and been carried out, at any attempt. If not, because nothing arrived or because the service
+    /// refused it, the operation surely had no effect.
     pub fn may_have_arrived(&self) -> bool {
         self.0.may_have_arrived
     }
 
-    /// What the service confirmed before the failure, where [`Queue::ack`](crate::Queue::ack) took several requests.
+    /// What the service confirmed, where [`Queue::ack`](crate::Queue::ack) took several requests and some were carried out.
     pub fn confirmed(&self) -> Option<&AckOutcome> {
         self.0.confirmed.as_ref()
     }

@@ -24,7 +24,8 @@ pub struct LeaseId(Arc<RawValue>);
 impl LeaseId {
     /// The lease id in clear, for storing it or for handing it to another process.
     pub fn expose_secret(&self) -> Cow<'_, str> {
-        unquote(&self.0)
+        // Only what can be unquoted was taken for a lease.
+        unquote(&self.0).unwrap_or_default()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -85,21 +86,21 @@ impl<'de> Deserialize<'de> for LeaseId {
         }
         // The same string can be escaped in several ways: keep one of them, so that equal leases compare equal.
         if raw.get().contains('\\') {
-            return Ok(Self::from(unquote(&raw).as_ref()));
+            let text = unquote(&raw).ok_or_else(|| de::Error::custom("a lease id is a string of whole characters"))?;
+            return Ok(Self::from(text.as_ref()));
         }
         Ok(Self(raw.into()))
     }
 }
 
-/// The string that a JSON text stands for, without a copy where nothing is escaped; any other JSON as it is.
-pub(crate) fn unquote(raw: &RawValue) -> Cow<'_, str> {
-    match serde_json::from_str::<&str>(raw.get()) {
-        Ok(text) => Cow::Borrowed(text),
-        Err(_) => match serde_json::from_str::<String>(raw.get()) {
-            Ok(text) => Cow::Owned(text),
-            Err(_) => Cow::Borrowed(raw.get()),
-        },
+/// The string that a JSON text stands for, without a copy where nothing is escaped; any other JSON as it is. `None` for a string that
+/// is none, since it holds half of a character.
+pub(crate) fn unquote(raw: &RawValue) -> Option<Cow<'_, str>> {
+    if !raw.get().starts_with('"') {
+        return Some(Cow::Borrowed(raw.get()));
     }
+    let borrowed = serde_json::from_str::<&str>(raw.get()).map(Cow::Borrowed);
+    borrowed.or_else(|_| serde_json::from_str::<String>(raw.get()).map(Cow::Owned)).ok()
 }
 
 #[cfg(test)]

@@ -81,6 +81,11 @@ impl Message {
         }
     }
 
+    /// The body as it stands in the service's answer, in JSON, whatever its content type: to keep one that cannot be decoded.
+    pub fn raw_body(&self) -> &str {
+        self.body.0.get()
+    }
+
     /// The body, read as JSON into a type of the caller's.
     ///
     /// A `json` body arrives as JSON text or as the base64 of one; both are understood. A body of another type is read as the
@@ -124,7 +129,7 @@ impl Message {
     ///
     /// [`UndecodableBody`](ErrorKind::UndecodableBody) if what should be base64 is not.
     pub fn bytes(&self) -> Result<Cow<'_, [u8]>, Error> {
-        let text = self.body.as_came();
+        let text = unquote(&self.body.0).ok_or_else(|| undecodable("the body holds half of a character"))?;
         let encoded = match self.content_type() {
             ContentType::Bytes => true,
             ContentType::Json => !begins_as_json(&text),
@@ -158,13 +163,6 @@ fn begins_as_json(text: &str) -> bool {
 /// A message's body as JSON on the wire. Its `Debug` form shows only its size.
 #[derive(Clone)]
 pub struct MessageBody(Arc<RawValue>);
-
-impl MessageBody {
-    /// The string, if the body is one, else its JSON.
-    fn as_came(&self) -> Cow<'_, str> {
-        unquote(&self.0)
-    }
-}
 
 impl Default for MessageBody {
     fn default() -> Self {

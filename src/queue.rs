@@ -49,8 +49,10 @@ impl Queue {
 
     /// Ends leases: acknowledges messages, and hands others back for a retry.
     ///
-    /// Every 100 leases take one request, sent one after the other. `Ok` means that the service carried out each of them; what it
+    /// Every 100 leases take one request, sent one after the other; the client's timeouts hold for each of them. `Ok` means that the service carried out each of them; what it
     /// confirmed is in the outcome, which may be [less than was asked for](AckOutcome::is_complete).
+    ///
+    /// Dropping the future drops the request: clone it before, which copies no lease, to be able to send it again.
     ///
     /// Operation `POST /accounts/{account_id}/queues/{queue_id}/messages/ack`.
     ///
@@ -61,17 +63,15 @@ impl Queue {
     /// request twice, a delay over 24 hours. A request that the service [rejects](ErrorKind::Rejected) does not keep the others from
     /// being sent; any other failure does.
     pub async fn ack(&self, request: AckRequest) -> Result<AckOutcome, Error> {
-        let mut confirmed = AckOutcome::default();
         if let Err(error) = check::ack(&request) {
-            return Err(error.with_leases(confirmed, request));
+            return Err(error.with_leases(None, request));
         }
-        // One deadline for all of them.
-        let deadline = self.transport.deadline(request.deadline);
+        let mut confirmed = AckOutcome::new();
         let mut failure: Option<Error> = None;
         let mut unconfirmed = AckRequest { entries: Vec::new(), deadline: request.deadline };
         for entries in request.entries.chunks(check::MAX_BATCH) {
             if failure.as_ref().is_none_or(|error| error.kind() == ErrorKind::Rejected) {
-                match self.ack_once(entries, deadline, &mut confirmed).await {
+                match self.ack_once(entries, request.deadline, &mut confirmed).await {
                     Ok(()) => continue,
                     Err(error) => failure = Some(error),
                 }
@@ -80,11 +80,19 @@ impl Queue {
         }
         match failure {
             None => Ok(confirmed),
-            Some(error) => Err(error.with_leases(confirmed, unconfirmed)),
+            Some(error) => {
+                let confirmed = (unconfirmed.len() < request.len()).then_some(confirmed);
+                Err(error.with_leases(confirmed, unconfirmed))
+            }
         }
     }
 
-    async fn ack_once(&self, entries: &[Entry], deadline: Instant, confirmed: &mut AckOutcome) -> Result<(), Error> {
+    async fn ack_once(
+        &self,
+        entries: &[Entry],
+        deadline: Option<std::time::Instant>,
+        confirmed: &mut AckOutcome,
+    ) -> Result<(), Error> {
         let mut payload = AckPayload::default();
         for Entry { lease_id, decision } in entries {
             let lease_id = lease_id.clone();
@@ -117,15 +125,16 @@ impl Queue {
     pub async fn pull(&self, options: PullOptions) -> Result<Batch, Error> {
         check::pull(&options)?;
         let visibility_timeout_ms = options.visibility_timeout.as_millis() as u32;
-        let lease_deadline = Instant::now() + Duration::from_millis(visibility_timeout_ms.into());
         let payload =
             PullPayload { batch_size: Some(options.batch_size), visibility_timeout_ms: Some(visibility_timeout_ms) };
         let mut call = self.call(Operation::Pull);
-        call.max_answer_bytes += options.batch_size as usize * MAX_PULLED_MESSAGE_BYTES;
+        let messages_bytes = options.batch_size as usize * MAX_PULLED_MESSAGE_BYTES;
+        call.max_answer_bytes = call.max_answer_bytes.saturating_add(messages_bytes);
         let call = Arc::new(call);
         let answer = call.client().pull_messages(&self.ids.account, &self.ids.queue, &payload).await;
         let result = envelope::open(&call, answer)?;
 
+        let lease_deadline = call.sent_at() + Duration::from_millis(visibility_timeout_ms.into());
         let pulled = result.messages.unwrap_or_default();
         let count = pulled.len();
         let messages: Vec<_> = pulled.into_iter().filter_map(|pulled| message(pulled, lease_deadline)).collect();
@@ -168,7 +177,7 @@ impl Queue {
     }
 
     fn call(&self, operation: Operation) -> Call {
-        self.transport.call(operation, self.transport.deadline(None))
+        self.transport.call(operation, None)
     }
 }
 

@@ -5,34 +5,53 @@ use serde_json::Value;
 /// Shorter strings are words that say nothing, and taking them out would leave nothing to read.
 const MIN_SECRET: usize = 4;
 
-pub(crate) struct Redactor(Vec<String>);
+/// As much of a longer secret is taken out where it is quoted in part.
+const MIN_QUOTE: usize = 12;
+
+pub(crate) struct Redactor {
+    secrets: Vec<String>,
+    /// What was sent cannot be told, so nothing of the service's words is shown.
+    is_blind: bool,
+}
 
 impl Redactor {
     pub(crate) fn new<'a>(secrets: impl Iterator<Item = &'a str>) -> Self {
-        let mut redactor = Self(Vec::new());
+        let mut redactor = Self { secrets: Vec::new(), is_blind: false };
         secrets.for_each(|secret| redactor.add(secret));
         redactor
     }
 
     /// Adds the lease ids and the bodies of a request.
     pub(crate) fn add_request(&mut self, request: &[u8]) {
-        if let Ok(request) = serde_json::from_slice(request) {
-            self.add_members(&request);
+        match serde_json::from_slice(request) {
+            Ok(request) => self.add_members(&request),
+            // Such as one that is nested deeper than the parser goes.
+            Err(_) => self.is_blind = !request.is_empty(),
         }
     }
 
     pub(crate) fn redact(&self, text: &mut String) {
-        let mut quoted: Vec<_> = self.0.iter().filter(|secret| text.contains(secret.as_str())).collect();
-        // The longest first: one secret can begin like another.
-        quoted.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-        for secret in quoted {
-            *text = text.replace(secret.as_str(), "[redacted]");
+        if self.is_blind {
+            *text = "[redacted]".to_owned();
+            return;
         }
+        let mut redacted = String::with_capacity(text.len());
+        let mut rest = text.as_str();
+        while let Some(character) = rest.chars().next() {
+            // One secret can begin like another: the longest quote counts.
+            let quoted = self.secrets.iter().filter_map(|secret| quoted(secret, rest)).max();
+            match quoted {
+                Some(_) => redacted.push_str("[redacted]"),
+                None => redacted.push(character),
+            }
+            rest = rest.get(quoted.unwrap_or(character.len_utf8())..).unwrap_or_default();
+        }
+        *text = redacted;
     }
 
     pub(crate) fn add(&mut self, secret: &str) {
         if secret.len() >= MIN_SECRET {
-            self.0.push(secret.to_owned());
+            self.secrets.push(secret.to_owned());
         }
     }
 
@@ -63,5 +82,35 @@ impl Redactor {
             Value::Number(_) => self.add(&json),
             Value::Null | Value::Bool(_) => {}
         }
+    }
+}
+
+/// How much of a secret a text begins with, in bytes, if that is enough to tell.
+fn quoted(secret: &str, text: &str) -> Option<usize> {
+    let common = secret.chars().zip(text.chars()).take_while(|(secret, text)| secret == text).map(|(secret, _)| secret);
+    let (characters, bytes) =
+        common.fold((0, 0), |(characters, bytes), next| (characters + 1, bytes + next.len_utf8()));
+    (bytes == secret.len() || characters >= MIN_QUOTE).then_some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_taken_out_also_where_it_is_quoted_in_part() {
+        let redactor = Redactor::new(["lease-0123456789", "lease-0123456789-and-more", "key7"].into_iter());
+        let mut text = "no lease-0123456789-and-m\u{2026}, no lease-012345, no key7 for a lease, no key".to_owned();
+        redactor.redact(&mut text);
+        assert_eq!(text, "no [redacted]\u{2026}, no [redacted], no [redacted] for a lease, no key");
+    }
+
+    #[test]
+    fn a_request_that_cannot_be_read_leaves_nothing_of_the_services_words() {
+        let mut redactor = Redactor::new(std::iter::empty());
+        redactor.add_request(format!("{{\"body\":{}7{}}}", "[".repeat(200), "]".repeat(200)).as_bytes());
+        let mut text = "bad body 7".to_owned();
+        redactor.redact(&mut text);
+        assert_eq!(text, "[redacted]");
     }
 }

@@ -65,7 +65,7 @@ impl RetryPolicy {
             None => self.backoff(attempt, random),
         };
         if wait >= remaining {
-            return Next::Stop(Some("the call's deadline leaves no time for another attempt"));
+            return Next::Stop(Some(NO_TIME));
         }
         Next::Wait(wait)
     }
@@ -76,6 +76,8 @@ impl RetryPolicy {
         doubled.min(self.max_backoff).mul_f64(random as f64 / u64::MAX as f64)
     }
 }
+
+pub(crate) const NO_TIME: &str = "the call's deadline leaves no time for another attempt";
 
 #[derive(Debug, PartialEq)]
 pub(crate) enum Next {

@@ -2,7 +2,7 @@
 
 use std::{
     fmt, mem,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -50,24 +50,22 @@ impl fmt::Debug for Transport {
 }
 
 impl Transport {
-    /// The end of a call that begins now: the client's own, or the caller's if that is earlier.
-    pub(crate) fn deadline(&self, wanted: Option<std::time::Instant>) -> Instant {
-        let latest = Instant::now() + self.call_timeout.min(FOREVER);
-        wanted.map_or(latest, |wanted| latest.min(wanted.into()))
+    /// A call that begins now, and ends by the caller's deadline if that comes first.
+    pub(crate) fn call(self: &Arc<Self>, operation: Operation, deadline: Option<std::time::Instant>) -> Call {
+        let end = Instant::now() + self.call_timeout.min(FOREVER);
+        Call {
+            transport: Arc::clone(self),
+            operation,
+            end,
+            deadline: deadline.map_or(end, |deadline| end.min(deadline.into())),
+            max_answer_bytes: self.max_answer_bytes,
+            sent: Mutex::default(),
+            sent_at: OnceLock::new(),
+        }
     }
 
     pub(crate) fn redactor(&self) -> Redactor {
         Redactor::new(self.credentials.secrets())
-    }
-
-    pub(crate) fn call(self: &Arc<Self>, operation: Operation, deadline: Instant) -> Call {
-        Call {
-            transport: Arc::clone(self),
-            operation,
-            deadline,
-            max_answer_bytes: self.max_answer_bytes,
-            sent: Mutex::default(),
-        }
     }
 }
 
@@ -79,9 +77,13 @@ impl Transport {
 pub(crate) struct Call {
     transport: Arc<Transport>,
     operation: Operation,
+    /// The call's own end, and the caller's if that is earlier.
+    end: Instant,
     deadline: Instant,
     pub(crate) max_answer_bytes: usize,
     sent: Mutex<Option<Result<Sent, Error>>>,
+    /// When the attempt began that was answered.
+    sent_at: OnceLock<Instant>,
 }
 
 /// A request that was answered with status 200.
@@ -97,6 +99,11 @@ impl Call {
     pub(crate) fn client(self: &Arc<Self>) -> generated::Client {
         let transport = &self.transport;
         generated::Client::new_with_client(&transport.base_url, transport.http.clone(), Arc::clone(self))
+    }
+
+    /// When the request left that was answered, or now if none was.
+    pub(crate) fn sent_at(&self) -> Instant {
+        self.sent_at.get().copied().unwrap_or_else(Instant::now)
     }
 
     /// What became of the request, once.
@@ -119,34 +126,37 @@ impl Call {
     async fn send(&self, request: Request) -> Response {
         let mut attempts = 0;
         let mut may_have_arrived = false;
+        // A late acknowledgement is taken too: a deadline that has passed keeps it from being repeated, not from being sent.
+        let mut end = if self.deadline > Instant::now() { self.deadline } else { self.end };
         let (sent, response) = loop {
-            let result = match self.remaining() {
-                Duration::ZERO => {
-                    Err(Error::new(ErrorKind::Timeout, "the deadline passed before the request was sent"))
-                }
-                remaining => {
-                    attempts += 1;
-                    self.attempt(&request, remaining).await
-                }
-            };
-            let error = match result {
+            attempts += 1;
+            let sent_at = Instant::now();
+            let error = match self.attempt(&request, end.saturating_duration_since(sent_at)).await {
                 Ok(response) => {
                     let ray_id = response.headers().get(CF_RAY).cloned();
+                    let _ = self.sent_at.set(sent_at);
                     break (Ok(Sent { request, attempts, ray_id }), response);
                 }
                 Err(error) => self.redacted(error, &request).in_operation(self.operation.id(), attempts),
             };
-            let next = self.transport.retry.after(self.operation, &error, attempts, self.remaining(), retry::random());
+            end = self.deadline;
+            let remaining = || end.saturating_duration_since(Instant::now());
+            let next = self.transport.retry.after(self.operation, &error, attempts, remaining(), retry::random());
             // What an earlier attempt may have done, the last one cannot undo.
-            may_have_arrived |= error.may_have_arrived() && error.kind() != ErrorKind::RateLimited;
-            match next {
-                Next::Wait(wait) => sleep(wait).await,
-                Next::Stop(note) => {
-                    let error = if may_have_arrived { error.that_may_have_arrived() } else { error };
-                    let error = note.into_iter().fold(error, Error::with_note);
-                    break (Err(error), Response::from(http::Response::new("")));
+            may_have_arrived |= error.may_have_arrived();
+            let note = match next {
+                Next::Wait(wait) => {
+                    sleep(wait).await;
+                    if !remaining().is_zero() {
+                        continue;
+                    }
+                    Some(retry::NO_TIME)
                 }
-            }
+                Next::Stop(note) => note,
+            };
+            let error = if may_have_arrived { error.that_may_have_arrived() } else { error };
+            let error = note.into_iter().fold(error, Error::with_note);
+            break (Err(error), Response::from(http::Response::new("")));
         };
         *self.sent.lock().unwrap_or_else(PoisonError::into_inner) = Some(sent);
         response
@@ -158,7 +168,12 @@ impl Call {
             return Err(Error::new(ErrorKind::Transport, "the request's body cannot be sent twice"));
         };
         *request.timeout_mut() = Some(remaining.min(self.transport.request_timeout));
+        let url = request.url().clone();
         let mut response = self.transport.http.execute(request).await.map_err(broken)?;
+        if *response.url() != url {
+            let message = "the HTTP client that was given followed a redirect, and may have shown the credentials to another host";
+            return Err(Error::new(ErrorKind::UnexpectedAnswer, message).that_may_have_arrived());
+        }
         let body = read(&mut response, self.max_answer_bytes).await;
         let (status, headers) = (response.status().as_u16(), response.headers_mut());
         let error = match body {
@@ -173,10 +188,6 @@ impl Call {
         };
         let retry_after = retry::retry_after(headers, SystemTime::now());
         Err(error.with_answer(status, headers.get(CF_RAY).and_then(text), retry_after))
-    }
-
-    fn remaining(&self) -> Duration {
-        self.deadline.saturating_duration_since(Instant::now())
     }
 
     fn redacted(&self, mut error: Error, request: &Request) -> Error {
@@ -215,7 +226,7 @@ async fn read(response: &mut Response, bound: usize) -> Result<Vec<u8>, Error> {
     }
     let mut body = Vec::with_capacity(announced);
     while let Some(chunk) = response.chunk().await.map_err(broken)? {
-        if body.len() + chunk.len() > bound {
+        if chunk.len() > bound - body.len() {
             return Err(too_large());
         }
         body.extend_from_slice(&chunk);

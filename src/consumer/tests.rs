@@ -130,7 +130,7 @@ impl Sink for Memory {
                 Decision::Retry(_) => {}
             }
         }
-        let mut outcome = AckOutcome::default();
+        let mut outcome = AckOutcome::new();
         outcome.add(&request.entries, Some(acks), Some(retries), Vec::new());
         Ok(outcome)
     }

@@ -30,7 +30,7 @@ mod state;
 
 use std::{
     collections::VecDeque,
-    io,
+    fmt, io,
     net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant, SystemTime},
@@ -42,17 +42,21 @@ pub use settings::{Behavior, Fault, JsonBodies, QueueSettings, UnknownLease, War
 
 use crate::{auth::Credentials, client::Client, error::Error, queue::Queue};
 
+/// Longer times could not be counted in milliseconds.
+const FOREVER: Duration = Duration::from_secs(1 << 40);
+
 const ACCOUNT_ID: &str = "e41a7092c5f34b6f8d2b1c7a90f3d5e8";
 const API_TOKEN: &str = "emulator-token";
 const EMAIL: &str = "emulator@example.com";
 const API_KEY: &str = "emulator-key";
 
 /// A running emulator. It stops when the last handle is dropped.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Emulator {
     running: Arc<Running>,
 }
 
+#[derive(Debug)]
 struct Running {
     shared: Arc<Shared>,
     address: SocketAddr,
@@ -67,6 +71,12 @@ impl Drop for Running {
 }
 
 struct Shared(Mutex<Inner>);
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Shared(..)")
+    }
+}
 
 struct Inner {
     state: state::State,
@@ -89,7 +99,7 @@ impl Inner {
         let (started, instant) = self.started;
         let run = if self.real_time { instant.elapsed() } else { Duration::ZERO };
         let now = started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() + run;
-        now.saturating_add(self.advanced).as_millis() as state::Millis
+        now.saturating_add(self.advanced).min(2 * FOREVER).as_millis() as state::Millis
     }
 }
 
@@ -178,7 +188,7 @@ impl Emulator {
     /// Moves the clock forward: leases and delays run out by it.
     pub fn advance(&self, duration: Duration) {
         let mut inner = self.lock();
-        inner.advanced = inner.advanced.saturating_add(duration);
+        inner.advanced = inner.advanced.saturating_add(duration).min(FOREVER);
     }
 
     /// Makes something go wrong with the next request; several faults befall as many requests, in order.

@@ -156,6 +156,7 @@ impl State {
                 Some((sequence, true)) => {
                     let delay = delay_seconds.map_or(queue.settings.retry_delay.as_millis() as Millis, |s| s * 1000);
                     dead.extend(queue.release(sequence, now + delay));
+                    queue.leases.remove(lease_id);
                     acked.retry_count += 1;
                 }
                 // The message is visible again, or with another consumer: there is nothing left to hand back.

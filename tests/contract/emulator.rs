@@ -101,6 +101,18 @@ async fn whatever_the_service_makes_of_a_bad_lease_it_is_not_reported_done() {
 }
 
 #[tokio::test]
+async fn a_lease_that_was_handed_back_acknowledges_nothing() {
+    let service = Service::emulated().await;
+    service.push(1).await;
+    let messages = service.pull(1, MINUTE).await;
+    let mut request = AckRequest::new();
+    request.retry(&messages[0].lease_id);
+    assert!(service.queue.ack(request).await.unwrap().is_complete());
+    assert!(!service.queue.ack(acks(&messages)).await.unwrap().is_complete());
+    assert_eq!(service.pull(1, MINUTE).await.len(), 1);
+}
+
+#[tokio::test]
 async fn an_expired_lease_that_the_service_no_longer_takes_is_not_reported_done() {
     let service = Service::emulated().await;
     service.emulator.as_ref().unwrap().configure(|behavior| behavior.late_acks = false);

@@ -28,7 +28,8 @@ impl Service {
     }
 
     async fn on_cloudflare() -> Option<Self> {
-        let ids = (env::var("CLOUDFLARE_ACCOUNT_ID").ok()?, env::var("CLOUDFLARE_QUEUE_ID").ok()?);
+        let variable = |name| env::var(name).ok().filter(|value| !value.is_empty());
+        let ids = (variable("CLOUDFLARE_ACCOUNT_ID")?, variable("CLOUDFLARE_QUEUE_ID")?);
         let queue = Client::from_env().unwrap().queue(ids.0, ids.1).unwrap();
         // Messages that are not ours must not be acknowledged.
         let batch = queue.pull(PullOptions { batch_size: 1, ..PullOptions::default() }).await.unwrap();

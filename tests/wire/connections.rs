@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloudflare_queues::{Error, ErrorKind};
+use cloudflare_queues::{Error, ErrorKind, PullOptions};
 
 use crate::support::{self, ACCOUNT, Act, Op, RAY, Server, quick};
 
@@ -101,16 +101,27 @@ async fn an_attempt_that_hangs_is_given_up_and_only_an_ack_is_sent_again() {
 }
 
 #[tokio::test]
-async fn an_ack_whose_deadline_has_passed_is_not_sent() {
-    let server = Server::playing([support::ok(SUCCESS)]);
+async fn an_ack_whose_deadline_has_passed_is_sent_once_and_not_repeated() {
+    let server = Server::playing([Act::Answer(support::answer(500, &[], "")), support::ok(SUCCESS)]);
     let mut request = support::acks(["a", "b"]);
     request.deadline(Instant::now());
-    let error = support::stubborn_queue(&server.url, 3).ack(request).await.unwrap_err();
-    assert_eq!(error.kind(), Timeout, "{error}");
-    assert!(error.to_string().contains("deadline"), "{error}");
-    assert!(!error.may_have_arrived(), "{error}");
-    assert_eq!(server.connections(), 0);
-    assert_eq!(support::leases(&error.into_unconfirmed().unwrap()), ["a", "b"]);
+    let queue = support::stubborn_queue(&server.url, 3);
+    let error = queue.ack(request).await.unwrap_err();
+    assert_eq!((error.status(), error.attempts()), (Some(500), 1), "{error}");
+    let again = error.into_unconfirmed().unwrap();
+    assert_eq!(support::leases(&again), ["a", "b"]);
+    assert!(queue.ack(again).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_lease_is_counted_from_the_attempt_that_was_answered() {
+    let busy = Act::Answer(support::answer(429, &[("retry-after", "1")], ""));
+    let leased = support::ok(r#"{"success":true,"result":{"messages":[{"lease_id":"a"}]}}"#);
+    let server = Server::playing([busy, leased]);
+    let visibility_timeout = Duration::from_millis(500);
+    let options = PullOptions { visibility_timeout, ..PullOptions::default() };
+    let batch = support::stubborn_queue(&server.url, 2).pull(options).await.unwrap();
+    assert!(batch.messages[0].lease_deadline > Instant::now(), "it was over before it came");
 }
 
 #[tokio::test]
@@ -169,7 +180,7 @@ async fn requests_go_through_the_client_that_is_given_under_our_name() {
     let server = Server::playing([support::ok(SUCCESS)]);
     let mut headers = reqwest::header::HeaderMap::new();
     headers.insert("x-of-the-application", "yes".parse().unwrap());
-    let http = reqwest::Client::builder().user_agent("another").default_headers(headers).build().unwrap();
+    let http = reqwest::Client::builder().no_proxy().user_agent("another").default_headers(headers).build().unwrap();
     Op::Ack.call(&support::open(support::builder(&server.url).http_client(http))).await.unwrap();
     let request = server.requests().remove(0);
     assert_eq!(request.headers["x-of-the-application"], "yes");

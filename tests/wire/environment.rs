@@ -41,7 +41,8 @@ fn the_environment_says_who_calls_and_where() {
     let base_url = ("CLOUDFLARE_BASE_URL", server.url.as_str());
     let (token, email, key) =
         (("CLOUDFLARE_API_TOKEN", "t0ken"), ("CLOUDFLARE_EMAIL", "me@example.com"), ("CLOUDFLARE_API_KEY", "k3y"));
-    let table: [Row; 10] = [
+    let table: [Row; 11] = [
+        (&[("CLOUDFLARE_API_TOKEN", "t0ken ")], &["InvalidInput", "CLOUDFLARE_API_TOKEN: must be printable ASCII"]),
         (&[base_url, token], &["it was carried out"]),
         (&[base_url, email, key], &["it was carried out"]),
         (&[base_url, ("CLOUDFLARE_API_TOKEN", ""), email, key], &["it was carried out"]),
@@ -50,8 +51,14 @@ fn the_environment_says_who_calls_and_where() {
         (&[base_url, email], &["InvalidInput", "CLOUDFLARE_API_KEY is not"]),
         (&[base_url, key], &["InvalidInput", "CLOUDFLARE_EMAIL is not"]),
         (&[base_url], &["InvalidInput", "neither CLOUDFLARE_API_TOKEN nor CLOUDFLARE_EMAIL with CLOUDFLARE_API_KEY"]),
-        (&[token, ("CLOUDFLARE_BASE_URL", "http://example.com")], &["InvalidInput", "base URL: must be https"]),
-        (&[token, ("CLOUDFLARE_BASE_URL", "client/v4")], &["InvalidInput", "base URL: must be an absolute URL"]),
+        (
+            &[token, ("CLOUDFLARE_BASE_URL", "http://example.com")],
+            &["InvalidInput", "CLOUDFLARE_BASE_URL: must be https"],
+        ),
+        (
+            &[token, ("CLOUDFLARE_BASE_URL", "client/v4")],
+            &["InvalidInput", "CLOUDFLARE_BASE_URL: must be an absolute URL"],
+        ),
     ];
     for (variables, says) in table {
         let output = run_again("environment::the_environment_says_who_calls_and_where", variables);

@@ -132,7 +132,7 @@ async fn every_failure_of_an_ack_gives_every_lease_back() {
     for failure in failures {
         let server = Server::playing([failure.clone()]);
         let error = support::queue(&server.url).ack(numbered(0..7)).await.unwrap_err();
-        assert_eq!(error.confirmed(), Some(&Default::default()), "{failure:?}");
+        assert_eq!(error.confirmed(), None, "{failure:?}");
         assert_eq!(unconfirmed(&error.into_unconfirmed().unwrap()), names(0..7), "{failure:?}");
     }
 }
@@ -169,4 +169,23 @@ async fn warnings_of_several_answers_are_kept_together() {
     let outcome = support::queue(&server.url).ack(numbered(0..200)).await.unwrap();
     let leases: Vec<_> = outcome.warnings.iter().map(|warning| warning.lease_id.clone().unwrap()).collect();
     assert_eq!(leases, ["lease 001".into(), "lease 101".into()]);
+}
+
+#[tokio::test]
+async fn counts_that_add_up_only_together_are_not_complete() {
+    let counted = |count: usize| support::ok(format!(r#"{{"success":true,"result":{{"ackCount":{count}}}}}"#));
+    let server = Server::playing([counted(99), counted(2)]);
+    let leases: Vec<_> = (0..101).map(|number| format!("lease-{number}")).collect();
+    let outcome = support::queue(&server.url).ack(support::acks(leases.iter().map(String::as_str))).await.unwrap();
+    assert_eq!((outcome.acks_requested, outcome.ack_count), (101, Some(101)));
+    assert!(!outcome.is_complete());
+}
+
+#[tokio::test]
+async fn what_was_given_back_can_join_another_request() {
+    let server = Server::playing([support::bare_success()]);
+    let mut request = support::acks(["a"]);
+    request.append(support::acks(["b", "c"]));
+    assert_eq!(support::leases(&request), ["a", "b", "c"]);
+    let _ = support::queue(&server.url).ack(request).await.unwrap();
 }

@@ -211,3 +211,14 @@ async fn the_end_of_a_lease_is_counted_from_before_the_pull_was_sent() {
         }
     }
 }
+
+#[tokio::test]
+async fn half_a_character_is_no_text_and_an_answer_may_be_as_large_as_the_caller_says() {
+    let message = r#"{"lease_id":"a","body":"a \ud800 b","metadata":{"CF-Content-Type":"text"}}"#;
+    let answer = format!(r#"{{"success":true,"result":{{"messages":[{message}]}}}}"#);
+    let server = Server::playing([support::ok(answer)]);
+    let queue = support::open(support::builder(&server.url).max_answer_bytes(usize::MAX));
+    let message = queue.pull(PullOptions::default()).await.unwrap().messages.remove(0);
+    assert_eq!(message.text().unwrap_err().kind(), ErrorKind::UndecodableBody);
+    assert_eq!(message.raw_body(), r#""a \ud800 b""#);
+}
