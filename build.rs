@@ -8,10 +8,11 @@ use progenitor::{GenerationSettings, Generator, HooksMode, InterfaceStyle};
 const DOCUMENT: &str = "openapi/queues.json";
 
 /// Schemas that are written by hand, because they redact, tolerate or share more than generated code can.
-const REPLACED: [(&str, &str); 4] = [
+const REPLACED: [(&str, &str); 5] = [
     ("ApiError", "crate::error::ApiError"),
     ("LeaseId", "crate::lease::LeaseId"),
     ("MessageBody", "crate::message::MessageBody"),
+    ("MessageRef", "crate::lease::MessageRef"),
     ("Warnings", "crate::ack::Warnings"),
 ];
 

@@ -186,16 +186,25 @@ pub struct Warning {
     pub message: String,
 }
 
-/// Warnings as they stand on the wire: a map of lease id to text, or the older list of texts.
+/// Warnings as they stand on the wire: a map of lease id or reference to text, or a list of texts.
 ///
-/// Whatever else comes is kept as a warning too, since the acknowledgement that it comes with is done.
+/// Whatever else comes is kept as a warning too, since the acknowledgement or the purge that it comes with is done.
 #[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Warnings(Value);
 
 impl Warnings {
+    pub(crate) fn into_list(self, entries: &[Entry], redactor: Redactor) -> Vec<Warning> {
+        let remarks = self.into_remarks(entries.iter().map(|entry| &entry.lease_id), redactor);
+        remarks.into_iter().map(|(lease_id, message)| Warning { lease_id, message }).collect()
+    }
+
     /// A list names leases only within its texts: find them, and leave no secret there for a log to show.
-    pub(crate) fn into_list(self, entries: &[Entry], mut redactor: Redactor) -> Vec<Warning> {
+    pub(crate) fn into_remarks<'a>(
+        self,
+        leases: impl Iterator<Item = &'a LeaseId>,
+        mut redactor: Redactor,
+    ) -> Vec<(Option<LeaseId>, String)> {
         let texts: Vec<(Option<LeaseId>, Value)> = match self.0 {
             Value::Null => return Vec::new(),
             Value::Array(texts) => texts.into_iter().map(|text| (None, text)).collect(),
@@ -205,22 +214,24 @@ impl Warnings {
         if texts.is_empty() {
             return Vec::new();
         }
-        let mut leases: Vec<_> =
-            entries.iter().map(|entry| (&entry.lease_id, entry.lease_id.expose_secret())).collect();
+        let mut leases: Vec<_> = leases.map(|lease| (lease, lease.expose_secret())).collect();
         // The longest first: one lease can begin like another.
         leases.sort_by_key(|(_, secret)| Reverse(secret.len()));
         leases.iter().for_each(|(_, secret)| redactor.add(secret));
         let warnings = texts.into_iter().map(|(lease_id, text)| {
             let mut message = match text {
                 Value::String(text) => text,
-                other => other.to_string(),
+                other => match other.get("message").and_then(Value::as_str) {
+                    Some(message) => message.to_owned(),
+                    None => other.to_string(),
+                },
             };
             let named = || {
                 leases.iter().find(|(_, secret)| message.contains(secret.as_ref())).map(|(lease, _)| (*lease).clone())
             };
             let lease_id = lease_id.or_else(named);
             redactor.redact(&mut message);
-            Warning { lease_id, message }
+            (lease_id, message)
         });
         warnings.collect()
     }

@@ -5,7 +5,7 @@ use std::{collections::HashSet, time::Duration};
 use crate::{
     ack::{AckRequest, Decision, Entry},
     error::Error,
-    lease::LeaseId,
+    lease::{LeaseId, MessageRef},
     pull::PullOptions,
     push::PushMessage,
 };
@@ -61,10 +61,32 @@ pub(crate) fn entry(lease_id: &LeaseId, decision: Decision) -> Result<(), Error>
     }
 }
 
-pub(crate) fn pull(options: &PullOptions) -> Result<(), Error> {
-    if !(1..=MAX_BATCH).contains(&(options.batch_size as usize)) {
-        return Err(Error::invalid(format!("batch_size: must be 1 to {MAX_BATCH}, but is {}", options.batch_size)));
+pub(crate) fn batch_size(batch_size: u32) -> Result<(), Error> {
+    if !(1..=MAX_BATCH).contains(&(batch_size as usize)) {
+        return Err(Error::invalid(format!("batch_size: must be 1 to {MAX_BATCH}, but is {batch_size}")));
     }
+    Ok(())
+}
+
+pub(crate) fn purge(refs: &[MessageRef]) -> Result<(), Error> {
+    if !(1..=MAX_BATCH).contains(&refs.len()) {
+        return Err(Error::invalid(format!("refs: must be 1 to {MAX_BATCH}, but are {}", refs.len())));
+    }
+    let mut seen = HashSet::with_capacity(refs.len());
+    for (index, message_ref) in refs.iter().enumerate() {
+        let nth = index + 1;
+        if message_ref.0.is_empty() {
+            return Err(Error::invalid(format!("ref: reference {nth} is empty")));
+        }
+        if !seen.insert(message_ref) {
+            return Err(Error::invalid(format!("ref: reference {nth} is given already, but each may be given once")));
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn pull(options: &PullOptions) -> Result<(), Error> {
+    batch_size(options.batch_size)?;
     if !(Duration::from_millis(1)..=MAX_VISIBILITY_TIMEOUT).contains(&options.visibility_timeout) {
         return Err(Error::invalid(format!(
             "visibility_timeout: must be 1 ms to 12 hours, but is {:?}",

@@ -35,8 +35,9 @@ struct Inner {
 
 /// What sort of failure an [`Error`] is.
 ///
-/// What is said of sending again assumes the default [`RetryPolicy`](crate::RetryPolicy). Acknowledging twice does no harm, so
-/// it is repeated where a push, which could duplicate a message, and a pull, which could strand a batch, are not.
+/// What is said of sending again assumes the default [`RetryPolicy`](crate::RetryPolicy). Acknowledging twice does no harm, nor
+/// does peeking or purging, so they are repeated where a push, which could duplicate a message, and a pull, which could strand a
+/// batch, are not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -55,10 +56,10 @@ pub enum ErrorKind {
     RateLimited,
     /// The service understood the request and refused it. Not sent again.
     Rejected,
-    /// The service failed (5xx). An acknowledgement is sent again.
+    /// The service failed (5xx). An acknowledgement, a peek or a purge is sent again.
     ServiceFailure,
-    /// The connection could not be made, or broke. An acknowledgement is sent again; a push or a pull only if no connection was
-    /// made.
+    /// The connection could not be made, or broke. An acknowledgement, a peek or a purge is sent again; a push or a pull only if
+    /// no connection was made.
     Transport,
     /// An attempt or the whole call took longer than allowed. An attempt that did is sent again as for
     /// [`Transport`](Self::Transport).
@@ -149,8 +150,8 @@ impl Error {
         self.0.kind
     }
 
-    /// The operation that failed, by its name in the crate's OpenAPI document: `ack_messages`, `pull_messages`, `push_message` or
-    /// `push_messages`. `None` outside a call.
+    /// The operation that failed, by its name in the crate's OpenAPI document: `ack_messages`, `pull_messages`, `push_message`,
+    /// `push_messages`, `peek_messages` or `purge_messages`. `None` outside a call.
     pub fn operation(&self) -> Option<&'static str> {
         self.0.operation
     }

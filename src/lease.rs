@@ -1,4 +1,4 @@
-//! The lease id: a secret that is only ever passed on.
+//! Lease ids and references to messages: secrets that are only ever passed on.
 
 use std::{
     borrow::Cow,
@@ -82,7 +82,7 @@ impl<'de> Deserialize<'de> for LeaseId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
         if !raw.get().starts_with('"') {
-            return Err(de::Error::custom("a lease id is a string"));
+            return Err(de::Error::custom("it has to be a string"));
         }
         // The same string can be escaped in several ways: keep one of them, so that equal leases compare equal.
         if raw.get().contains('\\') {
@@ -90,6 +90,45 @@ impl<'de> Deserialize<'de> for LeaseId {
             return Ok(Self::from(text.as_ref()));
         }
         Ok(Self(raw.into()))
+    }
+}
+
+/// Names one message that was peeked; whoever holds it can delete the message.
+///
+/// It comes with a [`PeekedMessage`](crate::PeekedMessage) and goes into [`Queue::purge`](crate::Queue::purge). It is kept and
+/// redacted as a [`LeaseId`] is, and its serde implementations are for JSON alone.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct MessageRef(pub(crate) LeaseId);
+
+impl MessageRef {
+    /// The reference in clear, for storing it or for handing it to another process.
+    pub fn expose_secret(&self) -> Cow<'_, str> {
+        self.0.expose_secret()
+    }
+}
+
+impl From<&str> for MessageRef {
+    fn from(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl From<String> for MessageRef {
+    fn from(text: String) -> Self {
+        Self(text.into())
+    }
+}
+
+impl From<&MessageRef> for MessageRef {
+    fn from(message_ref: &MessageRef) -> Self {
+        message_ref.clone()
+    }
+}
+
+impl fmt::Debug for MessageRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MessageRef(..)")
     }
 }
 

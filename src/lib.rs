@@ -16,6 +16,7 @@ mod lease;
 mod message;
 #[cfg(feature = "mock")]
 pub mod mock;
+mod peek;
 mod pull;
 mod push;
 mod queue;
@@ -33,8 +34,9 @@ pub use consumer::{
     Stats, Undecided, Verdict,
 };
 pub use error::{ApiError, Error, ErrorKind};
-pub use lease::LeaseId;
+pub use lease::{LeaseId, MessageRef};
 pub use message::{ContentType, Message};
+pub use peek::{PeekedMessage, PurgeOutcome, PurgeRemark};
 pub use pull::{Batch, Metrics, PullOptions};
 pub use push::{PushMessage, PushOutcome};
 pub use queue::Queue;

@@ -72,13 +72,7 @@ pub enum ContentType {
 impl Message {
     /// How the body is encoded.
     pub fn content_type(&self) -> ContentType {
-        match self.metadata.get("CF-Content-Type").and_then(Value::as_str) {
-            None | Some("json") => ContentType::Json,
-            Some("text") => ContentType::Text,
-            Some("bytes") => ContentType::Bytes,
-            Some("v8") => ContentType::V8,
-            Some(other) => ContentType::Other(other.to_owned()),
-        }
+        self.content().content_type()
     }
 
     /// The body as it stands in the service's answer, in JSON, whatever its content type: to keep one that cannot be decoded.
@@ -96,6 +90,51 @@ impl Message {
     /// [`UndecodableBody`](ErrorKind::UndecodableBody) if the body is no JSON, does not fit `T`, or is of type `v8`. The error says where,
     /// and never what.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        self.content().json()
+    }
+
+    /// The body as text: of a `text` body just that, of a `json` body its JSON text.
+    ///
+    /// # Errors
+    ///
+    /// [`UndecodableBody`](ErrorKind::UndecodableBody) if [`bytes`](Self::bytes) fails or they are not UTF-8.
+    pub fn text(&self) -> Result<Cow<'_, str>, Error> {
+        self.content().text()
+    }
+
+    /// The body as bytes: base64 is decoded in a `bytes` body and, if it is there, in a `json` body; `text`, `v8` and unknown types
+    /// are given as they came.
+    ///
+    /// # Errors
+    ///
+    /// [`UndecodableBody`](ErrorKind::UndecodableBody) if what should be base64 is not.
+    pub fn bytes(&self) -> Result<Cow<'_, [u8]>, Error> {
+        self.content().bytes()
+    }
+
+    fn content(&self) -> Content<'_> {
+        Content { metadata: &self.metadata, body: &self.body }
+    }
+}
+
+/// A body and what says how to read it, which pulled and peeked messages have alike.
+pub(crate) struct Content<'a> {
+    pub(crate) metadata: &'a Map<String, Value>,
+    pub(crate) body: &'a MessageBody,
+}
+
+impl<'a> Content<'a> {
+    pub(crate) fn content_type(&self) -> ContentType {
+        match self.metadata.get("CF-Content-Type").and_then(Value::as_str) {
+            None | Some("json") => ContentType::Json,
+            Some("text") => ContentType::Text,
+            Some("bytes") => ContentType::Bytes,
+            Some("v8") => ContentType::V8,
+            Some(other) => ContentType::Other(other.to_owned()),
+        }
+    }
+
+    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
         if self.content_type() == ContentType::V8 {
             return Err(undecodable("a `v8` body cannot be decoded outside Workers"));
         }
@@ -109,12 +148,7 @@ impl Message {
         })
     }
 
-    /// The body as text: of a `text` body just that, of a `json` body its JSON text.
-    ///
-    /// # Errors
-    ///
-    /// [`UndecodableBody`](ErrorKind::UndecodableBody) if [`bytes`](Self::bytes) fails or they are not UTF-8.
-    pub fn text(&self) -> Result<Cow<'_, str>, Error> {
+    pub(crate) fn text(&self) -> Result<Cow<'a, str>, Error> {
         let not_utf8 = || undecodable("the body is not UTF-8");
         match self.bytes()? {
             Cow::Borrowed(bytes) => str::from_utf8(bytes).map(Cow::Borrowed).map_err(|_| not_utf8()),
@@ -122,13 +156,7 @@ impl Message {
         }
     }
 
-    /// The body as bytes: base64 is decoded in a `bytes` body and, if it is there, in a `json` body; `text`, `v8` and unknown types
-    /// are given as they came.
-    ///
-    /// # Errors
-    ///
-    /// [`UndecodableBody`](ErrorKind::UndecodableBody) if what should be base64 is not.
-    pub fn bytes(&self) -> Result<Cow<'_, [u8]>, Error> {
+    pub(crate) fn bytes(&self) -> Result<Cow<'a, [u8]>, Error> {
         let text = unquote(&self.body.0).ok_or_else(|| undecodable("the body holds half of a character"))?;
         let encoded = match self.content_type() {
             ContentType::Bytes => true,

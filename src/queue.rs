@@ -13,10 +13,12 @@ use crate::{
     check, envelope,
     error::{Error, ErrorKind},
     generated::types::{
-        AckEntry, AckPayload, ContentType, Identifier, PullPayload, PulledMessage, PushBatchPayload, PushPayload,
-        ResultMetadata, RetryEntry,
+        AckEntry, AckPayload, ContentType, Identifier, PeekPayload, PeekResultMessage, PullPayload, PulledMessage,
+        PurgeEntry, PurgePayload, PushBatchPayload, PushPayload, ResultMetadata, RetryEntry,
     },
+    lease::MessageRef,
     message::Message,
+    peek::{PeekedMessage, PurgeOutcome},
     pull::{Batch, Metrics, PullOptions},
     push::{PushMessage, PushOutcome},
     retry::Operation,
@@ -176,6 +178,47 @@ impl Queue {
         Ok(PushOutcome { metrics: metrics(envelope::open(&call, answer)?.metadata) })
     }
 
+    /// Looks at up to `batch_size` messages, 1 to 100, without leasing them.
+    ///
+    /// It takes one request. The messages stay where they are, for anybody to pull, and no delivery is counted.
+    ///
+    /// Operation `POST /accounts/{account_id}/queues/{queue_id}/messages/peek`.
+    ///
+    /// # Errors
+    ///
+    /// Refused before anything is sent: a batch size out of its bounds.
+    pub async fn peek(&self, batch_size: u32) -> Result<Vec<PeekedMessage>, Error> {
+        check::batch_size(batch_size)?;
+        let mut call = self.call(Operation::Peek);
+        call.max_answer_bytes += batch_size as usize * MAX_PULLED_MESSAGE_BYTES;
+        let call = Arc::new(call);
+        let payload = PeekPayload { batch_size: Some(batch_size) };
+        let answer = call.client().peek_messages(&self.ids.account, &self.ids.queue, &payload).await;
+        let messages = envelope::open(&call, answer)?.messages.unwrap_or_default();
+        Ok(messages.into_iter().map(peeked).collect())
+    }
+
+    /// Deletes messages that were peeked, 1 to 100, by their references.
+    ///
+    /// It takes one request. `Ok` means that the service carried it out; what it left is in the outcome, which may be
+    /// [incomplete](PurgeOutcome::is_complete). What another consumer holds under a lease may be deleted too.
+    ///
+    /// Operation `POST /accounts/{account_id}/queues/{queue_id}/messages/purge`.
+    ///
+    /// # Errors
+    ///
+    /// Refused before anything is sent: no reference, more than 100, an empty one, or one that is given twice.
+    pub async fn purge(&self, refs: impl IntoIterator<Item = impl Into<MessageRef>>) -> Result<PurgeOutcome, Error> {
+        let refs: Vec<MessageRef> = refs.into_iter().map(Into::into).collect();
+        check::purge(&refs)?;
+        let entries = refs.iter().map(|message_ref| PurgeEntry { ref_: message_ref.clone() });
+        let payload = PurgePayload { refs: entries.collect() };
+        let call = Arc::new(self.call(Operation::Purge));
+        let answer = call.client().purge_messages(&self.ids.account, &self.ids.queue, &payload).await;
+        let result = envelope::open(&call, answer)?;
+        Ok(PurgeOutcome::new(&refs, result.errors, result.warnings, || self.transport.redactor()))
+    }
+
     fn call(&self, operation: Operation) -> Call {
         self.transport.call(operation, None)
     }
@@ -203,19 +246,24 @@ fn payload(message: &PushMessage) -> PushPayload {
 fn message(pulled: PulledMessage, lease_deadline: Instant) -> Option<Message> {
     Some(Message {
         lease_id: pulled.lease_id.filter(|lease_id| !lease_id.is_empty())?,
-        id: match pulled.id {
-            Some(Value::String(id)) => id,
-            id => id.filter(|id| !id.is_null()).map(|id| id.to_string()).unwrap_or_default(),
-        },
-        attempts: whole(number(pulled.attempts)).and_then(|attempts| attempts.try_into().ok()),
+        id: id(pulled.id),
+        attempts: attempts(pulled.attempts),
         timestamp: time(number(pulled.timestamp_ms)),
-        metadata: match pulled.metadata {
-            Some(Value::Object(metadata)) => metadata,
-            _ => Map::new(),
-        },
+        metadata: properties(pulled.metadata),
         lease_deadline: lease_deadline.into_std(),
         body: pulled.body.unwrap_or_default(),
     })
+}
+
+fn peeked(peeked: PeekResultMessage) -> PeekedMessage {
+    PeekedMessage {
+        id: id(peeked.id),
+        message_ref: peeked.ref_.filter(|message_ref| !message_ref.0.is_empty()),
+        attempts: attempts(peeked.attempts),
+        timestamp: time(number(peeked.timestamp_ms)),
+        metadata: properties(peeked.metadata),
+        body: peeked.body.unwrap_or_default(),
+    }
 }
 
 fn metrics(metadata: Option<ResultMetadata>) -> Option<Metrics> {
@@ -235,6 +283,25 @@ fn number(value: Option<Value>) -> Option<f64> {
 /// The service's counts are JSON numbers: 5 and 5.0 are five, and what is no count is unknown.
 fn whole(number: Option<f64>) -> Option<u64> {
     number.filter(|number| *number >= 0.0 && number.fract() == 0.0).map(|number| number as u64)
+}
+
+fn attempts(value: Option<Value>) -> Option<u32> {
+    whole(number(value))?.try_into().ok()
+}
+
+/// An id of an odd type is kept as its JSON.
+fn id(value: Option<Value>) -> String {
+    match value {
+        Some(Value::String(id)) => id,
+        id => id.filter(|id| !id.is_null()).map(|id| id.to_string()).unwrap_or_default(),
+    }
+}
+
+fn properties(value: Option<Value>) -> Map<String, Value> {
+    match value {
+        Some(Value::Object(metadata)) => metadata,
+        _ => Map::new(),
+    }
 }
 
 fn time(milliseconds: Option<f64>) -> Option<SystemTime> {

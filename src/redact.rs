@@ -21,7 +21,7 @@ impl Redactor {
         redactor
     }
 
-    /// Adds the lease ids and the bodies of a request.
+    /// Adds the lease ids, the references and the bodies of a request.
     pub(crate) fn add_request(&mut self, request: &[u8]) {
         match serde_json::from_slice(request) {
             Ok(request) => self.add_members(&request),
@@ -58,7 +58,7 @@ impl Redactor {
     fn add_members(&mut self, value: &Value) {
         match value {
             Value::Object(map) => map.iter().for_each(|(key, value)| match key.as_str() {
-                "lease_id" | "body" => self.add_value(value),
+                "lease_id" | "ref" | "body" => self.add_value(value),
                 _ => self.add_members(value),
             }),
             Value::Array(values) => values.iter().for_each(|value| self.add_members(value)),

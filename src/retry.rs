@@ -92,6 +92,8 @@ pub(crate) enum Operation {
     Pull,
     Push,
     PushBatch,
+    Peek,
+    Purge,
 }
 
 /// Codes of a 429 that no wait within a call can mend: storage full, queue disabled, free tier used up.
@@ -105,13 +107,23 @@ impl Operation {
             Self::Pull => "pull_messages",
             Self::Push => "push_message",
             Self::PushBatch => "push_messages",
+            Self::Peek => "peek_messages",
+            Self::Purge => "purge_messages",
         }
     }
 
     /// The table: a row a failure, with what it means for an operation that must not be carried out twice.
     pub(crate) fn may_repeat(self, error: &Error) -> bool {
-        // An ack that is done already does no harm; a push would be doubled, and a pulled batch stranded until its leases end.
-        let harmless = self == Self::Ack;
+        let harmless = match self {
+            // What is acknowledged or deleted already stays so: a lease or a reference names one message for ever.
+            Self::Ack | Self::Purge => true,
+            // It changes nothing.
+            Self::Peek => true,
+            // The batch of the first answer would be stranded until its leases end.
+            Self::Pull => false,
+            // The message would be doubled.
+            Self::Push | Self::PushBatch => false,
+        };
         match error.kind() {
             ErrorKind::RateLimited => !FUTILE.iter().any(|code| error.has_code(*code)),
             // Nothing arrived, so nothing can happen twice.
@@ -162,34 +174,35 @@ mod tests {
     }
 
     #[test]
-    fn only_an_ack_is_repeated_after_it_may_have_arrived() {
+    fn only_what_does_no_harm_is_repeated_after_it_may_have_arrived() {
         use ErrorKind::*;
-        // The failure, and whether an ack, a pull, a push and a push batch are sent again after it.
+        use Operation::*;
+        // The failure, and whether an ack, a pull, a push, a push batch, a peek and a purge are sent again after it.
+        let harmless = [true, false, false, false, true, true];
         let table = [
-            (lost(Transport, false), [true, true, true, true]),
-            (lost(Timeout, false), [true, true, true, true]),
-            (lost(Transport, true), [true, false, false, false]),
-            (lost(Timeout, true), [true, false, false, false]),
-            (answered(Transport, 200, 0), [true, false, false, false]),
-            (answered(ServiceFailure, 500, 15000), [true, false, false, false]),
-            (answered(RateLimited, 429, 0), [true, true, true, true]),
-            (answered(RateLimited, 429, 10250), [true, true, true, true]),
-            (answered(RateLimited, 429, 971), [true, true, true, true]),
-            (answered(RateLimited, 429, 10429), [true, true, true, true]),
-            (answered(RateLimited, 429, 10251), [false, false, false, false]),
-            (answered(RateLimited, 429, 10252), [false, false, false, false]),
-            (answered(RateLimited, 429, 10253), [false, false, false, false]),
-            (answered(DeliveryPaused, 409, 0), [false, false, false, false]),
-            (answered(NotPullConsumer, 405, 0), [false, false, false, false]),
-            (answered(Unauthorized, 403, 10000), [false, false, false, false]),
-            (answered(NotFound, 404, 10104), [false, false, false, false]),
-            (answered(Rejected, 400, 10026), [false, false, false, false]),
-            (answered(UnexpectedAnswer, 200, 0), [false, false, false, false]),
+            (lost(Transport, false), [true; 6]),
+            (lost(Timeout, false), [true; 6]),
+            (lost(Transport, true), harmless),
+            (lost(Timeout, true), harmless),
+            (answered(Transport, 200, 0), harmless),
+            (answered(ServiceFailure, 500, 15000), harmless),
+            (answered(RateLimited, 429, 0), [true; 6]),
+            (answered(RateLimited, 429, 10250), [true; 6]),
+            (answered(RateLimited, 429, 971), [true; 6]),
+            (answered(RateLimited, 429, 10429), [true; 6]),
+            (answered(RateLimited, 429, 10251), [false; 6]),
+            (answered(RateLimited, 429, 10252), [false; 6]),
+            (answered(RateLimited, 429, 10253), [false; 6]),
+            (answered(DeliveryPaused, 409, 0), [false; 6]),
+            (answered(NotPullConsumer, 405, 0), [false; 6]),
+            (answered(Unauthorized, 403, 10000), [false; 6]),
+            (answered(NotFound, 404, 10104), [false; 6]),
+            (answered(Rejected, 400, 10026), [false; 6]),
+            (answered(UnexpectedAnswer, 200, 0), [false; 6]),
         ];
         for (error, expected) in table {
             assert_eq!(
-                [Operation::Ack, Operation::Pull, Operation::Push, Operation::PushBatch]
-                    .map(|operation| operation.may_repeat(&error)),
+                [Ack, Pull, Push, PushBatch, Peek, Purge].map(|operation| operation.may_repeat(&error)),
                 expected,
                 "{error:?}"
             );

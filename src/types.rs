@@ -7,8 +7,9 @@ pub use crate::{
     ack::Warnings,
     envelope::Envelope,
     generated::types::{
-        AckEntry, AckPayload, AckResult, ContentType, Identifier, PullPayload, PullResult, PulledMessage,
-        PushBatchPayload, PushPayload, PushResult, QueueMetrics, ResultMetadata, RetryEntry, error::ConversionError,
+        AckEntry, AckPayload, AckResult, ContentType, Identifier, PeekPayload, PeekResult, PeekResultMessage,
+        PullPayload, PullResult, PulledMessage, PurgeEntry, PurgePayload, PurgeResult, PushBatchPayload, PushPayload,
+        PushResult, QueueMetrics, ResultMetadata, RetryEntry, error::ConversionError,
     },
     message::MessageBody,
 };

@@ -31,6 +31,8 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route(&format!("{messages}/batch"), post(push_batch))
         .route(&format!("{messages}/pull"), post(pull))
         .route(&format!("{messages}/ack"), post(ack))
+        .route(&format!("{messages}/peek"), post(peek))
+        .route(&format!("{messages}/purge"), post(purge))
         .fallback(async || no_route())
         .method_not_allowed_fallback(async || no_route())
         .layer(middleware::from_fn_with_state(Arc::clone(&shared), faults::around))
@@ -128,12 +130,15 @@ async fn ack(
         result.insert("ackCount".to_owned(), acked.ack_count.into());
         result.insert("retryCount".to_owned(), acked.retry_count.into());
     }
-    let warnings = match behavior.warnings {
-        WarningsForm::Map => acked.warnings.into_iter().map(|(lease, text)| (lease, Value::from(text))).collect(),
-        WarningsForm::List => acked.warnings.into_iter().map(|(lease, text)| format!("{lease}: {text}")).collect(),
-    };
-    result.insert("warnings".to_owned(), warnings);
+    result.insert("warnings".to_owned(), warnings(acked.warnings, behavior.warnings));
     Ok(success(result.into()))
+}
+
+fn warnings(warnings: Vec<(String, &'static str)>, form: WarningsForm) -> Value {
+    match form {
+        WarningsForm::Map => warnings.into_iter().map(|(lease, text)| (lease, Value::from(text))).collect(),
+        WarningsForm::List => warnings.into_iter().map(|(lease, text)| format!("{lease}: {text}")).collect(),
+    }
 }
 
 #[derive(Deserialize)]
@@ -149,10 +154,7 @@ async fn pull(
 ) -> Result<Response, Refusal> {
     check_queue(&shared, &ids)?;
     let PullBody { batch_size, visibility_timeout_ms } = parse(if body.is_empty() { b"{}" } else { &body })?;
-    let batch_size = batch_size.unwrap_or(5.0);
-    if !(1.0..=100.0).contains(&batch_size) {
-        return Err(Refusal::bad_request(10026, "batch_size must be 1 to 100"));
-    }
+    let batch_size = check_batch_size(batch_size)?;
     if visibility_timeout_ms.is_some_and(|timeout| !(0.0..=MAX_VISIBILITY_TIMEOUT_MS).contains(&timeout)) {
         return Err(Refusal::bad_request(10026, "visibility_timeout_ms must be at most 12 hours"));
     }
@@ -167,16 +169,79 @@ async fn pull(
         _ => {}
     }
     let now = locked.now();
-    let pulled =
-        locked.state.pull(now, &ids.1, batch_size as usize, visibility_timeout_ms.map(|timeout| timeout as u64));
+    let pulled = locked.state.pull(now, &ids.1, batch_size, visibility_timeout_ms.map(|timeout| timeout as u64));
     let json_bodies = locked.behavior.json_bodies;
-    let messages: Vec<_> = pulled.into_iter().map(|message| handed_out(message, json_bodies)).collect();
+    let messages = pulled.into_iter().map(|mut message| {
+        let lease_id = message.lease_id.take();
+        shown(message, json_bodies, "lease_id", lease_id)
+    });
+    let messages: Vec<_> = messages.collect();
     let backlog = locked.state.metrics(&ids.1).backlog_count;
     let metadata = metadata(&locked.state, &ids.1);
     Ok(success(json!({ "message_backlog_count": backlog, "messages": messages, "metadata": metadata })))
 }
 
-fn handed_out(message: Stored, json_bodies: JsonBodies) -> Value {
+fn check_batch_size(batch_size: Option<f64>) -> Result<usize, Refusal> {
+    let batch_size = batch_size.unwrap_or(5.0);
+    if !(1.0..=100.0).contains(&batch_size) {
+        return Err(Refusal::bad_request(10026, "batch_size must be 1 to 100"));
+    }
+    Ok(batch_size as usize)
+}
+
+#[derive(Deserialize)]
+struct PeekBody {
+    batch_size: Option<f64>,
+}
+
+async fn peek(
+    State(shared): State<Arc<Shared>>,
+    Path(ids): Path<(String, String)>,
+    body: Bytes,
+) -> Result<Response, Refusal> {
+    check_queue(&shared, &ids)?;
+    let PeekBody { batch_size } = parse(if body.is_empty() { b"{}" } else { &body })?;
+    let batch_size = check_batch_size(batch_size)?;
+    let mut locked = shared.lock();
+    let (now, json_bodies) = (locked.now(), locked.behavior.json_bodies);
+    let peeked = locked.state.peek(now, &ids.1).take(batch_size);
+    let messages: Vec<_> = peeked
+        .map(|message| {
+            let message_ref = state::message_ref(&message.id);
+            shown(message.clone(), json_bodies, "ref", Some(message_ref))
+        })
+        .collect();
+    Ok(success(json!({ "messages": messages })))
+}
+
+#[derive(Deserialize)]
+struct PurgeBody {
+    refs: Vec<PurgeEntry>,
+}
+
+#[derive(Deserialize)]
+struct PurgeEntry {
+    #[serde(rename = "ref")]
+    message_ref: String,
+}
+
+async fn purge(
+    State(shared): State<Arc<Shared>>,
+    Path(ids): Path<(String, String)>,
+    body: Bytes,
+) -> Result<Response, Refusal> {
+    check_queue(&shared, &ids)?;
+    let PurgeBody { refs } = parse(&body)?;
+    let refs: Vec<_> = refs.into_iter().map(|entry| entry.message_ref).collect();
+    let mut locked = shared.lock();
+    let behavior = locked.behavior.clone();
+    let Some(unknown) = locked.state.purge(&ids.1, &behavior, &refs) else {
+        return Err(Refusal::bad_request(10026, "the request holds a reference that is not known"));
+    };
+    Ok(success(json!({ "errors": [], "warnings": warnings(unknown, behavior.warnings) })))
+}
+
+fn shown(message: Stored, json_bodies: JsonBodies, secret: &str, value: Option<String>) -> Value {
     let body = match (message.content_type.as_str(), message.body) {
         ("text", Value::String(text)) => text,
         (_, json) if json_bodies == JsonBodies::Base64 => BASE64_STANDARD.encode(json.to_string()),
@@ -187,7 +252,7 @@ fn handed_out(message: Stored, json_bodies: JsonBodies) -> Value {
         "body": body,
         "attempts": message.attempts,
         "timestamp_ms": message.pushed_at,
-        "lease_id": message.lease_id,
+        secret: value,
         "metadata": { "CF-Content-Type": message.content_type, "CF-sourceMessageSource": "http" },
     })
 }

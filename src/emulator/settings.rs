@@ -38,11 +38,11 @@ impl Default for QueueSettings {
 /// A switch for each thing that the service may do in more than one way. The defaults are what is most likely.
 #[derive(Clone, Debug)]
 pub struct Behavior {
-    /// The form of an acknowledgement's warnings.
+    /// The form of the warnings of an acknowledgement or a purge.
     pub warnings: WarningsForm,
     /// How `json` bodies are handed out.
     pub json_bodies: JsonBodies,
-    /// What becomes of a lease that is unknown, malformed, or used up.
+    /// What becomes of a lease that is unknown, malformed, or used up, and of a reference to a message that is not there.
     pub unknown_leases: UnknownLease,
     /// Whether a message can be acknowledged by a lease that has run out, even if another consumer holds it by now. It can by
     /// default, as Cloudflare documents.
@@ -72,7 +72,7 @@ impl Default for Behavior {
     }
 }
 
-/// The form of the warnings in the answer to an acknowledgement.
+/// The form of the warnings in the answer to an acknowledgement or a purge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WarningsForm {
     /// A map of lease id to text, the form documented since 2026.
@@ -90,7 +90,7 @@ pub enum JsonBodies {
     Base64,
 }
 
-/// What becomes of an acknowledgement's entry whose lease is unknown, malformed, or used up.
+/// What becomes of an acknowledgement's entry whose lease is unknown, malformed, or used up, and of such an entry of a purge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnknownLease {
     /// It is not counted, and has a warning.

@@ -123,6 +123,41 @@ impl State {
         pulled
     }
 
+    /// The messages that are visible, untouched.
+    pub(super) fn peek(&mut self, now: Millis, queue_id: &str) -> impl Iterator<Item = &Stored> {
+        self.end_leases(now, queue_id);
+        self.messages(queue_id).filter(move |message| message.visible_at <= now)
+    }
+
+    /// Deletes messages, and names the references that are not known; `None` if the request is refused as a whole for one of
+    /// them.
+    pub(super) fn purge(
+        &mut self,
+        queue_id: &str,
+        behavior: &Behavior,
+        refs: &[String],
+    ) -> Option<Vec<(String, &'static str)>> {
+        let queue = self.queues.get_mut(queue_id)?;
+        let found = |queue: &QueueState, wanted: &String| {
+            let mut messages = queue.messages.iter();
+            messages.find(|(_, message)| message_ref(&message.id) == *wanted).map(|(sequence, _)| *sequence)
+        };
+        if behavior.unknown_leases == UnknownLease::Reject && refs.iter().any(|wanted| found(queue, wanted).is_none()) {
+            return None;
+        }
+        let mut unknown = Vec::new();
+        for wanted in refs {
+            match found(queue, wanted) {
+                Some(sequence) => drop(queue.remove(sequence)),
+                None if behavior.unknown_leases == UnknownLease::Warn => {
+                    unknown.push((wanted.clone(), "the reference is not known"));
+                }
+                None => {}
+            }
+        }
+        Some(unknown)
+    }
+
     /// Ends leases as asked. `None` if the request is refused as a whole for a lease that is not known.
     pub(super) fn ack(
         &mut self,
@@ -248,6 +283,11 @@ impl Acked {
             self.warnings.push((lease_id.to_owned(), text));
         }
     }
+}
+
+/// What names a message to a purge, for as long as it exists.
+pub(super) fn message_ref(id: &str) -> String {
+    format!("eyJhbGciOiJkaXIiLCJlbmMiOiJBMjU2Q0JDLUhTNTEyIn0..ref.{id}.")
 }
 
 /// In the shape of the service's own: five parts, the second one empty, 150 characters.

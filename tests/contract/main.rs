@@ -9,6 +9,7 @@
 )]
 
 mod emulator;
+mod peek;
 mod scenarios;
 
 use std::{env, time::Duration};
@@ -118,4 +119,5 @@ scenarios! {
     consumers_at_the_same_time_never_share_a_message,
     hundreds_of_leases_are_all_confirmed,
     a_used_lease_is_never_reported_complete,
+    a_purged_message_never_comes,
 }

@@ -126,3 +126,18 @@ pub(crate) async fn a_used_lease_is_never_reported_complete(service: &Service) {
         Err(error) => assert_eq!(error.into_unconfirmed().unwrap().len(), 2),
     }
 }
+
+pub(crate) async fn a_purged_message_never_comes(service: &Service) {
+    service.push(1).await;
+    let mut peeked = service.queue.peek(1).await.unwrap();
+    for _ in 0..30 {
+        if !peeked.is_empty() {
+            break;
+        }
+        service.pass(Duration::from_secs(1)).await;
+        peeked = service.queue.peek(1).await.unwrap();
+    }
+    let message_ref = peeked.remove(0).message_ref.unwrap();
+    assert!(service.queue.purge([message_ref]).await.unwrap().is_complete());
+    service.pull_nothing().await;
+}

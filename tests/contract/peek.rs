@@ -1,0 +1,127 @@
+//! Looking at messages without a lease, and deleting them.
+
+use std::time::Duration;
+
+use cloudflare_queues::{
+    Client, Credentials, ErrorKind, MessageRef, PeekedMessage, PushMessage,
+    emulator::{Behavior, Fault, UnknownLease, WarningsForm},
+};
+use serde_json::{Value, json};
+
+use super::Service;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn refs(messages: &[PeekedMessage]) -> Vec<MessageRef> {
+    messages.iter().map(|message| message.message_ref.clone().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_peeked_message_stays_where_it_is() {
+    let service = Service::emulated().await;
+    let job = json!({ "task": "resize" });
+    service.queue.push(&PushMessage::json(&job).unwrap()).await.unwrap();
+    for _ in 0..2 {
+        let peeked = service.queue.peek(100).await.unwrap();
+        assert_eq!((peeked.len(), peeked[0].attempts), (1, Some(0)));
+        assert_eq!(peeked[0].json::<Value>().unwrap(), job);
+        assert!(peeked[0].timestamp.is_some() && !peeked[0].id.is_empty());
+    }
+    let pulled = service.pull(1, MINUTE).await;
+    assert_eq!(pulled[0].attempts, Some(1));
+    assert!(service.queue.peek(100).await.unwrap().is_empty(), "a leased message is not visible");
+}
+
+#[tokio::test]
+async fn a_purge_deletes_exactly_what_it_names() {
+    let service = Service::emulated().await;
+    service.push(3).await;
+    let peeked = service.queue.peek(2).await.unwrap();
+    let outcome = service.queue.purge(refs(&peeked)).await.unwrap();
+    assert_eq!((outcome.requested, outcome.is_complete()), (2, true));
+    let left = service.pull(1, MINUTE).await;
+    assert_eq!(left[0].text().unwrap(), "2");
+    service.pull_nothing().await;
+}
+
+#[tokio::test]
+async fn a_purge_that_left_something_is_not_reported_complete() {
+    for (unknown_leases, warnings) in [
+        (UnknownLease::Warn, WarningsForm::Map),
+        (UnknownLease::Warn, WarningsForm::List),
+        (UnknownLease::Reject, WarningsForm::Map),
+    ] {
+        let service = Service::emulated().await;
+        let change =
+            |behavior: &mut Behavior| (behavior.unknown_leases, behavior.warnings) = (unknown_leases, warnings);
+        service.emulator.as_ref().unwrap().configure(change);
+        let bad = MessageRef::from("never-given");
+        match service.queue.purge([&bad]).await {
+            Err(error) => assert_eq!((unknown_leases, error.kind()), (UnknownLease::Reject, ErrorKind::Rejected)),
+            Ok(outcome) => {
+                assert!(!outcome.is_complete());
+                assert_eq!(outcome.warnings[0].message_ref.as_ref(), Some(&bad));
+                assert!(!format!("{outcome:?}").contains("never-given"), "{outcome:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn whatever_form_a_purges_errors_have_it_is_not_complete_and_nothing_is_lost() {
+    for errors in [json!([{ "message": "ref-1 is gone" }]), json!(["ref-1 is gone"]), json!({ "ref-1": "is gone" })] {
+        let server = httpmock::MockServer::start_async().await;
+        let answer = json!({ "success": true, "result": { "errors": errors, "warnings": null } });
+        server.mock(|_, then| drop(then.status(200).json_body(answer)));
+        let client = Client::builder(Credentials::api_token("token").unwrap()).base_url(server.base_url()).build();
+        let outcome = client.unwrap().queue("account", "queue").unwrap().purge(["ref-1"]).await.unwrap();
+        assert!(!outcome.is_complete() && outcome.errors[0].message.ends_with("is gone"), "{outcome:?}");
+        assert_eq!(outcome.errors[0].message_ref, Some(MessageRef::from("ref-1")));
+        assert!(!format!("{outcome:?}").contains("ref-1"), "{outcome:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_peek_and_a_purge_are_sent_again_after_every_passing_fault() {
+    for fault in [Fault::ServerError(502), Fault::CutOff, Fault::ResetBefore] {
+        let service = Service::emulated().await;
+        let emulator = service.emulator.as_ref().unwrap();
+        service.push(1).await;
+        emulator.inject(fault.clone());
+        let peeked = service.queue.peek(1).await.unwrap();
+        emulator.inject(fault.clone());
+        let outcome = service.queue.purge(refs(&peeked)).await.unwrap();
+        // Where the first answer was lost, the second says that there is no such message, and that is what is reported.
+        assert_eq!(outcome.is_complete(), !matches!(fault, Fault::CutOff), "{fault:?}: {outcome:?}");
+        assert_eq!((emulator.requests(), emulator.messages(emulator.queue_id()).len()), (5, 0), "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_peeked_or_purged_is_refused_before_it_is_sent() {
+    let service = Service::emulated().await;
+    let many: Vec<_> = (0..101).map(|number| MessageRef::from(number.to_string())).collect();
+    let errors = [
+        service.queue.peek(0).await.unwrap_err(),
+        service.queue.peek(101).await.unwrap_err(),
+        service.queue.purge([] as [MessageRef; 0]).await.unwrap_err(),
+        service.queue.purge(many).await.unwrap_err(),
+        service.queue.purge([""]).await.unwrap_err(),
+        service.queue.purge(["twice", "twice"]).await.unwrap_err(),
+    ];
+    for error in errors {
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(!error.to_string().contains("twice"), "{error}");
+    }
+    assert_eq!(service.emulator.unwrap().requests(), 0);
+}
+
+#[tokio::test]
+async fn a_peeked_messages_debug_form_shows_neither_body_nor_reference() {
+    let service = Service::emulated().await;
+    service.queue.push(&PushMessage::text("confidential")).await.unwrap();
+    let peeked = service.queue.peek(1).await.unwrap();
+    let secret = peeked[0].message_ref.as_ref().unwrap().expose_secret().into_owned();
+    let debug = format!("{peeked:?} {:?}", peeked[0].message_ref);
+    assert!(!debug.contains("confidential") && !debug.contains(&secret), "{debug}");
+}
