@@ -4,11 +4,11 @@
 //! refresh. The exit status is 0 if nothing changed or only what does no harm, 1 if a change needs an edit, and 2 if the document
 //! could not be read, in which case nothing is written.
 
-mod account;
+pub(crate) mod account;
 mod compare;
 mod cut;
-mod places;
-mod report;
+pub(crate) mod places;
+pub(crate) mod report;
 
 use std::{fs, io, path::Path, process::ExitCode};
 

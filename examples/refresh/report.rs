@@ -60,7 +60,7 @@ impl Report {
             (false, false) => ANSWER,
         };
         self.line(format!("{class}: {name}"));
-        self.line(format!("  where: {} `{place}`", here.id));
+        self.line(format!("  where: `{} {place}`", here.id));
         self.line(format!("  was:   {left}"));
         self.line(format!("  is:    {right}"));
         let within = here.places.get(place).or_else(|| here.places.get(compare::parent(place)?));
@@ -75,7 +75,7 @@ impl Report {
             }
             (true, ..) => "nothing.",
             (false, true, true, true) => {
-                "narrow it there to what is published, and what src/check.rs lets pass; the compiler names the rest."
+                "make it there what is published, or narrower, and what src/check.rs lets pass with it; the compiler names the rest."
             }
             (false, true, true, false) => "describe it there, and fill it where src/queue.rs builds the payload.",
             (false, true, false, _) => "take it out there; the compiler names the places in src/queue.rs that fill it.",

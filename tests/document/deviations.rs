@@ -1,0 +1,96 @@
+//! Where the document differs from the published one, and why: the tables of `openapi/README.md`.
+
+use serde_json::{Value, json};
+
+use super::{
+    document,
+    refresh::{account, places},
+};
+
+const README: &str = include_str!("../../openapi/README.md");
+
+fn published() -> Value {
+    serde_json::from_str(include_str!("../../openapi/upstream.json")).unwrap()
+}
+
+fn complaints(ours: &Value, published: &Value, readme: &str) -> Vec<String> {
+    account::complaints(&places::read(ours).unwrap(), &places::read(published).unwrap(), &account::table(readme))
+}
+
+#[test]
+fn every_difference_from_the_published_document_has_its_reason_and_no_reason_is_idle() {
+    assert_eq!(complaints(&document(), &published(), README), [""; 0]);
+    let (ours, published) = (document(), published());
+    let names = |document: &Value| places::read(document).unwrap().into_keys().collect::<Vec<_>>();
+    assert_eq!(names(&ours), names(&published));
+}
+
+/// The complaint that a change of our document brings, other things being as they are.
+fn complaint(pointer: &str, value: Value) -> String {
+    let mut ours = document();
+    let (parent, key) = pointer.rsplit_once('/').unwrap();
+    ours.pointer_mut(&format!("/components/schemas{parent}")).unwrap()[key] = value;
+    complaints(&ours, &published(), README).join("\n")
+}
+
+#[test]
+fn a_difference_without_a_reason_is_seen() {
+    let text = complaint("/AckPayload/properties/acks/maxItems", json!(100));
+    assert_eq!(text, "no row explains `ack_messages request /acks`: published no maxItems, here maxItems 100");
+    let text = complaint("/PullResult/properties/extra", json!({ "type": "boolean" }));
+    assert!(text.contains("`pull_messages answer 200 /result/extra`: published left out, here boolean"), "{text}");
+}
+
+#[test]
+fn a_wider_request_and_a_narrower_answer_are_seen_as_breaking_the_rule() {
+    for (pointer, value) in [
+        ("/AckPayload/properties/more", json!({ "type": "string" })),
+        ("/PullPayload/properties/batch_size/type", json!("string")),
+        ("/Identifier/maxLength", json!(64)),
+        ("/AckResult/properties/ackCount/type", json!("integer")),
+        ("/PulledMessage/properties/id/maxLength", json!(32)),
+        ("/PushResult/required", json!(["metadata"])),
+    ] {
+        let text = complaint(pointer, value);
+        assert!(text.contains("breaks the rule"), "{pointer}: {text}");
+    }
+}
+
+#[test]
+fn a_reason_that_is_no_longer_needed_is_seen() {
+    let idle = README.replace(
+        "| `* operation` |",
+        "| `ack_messages answer 200 /gone` | string | left out | it is odd |\n| `* operation` |",
+    );
+    assert_eq!(
+        complaints(&document(), &published(), &idle),
+        ["no longer needed is the row `ack_messages answer 200 /gone`: published string, here left out"]
+    );
+    let (first, _) = README.split_once("| `* request security` |").unwrap();
+    assert!(complaints(&document(), &published(), first).iter().all(|complaint| complaint.contains("breaks the rule")));
+}
+
+#[test]
+fn alternatives_and_parts_are_compared_by_what_they_allow_together() {
+    let operation = |schema: Value| {
+        let body = json!({ "content": { "application/json": { "schema": schema } } });
+        json!({ "paths": { "/a": { "post": { "operationId": "a", "requestBody": body } } } })
+    };
+    let facts = |schema| {
+        let mut operations = places::read(&operation(schema)).unwrap();
+        let places = operations.remove("POST /a").unwrap().places;
+        places.into_iter().map(|(place, found)| (place, json!(found.facts))).collect::<Vec<_>>()
+    };
+    let whole = json!({
+        "type": "object", "required": ["a"],
+        "properties": { "a": { "type": ["integer", "string"], "maxLength": 3 }, "b": { "enum": ["x", "y"] } }
+    });
+    let in_parts = json!({ "allOf": [
+        { "type": "object", "properties": { "a": { "type": ["string", "integer"], "maxLength": 3 } }, "required": ["a"] },
+        { "oneOf": [
+            { "type": "object", "properties": { "b": { "enum": ["y"] } } },
+            { "type": "object", "properties": { "b": { "enum": ["x"] } }, "required": ["b"] },
+        ] },
+    ] });
+    assert_eq!(facts(in_parts), facts(whole));
+}

@@ -1,0 +1,301 @@
+//! The refresh: what it makes of Cloudflare's document, whatever that looks like, and the words that it finds.
+
+use std::{
+    env, fs,
+    path::PathBuf,
+    process,
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+use super::refresh::{refresh, report::Report};
+
+const MESSAGES: &str = "/paths/~1accounts~1{account_id}~1queues~1{queue_id}~1messages";
+const RESULT: &str = "post/responses/200/content/application~1json/schema/allOf/1/properties/result";
+
+/// A copy of `openapi/` that goes away with it.
+struct Openapi(PathBuf);
+
+impl Openapi {
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("cloudflare-queues-{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let copy = env::temp_dir().join(name);
+        fs::create_dir(&copy).unwrap();
+        for file in ["queues.json", "upstream.json", "README.md"] {
+            fs::copy(PathBuf::from("openapi").join(file), copy.join(file)).unwrap();
+        }
+        Self(copy)
+    }
+
+    fn upstream(&self) -> String {
+        fs::read_to_string(self.0.join("upstream.json")).unwrap()
+    }
+
+    /// Refreshes with a document of this text.
+    fn refresh(&self, document: &str) -> Result<Report, String> {
+        let path = self.0.join("openapi.json");
+        fs::write(&path, document).unwrap();
+        refresh(&self.0, &path)
+    }
+}
+
+impl Drop for Openapi {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+fn published() -> Value {
+    serde_json::from_str(include_str!("../../openapi/upstream.json")).unwrap()
+}
+
+/// What a refresh says of the published document after a change.
+fn after(change: impl FnOnce(&mut Value)) -> Report {
+    let mut document = published();
+    change(&mut document);
+    Openapi::new().refresh(&document.to_string()).unwrap()
+}
+
+fn at<'a>(document: &'a mut Value, pointer: &str) -> &'a mut Value {
+    document.pointer_mut(&format!("{MESSAGES}{pointer}")).unwrap()
+}
+
+#[track_caller]
+fn says(report: &Report, needs_edit: bool, words: &[&str]) {
+    assert_eq!(report.needs_edit, needs_edit, "{}", report.text);
+    for words in words {
+        assert!(report.text.contains(words), "{words}\nis not in\n{}", report.text);
+    }
+}
+
+#[test]
+fn a_document_that_says_the_same_in_other_words_and_another_order_changes_nothing() {
+    let openapi = Openapi::new();
+    let before = openapi.upstream();
+    let mut document = published();
+    at(&mut document, "~1ack/post")["description"] = "Words.".into();
+    at(&mut document, "~1ack/post")["x-more"] = json!({ "$ref": "nowhere" });
+    at(&mut document, "~1purge/post/requestBody/content/application~1json/schema")["example"] = json!({ "refs": [] });
+    document["paths"]["/zones"] = json!({ "get": { "operationId": "other" } });
+    document["components"]["schemas"]["other"] = json!({ "$ref": "#/components/schemas/nowhere" });
+    let report = openapi.refresh(&document.to_string()).unwrap();
+    assert_eq!((report.text.as_str(), report.needs_edit), ("nothing changed\n", false));
+    assert_eq!(openapi.upstream(), before);
+}
+
+#[test]
+fn a_field_that_is_called_like_a_keyword_is_kept() {
+    let openapi = Openapi::new();
+    let mut document = published();
+    let fields = at(&mut document, &format!("~1pull/{RESULT}/properties"));
+    fields["description"] = json!({ "type": "string", "description": "Words." });
+    let report = openapi.refresh(&document.to_string()).unwrap();
+    says(
+        &report,
+        false,
+        &["harmless: POST", "pull_messages answer 200 /result/description`", "was:   left out", "is:    string"],
+    );
+    let upstream: Value = serde_json::from_str(&openapi.upstream()).unwrap();
+    assert_eq!(
+        upstream.pointer(&format!("{MESSAGES}~1pull/{RESULT}/properties/description")),
+        Some(&json!({ "type": "string" }))
+    );
+}
+
+#[test]
+fn a_type_that_changed_leads_to_the_schema_that_reads_it() {
+    let report =
+        after(|document| at(document, &format!("~1ack/{RESULT}/properties/ackCount"))["type"] = "string".into());
+    says(
+        &report,
+        true,
+        &[
+            "an answer that we cannot read: POST /accounts/{account_id}/queues/{queue_id}/messages/ack",
+            "where: `ack_messages answer 200 /result/ackCount",
+            "was:   number",
+            "is:    string",
+            "here:  number or null, at openapi/queues.json#/components/schemas/AckResult/properties/ackCount",
+            "to do: widen it there",
+            "no row explains `ack_messages answer 200 /result/ackCount`: published string, here number or null (which breaks the rule",
+        ],
+    );
+}
+
+#[test]
+fn a_field_that_is_gone_leads_to_the_schema_that_has_it() {
+    let remove = |document: &mut Value, pointer: &str, field: &str| {
+        drop(at(document, pointer).as_object_mut().unwrap().remove(field))
+    };
+    let report = after(|document| remove(document, &format!("~1ack/{RESULT}/properties"), "retryCount"));
+    says(
+        &report,
+        true,
+        &["an answer that we cannot read", "is:    left out", "#/components/schemas/AckResult/properties/retryCount"],
+    );
+    let schema = "~1ack/post/requestBody/content/application~1json/schema/properties/retries/items/properties";
+    let report = after(|document| remove(document, schema, "delay_seconds"));
+    says(
+        &report,
+        true,
+        &[
+            "a request that we may no longer send",
+            "#/components/schemas/RetryEntry/properties/delay_seconds",
+            "take it out there",
+        ],
+    );
+}
+
+#[test]
+fn what_a_request_must_have_now_leads_to_where_it_belongs() {
+    let schema = "~1pull/post/requestBody/content/application~1json/schema";
+    let report = after(|document| {
+        at(document, schema)["properties"]["consumer_id"] = json!({ "type": "string" });
+        at(document, schema)["required"] = json!(["consumer_id", "batch_size"]);
+    });
+    says(
+        &report,
+        true,
+        &[
+            "where: `pull_messages request /consumer_id",
+            "here:  left out; it would stand within openapi/queues.json#/components/schemas/PullPayload",
+            "fill it where src/queue.rs builds the payload",
+            // Ours may leave it out, as the schema of the generated type says.
+            "where: `pull_messages request /batch_size",
+            "is:    required",
+        ],
+    );
+}
+
+#[test]
+fn what_the_client_takes_either_way_is_harmless() {
+    let report = after(|document| {
+        *at(document, &format!("~1ack/{RESULT}/properties/warnings")) =
+            json!({ "type": "array", "items": { "type": "string" } });
+        at(document, &format!("~1ack/{RESULT}/properties/ackCount"))["type"] = "integer".into();
+        document["components"]["schemas"]["mq_identifier"]["maxLength"] = json!(64);
+    });
+    says(
+        &report,
+        false,
+        &[
+            "was:   object",
+            "is:    array",
+            "was:   maxLength 32",
+            "is:    maxLength 64",
+            "was:   number",
+            "is:    integer",
+        ],
+    );
+    assert!(!report.text.contains("that we"), "{}", report.text);
+    // It is no difference of ours any more that was explained.
+    says(
+        &report,
+        false,
+        &["no row explains `ack_messages answer 200 /result/warnings`: published array, here any JSON"],
+    );
+}
+
+#[test]
+fn an_operation_beside_ours_leads_to_how_one_is_added() {
+    let report = after(|document| {
+        let path = "/accounts/{account_id}/queues/{queue_id}/messages/extend";
+        document["paths"][path] = json!({ "post": { "operationId": "queues-extend-leases" } });
+    });
+    says(
+        &report,
+        false,
+        &[
+            "not called: POST",
+            "/messages/extend (queues-extend-leases)",
+            "\"To add an operation\" in openapi/README.md",
+        ],
+    );
+    assert!(include_str!("../../openapi/README.md").contains("\n## To add an operation\n"));
+}
+
+#[test]
+fn an_operation_that_was_renamed_is_named_with_what_took_its_place() {
+    let report = after(|document| {
+        let paths = document["paths"].as_object_mut().unwrap();
+        let base = "/accounts/{account_id}/queues/{queue_id}/messages";
+        let peek = paths.remove(&format!("{base}/peek")).unwrap();
+        paths.insert(format!("{base}/glance"), peek);
+    });
+    says(
+        &report,
+        true,
+        &[
+            "a request that we may no longer send: POST /accounts/{account_id}/queues/{queue_id}/messages/peek",
+            "the client calls it as peek_messages",
+            "not called: POST /accounts/{account_id}/queues/{queue_id}/messages/glance (queues-peek-messages)",
+        ],
+    );
+}
+
+#[test]
+fn a_document_that_cannot_be_used_is_refused_with_its_fault_and_nothing_is_written() {
+    let whole = published().to_string();
+    let mut dangling = published();
+    dangling["components"]["schemas"].as_object_mut().unwrap().remove("mq_lease-id");
+    let mut outside = published();
+    outside["components"]["schemas"]["mq_lease-id"] = json!({ "$ref": "other.json#/lease" });
+    let mut circle = published();
+    circle["components"]["schemas"]["mq_lease-id"] = json!({ "$ref": "#/components/schemas/mq_message-ref" });
+    circle["components"]["schemas"]["mq_message-ref"] =
+        json!({ "allOf": [{ "$ref": "#/components/schemas/mq_lease-id" }] });
+    for (document, fault) in [
+        (whole[..whole.len() / 2].to_owned(), "the document is cut off: EOF"),
+        (String::new(), "is cut off"),
+        ("<html>".to_owned(), "is not an OpenAPI document in JSON: expected value at line 1"),
+        ("{}".to_owned(), "is not an OpenAPI document in JSON: missing field `openapi`"),
+        (json!({ "openapi": "3.0.3", "paths": { "/zones": {} } }).to_string(), "has none of the operations"),
+        (dangling.to_string(), "refers to #/components/schemas/mq_lease-id, which it does not have"),
+        (outside.to_string(), "refers to other.json#/lease, which is no component of it"),
+        (circle.to_string(), "refers to itself in a circle"),
+    ] {
+        let openapi = Openapi::new();
+        let before = openapi.upstream();
+        let error = openapi.refresh(&document).map(|report| report.text).unwrap_err();
+        assert!(error.contains(fault) && error.ends_with("nothing was written"), "{error}");
+        assert!(error.starts_with(openapi.0.to_str().unwrap()), "{error}");
+        assert_eq!(openapi.upstream(), before);
+    }
+}
+
+#[test]
+fn a_type_that_holds_itself_is_no_circle() {
+    let report = after(|document| {
+        let error = json!({ "type": "array", "items": { "type": "object", "properties": {
+            "code": { "type": "integer" }, "error_chain": { "$ref": "#/components/schemas/mq_api-v4-error" },
+        } } });
+        document["components"]["schemas"]["mq_api-v4-error"] = error;
+    });
+    says(&report, true, &["answer 200 /errors/*/error_chain`"]);
+}
+
+#[test]
+fn a_document_of_fifty_megabytes_is_read_in_seconds() {
+    let mut document = published();
+    let words = "Words of which there are many. ".repeat(20);
+    let field = json!({ "type": "string", "description": words, "example": "023e105f4ecef8ad9ca31a8372d0c353" });
+    for number in 0..10_500 {
+        let schema = format!("other_{number}");
+        let answer = json!({ "schema": { "$ref": format!("#/components/schemas/{schema}") } });
+        let operation = json!({ "operationId": schema, "description": words, "tags": ["Other"], "responses": {
+            "200": { "description": words, "content": { "application/json": answer } },
+        } });
+        document["paths"][format!("/accounts/{{account_id}}/other/{number}")] = json!({ "get": operation });
+        let fields = json!({ "a": field, "b": field, "c": field, "d": field, "e": field });
+        document["components"]["schemas"][schema] = json!({ "type": "object", "properties": fields });
+    }
+    let text = document.to_string();
+    assert!(text.len() > 50_000_000, "{}", text.len());
+    let openapi = Openapi::new();
+    let started = Instant::now();
+    let report = openapi.refresh(&text).unwrap();
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    assert_eq!(report.text, "nothing changed\n");
+}
