@@ -9,6 +9,8 @@
 )]
 
 mod deviations;
+mod forms;
+mod generate;
 #[path = "../../examples/refresh/main.rs"]
 #[allow(dead_code, reason = "its entry is not called here")]
 mod refresh;

@@ -1,0 +1,238 @@
+//! The older form of the published document and the newer one, through the same client.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use cloudflare_queues::{
+    AckRequest, Client, Credentials, Error, ErrorKind, PullOptions, PushMessage, Queue,
+    types::{AckResult, Envelope, PeekResult, PullResult, PurgeResult, PushResult},
+};
+use httpmock::{HttpMockResponse, MockServer};
+use jsonschema::Validator;
+use proptest::{
+    collection, option,
+    prelude::*,
+    test_runner::{Config, TestRunner},
+};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
+use super::generate;
+
+const BASE: &str = "/accounts/{account_id}/queues/{queue_id}/messages";
+
+/// Acknowledging alone, as it was when its warnings were a list.
+fn older() -> Value {
+    serde_json::from_str(include_str!("../fixtures/upstream.2025.json")).unwrap()
+}
+
+fn newer() -> Value {
+    serde_json::from_str(include_str!("../../openapi/upstream.json")).unwrap()
+}
+
+fn schema<'a>(document: &'a Value, operation: &str, holder: &str) -> &'a Value {
+    let operation = &document["paths"][format!("{BASE}{operation}")]["post"];
+    &operation.pointer(holder).unwrap()["content"]["application/json"]["schema"]
+}
+
+fn answer<'a>(document: &'a Value, operation: &str) -> &'a Value {
+    schema(document, operation, "/responses/200")
+}
+
+fn validator(document: &Value, schema: &Value) -> Validator {
+    jsonschema::validator_for(&json!({ "components": document["components"], "allOf": [schema] })).unwrap()
+}
+
+fn runner(cases: u32) -> TestRunner {
+    TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() })
+}
+
+/// A queue whose service answers what it is told to, and what it was asked last.
+struct Service {
+    runtime: Runtime,
+    queue: Queue,
+    exchange: Arc<Mutex<(String, Value)>>,
+    _server: MockServer,
+}
+
+impl Service {
+    fn start() -> Self {
+        let server = MockServer::start();
+        let exchange = Arc::new(Mutex::new((String::new(), json!({ "success": true, "result": {} }))));
+        let shared = Arc::clone(&exchange);
+        server.mock(|_, then| {
+            then.respond_with(move |request| {
+                let mut exchange = shared.lock().unwrap();
+                exchange.0 = request.body_string();
+                HttpMockResponse::builder().status(200).body(exchange.1.to_string()).build()
+            });
+        });
+        let client = Client::builder(Credentials::api_token("token").unwrap()).base_url(server.base_url()).build();
+        let queue = client.unwrap().queue("account", "queue").unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        Self { runtime, queue, exchange, _server: server }
+    }
+
+    fn run<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        self.runtime.block_on(call)
+    }
+
+    fn sent(&self) -> Value {
+        serde_json::from_str(&self.exchange.lock().unwrap().0).unwrap()
+    }
+}
+
+#[track_caller]
+fn all_are_read<T: DeserializeOwned>(count: u32, document: &Value, operation: &str) {
+    let schema = answer(document, operation);
+    let validator = validator(document, schema);
+    let run = runner(count).run(&generate::values(document, schema), |answer| {
+        prop_assert!(validator.is_valid(&answer), "not of the published form");
+        serde_json::from_str::<Envelope<T>>(&answer.to_string())
+            .map(drop)
+            .map_err(|error| TestCaseError::fail(error.to_string()))
+    });
+    run.unwrap();
+}
+
+#[test]
+fn every_answer_to_an_ack_of_the_older_form_is_read() {
+    all_are_read::<AckResult>(10_000, &older(), "/ack");
+}
+
+#[test]
+fn every_answer_to_an_ack_of_the_newer_form_is_read() {
+    all_are_read::<AckResult>(10_000, &newer(), "/ack");
+}
+
+#[test]
+fn every_answer_to_a_pull_or_a_peek_is_read() {
+    all_are_read::<PullResult>(2_000, &newer(), "/pull");
+    all_are_read::<PeekResult>(2_000, &newer(), "/peek");
+}
+
+#[test]
+fn every_answer_to_a_push_or_a_purge_is_read() {
+    all_are_read::<PushResult>(2_000, &newer(), "");
+    all_are_read::<PushResult>(2_000, &newer(), "/batch");
+    all_are_read::<PurgeResult>(2_000, &newer(), "/purge");
+}
+
+#[test]
+fn an_acks_answer_of_either_form_arrives_whole() {
+    let service = Service::start();
+    let whole =
+        |count: &Value| count.as_f64().filter(|count| *count >= 0.0 && count.fract() == 0.0).map(|count| count as u64);
+    for document in [older(), newer()] {
+        let run = runner(300).run(&generate::values(&document, answer(&document, "/ack")), |answer| {
+            service.exchange.lock().unwrap().1 = answer.clone();
+            let mut request = AckRequest::new();
+            request.ack("done").retry("failed");
+            match service.run(service.queue.ack(request)) {
+                Ok(outcome) => {
+                    let result = &answer["result"];
+                    prop_assert!(answer["success"] == true && result.is_object());
+                    prop_assert_eq!(outcome.ack_count, whole(&result["ackCount"]));
+                    prop_assert_eq!(outcome.retry_count, whole(&result["retryCount"]));
+                    let warnings = &result["warnings"];
+                    let count =
+                        warnings.as_array().map_or(0, Vec::len) + warnings.as_object().map_or(0, |map| map.len());
+                    prop_assert_eq!(outcome.warnings.len(), count);
+                }
+                // Each field may be missing, says the document: then it was not said that the call succeeded.
+                Err(error) => {
+                    prop_assert!(answer["success"].is_null() || answer["result"].is_null(), "{error}");
+                    prop_assert_eq!(error.kind(), ErrorKind::UnexpectedAnswer);
+                }
+            }
+            Ok(())
+        });
+        run.unwrap();
+    }
+}
+
+fn message() -> impl Strategy<Value = PushMessage> {
+    let objects = collection::btree_map(".{0,8}", any::<i32>(), 0..4).prop_map(|map| PushMessage::json(&map).unwrap());
+    let message = prop_oneof![".{0,40}".prop_map(PushMessage::text), objects];
+    (message, option::of(0..=86_400_000_u64)).prop_map(|(message, delay)| match delay {
+        Some(delay) => message.delay(Duration::from_millis(delay)),
+        None => message,
+    })
+}
+
+/// Leases, each to acknowledge, to retry, or to retry after milliseconds.
+fn leases() -> impl Strategy<Value = BTreeMap<String, Option<Option<u64>>>> {
+    collection::btree_map(".{1,20}", option::of(option::of(0..=86_400_000_u64)), 1..=100)
+}
+
+#[test]
+fn every_ack_is_a_request_of_the_older_form_and_of_the_newer() {
+    let service = Service::start();
+    let body = "/requestBody";
+    let validators = [older(), newer()].map(|document| validator(&document, schema(&document, "/ack", body)));
+    let run = runner(300).run(&leases(), |leases| {
+        let mut request = AckRequest::new();
+        for (lease, retry) in &leases {
+            match retry {
+                None => request.ack(lease.as_str()),
+                Some(None) => request.retry(lease.as_str()),
+                Some(Some(delay)) => request.retry_after(lease.as_str(), Duration::from_millis(*delay)),
+            };
+        }
+        let _ = service.run(service.queue.ack(request)).unwrap();
+        for validator in &validators {
+            prop_assert!(validator.is_valid(&service.sent()), "{}", service.sent());
+        }
+        Ok(())
+    });
+    run.unwrap();
+}
+
+#[test]
+fn every_other_request_is_of_the_published_form() {
+    let service = Service::start();
+    let document = newer();
+    let names = ["/pull", "/peek", "", "/batch", "/purge"];
+    let validators = names.map(|operation| validator(&document, schema(&document, operation, "/requestBody")));
+    let inputs = (
+        1..=100_u32,
+        1..=43_200_000_u64,
+        collection::vec(message(), 1..=100),
+        collection::btree_set(".{1,20}", 1..=100),
+    );
+    let run = runner(100).run(&inputs, |(batch_size, timeout, messages, refs)| {
+        let options = PullOptions { batch_size, visibility_timeout: Duration::from_millis(timeout) };
+        let queue = &service.queue;
+        let sent = [
+            service.run(queue.pull(options)).map(|_| service.sent()),
+            service.run(queue.peek(batch_size)).map(|_| service.sent()),
+            service.run(queue.push(&messages[0])).map(|_| service.sent()),
+            service.run(queue.push_batch(&messages)).map(|_| service.sent()),
+            service.run(queue.purge(refs)).map(|_| service.sent()),
+        ];
+        for ((validator, sent), operation) in validators.iter().zip(sent).zip(names) {
+            let sent = sent.unwrap();
+            prop_assert!(validator.is_valid(&sent), "{operation}: {sent}");
+        }
+        Ok(())
+    });
+    run.unwrap();
+}
+
+#[test]
+fn only_a_json_body_that_is_no_object_goes_beyond_the_published_form() {
+    let service = Service::start();
+    let document = newer();
+    let validator = validator(&document, schema(&document, "", "/requestBody"));
+    for body in [json!([1]), json!(7), json!(true), json!(null)] {
+        let _ = service.run(service.queue.push(&PushMessage::json(&body).unwrap())).unwrap();
+        let mut sent = service.sent();
+        assert!(!validator.is_valid(&sent), "{sent}");
+        sent["body"] = json!({});
+        assert!(validator.is_valid(&sent), "{sent}");
+    }
+}

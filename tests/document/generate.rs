@@ -1,0 +1,72 @@
+//! Values at random, of the form that a published schema has.
+
+use proptest::{collection, option, prelude::*, sample};
+use serde_json::{Map, Value, json};
+
+/// A strategy for the values that `schema` allows, of `document`'s components.
+pub(crate) fn values(document: &Value, schema: &Value) -> BoxedStrategy<Value> {
+    if let Some(reference) = schema["$ref"].as_str() {
+        return values(document, document.pointer(&reference[1..]).unwrap());
+    }
+    if let Some(parts) = schema["allOf"].as_array() {
+        let parts: Vec<_> = parts.iter().map(|part| values(document, part)).collect();
+        return parts
+            .prop_map(|parts| parts.into_iter().flat_map(|part| part.as_object().unwrap().clone()).collect())
+            .boxed();
+    }
+    if let Some(values) = schema["enum"].as_array() {
+        return sample::select(values.clone()).boxed();
+    }
+    match schema["type"].as_str() {
+        Some("string") => text().prop_map(Value::from).boxed(),
+        Some("boolean") => any::<bool>().prop_map(Value::from).boxed(),
+        Some("integer") => (schema["minimum"].as_i64().unwrap_or(i64::MIN)..).prop_map(Value::from).boxed(),
+        Some("number") => prop_oneof![
+            (0..1000_u32).prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(|number| json!(number)).prop_filter("JSON has finite numbers", Value::is_number),
+        ]
+        .boxed(),
+        Some("array") => collection::vec(values(document, &schema["items"]), 0..4).prop_map(Value::from).boxed(),
+        Some("object") if schema["properties"].is_object() => object(document, schema),
+        Some("object") if schema["additionalProperties"].is_object() => {
+            let field = values(document, &schema["additionalProperties"]);
+            collection::btree_map(text(), field, 0..4).prop_map(|map| json!(map)).boxed()
+        }
+        Some("object") => collection::btree_map(text(), anything(), 0..4).prop_map(|map| json!(map)).boxed(),
+        other => panic!("no values of type {other:?}"),
+    }
+}
+
+/// The fields that are described, each there or not unless it has to be, and sometimes one that is not.
+fn object(document: &Value, schema: &Value) -> BoxedStrategy<Value> {
+    let is_required = |name: &str| schema["required"].as_array().is_some_and(|names| names.contains(&name.into()));
+    let fields = schema["properties"].as_object().unwrap().iter().map(|(name, field)| {
+        let field = values(document, field);
+        let field = if is_required(name) { field.prop_map(Some).boxed() } else { option::weighted(0.8, field).boxed() };
+        (Just(name.clone()), field)
+    });
+    let more = option::weighted(0.1, anything()).prop_map(|value| ("added_since".to_owned(), value));
+    let fields = (fields.collect::<Vec<_>>(), more);
+    let present = |(name, value): (String, Option<Value>)| Some((name, value?));
+    fields
+        .prop_map(move |(fields, more)| {
+            fields.into_iter().chain([more]).filter_map(present).collect::<Map<_, _>>().into()
+        })
+        .boxed()
+}
+
+fn text() -> BoxedStrategy<String> {
+    collection::vec(any::<char>(), 0..8).prop_map(|characters| characters.into_iter().collect()).boxed()
+}
+
+fn anything() -> BoxedStrategy<Value> {
+    prop_oneof![
+        Just(json!(null)),
+        any::<bool>().prop_map(Value::from),
+        any::<i32>().prop_map(Value::from),
+        text().prop_map(Value::from),
+        Just(json!([{}]))
+    ]
+    .boxed()
+}
