@@ -37,6 +37,9 @@ fn settings(document: &OpenAPI) -> GenerationSettings {
         .with_hooks(HooksMode::Expected)
         .with_inner_type(quote::quote!(std::sync::Arc<crate::transport::Call>))
         .with_map_type("::std::collections::BTreeMap");
+    if env::var_os("CARGO_FEATURE_SCHEMARS").is_some() {
+        settings.with_derive("::schemars::JsonSchema");
+    }
     for (schema, ours) in REPLACED {
         settings.with_replacement(schema, ours, std::iter::empty());
     }

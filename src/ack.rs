@@ -191,6 +191,7 @@ pub struct Warning {
 /// Whatever else comes is kept as a warning too, since the acknowledgement or the purge that it comes with is done.
 #[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(transparent)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Warnings(Value);
 
 impl Warnings {

@@ -19,6 +19,7 @@ use crate::{
 ///
 /// Each field may be missing or null. The envelope's `messages` are passed over: they are remarks that nothing depends on.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Envelope<T> {
     success: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]

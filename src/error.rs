@@ -283,6 +283,7 @@ impl StdError for Error {
 /// One fault that the service lists in an answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Value")]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema), schemars(!from, default))]
 #[non_exhaustive]
 pub struct ApiError {
     /// The service's number for the fault; 0 where it has none.
@@ -294,10 +295,19 @@ pub struct ApiError {
     pub documentation_url: Option<String>,
     /// The part of the request at fault, as a JSON pointer.
     #[serde(rename = "source", serialize_with = "as_source", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schemars", schemars(with = "Option<Source>"))]
     pub source_pointer: Option<String>,
     /// The faults behind this one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub error_chain: Vec<ApiError>,
+}
+
+/// What stands around the pointer on the wire.
+#[cfg(feature = "schemars")]
+#[derive(schemars::JsonSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+struct Source {
+    pointer: Option<String>,
 }
 
 fn as_source<S: Serializer>(pointer: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {

@@ -19,7 +19,8 @@ use serde_json::value::{RawValue, to_raw_value};
 /// Its serde implementations are for JSON alone. Use [`expose_secret`](Self::expose_secret) to store a lease in any other
 /// form, and `LeaseId::from` to read it back.
 #[derive(Clone)]
-pub struct LeaseId(Arc<RawValue>);
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
+pub struct LeaseId(#[cfg_attr(feature = "schemars", schemars(with = "String"))] Arc<RawValue>);
 
 impl LeaseId {
     /// The lease id in clear, for storing it or for handing it to another process.
@@ -99,6 +100,7 @@ impl<'de> Deserialize<'de> for LeaseId {
 /// redacted as a [`LeaseId`] is, and its serde implementations are for JSON alone.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct MessageRef(pub(crate) LeaseId);
 
 impl MessageRef {

@@ -190,6 +190,7 @@ fn begins_as_json(text: &str) -> bool {
 
 /// A message's body as JSON on the wire. Its `Debug` form shows only its size.
 #[derive(Clone)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct MessageBody(Arc<RawValue>);
 
 impl Default for MessageBody {

@@ -75,7 +75,7 @@ pub(crate) fn complaints(ours: &Operations, published: &Operations, rows: &[Row]
 }
 
 /// Whether a text is of a form in which `*` stands for anything.
-fn matches(form: &str, text: &str) -> bool {
+pub(crate) fn matches(form: &str, text: &str) -> bool {
     match form.split_once('*') {
         None => form == text,
         Some((start, rest)) => text

@@ -5,7 +5,7 @@
 //! could not be read, in which case nothing is written.
 
 pub(crate) mod account;
-mod compare;
+pub(crate) mod compare;
 mod cut;
 pub(crate) mod places;
 pub(crate) mod report;

@@ -201,6 +201,9 @@ fn own(schema: &Value, at: &str) -> Shape {
         .filter(|(keyword, _)| !NO_FACTS.contains(&keyword.as_str()) && !keyword.starts_with("x-"))
         .map(|(keyword, value)| (keyword.clone(), value.clone()))
         .collect();
+    if let Some(value) = facts.remove("const") {
+        facts.insert("enum".to_owned(), json!([value]));
+    }
     if let Some(kind) = facts.get_mut("type") {
         let mut kinds = set(kind);
         if schema.get("nullable") == Some(&Value::Bool(true)) {

@@ -15,6 +15,7 @@ mod generate;
 #[allow(dead_code, reason = "its entry is not called here")]
 mod refresh;
 mod refreshing;
+mod rust_types;
 
 use std::collections::BTreeSet;
 
