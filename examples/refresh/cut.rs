@@ -1,6 +1,6 @@
 //! Cuts our operations out of Cloudflare's whole document, which is too large to be read as a tree.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json, value::RawValue};
@@ -69,12 +69,13 @@ fn referred_to(paths: &Value, whole: &Whole) -> Result<BTreeMap<String, BTreeMap
         };
         let name = name.replace("~1", "/").replace("~0", "~");
         let known = components.entry(kind.to_owned()).or_default();
-        if !known.contains_key(&name) {
-            let raw = whole.components.get(kind).and_then(|components| components.get(&name));
-            let mut component = parse(&name, raw.ok_or(format!("refers to {reference}, which it does not have"))?)?;
+        if let Entry::Vacant(vacant) = known.entry(name) {
+            let name = vacant.key();
+            let raw = whole.components.get(kind).and_then(|components| components.get(name));
+            let mut component = parse(name, raw.ok_or(format!("refers to {reference}, which it does not have"))?)?;
             strip(&mut component, false);
             references(&component, &mut wanted);
-            known.insert(name, component);
+            vacant.insert(component);
         }
     }
     Ok(components)
