@@ -114,14 +114,16 @@ fn strip(value: &mut Value, names: bool) {
     }
 }
 
-/// Operations at or below the shortest of our paths that the client does not call.
+/// Operations that the client does not call, of paths that begin as all of ours do.
 fn beside(whole: &Whole, fragment: &Value) -> Result<Vec<String>, String> {
     let ours: BTreeSet<_> = places::paths(fragment).map(|(path, method, _)| places::name(path, method)).collect();
-    let Some(base) = places::paths(fragment).map(|(path, ..)| path).min_by_key(|path| path.len()) else {
-        return Ok(Vec::new());
+    let common = |left: &str, right: &str| -> String {
+        left.chars().zip(right.chars()).take_while(|(left, right)| left == right).map(|(left, _)| left).collect()
     };
+    let base = places::paths(fragment).map(|(path, ..)| path.to_owned()).reduce(|left, right| common(&left, &right));
+    let base = base.unwrap_or_default();
     let mut beside = Vec::new();
-    for (path, item) in whole.paths.iter().filter(|(path, _)| path.starts_with(base)) {
+    for (path, item) in whole.paths.iter().filter(|(path, _)| path.starts_with(&base)) {
         let item = json!({ "paths": { path: parse(path, item)? } });
         for (path, method, operation) in places::paths(&item) {
             let name = places::name(path, method);
