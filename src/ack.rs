@@ -222,10 +222,7 @@ impl Warnings {
         let warnings = texts.into_iter().map(|(lease_id, text)| {
             let mut message = match text {
                 Value::String(text) => text,
-                other => match other.get("message").and_then(Value::as_str) {
-                    Some(message) => message.to_owned(),
-                    None => other.to_string(),
-                },
+                other => alone(&other).map_or_else(|| other.to_string(), str::to_owned),
             };
             let named = || {
                 leases.iter().find(|(_, secret)| message.contains(secret.as_ref())).map(|(lease, _)| (*lease).clone())
@@ -236,6 +233,12 @@ impl Warnings {
         });
         warnings.collect()
     }
+}
+
+/// The text of `{"message": text}`, the form of a purge's errors. Where more stands beside it, all of it is kept.
+fn alone(remark: &Value) -> Option<&str> {
+    let fields = remark.as_object().filter(|fields| fields.len() == 1)?;
+    fields.get("message")?.as_str()
 }
 
 impl From<Value> for Warnings {
