@@ -52,6 +52,14 @@ impl<T> Envelope<T> {
     }
 }
 
+/// What stands around a fault's pointer on the wire.
+#[cfg(feature = "schemars")]
+#[derive(schemars::JsonSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+pub(crate) struct Source {
+    pointer: Option<String>,
+}
+
 #[derive(Deserialize)]
 #[serde(field_identifier, rename_all = "lowercase")]
 enum Field {

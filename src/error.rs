@@ -295,19 +295,11 @@ pub struct ApiError {
     pub documentation_url: Option<String>,
     /// The part of the request at fault, as a JSON pointer.
     #[serde(rename = "source", serialize_with = "as_source", skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schemars", schemars(with = "Option<Source>"))]
+    #[cfg_attr(feature = "schemars", schemars(with = "Option<crate::envelope::Source>"))]
     pub source_pointer: Option<String>,
     /// The faults behind this one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub error_chain: Vec<ApiError>,
-}
-
-/// What stands around the pointer on the wire.
-#[cfg(feature = "schemars")]
-#[derive(schemars::JsonSchema)]
-#[expect(dead_code, reason = "only its schema is used")]
-struct Source {
-    pointer: Option<String>,
 }
 
 fn as_source<S: Serializer>(pointer: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
