@@ -14,7 +14,7 @@ use crate::{
     error::{Error, ErrorKind},
     generated::types::{
         AckEntry, AckPayload, ContentType, Identifier, PeekPayload, PeekResultMessage, PullPayload, PulledMessage,
-        PurgeEntry, PurgePayload, PushBatchPayload, PushPayload, ResultMetadata, RetryEntry,
+        PurgeEntry, PurgePayload, PushBatchPayload, PushPayload, RetryEntry,
     },
     lease::MessageRef,
     message::Message,
@@ -143,7 +143,7 @@ impl Queue {
         Ok(Batch {
             without_lease: count - messages.len(),
             messages,
-            backlog_count: whole(result.message_backlog_count),
+            backlog_count: whole(number(result.message_backlog_count)),
             metrics: metrics(result.metadata),
         })
     }
@@ -266,13 +266,15 @@ fn peeked(peeked: PeekResultMessage) -> PeekedMessage {
     }
 }
 
-fn metrics(metadata: Option<ResultMetadata>) -> Option<Metrics> {
-    let metrics = metadata?.metrics?;
+/// What comes beside a result that is there already must not cost it, whatever its form.
+fn metrics(metadata: Option<Value>) -> Option<Metrics> {
+    let metrics = metadata?.get_mut("metrics").map(Value::take).filter(Value::is_object)?;
+    let read = |field| metrics.get(field).and_then(Value::as_f64);
     Some(Metrics {
-        backlog_count: whole(metrics.backlog_count),
-        backlog_bytes: whole(metrics.backlog_bytes),
+        backlog_count: whole(read("backlog_count")),
+        backlog_bytes: whole(read("backlog_bytes")),
         // The service says 0 where it does not know.
-        oldest_message: time(metrics.oldest_message_timestamp_ms.filter(|ms| *ms != 0.0)),
+        oldest_message: time(read("oldest_message_timestamp_ms").filter(|ms| *ms != 0.0)),
     })
 }
 

@@ -10,7 +10,7 @@ pub use crate::{
     generated::types::{
         AckEntry, AckPayload, AckResult, ContentType, Identifier, PeekPayload, PeekResult, PeekResultMessage,
         PullPayload, PullResult, PulledMessage, PurgeEntry, PurgePayload, PurgeResult, PushBatchPayload, PushPayload,
-        PushResult, QueueMetrics, ResultMetadata, RetryEntry, error::ConversionError,
+        PushResult, RetryEntry, error::ConversionError,
     },
     message::MessageBody,
 };

@@ -59,7 +59,7 @@ fn a_wider_request_and_a_narrower_answer_are_seen_as_breaking_the_rule() {
         ("/Identifier/maxLength", json!(64)),
         ("/AckResult/properties/ackCount/type", json!("integer")),
         ("/PulledMessage/properties/id/maxLength", json!(32)),
-        ("/ResultMetadata/required", json!(["metrics"])),
+        ("/PullResult/required", json!(["messages"])),
     ] {
         let text = complaint(pointer, value);
         assert!(text.contains("breaks the rule"), "{pointer}: {text}");

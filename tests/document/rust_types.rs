@@ -49,7 +49,7 @@ fn rust() -> (Vec<&'static str>, places::Operations) {
         "PulledMessage": PulledMessage, "PurgeEntry": PurgeEntry, "PurgePayload": PurgePayload,
         "PurgeResponse": Envelope<PurgeResult>, "PurgeResult": PurgeResult, "PushBatchPayload": PushBatchPayload,
         "PushPayload": PushPayload, "PushResponse": Envelope<PushResult>, "PushResult": PushResult,
-        "QueueMetrics": QueueMetrics, "ResultMetadata": ResultMetadata, "RetryEntry": RetryEntry, "Warnings": Warnings,
+        "RetryEntry": RetryEntry, "Warnings": Warnings,
     }
     let definitions = json!(generator.take_definitions(true));
     (names, as_operations(("$defs", definitions), schemas))

@@ -152,6 +152,17 @@ async fn a_message_of_an_odd_shape_costs_no_other_message() {
 }
 
 #[tokio::test]
+async fn an_odd_estimate_costs_no_message() {
+    let odd = [json!({"metadata": []}), json!({"metadata": {"metrics": 5}}), json!({"message_backlog_count": "5"})];
+    for mut result in odd {
+        result["messages"] = json!([{"lease_id": "a"}]);
+        let server = Server::playing([support::ok(json!({"success": true, "result": result}).to_string())]);
+        let batch = support::queue(&server.url).pull(PullOptions::default()).await.unwrap();
+        assert_eq!((batch.len(), batch.backlog_count, batch.metrics), (1, None, None), "{result}");
+    }
+}
+
+#[tokio::test]
 async fn a_message_without_a_lease_is_counted() {
     let batch = pulled().await;
     assert_eq!((batch.len(), batch.without_lease), (19, 3));

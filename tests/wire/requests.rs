@@ -7,7 +7,7 @@ use cloudflare_queues::{
     mock::MockServerExt,
     types::{
         AckEntry, AckPayload, AckResult, Envelope, PullPayload, PullResult, PulledMessage, PushBatchPayload,
-        PushPayload, PushResult, QueueMetrics, ResultMetadata, RetryEntry,
+        PushPayload, PushResult, RetryEntry,
     },
 };
 use httpmock::{Method::POST, MockServer};
@@ -208,8 +208,8 @@ async fn a_typed_mock_meets_a_push_and_a_push_batch() {
     let server = MockServer::start_async().await;
     let text: PushPayload = serde_json::from_str(fixture!("push-text.request.json")).unwrap();
     let messages: PushBatchPayload = serde_json::from_str(fixture!("push-batch.request.json")).unwrap();
-    let metrics = QueueMetrics { backlog_count: Some(3.0), ..QueueMetrics::default() };
-    let result = Envelope::success(PushResult { metadata: Some(ResultMetadata { metrics: Some(metrics) }) });
+    let metadata = json!({"metrics": {"backlog_count": 3}});
+    let result = Envelope::success(PushResult { metadata: Some(metadata) });
     let one = server.push_message(|when, then| {
         when.body(&text);
         then.ok(&result);

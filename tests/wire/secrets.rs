@@ -93,7 +93,7 @@ async fn an_error_about_an_unreadable_answer_does_not_quote_it() {
         format!(r#"{{"success":"{quote}"}}"#),
         format!(r#"{{"{quote}":"{quote}"}}"#),
         format!(r#"{{"success":true,"result":"{quote}"}}"#),
-        format!(r#"{{"success":true,"result":{{"ackCount":"{quote}","messages":"{quote}","metadata":"{quote}"}}}}"#),
+        format!(r#"{{"success":true,"result":["{quote}"]}}"#),
         r#"{"success":true,"result":{"#.to_owned() + &quote,
     ];
     let server = Server::playing([]);
