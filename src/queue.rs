@@ -95,7 +95,8 @@ impl Queue {
                 }
             }
         }
-        let call = Arc::new(self.transport.call(Operation::Ack, deadline));
+        let call = Arc::new(self.call(Operation::Ack, deadline));
+        call.trace_count(entries.len());
         let answer = call.client().ack_messages(&self.ids.account, &self.ids.queue, &payload).await;
         let result = envelope::open(&call, answer)?;
         let (acks, retries) = (whole(result.ack_count), whole(result.retry_count));
@@ -120,7 +121,7 @@ impl Queue {
         let lease_deadline = Instant::now() + Duration::from_millis(visibility_timeout_ms.into());
         let payload =
             PullPayload { batch_size: Some(options.batch_size), visibility_timeout_ms: Some(visibility_timeout_ms) };
-        let mut call = self.call(Operation::Pull);
+        let mut call = self.call(Operation::Pull, self.transport.deadline(None));
         call.max_answer_bytes += options.batch_size as usize * MAX_PULLED_MESSAGE_BYTES;
         let call = Arc::new(call);
         let answer = call.client().pull_messages(&self.ids.account, &self.ids.queue, &payload).await;
@@ -128,6 +129,7 @@ impl Queue {
 
         let pulled = result.messages.unwrap_or_default();
         let count = pulled.len();
+        call.trace_count(count);
         let messages: Vec<_> = pulled.into_iter().filter_map(|pulled| message(pulled, lease_deadline)).collect();
         Ok(Batch {
             without_lease: count - messages.len(),
@@ -147,7 +149,7 @@ impl Queue {
     /// [may have arrived](Error::may_have_arrived) can double the message; this crate does not do it by itself.
     pub async fn push(&self, message: &PushMessage) -> Result<PushOutcome, Error> {
         check::push(message)?;
-        let call = Arc::new(self.call(Operation::Push));
+        let call = Arc::new(self.call(Operation::Push, self.transport.deadline(None)));
         let answer = call.client().push_message(&self.ids.account, &self.ids.queue, &payload(message)).await;
         Ok(PushOutcome { metrics: metrics(envelope::open(&call, answer)?.metadata) })
     }
@@ -162,13 +164,14 @@ impl Queue {
     pub async fn push_batch(&self, messages: &[PushMessage]) -> Result<PushOutcome, Error> {
         check::push_batch(messages)?;
         let batch = PushBatchPayload { delay_seconds: None, messages: messages.iter().map(payload).collect() };
-        let call = Arc::new(self.call(Operation::PushBatch));
+        let call = Arc::new(self.call(Operation::PushBatch, self.transport.deadline(None)));
+        call.trace_count(messages.len());
         let answer = call.client().push_messages(&self.ids.account, &self.ids.queue, &batch).await;
         Ok(PushOutcome { metrics: metrics(envelope::open(&call, answer)?.metadata) })
     }
 
-    fn call(&self, operation: Operation) -> Call {
-        self.transport.call(operation, self.transport.deadline(None))
+    fn call(&self, operation: Operation, deadline: Instant) -> Call {
+        self.transport.call(operation, &self.ids.queue, deadline)
     }
 }
 

@@ -12,6 +12,7 @@ use reqwest::{
     header::{HeaderName, HeaderValue, USER_AGENT},
 };
 use tokio::time::{Instant, sleep};
+use tracing::{Instrument, Span, field};
 
 use crate::{
     auth::Credentials,
@@ -60,12 +61,13 @@ impl Transport {
         Redactor::new(self.credentials.secrets())
     }
 
-    pub(crate) fn call(self: &Arc<Self>, operation: Operation, deadline: Instant) -> Call {
+    pub(crate) fn call(self: &Arc<Self>, operation: Operation, queue_id: &str, deadline: Instant) -> Call {
         Call {
             transport: Arc::clone(self),
             operation,
             deadline,
             max_answer_bytes: self.max_answer_bytes,
+            span: span(operation, queue_id),
             sent: Mutex::default(),
         }
     }
@@ -81,6 +83,7 @@ pub(crate) struct Call {
     operation: Operation,
     deadline: Instant,
     pub(crate) max_answer_bytes: usize,
+    span: Span,
     sent: Mutex<Option<Result<Sent, Error>>>,
 }
 
@@ -110,8 +113,27 @@ impl Call {
 
     /// Completes an error about an answer with status 200.
     pub(crate) fn describe(&self, sent: &Sent, error: Error) -> Error {
+        self.span.record("error.type", field::debug(error.kind()));
         let error = error.with_answer(200, sent.ray_id.as_ref().and_then(text), None);
         self.redacted(error, &sent.request).in_operation(self.operation.id(), sent.attempts)
+    }
+
+    /// Tells the trace how many messages the call is about.
+    pub(crate) fn trace_count(&self, messages: usize) {
+        self.span.record("messaging.batch.message_count", messages);
+    }
+
+    fn trace_end(&self, sent: &Result<Sent, Error>) {
+        let (attempts, status, ray_id) = match sent {
+            Ok(sent) => (sent.attempts, Some(200), sent.ray_id.as_ref().and_then(|ray_id| ray_id.to_str().ok())),
+            Err(error) => {
+                self.span.record("error.type", field::debug(error.kind()));
+                (error.attempts(), error.status(), error.ray_id())
+            }
+        };
+        self.span.record("http.request.resend_count", attempts.saturating_sub(1));
+        self.span.record("http.response.status_code", status);
+        self.span.record("cloudflare.ray_id", ray_id);
     }
 
     /// Sends the request as often as the policy allows. What is returned after a failure stands in for an answer, and is not looked
@@ -140,7 +162,10 @@ impl Call {
             // What an earlier attempt may have done, the last one cannot undo.
             may_have_arrived |= error.may_have_arrived() && error.kind() != ErrorKind::RateLimited;
             match next {
-                Next::Wait(wait) => sleep(wait).await,
+                Next::Wait(wait) => {
+                    tracing::info!(attempts, ?wait, %error, "sending the request again");
+                    sleep(wait).await;
+                }
                 Next::Stop(note) => {
                     let error = if may_have_arrived { error.that_may_have_arrived() } else { error };
                     let error = note.into_iter().fold(error, Error::with_note);
@@ -148,6 +173,7 @@ impl Call {
                 }
             }
         };
+        self.trace_end(&sent);
         *self.sent.lock().unwrap_or_else(PoisonError::into_inner) = Some(sent);
         response
     }
@@ -202,8 +228,26 @@ impl ClientHooks<Arc<Call>> for generated::Client {
     }
 
     async fn exec(&self, request: Request, _: &OperationInfo) -> reqwest::Result<Response> {
-        Ok(self.inner().send(request).await)
+        let call = self.inner();
+        Ok(call.send(request).instrument(call.span.clone()).await)
     }
+}
+
+/// One span a call, with OpenTelemetry's names. An error's text, a lease or a body is no attribute.
+fn span(operation: Operation, queue_id: &str) -> Span {
+    tracing::info_span!(
+        "cloudflare_queues",
+        otel.kind = "client",
+        messaging.system = "cloudflare_queues",
+        messaging.operation.name = operation.id(),
+        messaging.destination.name = queue_id,
+        messaging.batch.message_count = field::Empty,
+        http.request.method = "POST",
+        http.request.resend_count = field::Empty,
+        http.response.status_code = field::Empty,
+        cloudflare.ray_id = field::Empty,
+        error.type = field::Empty,
+    )
 }
 
 async fn read(response: &mut Response, bound: usize) -> Result<Vec<u8>, Error> {
