@@ -20,7 +20,7 @@ use crate::{
     error::{Error, ErrorKind},
     generated,
     redact::Redactor,
-    retry::{self, Next, Operation, RetryPolicy},
+    retry::{self, Budget, Next, Operation, RetryPolicy},
 };
 
 const CF_RAY: HeaderName = HeaderName::from_static("cf-ray");
@@ -35,6 +35,7 @@ pub(crate) struct Transport {
     pub(crate) base_url: String,
     pub(crate) credentials: Credentials,
     pub(crate) retry: RetryPolicy,
+    pub(crate) budget: Budget,
     pub(crate) request_timeout: Duration,
     pub(crate) call_timeout: Duration,
     pub(crate) max_answer_bytes: usize,
@@ -147,6 +148,9 @@ impl Call {
                     Err(Error::new(ErrorKind::Timeout, "the deadline passed before the request was sent"))
                 }
                 remaining => {
+                    if attempts == 0 {
+                        self.transport.budget.deposit();
+                    }
                     attempts += 1;
                     self.attempt(&request, remaining).await
                 }
@@ -158,7 +162,7 @@ impl Call {
                 }
                 Err(error) => self.redacted(error, &request).in_operation(self.operation.id(), attempts),
             };
-            let next = self.transport.retry.after(self.operation, &error, attempts, self.remaining(), retry::random());
+            let next = self.next(&error, attempts);
             // What an earlier attempt may have done, the last one cannot undo.
             may_have_arrived |= error.may_have_arrived() && error.kind() != ErrorKind::RateLimited;
             match next {
@@ -176,6 +180,16 @@ impl Call {
         self.trace_end(&sent);
         *self.sent.lock().unwrap_or_else(PoisonError::into_inner) = Some(sent);
         response
+    }
+
+    fn next(&self, error: &Error, attempts: u32) -> Next {
+        let Transport { retry, budget, .. } = &*self.transport;
+        match retry.after(self.operation, error, attempts, self.remaining(), retry::random()) {
+            Next::Wait(_) if !budget.withdraw() => {
+                Next::Stop(Some("the retries that all calls of the client share are used up"))
+            }
+            next => next,
+        }
     }
 
     /// Sends the request once, and reads the answer to its end, so that one that is cut off can be asked for again.
