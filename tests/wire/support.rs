@@ -32,6 +32,8 @@ pub(crate) enum Act {
     Cut(Vec<u8>),
     /// Sends these bytes, and nothing more.
     Stall(Vec<u8>),
+    /// Sends these bytes, and after them one space after the other.
+    Drip(Vec<u8>),
     /// Resets the connection.
     Reset,
     /// Sends these bytes, and after them as many others as it gets rid of, up to this number.
@@ -157,6 +159,13 @@ fn serve(
             Act::Stall(bytes) => {
                 stream.write_all(&bytes)?;
                 return stream.read_exact(&mut [0]);
+            }
+            Act::Drip(bytes) => {
+                stream.write_all(&bytes)?;
+                loop {
+                    thread::sleep(Duration::from_millis(10));
+                    stream.write_all(b" ")?;
+                }
             }
             Act::Flood(head, size) => {
                 stream.write_all(&head)?;
