@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used, reason = "a test may fail")]
 
 mod budget;
+mod matrix;
+mod secrets;
 #[path = "../wire/support.rs"]
 #[allow(dead_code, reason = "shared with tests that use more of it")]
 mod support;
