@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used, reason = "a test may fail")]
 
 mod budget;
+mod cancellation;
+mod chaos;
 mod matrix;
 mod secrets;
 #[path = "../wire/support.rs"]
