@@ -13,8 +13,8 @@ use crate::{
     check, envelope,
     error::{Error, ErrorKind},
     generated::types::{
-        AckEntry, AckPayload, ContentType, Identifier, PullPayload, PulledMessage, PushBatchPayload, PushPayload,
-        ResultMetadata, RetryEntry,
+        AckEntry, AckPayload, ContentType, Identifier, PullPayload, PullResult, PulledMessage, PushBatchPayload,
+        PushPayload, ResultMetadata, RetryEntry,
     },
     message::Message,
     pull::{Batch, Metrics, PullOptions},
@@ -126,17 +126,8 @@ impl Queue {
         let call = Arc::new(call);
         let answer = call.client().pull_messages(&self.ids.account, &self.ids.queue, &payload).await;
         let result = envelope::open(&call, answer)?;
-
-        let pulled = result.messages.unwrap_or_default();
-        let count = pulled.len();
-        call.trace_count(count);
-        let messages: Vec<_> = pulled.into_iter().filter_map(|pulled| message(pulled, lease_deadline)).collect();
-        Ok(Batch {
-            without_lease: count - messages.len(),
-            messages,
-            backlog_count: whole(result.message_backlog_count),
-            metrics: metrics(result.metadata),
-        })
+        call.trace_count(result.messages.as_ref().map_or(0, Vec::len));
+        Ok(batch(result, lease_deadline))
     }
 
     /// Pushes one message.
@@ -190,6 +181,18 @@ fn payload(message: &PushMessage) -> PushPayload {
         body: message.body.clone(),
         content_type: if message.is_json { ContentType::Json } else { ContentType::Text },
         delay_seconds: message.delay.map(seconds),
+    }
+}
+
+pub(crate) fn batch(result: PullResult, lease_deadline: Instant) -> Batch {
+    let pulled = result.messages.unwrap_or_default();
+    let count = pulled.len();
+    let messages: Vec<_> = pulled.into_iter().filter_map(|pulled| message(pulled, lease_deadline)).collect();
+    Batch {
+        without_lease: count - messages.len(),
+        messages,
+        backlog_count: whole(result.message_backlog_count),
+        metrics: metrics(result.metadata),
     }
 }
 
