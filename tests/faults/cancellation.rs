@@ -37,9 +37,9 @@ async fn poll_times<F: Future>(times: usize, future: F) -> Option<F::Output> {
 }
 
 /// Drops what `make` gives at its first poll, at its second, and so on, until it ends by itself.
-async fn drop_at_each_poll<F: Future>(world: &World, make: impl AsyncFn() -> F) -> F::Output {
+async fn drop_at_each_poll<F: Future>(world: &World, make: impl Fn() -> F) -> F::Output {
     for times in 0.. {
-        if let Some(output) = poll_times(times, make().await).await {
+        if let Some(output) = poll_times(times, make()).await {
             assert!(times > 1, "there was nothing to drop");
             return output;
         }
@@ -91,7 +91,7 @@ impl World {
 #[tokio::test]
 async fn a_dropped_pull_loses_no_message() {
     let world = World::new().await;
-    let pull = async || {
+    let pull = || {
         world.emulator.advance(LEASE);
         world.queue.pull(PullOptions { batch_size: 100, visibility_timeout: LEASE })
     };
@@ -119,9 +119,9 @@ async fn a_dropped_ack_leaves_its_lease_to_be_acknowledged_again() {
 async fn a_dropped_push_leaves_the_client_usable() {
     let world = World::new().await;
     let message = PushMessage::text("hello");
-    drop_at_each_poll(&world, async || world.queue.push(&message)).await.unwrap();
+    drop_at_each_poll(&world, || world.queue.push(&message)).await.unwrap();
     let messages = [message.clone(), message.clone()];
-    drop_at_each_poll(&world, async || world.queue.push_batch(&messages)).await.unwrap();
+    drop_at_each_poll(&world, || world.queue.push_batch(&messages)).await.unwrap();
 }
 
 #[tokio::test]
