@@ -8,7 +8,7 @@ use crate::{
     auth::{self, Credentials},
     error::{Error, ErrorKind},
     queue::Queue,
-    retry::RetryPolicy,
+    retry::{Budget, RetryPolicy},
     transport::Transport,
 };
 
@@ -211,6 +211,7 @@ impl ClientBuilder {
                 http,
                 base_url: base_url.as_str().trim_end_matches('/').to_owned(),
                 credentials: self.credentials,
+                budget: Budget::new(self.retry.budget),
                 retry: self.retry,
                 request_timeout: self.request_timeout,
                 call_timeout: self.call_timeout,

@@ -38,7 +38,7 @@ impl<T> Envelope<T> {
         Self { success: Some(false), errors: Some(errors), result: None }
     }
 
-    fn open(self) -> Result<T, Error> {
+    pub(crate) fn open(self) -> Result<T, Error> {
         let errors = self.errors.unwrap_or_default();
         let error = match (self.success, self.result) {
             (Some(true), Some(result)) => return Ok(result),

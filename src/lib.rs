@@ -11,6 +11,8 @@ mod consumer;
 pub mod emulator;
 mod envelope;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod generated;
 mod lease;
 mod message;

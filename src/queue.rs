@@ -13,8 +13,8 @@ use crate::{
     check, envelope,
     error::{Error, ErrorKind},
     generated::types::{
-        AckEntry, AckPayload, ContentType, Identifier, PeekPayload, PeekResultMessage, PullPayload, PulledMessage,
-        PurgeEntry, PurgePayload, PushBatchPayload, PushPayload, RetryEntry,
+        AckEntry, AckPayload, ContentType, Identifier, PeekPayload, PeekResultMessage, PullPayload, PullResult,
+        PulledMessage, PurgeEntry, PurgePayload, PushBatchPayload, PushPayload, RetryEntry,
     },
     lease::MessageRef,
     message::Message,
@@ -105,7 +105,8 @@ impl Queue {
                 }
             }
         }
-        let call = Arc::new(self.transport.call(Operation::Ack, deadline));
+        let call = Arc::new(self.transport.call(Operation::Ack, &self.ids.queue, deadline));
+        call.trace_count(entries.len());
         let answer = call.client().ack_messages(&self.ids.account, &self.ids.queue, &payload).await;
         let result = envelope::open(&call, answer)?;
         let (acks, retries) = (whole(result.ack_count), whole(result.retry_count));
@@ -137,15 +138,8 @@ impl Queue {
         let result = envelope::open(&call, answer)?;
 
         let lease_deadline = call.sent_at() + Duration::from_millis(visibility_timeout_ms.into());
-        let pulled = result.messages.unwrap_or_default();
-        let count = pulled.len();
-        let messages: Vec<_> = pulled.into_iter().filter_map(|pulled| message(pulled, lease_deadline)).collect();
-        Ok(Batch {
-            without_lease: count - messages.len(),
-            messages,
-            backlog_count: whole(number(result.message_backlog_count)),
-            metrics: metrics(result.metadata),
-        })
+        call.trace_count(result.messages.as_ref().map_or(0, Vec::len));
+        Ok(batch(result, lease_deadline))
     }
 
     /// Pushes one message.
@@ -174,6 +168,7 @@ impl Queue {
         check::push_batch(messages)?;
         let batch = PushBatchPayload { delay_seconds: None, messages: messages.iter().map(payload).collect() };
         let call = Arc::new(self.call(Operation::PushBatch));
+        call.trace_count(messages.len());
         let answer = call.client().push_messages(&self.ids.account, &self.ids.queue, &batch).await;
         Ok(PushOutcome { metrics: metrics(envelope::open(&call, answer)?.metadata) })
     }
@@ -190,11 +185,13 @@ impl Queue {
     pub async fn peek(&self, batch_size: u32) -> Result<Vec<PeekedMessage>, Error> {
         check::batch_size(batch_size)?;
         let mut call = self.call(Operation::Peek);
-        call.max_answer_bytes += batch_size as usize * MAX_PULLED_MESSAGE_BYTES;
+        let messages_bytes = batch_size as usize * MAX_PULLED_MESSAGE_BYTES;
+        call.max_answer_bytes = call.max_answer_bytes.saturating_add(messages_bytes);
         let call = Arc::new(call);
         let payload = PeekPayload { batch_size: Some(batch_size) };
         let answer = call.client().peek_messages(&self.ids.account, &self.ids.queue, &payload).await;
         let messages = envelope::open(&call, answer)?.messages.unwrap_or_default();
+        call.trace_count(messages.len());
         Ok(messages.into_iter().map(peeked).collect())
     }
 
@@ -214,13 +211,14 @@ impl Queue {
         let entries = refs.iter().map(|message_ref| PurgeEntry { ref_: message_ref.clone() });
         let payload = PurgePayload { refs: entries.collect() };
         let call = Arc::new(self.call(Operation::Purge));
+        call.trace_count(refs.len());
         let answer = call.client().purge_messages(&self.ids.account, &self.ids.queue, &payload).await;
         let result = envelope::open(&call, answer)?;
         Ok(PurgeOutcome::new(&refs, result.errors, result.warnings, || self.transport.redactor()))
     }
 
     fn call(&self, operation: Operation) -> Call {
-        self.transport.call(operation, None)
+        self.transport.call(operation, &self.ids.queue, None)
     }
 }
 
@@ -239,6 +237,18 @@ fn payload(message: &PushMessage) -> PushPayload {
         body: message.body.clone(),
         content_type: if message.is_json { ContentType::Json } else { ContentType::Text },
         delay_seconds: message.delay.map(seconds),
+    }
+}
+
+pub(crate) fn batch(result: PullResult, lease_deadline: Instant) -> Batch {
+    let pulled = result.messages.unwrap_or_default();
+    let count = pulled.len();
+    let messages: Vec<_> = pulled.into_iter().filter_map(|pulled| message(pulled, lease_deadline)).collect();
+    Batch {
+        without_lease: count - messages.len(),
+        messages,
+        backlog_count: whole(number(result.message_backlog_count)),
+        metrics: metrics(result.metadata),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     hash::{BuildHasher, Hasher, RandomState},
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, SystemTime},
 };
 
@@ -16,6 +17,10 @@ use crate::error::{Error, ErrorKind};
 /// `Retry-After` of the service takes the place of the drawn wait.
 ///
 /// With the defaults, four attempts wait at most 0.25 + 0.5 + 1 s in all, if the service names no time.
+///
+/// All calls of a client share a [`budget`](Self::budget) of retries, so that many callers do not make an outage worse. Each retry takes
+/// one from it, each call puts a tenth of one back. With the default of 100, a thousand calls that all fail make at most 1000 + 100 +
+/// 100 requests, 1.2 a call, and further ones 1.1 a call; a caller of its own has 33 failing calls with every retry before it notices.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
     /// How often a request is sent at most; 1 (or 0) means once, with no retry. 4 by default.
@@ -26,6 +31,8 @@ pub struct RetryPolicy {
     pub max_backoff: Duration,
     /// The longest `Retry-After` that is obeyed; a longer one fails the call at once. 60 s by default.
     pub max_retry_after: Duration,
+    /// How many retries a client's calls can have beyond one in ten calls; `u32::MAX` is as good as no bound. 100 by default.
+    pub budget: u32,
 }
 
 impl Default for RetryPolicy {
@@ -35,6 +42,7 @@ impl Default for RetryPolicy {
             initial_backoff: Duration::from_millis(250),
             max_backoff: Duration::from_secs(10),
             max_retry_after: Duration::from_secs(60),
+            budget: 100,
         }
     }
 }
@@ -78,6 +86,33 @@ impl RetryPolicy {
 }
 
 pub(crate) const NO_TIME: &str = "the call's deadline leaves no time for another attempt";
+
+/// The retries that all calls of a client share, counted in tenths.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    left: AtomicU64,
+    full: u64,
+}
+
+const RETRY: u64 = 10;
+
+impl Budget {
+    pub(crate) fn new(retries: u32) -> Self {
+        let full = u64::from(retries) * RETRY;
+        Self { left: AtomicU64::new(full), full }
+    }
+
+    /// For every call that is sent.
+    pub(crate) fn deposit(&self) {
+        let more = |left: u64| (left < self.full).then_some(left + 1);
+        let _ = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+    }
+
+    /// For a retry, which must not be if there is none left.
+    pub(crate) fn withdraw(&self) -> bool {
+        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(RETRY)).is_ok()
+    }
+}
 
 #[derive(Debug, PartialEq)]
 pub(crate) enum Next {
@@ -243,6 +278,19 @@ mod tests {
         assert_eq!(after(1, Duration::from_millis(251)), Next::Wait(Duration::from_millis(250)));
         assert_eq!(after(4, HOUR), Next::Stop(None));
         assert_eq!(RetryPolicy::none().after(Operation::Ack, &error, 1, HOUR, 0), Next::Stop(None));
+    }
+
+    #[test]
+    fn ten_calls_earn_a_retry_and_no_more_than_the_budget_is_saved() {
+        let budget = Budget::new(2);
+        let left = |budget: &Budget| (0..).take_while(|_| budget.withdraw()).count();
+        assert_eq!(left(&budget), 2);
+        (0..9).for_each(|_| budget.deposit());
+        assert_eq!(left(&budget), 0);
+        budget.deposit();
+        assert_eq!(left(&budget), 1);
+        (0..1000).for_each(|_| budget.deposit());
+        assert_eq!(left(&budget), 2);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use reqwest::{
     header::{HeaderName, HeaderValue, USER_AGENT},
 };
 use tokio::time::{Instant, sleep};
+use tracing::{Instrument, Span, field};
 
 use crate::{
     auth::Credentials,
@@ -19,7 +20,7 @@ use crate::{
     error::{Error, ErrorKind},
     generated,
     redact::Redactor,
-    retry::{self, Next, Operation, RetryPolicy},
+    retry::{self, Budget, Next, Operation, RetryPolicy},
 };
 
 const CF_RAY: HeaderName = HeaderName::from_static("cf-ray");
@@ -34,6 +35,7 @@ pub(crate) struct Transport {
     pub(crate) base_url: String,
     pub(crate) credentials: Credentials,
     pub(crate) retry: RetryPolicy,
+    pub(crate) budget: Budget,
     pub(crate) request_timeout: Duration,
     pub(crate) call_timeout: Duration,
     pub(crate) max_answer_bytes: usize,
@@ -51,7 +53,12 @@ impl fmt::Debug for Transport {
 
 impl Transport {
     /// A call that begins now, and ends by the caller's deadline if that comes first.
-    pub(crate) fn call(self: &Arc<Self>, operation: Operation, deadline: Option<std::time::Instant>) -> Call {
+    pub(crate) fn call(
+        self: &Arc<Self>,
+        operation: Operation,
+        queue_id: &str,
+        deadline: Option<std::time::Instant>,
+    ) -> Call {
         let end = Instant::now() + self.call_timeout.min(FOREVER);
         Call {
             transport: Arc::clone(self),
@@ -59,6 +66,7 @@ impl Transport {
             end,
             deadline: deadline.map_or(end, |deadline| end.min(deadline.into())),
             max_answer_bytes: self.max_answer_bytes,
+            span: span(operation, queue_id),
             sent: Mutex::default(),
             sent_at: OnceLock::new(),
         }
@@ -81,6 +89,7 @@ pub(crate) struct Call {
     end: Instant,
     deadline: Instant,
     pub(crate) max_answer_bytes: usize,
+    span: Span,
     sent: Mutex<Option<Result<Sent, Error>>>,
     /// When the attempt began that was answered.
     sent_at: OnceLock<Instant>,
@@ -117,8 +126,27 @@ impl Call {
 
     /// Completes an error about an answer with status 200.
     pub(crate) fn describe(&self, sent: &Sent, error: Error) -> Error {
+        self.span.record("error.type", field::debug(error.kind()));
         let error = error.with_answer(200, sent.ray_id.as_ref().and_then(text), None);
         self.redacted(error, &sent.request).in_operation(self.operation.id(), sent.attempts)
+    }
+
+    /// Tells the trace how many messages the call is about.
+    pub(crate) fn trace_count(&self, messages: usize) {
+        self.span.record("messaging.batch.message_count", messages);
+    }
+
+    fn trace_end(&self, sent: &Result<Sent, Error>) {
+        let (attempts, status, ray_id) = match sent {
+            Ok(sent) => (sent.attempts, Some(200), sent.ray_id.as_ref().and_then(|ray_id| ray_id.to_str().ok())),
+            Err(error) => {
+                self.span.record("error.type", field::debug(error.kind()));
+                (error.attempts(), error.status(), error.ray_id())
+            }
+        };
+        self.span.record("http.request.resend_count", attempts.saturating_sub(1));
+        self.span.record("http.response.status_code", status);
+        self.span.record("cloudflare.ray_id", ray_id);
     }
 
     /// Sends the request as often as the policy allows. What is returned after a failure stands in for an answer, and is not looked
@@ -128,6 +156,7 @@ impl Call {
         let mut may_have_arrived = false;
         // A late acknowledgement is taken too: a deadline that has passed keeps it from being repeated, not from being sent.
         let mut end = if self.deadline > Instant::now() { self.deadline } else { self.end };
+        self.transport.budget.deposit();
         let (sent, response) = loop {
             attempts += 1;
             let sent_at = Instant::now();
@@ -141,11 +170,12 @@ impl Call {
             };
             end = self.deadline;
             let remaining = || end.saturating_duration_since(Instant::now());
-            let next = self.transport.retry.after(self.operation, &error, attempts, remaining(), retry::random());
+            let next = self.next(&error, attempts, remaining());
             // What an earlier attempt may have done, the last one cannot undo.
             may_have_arrived |= error.may_have_arrived();
             let note = match next {
                 Next::Wait(wait) => {
+                    tracing::info!(attempts, ?wait, %error, "sending the request again");
                     sleep(wait).await;
                     if !remaining().is_zero() {
                         continue;
@@ -158,8 +188,19 @@ impl Call {
             let error = note.into_iter().fold(error, Error::with_note);
             break (Err(error), Response::from(http::Response::new("")));
         };
+        self.trace_end(&sent);
         *self.sent.lock().unwrap_or_else(PoisonError::into_inner) = Some(sent);
         response
+    }
+
+    fn next(&self, error: &Error, attempts: u32, remaining: Duration) -> Next {
+        let Transport { retry, budget, .. } = &*self.transport;
+        match retry.after(self.operation, error, attempts, remaining, retry::random()) {
+            Next::Wait(_) if !budget.withdraw() => {
+                Next::Stop(Some("the retries that all calls of the client share are used up"))
+            }
+            next => next,
+        }
     }
 
     /// Sends the request once, and reads the answer to its end, so that one that is cut off can be asked for again.
@@ -213,8 +254,26 @@ impl ClientHooks<Arc<Call>> for generated::Client {
     }
 
     async fn exec(&self, request: Request, _: &OperationInfo) -> reqwest::Result<Response> {
-        Ok(self.inner().send(request).await)
+        let call = self.inner();
+        Ok(call.send(request).instrument(call.span.clone()).await)
     }
+}
+
+/// One span a call, with OpenTelemetry's names. An error's text, a lease or a body is no attribute.
+fn span(operation: Operation, queue_id: &str) -> Span {
+    tracing::info_span!(
+        "cloudflare_queues",
+        otel.kind = "client",
+        messaging.system = "cloudflare_queues",
+        messaging.operation.name = operation.id(),
+        messaging.destination.name = queue_id,
+        messaging.batch.message_count = field::Empty,
+        http.request.method = "POST",
+        http.request.resend_count = field::Empty,
+        http.response.status_code = field::Empty,
+        cloudflare.ray_id = field::Empty,
+        error.type = field::Empty,
+    )
 }
 
 async fn read(response: &mut Response, bound: usize) -> Result<Vec<u8>, Error> {

@@ -32,6 +32,9 @@ pub(crate) enum Act {
     Cut(Vec<u8>),
     /// Sends these bytes, and nothing more.
     Stall(Vec<u8>),
+    /// Sends these bytes, and after them one space after the other.
+    #[allow(dead_code, reason = "one of the binaries that share this file plays it")]
+    Drip(Vec<u8>),
     /// Resets the connection.
     Reset,
     /// Sends these bytes, and after them as many others as it gets rid of, up to this number.
@@ -157,6 +160,13 @@ fn serve(
             Act::Stall(bytes) => {
                 stream.write_all(&bytes)?;
                 return stream.read_exact(&mut [0]);
+            }
+            Act::Drip(bytes) => {
+                stream.write_all(&bytes)?;
+                loop {
+                    thread::sleep(Duration::from_millis(10));
+                    stream.write_all(b" ")?;
+                }
             }
             Act::Flood(head, size) => {
                 stream.write_all(&head)?;
