@@ -111,15 +111,15 @@ fn every_answer_to_an_ack_of_the_newer_form_is_read() {
 
 #[test]
 fn every_answer_to_a_pull_or_a_peek_is_read() {
-    all_are_read::<PullResult>(2_000, &newer(), "/pull");
-    all_are_read::<PeekResult>(2_000, &newer(), "/peek");
+    all_are_read::<PullResult>(10_000, &newer(), "/pull");
+    all_are_read::<PeekResult>(10_000, &newer(), "/peek");
 }
 
 #[test]
 fn every_answer_to_a_push_or_a_purge_is_read() {
-    all_are_read::<PushResult>(2_000, &newer(), "");
-    all_are_read::<PushResult>(2_000, &newer(), "/batch");
-    all_are_read::<PurgeResult>(2_000, &newer(), "/purge");
+    all_are_read::<PushResult>(10_000, &newer(), "");
+    all_are_read::<PushResult>(10_000, &newer(), "/batch");
+    all_are_read::<PurgeResult>(10_000, &newer(), "/purge");
 }
 
 #[test]
