@@ -48,6 +48,11 @@ impl AckRequest {
         Self::default()
     }
 
+    /// An empty request with room for so many leases, such as all of a batch.
+    pub fn with_capacity(leases: usize) -> Self {
+        Self { entries: Vec::with_capacity(leases), deadline: None }
+    }
+
     /// Acknowledges a message: it is done, and is deleted.
     pub fn ack(&mut self, lease_id: impl Into<LeaseId>) -> &mut Self {
         self.push(lease_id.into(), Decision::Ack)
@@ -195,7 +200,7 @@ pub struct Warning {
 pub struct Warnings(Value);
 
 impl Warnings {
-    pub(crate) fn into_list(self, entries: &[Entry], redactor: Redactor) -> Vec<Warning> {
+    pub(crate) fn into_list(self, entries: &[Entry], redactor: impl FnOnce() -> Redactor) -> Vec<Warning> {
         let remarks = self.into_remarks(entries.iter().map(|entry| &entry.lease_id), redactor);
         remarks.into_iter().map(|(lease_id, message)| Warning { lease_id, message }).collect()
     }
@@ -204,7 +209,7 @@ impl Warnings {
     pub(crate) fn into_remarks<'a>(
         self,
         leases: impl Iterator<Item = &'a LeaseId>,
-        mut redactor: Redactor,
+        redactor: impl FnOnce() -> Redactor,
     ) -> Vec<(Option<LeaseId>, String)> {
         let texts: Vec<(Option<LeaseId>, Value)> = match self.0 {
             Value::Null => return Vec::new(),
@@ -215,6 +220,7 @@ impl Warnings {
         if texts.is_empty() {
             return Vec::new();
         }
+        let mut redactor = redactor();
         let mut leases: Vec<_> = leases.map(|lease| (lease, lease.expose_secret())).collect();
         // The longest first: one lease can begin like another.
         leases.sort_by_key(|(_, secret)| Reverse(secret.len()));

@@ -3,6 +3,7 @@
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use reqwest::{Proxy, Url, redirect};
+use tokio::sync::Semaphore;
 
 use crate::{
     auth::{self, Credentials},
@@ -57,6 +58,7 @@ impl Client {
             allow_plain_http: false,
             http: None,
             proxy: None,
+            max_connections: 64,
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
             call_timeout: Duration::from_secs(120),
@@ -81,6 +83,7 @@ impl Client {
 /// | setting | default |
 /// |---|---|
 /// | [`base_url`](Self::base_url) | `https://api.cloudflare.com/client/v4` |
+/// | [`max_connections`](Self::max_connections) | 64 |
 /// | [`connect_timeout`](Self::connect_timeout) | 10 s |
 /// | [`request_timeout`](Self::request_timeout) | 30 s |
 /// | [`call_timeout`](Self::call_timeout) | 120 s |
@@ -95,6 +98,7 @@ pub struct ClientBuilder {
     allow_plain_http: bool,
     http: Option<reqwest::Client>,
     proxy: Option<Proxy>,
+    max_connections: usize,
     connect_timeout: Duration,
     request_timeout: Duration,
     call_timeout: Duration,
@@ -146,6 +150,13 @@ impl ClientBuilder {
         self
     }
 
+    /// How many connections may be open at once, at least one: a request takes one until its answer is read, and calls beyond that wait
+    /// for one to become free, as long as their own time allows. Idle ones are kept open for the next calls.
+    pub fn max_connections(mut self, connections: usize) -> Self {
+        self.max_connections = connections;
+        self
+    }
+
     /// How long a connection may take to be made, TLS included.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
@@ -190,17 +201,24 @@ impl ClientBuilder {
     /// With the feature `rustls-no-provider` alone, `reqwest` panics if the application has installed no provider for rustls.
     pub fn build(self) -> Result<Client, Error> {
         let base_url = self.checked_base_url()?;
+        if !(1..=Semaphore::MAX_PERMITS).contains(&self.max_connections) {
+            let (most, set) = (Semaphore::MAX_PERMITS, self.max_connections);
+            return Err(Error::invalid(format!("max_connections: must be 1 to {most}, but is {set}")));
+        }
         let http = match (self.http, self.proxy) {
             (Some(_), Some(_)) => return Err(Error::invalid("proxy: set it on the HTTP client that is given")),
             (Some(http), None) => http,
             (None, proxy) => {
-                // An API call that is redirected is a fault, and credentials must not travel.
-                let mut http = reqwest::Client::builder().redirect(redirect::Policy::none());
+                // An API call that is redirected is a fault, and credentials must not travel. Whether a request is sent again is
+                // for our policy to say: none is to be kept for `reqwest` to do so.
+                let retries = reqwest::retry::never().max_retries_per_request(0);
+                let mut http = reqwest::Client::builder().redirect(redirect::Policy::none()).retry(retries);
                 http = match proxy {
                     Some(proxy) => http.proxy(proxy),
                     None if is_loopback(&base_url) => http.no_proxy(),
                     None => http,
                 };
+                http = http.pool_max_idle_per_host(self.max_connections);
                 http.connect_timeout(self.connect_timeout).build().map_err(|error| {
                     Error::new(ErrorKind::Transport, "the HTTP client could not be set up").with_source(error, false)
                 })?
@@ -212,6 +230,7 @@ impl ClientBuilder {
                 base_url: base_url.as_str().trim_end_matches('/').to_owned(),
                 credentials: self.credentials,
                 budget: Budget::new(self.retry.budget),
+                connections: Semaphore::new(self.max_connections),
                 retry: self.retry,
                 request_timeout: self.request_timeout,
                 call_timeout: self.call_timeout,

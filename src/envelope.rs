@@ -5,14 +5,13 @@ use std::{fmt, marker::PhantomData};
 use reqwest::header::HeaderMap;
 use serde::{
     Deserialize, Deserializer, Serialize,
-    de::{self, DeserializeOwned, IgnoredAny, MapAccess, Visitor},
+    de::{self, DeserializeOwned, IgnoredAny, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 use serde_json::{Value, value::RawValue};
 
 use crate::{
     error::{ApiError, Error, ErrorKind},
     generated::{self, ResponseValue},
-    transport::Call,
 };
 
 /// The envelope of Cloudflare's API: whether the call succeeded, the faults if not, and the result if so.
@@ -88,24 +87,48 @@ impl<'de, T: DeserializeOwned> Visitor<'de> for EnvelopeVisitor<T> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Envelope<T>, A::Error> {
-        let (mut success, mut errors, mut result) = (None, None, None);
+        let (mut success, mut errors, mut result, mut unread) = (None, None, None, None);
         while let Some(field) = map.next_key()? {
             match field {
                 Field::Success if success.is_some() => return Err(de::Error::duplicate_field("success")),
-                Field::Result if result.is_some() => return Err(de::Error::duplicate_field("result")),
+                Field::Result if result.is_some() || unread.is_some() => {
+                    return Err(de::Error::duplicate_field("result"));
+                }
                 Field::Success => success = map.next_value()?,
                 Field::Errors => errors = Some(faults(map.next_value()?)),
-                Field::Result => result = map.next_value::<Option<&'de RawValue>>()?,
+                Field::Result if success == Some(true) => result = map.next_value::<Option<Object<T>>>()?,
+                Field::Result => unread = map.next_value::<Option<&'de RawValue>>()?,
                 Field::Other => drop(map.next_value::<IgnoredAny>()?),
             }
         }
-        let result = result.filter(|_| success == Some(true)).map(|result| {
-            // A sequence would be taken for the fields in their order.
-            let is_object = result.get().starts_with('{');
-            let parsed = is_object.then(|| serde_json::from_str(result.get()).ok()).flatten();
-            parsed.ok_or_else(|| de::Error::custom("the result is not of the documented form"))
-        });
-        Ok(Envelope { success, errors, result: result.transpose()? })
+        if let Some(unread) = unread.filter(|_| success == Some(true)) {
+            let read = serde_json::from_str(unread.get());
+            result = Some(read.map_err(|_| de::Error::custom("the result is not of the documented form"))?);
+        }
+        Ok(Envelope { success, errors, result: result.map(|Object(result)| result) })
+    }
+}
+
+/// Read from an object alone: a sequence would be taken for the fields in their order.
+struct Object<T>(T);
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: DeserializeOwned> Visitor<'de> for ObjectVisitor<T> {
+    type Value = Object<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a result")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(Object)
     }
 }
 
@@ -118,19 +141,14 @@ fn faults(errors: Value) -> Vec<ApiError> {
 }
 
 /// The one way from what a generated method returns to what ours do.
-pub(crate) fn open<T>(call: &Call, answer: Result<ResponseValue<Envelope<T>>, generated::Error>) -> Result<T, Error> {
-    let sent = call.take_sent()?;
-    let error = match answer {
-        Ok(envelope) => match envelope.into_inner().open() {
-            Ok(result) => return Ok(result),
-            Err(error) => error,
-        },
+pub(crate) fn open<T>(answer: Result<ResponseValue<Envelope<T>>, generated::Error>) -> Result<T, Error> {
+    match answer {
+        Ok(envelope) => envelope.into_inner().open(),
         Err(generated::Error::InvalidResponsePayload(body, error)) => {
-            Error::new(ErrorKind::UnexpectedAnswer, why_unreadable(&body, &error))
+            Err(Error::new(ErrorKind::UnexpectedAnswer, why_unreadable(&body, &error)))
         }
-        Err(_) => Error::new(ErrorKind::UnexpectedAnswer, "the answer could not be read"),
-    };
-    Err(call.describe(&sent, error))
+        Err(_) => Err(Error::new(ErrorKind::UnexpectedAnswer, "the answer could not be read")),
+    }
 }
 
 /// Says what is wrong with an answer without quoting it, as the parser's own words would.

@@ -29,6 +29,11 @@ impl LeaseId {
         unquote(&self.0).unwrap_or_default()
     }
 
+    /// As it stands on the wire, in quotes.
+    pub(crate) fn as_json(&self) -> &str {
+        self.0.get()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         matches!(self.0.get(), "\"\"" | "null")
     }
@@ -140,9 +145,12 @@ pub(crate) fn unquote(raw: &RawValue) -> Option<Cow<'_, str>> {
     if !raw.get().starts_with('"') {
         return Some(Cow::Borrowed(raw.get()));
     }
-    let borrowed = serde_json::from_str::<&str>(raw.get()).map(Cow::Borrowed);
-    borrowed.or_else(|_| serde_json::from_str::<String>(raw.get()).map(Cow::Owned)).ok()
+    serde_json::from_str(raw.get()).ok().map(|Text(text)| text)
 }
+
+/// A `Cow` by itself is always read as its owned form.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 #[cfg(test)]
 mod tests {

@@ -99,7 +99,7 @@ impl PurgeOutcome {
     ) -> Self {
         let remarks = |remarks: Option<Warnings>| {
             let refs = refs.iter().map(|message_ref| &message_ref.0);
-            let remarks = remarks.unwrap_or_default().into_remarks(refs, redactor());
+            let remarks = remarks.unwrap_or_default().into_remarks(refs, &redactor);
             remarks.into_iter().map(PurgeRemark::from).collect()
         };
         Self { requested: refs.len() as u64, errors: remarks(errors), warnings: remarks(warnings) }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::{
     ack::{AckOutcome, AckRequest, Decision, Entry},
-    check, envelope,
+    check,
     error::{Error, ErrorKind},
     generated::types::{
         AckEntry, AckPayload, ContentType, Identifier, PeekPayload, PeekResultMessage, PullPayload, PullResult,
@@ -95,7 +95,7 @@ impl Queue {
         deadline: Option<std::time::Instant>,
         confirmed: &mut AckOutcome,
     ) -> Result<(), Error> {
-        let mut payload = AckPayload::default();
+        let mut payload = AckPayload { acks: Vec::with_capacity(entries.len()), retries: Vec::new() };
         for Entry { lease_id, decision } in entries {
             let lease_id = lease_id.clone();
             match decision {
@@ -105,12 +105,13 @@ impl Queue {
                 }
             }
         }
-        let call = Arc::new(self.transport.call(Operation::Ack, &self.ids.queue, deadline));
+        let Ids { account, queue } = &*self.ids;
+        let call = Arc::new(self.transport.call(Operation::Ack, queue, deadline));
         call.trace_count(entries.len());
-        let answer = call.client().ack_messages(&self.ids.account, &self.ids.queue, &payload).await;
-        let result = envelope::open(&call, answer)?;
+        let client = call.client();
+        let result = call.run(&payload, || client.ack_messages(account, queue, &payload)).await?;
         let (acks, retries) = (whole(result.ack_count), whole(result.retry_count));
-        let warnings = result.warnings.unwrap_or_default().into_list(entries, self.transport.redactor());
+        let warnings = result.warnings.unwrap_or_default().into_list(entries, || self.transport.redactor());
         confirmed.add(entries, acks, retries, warnings);
         Ok(())
     }
@@ -134,8 +135,9 @@ impl Queue {
         let messages_bytes = options.batch_size as usize * MAX_PULLED_MESSAGE_BYTES;
         call.max_answer_bytes = call.max_answer_bytes.saturating_add(messages_bytes);
         let call = Arc::new(call);
-        let answer = call.client().pull_messages(&self.ids.account, &self.ids.queue, &payload).await;
-        let result = envelope::open(&call, answer)?;
+        let Ids { account, queue } = &*self.ids;
+        let client = call.client();
+        let result = call.run(&payload, || client.pull_messages(account, queue, &payload)).await?;
 
         let lease_deadline = call.sent_at() + Duration::from_millis(visibility_timeout_ms.into());
         call.trace_count(result.messages.as_ref().map_or(0, Vec::len));
@@ -153,8 +155,10 @@ impl Queue {
     pub async fn push(&self, message: &PushMessage) -> Result<PushOutcome, Error> {
         check::push(message)?;
         let call = Arc::new(self.call(Operation::Push));
-        let answer = call.client().push_message(&self.ids.account, &self.ids.queue, &payload(message)).await;
-        Ok(PushOutcome { metrics: metrics(envelope::open(&call, answer)?.metadata) })
+        let (Ids { account, queue }, payload) = (&*self.ids, payload(message));
+        let client = call.client();
+        let result = call.run(&payload, || client.push_message(account, queue, &payload)).await?;
+        Ok(PushOutcome { metrics: metrics(result.metadata) })
     }
 
     /// Pushes up to 100 messages in one request.
@@ -169,8 +173,10 @@ impl Queue {
         let batch = PushBatchPayload { delay_seconds: None, messages: messages.iter().map(payload).collect() };
         let call = Arc::new(self.call(Operation::PushBatch));
         call.trace_count(messages.len());
-        let answer = call.client().push_messages(&self.ids.account, &self.ids.queue, &batch).await;
-        Ok(PushOutcome { metrics: metrics(envelope::open(&call, answer)?.metadata) })
+        let Ids { account, queue } = &*self.ids;
+        let client = call.client();
+        let result = call.run(&batch, || client.push_messages(account, queue, &batch)).await?;
+        Ok(PushOutcome { metrics: metrics(result.metadata) })
     }
 
     /// Looks at up to `batch_size` messages, 1 to 100, without leasing them.
@@ -189,8 +195,10 @@ impl Queue {
         call.max_answer_bytes = call.max_answer_bytes.saturating_add(messages_bytes);
         let call = Arc::new(call);
         let payload = PeekPayload { batch_size: Some(batch_size) };
-        let answer = call.client().peek_messages(&self.ids.account, &self.ids.queue, &payload).await;
-        let messages = envelope::open(&call, answer)?.messages.unwrap_or_default();
+        let Ids { account, queue } = &*self.ids;
+        let client = call.client();
+        let result = call.run(&payload, || client.peek_messages(account, queue, &payload)).await?;
+        let messages = result.messages.unwrap_or_default();
         call.trace_count(messages.len());
         Ok(messages.into_iter().map(peeked).collect())
     }
@@ -212,8 +220,9 @@ impl Queue {
         let payload = PurgePayload { refs: entries.collect() };
         let call = Arc::new(self.call(Operation::Purge));
         call.trace_count(refs.len());
-        let answer = call.client().purge_messages(&self.ids.account, &self.ids.queue, &payload).await;
-        let result = envelope::open(&call, answer)?;
+        let Ids { account, queue } = &*self.ids;
+        let client = call.client();
+        let result = call.run(&payload, || client.purge_messages(account, queue, &payload)).await?;
         Ok(PurgeOutcome::new(&refs, result.errors, result.warnings, || self.transport.redactor()))
     }
 

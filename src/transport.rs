@@ -1,24 +1,29 @@
 //! The one seam that every request passes: headers, attempts, deadlines, and the bound on an answer.
 
 use std::{
-    fmt, mem,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    fmt,
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 
 use progenitor_client::{ClientHooks, ClientInfo, OperationInfo};
 use reqwest::{
-    Request, Response,
+    Request, Response, ResponseBuilderExt, Url,
     header::{HeaderName, HeaderValue, USER_AGENT},
 };
-use tokio::time::{Instant, sleep};
+use serde::Serialize;
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, error::Elapsed, sleep, timeout_at},
+};
 use tracing::{Instrument, Span, field};
 
 use crate::{
     auth::Credentials,
-    envelope,
+    envelope::{self, Envelope},
     error::{Error, ErrorKind},
-    generated,
+    generated::{self, ResponseValue},
     redact::Redactor,
     retry::{self, Budget, Next, Operation, RetryPolicy},
 };
@@ -36,6 +41,8 @@ pub(crate) struct Transport {
     pub(crate) credentials: Credentials,
     pub(crate) retry: RetryPolicy,
     pub(crate) budget: Budget,
+    /// One for each request that may be under way.
+    pub(crate) connections: Semaphore,
     pub(crate) request_timeout: Duration,
     pub(crate) call_timeout: Duration,
     pub(crate) max_answer_bytes: usize,
@@ -59,7 +66,8 @@ impl Transport {
         queue_id: &str,
         deadline: Option<std::time::Instant>,
     ) -> Call {
-        let end = Instant::now() + self.call_timeout.min(FOREVER);
+        let now = Instant::now();
+        let end = now + self.call_timeout.min(FOREVER);
         Call {
             transport: Arc::clone(self),
             operation,
@@ -67,8 +75,7 @@ impl Transport {
             deadline: deadline.map_or(end, |deadline| end.min(deadline.into())),
             max_answer_bytes: self.max_answer_bytes,
             span: span(operation, queue_id),
-            sent: Mutex::default(),
-            sent_at: OnceLock::new(),
+            attempt: Mutex::new(Attempt { began: now, end, outcome: None }),
         }
     }
 
@@ -80,7 +87,7 @@ impl Transport {
 /// One call of an operation, of any number of attempts.
 ///
 /// The hooks can hand on an answer but no error of ours, and what a generated method returns has lost the status where the answer
-/// could not be read. So a call is the generated client's inner value, and keeps what became of the request.
+/// could not be read. So a call is the generated client's inner value, and keeps what became of the latest attempt.
 #[derive(Debug)]
 pub(crate) struct Call {
     transport: Arc<Transport>,
@@ -90,45 +97,38 @@ pub(crate) struct Call {
     deadline: Instant,
     pub(crate) max_answer_bytes: usize,
     span: Span,
-    sent: Mutex<Option<Result<Sent, Error>>>,
-    /// When the attempt began that was answered.
-    sent_at: OnceLock<Instant>,
+    attempt: Mutex<Attempt>,
 }
 
-/// A request that was answered with status 200.
+/// What a generated method returns.
+type Answer<T> = Result<ResponseValue<Envelope<T>>, generated::Error>;
+
 #[derive(Debug)]
-pub(crate) struct Sent {
-    request: Request,
-    attempts: u32,
-    ray_id: Option<HeaderValue>,
+struct Attempt {
+    began: Instant,
+    end: Instant,
+    /// The ray id of an answer with status 200, or why there is none.
+    outcome: Option<Result<Option<HeaderValue>, Error>>,
 }
 
 impl Call {
     /// The generated client for this call.
     pub(crate) fn client(self: &Arc<Self>) -> generated::Client {
-        let transport = &self.transport;
-        generated::Client::new_with_client(&transport.base_url, transport.http.clone(), Arc::clone(self))
+        let Transport { base_url, http, .. } = &*self.transport;
+        generated::Client::new_with_client(base_url, http.clone(), Arc::clone(self))
     }
 
-    /// When the request left that was answered, or now if none was.
+    /// Makes the call as often as the policy allows: `send` is the generated method, and `payload` what it sends.
+    pub(crate) async fn run<T, A>(&self, payload: &impl Serialize, send: impl Fn() -> A) -> Result<T, Error>
+    where
+        A: Future<Output = Answer<T>>,
+    {
+        self.attempts(payload, send).instrument(self.span.clone()).await
+    }
+
+    /// When the latest attempt began.
     pub(crate) fn sent_at(&self) -> Instant {
-        self.sent_at.get().copied().unwrap_or_else(Instant::now)
-    }
-
-    /// What became of the request, once.
-    pub(crate) fn take_sent(&self) -> Result<Sent, Error> {
-        let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner).take();
-        sent.unwrap_or_else(|| {
-            let error = Error::new(ErrorKind::Transport, "the request could not be built");
-            Err(error.in_operation(self.operation.id(), 0))
-        })
-    }
-
-    /// Completes an error about an answer with status 200.
-    pub(crate) fn describe(&self, sent: &Sent, error: Error) -> Error {
-        self.span.record("error.type", field::debug(error.kind()));
-        let error = error.with_answer(200, sent.ray_id.as_ref().and_then(text), None);
-        self.redacted(error, &sent.request).in_operation(self.operation.id(), sent.attempts)
+        self.attempt().began
     }
 
     /// Tells the trace how many messages the call is about.
@@ -136,37 +136,22 @@ impl Call {
         self.span.record("messaging.batch.message_count", messages);
     }
 
-    fn trace_end(&self, sent: &Result<Sent, Error>) {
-        let (attempts, status, ray_id) = match sent {
-            Ok(sent) => (sent.attempts, Some(200), sent.ray_id.as_ref().and_then(|ray_id| ray_id.to_str().ok())),
-            Err(error) => {
-                self.span.record("error.type", field::debug(error.kind()));
-                (error.attempts(), error.status(), error.ray_id())
-            }
-        };
-        self.span.record("http.request.resend_count", attempts.saturating_sub(1));
-        self.span.record("http.response.status_code", status);
-        self.span.record("cloudflare.ray_id", ray_id);
-    }
-
-    /// Sends the request as often as the policy allows. What is returned after a failure stands in for an answer, and is not looked
-    /// at: the error is kept.
-    async fn send(&self, request: Request) -> Response {
-        let mut attempts = 0;
-        let mut may_have_arrived = false;
+    async fn attempts<T, A>(&self, payload: &impl Serialize, send: impl Fn() -> A) -> Result<T, Error>
+    where
+        A: Future<Output = Answer<T>>,
+    {
+        let (mut attempts, mut may_have_arrived) = (0, false);
         // A late acknowledgement is taken too: a deadline that has passed keeps it from being repeated, not from being sent.
         let mut end = if self.deadline > Instant::now() { self.deadline } else { self.end };
         self.transport.budget.deposit();
-        let (sent, response) = loop {
+        let error = loop {
             attempts += 1;
-            let sent_at = Instant::now();
-            let error = match self.attempt(&request, end.saturating_duration_since(sent_at)).await {
-                Ok(response) => {
-                    let ray_id = response.headers().get(CF_RAY).cloned();
-                    let _ = self.sent_at.set(sent_at);
-                    break (Ok(Sent { request, attempts, ray_id }), response);
+            let error = match self.once(end, send()).await {
+                Ok((ray_id, result)) => {
+                    self.trace_end(attempts, Some(200), ray_id.as_ref().and_then(|ray_id| ray_id.to_str().ok()));
+                    return Ok(result);
                 }
-                Err(error) => self.redacted(error, &request).in_operation(self.operation.id(), attempts),
+                Err(error) => self.redacted(error, payload).in_operation(self.operation.id(), attempts),
             };
             end = self.deadline;
             let remaining = || end.saturating_duration_since(Instant::now());
@@ -184,13 +169,36 @@ impl Call {
                 }
                 Next::Stop(note) => note,
             };
-            let error = if may_have_arrived { error.that_may_have_arrived() } else { error };
-            let error = note.into_iter().fold(error, Error::with_note);
-            break (Err(error), Response::from(http::Response::new("")));
+            break note.into_iter().fold(error, Error::with_note);
         };
-        self.trace_end(&sent);
-        *self.sent.lock().unwrap_or_else(PoisonError::into_inner) = Some(sent);
-        response
+        self.span.record("error.type", field::debug(error.kind()));
+        self.trace_end(attempts, error.status(), error.ray_id());
+        Err(if may_have_arrived { error.that_may_have_arrived() } else { error })
+    }
+
+    async fn once<T>(
+        &self,
+        end: Instant,
+        send: impl Future<Output = Answer<T>>,
+    ) -> Result<(Option<HeaderValue>, T), Error> {
+        let Ok(Ok(_connection)) = timeout_at(end, self.transport.connections.acquire()).await else {
+            return Err(Error::new(ErrorKind::Timeout, "all connections that the client may open were busy"));
+        };
+        let began = Instant::now();
+        let end = end.min(began + self.transport.request_timeout.min(FOREVER));
+        *self.attempt() = Attempt { began, end, outcome: None };
+        let answer = send.await;
+        let outcome = self.attempt().outcome.take();
+        let ray_id =
+            outcome.unwrap_or_else(|| Err(Error::new(ErrorKind::Transport, "the request could not be built")))?;
+        match envelope::open(answer) {
+            Ok(result) => Ok((ray_id, result)),
+            Err(error) => Err(error.with_answer(200, ray_id.as_ref().and_then(text), None)),
+        }
+    }
+
+    fn attempt(&self) -> MutexGuard<'_, Attempt> {
+        self.attempt.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn next(&self, error: &Error, attempts: u32, remaining: Duration) -> Next {
@@ -203,59 +211,64 @@ impl Call {
         }
     }
 
-    /// Sends the request once, and reads the answer to its end, so that one that is cut off can be asked for again.
-    async fn attempt(&self, request: &Request, remaining: Duration) -> Result<Response, Error> {
-        let Some(mut request) = request.try_clone() else {
-            return Err(Error::new(ErrorKind::Transport, "the request's body cannot be sent twice"));
-        };
-        *request.timeout_mut() = Some(remaining.min(self.transport.request_timeout));
+    fn redacted(&self, mut error: Error, payload: &impl Serialize) -> Error {
+        if !error.api_errors().is_empty() {
+            let mut redactor = self.transport.redactor();
+            redactor.add_request(payload);
+            error.edit_texts(|text| redactor.redact(text));
+        }
+        error
+    }
+
+    fn trace_end(&self, attempts: u32, status: Option<u16>, ray_id: Option<&str>) {
+        self.span.record("http.request.resend_count", attempts.saturating_sub(1));
+        self.span.record("http.response.status_code", status);
+        self.span.record("cloudflare.ray_id", ray_id);
+    }
+
+    /// Sends the request, and reads the answer to its end, so that one that is cut off can be asked for again.
+    async fn exchange(&self, mut request: Request) -> Result<(Option<HeaderValue>, Response), Error> {
+        let end = self.attempt().end;
+        let headers = request.headers_mut();
+        // The generator sends the document's version here, where the service would expect a date of its own.
+        headers.remove("api-version");
+        headers.insert(USER_AGENT, AGENT);
+        for (name, value) in self.transport.credentials.headers() {
+            headers.insert(name, value.clone());
+        }
         let url = request.url().clone();
-        let mut response = self.transport.http.execute(request).await.map_err(broken)?;
+        let answer = timeout_at(end, self.transport.http.execute(request)).await.map_err(late)?;
+        let mut response = answer.map_err(broken)?;
         if *response.url() != url {
             let message = "the HTTP client that was given followed a redirect, and may have shown the credentials to another host";
             return Err(Error::new(ErrorKind::UnexpectedAnswer, message).that_may_have_arrived());
         }
-        let body = read(&mut response, self.max_answer_bytes).await;
-        let (status, headers) = (response.status().as_u16(), response.headers_mut());
+        let body = timeout_at(end, read(&mut response, self.max_answer_bytes)).await;
+        let body = body.unwrap_or_else(|elapsed| Err(late(elapsed)));
+        let (status, headers) = (response.status().as_u16(), response.headers());
+        let ray_id = headers.get(CF_RAY);
         let error = match body {
-            Ok(body) if status == 200 => {
-                let mut answer = http::Response::new(body);
-                mem::swap(answer.headers_mut(), headers);
-                return Ok(Response::from(answer));
-            }
+            // The generated method reads no header, and would copy them.
+            Ok(body) if status == 200 => return Ok((ray_id.cloned(), answer_of(url, body))),
             Err(error) if status == 200 => error,
             // The status speaks for itself where the body cannot be had.
             body => envelope::refusal(status, headers, &body.unwrap_or_default()),
         };
         let retry_after = retry::retry_after(headers, SystemTime::now());
-        Err(error.with_answer(status, headers.get(CF_RAY).and_then(text), retry_after))
-    }
-
-    fn redacted(&self, mut error: Error, request: &Request) -> Error {
-        if !error.api_errors().is_empty() {
-            let mut redactor = self.transport.redactor();
-            redactor.add_request(request.body().and_then(reqwest::Body::as_bytes).unwrap_or_default());
-            error.edit_texts(|text| redactor.redact(text));
-        }
-        error
+        Err(error.with_answer(status, ray_id.and_then(text), retry_after))
     }
 }
 
 impl ClientHooks<Arc<Call>> for generated::Client {
-    async fn pre<E>(&self, request: &mut Request, _: &OperationInfo) -> Result<(), generated::Error<E>> {
-        let headers = request.headers_mut();
-        // The generator sends the document's version here, where the service would expect a date of its own.
-        headers.remove("api-version");
-        headers.insert(USER_AGENT, AGENT);
-        for (name, value) in self.inner().transport.credentials.headers() {
-            headers.insert(name, value.clone());
-        }
-        Ok(())
-    }
-
+    /// What is returned after a failure stands in for an answer, and is not looked at: the error is kept.
     async fn exec(&self, request: Request, _: &OperationInfo) -> reqwest::Result<Response> {
         let call = self.inner();
-        Ok(call.send(request).instrument(call.span.clone()).await)
+        let (outcome, response) = match call.exchange(request).await {
+            Ok((ray_id, response)) => (Ok(ray_id), response),
+            Err(error) => (Err(error), Response::from(http::Response::new(""))),
+        };
+        call.attempt().outcome = Some(outcome);
+        Ok(response)
     }
 }
 
@@ -291,6 +304,15 @@ async fn read(response: &mut Response, bound: usize) -> Result<Vec<u8>, Error> {
         body.extend_from_slice(&chunk);
     }
     Ok(body)
+}
+
+/// What the generated method is to read. With a URL, since one would be made up and parsed else.
+fn answer_of(url: Url, body: Vec<u8>) -> Response {
+    http::Response::builder().url(url).body(body).unwrap_or_default().into()
+}
+
+fn late(elapsed: Elapsed) -> Error {
+    Error::new(ErrorKind::Timeout, "the answer did not come in time").with_source(elapsed, true)
 }
 
 /// The error for a request that was not answered, or not to the end.

@@ -41,7 +41,7 @@ impl worker::Sink for Service {
 fn counted(request: &AckRequest, acks: u64, warnings: serde_json::Value) -> Result<AckOutcome, Error> {
     let retries = request.entries.iter().filter(|entry| entry.decision != Decision::Ack).count() as u64;
     let mut outcome = AckOutcome::new();
-    let warnings = Warnings::from(warnings).into_list(&request.entries, Redactor::new(std::iter::empty()));
+    let warnings = Warnings::from(warnings).into_list(&request.entries, || Redactor::new(std::iter::empty()));
     outcome.add(&request.entries, Some(acks), Some(retries), warnings);
     Ok(outcome)
 }

@@ -258,3 +258,11 @@ fn a_proxy_beside_a_ready_made_client_is_refused() {
     let error = builder.proxy(proxy).http_client(reqwest::Client::new()).build().unwrap_err();
     assert_refused(&error, "both", &["proxy: set it on the HTTP client"]);
 }
+
+#[test]
+fn a_client_without_a_connection_is_refused() {
+    for (connections, says) in [(0, "but is 0"), (usize::MAX, "must be 1 to")] {
+        let error = support::builder("http://127.0.0.1:9").max_connections(connections).build().unwrap_err();
+        assert_refused(&error, "connections", &["max_connections: ", says]);
+    }
+}
