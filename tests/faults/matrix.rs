@@ -1,10 +1,13 @@
 //! Every fault that a network or a service can produce, and what a caller of each operation sees of it.
 
-use std::{net::TcpListener, time::Duration};
+use std::{net::TcpListener, sync::atomic::Ordering, time::Duration};
 
 use cloudflare_queues::{Client, Credentials, ErrorKind, Queue};
 
-use crate::support::{self, ACCOUNT, Act, Op, QUEUE, RAY, Server};
+use crate::{
+    support::{self, Act, Op, RAY, Server},
+    tls,
+};
 
 use ErrorKind::*;
 
@@ -26,7 +29,12 @@ pub(crate) enum Fault {
     Hangup,
     /// The peer of a TLS handshake speaks something else.
     NoTls,
+    /// Requests over TLS to a host of this name, which shows a trusted certificate for `localhost`.
+    Tls(&'static str),
 }
+
+/// Where a fault awaits requests, and how many it has been sent, if it can tell.
+pub(crate) type Place = (String, Option<Box<dyn Fn() -> usize>>);
 
 /// What a caller sees: the kind, or `None` for success; whether the request may have arrived; and how often an ack, and any
 /// other operation, of three attempts is sent. `None` is as often as the deadline allows.
@@ -34,7 +42,7 @@ pub(crate) type Row = (&'static str, Fault, Option<ErrorKind>, bool, Option<[u32
 
 #[rustfmt::skip] // A row a line, so that the whole promise is seen at a glance.
 pub(crate) fn table(elsewhere: &str) -> Vec<Row> {
-    use Fault::{Hangup, NoTls, Play, Refuse, Silence};
+    use Fault::{Hangup, NoTls, Play, Refuse, Silence, Tls};
     let raw = |tail: &str| format!("{HEAD}{tail}").into_bytes();
     let status = |status, headers: &[(&str, &str)], body: &str| Play(Act::Answer(support::answer(status, headers, body)));
     let large = format!("x-large: {}\r\ncontent-length: 0\r\n\r\n", "x".repeat(1 << 20));
@@ -45,6 +53,8 @@ pub(crate) fn table(elsewhere: &str) -> Vec<Row> {
         ("a connection that is never spoken on",   Silence,                                                 Some(Timeout),          true,  None),
         ("a connection that is closed at once",    Hangup,                                                  Some(Transport),        true,  acks),
         ("TLS that is none",                       NoTls,                                                   Some(Transport),        false, always),
+        ("TLS with a certificate for its name",    Tls("localhost"),                                        None,                   true,  once),
+        ("TLS with a certificate for another name", Tls("127.0.0.1"),                                       Some(Transport),        false, always),
         ("a reset during the request",             Play(Act::Reset),                                        Some(Transport),        true,  acks),
         ("a connection closed after the request",  Play(Act::Cut(Vec::new())),                              Some(Transport),        true,  acks),
         ("silence after the request",              Play(Act::Stall(Vec::new())),                            Some(Timeout),          true,  None),
@@ -85,13 +95,16 @@ pub(crate) fn table(elsewhere: &str) -> Vec<Row> {
     ]
 }
 
-/// Where the fault awaits requests, and what keeps it there.
-pub(crate) fn place(fault: Fault) -> (String, Option<Server>) {
+pub(crate) fn place(fault: Fault) -> Place {
     match fault {
         Fault::Refuse => (support::nowhere(), None),
         Fault::Play(act) => {
             let server = Server::playing([act]);
-            (server.url.clone(), Some(server))
+            (server.url.clone(), Some(Box::new(move || server.requests().len())))
+        }
+        Fault::Tls(name) => {
+            let (port, heard) = tls::serve(support::answer(200, &[("connection", "close")], SUCCESS));
+            (format!("https://{name}:{port}"), Some(Box::new(move || heard.load(Ordering::SeqCst))))
         }
         Fault::Silence | Fault::Hangup | Fault::NoTls => {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -117,7 +130,8 @@ pub(crate) fn queues(url: &str, hang: bool) -> [Queue; 2] {
     let timeout = if hang { Duration::from_millis(150) } else { Duration::from_secs(30) };
     [Credentials::api_token(TOKEN), Credentials::email_and_key(EMAIL, KEY)].map(|credentials| {
         let builder = Client::builder(credentials.unwrap()).base_url(url).retry(support::quick(3));
-        builder.call_timeout(timeout).build().unwrap().queue(ACCOUNT, QUEUE).unwrap()
+        let builder = if url.starts_with("https:") { builder.http_client(tls::client()) } else { builder };
+        support::open(builder.call_timeout(timeout))
     })
 }
 
@@ -125,16 +139,19 @@ pub(crate) fn queues(url: &str, hang: bool) -> [Queue; 2] {
 async fn every_fault_ends_in_time_and_says_truly_whether_the_request_may_have_arrived() {
     let elsewhere = Server::playing([support::bare_success()]);
     for (row, fault, kind, may_have_arrived, requests) in table(&elsewhere.url) {
-        let (url, server) = place(fault);
+        let (url, heard) = place(fault);
+        let heard = || heard.as_ref().map(|heard| heard() as u32);
         let [queue, _] = queues(&url, requests.is_none());
         for op in Op::ALL {
-            let before = server.as_ref().map_or(0, |server| server.requests().len());
+            let before = heard();
             let call = op.call(&queue);
             // A call that outlives its deadline by so much does not end by itself.
             let result = tokio::time::timeout(Duration::from_secs(60), call).await.expect(row);
             let expected = requests.map(|[acks, others]| if op == Op::Ack { acks } else { others });
-            if let Some(server) = &server {
-                let sent = (server.requests().len() - before) as u32;
+            if let (Some(before), Some(after)) = (before, heard()) {
+                let sent = after - before;
+                // Without a connection, no request and so no credential leaves.
+                let expected = if (kind, may_have_arrived) == (Some(Transport), false) { Some(0) } else { expected };
                 assert!(expected.map_or(sent <= 3, |expected| sent == expected), "{op:?}, {row}: {sent} requests");
             }
             let Err(error) = result else {
