@@ -249,4 +249,5 @@ async fn half_a_character_is_no_text_and_an_answer_may_be_as_large_as_the_caller
     let message = queue.pull(PullOptions::default()).await.unwrap().messages.remove(0);
     assert_eq!(message.text().unwrap_err().kind(), ErrorKind::UndecodableBody);
     assert_eq!(message.raw_body(), r#""a \ud800 b""#);
+    assert_eq!(queue.peek(1).await.unwrap()[0].raw_body(), message.raw_body());
 }
