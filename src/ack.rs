@@ -36,9 +36,12 @@ pub(crate) struct Entry {
     pub(crate) decision: Decision,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Decision {
+/// What is to become of a message whose lease is ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It is done, and is deleted.
     Ack,
+    /// It is handed back, to be delivered again after this delay, or else after the queue's own.
     Retry(Option<Duration>),
 }
 
@@ -96,6 +99,11 @@ impl AckRequest {
     /// The leases that the request holds, in the order in which they were added.
     pub fn lease_ids(&self) -> impl Iterator<Item = &LeaseId> {
         self.entries.iter().map(|entry| &entry.lease_id)
+    }
+
+    /// The leases with what is to become of each message, in the same order.
+    pub fn decisions(&self) -> impl Iterator<Item = (&LeaseId, Decision)> {
+        self.entries.iter().map(|entry| (&entry.lease_id, entry.decision))
     }
 
     /// Adds all leases of another request; the earlier of the two deadlines holds.

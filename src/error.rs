@@ -54,7 +54,7 @@ pub enum ErrorKind {
     /// The service refused the call for its rate (429). Every operation is sent again, after `Retry-After` if there is one, unless
     /// the service's code says that a quota is used up (10251, 10252, 10253).
     RateLimited,
-    /// The service understood the request and refused it. Not sent again.
+    /// The service refused the request for what it asks, or its firewall for where it comes from. Not sent again.
     Rejected,
     /// The service failed (5xx). An acknowledgement, a peek or a purge is sent again.
     ServiceFailure,
@@ -215,13 +215,15 @@ impl Error {
             ErrorKind::NotPullConsumer => "enable the HTTP pull consumer of the queue; a new one takes some seconds",
             ErrorKind::DeliveryPaused => "resume delivery from the queue",
             ErrorKind::RateLimited => "try again later, or raise the limit that the code names",
+            // Another 403 is about the credentials.
+            ErrorKind::Rejected if self.0.status == Some(403) => "call from another network, or ask Cloudflare why",
             ErrorKind::Rejected => "correct the request by what the service says",
             ErrorKind::ServiceFailure => "try again later",
-            ErrorKind::Transport if !self.0.may_have_arrived => "check the base URL and the network; nothing arrived",
             ErrorKind::Transport | ErrorKind::Timeout if self.0.may_have_arrived => {
                 "try again; the request may have arrived, so a push may be doubled by that"
             }
-            ErrorKind::Transport | ErrorKind::Timeout => "try again; the request did not arrive",
+            ErrorKind::Transport => "check the base URL and the network; nothing arrived",
+            ErrorKind::Timeout => "try again; the request did not arrive",
             ErrorKind::UnexpectedAnswer => "check the base URL; the request may have been carried out",
             ErrorKind::UndecodableBody => "acknowledge the message, or retry it to bring it to the dead-letter queue",
         }

@@ -27,7 +27,7 @@ mod retry;
 mod transport;
 pub mod types;
 
-pub use ack::{AckOutcome, AckRequest, Warning};
+pub use ack::{AckOutcome, AckRequest, Decision, Warning};
 pub use acker::{Acker, AckerOptions, Confirmation, Lease, Receipt};
 pub use auth::Credentials;
 pub use client::{Client, ClientBuilder};

@@ -77,7 +77,7 @@ impl Message {
 
     /// The body as it stands in the service's answer, in JSON, whatever its content type: to keep one that cannot be decoded.
     pub fn raw_body(&self) -> &str {
-        self.body.0.get()
+        self.content().raw()
     }
 
     /// The body, read as JSON into a type of the caller's.
@@ -132,6 +132,10 @@ impl<'a> Content<'a> {
             Some("v8") => ContentType::V8,
             Some(other) => ContentType::Other(other.to_owned()),
         }
+    }
+
+    pub(crate) fn raw(&self) -> &'a str {
+        self.body.0.get()
     }
 
     pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {

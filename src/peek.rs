@@ -38,6 +38,11 @@ impl PeekedMessage {
         self.content().content_type()
     }
 
+    /// The body as it stands in the service's answer, as by [`Message::raw_body`](crate::Message::raw_body).
+    pub fn raw_body(&self) -> &str {
+        self.content().raw()
+    }
+
     /// The body, read as JSON into a type of the caller's, as by [`Message::json`](crate::Message::json).
     ///
     /// # Errors

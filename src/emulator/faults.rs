@@ -47,6 +47,13 @@ async fn with_fault(fault: Option<Fault>, request: Request, next: Next) -> Respo
             }
             response
         }
+        Some(Fault::Forbidden) => {
+            Refusal(StatusCode::FORBIDDEN, 9109, "unauthorized to access the requested resource").into_response()
+        }
+        Some(Fault::Challenged) => {
+            let headers = [("content-type", "text/html"), ("cf-mitigated", "challenge")];
+            (StatusCode::FORBIDDEN, headers, "<html><body>just a moment</body></html>").into_response()
+        }
         Some(Fault::ServerError(status)) => {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             (status, [(CONTENT_TYPE, "text/html")], "<html><body>the origin is not well</body></html>").into_response()

@@ -112,6 +112,10 @@ pub enum Fault {
         /// The `Retry-After`, if there is to be one, in whole seconds.
         retry_after: Option<Duration>,
     },
+    /// It is not carried out, and refused with status 403 and code 9109, as for a token that lacks the permission.
+    Forbidden,
+    /// It is not carried out: the firewall asks for a browser, with status 403 and a page of HTML.
+    Challenged,
     /// It is not carried out, and answered with a status such as 502 and a page of HTML.
     ServerError(u16),
     /// It is not carried out, and answered with `success: false` under status 200.

@@ -210,6 +210,25 @@ async fn a_push_is_never_doubled_by_the_client() {
 }
 
 #[tokio::test]
+async fn a_request_that_is_turned_away_is_sent_once_and_says_whether_token_or_network_is_at_fault() {
+    let faults = [
+        (Fault::Forbidden, ErrorKind::Unauthorized, "code 9109", "the token has the permission Queues Write"),
+        (Fault::Challenged, ErrorKind::Rejected, "firewall challenged the request", "call from another network"),
+    ];
+    for (fault, kind, what, advice) in faults {
+        let service = Service::emulated().await;
+        let emulator = service.emulator.as_ref().unwrap();
+        emulator.inject(fault);
+        let error = service.queue.push(&PushMessage::text("hello")).await.unwrap_err();
+        assert_eq!((error.kind(), error.status(), error.may_have_arrived()), (kind, Some(403), false), "{error}");
+        assert!(error.to_string().contains(what) && error.to_string().contains(advice), "{error}");
+        assert!(error.ray_id().is_some());
+        assert_eq!((emulator.requests(), emulator.messages(emulator.queue_id()).len()), (1, 0));
+        service.push(1).await;
+    }
+}
+
+#[tokio::test]
 async fn a_late_answer_is_a_timeout() {
     let service = Service::emulated().await;
     let emulator = service.emulator.as_ref().unwrap();

@@ -10,4 +10,5 @@ mod secrets;
 #[path = "../wire/support.rs"]
 #[allow(dead_code, reason = "shared with tests that use more of it")]
 mod support;
+mod tls;
 mod trace;

@@ -117,12 +117,12 @@ async fn a_body_that_stalls_leaves_status_and_ray_id_in_the_error() {
 }
 
 #[tokio::test]
-async fn an_attempt_that_hangs_is_given_up_and_only_an_ack_is_sent_again() {
+async fn an_attempt_that_hangs_is_given_up_and_only_what_does_no_harm_is_sent_again() {
     for op in Op::ALL {
         let server = Server::playing([Act::Stall(Vec::new()), support::ok(SUCCESS)]);
         let builder = support::builder(&server.url).retry(quick(5)).request_timeout(Duration::from_millis(200));
         let result = op.call(&support::open(builder)).await;
-        if op == Op::Ack {
+        if op.is_harmless() {
             result.unwrap();
             assert!(server.requests().len() >= 2);
         } else {
@@ -202,7 +202,7 @@ async fn requests_go_through_the_proxy_that_is_given() {
         op.call(&queue).await.unwrap();
     }
     let requests = proxy.requests();
-    assert_eq!(requests.len(), 4);
+    assert_eq!(requests.len(), Op::ALL.len());
     let start = format!("POST http://queues.invalid/client/v4/accounts/{ACCOUNT}/");
     assert!(requests.iter().all(|request| request.line.starts_with(&start)), "{requests:?}");
 }
@@ -228,7 +228,7 @@ async fn calls_share_a_connection() {
         op.call(&queue).await.unwrap();
         op.call(&queue.clone()).await.unwrap();
     }
-    assert_eq!((server.requests().len(), server.connections()), (8, 1));
+    assert_eq!((server.requests().len(), server.connections()), (2 * Op::ALL.len(), 1));
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! More leases than one request holds.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
-use cloudflare_queues::{AckRequest, ErrorKind};
+use cloudflare_queues::{AckRequest, Decision, ErrorKind, LeaseId};
 use serde_json::{Value, json};
 
 use crate::support::{self, Act, Request, Server};
@@ -141,7 +141,7 @@ async fn every_failure_of_an_ack_gives_every_lease_back() {
 async fn other_operations_give_no_leases_back() {
     let server = Server::playing([support::refused(500, 15000)]);
     let queue = support::queue(&server.url);
-    for op in [support::Op::Pull, support::Op::Push, support::Op::PushBatch] {
+    for op in support::Op::ALL.into_iter().filter(|op| *op != support::Op::Ack) {
         let error = op.call(&queue).await.unwrap_err();
         assert!(error.confirmed().is_none() && error.unconfirmed().is_none() && error.into_unconfirmed().is_none());
     }
@@ -179,6 +179,20 @@ async fn counts_that_add_up_only_together_are_not_complete() {
     let outcome = support::queue(&server.url).ack(support::acks(leases.iter().map(String::as_str))).await.unwrap();
     assert_eq!((outcome.acks_requested, outcome.ack_count), (101, Some(101)));
     assert!(!outcome.is_complete());
+}
+
+#[tokio::test]
+async fn what_is_given_back_says_what_was_to_become_of_each_message() {
+    let server = Server::playing([support::refused(500, 15000)]);
+    let mut request = AckRequest::new();
+    request.retry_after("a", Duration::from_secs(7)).ack("b").retry("c");
+    let request = support::queue(&server.url).ack(request).await.unwrap_err().into_unconfirmed().unwrap();
+    let [a, b, c] = ["a", "b", "c"].map(LeaseId::from);
+    let decisions: Vec<_> = request.decisions().collect();
+    assert_eq!(
+        decisions,
+        [(&a, Decision::Retry(Some(Duration::from_secs(7)))), (&b, Decision::Ack), (&c, Decision::Retry(None))]
+    );
 }
 
 #[tokio::test]

@@ -170,6 +170,23 @@ async fn a_message_without_a_lease_is_counted() {
 }
 
 #[tokio::test]
+async fn a_lease_or_a_reference_that_is_no_string_costs_no_other_message() {
+    for odd in ["7", "7.5", "true", "{}", r#"{"id":"a"}"#, r#"["a"]"#, r#""a\ud800""#] {
+        let answer = format!(
+            r#"{{"success":true,"result":{{"messages":[{{"lease_id":{odd},"ref":{odd}}},{{"lease_id":"b","ref":"b"}}]}}}}"#
+        );
+        let server = Server::playing([support::ok(answer)]);
+        let queue = support::queue(&server.url);
+        let batch = queue.pull(PullOptions::default()).await.unwrap();
+        let leases: Vec<_> = batch.messages.iter().map(|message| message.lease_id.expose_secret()).collect();
+        assert_eq!((leases, batch.without_lease), (vec!["b".into()], 1), "{odd}");
+        let peeked = queue.peek(2).await.unwrap();
+        let refs: Vec<_> = peeked.into_iter().map(|message| message.message_ref).collect();
+        assert_eq!(refs, [None, Some("b".into())], "{odd}");
+    }
+}
+
+#[tokio::test]
 async fn attempts_times_and_properties_are_read_in_either_spelling() {
     let messages = by_id().await;
     let pushed = SystemTime::UNIX_EPOCH + Duration::from_millis(1_760_000_000_123);
@@ -232,4 +249,5 @@ async fn half_a_character_is_no_text_and_an_answer_may_be_as_large_as_the_caller
     let message = queue.pull(PullOptions::default()).await.unwrap().messages.remove(0);
     assert_eq!(message.text().unwrap_err().kind(), ErrorKind::UndecodableBody);
     assert_eq!(message.raw_body(), r#""a \ud800 b""#);
+    assert_eq!(queue.peek(1).await.unwrap()[0].raw_body(), message.raw_body());
 }

@@ -170,6 +170,24 @@ fn any_json_survives_push_pull_and_decoding_in_every_encoding() {
 }
 
 #[test]
+fn whatever_a_lease_is_its_message_is_handed_out_or_counted_and_the_next_one_is_there() {
+    let fixed = Fixed::new();
+    let lease = prop_oneof![value(), any::<String>().prop_map(Value::from)];
+    let result = runner(256).run(&lease, |lease| {
+        let messages = json!({"messages": [{"lease_id": lease}, {"lease_id": "next"}]});
+        let answer = json!({"success": true, "result": messages}).to_string();
+        let batch = fixed.call(200, answer.as_bytes(), fixed.queue.pull(PullOptions::default()));
+        let batch = batch.map_err(|error| TestCaseError::fail(error.to_string()))?;
+        let leases: Vec<_> = batch.messages.iter().map(|message| message.lease_id.expose_secret()).collect();
+        let expected: Vec<_> = lease.as_str().filter(|lease| !lease.is_empty()).into_iter().chain(["next"]).collect();
+        prop_assert_eq!(batch.without_lease, 2 - expected.len());
+        prop_assert_eq!(leases, expected);
+        Ok(())
+    });
+    result.unwrap_or_else(|error| panic!("{error}"));
+}
+
+#[test]
 fn no_body_makes_its_message_panic() {
     let fixed = Fixed::new();
     let types = prop_oneof!["json", "bytes", "text", "v8", ".*"];

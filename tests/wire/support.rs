@@ -259,17 +259,19 @@ pub(crate) fn leases(request: &AckRequest) -> Vec<String> {
     request.lease_ids().map(|lease| lease.expose_secret().into_owned()).collect()
 }
 
-/// The four operations, for tests of what holds for each.
+/// The operations, for tests of what holds for each.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Op {
     Ack,
     Pull,
     Push,
     PushBatch,
+    Peek,
+    Purge,
 }
 
 impl Op {
-    pub(crate) const ALL: [Self; 4] = [Self::Ack, Self::Pull, Self::Push, Self::PushBatch];
+    pub(crate) const ALL: [Self; 6] = [Self::Ack, Self::Pull, Self::Push, Self::PushBatch, Self::Peek, Self::Purge];
 
     pub(crate) fn id(self) -> &'static str {
         match self {
@@ -277,20 +279,29 @@ impl Op {
             Self::Pull => "pull_messages",
             Self::Push => "push_message",
             Self::PushBatch => "push_messages",
+            Self::Peek => "peek_messages",
+            Self::Purge => "purge_messages",
         }
+    }
+
+    /// Whether doing it twice does no harm, so that it is sent again although it may have been carried out.
+    pub(crate) fn is_harmless(self) -> bool {
+        matches!(self, Self::Ack | Self::Peek | Self::Purge)
     }
 
     pub(crate) async fn call(self, queue: &Queue) -> Result<(), Error> {
         self.call_with(queue, "a lease", "a body").await
     }
 
-    /// Calls the operation with this lease or this text, where it takes one.
+    /// Calls the operation with this lease, or reference, or this text, where it takes one.
     pub(crate) async fn call_with(self, queue: &Queue, lease: &str, text: &str) -> Result<(), Error> {
         match self {
             Self::Ack => queue.ack(acks([lease])).await.map(drop),
             Self::Pull => queue.pull(PullOptions::default()).await.map(drop),
             Self::Push => queue.push(&PushMessage::text(text)).await.map(drop),
             Self::PushBatch => queue.push_batch(&[PushMessage::text(text)]).await.map(drop),
+            Self::Peek => queue.peek(5).await.map(drop),
+            Self::Purge => queue.purge([lease]).await.map(drop),
         }
     }
 }
