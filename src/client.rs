@@ -4,6 +4,8 @@ use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use reqwest::{Proxy, Url, redirect};
 
+#[cfg(feature = "emulator")]
+use crate::transport::Carrier;
 use crate::{
     auth::{self, Credentials},
     error::{Error, ErrorKind},
@@ -56,6 +58,8 @@ impl Client {
             base_url_field: "base URL",
             allow_plain_http: false,
             http: None,
+            #[cfg(feature = "emulator")]
+            carrier: None,
             proxy: None,
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
@@ -94,6 +98,8 @@ pub struct ClientBuilder {
     base_url_field: &'static str,
     allow_plain_http: bool,
     http: Option<reqwest::Client>,
+    #[cfg(feature = "emulator")]
+    carrier: Option<Arc<dyn Carrier>>,
     proxy: Option<Proxy>,
     connect_timeout: Duration,
     request_timeout: Duration,
@@ -136,6 +142,12 @@ impl ClientBuilder {
     /// it followed one for is an error. Its user agent is overridden; [`connect_timeout`](Self::connect_timeout) and [`proxy`](Self::proxy) do not apply to it.
     pub fn http_client(mut self, http: reqwest::Client) -> Self {
         self.http = Some(http);
+        self
+    }
+
+    #[cfg(feature = "emulator")]
+    pub(crate) fn carrier(mut self, carrier: Arc<dyn Carrier>) -> Self {
+        self.carrier = Some(carrier);
         self
     }
 
@@ -209,6 +221,8 @@ impl ClientBuilder {
         Ok(Client {
             transport: Arc::new(Transport {
                 http,
+                #[cfg(feature = "emulator")]
+                carrier: self.carrier,
                 base_url: base_url.as_str().trim_end_matches('/').to_owned(),
                 credentials: self.credentials,
                 budget: Budget::new(self.retry.budget),
