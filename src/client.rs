@@ -5,6 +5,8 @@ use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 use reqwest::{Proxy, Url, redirect};
 use tokio::sync::Semaphore;
 
+#[cfg(feature = "emulator")]
+use crate::transport::Carrier;
 use crate::{
     auth::{self, Credentials},
     error::{Error, ErrorKind},
@@ -57,6 +59,8 @@ impl Client {
             base_url_field: "base URL",
             allow_plain_http: false,
             http: None,
+            #[cfg(feature = "emulator")]
+            carrier: None,
             proxy: None,
             max_connections: 64,
             connect_timeout: Duration::from_secs(10),
@@ -97,6 +101,8 @@ pub struct ClientBuilder {
     base_url_field: &'static str,
     allow_plain_http: bool,
     http: Option<reqwest::Client>,
+    #[cfg(feature = "emulator")]
+    carrier: Option<Arc<dyn Carrier>>,
     proxy: Option<Proxy>,
     max_connections: usize,
     connect_timeout: Duration,
@@ -140,6 +146,12 @@ impl ClientBuilder {
     /// it followed one for is an error. Its user agent is overridden; [`connect_timeout`](Self::connect_timeout) and [`proxy`](Self::proxy) do not apply to it.
     pub fn http_client(mut self, http: reqwest::Client) -> Self {
         self.http = Some(http);
+        self
+    }
+
+    #[cfg(feature = "emulator")]
+    pub(crate) fn carrier(mut self, carrier: Arc<dyn Carrier>) -> Self {
+        self.carrier = Some(carrier);
         self
     }
 
@@ -227,6 +239,8 @@ impl ClientBuilder {
         Ok(Client {
             transport: Arc::new(Transport {
                 http,
+                #[cfg(feature = "emulator")]
+                carrier: self.carrier,
                 base_url: base_url.as_str().trim_end_matches('/').to_owned(),
                 credentials: self.credentials,
                 budget: Budget::new(self.retry.budget),

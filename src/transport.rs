@@ -1,5 +1,7 @@
 //! The one seam that every request passes: headers, attempts, deadlines, and the bound on an answer.
 
+#[cfg(feature = "emulator")]
+use std::pin::Pin;
 use std::{
     fmt,
     future::Future,
@@ -34,9 +36,21 @@ const AGENT: HeaderValue = HeaderValue::from_static(concat!("cloudflare-queues/"
 /// Longer timeouts could not be added to a clock.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
+/// What takes requests in the network's place, and leaves nothing to chance.
+#[cfg(feature = "emulator")]
+pub(crate) trait Carrier: Send + Sync {
+    /// As [`reqwest::Client::execute`].
+    fn execute(&self, request: Request) -> Pin<Box<dyn Future<Output = reqwest::Result<Response>> + Send>>;
+
+    /// In the place of [`retry::random`].
+    fn random(&self) -> u64;
+}
+
 /// What all calls of a client share.
 pub(crate) struct Transport {
     pub(crate) http: reqwest::Client,
+    #[cfg(feature = "emulator")]
+    pub(crate) carrier: Option<Arc<dyn Carrier>>,
     pub(crate) base_url: String,
     pub(crate) credentials: Credentials,
     pub(crate) retry: RetryPolicy,
@@ -81,6 +95,22 @@ impl Transport {
 
     pub(crate) fn redactor(&self) -> Redactor {
         Redactor::new(self.credentials.secrets())
+    }
+
+    async fn execute(&self, request: Request) -> reqwest::Result<Response> {
+        #[cfg(feature = "emulator")]
+        if let Some(carrier) = &self.carrier {
+            return carrier.execute(request).await;
+        }
+        self.http.execute(request).await
+    }
+
+    fn random(&self) -> u64 {
+        #[cfg(feature = "emulator")]
+        if let Some(carrier) = &self.carrier {
+            return carrier.random();
+        }
+        retry::random()
     }
 }
 
@@ -203,7 +233,7 @@ impl Call {
 
     fn next(&self, error: &Error, attempts: u32, remaining: Duration) -> Next {
         let Transport { retry, budget, .. } = &*self.transport;
-        match retry.after(self.operation, error, attempts, remaining, retry::random()) {
+        match retry.after(self.operation, error, attempts, remaining, self.transport.random()) {
             Next::Wait(_) if !budget.withdraw() => {
                 Next::Stop(Some("the retries that all calls of the client share are used up"))
             }
@@ -237,7 +267,7 @@ impl Call {
             headers.insert(name, value.clone());
         }
         let url = request.url().clone();
-        let answer = timeout_at(end, self.transport.http.execute(request)).await.map_err(late)?;
+        let answer = timeout_at(end, self.transport.execute(request)).await.map_err(late)?;
         let mut response = answer.map_err(broken)?;
         if *response.url() != url {
             let message = "the HTTP client that was given followed a redirect, and may have shown the credentials to another host";

@@ -263,6 +263,8 @@ impl<S: Source> Run<S> {
                 Event::Stop => break,
                 event => self.settle(event),
             }
+            // A pull that was under way may end only now.
+            self.release();
         }
         self.unconfirmed.entries.extend(self.settling.drain().map(|(_, entry)| entry));
         let stats = self.stats().clone();

@@ -33,6 +33,8 @@ struct Inner {
     messages: Vec<Stored>,
     /// When each pull came, and how much it asked for.
     pulls: Vec<(Instant, u32)>,
+    /// How long a pull takes to be answered.
+    pull_takes: Duration,
     fail_pulls: Option<Error>,
     fail_acks: Option<Error>,
 }
@@ -72,6 +74,8 @@ fn lease_id(number: usize, attempts: u32) -> LeaseId {
 impl Source for Memory {
     async fn pull(&self, options: PullOptions) -> Result<Batch, Error> {
         let now = Instant::now();
+        let pull_takes = self.0.lock().unwrap().pull_takes;
+        sleep(pull_takes).await;
         let mut inner = self.0.lock().unwrap();
         inner.pulls.push((now, options.batch_size));
         if let Some(error) = &inner.fail_pulls {
@@ -279,6 +283,21 @@ async fn a_handler_that_never_ends_is_dropped_and_its_message_left() {
     let report = run(&memory, ConsumerOptions::default(), sleep(SECOND), |_| pending::<Verdict>()).await;
     assert_eq!((report.stats.pulled, report.stats.left), (3, 3));
     assert_eq!(start.elapsed(), 31 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_comes_while_acknowledgements_are_waited_for_is_given_back() {
+    for (undecided, expected) in [(Undecided::Retry, (2, 1, 1, 0)), (Undecided::Leave, (2, 1, 0, 1))] {
+        let memory = Memory::with(2);
+        memory.0.lock().unwrap().pull_takes = SECOND / 2;
+        let pull = PullOptions { batch_size: 1, ..ConsumerOptions::default().pull };
+        let shutdown_timeout = Duration::ZERO;
+        let options = ConsumerOptions { pull, undecided, shutdown_timeout, ..ConsumerOptions::default() };
+        // The first message is acknowledged from 0.55 s to 1.55 s, the second one comes at 1 s.
+        let report = run(&memory, options, sleep(SECOND * 7 / 10), |_| async { Verdict::Ack }).await;
+        let Stats { pulled, acknowledged, retried, left, .. } = report.stats;
+        assert_eq!((pulled, acknowledged, retried, left), expected);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -18,6 +18,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use hyper::body::Frame;
+use tokio::time::sleep;
 
 use super::{API_KEY, API_TOKEN, EMAIL, Shared, routes::Refusal, server::Reset, settings::Fault};
 
@@ -61,7 +62,13 @@ async fn with_fault(fault: Option<Fault>, request: Request, next: Next) -> Respo
         Some(Fault::NotSuccess) => Refusal(StatusCode::OK, 15000, "an internal error occurred").into_response(),
         Some(Fault::Delay(delay)) => {
             let response = next.run(request).await;
-            tokio::time::sleep(delay).await;
+            sleep(delay).await;
+            response
+        }
+        Some(Fault::Slow { before, after, fault }) => {
+            sleep(before).await;
+            let response = Box::pin(with_fault(fault.map(|fault| *fault), request, next)).await;
+            sleep(after).await;
             response
         }
         Some(Fault::CutOff) => cut_off(next.run(request).await).await,

@@ -20,9 +20,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! What Cloudflare's documents leave open is a switch ([`Behavior`]), and what can go wrong is asked for ([`Emulator::inject`]).
+//! What Cloudflare's documents leave open is a switch ([`Behavior`]), and what can go wrong is asked for ([`Emulator::inject`]). A test that is
+//! to come out the same each time has its requests carried without a socket ([`Emulator::in_process_builder`]).
 
 mod faults;
+mod in_process;
 mod routes;
 mod server;
 mod settings;
@@ -33,14 +35,20 @@ use std::{
     fmt, io,
     net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
-use tokio::{net::TcpListener, task::AbortHandle};
+use tokio::{net::TcpListener, task::AbortHandle, time::Instant};
 
 pub use settings::{Behavior, Fault, JsonBodies, QueueSettings, UnknownLease, WarningsForm};
 
-use crate::{auth::Credentials, client::Client, error::Error, queue::Queue};
+use self::in_process::InProcess;
+use crate::{
+    auth::Credentials,
+    client::{Client, ClientBuilder},
+    error::Error,
+    queue::Queue,
+};
 
 /// Longer times could not be counted in milliseconds.
 const FOREVER: Duration = Duration::from_secs(1 << 40);
@@ -83,6 +91,8 @@ struct Inner {
     behavior: Behavior,
     faults: VecDeque<Fault>,
     requests: u64,
+    /// How many random numbers were given out.
+    drawn: u64,
     started: (SystemTime, Instant),
     advanced: Duration,
     real_time: bool,
@@ -125,6 +135,47 @@ impl Emulator {
     /// As [`ClientBuilder::build`](crate::ClientBuilder::build).
     pub fn client(&self) -> Result<Client, Error> {
         Client::builder(self.credentials()?).base_url(self.base_url()).build()
+    }
+
+    /// A builder of clients whose requests reach the emulator without a socket.
+    ///
+    /// Nothing of that is left to chance: on a runtime of one thread whose clock is paused, no time is spent on timeouts and waits, and
+    /// the same test sends the same requests in the same order each time. The waits between attempts are drawn from a fixed sequence for
+    /// that. A request that was sent arrives, even if its call is dropped or times out in the meantime.
+    ///
+    /// Settings of a connection have no effect on these clients, and another base URL leads nowhere.
+    ///
+    /// ```
+    /// use cloudflare_queues::{PullOptions, PushMessage, emulator::{Emulator, Fault}};
+    /// use std::time::Duration;
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?.block_on(async {
+    /// // Under #[tokio::test(start_paused = true)], which takes tokio's feature test-util:
+    /// let emulator = Emulator::builder().real_time().start().await?;
+    /// let client = emulator.in_process_builder()?.build()?;
+    /// let queue = client.queue(emulator.account_id(), emulator.queue_id())?;
+    /// queue.push(&PushMessage::text("hello")).await?;
+    ///
+    /// // The answer is late, so that the message is leased and nobody knows by what.
+    /// emulator.inject(Fault::Delay(Duration::from_secs(60)));
+    /// let (started, lease) = (tokio::time::Instant::now(), Duration::from_secs(45));
+    /// let options = PullOptions { batch_size: 1, visibility_timeout: lease };
+    /// assert!(queue.pull(options).await.unwrap_err().may_have_arrived());
+    /// assert_eq!(started.elapsed(), Duration::from_secs(30));
+    /// assert_eq!(queue.pull(options).await?.len(), 0);
+    ///
+    /// tokio::time::sleep(lease).await;
+    /// assert_eq!(queue.pull(options).await?.len(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`credentials`](Self::credentials).
+    pub fn in_process_builder(&self) -> Result<ClientBuilder, Error> {
+        let carrier = InProcess::new(Arc::clone(&self.running.shared));
+        Ok(Client::builder(self.credentials()?).base_url(self.base_url()).carrier(Arc::new(carrier)))
     }
 
     /// A handle on the queue that every emulator has.
@@ -248,7 +299,7 @@ impl EmulatorBuilder {
         self
     }
 
-    /// Lets the clock run, beside being advanced.
+    /// Lets the clock run, beside being advanced. It goes by tokio's, which a test can pause.
     pub fn real_time(mut self) -> Self {
         self.real_time = true;
         self
@@ -281,6 +332,7 @@ impl EmulatorBuilder {
             behavior: self.behavior,
             faults: VecDeque::new(),
             requests: 0,
+            drawn: 0,
             started: (SystemTime::now(), Instant::now()),
             advanced: Duration::ZERO,
             real_time: self.real_time,

@@ -2,8 +2,13 @@
 
 use std::{fmt, future::poll_fn};
 
-use axum::{Router, body::Body, http::Request, response::Response};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use axum::{
+    Router,
+    body::{Body, Bytes, HttpBody},
+    http::Request,
+    response::Response,
+};
+use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -48,7 +53,11 @@ async fn connection(stream: TcpStream, router: Router) {
     }
 }
 
-async fn answer(router: Router, request: Request<Incoming>) -> Result<Response<Body>, Reset> {
+pub(super) async fn answer<B>(router: Router, request: Request<B>) -> Result<Response<Body>, Reset>
+where
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<axum::BoxError>,
+{
     match router.oneshot(request).await {
         Ok(response) => match response.extensions().get::<Reset>() {
             Some(reset) => Err(*reset),

@@ -101,7 +101,7 @@ pub enum UnknownLease {
     Reject,
 }
 
-/// What goes wrong with one request.
+/// What goes wrong with one request. Delays are by tokio's clock, which tests can pause, not by the emulator's.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Fault {
@@ -120,7 +120,7 @@ pub enum Fault {
     ServerError(u16),
     /// It is not carried out, and answered with `success: false` under status 200.
     NotSuccess,
-    /// It is carried out, and answered only after a while of real time.
+    /// It is carried out, and answered only after a while.
     Delay(Duration),
     /// It is carried out, and the answer breaks off half-way.
     CutOff,
@@ -128,4 +128,13 @@ pub enum Fault {
     ResetBefore,
     /// It is carried out, and the connection is reset instead of an answer.
     ResetAfter,
+    /// The network is slow.
+    Slow {
+        /// How long the request takes to arrive.
+        before: Duration,
+        /// How long the answer takes to arrive, or the reset in its place.
+        after: Duration,
+        /// What goes wrong beside that.
+        fault: Option<Box<Fault>>,
+    },
 }

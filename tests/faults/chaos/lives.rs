@@ -1,0 +1,194 @@
+//! The lives that clients lead, and how they judge what they are told.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use cloudflare_queues::{
+    AckOutcome, AckRequest, AckerOptions, Batch, Confirmation, Consumer, ConsumerOptions, Error, LeaseId, Message,
+    PullOptions, Report, RetryDelay, Undecided, Verdict,
+};
+use tokio::time::sleep;
+
+use super::world::{LEASE, World};
+
+/// What was decided on each lease: the message's number, and whether it is to be acknowledged rather than handed back.
+type Decided = HashMap<LeaseId, (u32, bool)>;
+
+impl World {
+    async fn pull(&self) -> Option<Batch> {
+        let options = PullOptions { batch_size: self.batch_size(), visibility_timeout: LEASE };
+        let batch = self.queue.pull(options).await;
+        match &batch {
+            Ok(batch) => self.note(format_args!("pulled {}", batch.len())),
+            Err(error) => self.note(error),
+        }
+        batch.ok()
+    }
+
+    /// Decides on a message. `None` leaves it.
+    fn decide(&self, message: &Message) -> Option<(u32, bool)> {
+        let number = message.json().unwrap();
+        let decision = [None, Some(false), Some(false)].get(self.below(10) as usize).copied().unwrap_or(Some(true));
+        self.note(format_args!("{number}, at attempt {:?}, is to be acknowledged: {decision:?}", message.attempts));
+        if decision == Some(true) {
+            self.told().asked.insert(number);
+        }
+        decision.map(|is_ack| (number, is_ack))
+    }
+
+    /// Believes what was confirmed of a kind, and counts what was not.
+    fn hear(&self, is_ack: bool, mut confirmed: Vec<u32>, unconfirmed: usize) {
+        // They come from maps, whose order is another each time.
+        confirmed.sort_unstable();
+        let what = if is_ack { "acknowledged" } else { "handed back" };
+        self.note(format_args!("confirmed as {what}: {confirmed:?}, not confirmed: {unconfirmed}"));
+        let mut told = self.told();
+        told.totals.confirmed += confirmed.len() as u64;
+        told.totals.unconfirmed += unconfirmed as u64;
+        told.done.extend(confirmed.into_iter().filter(|_| is_ack));
+    }
+
+    /// Pulls, decides, and ends all leases in one request; what comes back, it may send again.
+    pub(super) async fn acknowledge_together(&self) {
+        let (mut request, mut decided) = (AckRequest::new(), Decided::new());
+        for _ in 0..=self.below(8) {
+            let Some(batch) = self.pull().await else { continue };
+            for message in &batch {
+                let Some(decision) = self.decide(message) else { continue };
+                match decision.1 {
+                    true => request.ack(&message.lease_id),
+                    false => request.retry_after(&message.lease_id, Duration::from_secs(self.below(20))),
+                };
+                decided.insert(message.lease_id.clone(), decision);
+            }
+            if let Some(message) = batch.messages.first().filter(|_| self.below(4) == 0) {
+                request.deadline(message.lease_deadline);
+            }
+            sleep(self.wait()).await;
+        }
+        for _ in 0..=self.below(3) {
+            if !request.is_empty() {
+                let result = self.queue.ack(request.clone()).await;
+                request = self.judge(&decided, &request, result);
+            }
+        }
+    }
+
+    /// What came of a request: it gives back exactly the leases that are not in the outcome, and no count is beyond what was asked.
+    fn judge(&self, decided: &Decided, request: &AckRequest, result: Result<AckOutcome, Error>) -> AckRequest {
+        let (outcome, back) = match result {
+            Ok(outcome) => (Some(outcome), AckRequest::new()),
+            Err(error) => {
+                self.note(&error);
+                (error.confirmed().cloned(), error.into_unconfirmed().unwrap())
+            }
+        };
+        let mut open: HashSet<_> = request.lease_ids().collect();
+        assert!(back.lease_ids().all(|lease| open.remove(lease)), "a lease came back that was not sent, or twice");
+        let requested = outcome.as_ref().map_or(0, |outcome| outcome.acks_requested + outcome.retries_requested);
+        assert_eq!(open.len() as u64, requested, "what came not back is in the outcome");
+        self.told().totals.unconfirmed += back.len() as u64;
+        let Some(outcome) = outcome else { return back };
+        self.told().totals.partly += u64::from(!back.is_empty());
+        let warned = outcome.warnings.iter().filter_map(|warning| warning.lease_id.as_ref());
+        let warned = warned.filter(|lease| open.remove(lease)).count();
+        assert_eq!(warned, outcome.warnings.len(), "a warning is about a lease of the request, and of no other");
+        self.told().totals.unconfirmed += warned as u64;
+        for (is_ack, count) in [(true, outcome.ack_count), (false, outcome.retry_count)] {
+            let of_kind = open.iter().map(|lease| decided[*lease]).filter(|decision| decision.1 == is_ack);
+            let numbers: Vec<_> = of_kind.map(|(number, _)| number).collect();
+            let (count, most) = (count.unwrap_or_default() as usize, numbers.len());
+            assert!(count <= most, "{count} were confirmed of {most} that could be");
+            if count == most {
+                self.hear(is_ack, numbers, 0);
+            } else {
+                assert!(!self.is_exact && !outcome.is_complete(), "what has no warning and came not back is confirmed");
+                self.hear(is_ack, Vec::new(), most);
+            }
+        }
+        back
+    }
+
+    /// Pulls and decides on one message after the other, in requests that are shared with others.
+    pub(super) async fn acknowledge_singly(&self) {
+        for _ in 0..=self.below(3) {
+            let Some(batch) = self.pull().await else { continue };
+            let mut receipts = Vec::new();
+            for message in &batch {
+                let Some((number, is_ack)) = self.decide(message) else { continue };
+                if self.below(20) == 0 {
+                    sleep(self.wait()).await;
+                }
+                let receipt = match (is_ack, self.below(4)) {
+                    (true, 0) => self.acker.ack(&message.lease_id).await,
+                    (true, _) => self.acker.ack(message).await,
+                    (false, _) => self.acker.retry(message).await,
+                };
+                receipts.push((number, is_ack, receipt.unwrap()));
+            }
+            for (number, is_ack, receipt) in receipts {
+                match receipt.await {
+                    Ok(Confirmation::Confirmed) => self.hear(is_ack, vec![number], 0),
+                    _ => self.hear(is_ack, Vec::new(), 1),
+                }
+            }
+        }
+    }
+
+    /// Runs a consumer for a while.
+    pub(super) async fn consume(self: &Arc<Self>) {
+        let seconds = |bound| Duration::from_secs(self.below(bound));
+        let options = ConsumerOptions {
+            pull: PullOptions { batch_size: self.batch_size(), visibility_timeout: LEASE },
+            concurrency: 1 + self.below(50) as usize,
+            retry_delay: RetryDelay::Fixed(seconds(20)),
+            undecided: if self.below(2) == 0 { Undecided::Retry } else { Undecided::Leave },
+            shutdown_timeout: seconds(60),
+            flush_timeout: seconds(60),
+            acker: AckerOptions {
+                linger: Duration::from_millis(self.below(200)),
+                max_in_flight: 1 + self.below(4) as usize,
+                buffer: 1 + self.below(200) as usize,
+            },
+            ..ConsumerOptions::default()
+        };
+        let decided = Arc::new(Mutex::new(Decided::new()));
+        let (world, decisions) = (Arc::clone(self), Arc::clone(&decided));
+        let handler = move |message: Message| {
+            let (world, decisions) = (Arc::clone(&world), Arc::clone(&decisions));
+            async move {
+                sleep(world.wait()).await;
+                let Some(decision) = world.decide(&message) else { return Ok(Verdict::Leave) };
+                decisions.lock().unwrap().insert(message.lease_id, decision);
+                if decision.1 { Ok(Verdict::Ack) } else { Err(()) }
+            }
+        };
+        let consumer = Consumer::with_options(self.queue.clone(), options);
+        let report = consumer.run_until(sleep(seconds(60)), handler).await.unwrap();
+        let decided = std::mem::take(&mut *decided.lock().unwrap());
+        self.judge_report(decided, report);
+    }
+
+    /// The report accounts for every message; and what was decided and is not in it as unconfirmed was confirmed.
+    fn judge_report(&self, mut decided: Decided, report: Report) {
+        let (stats, unconfirmed) = (report.stats, report.unconfirmed.len());
+        let known = stats.acknowledged + stats.retried + stats.left + stats.expired + unconfirmed as u64;
+        assert_eq!((stats.pulled, stats.panicked), (known, 0), "{stats:?}");
+        assert!(report.error.is_none(), "{:?}", report.error);
+        for lease in report.unconfirmed.lease_ids() {
+            decided.remove(lease);
+        }
+        let numbers: Vec<_> = decided.values().filter(|(_, is_ack)| *is_ack).map(|(number, _)| *number).collect();
+        self.hear(false, Vec::new(), unconfirmed);
+        self.told().totals.confirmed += stats.retried;
+        // A handler may end in the very moment in which it is given up; its message counts as left.
+        let acks = numbers.len() as u64;
+        assert!((stats.acknowledged..=stats.acknowledged + stats.left).contains(&acks), "{acks} in {stats:?}");
+        if acks == stats.acknowledged {
+            self.hear(true, numbers, 0);
+        }
+    }
+}

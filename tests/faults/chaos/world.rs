@@ -1,0 +1,258 @@
+//! The queue, what befalls requests on their way to it, and what clients were told.
+
+use std::{
+    collections::HashSet,
+    fmt::{Display, Write},
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use cloudflare_queues::{
+    Acker, AckerOptions, Client, Consumer, Message, PushMessage, Queue, RetryPolicy, Verdict,
+    emulator::{Behavior, Emulator, Fault, JsonBodies, QueueSettings, UnknownLease, WarningsForm},
+};
+use tokio::time::{Instant, sleep, timeout};
+
+pub(super) const LEASE: Duration = Duration::from_secs(60);
+/// Longer than a request, a lease or a delay takes to come to its end.
+const LONG: Duration = Duration::from_secs(3600);
+/// Messages of one seed.
+pub(super) const ROUND: u32 = 1000;
+
+/// A random number generator that is the same everywhere: SplitMix64.
+pub(super) struct Random(u64);
+
+impl Random {
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+
+    fn is(&mut self) -> bool {
+        self.below(2) == 0
+    }
+
+    /// Mostly short, and at times longer than a timeout or a lease.
+    fn wait(&mut self) -> Duration {
+        let bound = [100_000, 3000, 3000, 3000, 50, 50, 50, 50, 50, 50, 50, 50][self.below(12) as usize];
+        Duration::from_millis(self.below(bound))
+    }
+
+    fn fault(&mut self) -> Fault {
+        match self.below(7) {
+            0 => Fault::RateLimited { code: [10250, 971, 10252][self.below(3) as usize], retry_after: None },
+            1 => Fault::RateLimited { code: 10250, retry_after: Some(Duration::from_secs(self.below(5))) },
+            2 => Fault::ServerError(502),
+            3 => Fault::NotSuccess,
+            4 => Fault::CutOff,
+            5 => Fault::ResetBefore,
+            _ => Fault::ResetAfter,
+        }
+    }
+
+    fn behavior(&mut self) -> Behavior {
+        Behavior {
+            warnings: if self.is() { WarningsForm::Map } else { WarningsForm::List },
+            json_bodies: if self.is() { JsonBodies::Text } else { JsonBodies::Base64 },
+            unknown_leases: match self.below(4) {
+                0 => UnknownLease::Ignore,
+                1 => UnknownLease::Reject,
+                _ => UnknownLease::Warn,
+            },
+            late_acks: self.is(),
+            late_retries: self.is(),
+            counts: self.below(8) > 0,
+            ..Behavior::default()
+        }
+    }
+
+    fn policy(&mut self) -> RetryPolicy {
+        let budget = if self.is() { u32::MAX } else { self.below(20) as u32 };
+        RetryPolicy { max_attempts: 1 + self.below(5) as u32, budget, ..RetryPolicy::default() }
+    }
+}
+
+/// Everything that happened.
+pub(super) type Trace = Arc<Mutex<String>>;
+
+pub(super) struct World {
+    pub(super) emulator: Emulator,
+    pub(super) queue: Queue,
+    /// For all who acknowledge messages one by one.
+    pub(super) acker: Acker,
+    /// Whether the service names every lease that it left alone.
+    pub(super) is_exact: bool,
+    client: Client,
+    dead_letters: String,
+    random: Mutex<Random>,
+    told: Mutex<Told>,
+    trace: Trace,
+    started: Instant,
+}
+
+/// What the clients were told.
+#[derive(Default)]
+pub(super) struct Told {
+    /// Messages whose acknowledgement was confirmed.
+    pub(super) done: HashSet<u32>,
+    /// Messages whose acknowledgement was sent, whatever came of it.
+    pub(super) asked: HashSet<u32>,
+    pub(super) totals: Totals,
+    /// For each request, whether a fault awaits it.
+    faults: Vec<bool>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Totals {
+    messages: u64,
+    requests: u64,
+    faults: u64,
+    /// Clients that died.
+    pub(super) died: u64,
+    /// Leases that were confirmed, and that were not.
+    pub(super) confirmed: u64,
+    pub(super) unconfirmed: u64,
+    /// Acknowledgements of several requests of which some failed.
+    pub(super) partly: u64,
+    /// Messages that were left behind, and of those the ones in the dead-letter queue.
+    left: u64,
+    dead: u64,
+}
+
+impl Totals {
+    pub(super) fn add(&mut self, other: Self) {
+        let Self { messages, requests, faults, died, confirmed, unconfirmed, partly, left, dead } = other;
+        self.messages += messages;
+        self.requests += requests;
+        self.faults += faults;
+        self.died += died;
+        self.confirmed += confirmed;
+        self.unconfirmed += unconfirmed;
+        self.partly += partly;
+        self.left += left;
+        self.dead += dead;
+    }
+}
+
+impl World {
+    pub(super) async fn new(seed: u64, trace: Trace) -> Arc<Self> {
+        let started = Instant::now();
+        let mut random = Random(seed);
+        let behavior = random.behavior();
+        let is_exact = behavior.counts && behavior.unknown_leases == UnknownLease::Warn;
+        let emulator = Emulator::builder().real_time().behavior(behavior).start().await.unwrap();
+        let dead_letters = emulator.create_queue(QueueSettings::default());
+        emulator.configure_queue(emulator.queue_id(), |settings| {
+            settings.max_retries = 2 + random.below(8) as u32;
+            settings.dead_letter_queue = Some(dead_letters.clone());
+        });
+        let builder = emulator.in_process_builder().unwrap().request_timeout(Duration::from_secs(5));
+        let client = builder.call_timeout(LEASE / 2).retry(random.policy()).build().unwrap();
+        let queue = client.queue(emulator.account_id(), emulator.queue_id()).unwrap();
+        let messages: Vec<_> = (0..ROUND).map(|number| PushMessage::json(&number).unwrap()).collect();
+        for messages in messages.chunks(100) {
+            queue.push_batch(messages).await.unwrap();
+        }
+        let max_in_flight = 1 + random.below(4) as usize;
+        let options = AckerOptions { max_in_flight, ..AckerOptions::default() };
+        let acker = Acker::with_options(queue.clone(), options).unwrap();
+        let told = Told { faults: vec![false; emulator.requests() as usize], ..Told::default() };
+        let (random, told) = (Mutex::new(random), Mutex::new(told));
+        Arc::new(Self { emulator, queue, acker, is_exact, client, dead_letters, random, told, trace, started })
+    }
+
+    /// Writes down what happened, when, and after how many requests.
+    pub(super) fn note(&self, what: impl Display) {
+        let (elapsed, requests) = (self.started.elapsed(), self.emulator.requests());
+        writeln!(self.trace.lock().unwrap(), "{elapsed:?} {requests} {what}").unwrap();
+    }
+
+    pub(super) fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap()
+    }
+
+    pub(super) fn below(&self, bound: u64) -> u64 {
+        self.random.lock().unwrap().below(bound)
+    }
+
+    pub(super) fn wait(&self) -> Duration {
+        self.random.lock().unwrap().wait()
+    }
+
+    /// Few, as many as can be, or any number between.
+    pub(super) fn batch_size(&self) -> u32 {
+        match self.below(3) {
+            0 => 1 + self.below(10) as u32,
+            1 => 1 + self.below(100) as u32,
+            _ => 100,
+        }
+    }
+
+    pub(super) fn backlog(&self) -> usize {
+        self.emulator.messages(self.emulator.queue_id()).len()
+    }
+
+    /// Decides what becomes of the next requests, whoever sends them.
+    pub(super) fn foresee(&self) {
+        let (mut random, mut told) = (self.random.lock().unwrap(), self.told());
+        while told.faults.len() < self.emulator.requests() as usize + 100 {
+            let fault = (random.below(3) == 0).then(|| Box::new(random.fault()));
+            told.faults.push(fault.is_some());
+            self.emulator.inject(Fault::Slow { before: random.wait(), after: random.wait(), fault });
+        }
+    }
+
+    /// What has to be true of the queue when all is calm again, whatever happened.
+    pub(super) async fn check(&self) -> Totals {
+        self.acker.close().await;
+        let requests = self.emulator.requests() as usize;
+        while (self.emulator.requests() as usize) < self.told().faults.len() {
+            let _ = self.queue.peek(1).await;
+        }
+        sleep(LONG).await;
+        self.emulator.configure(|behavior| *behavior = Behavior::default());
+        let left = self.drain(self.emulator.queue_id()).await;
+        let dead = self.drain(&self.dead_letters).await;
+        let there: HashSet<_> = left.iter().chain(&dead).copied().collect();
+        assert_eq!(there.len(), left.len() + dead.len(), "a message is there twice");
+        let told = self.told();
+        for number in 0..ROUND {
+            let (is_there, is_done) = (there.contains(&number), told.done.contains(&number));
+            assert!(!(is_done && is_there), "{number} was confirmed, and is there");
+            assert!(is_there || told.asked.contains(&number), "{number} is gone, and nobody acknowledged it");
+        }
+        Totals {
+            messages: u64::from(ROUND),
+            requests: requests as u64,
+            faults: told.faults.iter().take(requests).filter(|is_fault| **is_fault).count() as u64,
+            left: there.len() as u64,
+            dead: dead.len() as u64,
+            ..told.totals
+        }
+    }
+
+    /// Consumes all that is left of a queue, now that nothing goes wrong: nothing is stuck, and everything is confirmed.
+    async fn drain(&self, queue_id: &str) -> Vec<u32> {
+        self.emulator.configure_queue(queue_id, |settings| settings.max_retries = u32::MAX);
+        let left = self.emulator.messages(queue_id).len();
+        let queue = self.client.queue(self.emulator.account_id(), queue_id).unwrap();
+        let numbers = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&numbers);
+        let handler = move |message: Message| {
+            seen.lock().unwrap().push(message.json().unwrap());
+            async { Verdict::Ack }
+        };
+        let is_empty = async {
+            while !self.emulator.messages(queue_id).is_empty() {
+                sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let report = Consumer::new(queue).run_until(timeout(LONG, is_empty), handler).await.unwrap();
+        assert_eq!((report.stats.acknowledged, report.unconfirmed.len()), (left as u64, 0), "{:?}", report.stats);
+        let numbers = numbers.lock().unwrap().clone();
+        assert_eq!(numbers.len(), left);
+        numbers
+    }
+}
