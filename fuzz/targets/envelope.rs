@@ -4,14 +4,24 @@
 
 use cloudflare_queues::{fuzzing, types::AckResult};
 use libfuzzer_sys::fuzz_target;
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+#[derive(Deserialize)]
+struct Answer<'a> {
+    success: bool,
+    #[serde(borrow)]
+    result: &'a RawValue,
+}
 
 fuzz_target!(|answer: &[u8]| {
     match fuzzing::open::<AckResult>(answer) {
         Some(Ok(_)) => {
-            let answer: Value = serde_json::from_slice(answer).unwrap();
-            assert_eq!(answer["success"], true);
-            assert!(answer["result"].is_object());
+            // What is passed over need not even be UTF-8.
+            let answer = String::from_utf8_lossy(answer);
+            let answer: Answer<'_> = serde_json::from_str(&answer).unwrap();
+            assert!(answer.success);
+            assert!(answer.result.get().starts_with('{'));
         }
         Some(Err(error)) => drop(format!("{error} {error:?}")),
         None => {}

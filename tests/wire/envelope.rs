@@ -120,6 +120,14 @@ async fn a_success_is_ok_whatever_stands_beside_its_result() {
 }
 
 #[tokio::test]
+async fn what_is_passed_over_costs_no_confirmation_even_if_it_is_no_text() {
+    let body = b"{\"success\":true,\"messages\":[\"\xff\"],\"result\":{\"ackCount\":1,\"odd\":{\"\xff\":\"\\ud800\"}}}";
+    let server = Server::playing([support::ok(body)]);
+    let outcome = support::queue(&server.url).ack(support::acks(["lease"])).await.unwrap();
+    assert!(outcome.is_complete());
+}
+
+#[tokio::test]
 async fn an_error_keeps_all_that_the_service_says_of_it() {
     let server = Server::playing([]);
     let queue = support::queue(&server.url);
