@@ -94,14 +94,15 @@ impl<'de, T: DeserializeOwned> Visitor<'de> for EnvelopeVisitor<T> {
                 Field::Result if result.is_some() || unread.is_some() => {
                     return Err(de::Error::duplicate_field("result"));
                 }
-                Field::Success => success = map.next_value()?,
+                Field::Success => success = Some(map.next_value::<Option<bool>>()?),
                 Field::Errors => errors = Some(faults(map.next_value()?)),
-                Field::Result if success == Some(true) => result = map.next_value::<Option<Object<T>>>()?,
-                Field::Result => unread = map.next_value::<Option<&'de RawValue>>()?,
+                Field::Result if success == Some(Some(true)) => result = Some(map.next_value::<Option<Object<T>>>()?),
+                Field::Result => unread = Some(map.next_value::<Option<&'de RawValue>>()?),
                 Field::Other => drop(map.next_value::<IgnoredAny>()?),
             }
         }
-        if let Some(unread) = unread.filter(|_| success == Some(true)) {
+        let (success, mut result) = (success.flatten(), result.flatten());
+        if let Some(unread) = unread.flatten().filter(|_| success == Some(true)) {
             let read = serde_json::from_str(unread.get());
             result = Some(read.map_err(|_| de::Error::custom("the result is not of the documented form"))?);
         }

@@ -195,24 +195,25 @@ fn begins_as_json(text: &str) -> bool {
 /// A message's body as JSON on the wire. Its `Debug` form shows only its size.
 #[derive(Clone)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
-pub struct MessageBody(Arc<RawValue>);
+pub struct MessageBody(Arc<Box<RawValue>>);
 
 impl Default for MessageBody {
     fn default() -> Self {
-        Self(RawValue::NULL.to_owned().into())
+        Self::from(RawValue::NULL.to_owned())
     }
 }
 
 impl From<Box<RawValue>> for MessageBody {
     fn from(raw: Box<RawValue>) -> Self {
-        Self(raw.into())
+        // An `Arc<RawValue>` would be a second copy.
+        Self(Arc::new(raw))
     }
 }
 
 impl From<Value> for MessageBody {
     fn from(value: Value) -> Self {
         // Writing a `Value` cannot fail.
-        Self(to_raw_value(&value).unwrap_or_default().into())
+        Self::from(to_raw_value(&value).unwrap_or_default())
     }
 }
 

@@ -82,6 +82,20 @@ async fn an_answer_without_a_result_is_never_ok() {
 }
 
 #[tokio::test]
+async fn an_answer_that_says_something_twice_is_never_ok() {
+    let unreadable = "the answer is not of the documented form";
+    assert_errors(&[
+        (r#"{"success":false,"success":true,"result":{}}"#, UnexpectedAnswer, unreadable),
+        (r#"{"success":null,"success":true,"result":{}}"#, UnexpectedAnswer, unreadable),
+        (r#"{"success":true,"result":{},"result":{}}"#, UnexpectedAnswer, unreadable),
+        (r#"{"success":true,"result":null,"result":{}}"#, UnexpectedAnswer, unreadable),
+        (r#"{"result":null,"success":true,"result":{}}"#, UnexpectedAnswer, unreadable),
+        (r#"{"result":{},"success":true,"result":null}"#, UnexpectedAnswer, unreadable),
+    ])
+    .await;
+}
+
+#[tokio::test]
 async fn an_array_is_never_taken_for_an_envelope_or_a_result() {
     assert_errors(&[
         (r#"[true,[],{}]"#, UnexpectedAnswer, "not of the documented form"),
