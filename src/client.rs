@@ -162,8 +162,10 @@ impl ClientBuilder {
         self
     }
 
-    /// How many connections may be open at once, at least one: a request takes one until its answer is read, and calls beyond that wait
-    /// for one to become free, as long as their own time allows. Idle ones are kept open for the next calls.
+    /// How many requests may be under way at once, at least one, each on a connection of its own; calls beyond that wait, as long as their
+    /// own time allows. As many idle connections are kept open for the next calls.
+    ///
+    /// A few more can be open for moments, where one is not yet free when the next call looks for it.
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.max_connections = connections;
         self

@@ -218,6 +218,10 @@ impl Call {
         let end = end.min(began + self.transport.request_timeout.min(FOREVER));
         *self.attempt() = Attempt { began, end, outcome: None };
         let answer = send.await;
+        if self.transport.connections.available_permits() == 0 {
+            // The connection is free a moment after its answer is read: whoever waits for it would open another one until then.
+            tokio::task::yield_now().await;
+        }
         let outcome = self.attempt().outcome.take();
         let ray_id =
             outcome.unwrap_or_else(|| Err(Error::new(ErrorKind::Transport, "the request could not be built")))?;
