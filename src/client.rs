@@ -62,7 +62,7 @@ impl Client {
             #[cfg(feature = "emulator")]
             carrier: None,
             proxy: None,
-            max_connections: 64,
+            max_in_flight: None,
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
             call_timeout: Duration::from_secs(120),
@@ -87,7 +87,7 @@ impl Client {
 /// | setting | default |
 /// |---|---|
 /// | [`base_url`](Self::base_url) | `https://api.cloudflare.com/client/v4` |
-/// | [`max_connections`](Self::max_connections) | 64 |
+/// | [`max_in_flight`](Self::max_in_flight) | no bound |
 /// | [`connect_timeout`](Self::connect_timeout) | 10 s |
 /// | [`request_timeout`](Self::request_timeout) | 30 s |
 /// | [`call_timeout`](Self::call_timeout) | 120 s |
@@ -104,7 +104,7 @@ pub struct ClientBuilder {
     #[cfg(feature = "emulator")]
     carrier: Option<Arc<dyn Carrier>>,
     proxy: Option<Proxy>,
-    max_connections: usize,
+    max_in_flight: Option<usize>,
     connect_timeout: Duration,
     request_timeout: Duration,
     call_timeout: Duration,
@@ -143,7 +143,8 @@ impl ClientBuilder {
     /// Sends requests through this `reqwest` client, instead of one made here.
     ///
     /// Build it with [`redirect::Policy::none`]: one that follows redirects may carry `X-Auth-Key` to another host, and every answer that
-    /// it followed one for is an error. Its user agent is overridden; [`connect_timeout`](Self::connect_timeout) and [`proxy`](Self::proxy) do not apply to it.
+    /// it followed one for is an error. Its user agent is overridden; [`connect_timeout`](Self::connect_timeout) and
+    /// [`proxy`](Self::proxy) do not apply to it, and timeouts of its own hold beside those that are set here.
     pub fn http_client(mut self, http: reqwest::Client) -> Self {
         self.http = Some(http);
         self
@@ -162,12 +163,13 @@ impl ClientBuilder {
         self
     }
 
-    /// How many requests may be under way at once, at least one, each on a connection of its own; calls beyond that wait, as long as their
-    /// own time allows. As many idle connections are kept open for the next calls.
+    /// How many requests may be under way at once, at least one: further calls wait until one has its answer, or their own time is up. It
+    /// bounds the connections, too, but for a few that are opened where one is not yet free, or is given up.
     ///
-    /// A few more can be open for moments, where one is not yet free when the next call looks for it.
-    pub fn max_connections(mut self, connections: usize) -> Self {
-        self.max_connections = connections;
+    /// A future that was polled and then is left alone keeps its place: with a bound, do not wait for one call within the same task that
+    /// holds another back, such as in the body of a loop over `buffer_unordered`.
+    pub fn max_in_flight(mut self, requests: usize) -> Self {
+        self.max_in_flight = Some(requests);
         self
     }
 
@@ -215,9 +217,9 @@ impl ClientBuilder {
     /// With the feature `rustls-no-provider` alone, `reqwest` panics if the application has installed no provider for rustls.
     pub fn build(self) -> Result<Client, Error> {
         let base_url = self.checked_base_url()?;
-        if !(1..=Semaphore::MAX_PERMITS).contains(&self.max_connections) {
-            let (most, set) = (Semaphore::MAX_PERMITS, self.max_connections);
-            return Err(Error::invalid(format!("max_connections: must be 1 to {most}, but is {set}")));
+        if let Some(set) = self.max_in_flight.filter(|set| !(1..=Semaphore::MAX_PERMITS).contains(set)) {
+            let most = Semaphore::MAX_PERMITS;
+            return Err(Error::invalid(format!("max_in_flight: must be 1 to {most}, but is {set}")));
         }
         let http = match (self.http, self.proxy) {
             (Some(_), Some(_)) => return Err(Error::invalid("proxy: set it on the HTTP client that is given")),
@@ -227,12 +229,13 @@ impl ClientBuilder {
                 // for our policy to say: none is to be kept for `reqwest` to do so.
                 let retries = reqwest::retry::never().max_retries_per_request(0);
                 let mut http = reqwest::Client::builder().redirect(redirect::Policy::none()).retry(retries);
+                // Whether another crate of the application turns HTTP/2 on in `reqwest` is to change nothing.
+                http = http.http1_only();
                 http = match proxy {
                     Some(proxy) => http.proxy(proxy),
                     None if is_loopback(&base_url) => http.no_proxy(),
                     None => http,
                 };
-                http = http.pool_max_idle_per_host(self.max_connections);
                 http.connect_timeout(self.connect_timeout).build().map_err(|error| {
                     Error::new(ErrorKind::Transport, "the HTTP client could not be set up").with_source(error, false)
                 })?
@@ -246,7 +249,7 @@ impl ClientBuilder {
                 base_url: base_url.as_str().trim_end_matches('/').to_owned(),
                 credentials: self.credentials,
                 budget: Budget::new(self.retry.budget),
-                connections: Semaphore::new(self.max_connections),
+                in_flight: self.max_in_flight.map(Semaphore::new),
                 retry: self.retry,
                 request_timeout: self.request_timeout,
                 call_timeout: self.call_timeout,

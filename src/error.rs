@@ -92,6 +92,11 @@ impl Error {
         Self::new(ErrorKind::InvalidInput, message)
     }
 
+    /// Whether another request may fare better: the firewall, which challenges with 403, looks at where they come from.
+    pub(crate) fn refuses_the_request(&self) -> bool {
+        self.0.kind == ErrorKind::Rejected && self.0.status != Some(403)
+    }
+
     pub(crate) fn in_operation(mut self, operation: &'static str, attempts: u32) -> Self {
         self.0.operation = Some(operation);
         self.0.attempts = attempts;

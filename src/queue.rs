@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::{
     ack::{AckOutcome, AckRequest, Decision, Entry},
     check,
-    error::{Error, ErrorKind},
+    error::Error,
     generated::types::{
         AckEntry, AckPayload, ContentType, Identifier, PeekPayload, PeekResultMessage, PullPayload, PullResult,
         PulledMessage, PurgeEntry, PurgePayload, PushBatchPayload, PushPayload, RetryEntry,
@@ -72,7 +72,7 @@ impl Queue {
         let mut failure: Option<Error> = None;
         let mut unconfirmed = AckRequest { entries: Vec::new(), deadline: request.deadline };
         for entries in request.entries.chunks(check::MAX_BATCH) {
-            if failure.as_ref().is_none_or(|error| error.kind() == ErrorKind::Rejected) {
+            if failure.as_ref().is_none_or(Error::refuses_the_request) {
                 match self.ack_once(entries, request.deadline, &mut confirmed).await {
                     Ok(()) => continue,
                     Err(error) => failure = Some(error),

@@ -16,7 +16,7 @@ use reqwest::{
 };
 use serde::Serialize;
 use tokio::{
-    sync::Semaphore,
+    sync::{Semaphore, SemaphorePermit},
     time::{Instant, error::Elapsed, sleep, timeout_at},
 };
 use tracing::{Instrument, Span, field};
@@ -55,8 +55,8 @@ pub(crate) struct Transport {
     pub(crate) credentials: Credentials,
     pub(crate) retry: RetryPolicy,
     pub(crate) budget: Budget,
-    /// One for each request that may be under way.
-    pub(crate) connections: Semaphore,
+    /// A place for each request that may be under way, if there is a bound.
+    pub(crate) in_flight: Option<Semaphore>,
     pub(crate) request_timeout: Duration,
     pub(crate) call_timeout: Duration,
     pub(crate) max_answer_bytes: usize,
@@ -171,20 +171,17 @@ impl Call {
         A: Future<Output = Answer<T>>,
     {
         let (mut attempts, mut may_have_arrived) = (0, false);
-        // A late acknowledgement is taken too: a deadline that has passed keeps it from being repeated, not from being sent.
-        let mut end = if self.deadline > Instant::now() { self.deadline } else { self.end };
         self.transport.budget.deposit();
         let error = loop {
             attempts += 1;
-            let error = match self.once(end, send()).await {
+            let error = match self.once(attempts == 1, send()).await {
                 Ok((ray_id, result)) => {
                     self.trace_end(attempts, Some(200), ray_id.as_ref().and_then(|ray_id| ray_id.to_str().ok()));
                     return Ok(result);
                 }
                 Err(error) => self.redacted(error, payload).in_operation(self.operation.id(), attempts),
             };
-            end = self.deadline;
-            let remaining = || end.saturating_duration_since(Instant::now());
+            let remaining = || self.deadline.saturating_duration_since(Instant::now());
             let next = self.next(&error, attempts, remaining());
             // What an earlier attempt may have done, the last one cannot undo.
             may_have_arrived |= error.may_have_arrived();
@@ -208,26 +205,34 @@ impl Call {
 
     async fn once<T>(
         &self,
-        end: Instant,
+        is_first: bool,
         send: impl Future<Output = Answer<T>>,
     ) -> Result<(Option<HeaderValue>, T), Error> {
-        let Ok(Ok(_connection)) = timeout_at(end, self.transport.connections.acquire()).await else {
-            return Err(Error::new(ErrorKind::Timeout, "all connections that the client may open were busy"));
-        };
+        let _place = self.place(if is_first { self.end } else { self.deadline }).await?;
         let began = Instant::now();
+        // A late acknowledgement is taken too: a deadline that has passed keeps it from being repeated, not from being sent.
+        let end = if is_first && self.deadline <= began { self.end } else { self.deadline };
         let end = end.min(began + self.transport.request_timeout.min(FOREVER));
         *self.attempt() = Attempt { began, end, outcome: None };
         let answer = send.await;
-        if self.transport.connections.available_permits() == 0 {
+        if self.transport.in_flight.as_ref().is_some_and(|in_flight| in_flight.available_permits() == 0) {
             // The connection is free a moment after its answer is read: whoever waits for it would open another one until then.
             tokio::task::yield_now().await;
         }
         let outcome = self.attempt().outcome.take();
-        let ray_id =
-            outcome.unwrap_or_else(|| Err(Error::new(ErrorKind::Transport, "the request could not be built")))?;
+        let ray_id = outcome.unwrap_or_else(|| Err(Error::invalid("the request could not be built")))?;
         match envelope::open(answer) {
             Ok(result) => Ok((ray_id, result)),
             Err(error) => Err(error.with_answer(200, ray_id.as_ref().and_then(text), None)),
+        }
+    }
+
+    /// A place among the requests under way.
+    async fn place(&self, end: Instant) -> Result<Option<SemaphorePermit<'_>>, Error> {
+        let Some(in_flight) = &self.transport.in_flight else { return Ok(None) };
+        match timeout_at(end, in_flight.acquire()).await {
+            Ok(Ok(place)) => Ok(Some(place)),
+            _ => Err(Error::new(ErrorKind::Timeout, "as many other requests as max_in_flight allows were under way")),
         }
     }
 

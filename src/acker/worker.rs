@@ -20,7 +20,7 @@ use super::{AckerOptions, Confirmation, Lease, Ledger};
 use crate::{
     ack::{AckOutcome, AckRequest, Decision},
     check::MAX_BATCH,
-    error::{Error, ErrorKind},
+    error::Error,
     lease::LeaseId,
     queue::Queue,
     retry::Operation,
@@ -184,8 +184,7 @@ impl<S: Sink> Delivery<S> {
                 }
                 Err(error) => error.without_leases(),
             };
-            let is_refusal = error.kind() == ErrorKind::Rejected && error.status() != Some(200);
-            if is_refusal && group.len() > 1 {
+            if error.refuses_the_request() && error.status() != Some(200) && group.len() > 1 {
                 groups.push(group.split_off(group.len() / 2));
                 groups.push(group);
                 continue;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cloudflare_queues::{
-    AckRequest, Client, Credentials, Error, ErrorKind, LeaseId, PullOptions, PushMessage, Queue, RetryPolicy,
+    AckRequest, Acker, Client, Credentials, Error, ErrorKind, LeaseId, PullOptions, PushMessage, Queue, RetryPolicy,
     emulator::{Behavior, Emulator, Fault, JsonBodies, QueueSettings, UnknownLease, WarningsForm},
 };
 use serde_json::{Value, json};
@@ -226,6 +226,24 @@ async fn a_request_that_is_turned_away_is_sent_once_and_says_whether_token_or_ne
         assert_eq!((emulator.requests(), emulator.messages(emulator.queue_id()).len()), (1, 0));
         service.push(1).await;
     }
+}
+
+#[tokio::test]
+async fn a_challenge_is_not_met_with_more_requests() {
+    let service = Service::emulated().await;
+    let emulator = service.emulator.as_ref().unwrap();
+    (0..9).for_each(|_| emulator.inject(Fault::Challenged));
+    let mut request = AckRequest::new();
+    (0..300).for_each(|lease| drop(request.ack(lease.to_string())));
+    let error = service.queue.ack(request).await.unwrap_err();
+    assert_eq!((error.kind(), error.unconfirmed().unwrap().len()), (ErrorKind::Rejected, 300));
+    assert_eq!(emulator.requests(), 1);
+
+    let acker = Acker::new(service.queue.clone()).unwrap();
+    let [one, other] = ["one", "other"].map(LeaseId::from);
+    let (one, other) = (acker.ack(&one).await.unwrap(), acker.ack(&other).await.unwrap());
+    assert!(one.await.is_err() && other.await.is_err());
+    assert_eq!(emulator.requests(), 2);
 }
 
 #[tokio::test]

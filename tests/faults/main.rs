@@ -5,6 +5,7 @@
 mod budget;
 mod cancellation;
 mod chaos;
+mod in_flight;
 mod in_process;
 mod matrix;
 mod secrets;

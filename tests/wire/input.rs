@@ -260,9 +260,9 @@ fn a_proxy_beside_a_ready_made_client_is_refused() {
 }
 
 #[test]
-fn a_client_without_a_connection_is_refused() {
-    for (connections, says) in [(0, "but is 0"), (usize::MAX, "must be 1 to")] {
-        let error = support::builder("http://127.0.0.1:9").max_connections(connections).build().unwrap_err();
-        assert_refused(&error, "connections", &["max_connections: ", says]);
+fn a_client_that_could_send_nothing_is_refused() {
+    for (requests, says) in [(0, "but is 0"), (usize::MAX, "must be 1 to")] {
+        let error = support::builder("http://127.0.0.1:9").max_in_flight(requests).build().unwrap_err();
+        assert_refused(&error, "requests", &["max_in_flight: ", says]);
     }
 }
