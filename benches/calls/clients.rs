@@ -44,7 +44,11 @@ impl Job {
 
 /// Ours, with everything that it does for a call.
 pub(crate) async fn ours(load: Load) -> Result<()> {
-    let client = Client::builder(Credentials::api_token(TOKEN)?).base_url(&load.url).build()?;
+    let mut client = Client::builder(Credentials::api_token(TOKEN)?).base_url(&load.url);
+    if load.client == "bounded" {
+        client = client.max_in_flight(64);
+    }
+    let client = client.build()?;
     let queue = client.queue(ACCOUNT, &load.queue)?;
     if load.is_pull() {
         return load.run(async move |_| decode(&queue).await).await;
@@ -126,7 +130,7 @@ pub(crate) async fn by_hand(load: Load) -> Result<()> {
         }
     };
     if load.is_pull() {
-        let is_base64 = load.queue.starts_with("base64");
+        let is_base64 = load.queue.contains("base64");
         return load
             .run(async move |_| {
                 let request =
@@ -183,18 +187,12 @@ pub(crate) async fn bare(load: Load) -> Result<()> {
 
 /// The limit: a connection each, and a body that was made beforehand.
 pub(crate) async fn hyper(load: Load) -> Result<()> {
-    let mut connections = Vec::new();
-    for _ in 0..load.in_flight {
-        let stream = TcpStream::connect(load.url.trim_start_matches("http://")).await?;
-        stream.set_nodelay(true)?;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection);
-        connections.push(Cell::new(Some(sender)));
-    }
+    let connections: Vec<_> = (0..load.in_flight).map(|_| Cell::new(None)).collect();
     let leases: Vec<_> = (0..load.leases).map(lease).collect();
     let acks = Acks { acks: leases.iter().map(|lease_id| Ack { lease_id }).collect() };
     let body = Bytes::from(serde_json::to_vec(&acks)?);
     let path = format!("/accounts/{ACCOUNT}/queues/{}/messages/ack", load.queue);
+    let host = load.url.trim_start_matches("http://").to_owned();
     load.run(async move |task| {
         let request = Request::post(&path)
             .header("host", "127.0.0.1")
@@ -202,7 +200,16 @@ pub(crate) async fn hyper(load: Load) -> Result<()> {
             .header("content-type", "application/json")
             .body(Full::new(body.clone()))?;
         let place = connections.get(task).ok_or("no connection")?;
-        let mut connection = place.take().ok_or("two calls at once")?;
+        let mut connection = match place.take() {
+            Some(connection) => connection,
+            None => {
+                let stream = TcpStream::connect(&host).await?;
+                stream.set_nodelay(true)?;
+                let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+                tokio::spawn(connection);
+                sender
+            }
+        };
         connection.ready().await?;
         let answer = connection.send_request(request).await?;
         std::hint::black_box(answer.into_body().collect().await?.to_bytes());

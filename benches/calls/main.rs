@@ -44,18 +44,23 @@ fn table() -> Result<()> {
             let clients = if leases <= 100 { &CLIENTS[..] } else { &["by hand", "ours"] };
             costs(&format!("ack of {leases}"), clients, &load("ack", leases, 1))?;
         }
-        for encoding in ["text", "base64"] {
+        for (encoding, what) in [("text", "text"), ("text-last", "text, `success` last"), ("base64", "base64")] {
             let load = load(&format!("{encoding}-1000"), 0, 1);
-            costs(&format!("pull of 100, 1 KB of JSON as {encoding}"), &["by hand", "ours"], &load)?;
+            costs(&format!("pull of 100, 1 KB of JSON as {what}"), &["by hand", "ours"], &load)?;
         }
         costs("ack of 1 by each of 100 tasks, ours by the acker", &["by hand", "acker"], &load("ack", 1, 100))?;
         let answer = server::pulled("text", 128_000)?.to_string().len() as f64;
         let peak = |client: &&str| Ok(measure::heap_peak(&load("text-128000", 0, 1).of(client))? / answer);
         row("pull of 100, 128 KB: peak of the heap, in answers", &each(&["by hand", "ours"], peak)?);
     }
-    for in_flight in [1, 8, 64, 256, 1024] {
-        let name = format!("ack of 1, {in_flight} in flight");
-        let times = measure::times(&CLIENTS.map(|client| load("ack", 1, in_flight).of(client)))?;
+    let bounded = ["by hand", "bounded"];
+    let in_flight =
+        [(1, &CLIENTS[..]), (8, &CLIENTS), (64, &CLIENTS), (256, &CLIENTS), (1024, &CLIENTS), (1024, &bounded)];
+    for (in_flight, clients) in in_flight {
+        let name = if clients == bounded { "ack of 1, `max_in_flight(64)`, " } else { "ack of 1, " };
+        let name = format!("{name}{in_flight} in flight");
+        let loads: Vec<_> = clients.iter().map(|client| load("ack", 1, in_flight).of(client)).collect();
+        let times = measure::times(&loads)?;
         row(&format!("{name}: µs of the processor"), &times.iter().map(|time| time.microseconds).collect::<Vec<_>>());
         row(&format!("{name}: MB at the peak"), &times.iter().map(|time| time.megabytes).collect::<Vec<_>>());
         row(&format!("{name}: connections"), &times.iter().map(|time| time.connections).collect::<Vec<_>>());

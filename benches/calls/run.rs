@@ -89,7 +89,7 @@ impl Load {
 
 pub(crate) async fn run(load: Load) -> Result<()> {
     match load.client.as_str() {
-        "ours" => clients::ours(load).await,
+        "ours" | "bounded" => clients::ours(load).await,
         "by hand" => clients::by_hand(load).await,
         "bare" => clients::bare(load).await,
         "hyper" => clients::hyper(load).await,

@@ -68,15 +68,19 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>> {
             let leases = body.windows(8).filter(|window| window == b"lease_id").count();
             json!({ "ackCount": leases, "retryCount": 0, "warnings": [] })
         }
-        // The queue's id says what is in it: an encoding, and the size of a message.
+        // The queue's id says what is in it: an encoding, and the size of a message; and whether `success` comes last.
         ["pull", "messages", queue, ..] => {
-            let (encoding, size) = queue.split_once('-').ok_or("no size")?;
+            let (encoding, size) = queue.rsplit_once('-').ok_or("no size")?;
             pulled(encoding, size.parse()?)?
         }
         _ => json!(CONNECTIONS.swap(0, Ordering::Relaxed)),
     };
-    // In the order of Cloudflare's documentation.
-    let answer = format!(r#"{{"success":true,"errors":[],"messages":[],"result":{result}}}"#);
+    let answer = if path.contains("last") {
+        format!(r#"{{"result":{result},"success":true,"errors":[],"messages":[]}}"#)
+    } else {
+        // The order of Cloudflare's documentation.
+        format!(r#"{{"success":true,"errors":[],"messages":[],"result":{result}}}"#)
+    };
     let response = Response::builder()
         .header("content-type", "application/json")
         .header("cf-ray", "8f1c2d3e4f5a6b7c-FRA")
