@@ -234,7 +234,9 @@ async fn a_challenge_is_not_met_with_more_requests() {
     let emulator = service.emulator.as_ref().unwrap();
     (0..9).for_each(|_| emulator.inject(Fault::Challenged));
     let mut request = AckRequest::new();
-    (0..300).for_each(|lease| drop(request.ack(lease.to_string())));
+    for lease in 0..300 {
+        request.ack(lease.to_string());
+    }
     let error = service.queue.ack(request).await.unwrap_err();
     assert_eq!((error.kind(), error.unconfirmed().unwrap().len()), (ErrorKind::Rejected, 300));
     assert_eq!(emulator.requests(), 1);
