@@ -62,8 +62,8 @@ impl Queue {
     ///
     /// Every error gives back what was confirmed ([`Error::confirmed`]), and exactly the leases that were not, to be sent again
     /// ([`Error::into_unconfirmed`]). Refused before anything is sent: an empty request, an empty lease, a lease that stands in the
-    /// request twice, a delay over 24 hours. A request that the service [rejects](ErrorKind::Rejected) does not keep the others from
-    /// being sent; any other failure does.
+    /// request twice, a delay over 24 hours. A request that the service
+    /// [rejects](crate::ErrorKind::Rejected) for itself does not keep the others from being sent; any other failure does.
     pub async fn ack(&self, request: AckRequest) -> Result<AckOutcome, Error> {
         if let Err(error) = check::ack(&request) {
             return Err(error.with_leases(None, request));
