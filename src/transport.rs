@@ -174,7 +174,7 @@ impl Call {
         self.transport.budget.deposit();
         let error = loop {
             attempts += 1;
-            let error = match self.once(attempts == 1, send()).await {
+            let error = match self.once(attempts == 1, &send).await {
                 Ok((ray_id, result)) => {
                     self.trace_end(attempts, Some(200), ray_id.as_ref().and_then(|ray_id| ray_id.to_str().ok()));
                     return Ok(result);
@@ -203,18 +203,17 @@ impl Call {
         Err(if may_have_arrived { error.that_may_have_arrived() } else { error })
     }
 
-    async fn once<T>(
-        &self,
-        is_first: bool,
-        send: impl Future<Output = Answer<T>>,
-    ) -> Result<(Option<HeaderValue>, T), Error> {
+    async fn once<T, A>(&self, is_first: bool, send: &impl Fn() -> A) -> Result<(Option<HeaderValue>, T), Error>
+    where
+        A: Future<Output = Answer<T>>,
+    {
         let _place = self.place(if is_first { self.end } else { self.deadline }).await?;
         let began = Instant::now();
         // A late acknowledgement is taken too: a deadline that has passed keeps it from being repeated, not from being sent.
         let end = if is_first && self.deadline <= began { self.end } else { self.deadline };
         let end = end.min(began + self.transport.request_timeout.min(FOREVER));
         *self.attempt() = Attempt { began, end, outcome: None };
-        let answer = send.await;
+        let answer = send().await;
         if self.transport.in_flight.as_ref().is_some_and(|in_flight| in_flight.available_permits() == 0) {
             // The connection is free a moment after its answer is read: whoever waits for it would open another one until then.
             tokio::task::yield_now().await;
