@@ -16,7 +16,7 @@ use crate::{Result, server};
 pub(crate) async fn run(url: &str, settings: &str, what: &str, in_flight: usize, calls: usize) -> Result<()> {
     // As the crate does it, but that any certificate will do.
     let http = reqwest::Client::builder().retry(reqwest::retry::never().max_retries_per_request(0)).no_proxy();
-    let http = http.pool_max_idle_per_host(64).tls_danger_accept_invalid_certs(true);
+    let http = http.tls_danger_accept_invalid_certs(true);
     let http = match settings {
         "HTTP/1.1" => http.http1_only(),
         "HTTP/1.1 without TCP_NODELAY" => http.http1_only().tcp_nodelay(false),
@@ -26,9 +26,13 @@ pub(crate) async fn run(url: &str, settings: &str, what: &str, in_flight: usize,
         other => return Err(format!("no settings {other}").into()),
     };
     let credentials = Credentials::api_token("0123456789abcdef0123456789abcdef01234567")?;
-    let client = Client::builder(credentials).base_url(url).http_client(http.build()?).build()?;
-    let (paced, what) = what.strip_prefix("paced ").map_or((false, what), |what| (true, what));
-    let (call, size) = what.split_once(' ').ok_or("no size")?;
+    let mut client = Client::builder(credentials).base_url(url).http_client(http.build()?);
+    if what.contains("bounded") {
+        client = client.max_in_flight(64);
+    }
+    let client = client.build()?;
+    let paced = what.contains("paced");
+    let [.., call, size] = what.split(' ').collect::<Vec<_>>()[..] else { return Err("no size".into()) };
     // The queue's id says to the server how large its messages are.
     let queue = client.queue("e41a7092c5f34b6f8d2b1c7a90f3d5e8", size)?;
     let leases = if call == "ack" { size.parse()? } else { 0 };

@@ -23,8 +23,6 @@ use tokio_rustls::TlsAcceptor;
 use crate::Result;
 
 static OPENED: AtomicUsize = AtomicUsize::new(0);
-static OPEN: AtomicUsize = AtomicUsize::new(0);
-static AT_ONCE: AtomicUsize = AtomicUsize::new(0);
 
 /// Made once, or a busy server would be what is measured.
 static PULLED: LazyLock<BTreeMap<&str, Bytes>> = LazyLock::new(|| {
@@ -51,7 +49,7 @@ fn envelope(result: &str) -> Bytes {
 }
 
 /// Serves from a round trip of so many milliseconds away, and closes connections that are idle for so many, unless that is 0. A line
-/// on standard input is answered with how many connections were opened since the last one, and how many were open at once.
+/// on standard input is answered with how many connections were opened since the last one.
 pub(crate) async fn serve(round_trip: u64, idle: u64) -> Result<()> {
     let key = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
     let private_key = PrivateKeyDer::try_from(key.signing_key.serialize_der())?;
@@ -65,7 +63,7 @@ pub(crate) async fn serve(round_trip: u64, idle: u64) -> Result<()> {
     println!("https://{}", listener.local_addr()?);
     std::thread::spawn(|| {
         for _ in io::stdin().lines() {
-            println!(" {} {}", OPENED.swap(0, Relaxed), AT_ONCE.swap(0, Relaxed));
+            println!(" {}", OPENED.swap(0, Relaxed));
         }
         std::process::exit(0);
     });
@@ -77,7 +75,6 @@ pub(crate) async fn serve(round_trip: u64, idle: u64) -> Result<()> {
         let tls = tls.clone();
         tokio::spawn(async move {
             OPENED.fetch_add(1, Relaxed);
-            AT_ONCE.fetch_max(OPEN.fetch_add(1, Relaxed) + 1, Relaxed);
             if delay.is_zero() {
                 let _ = connection(tls, stream).await;
             } else {
@@ -93,7 +90,6 @@ pub(crate) async fn serve(round_trip: u64, idle: u64) -> Result<()> {
                     } => {}
                 }
             }
-            OPEN.fetch_sub(1, Relaxed);
         });
     }
 }
