@@ -2,8 +2,8 @@
 //!
 //! `cargo run --release --manifest-path benches/http/Cargo.toml` prints the table; it takes valgrind. Each client is a process of its
 //! own, and so is the server. Instructions are the difference of two runs, so that what is done once does not count. The rest is the
-//! best of three runs, taken in turn, but for connections and failures, which are the most. A cell
-//! holds the processor's time a call, calls a second, memory, and connections. `bounded` is `max_in_flight(64)`.
+//! best of three runs, taken in turn, but for connections and failures, which are the most. A cell has the processor's time a call,
+//! calls a second, memory and connections. `bounded` is `max_in_flight(64)`.
 
 use std::{
     env,
