@@ -8,60 +8,39 @@ use std::{
     task::{Context, Poll},
 };
 
-use axum::{
-    Router,
-    body::{Body, Bytes, HttpBody, to_bytes},
-    http,
-};
-use hyper::body::Frame;
+use hyper::body::{Body, Bytes, Frame};
 use reqwest::{Request, Response, ResponseBuilderExt, Url};
 
-use super::{Shared, routes, server};
+use super::{reply::Reply, respond::respond, service::Service};
 use crate::transport::Carrier;
 
-pub(super) struct InProcess {
-    router: Router,
-    shared: Arc<Shared>,
-}
-
-impl InProcess {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { router: routes::router(Arc::clone(&shared)), shared }
-    }
-}
+pub(super) struct InProcess(pub(super) Arc<Service>);
 
 impl Carrier for InProcess {
     fn execute(&self, request: Request) -> Pin<Box<dyn Future<Output = reqwest::Result<Response>> + Send>> {
-        Box::pin(carry(self.router.clone(), request))
+        Box::pin(carry(Arc::clone(&self.0), request))
     }
 
-    /// SplitMix64, which always begins with the same numbers.
     fn random(&self) -> u64 {
-        let mut locked = self.shared.lock();
-        locked.drawn += 1;
-        let state = locked.drawn.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        self.0.random.next()
     }
 }
 
-async fn carry(router: Router, request: Request) -> reqwest::Result<Response> {
+async fn carry(service: Arc<Service>, request: Request) -> reqwest::Result<Response> {
     let url = request.url().clone();
     let request = http::Request::try_from(request)?;
-    // What was sent arrives, even if nobody waits for the answer any more.
-    match tokio::spawn(server::answer(router, request)).await {
-        Ok(Ok(response)) => response_of(response, url).await,
-        _ => failure(io::ErrorKind::ConnectionReset).await,
+    // What was sent arrives, even if nobody waits for the response any more.
+    match tokio::spawn(async move { respond(&service, request).await }).await {
+        Ok(Reply::Respond(response)) => with_url(response.map(Into::into), url).await,
+        Ok(Reply::CutOff(response)) => {
+            with_url(response.map(|_| reqwest::Body::wrap(Broken(io::ErrorKind::BrokenPipe))), url).await
+        }
+        Ok(Reply::Reset) | Err(_) => failure(io::ErrorKind::ConnectionReset).await,
     }
 }
 
-async fn response_of(response: http::Response<Body>, url: Url) -> reqwest::Result<Response> {
+async fn with_url(response: http::Response<reqwest::Body>, url: Url) -> reqwest::Result<Response> {
     let (head, body) = response.into_parts();
-    let body = match to_bytes(body, usize::MAX).await {
-        Ok(bytes) => reqwest::Body::from(bytes),
-        Err(_) => reqwest::Body::wrap(Broken(io::ErrorKind::BrokenPipe)),
-    };
     match http::Response::builder().status(head.status).url(url).body(body) {
         Ok(mut response) => {
             *response.headers_mut() = head.headers;
@@ -81,7 +60,7 @@ async fn failure(kind: io::ErrorKind) -> reqwest::Result<Response> {
 /// A body that fails.
 struct Broken(io::ErrorKind);
 
-impl HttpBody for Broken {
+impl Body for Broken {
     type Data = Bytes;
     type Error = io::Error;
 

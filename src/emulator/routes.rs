@@ -1,22 +1,17 @@
-//! The HTTP face of the queues: the service's paths, envelopes and refusals.
+//! The HTTP face of the queues: the service's paths, what it reads from a request, and what it gives back.
 
-use std::sync::Arc;
+use std::borrow::Cow;
 
-use axum::{
-    Router,
-    body::{Body, Bytes},
-    extract::{Path, State},
-    http::{StatusCode, header::CONTENT_TYPE},
-    middleware,
-    response::{IntoResponse, Response},
-    routing::post,
-};
 use base64::{Engine, prelude::BASE64_STANDARD};
+use http::{Method, Response, StatusCode};
+use hyper::body::Bytes;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 
 use super::{
-    Shared, faults,
+    clock::from_millis,
+    reply::{Refusal, success},
+    service::{ACCOUNT_ID, Service},
     settings::{JsonBodies, WarningsForm},
     state::{self, NewMessage, Stored},
 };
@@ -24,68 +19,54 @@ use super::{
 const MAX_DELAY_SECONDS: f64 = 86_400.0;
 const MAX_VISIBILITY_TIMEOUT_MS: f64 = 43_200_000.0;
 
-pub(super) fn router(shared: Arc<Shared>) -> Router {
-    let messages = "/client/v4/accounts/{account_id}/queues/{queue_id}/messages";
-    Router::new()
-        .route(messages, post(push))
-        .route(&format!("{messages}/batch"), post(push_batch))
-        .route(&format!("{messages}/pull"), post(pull))
-        .route(&format!("{messages}/ack"), post(ack))
-        .route(&format!("{messages}/peek"), post(peek))
-        .route(&format!("{messages}/purge"), post(purge))
-        .fallback(async || no_route())
-        .method_not_allowed_fallback(async || no_route())
-        .layer(middleware::from_fn_with_state(Arc::clone(&shared), faults::around))
-        .with_state(shared)
+type Result<T = Response<Bytes>> = std::result::Result<T, Refusal>;
+
+pub(super) fn carry_out(service: &Service, method: &Method, path: &str, body: &[u8]) -> Result {
+    let segments: Vec<_> = path.split('/').map(decode).collect::<Result<_>>()?;
+    let segments: Vec<_> = segments.iter().map(AsRef::as_ref).collect();
+    let ["", "client", "v4", "accounts", ACCOUNT_ID, "queues", queue_id, "messages", rest @ ..] = segments.as_slice()
+    else {
+        return Err(Refusal::no_route());
+    };
+    let operation = match rest {
+        _ if method != Method::POST => return Err(Refusal::no_route()),
+        [] => push,
+        ["batch"] => push_batch,
+        ["pull"] => pull,
+        ["ack"] => ack,
+        ["peek"] => peek,
+        ["purge"] => purge,
+        _ => return Err(Refusal::no_route()),
+    };
+    service.state().settings(queue_id).ok_or_else(Refusal::no_queue)?;
+    operation(service, queue_id, body)
 }
 
-/// The service's answer to a request that it does not carry out.
-pub(super) struct Refusal(pub(super) StatusCode, pub(super) i64, pub(super) &'static str);
-
-impl Refusal {
-    fn bad_request(code: i64, message: &'static str) -> Self {
-        Self(StatusCode::BAD_REQUEST, code, message)
+/// A segment of a path, without its percent-encoding.
+fn decode(segment: &str) -> Result<Cow<'_, str>> {
+    if !segment.contains('%') {
+        return Ok(segment.into());
     }
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        let Self(status, code, message) = self;
-        let error = match code {
-            6003 => {
-                json!({ "code": code, "message": message, "error_chain": [{ "code": 6111, "message": "invalid token" }] })
-            }
-            _ => json!({ "code": code, "message": message }),
-        };
-        envelope(status, &json!({ "success": false, "errors": [error], "messages": [], "result": null }))
+    let mut bytes = segment.bytes();
+    let mut decoded = Vec::new();
+    while let Some(byte) = bytes.next() {
+        decoded.push(if byte == b'%' { hex(&mut bytes).ok_or_else(undecodable)? } else { byte });
     }
+    String::from_utf8(decoded).map(Cow::Owned).map_err(|_| undecodable())
 }
 
-fn no_route() -> Refusal {
-    Refusal(StatusCode::NOT_FOUND, 7003, "no route for the URI")
+fn undecodable() -> Refusal {
+    Refusal::bad_request(7003, "the URI is not percent-encoded UTF-8")
 }
 
-fn success(result: Value) -> Response {
-    envelope(StatusCode::OK, &json!({ "success": true, "errors": [], "messages": [], "result": result }))
+/// The byte that two hexadecimal digits stand for.
+fn hex(digits: &mut impl Iterator<Item = u8>) -> Option<u8> {
+    let mut digit = || char::from(digits.next()?).to_digit(16);
+    u8::try_from(digit()?.checked_mul(16)?.checked_add(digit()?)?).ok()
 }
 
-fn envelope(status: StatusCode, body: &Value) -> Response {
-    (status, [(CONTENT_TYPE, "application/json")], Body::from(body.to_string())).into_response()
-}
-
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
-    serde_json::from_slice(body)
-        .map_err(|_| Refusal::bad_request(10026, "the request's body is not of the documented form"))
-}
-
-fn check_queue(shared: &Shared, (account_id, queue_id): &(String, String)) -> Result<(), Refusal> {
-    if account_id != super::ACCOUNT_ID {
-        return Err(no_route());
-    }
-    match shared.lock().state.settings(queue_id) {
-        Some(_) => Ok(()),
-        None => Err(Refusal(StatusCode::NOT_FOUND, 10104, "the queue does not exist")),
-    }
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
+    serde_json::from_slice(body).map_err(|_| Refusal::malformed("the request's body is not of the documented form"))
 }
 
 #[derive(Deserialize)]
@@ -102,28 +83,21 @@ struct Entry {
     delay_seconds: Option<f64>,
 }
 
-async fn ack(
-    State(shared): State<Arc<Shared>>,
-    Path(ids): Path<(String, String)>,
-    body: Bytes,
-) -> Result<Response, Refusal> {
-    check_queue(&shared, &ids)?;
-    let AckBody { acks, retries } = parse(&body)?;
+fn ack(service: &Service, queue_id: &str, body: &[u8]) -> Result {
+    let AckBody { acks, retries } = parse(body)?;
     let acks: Vec<_> = acks.into_iter().map(|entry| entry.lease_id.unwrap_or_default()).collect();
     let retries = retries
         .into_iter()
         .map(|entry| Ok((entry.lease_id.unwrap_or_default(), delay(entry.delay_seconds)?)))
-        .collect::<Result<Vec<_>, Refusal>>()?;
-    let mut locked = shared.lock();
-    let behavior = locked.behavior.clone();
+        .collect::<Result<Vec<_>>>()?;
+    let (now, behavior) = (service.clock.now(), service.behavior());
     match acks.len() + retries.len() {
-        0 if !behavior.empty_acks => return Err(Refusal::bad_request(10026, "the request holds no lease")),
-        101.. if !behavior.large_acks => return Err(Refusal::bad_request(10026, "the request holds over 100 leases")),
+        0 if !behavior.empty_acks => return Err(Refusal::malformed("the request holds no lease")),
+        101.. if !behavior.large_acks => return Err(Refusal::malformed("the request holds over 100 leases")),
         _ => {}
     }
-    let now = locked.now();
-    let Some(acked) = locked.state.ack(now, &ids.1, &behavior, &acks, &retries) else {
-        return Err(Refusal::bad_request(10026, "the request holds a lease that is not known"));
+    let Some(acked) = service.state().ack(now, queue_id, &behavior, &acks, &retries) else {
+        return Err(Refusal::malformed("the request holds a lease that is not known"));
     };
     let mut result = Map::new();
     if behavior.counts {
@@ -147,19 +121,14 @@ struct PullBody {
     visibility_timeout_ms: Option<f64>,
 }
 
-async fn pull(
-    State(shared): State<Arc<Shared>>,
-    Path(ids): Path<(String, String)>,
-    body: Bytes,
-) -> Result<Response, Refusal> {
-    check_queue(&shared, &ids)?;
-    let PullBody { batch_size, visibility_timeout_ms } = parse(if body.is_empty() { b"{}" } else { &body })?;
+fn pull(service: &Service, queue_id: &str, body: &[u8]) -> Result {
+    let PullBody { batch_size, visibility_timeout_ms } = parse(if body.is_empty() { b"{}" } else { body })?;
     let batch_size = check_batch_size(batch_size)?;
     if visibility_timeout_ms.is_some_and(|timeout| !(0.0..=MAX_VISIBILITY_TIMEOUT_MS).contains(&timeout)) {
-        return Err(Refusal::bad_request(10026, "visibility_timeout_ms must be at most 12 hours"));
+        return Err(Refusal::malformed("visibility_timeout_ms must be at most 12 hours"));
     }
-    let mut locked = shared.lock();
-    let settings = locked.state.settings(&ids.1).map(|settings| (settings.http_pull, settings.delivery_paused));
+    let (now, mut state) = (service.clock.now(), service.state());
+    let settings = state.settings(queue_id).map(|settings| (settings.http_pull, settings.delivery_paused));
     match settings {
         Some((false, _)) => {
             let message = "messages cannot be pulled unless http_pull mode is enabled";
@@ -168,23 +137,22 @@ async fn pull(
         Some((_, true)) => return Err(Refusal(StatusCode::CONFLICT, 0, "queue_delivery_paused")),
         _ => {}
     }
-    let now = locked.now();
-    let pulled = locked.state.pull(now, &ids.1, batch_size, visibility_timeout_ms.map(|timeout| timeout as u64));
-    let json_bodies = locked.behavior.json_bodies;
+    let timeout = visibility_timeout_ms.map(|timeout| from_millis(timeout as u64));
+    let pulled = state.pull(now, queue_id, batch_size, timeout);
     let messages = pulled.into_iter().map(|mut message| {
         let lease_id = message.lease_id.take();
-        shown(message, json_bodies, "lease_id", lease_id)
+        shown(service, message, "lease_id", lease_id)
     });
     let messages: Vec<_> = messages.collect();
-    let backlog = locked.state.metrics(&ids.1).backlog_count;
-    let metadata = metadata(&locked.state, &ids.1);
+    let backlog = state.metrics(queue_id).backlog_count;
+    let metadata = metadata(service, &state, queue_id);
     Ok(success(json!({ "message_backlog_count": backlog, "messages": messages, "metadata": metadata })))
 }
 
-fn check_batch_size(batch_size: Option<f64>) -> Result<usize, Refusal> {
+fn check_batch_size(batch_size: Option<f64>) -> Result<usize> {
     let batch_size = batch_size.unwrap_or(5.0);
     if !(1.0..=100.0).contains(&batch_size) {
-        return Err(Refusal::bad_request(10026, "batch_size must be 1 to 100"));
+        return Err(Refusal::malformed("batch_size must be 1 to 100"));
     }
     Ok(batch_size as usize)
 }
@@ -194,21 +162,15 @@ struct PeekBody {
     batch_size: Option<f64>,
 }
 
-async fn peek(
-    State(shared): State<Arc<Shared>>,
-    Path(ids): Path<(String, String)>,
-    body: Bytes,
-) -> Result<Response, Refusal> {
-    check_queue(&shared, &ids)?;
-    let PeekBody { batch_size } = parse(if body.is_empty() { b"{}" } else { &body })?;
+fn peek(service: &Service, queue_id: &str, body: &[u8]) -> Result {
+    let PeekBody { batch_size } = parse(if body.is_empty() { b"{}" } else { body })?;
     let batch_size = check_batch_size(batch_size)?;
-    let mut locked = shared.lock();
-    let (now, json_bodies) = (locked.now(), locked.behavior.json_bodies);
-    let peeked = locked.state.peek(now, &ids.1).take(batch_size);
+    let mut state = service.state();
+    let peeked = state.peek(service.clock.now(), queue_id).take(batch_size);
     let messages: Vec<_> = peeked
         .map(|message| {
             let message_ref = state::message_ref(&message.id);
-            shown(message.clone(), json_bodies, "ref", Some(message_ref))
+            shown(service, message.clone(), "ref", Some(message_ref))
         })
         .collect();
     Ok(success(json!({ "messages": messages })))
@@ -225,23 +187,18 @@ struct PurgeEntry {
     message_ref: String,
 }
 
-async fn purge(
-    State(shared): State<Arc<Shared>>,
-    Path(ids): Path<(String, String)>,
-    body: Bytes,
-) -> Result<Response, Refusal> {
-    check_queue(&shared, &ids)?;
-    let PurgeBody { refs } = parse(&body)?;
+fn purge(service: &Service, queue_id: &str, body: &[u8]) -> Result {
+    let PurgeBody { refs } = parse(body)?;
     let refs: Vec<_> = refs.into_iter().map(|entry| entry.message_ref).collect();
-    let mut locked = shared.lock();
-    let behavior = locked.behavior.clone();
-    let Some(unknown) = locked.state.purge(&ids.1, &behavior, &refs) else {
-        return Err(Refusal::bad_request(10026, "the request holds a reference that is not known"));
+    let behavior = service.behavior();
+    let Some(unknown) = service.state().purge(queue_id, &behavior, &refs) else {
+        return Err(Refusal::malformed("the request holds a reference that is not known"));
     };
     Ok(success(json!({ "errors": [], "warnings": warnings(unknown, behavior.warnings) })))
 }
 
-fn shown(message: Stored, json_bodies: JsonBodies, secret: &str, value: Option<String>) -> Value {
+fn shown(service: &Service, message: Stored, secret: &str, value: Option<String>) -> Value {
+    let json_bodies = service.behavior().json_bodies;
     let body = match (message.content_type.as_str(), message.body) {
         ("text", Value::String(text)) => text,
         (_, json) if json_bodies == JsonBodies::Base64 => BASE64_STANDARD.encode(json.to_string()),
@@ -251,7 +208,7 @@ fn shown(message: Stored, json_bodies: JsonBodies, secret: &str, value: Option<S
         "id": message.id,
         "body": body,
         "attempts": message.attempts,
-        "timestamp_ms": message.pushed_at,
+        "timestamp_ms": service.clock.unix_millis(message.pushed_at),
         secret: value,
         "metadata": { "CF-Content-Type": message.content_type, "CF-sourceMessageSource": "http" },
     })
@@ -266,7 +223,7 @@ struct PushBody {
 }
 
 /// A body may be null, which is not the same as missing.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<Value>, D::Error> {
     Value::deserialize(deserializer).map(Some)
 }
 
@@ -277,38 +234,25 @@ struct PushBatchBody {
     delay_seconds: Option<f64>,
 }
 
-async fn push(
-    State(shared): State<Arc<Shared>>,
-    Path(ids): Path<(String, String)>,
-    body: Bytes,
-) -> Result<Response, Refusal> {
-    check_queue(&shared, &ids)?;
-    let message = new_message(parse(&body)?, None)?;
-    Ok(store(&shared, &ids.1, vec![message]))
+fn push(service: &Service, queue_id: &str, body: &[u8]) -> Result {
+    let message = new_message(parse(body)?, None)?;
+    Ok(store(service, queue_id, vec![message]))
 }
 
-async fn push_batch(
-    State(shared): State<Arc<Shared>>,
-    Path(ids): Path<(String, String)>,
-    body: Bytes,
-) -> Result<Response, Refusal> {
-    check_queue(&shared, &ids)?;
-    let batch: PushBatchBody = parse(&body)?;
+fn push_batch(service: &Service, queue_id: &str, body: &[u8]) -> Result {
+    let batch: PushBatchBody = parse(body)?;
     if !(1..=100).contains(&batch.messages.len()) {
         return Err(Refusal::bad_request(10204, "a batch holds 1 to 100 messages"));
     }
-    let messages: Vec<_> = batch
-        .messages
-        .into_iter()
-        .map(|message| new_message(message, batch.delay_seconds))
-        .collect::<Result<_, _>>()?;
+    let messages: Vec<_> =
+        batch.messages.into_iter().map(|message| new_message(message, batch.delay_seconds)).collect::<Result<_>>()?;
     if messages.iter().map(|message| message.bytes).sum::<usize>() > 256_000 {
         return Err(Refusal::bad_request(10205, "a batch holds at most 256 KB"));
     }
-    Ok(store(&shared, &ids.1, messages))
+    Ok(store(service, queue_id, messages))
 }
 
-fn new_message(message: PushBody, batch_delay: Option<f64>) -> Result<NewMessage, Refusal> {
+fn new_message(message: PushBody, batch_delay: Option<f64>) -> Result<NewMessage> {
     let content_type = message.content_type.unwrap_or_else(|| "json".to_owned());
     let body = message.body.ok_or(Refusal::bad_request(10201, "a message needs a body"))?;
     let bytes = match (content_type.as_str(), &body) {
@@ -327,27 +271,26 @@ fn new_message(message: PushBody, batch_delay: Option<f64>) -> Result<NewMessage
     Ok(NewMessage { body, content_type, bytes, delay_seconds })
 }
 
-fn delay(seconds: Option<f64>) -> Result<Option<u64>, Refusal> {
+fn delay(seconds: Option<f64>) -> Result<Option<u64>> {
     if seconds.is_some_and(|seconds| !(0.0..=MAX_DELAY_SECONDS).contains(&seconds)) {
         return Err(Refusal::bad_request(10013, "a delay is at most 24 hours"));
     }
     Ok(seconds.map(|seconds| seconds as u64))
 }
 
-fn store(shared: &Shared, queue_id: &str, messages: Vec<NewMessage>) -> Response {
-    let mut locked = shared.lock();
-    let now = locked.now();
+fn store(service: &Service, queue_id: &str, messages: Vec<NewMessage>) -> Response<Bytes> {
+    let (now, mut state) = (service.clock.now(), service.state());
     for message in messages {
-        locked.state.push(now, queue_id, message);
+        state.push(now, queue_id, message);
     }
-    success(json!({ "metadata": metadata(&locked.state, queue_id) }))
+    success(json!({ "metadata": metadata(service, &state, queue_id) }))
 }
 
-fn metadata(state: &state::State, queue_id: &str) -> Value {
+fn metadata(service: &Service, state: &state::State, queue_id: &str) -> Value {
     let metrics = state.metrics(queue_id);
     json!({ "metrics": {
         "backlog_count": metrics.backlog_count,
         "backlog_bytes": metrics.backlog_bytes,
-        "oldest_message_timestamp_ms": metrics.oldest_message,
+        "oldest_message_timestamp_ms": metrics.oldest_message.map_or(0, |time| service.clock.unix_millis(time)),
     } })
 }

@@ -1,41 +1,35 @@
-//! Serves a router on a socket. It is done by hand because a connection is to be reset when a fault asks for it.
+//! Serves requests on a socket. It is done by hand because a fault can ask for a connection to be reset.
 
-use std::{fmt, future::poll_fn};
-
-use axum::{
-    Router,
-    body::{Body, Bytes, HttpBody},
-    http::Request,
-    response::Response,
+use std::{
+    fmt,
+    future::poll_fn,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
 };
-use hyper::{server::conn::http1, service::service_fn};
+
+use http::{Request, Response, header::CONTENT_LENGTH};
+use hyper::{
+    body::{Body, Bytes, Frame, Incoming, SizeHint},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::TokioIo;
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
 };
-use tower::ServiceExt;
 
-/// Marks an answer that is not to be sent: the connection is reset in its place.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Reset;
-
-impl fmt::Display for Reset {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the connection is to be reset")
-    }
-}
-
-impl std::error::Error for Reset {}
+use super::{reply::Reply, respond::respond, service::Service};
 
 /// Runs until it is dropped, and its connections with it.
-pub(super) async fn serve(listener: TcpListener, router: Router) {
+pub(super) async fn serve(listener: TcpListener, service: Arc<Service>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 if let Ok((stream, _)) = accepted {
-                    connections.spawn(connection(stream, router.clone()));
+                    connections.spawn(connection(stream, Arc::clone(&service)));
                 }
             }
             Some(_) = connections.join_next() => {}
@@ -43,26 +37,63 @@ pub(super) async fn serve(listener: TcpListener, router: Router) {
     }
 }
 
-async fn connection(stream: TcpStream, router: Router) {
+async fn connection(stream: TcpStream, service: Arc<Service>) {
     let _ = stream.set_nodelay(true);
-    let service = service_fn(|request| Box::pin(answer(router.clone(), request)));
+    let service = service_fn(|request| Box::pin(send(Arc::clone(&service), request)));
     let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-    if poll_fn(|context| connection.poll_without_shutdown(context)).await.is_err() {
+    if let Err(error) = poll_fn(|context| connection.poll_without_shutdown(context)).await
+        && error.is_user()
+    {
         // Closing without lingering is what sends a reset.
         let _ = connection.into_parts().io.into_inner().set_zero_linger();
     }
 }
 
-pub(super) async fn answer<B>(router: Router, request: Request<B>) -> Result<Response<Body>, Reset>
-where
-    B: HttpBody<Data = Bytes> + Send + 'static,
-    B::Error: Into<axum::BoxError>,
-{
-    match router.oneshot(request).await {
-        Ok(response) => match response.extensions().get::<Reset>() {
-            Some(reset) => Err(*reset),
-            None => Ok(response),
-        },
-        Err(never) => match never {},
+async fn send(service: Arc<Service>, request: Request<Incoming>) -> Result<Response<Content>, Broken> {
+    match respond(&service, request).await {
+        Reply::Respond(response) => Ok(response.map(|bytes| Content { left: Some(bytes), breaks: false })),
+        Reply::CutOff(mut response) => {
+            let length = response.body().len();
+            response.headers_mut().insert(CONTENT_LENGTH, length.into());
+            Ok(response.map(|bytes| Content { left: Some(bytes.slice(..length / 2)), breaks: true }))
+        }
+        Reply::Reset => Err(Broken),
     }
 }
+
+/// A body that may break when it was sent.
+struct Content {
+    left: Option<Bytes>,
+    breaks: bool,
+}
+
+impl Body for Content {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        Poll::Ready(match self.left.take() {
+            Some(bytes) => Some(Ok(Frame::data(bytes))),
+            None => self.breaks.then_some(Err(Broken)),
+        })
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.left {
+            Some(bytes) if !self.breaks => SizeHint::with_exact(bytes.len() as u64),
+            _ => SizeHint::default(),
+        }
+    }
+}
+
+/// The connection is to be reset.
+#[derive(Debug)]
+struct Broken;
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the connection is to be reset")
+    }
+}
+
+impl std::error::Error for Broken {}

@@ -49,7 +49,7 @@ pub struct Behavior {
     pub late_acks: bool,
     /// Whether handing a message back by a lease that has run out is counted, though it changes nothing. It is not by default.
     pub late_retries: bool,
-    /// Whether answers to acknowledgements have counts. They do by default.
+    /// Whether responses to acknowledgements have counts. They do by default.
     pub counts: bool,
     /// Whether an acknowledgement of no lease at all is accepted. It is by default.
     pub empty_acks: bool,
@@ -72,7 +72,7 @@ impl Default for Behavior {
     }
 }
 
-/// The form of the warnings in the answer to an acknowledgement or a purge.
+/// The form of the warnings in the response to an acknowledgement or a purge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WarningsForm {
     /// A map of lease id to text, the form documented since 2026.
@@ -116,23 +116,23 @@ pub enum Fault {
     Forbidden,
     /// It is not carried out: the firewall asks for a browser, with status 403 and a page of HTML.
     Challenged,
-    /// It is not carried out, and answered with a status such as 502 and a page of HTML.
+    /// It is not carried out, and the response has a status such as 502 and a page of HTML.
     ServerError(u16),
-    /// It is not carried out, and answered with `success: false` under status 200.
+    /// It is not carried out, and the response says `success: false` under status 200.
     NotSuccess,
-    /// It is carried out, and answered only after a while.
+    /// It is carried out, and the response comes only after a while.
     Delay(Duration),
-    /// It is carried out, and the answer breaks off half-way.
+    /// It is carried out, and the response breaks off half-way.
     CutOff,
     /// It is not carried out, and the connection is reset.
     ResetBefore,
-    /// It is carried out, and the connection is reset instead of an answer.
+    /// It is carried out, and the connection is reset instead of a response.
     ResetAfter,
     /// The network is slow.
     Slow {
         /// How long the request takes to arrive.
         before: Duration,
-        /// How long the answer takes to arrive, or the reset in its place.
+        /// How long the response takes to arrive, or the reset in its place.
         after: Duration,
         /// What goes wrong beside that.
         fault: Option<Box<Fault>>,

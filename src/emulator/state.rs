@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::Value;
 
-use super::settings::{Behavior, QueueSettings, UnknownLease};
-
-/// Milliseconds since the Unix epoch.
-pub(super) type Millis = u64;
+use super::{
+    clock::{Time, from_secs, nanos},
+    settings::{Behavior, QueueSettings, UnknownLease},
+};
 
 #[derive(Default)]
 pub(super) struct State {
@@ -33,10 +33,10 @@ pub(super) struct Stored {
     pub(super) body: Value,
     pub(super) content_type: String,
     pub(super) bytes: usize,
-    pub(super) pushed_at: Millis,
+    pub(super) pushed_at: Time,
     pub(super) attempts: u32,
     /// When a consumer may be given the message: the end of a delay, or of the lease that it is under.
-    visible_at: Millis,
+    visible_at: Time,
     pub(super) lease_id: Option<String>,
     /// Every lease that the message was given under.
     leases: Vec<String>,
@@ -60,7 +60,7 @@ pub(super) struct Acked {
 pub(super) struct QueueMetrics {
     pub(super) backlog_count: u64,
     pub(super) backlog_bytes: u64,
-    pub(super) oldest_message: Millis,
+    pub(super) oldest_message: Option<Time>,
 }
 
 impl State {
@@ -81,10 +81,10 @@ impl State {
         self.queues.get_mut(queue_id).map(|queue| &mut queue.settings)
     }
 
-    pub(super) fn push(&mut self, now: Millis, queue_id: &str, message: NewMessage) {
+    pub(super) fn push(&mut self, now: Time, queue_id: &str, message: NewMessage) {
         let sequence = self.next();
         let Some(queue) = self.queues.get_mut(queue_id) else { return };
-        let delay = message.delay_seconds.map_or(queue.settings.delivery_delay.as_millis() as u64, |s| s * 1000);
+        let delay = message.delay_seconds.map_or(nanos(queue.settings.delivery_delay), from_secs);
         let stored = Stored {
             id: format!("{sequence:032x}"),
             body: message.body,
@@ -92,7 +92,7 @@ impl State {
             bytes: message.bytes,
             pushed_at: now,
             attempts: 0,
-            visible_at: now + delay,
+            visible_at: now.saturating_add(delay),
             lease_id: None,
             leases: Vec::new(),
         };
@@ -101,18 +101,18 @@ impl State {
     }
 
     /// Leases up to `count` messages, in the form that they are handed out in.
-    pub(super) fn pull(&mut self, now: Millis, queue_id: &str, count: usize, timeout: Option<Millis>) -> Vec<Stored> {
+    pub(super) fn pull(&mut self, now: Time, queue_id: &str, count: usize, timeout: Option<Time>) -> Vec<Stored> {
         self.end_leases(now, queue_id);
         let mut counter = self.counter;
         let Some(queue) = self.queues.get_mut(queue_id) else { return Vec::new() };
-        let timeout = timeout.unwrap_or(queue.settings.visibility_timeout.as_millis() as u64);
+        let timeout = timeout.unwrap_or(nanos(queue.settings.visibility_timeout));
         let visible = queue.messages.iter_mut().filter(|(_, message)| message.visible_at <= now);
         let mut pulled = Vec::new();
         for (sequence, message) in visible.take(count) {
             counter += 1;
             let lease_id = lease_id(counter);
             message.attempts += 1;
-            message.visible_at = now + timeout;
+            message.visible_at = now.saturating_add(timeout);
             message.lease_id = Some(lease_id.clone());
             message.leases.push(lease_id.clone());
             queue.leases.insert(lease_id, *sequence);
@@ -124,7 +124,7 @@ impl State {
     }
 
     /// The messages that are visible, untouched.
-    pub(super) fn peek(&mut self, now: Millis, queue_id: &str) -> impl Iterator<Item = &Stored> {
+    pub(super) fn peek(&mut self, now: Time, queue_id: &str) -> impl Iterator<Item = &Stored> {
         self.end_leases(now, queue_id);
         self.messages(queue_id).filter(move |message| message.visible_at <= now)
     }
@@ -161,7 +161,7 @@ impl State {
     /// Ends leases as asked. `None` if the request is refused as a whole for a lease that is not known.
     pub(super) fn ack(
         &mut self,
-        now: Millis,
+        now: Time,
         queue_id: &str,
         behavior: &Behavior,
         acks: &[String],
@@ -189,8 +189,8 @@ impl State {
         for (lease_id, delay_seconds) in retries {
             match queue.find(lease_id) {
                 Some((sequence, true)) => {
-                    let delay = delay_seconds.map_or(queue.settings.retry_delay.as_millis() as Millis, |s| s * 1000);
-                    dead.extend(queue.release(sequence, now + delay));
+                    let delay = delay_seconds.map_or(nanos(queue.settings.retry_delay), from_secs);
+                    dead.extend(queue.release(sequence, now.saturating_add(delay)));
                     queue.leases.remove(lease_id);
                     acked.retry_count += 1;
                 }
@@ -208,7 +208,7 @@ impl State {
         QueueMetrics {
             backlog_count: queue.messages.len() as u64,
             backlog_bytes: queue.bytes,
-            oldest_message: queue.messages.values().next().map(|message| message.pushed_at).unwrap_or_default(),
+            oldest_message: queue.messages.values().next().map(|message| message.pushed_at),
         }
     }
 
@@ -217,7 +217,7 @@ impl State {
     }
 
     /// Makes messages visible whose leases have run out.
-    pub(super) fn end_leases(&mut self, now: Millis, queue_id: &str) {
+    pub(super) fn end_leases(&mut self, now: Time, queue_id: &str) {
         let Some(queue) = self.queues.get_mut(queue_id) else { return };
         let leased =
             queue.leased.iter().filter_map(|sequence| Some((*sequence, queue.messages.get(sequence)?.visible_at)));
@@ -227,7 +227,7 @@ impl State {
     }
 
     /// Messages that used up their retries go to the dead-letter queue, or are lost.
-    fn bury(&mut self, now: Millis, queue_id: &str, dead: Vec<NewMessage>) {
+    fn bury(&mut self, now: Time, queue_id: &str, dead: Vec<NewMessage>) {
         let Some(dead_letter_queue) = self.settings(queue_id).and_then(|settings| settings.dead_letter_queue.clone())
         else {
             return;
@@ -252,7 +252,7 @@ impl QueueState {
     }
 
     /// Ends a delivery that failed; gives the message back if it has used up its retries.
-    fn release(&mut self, sequence: u64, visible_at: Millis) -> Option<NewMessage> {
+    fn release(&mut self, sequence: u64, visible_at: Time) -> Option<NewMessage> {
         self.leased.remove(&sequence);
         let message = self.messages.get_mut(&sequence)?;
         message.lease_id = None;

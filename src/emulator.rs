@@ -23,40 +23,39 @@
 //! What Cloudflare's documents leave open is a switch ([`Behavior`]), and what can go wrong is asked for ([`Emulator::inject`]). A test that is
 //! to come out the same each time has its requests carried without a socket ([`Emulator::in_process_builder`]).
 
-mod faults;
+mod clock;
 mod in_process;
+mod random;
+mod reply;
+mod respond;
 mod routes;
 mod server;
+mod service;
 mod settings;
 mod state;
 
 use std::{
-    collections::VecDeque,
-    fmt, io,
+    io,
     net::{Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, SystemTime},
+    sync::Arc,
+    time::Duration,
 };
 
-use tokio::{net::TcpListener, task::AbortHandle, time::Instant};
+use tokio::{net::TcpListener, task::AbortHandle};
 
 pub use settings::{Behavior, Fault, JsonBodies, QueueSettings, UnknownLease, WarningsForm};
 
-use self::in_process::InProcess;
+use self::{
+    clock::Clock,
+    in_process::InProcess,
+    service::{ACCOUNT_ID, API_KEY, API_TOKEN, EMAIL, Service},
+};
 use crate::{
     auth::Credentials,
     client::{Client, ClientBuilder},
     error::Error,
     queue::Queue,
 };
-
-/// Longer times could not be counted in milliseconds.
-const FOREVER: Duration = Duration::from_secs(1 << 40);
-
-const ACCOUNT_ID: &str = "e41a7092c5f34b6f8d2b1c7a90f3d5e8";
-const API_TOKEN: &str = "emulator-token";
-const EMAIL: &str = "emulator@example.com";
-const API_KEY: &str = "emulator-key";
 
 /// A running emulator. It stops when the last handle is dropped.
 #[derive(Clone, Debug)]
@@ -66,7 +65,7 @@ pub struct Emulator {
 
 #[derive(Debug)]
 struct Running {
-    shared: Arc<Shared>,
+    service: Arc<Service>,
     address: SocketAddr,
     queue_id: String,
     server: AbortHandle,
@@ -75,41 +74,6 @@ struct Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.server.abort();
-    }
-}
-
-struct Shared(Mutex<Inner>);
-
-impl fmt::Debug for Shared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Shared(..)")
-    }
-}
-
-struct Inner {
-    state: state::State,
-    behavior: Behavior,
-    faults: VecDeque<Fault>,
-    requests: u64,
-    /// How many random numbers were given out.
-    drawn: u64,
-    started: (SystemTime, Instant),
-    advanced: Duration,
-    real_time: bool,
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Inner {
-    fn now(&self) -> state::Millis {
-        let (started, instant) = self.started;
-        let run = if self.real_time { instant.elapsed() } else { Duration::ZERO };
-        let now = started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() + run;
-        now.saturating_add(self.advanced).min(2 * FOREVER).as_millis() as state::Millis
     }
 }
 
@@ -156,7 +120,7 @@ impl Emulator {
     /// let queue = client.queue(emulator.account_id(), emulator.queue_id())?;
     /// queue.push(&PushMessage::text("hello")).await?;
     ///
-    /// // The answer is late, so that the message is leased and nobody knows by what.
+    /// // The response is late, so that the message is leased and nobody knows by what.
     /// emulator.inject(Fault::Delay(Duration::from_secs(60)));
     /// let (started, lease) = (tokio::time::Instant::now(), Duration::from_secs(45));
     /// let options = PullOptions { batch_size: 1, visibility_timeout: lease };
@@ -174,7 +138,7 @@ impl Emulator {
     ///
     /// As [`credentials`](Self::credentials).
     pub fn in_process_builder(&self) -> Result<ClientBuilder, Error> {
-        let carrier = InProcess::new(Arc::clone(&self.running.shared));
+        let carrier = InProcess(Arc::clone(&self.running.service));
         Ok(Client::builder(self.credentials()?).base_url(self.base_url()).carrier(Arc::new(carrier)))
     }
 
@@ -223,50 +187,44 @@ impl Emulator {
 
     /// Makes another queue, and gives its id.
     pub fn create_queue(&self, settings: QueueSettings) -> String {
-        self.lock().state.create_queue(settings)
+        self.running.service.state().create_queue(settings)
     }
 
     /// Changes the settings of a queue; does nothing if there is no such queue.
     pub fn configure_queue(&self, queue_id: &str, change: impl FnOnce(&mut QueueSettings)) {
-        self.lock().state.settings(queue_id).map(change);
+        self.running.service.configure_queue(queue_id, change);
     }
 
     /// Changes how the emulator behaves where the service may behave in more than one way.
     pub fn configure(&self, change: impl FnOnce(&mut Behavior)) {
-        change(&mut self.lock().behavior);
+        self.running.service.configure(change);
     }
 
     /// Moves the clock forward: leases and delays run out by it.
     pub fn advance(&self, duration: Duration) {
-        let mut inner = self.lock();
-        inner.advanced = inner.advanced.saturating_add(duration).min(FOREVER);
+        self.running.service.clock.advance(duration);
     }
 
     /// Makes something go wrong with the next request; several faults befall as many requests, in order.
     pub fn inject(&self, fault: Fault) {
-        self.lock().faults.push_back(fault);
+        self.running.service.inject(fault);
     }
 
     /// How many requests were received.
     pub fn requests(&self) -> u64 {
-        self.lock().requests
+        self.running.service.requests()
     }
 
     /// The messages of a queue that are not acknowledged, in the order in which they came.
     pub fn messages(&self, queue_id: &str) -> Vec<QueuedMessage> {
-        let mut inner = self.lock();
-        let now = inner.now();
-        inner.state.end_leases(now, queue_id);
-        let messages = inner.state.messages(queue_id).map(|message| QueuedMessage {
+        let (now, mut state) = (self.running.service.clock.now(), self.running.service.state());
+        state.end_leases(now, queue_id);
+        let messages = state.messages(queue_id).map(|message| QueuedMessage {
             id: message.id.clone(),
             attempts: message.attempts,
             is_leased: message.lease_id.is_some(),
         });
         messages.collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.running.shared.lock()
     }
 }
 
@@ -325,19 +283,9 @@ impl EmulatorBuilder {
     pub async fn start(self) -> io::Result<Emulator> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)).await?;
         let address = listener.local_addr()?;
-        let mut state = state::State::default();
-        let queue_id = state.create_queue(self.queue);
-        let shared = Arc::new(Shared(Mutex::new(Inner {
-            state,
-            behavior: self.behavior,
-            faults: VecDeque::new(),
-            requests: 0,
-            drawn: 0,
-            started: (SystemTime::now(), Instant::now()),
-            advanced: Duration::ZERO,
-            real_time: self.real_time,
-        })));
-        let server = tokio::spawn(server::serve(listener, routes::router(Arc::clone(&shared)))).abort_handle();
-        Ok(Emulator { running: Arc::new(Running { shared, address, queue_id, server }) })
+        let service = Arc::new(Service::new(Clock::new(self.real_time), self.behavior));
+        let queue_id = service.state().create_queue(self.queue);
+        let server = tokio::spawn(server::serve(listener, Arc::clone(&service))).abort_handle();
+        Ok(Emulator { running: Arc::new(Running { service, address, queue_id, server }) })
     }
 }

@@ -1,0 +1,61 @@
+//! The emulator's clock.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, SystemTime},
+};
+
+use tokio::time::Instant;
+
+/// Nanoseconds since the emulator was started: in whole milliseconds, a lease would end up to one too early.
+pub(super) type Time = u64;
+
+/// Later than any time that the clock shows. Times that are too long to be counted, some 584 years, end here.
+pub(super) const NEVER: Time = Time::MAX;
+
+pub(super) fn nanos(duration: Duration) -> Time {
+    duration.as_nanos().try_into().unwrap_or(NEVER)
+}
+
+pub(super) fn from_millis(millis: u64) -> Time {
+    millis.saturating_mul(1_000_000)
+}
+
+pub(super) fn from_secs(seconds: u64) -> Time {
+    seconds.saturating_mul(1_000_000_000)
+}
+
+pub(super) struct Clock {
+    /// The Unix time at the start.
+    epoch: Duration,
+    /// `None` if the clock stands still.
+    running_since: Option<Instant>,
+    advanced: AtomicU64,
+}
+
+impl Clock {
+    pub(super) fn new(real_time: bool) -> Self {
+        Self {
+            epoch: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default(),
+            running_since: real_time.then(Instant::now),
+            advanced: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn now(&self) -> Time {
+        let run = self.running_since.map_or(0, |since| nanos(since.elapsed()));
+        self.advanced.load(Ordering::Relaxed).saturating_add(run).min(NEVER - 1)
+    }
+
+    pub(super) fn advance(&self, duration: Duration) {
+        let later = |advanced: Time| Some(advanced.saturating_add(nanos(duration)));
+        // The closure always gives a value, so that this cannot fail.
+        let _ = self.advanced.fetch_update(Ordering::Relaxed, Ordering::Relaxed, later);
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub(super) fn unix_millis(&self, time: Time) -> u64 {
+        let since_epoch = self.epoch.saturating_add(Duration::from_nanos(time));
+        since_epoch.as_millis().try_into().unwrap_or(u64::MAX)
+    }
+}

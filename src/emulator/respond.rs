@@ -1,0 +1,109 @@
+//! What stands around every request: its body, its credentials, and the faults that were asked for.
+
+use http::{
+    HeaderMap, HeaderValue, Request, Response, StatusCode,
+    header::{AUTHORIZATION, RETRY_AFTER},
+};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Bytes};
+use tokio::time::sleep;
+
+use super::{
+    reply::{Refusal, Reply, response},
+    routes,
+    service::{API_KEY, API_TOKEN, EMAIL, Service},
+    settings::Fault,
+};
+
+/// A batch of 256 KB of which every character is escaped takes 1.5 MB.
+const MAX_BODY_BYTES: usize = 2 << 20;
+
+pub(super) async fn respond<B: Body<Data = Bytes> + Unpin>(service: &Service, request: Request<B>) -> Reply {
+    let ray_id = HeaderValue::try_from(format!("{:016x}-EMU", service.count_request()));
+    let fault = service.next_fault();
+    let (head, body) = request.into_parts();
+    let body = read(body).await;
+    let result = || body.and_then(|body| routes::carry_out(service, &head.method, head.uri.path(), &body));
+    let mut reply = match authorize(&head.headers) {
+        Ok(()) => with_fault(fault, || result().unwrap_or_else(Refusal::into_response)).await,
+        Err(refusal) => Reply::Respond(refusal.into_response()),
+    };
+    if let (Reply::Respond(response) | Reply::CutOff(response), Ok(ray_id)) = (&mut reply, ray_id) {
+        response.headers_mut().insert("cf-ray", ray_id);
+    }
+    reply
+}
+
+/// Reads a body to its end even if it is too long, since a client that is still sending may not see the response.
+async fn read(mut body: impl Body<Data = Bytes> + Unpin) -> Result<Bytes, Refusal> {
+    let (mut bytes, mut fits) = (Vec::new(), true);
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { return Err(Refusal::malformed("the request's body is incomplete")) };
+        let Ok(data) = frame.into_data() else { continue };
+        fits = fits && bytes.len().saturating_add(data.len()) <= MAX_BODY_BYTES;
+        if fits {
+            bytes.extend_from_slice(&data);
+        }
+    }
+    if fits {
+        Ok(bytes.into())
+    } else {
+        Err(Refusal(StatusCode::PAYLOAD_TOO_LARGE, 10026, "the request's body is larger than 2 MiB"))
+    }
+}
+
+async fn with_fault(fault: Option<Fault>, carry_out: impl FnOnce() -> Response<Bytes>) -> Reply {
+    let html = |status, body: &str| response(status, "text/html", format!("<html><body>{body}</body></html>"));
+    Reply::Respond(match fault {
+        None => carry_out(),
+        Some(Fault::RateLimited { code, retry_after }) => {
+            let mut response = Refusal(StatusCode::TOO_MANY_REQUESTS, code, "too many requests").into_response();
+            if let Some(wait) = retry_after {
+                response.headers_mut().insert(RETRY_AFTER, wait.as_secs().into());
+            }
+            response
+        }
+        Some(Fault::Forbidden) => {
+            Refusal(StatusCode::FORBIDDEN, 9109, "unauthorized to access the requested resource").into_response()
+        }
+        Some(Fault::Challenged) => {
+            let mut response = html(StatusCode::FORBIDDEN, "just a moment");
+            response.headers_mut().insert("cf-mitigated", HeaderValue::from_static("challenge"));
+            response
+        }
+        Some(Fault::ServerError(status)) => {
+            html(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), "the origin is not well")
+        }
+        Some(Fault::NotSuccess) => Refusal(StatusCode::OK, 15000, "an internal error occurred").into_response(),
+        Some(Fault::Delay(delay)) => {
+            let response = carry_out();
+            sleep(delay).await;
+            response
+        }
+        Some(Fault::Slow { before, after, fault }) => {
+            sleep(before).await;
+            let reply = Box::pin(with_fault(fault.map(|fault| *fault), carry_out)).await;
+            sleep(after).await;
+            return reply;
+        }
+        Some(Fault::CutOff) => return Reply::CutOff(carry_out()),
+        Some(Fault::ResetBefore) => return Reply::Reset,
+        Some(Fault::ResetAfter) => {
+            carry_out();
+            return Reply::Reset;
+        }
+    })
+}
+
+fn authorize(headers: &HeaderMap) -> Result<(), Refusal> {
+    let value = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let authorized = match (value(AUTHORIZATION.as_str()), value("x-auth-email"), value("x-auth-key")) {
+        (Some(authorization), None, None) => match authorization.strip_prefix("Bearer ") {
+            Some(token) => token == API_TOKEN,
+            None => return Err(Refusal(StatusCode::BAD_REQUEST, 6003, "invalid request headers")),
+        },
+        (None, Some(email), Some(key)) => email == EMAIL && key == API_KEY,
+        _ => false,
+    };
+    if authorized { Ok(()) } else { Err(Refusal(StatusCode::UNAUTHORIZED, 10000, "authentication error")) }
+}

@@ -1,0 +1,89 @@
+//! What all requests share.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use super::{
+    clock::Clock,
+    random::Sequence,
+    settings::{Behavior, Fault, QueueSettings},
+    state::State,
+};
+
+pub(super) const ACCOUNT_ID: &str = "e41a7092c5f34b6f8d2b1c7a90f3d5e8";
+pub(super) const API_TOKEN: &str = "emulator-token";
+pub(super) const EMAIL: &str = "emulator@example.com";
+pub(super) const API_KEY: &str = "emulator-key";
+
+pub(super) struct Service {
+    pub(super) clock: Clock,
+    pub(super) random: Sequence,
+    state: Mutex<State>,
+    behavior: Mutex<Behavior>,
+    faults: Mutex<VecDeque<Fault>>,
+    requests: AtomicU64,
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Service").finish_non_exhaustive()
+    }
+}
+
+impl Service {
+    /// Without a queue.
+    pub(super) fn new(clock: Clock, behavior: Behavior) -> Self {
+        Self {
+            clock,
+            random: Sequence::default(),
+            state: Mutex::default(),
+            behavior: Mutex::new(behavior),
+            faults: Mutex::default(),
+            requests: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    pub(super) fn configure_queue(&self, queue_id: &str, change: impl FnOnce(&mut QueueSettings)) {
+        self.state().settings(queue_id).map(change);
+    }
+
+    pub(super) fn behavior(&self) -> Behavior {
+        lock(&self.behavior).clone()
+    }
+
+    pub(super) fn configure(&self, change: impl FnOnce(&mut Behavior)) {
+        change(&mut lock(&self.behavior));
+    }
+
+    pub(super) fn inject(&self, fault: Fault) {
+        lock(&self.faults).push_back(fault);
+    }
+
+    /// The fault that befalls the next request.
+    pub(super) fn next_fault(&self) -> Option<Fault> {
+        lock(&self.faults).pop_front()
+    }
+
+    pub(super) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Counts a request, and gives its number.
+    pub(super) fn count_request(&self) -> u64 {
+        self.requests.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
