@@ -23,7 +23,9 @@
 //! What Cloudflare's documents leave open is a switch ([`Behavior`]), and what can go wrong is asked for ([`Emulator::inject`]). A test that is
 //! to come out the same each time has its requests carried without a socket ([`Emulator::in_process_builder`]).
 
+mod behavior;
 mod clock;
+mod fault;
 mod in_process;
 mod random;
 mod reply;
@@ -43,7 +45,11 @@ use std::{
 
 use tokio::{net::TcpListener, task::AbortHandle};
 
-pub use settings::{Behavior, Fault, JsonBodies, QueueSettings, UnknownLease, WarningsForm};
+pub use self::{
+    behavior::{Behavior, JsonBodies, UnknownLease, WarningsForm},
+    fault::Fault,
+    settings::QueueSettings,
+};
 
 use self::{
     clock::Clock,
@@ -191,12 +197,20 @@ impl Emulator {
     }
 
     /// Changes the settings of a queue; does nothing if there is no such queue.
-    pub fn configure_queue(&self, queue_id: &str, change: impl FnOnce(&mut QueueSettings)) {
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// # let emulator = cloudflare_queues::emulator::Emulator::start().await?;
+    /// emulator.configure_queue(emulator.queue_id(), |settings| settings.delivery_paused(true));
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn configure_queue(&self, queue_id: &str, change: impl FnOnce(QueueSettings) -> QueueSettings) {
         self.running.service.configure_queue(queue_id, change);
     }
 
     /// Changes how the emulator behaves where the service may behave in more than one way.
-    pub fn configure(&self, change: impl FnOnce(&mut Behavior)) {
+    pub fn configure(&self, change: impl FnOnce(Behavior) -> Behavior) {
         self.running.service.configure(change);
     }
 

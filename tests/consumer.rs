@@ -27,7 +27,7 @@ use tokio::sync::Notify;
 const MINUTE: Duration = Duration::from_secs(60);
 
 async fn emulator_with(count: usize) -> (Emulator, Queue) {
-    let endless = QueueSettings { max_retries: 100, ..QueueSettings::default() };
+    let endless = QueueSettings::new().max_retries(100);
     let emulator = Emulator::builder().queue(endless).start().await.unwrap();
     let queue = emulator.queue().unwrap();
     let messages: Vec<_> = (0..count).map(|number| PushMessage::json(&number).unwrap()).collect();

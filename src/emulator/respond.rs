@@ -9,10 +9,10 @@ use hyper::body::{Body, Bytes};
 use tokio::time::sleep;
 
 use super::{
+    fault::Fault,
     reply::{Refusal, Reply, response},
     routes,
     service::{API_KEY, API_TOKEN, EMAIL, Service},
-    settings::Fault,
 };
 
 /// A batch of 256 KB of which every character is escaped takes 1.5 MB.

@@ -9,10 +9,10 @@ use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 
 use super::{
+    behavior::{JsonBodies, WarningsForm},
     clock::from_millis,
     reply::{Refusal, success},
     service::{ACCOUNT_ID, Service},
-    settings::{JsonBodies, WarningsForm},
     state::{self, NewMessage, Stored},
 };
 

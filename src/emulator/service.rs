@@ -9,12 +9,7 @@ use std::{
     },
 };
 
-use super::{
-    clock::Clock,
-    random::Sequence,
-    settings::{Behavior, Fault, QueueSettings},
-    state::State,
-};
+use super::{behavior::Behavior, clock::Clock, fault::Fault, random::Sequence, settings::QueueSettings, state::State};
 
 pub(super) const ACCOUNT_ID: &str = "e41a7092c5f34b6f8d2b1c7a90f3d5e8";
 pub(super) const API_TOKEN: &str = "emulator-token";
@@ -53,16 +48,19 @@ impl Service {
         lock(&self.state)
     }
 
-    pub(super) fn configure_queue(&self, queue_id: &str, change: impl FnOnce(&mut QueueSettings)) {
-        self.state().settings(queue_id).map(change);
+    pub(super) fn configure_queue(&self, queue_id: &str, change: impl FnOnce(QueueSettings) -> QueueSettings) {
+        if let Some(settings) = self.state().settings(queue_id) {
+            *settings = change(settings.clone());
+        }
     }
 
     pub(super) fn behavior(&self) -> Behavior {
         lock(&self.behavior).clone()
     }
 
-    pub(super) fn configure(&self, change: impl FnOnce(&mut Behavior)) {
-        change(&mut lock(&self.behavior));
+    pub(super) fn configure(&self, change: impl FnOnce(Behavior) -> Behavior) {
+        let mut behavior = lock(&self.behavior);
+        *behavior = change(behavior.clone());
     }
 
     pub(super) fn inject(&self, fault: Fault) {

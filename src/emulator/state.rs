@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use serde_json::Value;
 
 use super::{
+    behavior::{Behavior, UnknownLease},
     clock::{Time, from_secs, nanos},
-    settings::{Behavior, QueueSettings, UnknownLease},
+    settings::QueueSettings,
 };
 
 #[derive(Default)]

@@ -23,10 +23,8 @@ async fn a_message_that_used_up_its_retries_goes_to_the_dead_letter_queue() {
     let service = Service::emulated().await;
     let emulator = service.emulator.as_ref().unwrap();
     let dead_letters = emulator.create_queue(QueueSettings::default());
-    emulator.configure_queue(emulator.queue_id(), |settings| {
-        settings.max_retries = 1;
-        settings.dead_letter_queue = Some(dead_letters.clone());
-    });
+    let change = |settings: QueueSettings| settings.max_retries(1).dead_letter_queue(&dead_letters);
+    emulator.configure_queue(emulator.queue_id(), change);
     service.push(2).await;
     // One runs out of its leases, the other is handed back; both are delivered twice.
     for attempt in 1..=2 {
@@ -49,7 +47,7 @@ async fn a_message_that_used_up_its_retries_goes_to_the_dead_letter_queue() {
 async fn without_a_dead_letter_queue_such_a_message_is_deleted() {
     let service = Service::emulated().await;
     let emulator = service.emulator.as_ref().unwrap();
-    emulator.configure_queue(emulator.queue_id(), |settings| settings.max_retries = 0);
+    emulator.configure_queue(emulator.queue_id(), |settings| settings.max_retries(0));
     service.push(1).await;
     let _ = service.pull(1, MINUTE).await;
     service.pass(MINUTE).await;
@@ -74,9 +72,8 @@ async fn whatever_the_service_makes_of_a_bad_lease_it_is_not_reported_done() {
         for warnings in [WarningsForm::Map, WarningsForm::List] {
             for counts in [true, false] {
                 let service = Service::emulated().await;
-                let change = |behavior: &mut Behavior| {
-                    (behavior.unknown_leases, behavior.warnings, behavior.counts) = (unknown_leases, warnings, counts);
-                };
+                let change =
+                    |behavior: Behavior| behavior.unknown_leases(unknown_leases).warnings(warnings).counts(counts);
                 service.emulator.as_ref().unwrap().configure(change);
                 service.push(1).await;
                 let mut request = acks(&service.pull(1, MINUTE).await);
@@ -115,7 +112,7 @@ async fn a_lease_that_was_handed_back_acknowledges_nothing() {
 #[tokio::test]
 async fn an_expired_lease_that_the_service_no_longer_takes_is_not_reported_done() {
     let service = Service::emulated().await;
-    service.emulator.as_ref().unwrap().configure(|behavior| behavior.late_acks = false);
+    service.emulator.as_ref().unwrap().configure(|behavior| behavior.late_acks(false));
     service.push(2).await;
     let messages = service.pull(2, MINUTE).await;
     service.pass(MINUTE).await;
@@ -130,7 +127,7 @@ async fn an_expired_lease_that_the_service_no_longer_takes_is_not_reported_done(
 async fn a_json_body_arrives_whole_in_either_encoding() {
     for json_bodies in [JsonBodies::Text, JsonBodies::Base64] {
         let service = Service::emulated().await;
-        service.emulator.as_ref().unwrap().configure(|behavior| behavior.json_bodies = json_bodies);
+        service.emulator.as_ref().unwrap().configure(|behavior| behavior.json_bodies(json_bodies));
         for value in
             [json!({ "a": "\u{1f980}\n" }), json!([]), json!(-1.5), json!(true), json!(false), json!(null), json!(7)]
         {
@@ -264,10 +261,10 @@ async fn a_late_answer_is_a_timeout() {
 async fn a_queue_that_gives_nothing_says_why() {
     let service = Service::emulated().await;
     let emulator = service.emulator.as_ref().unwrap();
-    emulator.configure_queue(emulator.queue_id(), |settings| settings.delivery_paused = true);
+    emulator.configure_queue(emulator.queue_id(), |settings| settings.delivery_paused(true));
     let error = service.queue.pull(PullOptions::default()).await.unwrap_err();
     assert_eq!((error.kind(), error.status()), (ErrorKind::DeliveryPaused, Some(409)));
-    emulator.configure_queue(emulator.queue_id(), |settings| settings.http_pull = false);
+    emulator.configure_queue(emulator.queue_id(), |settings| settings.http_pull(false));
     let error = service.queue.pull(PullOptions::default()).await.unwrap_err();
     assert_eq!((error.kind(), error.status()), (ErrorKind::NotPullConsumer, Some(405)));
     let missing = emulator.client().unwrap().queue(emulator.account_id(), "my-queue").unwrap();

@@ -52,8 +52,7 @@ async fn a_purge_that_left_something_is_not_reported_complete() {
         (UnknownLease::Reject, WarningsForm::Map),
     ] {
         let service = Service::emulated().await;
-        let change =
-            |behavior: &mut Behavior| (behavior.unknown_leases, behavior.warnings) = (unknown_leases, warnings);
+        let change = |behavior: Behavior| behavior.unknown_leases(unknown_leases).warnings(warnings);
         service.emulator.as_ref().unwrap().configure(change);
         let bad = MessageRef::from("never-given");
         match service.queue.purge([&bad]).await {

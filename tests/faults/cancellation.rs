@@ -62,7 +62,7 @@ struct World {
 
 impl World {
     async fn new() -> Self {
-        let endless = QueueSettings { max_retries: u32::MAX, ..QueueSettings::default() };
+        let endless = QueueSettings::new().max_retries(u32::MAX);
         let emulator = Emulator::builder().queue(endless).start().await.unwrap();
         let client = Client::builder(emulator.credentials().unwrap()).base_url(emulator.base_url());
         // Whatever a dropped call would keep is missed by the next.

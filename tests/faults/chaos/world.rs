@@ -52,20 +52,19 @@ impl Random {
         }
     }
 
-    fn behavior(&mut self) -> Behavior {
-        Behavior {
-            warnings: if self.is() { WarningsForm::Map } else { WarningsForm::List },
-            json_bodies: if self.is() { JsonBodies::Text } else { JsonBodies::Base64 },
-            unknown_leases: match self.below(4) {
-                0 => UnknownLease::Ignore,
-                1 => UnknownLease::Reject,
-                _ => UnknownLease::Warn,
-            },
-            late_acks: self.is(),
-            late_retries: self.is(),
-            counts: self.below(8) > 0,
-            ..Behavior::default()
-        }
+    /// A behavior, and whether the service names every lease that it left alone.
+    fn behavior(&mut self) -> (Behavior, bool) {
+        let behavior = Behavior::new()
+            .warnings(if self.is() { WarningsForm::Map } else { WarningsForm::List })
+            .json_bodies(if self.is() { JsonBodies::Text } else { JsonBodies::Base64 });
+        let unknown_leases = match self.below(4) {
+            0 => UnknownLease::Ignore,
+            1 => UnknownLease::Reject,
+            _ => UnknownLease::Warn,
+        };
+        let behavior = behavior.unknown_leases(unknown_leases).late_acks(self.is()).late_retries(self.is());
+        let counts = self.below(8) > 0;
+        (behavior.counts(counts), counts && unknown_leases == UnknownLease::Warn)
     }
 
     fn policy(&mut self) -> RetryPolicy {
@@ -140,14 +139,12 @@ impl World {
     pub(super) async fn new(seed: u64, trace: Trace) -> Arc<Self> {
         let started = Instant::now();
         let mut random = Random(seed);
-        let behavior = random.behavior();
-        let is_exact = behavior.counts && behavior.unknown_leases == UnknownLease::Warn;
+        let (behavior, is_exact) = random.behavior();
         let emulator = Emulator::builder().real_time().behavior(behavior).start().await.unwrap();
         let dead_letters = emulator.create_queue(QueueSettings::default());
-        emulator.configure_queue(emulator.queue_id(), |settings| {
-            settings.max_retries = 2 + random.below(8) as u32;
-            settings.dead_letter_queue = Some(dead_letters.clone());
-        });
+        let max_retries = 2 + random.below(8) as u32;
+        let change = |settings: QueueSettings| settings.max_retries(max_retries).dead_letter_queue(&dead_letters);
+        emulator.configure_queue(emulator.queue_id(), change);
         let builder = emulator.in_process_builder().unwrap().request_timeout(Duration::from_secs(5));
         let client = builder.call_timeout(LEASE / 2).retry(random.policy()).build().unwrap();
         let queue = client.queue(emulator.account_id(), emulator.queue_id()).unwrap();
@@ -212,7 +209,7 @@ impl World {
             let _ = self.queue.peek(1).await;
         }
         sleep(LONG).await;
-        self.emulator.configure(|behavior| *behavior = Behavior::default());
+        self.emulator.configure(|_| Behavior::default());
         let left = self.drain(self.emulator.queue_id()).await;
         let dead = self.drain(&self.dead_letters).await;
         let there: HashSet<_> = left.iter().chain(&dead).copied().collect();
@@ -235,7 +232,7 @@ impl World {
 
     /// Consumes all that is left of a queue, now that nothing goes wrong: nothing is stuck, and everything is confirmed.
     async fn drain(&self, queue_id: &str) -> Vec<u32> {
-        self.emulator.configure_queue(queue_id, |settings| settings.max_retries = u32::MAX);
+        self.emulator.configure_queue(queue_id, |settings| settings.max_retries(u32::MAX));
         let left = self.emulator.messages(queue_id).len();
         let queue = self.client.queue(self.emulator.account_id(), queue_id).unwrap();
         let numbers = Arc::new(Mutex::new(Vec::new()));
