@@ -165,7 +165,7 @@ pub(crate) async fn by_hand(load: Load) -> Result<()> {
 }
 
 mod generated {
-    progenitor::generate_api!(spec = "openapi/queues.json", interface = Positional);
+    progenitor::generate_api!(spec = "../openapi/queues.json", interface = Positional);
 }
 
 /// What the generator makes of the same document when nothing is added.

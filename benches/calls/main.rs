@@ -1,8 +1,8 @@
 //! What a call costs, beside what the same call costs without this crate.
 //!
-//! `cargo bench --bench calls` prints the table. Instructions and the heap are counted by valgrind, and left out where it is not
-//! installed: as the difference of two runs, so that what is done once does not count. The processor's time is the least of five
-//! runs, taken in turn, and the connections the most.
+//! `cargo bench -p benches --bench calls` prints the table. Instructions and the heap are counted by valgrind, and left out where it
+//! is not installed: as the difference of two runs, so that what is done once does not count. The processor's time is the least of
+//! five runs, taken in turn, and the connections the most.
 
 use std::env;
 

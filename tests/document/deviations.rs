@@ -1,11 +1,9 @@
 //! Where the document differs from the published one, and why: the tables of `openapi/README.md`.
 
+use refresh::{account, places};
 use serde_json::{Value, json};
 
-use super::{
-    document,
-    refresh::{account, places},
-};
+use super::document;
 
 fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap()

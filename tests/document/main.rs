@@ -11,9 +11,6 @@
 mod deviations;
 mod forms;
 mod generate;
-#[path = "../../examples/refresh/main.rs"]
-#[allow(dead_code, reason = "its entry is not called here")]
-mod refresh;
 mod refreshing;
 mod rust_types;
 

@@ -9,9 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use refresh::{refresh, report::Report};
 use serde_json::{Value, json};
-
-use super::refresh::{refresh, report::Report};
 
 const MESSAGES: &str = "/paths/~1accounts~1{account_id}~1queues~1{queue_id}~1messages";
 const RESULT: &str = "post/responses/200/content/application~1json/schema/allOf/1/properties/result";
@@ -26,7 +25,7 @@ impl Openapi {
         let copy = env::temp_dir().join(name);
         fs::create_dir(&copy).unwrap();
         for file in ["queues.json", "upstream.json", "README.md"] {
-            fs::copy(PathBuf::from("tests/fixtures/refresh").join(file), copy.join(file)).unwrap();
+            fs::copy(PathBuf::from("fixtures/refresh").join(file), copy.join(file)).unwrap();
         }
         Self(copy)
     }

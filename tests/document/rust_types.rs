@@ -1,13 +1,11 @@
 //! The JSON Schemas of the Rust types, beside those of the document: what the one says, the other does.
 
 use cloudflare_queues::{ApiError, LeaseId, MessageRef, types::*};
+use refresh::{account::matches, compare, places};
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use super::{
-    document,
-    refresh::{account::matches, compare, places},
-};
+use super::document;
 
 /// What the document says, what the Rust type says instead, and why.
 const EXPLAINED: [(&str, &str); 7] = [

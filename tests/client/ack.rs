@@ -1,0 +1,140 @@
+//! What an ack's answer says, and what is made of it.
+
+use cloudflare_queues::{AckOutcome, AckRequest, LeaseId};
+use serde_json::json;
+
+use support::Server;
+
+const FIRST: &str = "eyJhbGciOiJkaXIifQ..first";
+const SECOND: &str = "eyJhbGciOiJkaXIifQ..second";
+
+/// The outcomes of one ack and one retry, if they are answered like this.
+async fn outcomes_of<const N: usize>(answers: [String; N]) -> [AckOutcome; N] {
+    let server = Server::playing(answers.each_ref().map(support::ok));
+    let queue = support::queue(&server.url);
+    let mut outcomes = Vec::new();
+    for answer in answers {
+        let mut request = AckRequest::new();
+        request.ack(FIRST).retry(SECOND);
+        outcomes.push(queue.ack(request).await.unwrap_or_else(|error| panic!("{answer}: {error}")));
+    }
+    outcomes.try_into().unwrap()
+}
+
+fn success(result: serde_json::Value) -> String {
+    json!({"success": true, "errors": [], "messages": [], "result": result}).to_string()
+}
+
+#[tokio::test]
+async fn a_count_is_read_in_either_spelling_and_its_absence_is_not_zero() {
+    let table = [
+        (r#"{"ackCount": 5, "retryCount": 7}"#, (Some(5), Some(7))),
+        (r#"{"ackCount": 5.0, "retryCount": 7.0}"#, (Some(5), Some(7))),
+        (r#"{"ackCount": 5e0, "retryCount": 0}"#, (Some(5), Some(0))),
+        (r#"{"ackCount": null, "retryCount": null}"#, (None, None)),
+        (r#"{"ackCount": 5}"#, (Some(5), None)),
+        (r#"{"retryCount": 7}"#, (None, Some(7))),
+        (r#"{"ackCount": -1, "retryCount": 0.5}"#, (None, None)),
+        (r#"{}"#, (None, None)),
+        (r#"{"ackCount": 5, "retryCount": 7, "somethingNew": {"a": [1]}}"#, (Some(5), Some(7))),
+    ];
+    let answers = table.map(|(result, _)| success(serde_json::from_str(result).unwrap()));
+    for ((result, expected), outcome) in table.into_iter().zip(outcomes_of(answers).await) {
+        assert_eq!((outcome.ack_count, outcome.retry_count), expected, "{result}");
+        assert_eq!((outcome.acks_requested, outcome.retries_requested), (1, 1), "{result}");
+    }
+}
+
+#[tokio::test]
+async fn warnings_are_read_in_whatever_form_they_come() {
+    let table = [
+        (json!({}), vec![]),
+        (json!({"warnings": null}), vec![]),
+        (json!({"warnings": []}), vec![]),
+        (json!({"warnings": {}}), vec![]),
+        (json!({"warnings": ["one", "two"]}), vec![(None, "one"), (None, "two")]),
+        (json!({"warnings": {FIRST: "gone"}}), vec![(Some(FIRST), "gone")]),
+        (json!({"warnings": {FIRST: {"code": 7}}}), vec![(Some(FIRST), r#"{"code":7}"#)]),
+        (json!({"warnings": [{"message": "odd"}, 7]}), vec![(None, "odd"), (None, "7")]),
+        (json!({"warnings": "odd"}), vec![(None, "odd")]),
+        (json!({"warnings": 7}), vec![(None, "7")]),
+    ];
+    let answers = table.each_ref().map(|(result, _)| success(result.clone()));
+    for ((result, expected), outcome) in table.into_iter().zip(outcomes_of(answers).await) {
+        let warnings: Vec<_> =
+            outcome.warnings.iter().map(|warning| (warning.lease_id.clone(), warning.message.as_str())).collect();
+        let expected: Vec<_> = expected.into_iter().map(|(lease, text)| (lease.map(LeaseId::from), text)).collect();
+        assert_eq!(warnings, expected, "{result}");
+    }
+}
+
+#[tokio::test]
+async fn a_list_of_warnings_is_attributed_and_redacted() {
+    let [outcome] = outcomes_of([fixture!("ack.2025-list-warnings.json").to_owned()]).await;
+    let [named, unnamed] = &outcome.warnings[..] else { panic!("{outcome:?}") };
+    assert_eq!(named.lease_id, Some(FIRST.into()));
+    assert_eq!(named.message, "the lease [redacted] is not known");
+    assert_eq!(unnamed.lease_id, None);
+    assert_eq!(unnamed.message, "some leases were passed over");
+}
+
+#[tokio::test]
+async fn a_map_of_warnings_is_attributed_and_redacted() {
+    let [outcome] = outcomes_of([fixture!("ack.map-warnings.json").to_owned()]).await;
+    let [first, second] = &outcome.warnings[..] else { panic!("{outcome:?}") };
+    assert_eq!(first.lease_id, Some(FIRST.into()));
+    assert_eq!(first.message, "[redacted] is not known");
+    assert_eq!(second.lease_id, Some(SECOND.into()));
+    assert_eq!(second.message, "this lease has run out");
+}
+
+#[tokio::test]
+async fn a_warning_is_attributed_to_its_own_lease_where_another_begins_like_it() {
+    let server = Server::playing([support::ok(success(json!({"warnings": ["lease-10 is not known"]})))]);
+    let request = support::acks(["lease-1", "lease-10"]);
+    let outcome = support::queue(&server.url).ack(request).await.unwrap();
+    assert_eq!(outcome.warnings[0].lease_id, Some("lease-10".into()));
+    assert_eq!(outcome.warnings[0].message, "[redacted] is not known");
+}
+
+#[tokio::test]
+async fn an_outcome_is_complete_only_if_all_was_confirmed_without_a_warning() {
+    // How many acks and retries are asked for, what is answered, and whether that is complete.
+    let table = [
+        (2, 0, json!({"ackCount": 2}), true),
+        (2, 0, json!({"ackCount": 2, "retryCount": 0}), true),
+        (2, 0, json!({"ackCount": 2.0, "warnings": []}), true),
+        (2, 0, json!({"ackCount": 1}), false),
+        (2, 0, json!({"ackCount": 3}), false),
+        (2, 0, json!({"ackCount": 0}), false),
+        (2, 0, json!({"ackCount": null}), false),
+        (2, 0, json!({}), false),
+        (2, 0, json!({"retryCount": 2}), false),
+        (2, 0, json!({"ackCount": 2, "warnings": ["hm"]}), false),
+        (2, 0, json!({"ackCount": 2, "warnings": {"lease 0": "hm"}}), false),
+        (2, 0, json!({"ackCount": 2, "warnings": "hm"}), false),
+        (0, 2, json!({"retryCount": 2}), true),
+        (0, 2, json!({"ackCount": 0, "retryCount": 2, "warnings": null}), true),
+        (0, 2, json!({"retryCount": 1}), false),
+        (0, 2, json!({"ackCount": 2}), false),
+        (1, 1, json!({"ackCount": 1, "retryCount": 1, "warnings": {}}), true),
+        (1, 1, json!({"ackCount": 1}), false),
+        (1, 1, json!({"retryCount": 1}), false),
+        (1, 1, json!({"ackCount": 2, "retryCount": 0}), false),
+    ];
+    let server = Server::playing(table.each_ref().map(|(_, _, result, _)| support::ok(success(result.clone()))));
+    let queue = support::queue(&server.url);
+    for (acks, retries, result, complete) in table {
+        let mut request = AckRequest::new();
+        for n in 0..acks + retries {
+            let lease = format!("lease {n}");
+            if n < acks {
+                request.ack(lease)
+            } else {
+                request.retry(lease)
+            };
+        }
+        let outcome = queue.ack(request).await.unwrap();
+        assert_eq!(outcome.is_complete(), complete, "{acks} acks and {retries} retries, answered by {result}");
+    }
+}

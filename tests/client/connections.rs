@@ -1,0 +1,224 @@
+//! Connections that are refused, that hang, that break; and whose they are.
+
+use std::{
+    net::TcpListener,
+    thread,
+    time::{Duration, Instant},
+};
+
+use cloudflare_queues::{Error, ErrorKind, PullOptions};
+use tokio::task::JoinSet;
+
+use support::{ACCOUNT, Act, Op, RAY, Server, quick};
+
+use ErrorKind::{Timeout, Transport};
+
+const SUCCESS: &str = r#"{"success":true,"result":{}}"#;
+
+#[tokio::test]
+async fn every_operation_is_tried_again_where_no_connection_was_made() {
+    for op in Op::ALL {
+        let error = op.call(&support::stubborn_queue(&support::nowhere(), 3)).await.unwrap_err();
+        assert_eq!((error.kind(), error.attempts()), (Transport, 3), "{error}");
+        assert!(!error.may_have_arrived(), "{error}");
+        assert!(error.to_string().contains("the connection could not be made"), "{error}");
+        assert_eq!((error.status(), error.ray_id()), (None, None));
+        assert_eq!(error.operation(), Some(op.id()));
+    }
+}
+
+#[tokio::test]
+async fn what_may_have_arrived_once_may_have_arrived_although_the_last_attempt_did_not() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let server = thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        stream.peek(&mut [0]).unwrap();
+        // Nobody listens any more before the first attempt is seen to fail.
+        drop(listener);
+    });
+    let error = Op::Ack.call(&support::stubborn_queue(&url, 3)).await.unwrap_err();
+    server.join().unwrap();
+    assert_eq!((error.kind(), error.attempts()), (Transport, 3), "{error}");
+    assert!(error.may_have_arrived(), "the first of three attempts may have: {error}");
+}
+
+#[tokio::test]
+async fn every_operation_is_tried_again_where_tls_was_not_agreed_on() {
+    for op in Op::ALL {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("https://{}", listener.local_addr().unwrap());
+        let server = thread::spawn(move || (0..3).for_each(|_| drop(listener.accept().unwrap())));
+        let error = op.call(&support::stubborn_queue(&url, 3)).await.unwrap_err();
+        server.join().unwrap();
+        assert_eq!((error.kind(), error.attempts(), error.may_have_arrived()), (Transport, 3, false), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_calls_at_once_open_about_as_many_connections_as_may_be_in_flight() {
+    let server = Server::playing([support::bare_success()]);
+    let queue = support::open(support::builder(&server.url).max_in_flight(4));
+    let mut calls = JoinSet::new();
+    for _ in 0..1000 {
+        let queue = queue.clone();
+        calls.spawn(async move { Op::Ack.call(&queue).await });
+    }
+    while let Some(call) = calls.join_next().await {
+        call.unwrap().unwrap();
+    }
+    assert_eq!(server.requests().len(), 1000);
+    assert!(server.connections() <= 8, "{}", server.connections());
+}
+
+fn hurried(url: &str) -> cloudflare_queues::ClientBuilder {
+    support::builder(url).call_timeout(Duration::from_millis(100))
+}
+
+#[tokio::test]
+async fn a_call_ends_although_the_service_never_answers() {
+    let stalls = [
+        Vec::new(),
+        b"HTTP/1.1 200 OK\r\n".to_vec(),
+        format!("HTTP/1.1 200 OK\r\ncf-ray: {RAY}\r\ncontent-length: 500\r\n\r\n{{").into_bytes(),
+    ];
+    for stall in stalls {
+        for op in Op::ALL {
+            let server = Server::playing([Act::Stall(stall.clone())]);
+            let error = op.call(&support::open(hurried(&server.url).retry(quick(3)))).await.unwrap_err();
+            assert_eq!((error.kind(), error.operation()), (Timeout, Some(op.id())), "{error}");
+            assert!(error.may_have_arrived(), "{error}");
+            assert!(server.requests().len() <= 1, "{error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_stalls_leaves_status_and_ray_id_in_the_error() {
+    let stall = format!("HTTP/1.1 200 OK\r\ncf-ray: {RAY}\r\ncontent-length: 500\r\n\r\n{{");
+    let server = Server::playing([Act::Stall(stall.into_bytes())]);
+    let error = Op::Pull.call(&support::open(hurried(&server.url))).await.unwrap_err();
+    assert_eq!((error.kind(), error.status(), error.ray_id()), (Timeout, Some(200), Some(RAY)), "{error}");
+}
+
+#[tokio::test]
+async fn an_attempt_that_hangs_is_given_up_and_only_what_does_no_harm_is_sent_again() {
+    for op in Op::ALL {
+        let server = Server::playing([Act::Stall(Vec::new()), support::ok(SUCCESS)]);
+        let builder = support::builder(&server.url).retry(quick(5)).request_timeout(Duration::from_millis(200));
+        let result = op.call(&support::open(builder)).await;
+        if op.is_harmless() {
+            result.unwrap();
+            assert!(server.requests().len() >= 2);
+        } else {
+            assert_eq!(result.map_err(|error| error.kind()), Err(Timeout), "{op:?}");
+            assert!(server.requests().len() <= 1, "{op:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_ack_whose_deadline_has_passed_is_sent_once_and_not_repeated() {
+    let server = Server::playing([Act::Answer(support::answer(500, &[], "")), support::ok(SUCCESS)]);
+    let mut request = support::acks(["a", "b"]);
+    request.deadline(Instant::now());
+    let queue = support::stubborn_queue(&server.url, 3);
+    let error = queue.ack(request).await.unwrap_err();
+    assert_eq!((error.status(), error.attempts()), (Some(500), 1), "{error}");
+    let again = error.into_unconfirmed().unwrap();
+    assert_eq!(support::leases(&again), ["a", "b"]);
+    assert!(queue.ack(again).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_lease_is_counted_from_the_attempt_that_was_answered() {
+    let busy = Act::Answer(support::answer(429, &[("retry-after", "1")], ""));
+    let leased = support::ok(r#"{"success":true,"result":{"messages":[{"lease_id":"a"}]}}"#);
+    let server = Server::playing([busy, leased]);
+    let visibility_timeout = Duration::from_millis(500);
+    let options = PullOptions { visibility_timeout, ..PullOptions::default() };
+    let batch = support::stubborn_queue(&server.url, 2).pull(options).await.unwrap();
+    assert!(batch.messages[0].lease_deadline > Instant::now(), "it was over before it came");
+}
+
+#[tokio::test]
+async fn an_ack_ends_at_its_deadline() {
+    let server = Server::playing([Act::Stall(Vec::new())]);
+    let mut request = support::acks(["a"]);
+    request.deadline(Instant::now() + Duration::from_millis(100));
+    let error = support::stubborn_queue(&server.url, 3).ack(request).await.unwrap_err();
+    assert_eq!(error.kind(), Timeout, "{error}");
+    assert!(error.may_have_arrived(), "{error}");
+    assert!(server.requests().len() <= 1);
+}
+
+#[tokio::test]
+async fn an_ack_is_not_sent_again_after_its_deadline() {
+    let server = Server::playing([Act::Answer(support::answer(503, &[("retry-after", "30")], ""))]);
+    let mut request = support::acks(["a"]);
+    request.deadline(Instant::now() + Duration::from_secs(10));
+    let error = support::stubborn_queue(&server.url, 3).ack(request).await.unwrap_err();
+    assert_eq!((error.kind(), error.attempts()), (ErrorKind::ServiceFailure, 1), "{error}");
+    assert!(error.to_string().contains("deadline leaves no time for another attempt"), "{error}");
+}
+
+#[tokio::test]
+async fn a_deadline_far_away_does_not_extend_the_call() {
+    let server = Server::playing([Act::Stall(Vec::new())]);
+    let mut request = support::acks(["a"]);
+    request.deadline(Instant::now() + Duration::from_secs(3600));
+    let error = support::open(hurried(&server.url)).ack(request).await.unwrap_err();
+    assert_eq!(error.kind(), Timeout, "{error}");
+}
+
+#[tokio::test]
+async fn timeouts_of_any_length_are_fine() {
+    let server = Server::playing([support::ok(SUCCESS)]);
+    let builder = support::builder(&server.url).call_timeout(Duration::MAX).request_timeout(Duration::MAX);
+    Op::Ack.call(&support::open(builder.connect_timeout(Duration::MAX))).await.unwrap();
+}
+
+#[tokio::test]
+async fn requests_go_through_the_proxy_that_is_given() {
+    let proxy = Server::playing([support::ok(SUCCESS)]);
+    let builder = support::builder("http://queues.invalid/client/v4").allow_plain_http();
+    let queue = support::open(builder.proxy(reqwest::Proxy::all(&proxy.url).unwrap()));
+    for op in Op::ALL {
+        op.call(&queue).await.unwrap();
+    }
+    let requests = proxy.requests();
+    assert_eq!(requests.len(), Op::ALL.len());
+    let start = format!("POST http://queues.invalid/client/v4/accounts/{ACCOUNT}/");
+    assert!(requests.iter().all(|request| request.line.starts_with(&start)), "{requests:?}");
+}
+
+#[tokio::test]
+async fn requests_go_through_the_client_that_is_given_under_our_name() {
+    let server = Server::playing([support::ok(SUCCESS)]);
+    let mut headers = reqwest::header::HeaderMap::new();
+    headers.insert("x-of-the-application", "yes".parse().unwrap());
+    let http = reqwest::Client::builder().no_proxy().user_agent("another").default_headers(headers).build().unwrap();
+    Op::Ack.call(&support::open(support::builder(&server.url).http_client(http))).await.unwrap();
+    let request = server.requests().remove(0);
+    assert_eq!(request.headers["x-of-the-application"], "yes");
+    assert_eq!(request.headers["user-agent"], concat!("cloudflare-queues/", env!("CARGO_PKG_VERSION")));
+    assert_eq!(request.headers["authorization"], format!("Bearer {}", support::TOKEN));
+}
+
+#[tokio::test]
+async fn calls_share_a_connection() {
+    let server = Server::playing([support::ok(SUCCESS)]);
+    let queue = support::queue(&server.url);
+    for op in Op::ALL {
+        op.call(&queue).await.unwrap();
+        op.call(&queue.clone()).await.unwrap();
+    }
+    assert_eq!((server.requests().len(), server.connections()), (2 * Op::ALL.len(), 1));
+}
+
+#[test]
+fn an_error_is_one_word_wide_and_can_cross_threads() {
+    fn shared<T: Send + Sync + std::error::Error + 'static>() {}
+    shared::<Error>();
+    assert_eq!(size_of::<Error>(), size_of::<usize>());
+}

@@ -1,0 +1,255 @@
+//! Answers with status 200: success only where the service says so and gives a result.
+
+use cloudflare_queues::{Error, ErrorKind, PullOptions};
+
+use support::{Act, Op, RAY, Server};
+
+use ErrorKind::{Rejected, UnexpectedAnswer};
+
+fn assert_described(error: &Error, op: Op, row: &str) {
+    assert_eq!(error.status(), Some(200), "{op:?}, {row}: {error}");
+    assert_eq!(error.ray_id(), Some(RAY), "{op:?}, {row}: {error}");
+    assert_eq!(error.operation(), Some(op.id()), "{op:?}, {row}: {error}");
+    assert!(error.may_have_arrived(), "{op:?}, {row}: {error}");
+    assert_eq!(error.attempts(), 1, "{op:?}, {row}: {error}");
+}
+
+/// Every row is an answer of status 200, the kind of error that it is, and what the error says.
+async fn assert_errors(table: &[(&str, ErrorKind, &str)]) {
+    let server = Server::playing([]);
+    let queue = support::stubborn_queue(&server.url, 3);
+    for (body, kind, says) in table {
+        server.play(support::ok(body));
+        for op in Op::ALL {
+            let error = op.call(&queue).await.map(|()| format!("{op:?} took {body} for a success")).unwrap_err();
+            assert_eq!(error.kind(), *kind, "{op:?}, {body}: {error}");
+            assert!(error.to_string().contains(says), "{op:?}, {body}: {error}");
+            assert_described(&error, op, body);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_envelope_is_never_ok() {
+    assert_errors(&[
+        ("<!DOCTYPE html><html><body>Please wait</body></html>", UnexpectedAnswer, "the answer is HTML, not JSON"),
+        ("\n <html>", UnexpectedAnswer, "the answer is HTML, not JSON"),
+        ("", UnexpectedAnswer, "the answer is empty"),
+        (" \r\n", UnexpectedAnswer, "the answer is empty"),
+        (r#"{"success":true,"result":{"ackCount":1"#, UnexpectedAnswer, "the answer is cut off, at line 1 column 38"),
+        (r#"{"success":true,"#, UnexpectedAnswer, "the answer is cut off"),
+        ("not JSON", UnexpectedAnswer, "the answer is not JSON"),
+        (r#"{"success":true,"result":{}}{"#, UnexpectedAnswer, "the answer is not JSON"),
+        (r#""text""#, UnexpectedAnswer, "the answer is not of the documented form"),
+        ("7", UnexpectedAnswer, "the answer is not of the documented form"),
+        ("true", UnexpectedAnswer, "the answer is not of the documented form"),
+        ("null", UnexpectedAnswer, "the answer is not of the documented form"),
+        ("[]", UnexpectedAnswer, "the answer is not of the documented form"),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn an_answer_without_success_is_never_ok() {
+    assert_errors(&[
+        (r#"{}"#, UnexpectedAnswer, "does not say whether the call succeeded"),
+        (r#"{"result":{"ackCount":1}}"#, UnexpectedAnswer, "does not say whether the call succeeded"),
+        (r#"{"success":null,"result":{}}"#, UnexpectedAnswer, "does not say whether the call succeeded"),
+        (r#"{"success":"true","result":{}}"#, UnexpectedAnswer, "not of the documented form"),
+        (r#"{"success":1,"result":{}}"#, UnexpectedAnswer, "not of the documented form"),
+        (r#"{"success":false,"success":true,"result":{}}"#, UnexpectedAnswer, "not of the documented form"),
+        (r#"{"success":false}"#, Rejected, "did not carry the call out"),
+        (r#"{"success":false,"result":{"ackCount":1}}"#, Rejected, "did not carry the call out"),
+        (r#"{"success":false,"errors":null,"messages":null,"result":null}"#, Rejected, "did not carry the call out"),
+        (r#"{"success":false,"errors":[]}"#, Rejected, "did not carry the call out"),
+        (r#"{"success":false,"errors":[{"code":10026,"message":"no"}]}"#, Rejected, r#"code 10026 "no""#),
+        (r#"{"success":false,"errors":["plain"]}"#, Rejected, r#""plain""#),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn an_answer_without_a_result_is_never_ok() {
+    assert_errors(&[
+        (r#"{"success":true}"#, UnexpectedAnswer, "claims success, but has no result"),
+        (r#"{"success":true,"result":null}"#, UnexpectedAnswer, "claims success, but has no result"),
+        (r#"{"success":true,"errors":null,"messages":null}"#, UnexpectedAnswer, "claims success, but has no result"),
+        (r#"{"success":true,"result":"done"}"#, UnexpectedAnswer, "not of the documented form"),
+        (r#"{"success":true,"result":true}"#, UnexpectedAnswer, "not of the documented form"),
+        (r#"{"success":true,"result":[]}"#, UnexpectedAnswer, "not of the documented form"),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn an_answer_that_says_something_twice_is_never_ok() {
+    let unreadable = "the answer is not of the documented form";
+    assert_errors(&[
+        (r#"{"success":false,"success":true,"result":{}}"#, UnexpectedAnswer, unreadable),
+        (r#"{"success":null,"success":true,"result":{}}"#, UnexpectedAnswer, unreadable),
+        (r#"{"success":true,"result":{},"result":{}}"#, UnexpectedAnswer, unreadable),
+        (r#"{"success":true,"result":null,"result":{}}"#, UnexpectedAnswer, unreadable),
+        (r#"{"result":null,"success":true,"result":{}}"#, UnexpectedAnswer, unreadable),
+        (r#"{"result":{},"success":true,"result":null}"#, UnexpectedAnswer, unreadable),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn an_array_is_never_taken_for_an_envelope_or_a_result() {
+    assert_errors(&[
+        (r#"[true,[],{}]"#, UnexpectedAnswer, "not of the documented form"),
+        (r#"{"success":true,"result":[null]}"#, UnexpectedAnswer, "not of the documented form"),
+        (r#"{"success":true,"result":[null,null,null]}"#, UnexpectedAnswer, "not of the documented form"),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn a_failure_keeps_its_codes_whatever_its_result_is() {
+    for result in ["null", "{}", r#""""#, "[]", "false", r#"{"ackCount":"none","messages":"none","metadata":7}"#] {
+        let body = format!(r#"{{"success":false,"errors":[{{"code":10026,"message":"no"}}],"result":{result}}}"#);
+        assert_errors(&[(&body, Rejected, "code 10026")]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_success_is_ok_whatever_stands_beside_its_result() {
+    let bodies = [
+        r#"{"success":true,"result":{}}"#,
+        r#"{"success":true,"errors":null,"messages":null,"result":{}}"#,
+        r#"{"success":true,"errors":[],"messages":["a remark"],"result":{}}"#,
+        r#"{"success":true,"errors":[],"messages":[{"code":7,"message":"a remark"}],"result":{}}"#,
+        r#"{"success":true,"errors":[],"messages":{"odd":7},"result":{},"result_info":{"page":1}}"#,
+        "\n {\"result\" : { \"unknown\" : [ ] } , \"success\" : true } \n",
+    ];
+    let server = Server::playing([]);
+    let queue = support::queue(&server.url);
+    for body in bodies {
+        server.play(support::ok(body));
+        for op in Op::ALL {
+            op.call(&queue).await.unwrap_or_else(|error| panic!("{op:?}, {body}: {error}"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_passed_over_costs_no_confirmation_even_if_it_is_no_text() {
+    let body = b"{\"success\":true,\"messages\":[\"\xff\"],\"result\":{\"ackCount\":1,\"odd\":{\"\xff\":\"\\ud800\"}}}";
+    let server = Server::playing([support::ok(body)]);
+    let outcome = support::queue(&server.url).ack(support::acks(["lease"])).await.unwrap();
+    assert!(outcome.is_complete());
+}
+
+#[tokio::test]
+async fn an_error_keeps_all_that_the_service_says_of_it() {
+    let server = Server::playing([]);
+    let queue = support::queue(&server.url);
+    for status in [200, 400] {
+        server.play(Act::Answer(support::answer(status, &[], fixture!("errors.json"))));
+        for op in Op::ALL {
+            let error = op.call(&queue).await.unwrap_err();
+            assert_eq!((error.kind(), error.status()), (Rejected, Some(status)));
+            let [first, second] = error.api_errors() else { panic!("{error}") };
+            assert_eq!((first.code, first.message.as_str()), (100_128, "the delay is out of its bounds"));
+            assert_eq!(first.documentation_url.as_deref(), Some("https://developers.cloudflare.com/queues/"));
+            assert_eq!(first.source_pointer.as_deref(), Some("/retries/0/delay_seconds"));
+            assert_eq!(first.error_chain[0].message, "a delay has at most 86400 seconds");
+            assert_eq!(second.documentation_url, None);
+            let codes = [100_128, 10107, 7, 10026];
+            assert!(codes.iter().all(|code| error.has_code(*code)) && !error.has_code(1), "{error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_code_is_read_whatever_its_size_and_spelling() {
+    let table = [
+        ("65536", 65536),
+        ("100128", 100_128),
+        ("9007199254740993", 9_007_199_254_740_993),
+        ("-1", -1),
+        ("10026.0", 10026),
+        (r#""10026""#, 10026),
+        (r#""queue_delivery_paused""#, 0),
+        ("null", 0),
+    ];
+    let server = Server::playing([]);
+    let queue = support::queue(&server.url);
+    for (code, expected) in table {
+        let body = format!(r#"{{"success":false,"errors":[{{"code":{code},"message":"m"}},{{"code":7}}]}}"#);
+        server.play(support::ok(body));
+        let error = Op::Push.call(&queue).await.unwrap_err();
+        let codes: Vec<_> = error.api_errors().iter().map(|error| error.code).collect();
+        assert_eq!(codes, [expected, 7], "{code}");
+    }
+}
+
+const HUNDRED_MEGABYTES: usize = 100_000_000;
+
+/// Far beyond what the sockets of both ends hold back.
+const MOST_ON_THE_WAY: usize = 40_000_000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_of_100_mb_is_refused_at_the_bound_and_not_read_to_its_end() {
+    let heads = [
+        format!("HTTP/1.1 200 OK\r\ncf-ray: {RAY}\r\ncontent-length: {HUNDRED_MEGABYTES}\r\n\r\n"),
+        format!("HTTP/1.1 200 OK\r\ncf-ray: {RAY}\r\nconnection: close\r\n\r\n"),
+    ];
+    for head in heads {
+        for op in Op::ALL {
+            let server = Server::playing([Act::Flood(head.clone().into_bytes(), HUNDRED_MEGABYTES)]);
+            let error = op.call(&support::stubborn_queue(&server.url, 3)).await.unwrap_err();
+            assert_eq!(error.kind(), UnexpectedAnswer, "{error}");
+            assert_described(&error, op, &head);
+            assert!(error.to_string().contains("larger than the bound of "), "{error}");
+            let is_bound_of_messages = [Op::Pull, Op::Peek].contains(&op);
+            assert!(is_bound_of_messages || error.to_string().contains("the bound of 1048576 bytes"), "{error}");
+            let flooded = server.flooded();
+            assert!(flooded < MOST_ON_THE_WAY, "{op:?} let the server send {flooded} bytes");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_of_100_mb_keeps_its_status() {
+    let head = format!("HTTP/1.1 503 Status\r\ncf-ray: {RAY}\r\n\r\n");
+    let server = Server::playing([Act::Flood(head.into_bytes(), HUNDRED_MEGABYTES)]);
+    let error = Op::Push.call(&support::queue(&server.url)).await.unwrap_err();
+    assert_eq!((error.kind(), error.status()), (ErrorKind::ServiceFailure, Some(503)), "{error}");
+    assert_eq!(error.ray_id(), Some(RAY));
+    assert!(server.flooded() < MOST_ON_THE_WAY);
+}
+
+#[tokio::test]
+async fn an_announced_length_beyond_the_bound_is_never_ok() {
+    let body = r#"{"success":true,"result":{}}"#;
+    let head = format!("HTTP/1.1 200 OK\r\ncf-ray: {RAY}\r\ncontent-length: {}\r\n\r\n{body}", u64::MAX / 2);
+    let server = Server::playing([Act::Cut(head.into_bytes())]);
+    for op in Op::ALL {
+        let error = op.call(&support::queue(&server.url)).await.unwrap_err();
+        assert!([UnexpectedAnswer, ErrorKind::Transport].contains(&error.kind()), "{error}");
+        assert_described(&error, op, "a length that is a lie");
+    }
+}
+
+#[tokio::test]
+async fn the_bound_is_the_callers_and_an_answer_that_fills_it_is_read() {
+    let body = r#"{"success":true,"result":{}}"#;
+    let server = Server::playing([support::ok(body)]);
+    let call = async |bytes| Op::Ack.call(&support::open(support::builder(&server.url).max_answer_bytes(bytes))).await;
+    call(body.len()).await.unwrap();
+    let error = call(body.len() - 1).await.unwrap_err();
+    assert_eq!(error.kind(), UnexpectedAnswer);
+    assert!(error.to_string().contains("the bound of 27 bytes"), "{error}");
+}
+
+#[tokio::test]
+async fn a_full_batch_of_the_largest_messages_is_within_the_bound() {
+    // A control character is the worst case: six bytes on the wire for one in the message.
+    let message = format!(r#"{{"lease_id":"a","body":"{}"}}"#, "\\u0007".repeat(128_000));
+    let messages = vec![message; 10].join(",");
+    let server = Server::playing([support::ok(format!(r#"{{"success":true,"result":{{"messages":[{messages}]}}}}"#))]);
+    let options = PullOptions { batch_size: 10, ..PullOptions::default() };
+    assert_eq!(support::queue(&server.url).pull(options).await.unwrap().len(), 10);
+}

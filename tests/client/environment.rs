@@ -1,0 +1,79 @@
+//! What the environment says, tried in a process of its own: this one's cannot be changed safely.
+
+use std::{
+    env,
+    process::{Command, Output},
+};
+
+use cloudflare_queues::Client;
+use tokio::runtime::Builder;
+
+use support::{ACCOUNT, Op, QUEUE, Server};
+
+const CHILD: &str = "WIRE_TEST_IS_A_CHILD";
+
+/// Variables, and what is said of them.
+type Row<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
+
+/// Runs the test of this name again, with these variables and no others.
+fn run_again(test: &str, variables: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(env::current_exe().unwrap());
+    command.args(["--exact", test, "--nocapture"]).env_clear().env(CHILD, "1");
+    command.envs(variables.iter().copied()).output().unwrap()
+}
+
+fn call_as_the_environment_says() {
+    let client = match Client::from_env() {
+        Ok(client) => client,
+        Err(error) => return println!("{:?}: {error}", error.kind()),
+    };
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(Op::Pull.call(&client.queue(ACCOUNT, QUEUE).unwrap())).unwrap();
+    println!("it was carried out");
+}
+
+#[test]
+fn the_environment_says_who_calls_and_where() {
+    if env::var_os(CHILD).is_some() {
+        return call_as_the_environment_says();
+    }
+    let server = Server::playing([support::bare_success()]);
+    let base_url = ("CLOUDFLARE_BASE_URL", server.url.as_str());
+    let (token, email, key) =
+        (("CLOUDFLARE_API_TOKEN", "t0ken"), ("CLOUDFLARE_EMAIL", "me@example.com"), ("CLOUDFLARE_API_KEY", "k3y"));
+    let table: [Row; 11] = [
+        (&[("CLOUDFLARE_API_TOKEN", "t0ken ")], &["InvalidInput", "CLOUDFLARE_API_TOKEN: must be printable ASCII"]),
+        (&[base_url, token], &["it was carried out"]),
+        (&[base_url, email, key], &["it was carried out"]),
+        (&[base_url, ("CLOUDFLARE_API_TOKEN", ""), email, key], &["it was carried out"]),
+        (&[base_url, token, email, key], &["InvalidInput", "CLOUDFLARE_API_TOKEN and CLOUDFLARE_EMAIL are both set"]),
+        (&[base_url, token, key], &["InvalidInput", "CLOUDFLARE_API_TOKEN and CLOUDFLARE_API_KEY are both set"]),
+        (&[base_url, email], &["InvalidInput", "CLOUDFLARE_API_KEY is not"]),
+        (&[base_url, key], &["InvalidInput", "CLOUDFLARE_EMAIL is not"]),
+        (&[base_url], &["InvalidInput", "neither CLOUDFLARE_API_TOKEN nor CLOUDFLARE_EMAIL with CLOUDFLARE_API_KEY"]),
+        (
+            &[token, ("CLOUDFLARE_BASE_URL", "http://example.com")],
+            &["InvalidInput", "CLOUDFLARE_BASE_URL: must be https"],
+        ),
+        (
+            &[token, ("CLOUDFLARE_BASE_URL", "client/v4")],
+            &["InvalidInput", "CLOUDFLARE_BASE_URL: must be an absolute URL"],
+        ),
+    ];
+    for (variables, says) in table {
+        let output = run_again("environment::the_environment_says_who_calls_and_where", variables);
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{variables:?}: {said}");
+        assert!(says.iter().all(|words| said.contains(words)), "{variables:?}: {said}");
+        assert!(!said.contains("t0ken") && !said.contains("k3y"), "{said}");
+    }
+    let requests = server.requests();
+    let header = |nth: usize, name| requests[nth].headers.get(name).map(String::as_str);
+    assert_eq!(requests.len(), 3);
+    assert_eq!(header(0, "authorization"), Some("Bearer t0ken"));
+    assert_eq!(header(0, "x-auth-key"), None);
+    for nth in [1, 2] {
+        assert_eq!((header(nth, "x-auth-email"), header(nth, "x-auth-key")), (Some("me@example.com"), Some("k3y")));
+        assert_eq!(header(nth, "authorization"), None);
+    }
+}

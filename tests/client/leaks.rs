@@ -1,0 +1,85 @@
+//! No fault makes the client show a secret, to its caller, in a trace, or on the terminal.
+
+use std::{env, error::Error as _, fmt::Write, process::Command};
+
+use cloudflare_queues::Error;
+use serde_json::json;
+
+use support::{Act, Op, Server};
+
+use crate::{
+    faults::{EMAIL, Fault, KEY, Row, TOKEN, place, queues, table},
+    trace,
+};
+
+const LEASE: &str = "s3cret-lease..eyJhbGciOiJkaXIifQ";
+const BODY: &str = "s3cret-body, of a customer";
+
+/// All that an error and its sources can be made to show.
+fn shown(error: &Error) -> String {
+    let mut text = format!("{error} {error:?} {error:#?} {:?} {:?}", error.confirmed(), error.unconfirmed());
+    let mut source = error.source();
+    while let Some(error) = source {
+        write!(text, " {error} {error:?} {error:#?}").unwrap();
+        source = error.source();
+    }
+    text
+}
+
+/// Answers that quote every secret.
+fn quoting() -> impl Iterator<Item = Row> {
+    let quote = format!("{TOKEN} {EMAIL} {KEY} {LEASE} {BODY}");
+    let html = format!("<html>{quote}</html>");
+    [(200, html.clone()), (503, html), (200, quote)].into_iter().map(|(status, body)| {
+        ("a quote", Fault::Play(Act::Answer(support::answer(status, &[], body))), None, true, Some([1, 1]))
+    })
+}
+
+/// Answers whose faults quote what the service was sent, and no more: what it was not sent, nobody could know for a secret.
+fn echoing() -> Server {
+    Server::start(|nth, request| {
+        let sent = format!("{:?} {}", request.headers, String::from_utf8_lossy(&request.body));
+        let known = [TOKEN, EMAIL, KEY, LEASE, BODY].into_iter().filter(|secret| sent.contains(secret));
+        let fault = json!({"code": 10250, "message": known.collect::<Vec<_>>().join(" ")});
+        let body = json!({"success": false, "errors": [fault.clone(), fault]}).to_string();
+        Act::Answer(support::answer([400, 429, 503, 200][nth % 4], &[], body))
+    })
+}
+
+#[tokio::test]
+async fn no_fault_shows_a_secret_in_an_error_or_at_any_level_of_a_trace() {
+    trace::keep();
+    let elsewhere = Server::playing([support::bare_success()]);
+    let mut errors = String::new();
+    let mut places: Vec<_> = table(&elsewhere.url)
+        .into_iter()
+        .chain(quoting())
+        .map(|(_, fault, _, _, requests)| (place(fault), requests.is_none()))
+        .collect();
+    let echoing = echoing();
+    places.push(((echoing.url.clone(), None), false));
+    for ((url, _), hangs) in places {
+        for queue in queues(&url, hangs) {
+            for op in Op::ALL {
+                if let Err(error) = op.call_with(&queue, LEASE, BODY).await {
+                    errors += &shown(&error);
+                }
+            }
+        }
+    }
+    let trace = trace::kept();
+    assert!(trace.contains("sending the request again") && trace.contains("hyper_util"), "nothing was traced");
+    for text in [errors, trace] {
+        let leak = text.lines().find(|line| line.contains("s3cret"));
+        assert_eq!(leak, None);
+    }
+}
+
+#[test]
+fn no_fault_makes_the_client_write_to_the_terminal() {
+    let test = "leaks::no_fault_shows_a_secret_in_an_error_or_at_any_level_of_a_trace";
+    let output = Command::new(env::current_exe().unwrap()).args(["--exact", test, "--nocapture"]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+    assert_eq!(String::from_utf8(output.stdout).unwrap().lines().filter(|line| !line.is_empty()).count(), 3);
+}

@@ -1,0 +1,33 @@
+//! What the client sends, what it makes of every answer, and what becomes of calls, leases and secrets when things go wrong.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used, reason = "a test may fail")]
+
+/// An answer of the service, or a request to it, from `tests/fixtures`.
+macro_rules! fixture {
+    ($name:literal) => {
+        include_str!(concat!("../fixtures/", $name))
+    };
+}
+
+mod ack;
+mod budget;
+mod cancellation;
+mod chaos;
+mod connections;
+mod consumer;
+mod envelope;
+mod environment;
+mod faults;
+mod in_flight;
+mod in_process;
+mod input;
+mod leaks;
+mod many;
+mod messages;
+mod properties;
+mod requests;
+mod retries;
+mod secrets;
+mod statuses;
+mod tls;
+mod trace;

@@ -1,0 +1,205 @@
+//! More leases than one request holds.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use cloudflare_queues::{AckRequest, Decision, ErrorKind, LeaseId};
+use serde_json::{Value, json};
+
+use support::{Act, Request, Server};
+
+/// Whether a lease is acked or retried depends on its number, so that both lists are in every request.
+fn numbered(range: std::ops::Range<usize>) -> AckRequest {
+    let mut request = AckRequest::new();
+    for n in range {
+        match n % 5 {
+            0 => request.retry(name(n)),
+            _ => request.ack(name(n)),
+        };
+    }
+    request
+}
+
+fn name(n: usize) -> String {
+    format!("lease {n:03}")
+}
+
+fn names(range: std::ops::Range<usize>) -> BTreeSet<String> {
+    range.map(name).collect()
+}
+
+fn sent(request: &Request) -> (Vec<String>, Vec<String>) {
+    let body = request.json();
+    let list = |list: &str| -> Vec<String> {
+        let entries = body[list].as_array().into_iter().flatten();
+        entries.map(|entry| entry["lease_id"].as_str().unwrap().to_owned()).collect()
+    };
+    (list("acks"), list("retries"))
+}
+
+/// Confirms as much as it was asked for.
+fn confirm(request: &Request) -> Act {
+    let (acks, retries) = sent(request);
+    let result = json!({"ackCount": acks.len(), "retryCount": retries.len(), "warnings": {}});
+    support::ok(json!({"success": true, "result": result}).to_string())
+}
+
+fn unconfirmed(request: &AckRequest) -> BTreeSet<String> {
+    let leases = support::leases(request);
+    let set: BTreeSet<_> = leases.iter().cloned().collect();
+    assert_eq!(set.len(), leases.len(), "a lease came back twice");
+    set
+}
+
+#[tokio::test]
+async fn many_leases_go_out_in_requests_of_at_most_a_hundred_each_of_them_once() {
+    for (count, requests) in [(1, 1), (99, 1), (100, 1), (101, 2), (200, 2), (250, 3)] {
+        let server = Server::start(|_, request| confirm(request));
+        let outcome = support::queue(&server.url).ack(numbered(0..count)).await.unwrap();
+        assert!(outcome.is_complete(), "{outcome:?}");
+        assert_eq!(outcome.acks_requested + outcome.retries_requested, count as u64);
+        assert_eq!(outcome.retry_count, Some(count.div_ceil(5) as u64));
+
+        let bodies: Vec<_> = server.requests().iter().map(sent).collect();
+        assert_eq!(bodies.len(), requests, "{count} leases");
+        assert!(bodies.iter().all(|(acks, retries)| acks.len() + retries.len() <= 100), "{count} leases");
+        let mut all: Vec<_> = bodies.iter().flat_map(|(acks, retries)| acks.iter().chain(retries)).cloned().collect();
+        all.sort();
+        assert_eq!(all, names(0..count).into_iter().collect::<Vec<_>>());
+        let retried: BTreeSet<_> = bodies.iter().flat_map(|(_, retries)| retries).cloned().collect();
+        assert_eq!(retried, (0..count).step_by(5).map(name).collect());
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_fails_gives_back_what_was_not_confirmed_to_be_sent_again_as_it_is() {
+    let failures = [
+        (support::refused(500, 15000), ErrorKind::ServiceFailure),
+        (support::refused(429, 10251), ErrorKind::RateLimited),
+        (support::refused(409, 0), ErrorKind::DeliveryPaused),
+        (Act::Reset, ErrorKind::Transport),
+        (support::ok("<html>"), ErrorKind::UnexpectedAnswer),
+        (support::ok(r#"{"success":true,"result":null}"#), ErrorKind::UnexpectedAnswer),
+    ];
+    for (failure, kind) in failures {
+        let server = Server::start(move |nth, request| if nth == 1 { failure.clone() } else { confirm(request) });
+        let queue = support::queue(&server.url);
+        let error = queue.ack(numbered(0..250)).await.unwrap_err();
+        assert_eq!((error.kind(), error.operation()), (kind, Some("ack_messages")), "{error}");
+        let confirmed = error.confirmed().unwrap();
+        assert!(confirmed.is_complete(), "{confirmed:?}");
+        assert_eq!((confirmed.acks_requested, confirmed.ack_count), (80, Some(80)));
+        assert_eq!((confirmed.retries_requested, confirmed.retry_count), (20, Some(20)));
+        assert_eq!(unconfirmed(error.unconfirmed().unwrap()), names(100..250));
+        assert_eq!(server.requests().len(), 2, "{kind:?}: the service fails, and is left alone");
+
+        let outcome = queue.ack(error.into_unconfirmed().unwrap()).await.unwrap();
+        assert!(outcome.is_complete(), "{outcome:?}");
+        assert_eq!((outcome.ack_count, outcome.retry_count), (Some(120), Some(30)), "each as it was meant");
+    }
+}
+
+#[tokio::test]
+async fn a_rejected_request_does_not_keep_the_others_from_being_confirmed() {
+    let refusals = [support::refused(400, 10026), support::ok(r#"{"success":false,"errors":[{"code":10026}]}"#)];
+    for refusal in refusals {
+        let server = Server::start(move |nth, request| if nth == 1 { refusal.clone() } else { confirm(request) });
+        let error = support::queue(&server.url).ack(numbered(0..250)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Rejected);
+        assert!(error.has_code(10026), "{error}");
+        assert_eq!(server.requests().len(), 3);
+        let confirmed = error.confirmed().unwrap();
+        assert_eq!((confirmed.ack_count, confirmed.retry_count), (Some(120), Some(30)));
+        assert_eq!(unconfirmed(&error.into_unconfirmed().unwrap()), names(100..200));
+    }
+}
+
+#[tokio::test]
+async fn every_failure_of_an_ack_gives_every_lease_back() {
+    let failures = [
+        support::refused(400, 6003),
+        support::refused(401, 10000),
+        support::refused(403, 9109),
+        support::refused(404, 10104),
+        support::refused(405, 0),
+        support::refused(429, 10250),
+        support::refused(500, 15000),
+        support::refused(302, 0),
+        support::cut_off(200, r#"{"success":true,"result":{}}"#),
+        support::ok(""),
+        Act::Reset,
+        Act::Cut(Vec::new()),
+    ];
+    for failure in failures {
+        let server = Server::playing([failure.clone()]);
+        let error = support::queue(&server.url).ack(numbered(0..7)).await.unwrap_err();
+        assert_eq!(error.confirmed(), None, "{failure:?}");
+        assert_eq!(unconfirmed(&error.into_unconfirmed().unwrap()), names(0..7), "{failure:?}");
+    }
+}
+
+#[tokio::test]
+async fn other_operations_give_no_leases_back() {
+    let server = Server::playing([support::refused(500, 15000)]);
+    let queue = support::queue(&server.url);
+    for op in support::Op::ALL.into_iter().filter(|op| *op != support::Op::Ack) {
+        let error = op.call(&queue).await.unwrap_err();
+        assert!(error.confirmed().is_none() && error.unconfirmed().is_none() && error.into_unconfirmed().is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_count_that_one_of_several_answers_leaves_out_is_unknown_in_all() {
+    let server = Server::start(|nth, request| match nth {
+        1 => support::ok(r#"{"success":true,"result":{"retryCount":20,"warnings":["hm"]}}"#),
+        _ => confirm(request),
+    });
+    let outcome = support::queue(&server.url).ack(numbered(0..250)).await.unwrap();
+    assert_eq!((outcome.ack_count, outcome.retry_count), (None, Some(50)));
+    assert_eq!(outcome.warnings.len(), 1);
+    assert!(!outcome.is_complete());
+}
+
+#[tokio::test]
+async fn warnings_of_several_answers_are_kept_together() {
+    let server = Server::start(|_, request| {
+        let first = sent(request).0.remove(0);
+        let result = json!({"ackCount": 80, "retryCount": 20, "warnings": {first: "late"}});
+        support::ok(json!({"success": true, "errors": Value::Null, "result": result}).to_string())
+    });
+    let outcome = support::queue(&server.url).ack(numbered(0..200)).await.unwrap();
+    let leases: Vec<_> = outcome.warnings.iter().map(|warning| warning.lease_id.clone().unwrap()).collect();
+    assert_eq!(leases, ["lease 001".into(), "lease 101".into()]);
+}
+
+#[tokio::test]
+async fn counts_that_add_up_only_together_are_not_complete() {
+    let counted = |count: usize| support::ok(format!(r#"{{"success":true,"result":{{"ackCount":{count}}}}}"#));
+    let server = Server::playing([counted(99), counted(2)]);
+    let leases: Vec<_> = (0..101).map(|number| format!("lease-{number}")).collect();
+    let outcome = support::queue(&server.url).ack(support::acks(leases.iter().map(String::as_str))).await.unwrap();
+    assert_eq!((outcome.acks_requested, outcome.ack_count), (101, Some(101)));
+    assert!(!outcome.is_complete());
+}
+
+#[tokio::test]
+async fn what_is_given_back_says_what_was_to_become_of_each_message() {
+    let server = Server::playing([support::refused(500, 15000)]);
+    let mut request = AckRequest::new();
+    request.retry_after("a", Duration::from_secs(7)).ack("b").retry("c");
+    let request = support::queue(&server.url).ack(request).await.unwrap_err().into_unconfirmed().unwrap();
+    let [a, b, c] = ["a", "b", "c"].map(LeaseId::from);
+    let decisions: Vec<_> = request.decisions().collect();
+    assert_eq!(
+        decisions,
+        [(&a, Decision::Retry(Some(Duration::from_secs(7)))), (&b, Decision::Ack), (&c, Decision::Retry(None))]
+    );
+}
+
+#[tokio::test]
+async fn what_was_given_back_can_join_another_request() {
+    let server = Server::playing([support::bare_success()]);
+    let mut request = support::acks(["a"]);
+    request.append(support::acks(["b", "c"]));
+    assert_eq!(support::leases(&request), ["a", "b", "c"]);
+    let _ = support::queue(&server.url).ack(request).await.unwrap();
+}

@@ -1,0 +1,188 @@
+//! Answers with another status than 200.
+
+use std::time::{Duration, SystemTime};
+
+use cloudflare_queues::{Client, Credentials, ErrorKind, Queue};
+
+use support::{Act, Op, RAY, Server};
+
+use ErrorKind::*;
+
+/// A status, the code in its body (an HTML page stands for none), the kind of error, and what the error says.
+type Row = (u16, Option<i64>, ErrorKind, &'static str);
+
+#[rustfmt::skip]
+const TABLE: &[Row] = &[
+    (400, Some(6003), Unauthorized, "the credentials are malformed"),
+    (400, Some(6111), Unauthorized, "the credentials are malformed"),
+    (400, Some(6103), Unauthorized, "the credentials are malformed"),
+    (400, Some(10026), Rejected, "code 10026"),
+    (400, Some(10207), Rejected, "code 10207"),
+    (400, None, Rejected, "the service refused the request"),
+    (401, Some(10000), Unauthorized, "check the credentials"),
+    (401, None, Unauthorized, "check the credentials"),
+    (403, Some(10000), Unauthorized, "the permission Queues Write"),
+    (403, Some(9109), Unauthorized, "the permission Queues Write"),
+    (403, None, Unauthorized, "check the credentials"),
+    (404, Some(10104), NotFound, "check the account id and the queue id"),
+    (404, Some(7003), NotFound, "check the account id and the queue id"),
+    (404, None, NotFound, "check the account id and the queue id"),
+    (405, Some(0), NotPullConsumer, "enable the HTTP pull consumer"),
+    (405, None, NotPullConsumer, "enable the HTTP pull consumer"),
+    (408, None, Timeout, "try again"),
+    (409, Some(0), DeliveryPaused, "resume delivery"),
+    (409, None, DeliveryPaused, "resume delivery"),
+    (413, None, Rejected, "the service refused the request"),
+    (422, Some(10208), Rejected, "code 10208"),
+    (429, Some(10250), RateLimited, "code 10250"),
+    (429, Some(10251), RateLimited, "code 10251"),
+    (429, Some(10252), RateLimited, "code 10252"),
+    (429, Some(10253), RateLimited, "code 10253"),
+    (429, Some(971), RateLimited, "code 971"),
+    (429, Some(10429), RateLimited, "code 10429"),
+    (429, None, RateLimited, "try again later"),
+    (500, Some(15000), ServiceFailure, "code 15000"),
+    (500, None, ServiceFailure, "try again later"),
+    (501, None, ServiceFailure, "try again later"),
+    (502, None, ServiceFailure, "try again later"),
+    (503, None, ServiceFailure, "try again later"),
+    (504, None, ServiceFailure, "try again later"),
+    (201, None, UnexpectedAnswer, "not documented"),
+    (202, Some(0), UnexpectedAnswer, "not documented"),
+    (206, None, UnexpectedAnswer, "not documented"),
+    (300, None, UnexpectedAnswer, "redirect"),
+    (302, None, UnexpectedAnswer, "redirect"),
+    (399, None, UnexpectedAnswer, "redirect"),
+    (499, None, Rejected, "the service refused the request"),
+    (600, None, UnexpectedAnswer, "not documented"),
+];
+
+async fn assert_row(server: &Server, queue: &Queue, &(status, code, kind, says): &Row) {
+    let page = || Act::Answer(support::answer(status, &[("content-type", "text/html")], "<html>no</html>"));
+    server.play(code.map_or_else(page, |code| support::refused(status, code)));
+    for op in Op::ALL {
+        let error = op.call(queue).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{status} {code:?}: {error}");
+        assert_eq!(error.status(), Some(status), "{status} {code:?}: {error}");
+        assert_eq!(error.ray_id(), Some(RAY), "{status} {code:?}: {error}");
+        assert_eq!(error.operation(), Some(op.id()), "{status} {code:?}: {error}");
+        assert_eq!(error.api_errors().first().map(|error| error.code), code, "{status}: {error}");
+        assert!(error.to_string().contains(says), "{status} {code:?}: {error}");
+        assert!(error.to_string().contains(&format!("(status {status}, cf-ray {RAY})")), "{error}");
+        let is_refused = (400..=499).contains(&status) && status != 408;
+        assert_eq!(error.may_have_arrived(), !is_refused, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn each_status_is_an_error_of_its_kind_for_each_operation() {
+    let server = Server::playing([]);
+    let queue = support::queue(&server.url);
+    for row in TABLE {
+        assert_row(&server, &queue, row).await;
+    }
+}
+
+#[tokio::test]
+async fn each_status_of_cloudflares_edge_is_a_service_failure() {
+    let server = Server::playing([]);
+    let queue = support::queue(&server.url);
+    for status in 520..=530 {
+        assert_row(&server, &queue, &(status, None, ServiceFailure, "the service failed")).await;
+    }
+}
+
+#[tokio::test]
+async fn a_success_in_another_status_than_200_is_never_ok() {
+    let server = Server::playing([]);
+    let queue = support::queue(&server.url);
+    for status in [201, 202, 203, 205, 206, 302, 400, 404, 500] {
+        let success = r#"{"success":true,"errors":[],"result":{}}"#;
+        server.play(Act::Answer(support::answer(status, &[], success)));
+        for op in Op::ALL {
+            let error = op.call(&queue).await.unwrap_err();
+            assert_eq!((error.status(), error.ray_id()), (Some(status), Some(RAY)), "{error}");
+        }
+    }
+    let no_content = format!("HTTP/1.1 204 No Content\r\ncf-ray: {RAY}\r\n\r\n");
+    server.play(Act::Answer(no_content.into_bytes()));
+    for op in Op::ALL {
+        let error = op.call(&queue).await.unwrap_err();
+        assert_eq!((error.kind(), error.status(), error.ray_id()), (UnexpectedAnswer, Some(204), Some(RAY)), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_malformed_credential_is_known_by_the_cause_of_its_code() {
+    let body = r#"{"success":false,"errors":[{"code":6003,"message":"Invalid request headers",
+        "error_chain":[{"code":6111,"message":"Invalid format for Authorization header"}]}],"result":null}"#;
+    let server = Server::playing([Act::Answer(support::answer(400, &[], body))]);
+    let error = Op::Pull.call(&support::queue(&server.url)).await.unwrap_err();
+    assert_eq!(error.kind(), Unauthorized);
+    assert!(error.has_code(6003) && error.has_code(6111));
+    assert!(error.to_string().contains("because of code 6111"), "{error}");
+}
+
+#[tokio::test]
+async fn a_challenge_of_the_firewall_is_not_mistaken_for_bad_credentials() {
+    let headers = [("cf-mitigated", "challenge"), ("content-type", "text/html")];
+    let server = Server::playing([Act::Answer(support::answer(403, &headers, "<html>Just a moment</html>"))]);
+    for op in Op::ALL {
+        let error = op.call(&support::queue(&server.url)).await.unwrap_err();
+        assert_eq!((error.kind(), error.status(), error.ray_id()), (Rejected, Some(403), Some(RAY)));
+        let text = error.to_string();
+        assert!(
+            text.contains("firewall challenged the request") && text.contains("call from another network"),
+            "{text}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_failure_keeps_its_status_when_its_body_is_odd_or_cut_off() {
+    let bodies = ["", "null", "[]", "{\"errors\":7}", "{\"success\":false,\"errors\":[", "\u{0}", "{}", "<html>"];
+    for body in bodies {
+        let server = Server::playing([Act::Answer(support::answer(503, &[], body))]);
+        let error = Op::Push.call(&support::queue(&server.url)).await.unwrap_err();
+        assert_eq!((error.kind(), error.status(), error.ray_id()), (ServiceFailure, Some(503), Some(RAY)), "{body}");
+    }
+    let server = Server::playing([support::cut_off(404, r#"{"success":false,"errors":[{"code":10104}]}"#)]);
+    let error = Op::Push.call(&support::queue(&server.url)).await.unwrap_err();
+    assert_eq!((error.kind(), error.status(), error.ray_id()), (NotFound, Some(404), Some(RAY)));
+}
+
+#[tokio::test]
+async fn the_wait_that_the_service_asks_for_survives_in_the_error() {
+    let asked = |value: String| async move {
+        let act = Act::Answer(support::answer(429, &[("retry-after", &value)], "{}"));
+        let server = Server::playing([act]);
+        Op::Push.call(&support::queue(&server.url)).await.unwrap_err()
+    };
+    let error = asked("90".into()).await;
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(90)));
+    assert!(error.to_string().contains("retry after 90 s"), "{error}");
+
+    let wait = asked(httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(1000))).await.retry_after();
+    assert!((900..=1000).contains(&wait.unwrap().as_secs()), "{wait:?}");
+    assert_eq!(asked("Sun, 06 Nov 1994 08:49:37 GMT".into()).await.retry_after(), Some(Duration::ZERO));
+    assert_eq!(asked("soon".into()).await.retry_after(), None);
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed_and_carries_no_credential_away() {
+    let elsewhere = Server::playing([support::bare_success()]);
+    let target = format!("{}/accounts/a/queues/q/messages", elsewhere.url);
+    for status in [301, 302, 303, 307, 308] {
+        let server = Server::playing([Act::Answer(support::answer(status, &[("location", &target)], ""))]);
+        let pair = Credentials::email_and_key("me@example.com", "k3y").unwrap();
+        for queue in [support::queue(&server.url), support::open(Client::builder(pair).base_url(&server.url))] {
+            for op in Op::ALL {
+                let error = op.call(&queue).await.unwrap_err();
+                assert_eq!((error.kind(), error.status()), (UnexpectedAnswer, Some(status)), "{error}");
+                assert_eq!(error.ray_id(), Some(RAY));
+            }
+        }
+        assert_eq!(server.requests().len(), 2 * Op::ALL.len());
+    }
+    assert_eq!(elsewhere.connections(), 0);
+}

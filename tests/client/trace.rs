@@ -1,0 +1,81 @@
+//! What a trace shows, and what it costs nobody.
+
+use std::{cell::RefCell, io, time::Duration};
+
+use tracing_subscriber::{fmt::format::FmtSpan, util::SubscriberInitExt};
+
+use support::{Act, Op, QUEUE, RAY, Server};
+
+thread_local! {
+    /// What was traced on this thread, if it is to be kept. Tests are threads.
+    static KEPT: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
+}
+
+/// From now on, keeps everything that is traced on this thread, with what other crates write by way of `log`.
+pub(crate) fn keep() {
+    KEPT.replace(Some(Vec::new()));
+    // Only one test of all is the first.
+    let _ = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_span_events(FmtSpan::FULL)
+        .with_ansi(false)
+        .with_writer(|| Kept)
+        .finish()
+        .try_init();
+}
+
+pub(crate) fn kept() -> String {
+    String::from_utf8(KEPT.take().unwrap()).unwrap()
+}
+
+struct Kept;
+
+impl io::Write for Kept {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        KEPT.with_borrow_mut(|kept| kept.iter_mut().for_each(|kept| kept.extend(bytes)));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_call_is_one_span_and_each_retry_an_event_that_says_why_and_how_long() {
+    keep();
+    let failure = Act::Answer(support::answer(503, &[("retry-after", "0")], ""));
+    let server = Server::playing([failure.clone(), failure, support::ok(r#"{"success":true,"result":{}}"#)]);
+    Op::Ack.call(&support::stubborn_queue(&server.url, 3)).await.unwrap();
+    let text = kept();
+    let ours =
+        |what: &str| text.lines().filter(|line| line.contains("cloudflare_queues") && line.contains(what)).count();
+    assert_eq!((ours(": new"), ours(": close"), ours("sending the request again")), (1, 1, 2), "{text}");
+    let retry = text.lines().find(|line| line.contains("attempts=2")).unwrap();
+    assert!(retry.contains(&format!("wait={:?}", Duration::ZERO)) && retry.contains("the service failed"), "{retry}");
+    let end = text.lines().find(|line| line.contains(": close")).unwrap();
+    for attribute in [
+        "messaging.system=\"cloudflare_queues\"".to_owned(),
+        "messaging.operation.name=\"ack_messages\"".to_owned(),
+        format!("messaging.destination.name=\"{QUEUE}\""),
+        "messaging.batch.message_count=1".to_owned(),
+        "http.response.status_code=200".to_owned(),
+        "http.request.resend_count=2".to_owned(),
+        format!("cloudflare.ray_id=\"{RAY}\""),
+    ] {
+        assert!(end.contains(&attribute), "{attribute} in {end}");
+    }
+}
+
+#[tokio::test]
+async fn a_failed_calls_span_says_what_sort_of_failure() {
+    for (act, kind) in [(support::refused(409, 0), "DeliveryPaused"), (support::ok(r#"{"success":false}"#), "Rejected")]
+    {
+        keep();
+        let server = Server::playing([act]);
+        Op::Pull.call(&support::queue(&server.url)).await.unwrap_err();
+        let text = kept();
+        let end = text.lines().rfind(|line| line.contains(": close")).unwrap();
+        assert!(end.contains(&format!("error.type={kind}")), "{end}");
+    }
+}

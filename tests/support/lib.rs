@@ -1,0 +1,308 @@
+//! What the tests share: a server that follows a script, byte by byte, and keeps what it was sent; and the operations.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used, reason = "a test may fail")]
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Read, Write},
+    net::{TcpListener, TcpStream},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread,
+    time::Duration,
+};
+
+use cloudflare_queues::{
+    AckRequest, Client, ClientBuilder, Credentials, Error, PullOptions, PushMessage, Queue, RetryPolicy,
+};
+use serde_json::Value;
+
+pub const ACCOUNT: &str = "023e105f4ecef8ad9ca31a8372d0c353";
+pub const QUEUE: &str = "b01b5594f784d0165c2985833f5660dd";
+pub const TOKEN: &str = "t0ken-that-nobody-may-see";
+pub const RAY: &str = "8f1c2d3e4f5a6b7c-FRA";
+
+/// What the server does with one request.
+#[derive(Clone, Debug)]
+pub enum Act {
+    /// Sends these bytes, and waits for the next request.
+    Answer(Vec<u8>),
+    /// Sends these bytes, and closes the connection.
+    Cut(Vec<u8>),
+    /// Sends these bytes, and nothing more.
+    Stall(Vec<u8>),
+    /// Sends these bytes, and after them one space after the other.
+    Drip(Vec<u8>),
+    /// Resets the connection.
+    Reset,
+    /// Sends these bytes, and after them as many others as it gets rid of, up to this number.
+    Flood(Vec<u8>, usize),
+}
+
+/// A request as it was received.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    pub line: String,
+    pub headers: BTreeMap<String, String>,
+    pub body: Vec<u8>,
+}
+
+impl Request {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    /// Leaves the last byte unread, since a socket that is closed with unread data is reset.
+    fn read(stream: &mut TcpStream) -> io::Result<Self> {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte)?;
+            head.extend(byte);
+        }
+        let head = String::from_utf8(head).unwrap();
+        let mut lines = head.trim_end().split("\r\n");
+        let line = lines.next().unwrap().to_owned();
+        let headers: BTreeMap<_, _> = lines
+            .map(|line| line.split_once(": ").unwrap())
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+            .collect();
+        let mut body = vec![0; headers["content-length"].parse().unwrap()];
+        let end = body.len() - 1;
+        stream.read_exact(&mut body[..end])?;
+        stream.peek(&mut body[end..])?;
+        Ok(Self { line, headers, body })
+    }
+}
+
+/// An HTTP server on loopback that can do what no decent one does.
+pub struct Server {
+    pub url: String,
+    seen: Arc<Seen>,
+    floods: Mutex<mpsc::Receiver<usize>>,
+}
+
+#[derive(Default)]
+struct Seen {
+    instead: Mutex<Option<Act>>,
+    connections: AtomicUsize,
+    requests: Mutex<Vec<Request>>,
+}
+
+impl Server {
+    /// Plays one act a request, and the last one for ever.
+    pub fn playing(acts: impl Into<Vec<Act>>) -> Self {
+        let acts = acts.into();
+        Self::start(move |nth, _| acts[nth.min(acts.len() - 1)].clone())
+    }
+
+    /// Asks `script` what to do with each request; the first has number 0.
+    pub fn start(script: impl Fn(usize, &Request) -> Act + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (seen, script) = (Arc::new(Seen::default()), Arc::new(script));
+        let (flooded, floods) = mpsc::channel();
+        let server = Self { url, seen: Arc::clone(&seen), floods: Mutex::new(floods) };
+        thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                seen.connections.fetch_add(1, Ordering::SeqCst);
+                let (seen, script, flooded) = (Arc::clone(&seen), Arc::clone(&script), flooded.clone());
+                thread::spawn(move || serve(stream, &seen, script.as_ref(), &flooded));
+            }
+        });
+        server
+    }
+
+    /// From now on, plays this act for every request, and counts requests anew. Clients are costly: this lets a table share one.
+    pub fn play(&self, act: Act) {
+        *self.seen.instead.lock().unwrap() = Some(act);
+        self.seen.requests.lock().unwrap().clear();
+    }
+
+    pub fn connections(&self) -> usize {
+        self.seen.connections.load(Ordering::SeqCst)
+    }
+
+    pub fn requests(&self) -> Vec<Request> {
+        self.seen.requests.lock().unwrap().clone()
+    }
+
+    /// How many bytes the server got rid of in a flood, once it is over.
+    pub fn flooded(&self) -> usize {
+        self.floods.lock().unwrap().recv_timeout(Duration::from_secs(30)).unwrap()
+    }
+}
+
+fn serve(
+    mut stream: TcpStream,
+    seen: &Seen,
+    script: &dyn Fn(usize, &Request) -> Act,
+    flooded: &mpsc::Sender<usize>,
+) -> io::Result<()> {
+    loop {
+        let request = Request::read(&mut stream)?;
+        let nth = {
+            let mut requests = seen.requests.lock().unwrap();
+            requests.push(request.clone());
+            requests.len() - 1
+        };
+        let instead = seen.instead.lock().unwrap().clone();
+        let act = instead.unwrap_or_else(|| script(nth, &request));
+        if matches!(act, Act::Reset) {
+            return Ok(());
+        }
+        stream.read_exact(&mut [0])?;
+        match act {
+            Act::Answer(bytes) => stream.write_all(&bytes)?,
+            Act::Cut(bytes) => return stream.write_all(&bytes),
+            Act::Stall(bytes) => {
+                stream.write_all(&bytes)?;
+                return stream.read_exact(&mut [0]);
+            }
+            Act::Drip(bytes) => {
+                stream.write_all(&bytes)?;
+                loop {
+                    thread::sleep(Duration::from_millis(10));
+                    stream.write_all(b" ")?;
+                }
+            }
+            Act::Flood(head, size) => {
+                stream.write_all(&head)?;
+                let (chunk, mut written) = ([b' '; 1 << 16], 0);
+                while written < size && stream.write_all(&chunk).is_ok() {
+                    written += chunk.len();
+                }
+                let _ = flooded.send(written);
+                return Ok(());
+            }
+            Act::Reset => {}
+        }
+    }
+}
+
+/// An answer with a ray id.
+pub fn answer(status: u16, headers: &[(&str, &str)], body: impl AsRef<[u8]>) -> Vec<u8> {
+    let length = body.as_ref().len();
+    let mut bytes = format!("HTTP/1.1 {status} Status\r\ncf-ray: {RAY}\r\ncontent-length: {length}\r\n").into_bytes();
+    for (name, value) in headers {
+        bytes.extend(format!("{name}: {value}\r\n").into_bytes());
+    }
+    bytes.extend(b"\r\n");
+    bytes.extend(body.as_ref());
+    bytes
+}
+
+/// An answer that closes its connection before it is complete.
+pub fn cut_off(status: u16, body: &str) -> Act {
+    let mut bytes = answer(status, &[], body);
+    bytes.truncate(bytes.len() - body.len() / 2);
+    Act::Cut(bytes)
+}
+
+pub fn ok(body: impl AsRef<[u8]>) -> Act {
+    Act::Answer(answer(200, &[("content-type", "application/json")], body))
+}
+
+/// A refusal with a code.
+pub fn refused(status: u16, code: i64) -> Act {
+    let body =
+        format!(r#"{{"success":false,"errors":[{{"code":{code},"message":"no"}}],"messages":[],"result":null}}"#);
+    Act::Answer(answer(status, &[("content-type", "application/json")], body))
+}
+
+/// A success that says as little as can be, for whichever operation.
+pub fn bare_success() -> Act {
+    ok(r#"{"success":true,"result":{}}"#)
+}
+
+pub fn builder(url: &str) -> ClientBuilder {
+    Client::builder(Credentials::api_token(TOKEN).unwrap()).base_url(url).retry(RetryPolicy::none())
+}
+
+pub fn open(builder: ClientBuilder) -> Queue {
+    builder.build().unwrap().queue(ACCOUNT, QUEUE).unwrap()
+}
+
+/// A queue whose every request is sent once.
+pub fn queue(url: &str) -> Queue {
+    open(builder(url))
+}
+
+/// A queue whose requests are sent up to so many times, with next to no wait.
+pub fn stubborn_queue(url: &str, max_attempts: u32) -> Queue {
+    open(builder(url).retry(quick(max_attempts)))
+}
+
+pub fn quick(max_attempts: u32) -> RetryPolicy {
+    let moment = Duration::from_millis(1);
+    RetryPolicy { max_attempts, initial_backoff: moment, max_backoff: moment, ..RetryPolicy::default() }
+}
+
+/// A URL where nobody listens.
+pub fn nowhere() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    format!("http://{}", listener.local_addr().unwrap())
+}
+
+/// A request that acknowledges these leases.
+pub fn acks<'a>(leases: impl IntoIterator<Item = &'a str>) -> AckRequest {
+    let mut request = AckRequest::new();
+    leases.into_iter().for_each(|lease| {
+        request.ack(lease);
+    });
+    request
+}
+
+pub fn leases(request: &AckRequest) -> Vec<String> {
+    request.lease_ids().map(|lease| lease.expose_secret().into_owned()).collect()
+}
+
+/// The operations, for tests of what holds for each.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Op {
+    Ack,
+    Pull,
+    Push,
+    PushBatch,
+    Peek,
+    Purge,
+}
+
+impl Op {
+    pub const ALL: [Self; 6] = [Self::Ack, Self::Pull, Self::Push, Self::PushBatch, Self::Peek, Self::Purge];
+
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::Ack => "ack_messages",
+            Self::Pull => "pull_messages",
+            Self::Push => "push_message",
+            Self::PushBatch => "push_messages",
+            Self::Peek => "peek_messages",
+            Self::Purge => "purge_messages",
+        }
+    }
+
+    /// Whether doing it twice does no harm, so that it is sent again although it may have been carried out.
+    pub fn is_harmless(self) -> bool {
+        matches!(self, Self::Ack | Self::Peek | Self::Purge)
+    }
+
+    pub async fn call(self, queue: &Queue) -> Result<(), Error> {
+        self.call_with(queue, "a lease", "a body").await
+    }
+
+    /// Calls the operation with this lease, or reference, or this text, where it takes one.
+    pub async fn call_with(self, queue: &Queue, lease: &str, text: &str) -> Result<(), Error> {
+        match self {
+            Self::Ack => queue.ack(acks([lease])).await.map(drop),
+            Self::Pull => queue.pull(PullOptions::default()).await.map(drop),
+            Self::Push => queue.push(&PushMessage::text(text)).await.map(drop),
+            Self::PushBatch => queue.push_batch(&[PushMessage::text(text)]).await.map(drop),
+            Self::Peek => queue.peek(5).await.map(drop),
+            Self::Purge => queue.purge([lease]).await.map(drop),
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Where the fragment may differ from the published document: the tables of `openapi/README.md`, held against both.
+
+use crate::{compare, places::Operations};
+
+/// A row: `where`, what is published, what is here, why.
+pub struct Row {
+    place: String,
+    published: String,
+    here: String,
+    /// From the table of what breaks the rule that a request is narrower and an answer wider.
+    breaks_the_rule: bool,
+}
+
+/// The rows of the tables whose first column is headed `where`; the second of them is that of the exceptions.
+pub fn table(readme: &str) -> Vec<Row> {
+    let mut tables = 0;
+    let mut rows = Vec::new();
+    for line in readme.lines() {
+        let cells: Vec<_> = line.trim_matches('|').split('|').map(|cell| cell.trim().replace('`', "")).collect();
+        match cells.as_slice() {
+            [place, ..] if place == "where" => tables += 1,
+            [rule, ..] if rule.starts_with("---") => {}
+            [place, published, here, _] if tables > 0 && line.starts_with('|') => rows.push(Row {
+                place: place.clone(),
+                published: published.clone(),
+                here: here.clone(),
+                breaks_the_rule: tables == 2,
+            }),
+            _ => {}
+        }
+    }
+    rows
+}
+
+/// Every difference that no row explains, and every row that explains none.
+pub fn complaints(ours: &Operations, published: &Operations, rows: &[Row]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    let mut used = vec![false; rows.len()];
+    for (name, here) in ours {
+        let Some(there) = published.get(name) else {
+            complaints.push(format!("{name}: `{}` is in openapi/queues.json, but not published", here.id));
+            continue;
+        };
+        for difference in compare::differences(there, here) {
+            let place = &difference.place;
+            let (left, right) = (there.places.get(place), here.places.get(place));
+            let breaks_the_rule = !compare::lives_with(place, difference.keyword.as_deref(), left, right);
+            let named = format!("{} {place}", here.id);
+            let mut explained = false;
+            for (row, used) in rows.iter().zip(&mut used) {
+                if row.breaks_the_rule == breaks_the_rule
+                    && matches(&row.place, &named)
+                    && matches(&row.published, &difference.left)
+                    && matches(&row.here, &difference.right)
+                {
+                    (*used, explained) = (true, true);
+                }
+            }
+            if !explained {
+                let (left, right) = (&difference.left, &difference.right);
+                let rule = if breaks_the_rule {
+                    " (which breaks the rule: correct queues.json, or give the evidence)"
+                } else {
+                    ""
+                };
+                complaints.push(format!("no row explains `{named}`: published {left}, here {right}{rule}"));
+            }
+        }
+    }
+    let unused = rows.iter().zip(used).filter(|(_, used)| !used);
+    complaints.extend(unused.map(|(row, _)| {
+        format!("no longer needed is the row `{}`: published {}, here {}", row.place, row.published, row.here)
+    }));
+    complaints
+}
+
+/// Whether a text is of a form in which `*` stands for anything.
+pub fn matches(form: &str, text: &str) -> bool {
+    match form.split_once('*') {
+        None => form == text,
+        Some((start, rest)) => text
+            .strip_prefix(start)
+            .is_some_and(|text| (0..=text.len()).any(|end| text.get(end..).is_some_and(|text| matches(rest, text)))),
+    }
+}

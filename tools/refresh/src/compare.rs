@@ -1,0 +1,126 @@
+//! What two documents say differently, and whether the client can live with it.
+
+use std::{collections::BTreeMap, fmt};
+
+use serde_json::Value;
+
+use crate::places::{Operation, Place, allows};
+
+/// A place of an operation that two documents describe differently.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Difference {
+    /// Such as `request /acks/*/lease_id`.
+    pub place: String,
+    /// The keyword at odds; none if one of the two does not have the place at all.
+    pub keyword: Option<String>,
+    /// What the one says, in words.
+    pub left: String,
+    /// What the other says.
+    pub right: String,
+}
+
+/// Where two descriptions of an operation are at odds, without what stands within a place that only one of them has.
+pub fn differences(left: &Operation, right: &Operation) -> Vec<Difference> {
+    let mut places: Vec<_> = left.places.keys().chain(right.places.keys()).collect();
+    places.sort();
+    places.dedup();
+    let mut differences = Vec::new();
+    for place in places {
+        match (left.places.get(place), right.places.get(place)) {
+            (Some(old), Some(new)) => facts(place, old, new, &mut differences),
+            // What stands within a place that only one of them has is not listed by itself.
+            (old, new) if parent(place).is_none_or(|parent| has(left, parent) && has(right, parent)) => {
+                let (place, left, right) = (place.clone(), describe(old), describe(new));
+                differences.push(Difference { place, keyword: None, left, right });
+            }
+            _ => {}
+        }
+    }
+    differences
+}
+
+fn facts(place: &str, left: &Place, right: &Place, differences: &mut Vec<Difference>) {
+    let keywords: BTreeMap<_, _> = left.facts.iter().chain(&right.facts).collect();
+    for keyword in keywords.into_keys() {
+        let (old, new) = (left.facts.get(keyword), right.facts.get(keyword));
+        if old != new {
+            differences.push(Difference {
+                place: place.to_owned(),
+                keyword: Some(keyword.clone()),
+                left: show(keyword, old),
+                right: show(keyword, new),
+            });
+        }
+    }
+}
+
+/// Whether the client can live with what is published at a place: what it sends has to be allowed there, and what it reads has to
+/// be as wide and has to be there.
+pub(crate) fn lives_with(place: &str, keyword: Option<&str>, published: Option<&Place>, ours: Option<&Place>) -> bool {
+    let is_request = place.starts_with("request");
+    match (published, ours, keyword) {
+        _ if place == "operation" => true,
+        (None, None, _) => true,
+        (None, Some(_), _) => false,
+        (Some(published), None, _) => !(is_request && published.facts.contains_key("required")),
+        (Some(published), Some(ours), None) => {
+            let mut keywords = published.facts.keys().chain(ours.facts.keys());
+            keywords.all(|keyword| lives_with(place, Some(keyword), Some(published), Some(ours)))
+        }
+        (Some(published), Some(ours), Some(keyword)) => {
+            let (published, ours) = (published.facts.get(keyword), ours.facts.get(keyword));
+            if is_request { allows(keyword, ours, published) } else { allows(keyword, published, ours) }
+        }
+    }
+}
+
+/// The place that a place is within.
+pub(crate) fn parent(place: &str) -> Option<&str> {
+    let (parent, _) = place.rsplit_once('/')?;
+    Some(parent.trim_end())
+}
+
+fn has(operation: &Operation, place: &str) -> bool {
+    operation.places.contains_key(place)
+}
+
+/// A place in words: `left out`, or its type and what else is said of it.
+pub(crate) fn describe(place: Option<&Place>) -> String {
+    let Some(place) = place else { return "left out".to_owned() };
+    let facts = &place.facts;
+    let kind = facts.get("type").is_some() || facts.keys().all(|keyword| keyword == "required");
+    let kind = kind.then(|| show("type", facts.get("type")));
+    let others = facts.iter().filter(|(keyword, _)| *keyword != "type");
+    let others = others.map(|(keyword, value)| show(keyword, Some(value)));
+    kind.into_iter().chain(others).collect::<Vec<_>>().join(", ")
+}
+
+fn show(keyword: &str, value: Option<&Value>) -> String {
+    match (keyword, value) {
+        ("required", Some(_)) => "required".to_owned(),
+        ("required", None) => "optional".to_owned(),
+        ("type", Some(Value::Array(kinds))) => {
+            let (null, others): (Vec<_>, Vec<_>) = kinds.iter().map(plain).partition(|kind| kind == "null");
+            [others, null].concat().join(" or ")
+        }
+        ("type", None) => "any JSON".to_owned(),
+        ("operationId", Some(id)) => plain(id),
+        (_, Some(value)) => format!("{keyword} {}", plain(value)),
+        (_, None) => format!("no {keyword}"),
+    }
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(values) => values.iter().map(plain).collect::<Vec<_>>().join(", "),
+        Value::Object(map) => map.keys().cloned().collect::<Vec<_>>().join(" and "),
+        other => other.to_string(),
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`: {} | {}", self.place, self.left, self.right)
+    }
+}

@@ -1,0 +1,24 @@
+//! `cargo run -p refresh -- PATH`, where PATH is Cloudflare's complete OpenAPI document in JSON, prints every change since the last
+//! refresh. The exit status is 0 if nothing changed or only what does no harm, 1 if a change needs an edit, and 2 if the document
+//! could not be read, in which case nothing is written.
+
+use std::{path::Path, process::ExitCode};
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    let [document] = arguments.as_slice() else {
+        eprintln!("usage: cargo run -p refresh -- PATH_TO_OPENAPI_JSON");
+        return ExitCode::from(2);
+    };
+    let openapi = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../openapi");
+    match refresh::refresh(&openapi, Path::new(document)) {
+        Ok(report) => {
+            print!("{}", report.text);
+            ExitCode::from(u8::from(report.needs_edit))
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! What a document says of its operations, place by place: the one form in which two documents are compared.
+//!
+//! A place is an operation's parameter, or a field of its request or of an answer, such as `request /acks/*/lease_id`; its facts are
+//! the keywords that bound what may stand there. References are looked through, `allOf` is merged, and of `oneOf` and `anyOf` the
+//! union is taken: which alternatives go together is lost, so that a document may be laid out in any way.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+/// The places of every operation, by `POST /path`.
+pub type Operations = BTreeMap<String, Operation>;
+
+/// What is sent and what arrives.
+#[derive(Clone, Debug, Default)]
+pub struct Operation {
+    pub(crate) id: String,
+    /// By name, such as `request /acks/*/lease_id`.
+    pub places: BTreeMap<String, Place>,
+}
+
+/// What may stand at a place.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Place {
+    /// By keyword.
+    pub facts: BTreeMap<String, Value>,
+    /// Where in the document it is described, as a JSON pointer.
+    pub(crate) at: String,
+}
+
+const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
+/// Of no effect on the wire, or of an effect that is looked at apart.
+const NO_FACTS: [&str; 18] = [
+    "$ref",
+    "additionalProperties",
+    "allOf",
+    "anyOf",
+    "default",
+    "description",
+    "discriminator",
+    "example",
+    "externalDocs",
+    "items",
+    "nullable",
+    "oneOf",
+    "properties",
+    "readOnly",
+    "required",
+    "title",
+    "writeOnly",
+    "xml",
+];
+
+/// Every operation of a document, as the path and the method that lead to it.
+pub(crate) fn paths(document: &Value) -> impl Iterator<Item = (&str, &str, &Value)> {
+    let items = document.get("paths").and_then(Value::as_object).into_iter().flatten();
+    items.flat_map(|(path, item)| {
+        METHODS.iter().filter_map(move |method| Some((path.as_str(), *method, item.get(method)?)))
+    })
+}
+
+pub(crate) fn name(path: &str, method: &str) -> String {
+    format!("{} {path}", method.to_uppercase())
+}
+
+/// The operations of a document.
+///
+/// # Errors
+///
+/// In words, if a reference leads nowhere or in a circle.
+pub fn read(document: &Value) -> Result<Operations, String> {
+    let mut operations = Operations::new();
+    for (path, method, operation) in paths(document) {
+        let name = name(path, method);
+        let at = format!("/paths/{}", escaped(path));
+        let read = Reader { document }.operation(path, &format!("{at}/{method}"), operation);
+        operations.insert(name.clone(), read.map_err(|error| format!("{name}: {error}"))?);
+    }
+    Ok(operations)
+}
+
+/// A schema with everything that it refers to.
+#[derive(Clone, Default)]
+struct Shape {
+    facts: BTreeMap<String, Value>,
+    fields: BTreeMap<String, Shape>,
+    required: BTreeSet<String>,
+    at: String,
+}
+
+struct Reader<'a> {
+    document: &'a Value,
+}
+
+impl Reader<'_> {
+    fn operation(&self, path: &str, at: &str, value: &Value) -> Result<Operation, String> {
+        let id = text(value, "operationId");
+        let mut places = BTreeMap::new();
+        let facts = BTreeMap::from([("operationId".to_owned(), json!(id))]);
+        places.insert("operation".to_owned(), Place { facts, at: at.to_owned() });
+        if let Some(security) = value.get("security") {
+            let facts =
+                BTreeMap::from([("security".to_owned(), security.clone()), ("required".to_owned(), json!(true))]);
+            places.insert("request security".to_owned(), Place { facts, at: format!("{at}/security") });
+        }
+        let shared = self.document.pointer(&format!("/paths/{}/parameters", escaped(path)));
+        for parameter in shared.into_iter().chain(value.get("parameters")).filter_map(Value::as_array).flatten() {
+            let (parameter, at) = self.resolve(parameter, at.to_owned())?;
+            let place = format!("request {} {}", text(parameter, "in"), text(parameter, "name"));
+            self.schema(parameter, &at, &place, parameter.get("required"), &mut places)?;
+        }
+        if let Some(body) = value.get("requestBody") {
+            self.body(body, &format!("{at}/requestBody"), "request", &mut places)?;
+        }
+        for (status, answer) in value.get("responses").and_then(Value::as_object).into_iter().flatten() {
+            self.body(answer, &format!("{at}/responses/{status}"), &format!("answer {status}"), &mut places)?;
+        }
+        Ok(Operation { id, places })
+    }
+
+    fn body(&self, body: &Value, at: &str, place: &str, places: &mut BTreeMap<String, Place>) -> Result<(), String> {
+        let (body, at) = self.resolve(body, at.to_owned())?;
+        for (media_type, content) in body.get("content").and_then(Value::as_object).into_iter().flatten() {
+            let place =
+                if media_type == "application/json" { place.to_owned() } else { format!("{place} {media_type}") };
+            let at = format!("{at}/content/{}", escaped(media_type));
+            self.schema(content, &at, &place, body.get("required"), places)?;
+        }
+        Ok(())
+    }
+
+    fn schema(
+        &self,
+        holder: &Value,
+        at: &str,
+        place: &str,
+        required: Option<&Value>,
+        places: &mut BTreeMap<String, Place>,
+    ) -> Result<(), String> {
+        let schema = holder.get("schema").unwrap_or(&Value::Null);
+        let shape = self.shape(schema, format!("{at}/schema"), 0, &mut Vec::new())?;
+        flatten(shape, place.to_owned(), required == Some(&Value::Bool(true)), places);
+        Ok(())
+    }
+
+    /// What a reference leads to, and where that is.
+    fn resolve<'a>(&'a self, value: &'a Value, at: String) -> Result<(&'a Value, String), String> {
+        let Some(reference) = value.get("$ref").and_then(Value::as_str) else { return Ok((value, at)) };
+        let pointer = reference.strip_prefix('#').unwrap_or_default();
+        let found = self.document.pointer(pointer).ok_or(format!("{reference} leads nowhere"))?;
+        Ok((found, pointer.to_owned()))
+    }
+
+    /// `trail` holds the references on the way here, each with its depth in fields.
+    fn shape(
+        &self,
+        schema: &Value,
+        at: String,
+        depth: usize,
+        trail: &mut Vec<(String, usize)>,
+    ) -> Result<Shape, String> {
+        if schema.get("$ref").is_some() {
+            let (found, at) = self.resolve(schema, at)?;
+            if let Some((_, since)) = trail.iter().find(|(passed, _)| *passed == at) {
+                if *since == depth {
+                    return Err(format!("#{at} refers to itself in a circle"));
+                }
+                // A tree of itself, such as an error with its causes, is described once.
+                let facts = BTreeMap::from([("like".to_owned(), json!(format!("{} levels above", depth - since)))]);
+                return Ok(Shape { facts, at, ..Shape::default() });
+            }
+            trail.push((at.clone(), depth));
+            let shape = self.shape(found, at, depth, trail);
+            trail.pop();
+            return shape;
+        }
+        let mut shape = own(schema, &at);
+        for (name, field) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+            let at = format!("{at}/properties/{}", escaped(name));
+            shape.fields.insert(name.clone(), self.shape(field, at, depth + 1, trail)?);
+        }
+        for keyword in ["items", "additionalProperties"] {
+            // An empty schema says nothing of what may stand there.
+            if let Some(field) =
+                schema.get(keyword).filter(|field| field.as_object().is_some_and(|map| !map.is_empty()))
+            {
+                shape.fields.insert("*".to_owned(), self.shape(field, format!("{at}/{keyword}"), depth + 1, trail)?);
+            }
+        }
+        for (keyword, all) in [("allOf", true), ("oneOf", false), ("anyOf", false)] {
+            let mut merged: Option<Shape> = None;
+            for (index, part) in schema.get(keyword).and_then(Value::as_array).into_iter().flatten().enumerate() {
+                let part = self.shape(part, format!("{at}/{keyword}/{index}"), depth, trail)?;
+                merged = Some(match merged {
+                    None => part,
+                    Some(before) if all => meet(before, part),
+                    Some(before) => join(before, part),
+                });
+            }
+            shape = merged.into_iter().fold(shape, meet);
+        }
+        Ok(shape)
+    }
+}
+
+/// What a schema says by itself.
+fn own(schema: &Value, at: &str) -> Shape {
+    let keywords = schema.as_object().into_iter().flatten();
+    let mut facts: BTreeMap<_, _> = keywords
+        .filter(|(keyword, _)| !NO_FACTS.contains(&keyword.as_str()) && !keyword.starts_with("x-"))
+        .map(|(keyword, value)| (keyword.clone(), value.clone()))
+        .collect();
+    if let Some(value) = facts.remove("const") {
+        facts.insert("enum".to_owned(), json!([value]));
+    }
+    if let Some(kind) = facts.get_mut("type") {
+        let mut kinds = set(kind);
+        if schema.get("nullable") == Some(&Value::Bool(true)) {
+            kinds.insert(json!("null").to_string());
+        }
+        *kind = values(kinds);
+    }
+    let required = schema.get("required").and_then(Value::as_array).into_iter().flatten();
+    let required = required.filter_map(Value::as_str).map(str::to_owned).collect();
+    Shape { facts, required, at: at.to_owned(), ..Shape::default() }
+}
+
+/// What both allow.
+fn meet(mut left: Shape, right: Shape) -> Shape {
+    for (keyword, value) in right.facts {
+        let both = match left.facts.get(&keyword) {
+            Some(other) if ["type", "enum"].contains(&keyword.as_str()) => {
+                values(set(other).intersection(&set(&value)).cloned().collect())
+            }
+            Some(other) if allows(&keyword, Some(other), Some(&value)) => other.clone(),
+            _ => value,
+        };
+        left.facts.insert(keyword, both);
+    }
+    for (name, field) in right.fields {
+        let both = match left.fields.remove(&name) {
+            Some(other) => meet(other, field),
+            None => field,
+        };
+        left.fields.insert(name, both);
+    }
+    left.required.extend(right.required);
+    left
+}
+
+/// What either allows.
+fn join(mut left: Shape, mut right: Shape) -> Shape {
+    let facts = left.facts.into_iter().filter_map(|(keyword, value)| {
+        let other = right.facts.get(&keyword)?;
+        let either = match keyword.as_str() {
+            "type" | "enum" => values(set(&value).union(&set(other)).cloned().collect()),
+            _ if allows(&keyword, Some(&value), Some(other)) => other.clone(),
+            _ if allows(&keyword, Some(other), Some(&value)) => value,
+            _ => return None,
+        };
+        Some((keyword, either))
+    });
+    left.facts = facts.collect();
+    for (name, field) in left.fields {
+        let either = match right.fields.remove(&name) {
+            Some(other) => join(field, other),
+            None => field,
+        };
+        right.fields.insert(name, either);
+    }
+    let required = left.required.intersection(&right.required).cloned().collect();
+    Shape { facts: left.facts, fields: right.fields, required, at: left.at }
+}
+
+fn flatten(shape: Shape, place: String, required: bool, places: &mut BTreeMap<String, Place>) {
+    let mut facts = shape.facts;
+    if required {
+        facts.insert("required".to_owned(), json!(true));
+    }
+    for (name, field) in shape.fields {
+        let separator = if place.contains('/') { "/" } else { " /" };
+        flatten(field, format!("{place}{separator}{name}"), shape.required.contains(&name), places);
+    }
+    places.insert(place, Place { facts, at: shape.at });
+}
+
+/// Whether `wide` allows, as to one keyword, everything that `narrow` does. A keyword that is absent allows everything.
+pub(crate) fn allows(keyword: &str, narrow: Option<&Value>, wide: Option<&Value>) -> bool {
+    let (narrow, wide) = match (narrow, wide) {
+        (_, None) => return true,
+        (None, Some(_)) => return false,
+        (Some(narrow), Some(wide)) => (narrow, wide),
+    };
+    let number = |value: &Value| value.as_f64().unwrap_or_default();
+    match keyword {
+        "type" => {
+            let wide = set(wide);
+            let number = wide.contains("\"number\"");
+            set(narrow).iter().all(|kind| wide.contains(kind) || number && kind == "\"integer\"")
+        }
+        "enum" => set(narrow).is_subset(&set(wide)),
+        "minimum" | "minItems" | "minLength" | "minProperties" => number(narrow) >= number(wide),
+        "maximum" | "maxItems" | "maxLength" | "maxProperties" => number(narrow) <= number(wide),
+        _ => narrow == wide,
+    }
+}
+
+/// The values of a list, or the one value, as JSON texts.
+fn set(value: &Value) -> BTreeSet<String> {
+    match value {
+        Value::Array(values) => values.iter().map(Value::to_string).collect(),
+        value => BTreeSet::from([value.to_string()]),
+    }
+}
+
+fn values(set: BTreeSet<String>) -> Value {
+    set.iter().filter_map(|text| serde_json::from_str::<Value>(text).ok()).collect()
+}
+
+fn text(value: &Value, key: &str) -> String {
+    value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+fn escaped(segment: &str) -> String {
+    segment.replace('~', "~0").replace('/', "~1")
+}
