@@ -1,28 +1,45 @@
 //! Turns `openapi/queues.json` into the client's types and methods.
 
-use std::{env, error::Error, fs, path::Path};
+use std::{collections::BTreeSet, env, error::Error, fs, path::Path};
 
 use openapiv3::OpenAPI;
+use proc_macro2::TokenStream;
 use progenitor::{GenerationSettings, Generator, HooksMode, InterfaceStyle};
+use quote::{format_ident, quote};
+use serde_json::Value;
 
 const DOCUMENT: &str = "openapi/queues.json";
 
 /// Schemas that are written by hand, because they redact, tolerate or share more than generated code can.
-const REPLACED: [(&str, &str); 5] = [
-    ("ApiError", "crate::error::ApiError"),
+const REPLACED: [(&str, &str); 6] = [
+    ("ApiError", "crate::api_error::ApiError"),
+    ("ContentType", "crate::body::ContentType"),
     ("LeaseId", "crate::lease::LeaseId"),
-    ("MessageBody", "crate::message::MessageBody"),
+    ("MessageBody", "crate::body::MessageBody"),
     ("MessageRef", "crate::lease::MessageRef"),
-    ("Warnings", "crate::ack::Warnings"),
+    ("Warnings", "crate::warning::Warnings"),
+];
+
+/// What bounds an input, as a keyword of the document, and what it is called in a constant's name.
+const BOUNDS: [(&str, &str); 6] = [
+    ("minimum", "MIN"),
+    ("maximum", "MAX"),
+    ("minItems", "MIN_ITEMS"),
+    ("maxItems", "MAX_ITEMS"),
+    ("maxLength", "MAX_LENGTH"),
+    ("x-max-bytes", "MAX_BYTES"),
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={DOCUMENT}");
-    let document: OpenAPI = serde_json::from_str(&fs::read_to_string(DOCUMENT)?)?;
+    let json: Value = serde_json::from_str(&fs::read_to_string(DOCUMENT)?)?;
+    let document: OpenAPI = serde_json::from_value(json.clone())?;
     let out = env::var("OUT_DIR")?;
 
     let mut generator = Generator::new(&settings(&document));
     write(&out, "client.rs", generator.generate_tokens(&document)?)?;
+    write(&out, "operations.rs", operations(&document)?)?;
+    write(&out, "limits.rs", limits(&json))?;
     if env::var_os("CARGO_FEATURE_MOCK").is_some() {
         write(&out, "mock.rs", generator.httpmock(&document, "crate::generated")?)?;
     }
@@ -35,7 +52,7 @@ fn settings(document: &OpenAPI) -> GenerationSettings {
         .with_interface(InterfaceStyle::Positional)
         // Without an implementation of the hooks, requests would leave without credentials: make that a compile error.
         .with_hooks(HooksMode::Expected)
-        .with_inner_type(quote::quote!(std::sync::Arc<crate::transport::Call>))
+        .with_inner_type(quote!(std::sync::Arc<crate::call::Call>))
         .with_map_type("::std::collections::BTreeMap");
     if env::var_os("CARGO_FEATURE_SCHEMARS").is_some() {
         settings.with_derive("::schemars::JsonSchema");
@@ -43,7 +60,7 @@ fn settings(document: &OpenAPI) -> GenerationSettings {
     for (schema, ours) in REPLACED {
         settings.with_replacement(schema, ours, std::iter::empty());
     }
-    // One envelope for every answer: `FooResponse` wraps `FooResult`.
+    // One envelope for every response: `FooResponse` wraps `FooResult`.
     for name in document.components.iter().flat_map(|components| components.schemas.keys()) {
         if let Some(operation) = name.strip_suffix("Response") {
             let envelope = format!("crate::envelope::Envelope<crate::generated::types::{operation}Result>");
@@ -53,7 +70,98 @@ fn settings(document: &OpenAPI) -> GenerationSettings {
     settings
 }
 
-fn write(out: &str, name: &str, tokens: proc_macro2::TokenStream) -> Result<(), Box<dyn Error>> {
+/// An enum of the operations, so that a table that leaves one out does not compile.
+fn operations(document: &OpenAPI) -> Result<TokenStream, Box<dyn Error>> {
+    let (mut variants, mut ids, mut methods) = (Vec::new(), Vec::new(), Vec::new());
+    for (path, method, operation) in document.operations() {
+        let id = operation.operation_id.as_deref().ok_or_else(|| format!("{method} {path} has no operationId"))?;
+        variants.push(format_ident!("{}", camel_case(id)));
+        ids.push(id.to_owned());
+        methods.push(method.to_uppercase());
+    }
+    Ok(quote! {
+        /// An operation of the service.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Operation { #(#variants),* }
+
+        impl Operation {
+            /// The operation's id in the OpenAPI document.
+            pub(crate) fn id(self) -> &'static str {
+                match self { #(Self::#variants => #ids),* }
+            }
+
+            /// The HTTP method.
+            pub(crate) fn method(self) -> &'static str {
+                match self { #(Self::#variants => #methods),* }
+            }
+        }
+    })
+}
+
+fn camel_case(id: &str) -> String {
+    let capitalized =
+        |word: &str| word.get(..1).map(str::to_uppercase).into_iter().chain(word.get(1..).map(str::to_owned));
+    id.split('_').flat_map(capitalized).collect()
+}
+
+/// A constant for each bound of the document, and all words that it uses for fields and values, which are no secrets.
+fn limits(document: &Value) -> TokenStream {
+    let (mut constants, mut words) = (Vec::new(), BTreeSet::new());
+    let schemas = document.pointer("/components/schemas").unwrap_or(&Value::Null);
+    for (schema, content) in schemas.as_object().into_iter().flatten() {
+        bounds_of(schema, content, &mut constants);
+        for (field, content) in content.get("properties").and_then(Value::as_object).into_iter().flatten() {
+            words.insert(field.clone());
+            bounds_of(&format!("{schema}_{field}"), content, &mut constants);
+        }
+    }
+    words_of(schemas, &mut words);
+    quote! {
+        #(#constants)*
+        pub(crate) const WORDS: &[&str] = &[#(#words),*];
+    }
+}
+
+fn bounds_of(name: &str, schema: &Value, constants: &mut Vec<TokenStream>) {
+    for (keyword, suffix) in BOUNDS {
+        if let Some(bound) = schema.get(keyword).and_then(Value::as_u64) {
+            let name = format_ident!("{}_{suffix}", snake_case(name).to_uppercase());
+            constants.push(quote! { pub(crate) const #name: u64 = #bound; });
+        }
+    }
+}
+
+fn snake_case(name: &str) -> String {
+    let mut snake = String::new();
+    for character in name.chars() {
+        if character.is_uppercase() && !snake.is_empty() && !snake.ends_with('_') {
+            snake.push('_');
+        }
+        snake.push(character.to_ascii_lowercase());
+    }
+    snake
+}
+
+fn words_of(schema: &Value, words: &mut BTreeSet<String>) {
+    match schema {
+        Value::Object(fields) => {
+            words.extend(
+                schema
+                    .get("enum")
+                    .and_then(Value::as_array)
+                    .into_iter()
+                    .flatten()
+                    .filter_map(Value::as_str)
+                    .map(str::to_owned),
+            );
+            fields.values().for_each(|value| words_of(value, words));
+        }
+        Value::Array(values) => values.iter().for_each(|value| words_of(value, words)),
+        _ => {}
+    }
+}
+
+fn write(out: &str, name: &str, tokens: TokenStream) -> Result<(), Box<dyn Error>> {
     let file = syn::parse2(tokens)?;
     fs::write(Path::new(out).join(name), prettyplease::unparse(&file))?;
     Ok(())

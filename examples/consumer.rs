@@ -2,9 +2,9 @@
 //!
 //! It takes `CLOUDFLARE_API_TOKEN`, `CLOUDFLARE_ACCOUNT_ID` and `CLOUDFLARE_QUEUE_ID`; `cargo run --example emulator` prints some to try.
 
-use std::{env, time::Duration};
+use std::time::Duration;
 
-use cloudflare_queues::{Client, Consumer, ConsumerOptions, RetryDelay};
+use cloudflare_queues::{Consumer, ConsumerOptions, Queue, RetryDelay};
 
 #[derive(serde::Deserialize)]
 struct Job {
@@ -21,7 +21,7 @@ async fn work(job: Job) -> Result<(), String> {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let queue = Client::from_env()?.queue(env::var("CLOUDFLARE_ACCOUNT_ID")?, env::var("CLOUDFLARE_QUEUE_ID")?)?;
+    let queue = Queue::from_env()?;
     let options = ConsumerOptions {
         retry_delay: RetryDelay::Exponential { initial: Duration::from_secs(10), max: Duration::from_secs(600) },
         ..ConsumerOptions::default()

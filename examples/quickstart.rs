@@ -1,11 +1,11 @@
-//! Pushes, pulls, acknowledges and hands back: on an embedded emulator, or on Cloudflare if the environment says where.
+//! Pushes, pulls, acknowledges and retries: on an embedded emulator, or on Cloudflare if the environment says where.
 //!
 //! Cloudflare is used when `CLOUDFLARE_API_TOKEN` (or `CLOUDFLARE_EMAIL` with `CLOUDFLARE_API_KEY`), `CLOUDFLARE_ACCOUNT_ID` and
 //! `CLOUDFLARE_QUEUE_ID` are set.
 
 use std::{env, time::Duration};
 
-use cloudflare_queues::{AckRequest, Client, PullOptions, PushMessage, emulator::Emulator};
+use cloudflare_queues::{AckRequest, PullOptions, PushMessage, Queue, emulator::Emulator};
 use serde::{Deserialize, Serialize};
 
 #[derive(Serialize, Deserialize)]
@@ -17,40 +17,40 @@ struct Job {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // The emulator stops when it is dropped, so it has to outlive the queue.
     let emulator;
-    let variable = |name| env::var(name).ok().filter(|value| !value.is_empty());
-    let queue = match (variable("CLOUDFLARE_ACCOUNT_ID"), variable("CLOUDFLARE_QUEUE_ID")) {
-        (Some(account_id), Some(queue_id)) => {
-            println!("queue {queue_id}, as the environment says");
-            Client::from_env()?.queue(account_id, queue_id)?
-        }
-        _ => {
-            emulator = Emulator::start().await?;
-            println!("queue {} on an embedded emulator", emulator.queue_id());
-            emulator.queue()?
-        }
+    let is_set = |name| env::var(name).is_ok_and(|value| !value.is_empty());
+    let queue = if is_set("CLOUDFLARE_ACCOUNT_ID") && is_set("CLOUDFLARE_QUEUE_ID") {
+        let queue = Queue::from_env()?;
+        println!("queue {}, as the environment says", queue.id());
+        queue
+    } else {
+        emulator = Emulator::start().await?;
+        println!("queue {} on an embedded emulator", emulator.queue_id());
+        emulator.queue()?
     };
 
     let jobs = (1..=4).map(|number| PushMessage::json(&Job { number })).collect::<Result<Vec<_>, _>>()?;
-    let pushed = queue.push_batch(&jobs).await?;
-    println!("pushed {} messages; backlog {:?}", jobs.len(), pushed.metrics.and_then(|metrics| metrics.backlog_count));
+    queue.push_all(&jobs).await?;
+    println!("pushed {} messages", jobs.len());
 
-    let batch = queue.pull(PullOptions { batch_size: 10, visibility_timeout: Duration::from_secs(60) }).await?;
-    println!("pulled {} messages; backlog {:?}", batch.len(), batch.backlog_count);
+    let options = PullOptions::new().batch_size(10).visibility_timeout(Duration::from_secs(60));
+    let batch = queue.pull(options).await?;
+    println!("pulled {} messages", batch.len());
 
     let mut request = AckRequest::new();
     for message in &batch {
-        match message.json::<Job>() {
+        let attempt = message.attempts.unwrap_or(1);
+        match message.body.json::<Job>() {
             Ok(job) if job.number % 2 == 0 => {
-                println!("  job {}: done, at attempt {:?}", job.number, message.attempts);
-                request.ack(&message.lease_id);
+                println!("  job {}: done, at attempt {attempt}", job.number);
+                request.ack(message);
             }
             Ok(job) => {
-                println!("  job {}: again in 10 s, at attempt {:?}", job.number, message.attempts);
-                request.retry_after(&message.lease_id, Duration::from_secs(10));
+                println!("  job {}: again in 10 s, at attempt {attempt}", job.number);
+                request.retry_in(message, Duration::from_secs(10));
             }
             Err(error) => {
                 println!("  message {}: {error}", message.id);
-                request.retry(&message.lease_id);
+                request.retry(message);
             }
         }
     }
@@ -60,14 +60,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 
     let outcome = queue.ack(request).await?;
-    println!(
-        "acknowledged {:?} of {}, retried {:?} of {}; complete: {}; warnings: {:?}",
-        outcome.ack_count,
-        outcome.acks_requested,
-        outcome.retry_count,
-        outcome.retries_requested,
-        outcome.is_complete(),
-        outcome.warnings,
-    );
+    if outcome.is_complete() {
+        println!("acknowledged {} and retried {}", outcome.acks_requested, outcome.retries_requested);
+    } else {
+        println!("the service did not confirm everything: {outcome:?}");
+    }
     Ok(())
 }

@@ -1,48 +1,40 @@
-//! What is asked for when leases are ended, and what came of it.
+//! Acknowledging: the request, what came of it, and the error that holds what did not.
 
 use std::{
-    cmp::Reverse,
-    fmt,
+    error::Error as StdError,
+    fmt, slice,
     time::{Duration, Instant},
+    vec,
 };
 
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use crate::{
+    error::Error,
+    lease::LeaseId,
+    settlement::{Lease, Settlement},
+    warning::Warning,
+};
 
-use crate::{lease::LeaseId, redact::Redactor};
-
-/// Leases to end: each message either acknowledged, and so deleted, or handed back for a retry.
+/// Leases to settle: each message is either acknowledged, and so deleted, or retried.
 ///
-/// Filling it cannot fail; [`Queue::ack`](crate::Queue::ack) checks it as a whole before anything is sent. Any number of leases
-/// goes in: they are sent in requests of at most 100.
+/// Filling it cannot fail; [`Queue::ack`](crate::Queue::ack) checks it as a whole before anything is sent. It takes any number of leases,
+/// which are sent in requests of at most 100.
 ///
 /// ```
-/// # use cloudflare_queues::{AckRequest, LeaseId};
-/// # use std::time::Duration;
-/// # let (done, failed) = (LeaseId::from("a"), LeaseId::from("b"));
+/// use cloudflare_queues::{AckRequest, Settlement};
+/// use std::time::Duration;
+///
 /// let mut request = AckRequest::new();
-/// request.ack(&done).retry_after(&failed, Duration::from_secs(30));
-/// assert_eq!(request.len(), 2);
+/// request.ack("lease-1").retry_in("lease-2", Duration::from_secs(30));
+/// request.extend([Settlement::ack("lease-3")]);
+/// assert_eq!(request.len(), 3);
+///
+/// // All messages of a batch: AckRequest::ack_all(&batch).
+/// assert_eq!(AckRequest::ack_all(["lease-1", "lease-2"]).len(), 2);
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AckRequest {
-    pub(crate) entries: Vec<Entry>,
+    pub(crate) settlements: Vec<Settlement>,
     pub(crate) deadline: Option<Instant>,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct Entry {
-    pub(crate) lease_id: LeaseId,
-    pub(crate) decision: Decision,
-}
-
-/// What is to become of a message whose lease is ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decision {
-    /// It is done, and is deleted.
-    Ack,
-    /// It is handed back, to be delivered again after this delay, or else after the queue's own.
-    Retry(Option<Duration>),
 }
 
 impl AckRequest {
@@ -51,36 +43,46 @@ impl AckRequest {
         Self::default()
     }
 
-    /// An empty request with room for so many leases, such as all of a batch.
+    /// An empty request with room for `leases`.
     pub fn with_capacity(leases: usize) -> Self {
-        Self { entries: Vec::with_capacity(leases), deadline: None }
+        Self { settlements: Vec::with_capacity(leases), deadline: None }
     }
 
-    /// Acknowledges a message: it is done, and is deleted.
-    pub fn ack(&mut self, lease_id: impl Into<LeaseId>) -> &mut Self {
-        self.push(lease_id.into(), Decision::Ack)
+    /// Acknowledges all of these, such as the messages of a [`Batch`](crate::Batch).
+    pub fn ack_all(leases: impl IntoIterator<Item = impl Into<Lease>>) -> Self {
+        leases.into_iter().map(Settlement::ack).collect()
     }
 
-    /// Hands a message back, to be delivered again after the queue's own retry delay.
+    /// Retries all of these after the queue's own retry delay.
+    pub fn retry_all(leases: impl IntoIterator<Item = impl Into<Lease>>) -> Self {
+        leases.into_iter().map(Settlement::retry).collect()
+    }
+
+    /// Acknowledges a message: it is done, and the queue deletes it.
+    pub fn ack(&mut self, lease: impl Into<Lease>) -> &mut Self {
+        self.push(Settlement::ack(lease))
+    }
+
+    /// Retries a message after the queue's own retry delay.
     ///
-    /// The delivery counts as an attempt: when the queue's `max_retries` are used up, the message goes to the dead-letter
-    /// queue, or is deleted if there is none.
-    pub fn retry(&mut self, lease_id: impl Into<LeaseId>) -> &mut Self {
-        self.push(lease_id.into(), Decision::Retry(None))
+    /// The delivery counts as an attempt: when the queue's `max_retries` are used up, the message goes to the dead-letter queue, or is
+    /// deleted if there is none.
+    pub fn retry(&mut self, lease: impl Into<Lease>) -> &mut Self {
+        self.push(Settlement::retry(lease))
     }
 
-    /// Hands a message back, to be delivered again after `delay`, which is sent in whole seconds, rounded up.
+    /// Retries a message after `delay`, which is sent in whole seconds, rounded up.
     ///
     /// At most 24 hours: [`Queue::ack`](crate::Queue::ack) refuses more.
-    pub fn retry_after(&mut self, lease_id: impl Into<LeaseId>, delay: Duration) -> &mut Self {
-        self.push(lease_id.into(), Decision::Retry(Some(delay)))
+    pub fn retry_in(&mut self, lease: impl Into<Lease>, delay: Duration) -> &mut Self {
+        self.push(Settlement::retry_in(lease, delay))
     }
 
-    /// The moment after which sending this request again is of no use, such as the end of its shortest lease
-    /// ([`Message::lease_deadline`](crate::Message::lease_deadline)).
+    /// When to stop sending the request again.
     ///
-    /// Once it has passed, a request is still sent, but only once, since the service takes late acknowledgements too. Without a
-    /// deadline, the client's own [timeout](crate::ClientBuilder::call_timeout) ends a call.
+    /// By default, each request of up to 100 leases is sent again until the first of its leases expires. Past its deadline a request is
+    /// still sent, but only once, since the service accepts late acknowledgements. The client's
+    /// [call timeout](crate::ClientBuilder::call_timeout) applies in any case.
     pub fn deadline(&mut self, deadline: Instant) -> &mut Self {
         self.deadline = Some(deadline);
         self
@@ -88,59 +90,93 @@ impl AckRequest {
 
     /// How many leases the request holds.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.settlements.len()
     }
 
-    /// Whether the request holds no lease. Sending it would be refused.
+    /// Whether the request holds no lease. [`Queue::ack`](crate::Queue::ack) refuses to send it then.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.settlements.is_empty()
     }
 
-    /// The leases that the request holds, in the order in which they were added.
-    pub fn lease_ids(&self) -> impl Iterator<Item = &LeaseId> {
-        self.entries.iter().map(|entry| &entry.lease_id)
+    /// The leases with what is to become of each message, in the order in which they were added.
+    pub fn iter(&self) -> slice::Iter<'_, Settlement> {
+        self.settlements.iter()
     }
 
-    /// The leases with what is to become of each message, in the same order.
-    pub fn decisions(&self) -> impl Iterator<Item = (&LeaseId, Decision)> {
-        self.entries.iter().map(|entry| (&entry.lease_id, entry.decision))
+    /// The ids of the leases, in the same order.
+    pub fn lease_ids(&self) -> impl ExactSizeIterator<Item = &LeaseId> {
+        self.iter().map(|settlement| settlement.lease.id())
     }
 
-    /// Adds all leases of another request; the earlier of the two deadlines holds.
-    pub fn append(&mut self, other: Self) -> &mut Self {
-        self.deadline = self.deadline.into_iter().chain(other.deadline).min();
-        self.entries.extend(other.entries);
-        self
-    }
-
-    fn push(&mut self, lease_id: LeaseId, decision: Decision) -> &mut Self {
-        self.entries.push(Entry { lease_id, decision });
+    fn push(&mut self, settlement: Settlement) -> &mut Self {
+        self.settlements.push(settlement);
         self
     }
 }
 
-/// What was asked for when leases were ended, beside what the service confirmed.
+impl Extend<Settlement> for AckRequest {
+    fn extend<I: IntoIterator<Item = Settlement>>(&mut self, settlements: I) {
+        self.settlements.extend(settlements);
+    }
+}
+
+impl FromIterator<Settlement> for AckRequest {
+    fn from_iter<I: IntoIterator<Item = Settlement>>(settlements: I) -> Self {
+        Self { settlements: settlements.into_iter().collect(), deadline: None }
+    }
+}
+
+impl IntoIterator for AckRequest {
+    type Item = Settlement;
+    type IntoIter = vec::IntoIter<Settlement>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.settlements.into_iter()
+    }
+}
+
+impl<'a> IntoIterator for &'a AckRequest {
+    type Item = &'a Settlement;
+    type IntoIter = slice::Iter<'a, Settlement>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+/// The deadline that leases set for a request that holds them: the first of those that have not passed, or one that has if all have.
+pub(crate) fn deadline<'a>(settlements: impl Iterator<Item = &'a Settlement>, now: Instant) -> Option<Instant> {
+    let (mut next, mut passed) = (None, None);
+    for deadline in settlements.filter_map(|settlement| settlement.lease.deadline()) {
+        let first = if deadline > now { &mut next } else { &mut passed };
+        *first = first.map_or(Some(deadline), |first: Instant| Some(first.min(deadline)));
+    }
+    next.or(passed)
+}
+
+/// What was asked for when leases were settled, beside what the service confirmed.
 ///
-/// A service that answers `success: true` may still have left some leases alone: ask [`is_complete`](Self::is_complete).
-#[must_use = "the service may have confirmed less than was asked for: ask is_complete()"]
-#[derive(Clone, Debug, PartialEq)]
+/// A successful response does not mean that every lease was settled; check [`is_complete`](Self::is_complete).
+#[must_use = "the service may have confirmed less than was asked for: check is_complete()"]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AckOutcome {
     /// How many messages were to be acknowledged.
     pub acks_requested: u64,
-    /// How many the service says were acknowledged; `None` if it did not say, which is not zero.
+    /// How many the service says it acknowledged; `None` if it did not say, which is not zero.
     pub ack_count: Option<u64>,
-    /// How many messages were to be handed back.
+    /// How many messages were to be retried.
     pub retries_requested: u64,
-    /// How many the service says were handed back; `None` if it did not say, which is not zero.
+    /// How many the service says it will retry; `None` if it did not say, which is not zero.
     pub retry_count: Option<u64>,
-    /// What the service has to say of single leases.
-    pub warnings: Vec<Warning>,
+    /// The service's warnings about single leases. Errors that came beside `success: true` are here, too.
+    pub warnings: Vec<Warning<LeaseId>>,
     is_complete: bool,
 }
 
 impl AckOutcome {
-    pub(crate) fn new() -> Self {
+    /// Nothing asked for, and nothing confirmed.
+    pub(crate) fn nothing() -> Self {
         Self {
             acks_requested: 0,
             ack_count: None,
@@ -151,25 +187,24 @@ impl AckOutcome {
         }
     }
 
-    /// Whether the service confirmed everything that was asked for: in the answer to each request, both counts are as requested, and
-    /// no lease has a warning.
+    /// Whether the service confirmed everything: in each response, both counts are as requested, and no lease has a warning.
     ///
-    /// The service does not say which lease a count falls short by, so what is incomplete is best treated as not done: the
-    /// messages come again when their leases end, unless they were deleted.
+    /// The service does not say which lease a count falls short by, so treat what is incomplete as not done: unless they were deleted, the
+    /// messages are delivered again when their leases expire.
     pub fn is_complete(&self) -> bool {
         self.is_complete
     }
 
-    /// Adds the answer to one of several requests.
+    /// Adds the response to one of several requests.
     pub(crate) fn add(
         &mut self,
-        entries: &[Entry],
+        settlements: &[Settlement],
         ack_count: Option<u64>,
         retry_count: Option<u64>,
-        warnings: Vec<Warning>,
+        warnings: Vec<Warning<LeaseId>>,
     ) {
-        let acks = entries.iter().filter(|entry| entry.decision == Decision::Ack).count() as u64;
-        let retries = entries.len() as u64 - acks;
+        let acks = settlements.iter().filter(|settlement| settlement.decision.is_ack()).count() as u64;
+        let retries = settlements.len() as u64 - acks;
         let said = |requested, count| requested == 0 || count == Some(requested);
         self.is_complete &= said(acks, ack_count) && said(retries, retry_count) && warnings.is_empty();
         tally(&mut self.acks_requested, &mut self.ack_count, acks, ack_count);
@@ -186,83 +221,52 @@ fn tally(requested: &mut u64, total: &mut Option<u64>, more: u64, count: Option<
         (total, None) if more == 0 => total,
         _ => None,
     };
-    *requested += more;
+    *requested = requested.saturating_add(more);
 }
 
-/// The service's remark on a lease that was to be ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Warning {
-    /// The lease that the remark is about, if the service names it.
-    pub lease_id: Option<LeaseId>,
-    /// The remark, with secrets taken out of it.
-    pub message: String,
-}
-
-/// Warnings as they stand on the wire: a map of lease id or reference to text, or a list of texts.
+/// Why [`Queue::ack`](crate::Queue::ack) did not settle every lease, with the leases that it did not.
 ///
-/// Whatever else comes is kept as a warning too, since the acknowledgement or the purge that it comes with is done.
-#[derive(Clone, Default, Serialize, Deserialize)]
-#[serde(transparent)]
-#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
-pub struct Warnings(Value);
-
-impl Warnings {
-    pub(crate) fn into_list(self, entries: &[Entry], redactor: impl FnOnce() -> Redactor) -> Vec<Warning> {
-        let remarks = self.into_remarks(entries.iter().map(|entry| &entry.lease_id), redactor);
-        remarks.into_iter().map(|(lease_id, message)| Warning { lease_id, message }).collect()
-    }
-
-    /// A list names leases only within its texts: find them, and leave no secret there for a log to show.
-    pub(crate) fn into_remarks<'a>(
-        self,
-        leases: impl Iterator<Item = &'a LeaseId>,
-        redactor: impl FnOnce() -> Redactor,
-    ) -> Vec<(Option<LeaseId>, String)> {
-        let texts: Vec<(Option<LeaseId>, Value)> = match self.0 {
-            Value::Null => return Vec::new(),
-            Value::Array(texts) => texts.into_iter().map(|text| (None, text)).collect(),
-            Value::Object(map) => map.into_iter().map(|(lease, text)| (Some(lease.into()), text)).collect(),
-            other => vec![(None, other)],
-        };
-        if texts.is_empty() {
-            return Vec::new();
-        }
-        let mut redactor = redactor();
-        let mut leases: Vec<_> = leases.map(|lease| (lease, lease.expose_secret())).collect();
-        // The longest first: one lease can begin like another.
-        leases.sort_by_key(|(_, secret)| Reverse(secret.len()));
-        leases.iter().for_each(|(_, secret)| redactor.add(secret));
-        let warnings = texts.into_iter().map(|(lease_id, text)| {
-            let mut message = match text {
-                Value::String(text) => text,
-                other => alone(&other).map_or_else(|| other.to_string(), str::to_owned),
-            };
-            let named = || {
-                leases.iter().find(|(_, secret)| message.contains(secret.as_ref())).map(|(lease, _)| (*lease).clone())
-            };
-            let lease_id = lease_id.or_else(named);
-            redactor.redact(&mut message);
-            (lease_id, message)
-        });
-        warnings.collect()
-    }
+/// Its `Display` form and its source are those of the [`error`](Self::error), and it converts into that one with `?`.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// use cloudflare_queues::{AckRequest, emulator::{Emulator, Fault}};
+///
+/// let emulator = Emulator::start().await?;
+/// let queue = emulator.queue()?;
+/// emulator.inject(Fault::Forbidden);
+/// let failed = queue.ack(AckRequest::ack_all(["a-lease"])).await.unwrap_err();
+/// assert_eq!(failed.error.status(), Some(403));
+/// let again = failed.unconfirmed; // can be sent as it is
+/// assert_eq!(again.len(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct AckError {
+    /// The failure. Where several requests failed, this is the last failure, with the codes of all of them.
+    pub error: Error,
+    /// What the service confirmed before or beside the failure; nothing is requested in it if no request succeeded.
+    pub confirmed: AckOutcome,
+    /// The leases that were not confirmed, as a request that can be sent again.
+    pub unconfirmed: AckRequest,
 }
 
-/// The text of `{"message": text}`, the form of a purge's errors. Where more stands beside it, all of it is kept.
-fn alone(remark: &Value) -> Option<&str> {
-    let fields = remark.as_object().filter(|fields| fields.len() == 1)?;
-    fields.get("message")?.as_str()
-}
-
-impl From<Value> for Warnings {
-    fn from(value: Value) -> Self {
-        Self(value)
-    }
-}
-
-impl fmt::Debug for Warnings {
+impl fmt::Display for AckError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Warnings(..)")
+        self.error.fmt(f)
+    }
+}
+
+impl StdError for AckError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.error.source()
+    }
+}
+
+impl From<AckError> for Error {
+    fn from(failed: AckError) -> Self {
+        failed.error
     }
 }

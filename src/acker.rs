@@ -2,15 +2,13 @@
 
 mod worker;
 
-pub(crate) use worker::Sink;
-
 use std::{
     collections::HashSet,
     future::Future,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use tokio::{
@@ -20,12 +18,12 @@ use tokio::{
 
 use self::worker::{Command, Pending, Worker};
 use crate::{
-    ack::Decision,
-    check,
-    error::{Error, ErrorKind},
+    error::Error,
+    error_kind::ErrorKind,
     lease::LeaseId,
-    message::Message,
+    limits,
     queue::Queue,
+    settlement::{Lease, Settlement},
 };
 
 /// Acknowledges leases one by one, from any number of tasks, in requests that take up to 100 of them.
@@ -44,7 +42,7 @@ use crate::{
 /// # let queue = emulator.queue()?;
 /// # queue.push(&PushMessage::text("hello")).await?;
 /// let acker = Acker::new(queue.clone())?;
-/// for message in queue.pull(PullOptions::default()).await? {
+/// for message in queue.pull(PullOptions::new()).await? {
 ///     let receipt = acker.ack(&message).await?;
 ///     assert_eq!(receipt.await?, Confirmation::Confirmed);
 /// }
@@ -59,62 +57,60 @@ pub struct Acker {
 }
 
 /// When an [`Acker`] sends, and how much it holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AckerOptions {
+    pub(crate) linger: Duration,
+    pub(crate) max_in_flight: usize,
+    pub(crate) buffer: usize,
+}
+
+impl AckerOptions {
+    /// The defaults.
+    pub const fn new() -> Self {
+        Self { linger: Duration::from_millis(50), max_in_flight: 4, buffer: 1000 }
+    }
+
     /// How long a lease waits at most for others to go with it. 50 ms by default.
-    pub linger: Duration,
-    /// How many requests are under way at most. 4 by default.
-    pub max_in_flight: usize,
-    /// How many leases wait at most before [`Acker::ack`] waits too, beside those that are under way. 1000 by default.
-    pub buffer: usize,
+    pub const fn linger(mut self, linger: Duration) -> Self {
+        self.linger = linger;
+        self
+    }
+
+    /// How many requests are under way at most; zero counts as one. 4 by default.
+    pub const fn max_in_flight(mut self, requests: usize) -> Self {
+        self.max_in_flight = requests;
+        self
+    }
+
+    /// How many leases wait at most before [`Acker::ack`] waits, too, beside those that are under way; zero counts as one. 1000 by default.
+    pub const fn buffer(mut self, leases: usize) -> Self {
+        self.buffer = leases;
+        self
+    }
 }
 
 impl Default for AckerOptions {
     fn default() -> Self {
-        Self { linger: Duration::from_millis(50), max_in_flight: 4, buffer: 1000 }
+        Self::new()
     }
 }
 
-/// A lease to end, with the time at which it runs out, if that is known. Made from a [`Message`] or from a [`LeaseId`].
-#[derive(Clone, Debug)]
-pub struct Lease {
-    pub(crate) id: LeaseId,
-    pub(crate) deadline: Option<Instant>,
-}
-
-impl Lease {
-    /// A lease that runs out at `deadline`: after it, a failed request is not sent again for its sake.
-    pub fn new(lease_id: impl Into<LeaseId>, deadline: Instant) -> Self {
-        Self { id: lease_id.into(), deadline: Some(deadline) }
-    }
-}
-
-impl From<&Message> for Lease {
-    fn from(message: &Message) -> Self {
-        Self::new(&message.lease_id, message.lease_deadline)
-    }
-}
-
-impl From<LeaseId> for Lease {
-    fn from(id: LeaseId) -> Self {
-        Self { id, deadline: None }
-    }
-}
-
-impl From<&LeaseId> for Lease {
-    fn from(id: &LeaseId) -> Self {
-        Self::from(id.clone())
-    }
-}
-
-/// What the service said of one lease, in answer to a request that it carried out.
+/// What the service said of one lease, in the response to a request that it carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Confirmation {
-    /// It was acknowledged, or handed back.
+    /// The message was acknowledged, or will be retried.
     Confirmed,
-    /// It has a warning, or the service's counts leave open whether it is among those that were ended.
+    /// The service has a warning about the lease, in these words.
     Warned(String),
+    /// The service's count leaves open whether the lease is among those that it settled.
+    Unclear {
+        /// How many leases with the same decision the service counted, if it said.
+        counted: Option<u64>,
+        /// How many the request held.
+        requested: u64,
+    },
 }
 
 /// The outcome of one lease: a future, which can be ignored.
@@ -174,14 +170,10 @@ impl Acker {
     ///
     /// As [`new`](Self::new).
     pub fn with_options(queue: Queue, options: AckerOptions) -> Result<Self, Error> {
-        Self::over(queue, options)
-    }
-
-    pub(crate) fn over(sink: impl Sink, options: AckerOptions) -> Result<Self, Error> {
         let runtime = Handle::try_current().map_err(|_| Error::invalid("acker: it needs a tokio runtime"))?;
         let (commands, receiver) = mpsc::channel(options.buffer.max(1));
         let ledger = Arc::new(Ledger::default());
-        runtime.spawn(Worker::new(sink, options, Arc::clone(&ledger)).run(receiver));
+        runtime.spawn(Worker::new(queue, options, Arc::clone(&ledger)).run(receiver));
         Ok(Self { commands, ledger })
     }
 
@@ -192,7 +184,7 @@ impl Acker {
     /// [`InvalidInput`](ErrorKind::InvalidInput) if the lease is empty, if there was a word on it already whose outcome is not known yet, or if
     /// the acker is closed.
     pub async fn ack(&self, lease: impl Into<Lease>) -> Result<Receipt, Error> {
-        self.submit(lease.into(), Decision::Ack).await
+        self.submit(Settlement::ack(lease)).await
     }
 
     /// Hands a message back, to be delivered again after the queue's own retry delay.
@@ -201,7 +193,7 @@ impl Acker {
     ///
     /// As [`ack`](Self::ack).
     pub async fn retry(&self, lease: impl Into<Lease>) -> Result<Receipt, Error> {
-        self.submit(lease.into(), Decision::Retry(None)).await
+        self.submit(Settlement::retry(lease)).await
     }
 
     /// Hands a message back, to be delivered again after `delay`, of at most 24 hours.
@@ -209,8 +201,8 @@ impl Acker {
     /// # Errors
     ///
     /// As [`ack`](Self::ack), and if the delay is longer.
-    pub async fn retry_after(&self, lease: impl Into<Lease>, delay: Duration) -> Result<Receipt, Error> {
-        self.submit(lease.into(), Decision::Retry(Some(delay))).await
+    pub async fn retry_in(&self, lease: impl Into<Lease>, delay: Duration) -> Result<Receipt, Error> {
+        self.submit(Settlement::retry_in(lease, delay)).await
     }
 
     /// Sends what waits at once, and waits for the outcome of every lease that was submitted before.
@@ -229,24 +221,21 @@ impl Acker {
     }
 
     /// Submits a lease whose outcome nobody waits for, from where nothing can be awaited.
-    pub(crate) fn submit_detached(&self, lease: Lease, decision: Decision) {
+    pub(crate) fn submit_detached(&self, settlement: Settlement) {
         let acker = self.clone();
         if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(async move { acker.submit(lease, decision).await });
+            runtime.spawn(async move { acker.submit(settlement).await });
         }
     }
 
-    pub(crate) async fn submit(&self, lease: Lease, decision: Decision) -> Result<Receipt, Error> {
-        check::entry(&lease.id, decision)?;
+    pub(crate) async fn submit(&self, settlement: Settlement) -> Result<Receipt, Error> {
+        limits::settlement(&settlement)?;
         let stopped = |_| Error::new(ErrorKind::Transport, "the runtime that the acker was made in has stopped");
         let room = self.commands.reserve().await.map_err(stopped)?;
         // Nothing is awaited from here on, so that a claimed lease is surely sent.
-        self.ledger.claim(&lease.id)?;
+        self.ledger.claim(settlement.lease.id())?;
         let (reply, receipt) = oneshot::channel();
-        room.send(Command::Add(Pending::new(lease, decision, reply)));
+        room.send(Command::Add(Pending::new(settlement, reply)));
         Ok(Receipt(receipt))
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -5,20 +5,19 @@ use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 use reqwest::{Proxy, Url, redirect};
 use tokio::sync::Semaphore;
 
-#[cfg(feature = "emulator")]
-use crate::transport::Carrier;
 use crate::{
-    auth::{self, Credentials},
-    error::{Error, ErrorKind},
+    credentials::{self, CredentialSource, Credentials},
+    error::Error,
+    error_kind::ErrorKind,
     queue::Queue,
-    retry::{Budget, RetryPolicy},
-    transport::Transport,
+    retry::{self, RetryPolicy},
+    transport::{Http, Random, Transport},
 };
 
 const BASE_URL: &str = "CLOUDFLARE_BASE_URL";
 const DEFAULT_BASE_URL: &str = "https://api.cloudflare.com/client/v4";
 
-/// A client of the service: credentials, connections, and how failures are met. Cheap to clone.
+/// A client of the service: credentials, connections, and when failed requests are sent again. Cheap to clone.
 ///
 /// ```
 /// use cloudflare_queues::{Client, Credentials};
@@ -59,15 +58,15 @@ impl Client {
             base_url_field: "base URL",
             allow_plain_http: false,
             http: None,
-            #[cfg(feature = "emulator")]
-            carrier: None,
+            seam: None,
+            random: Arc::new(retry::random),
             proxy: None,
             max_in_flight: None,
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
             call_timeout: Duration::from_secs(120),
             retry: RetryPolicy::default(),
-            max_answer_bytes: 1 << 20,
+            max_response_bytes: 1 << 20,
         }
     }
 
@@ -92,7 +91,7 @@ impl Client {
 /// | [`request_timeout`](Self::request_timeout) | 30 s |
 /// | [`call_timeout`](Self::call_timeout) | 120 s |
 /// | [`retry`](Self::retry) | [`RetryPolicy::default`] |
-/// | [`max_answer_bytes`](Self::max_answer_bytes) | 1 MiB |
+/// | [`max_response_bytes`](Self::max_response_bytes) | 1 MiB |
 #[must_use = "a builder does nothing until build() is called"]
 #[derive(Clone)]
 pub struct ClientBuilder {
@@ -101,15 +100,15 @@ pub struct ClientBuilder {
     base_url_field: &'static str,
     allow_plain_http: bool,
     http: Option<reqwest::Client>,
-    #[cfg(feature = "emulator")]
-    carrier: Option<Arc<dyn Carrier>>,
+    seam: Option<Arc<dyn Http>>,
+    random: Arc<Random>,
     proxy: Option<Proxy>,
     max_in_flight: Option<usize>,
     connect_timeout: Duration,
     request_timeout: Duration,
     call_timeout: Duration,
     retry: RetryPolicy,
-    max_answer_bytes: usize,
+    max_response_bytes: usize,
 }
 
 impl ClientBuilder {
@@ -121,7 +120,7 @@ impl ClientBuilder {
     /// [`InvalidInput`](ErrorKind::InvalidInput), naming the variable at fault.
     pub fn from_env() -> Result<Self, Error> {
         let builder = Client::builder(Credentials::from_env()?);
-        Ok(match auth::variable(BASE_URL)? {
+        Ok(match credentials::variable(BASE_URL)? {
             Some(base_url) => Self { base_url, base_url_field: BASE_URL, ..builder },
             None => builder,
         })
@@ -142,17 +141,19 @@ impl ClientBuilder {
 
     /// Sends requests through this `reqwest` client, instead of one made here.
     ///
-    /// Build it with [`redirect::Policy::none`]: one that follows redirects may carry `X-Auth-Key` to another host, and every answer that
-    /// it followed one for is an error. Its user agent is overridden; [`connect_timeout`](Self::connect_timeout) and
+    /// Build it with [`redirect::Policy::none`]: one that follows redirects may carry `X-Auth-Key` to another host, and every response
+    /// that it followed one for is an error. Its user agent is overridden; [`connect_timeout`](Self::connect_timeout) and
     /// [`proxy`](Self::proxy) do not apply to it, and timeouts of its own hold beside those that are set here.
     pub fn http_client(mut self, http: reqwest::Client) -> Self {
         self.http = Some(http);
         self
     }
 
+    /// Sends requests to what stands in for the network, and draws waits from what stands in for chance.
     #[cfg(feature = "emulator")]
-    pub(crate) fn carrier(mut self, carrier: Arc<dyn Carrier>) -> Self {
-        self.carrier = Some(carrier);
+    pub(crate) fn seam(mut self, http: Arc<dyn Http>, random: Arc<Random>) -> Self {
+        self.seam = Some(http);
+        self.random = random;
         self
     }
 
@@ -163,7 +164,7 @@ impl ClientBuilder {
         self
     }
 
-    /// How many requests may be under way at once, at least one: further calls wait until one has its answer, or their own time is up. It
+    /// How many requests may be under way at once, at least one: further calls wait until one has its response, or their own time is up. It
     /// bounds the connections, too, but for a few that are opened where one is not yet free, or is given up.
     ///
     /// A future that was polled and then is left alone keeps its place: with a bound, do not wait for one call within the same task that
@@ -179,7 +180,7 @@ impl ClientBuilder {
         self
     }
 
-    /// How long one attempt may take, from its start to the end of the answer.
+    /// How long one attempt may take, from its start to the end of the response.
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.request_timeout = timeout;
         self
@@ -197,10 +198,10 @@ impl ClientBuilder {
         self
     }
 
-    /// The largest answer that is read. A pull is given as much again as the messages that it asks for can take, so that no leased
+    /// The largest response that is read. A pull is given as much again as the messages that it asks for can take, so that no leased
     /// batch is refused for its size.
-    pub fn max_answer_bytes(mut self, bytes: usize) -> Self {
-        self.max_answer_bytes = bytes;
+    pub fn max_response_bytes(mut self, bytes: usize) -> Self {
+        self.max_response_bytes = bytes;
         self
     }
 
@@ -243,17 +244,17 @@ impl ClientBuilder {
         };
         Ok(Client {
             transport: Arc::new(Transport {
-                http,
-                #[cfg(feature = "emulator")]
-                carrier: self.carrier,
+                http: self.seam.unwrap_or_else(|| Arc::new(http.clone())),
+                builder: http,
+                random: self.random,
                 base_url: base_url.as_str().trim_end_matches('/').to_owned(),
-                credentials: self.credentials,
-                budget: Budget::new(self.retry.budget),
+                credentials: CredentialSource::new(self.credentials),
+                budget: self.retry.new_budget(),
                 in_flight: self.max_in_flight.map(Semaphore::new),
                 retry: self.retry,
                 request_timeout: self.request_timeout,
                 call_timeout: self.call_timeout,
-                max_answer_bytes: self.max_answer_bytes,
+                max_response_bytes: self.max_response_bytes,
             }),
         })
     }

@@ -41,7 +41,7 @@ use crate::{acker::AckerOptions, error::Error, message::Message, pull::PullOptio
 ///         // Stops after the first message, for the sake of the example.
 ///         done.lock().unwrap().take();
 ///         async move {
-///             println!("{:?}", message.text());
+///             println!("{:?}", message.body.text());
 ///             Verdict::Ack
 ///         }
 ///     })
@@ -84,7 +84,7 @@ pub struct ConsumerOptions {
 impl Default for ConsumerOptions {
     fn default() -> Self {
         Self {
-            pull: PullOptions { batch_size: 100, visibility_timeout: Duration::from_secs(60) },
+            pull: PullOptions::new().batch_size(100).visibility_timeout(Duration::from_secs(60)),
             concurrency: 10,
             min_idle: Duration::from_millis(100),
             max_idle: Duration::from_secs(10),
@@ -98,14 +98,15 @@ impl Default for ConsumerOptions {
 }
 
 /// What a handler makes of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Verdict {
     /// It is done.
     Ack,
     /// It is to be delivered again, after the queue's own delay.
     Retry,
     /// It is to be delivered again, after a delay of at most 24 hours; a longer one is cut to that.
-    RetryAfter(Duration),
+    RetryIn(Duration),
     /// Nothing is said: it comes again when its lease ends.
     Leave,
 }
@@ -168,7 +169,7 @@ impl RetryDelay {
             }
             Self::By(delay) => delay(message),
         };
-        delay.map_or(Verdict::Retry, Verdict::RetryAfter)
+        delay.map_or(Verdict::Retry, Verdict::RetryIn)
     }
 }
 
@@ -271,7 +272,7 @@ impl<T: DeserializeOwned + 'static> JsonConsumer<T> {
     {
         let (stats, undecodable) = (Arc::clone(&self.consumer.stats), Arc::clone(&self.undecodable));
         let decode = move |message: Message| {
-            let decoded = match message.json::<T>() {
+            let decoded = match message.body.json::<T>() {
                 Ok(body) => Ok(handler(body, message)),
                 Err(error) => {
                     stats.lock().unwrap_or_else(PoisonError::into_inner).undecodable += 1;
@@ -294,6 +295,3 @@ impl<T> fmt::Debug for JsonConsumer<T> {
         f.debug_struct("JsonConsumer").field("consumer", &self.consumer).finish_non_exhaustive()
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -57,8 +57,8 @@ use self::{
     service::{ACCOUNT_ID, API_KEY, API_TOKEN, EMAIL, Service},
 };
 use crate::{
-    auth::Credentials,
     client::{Client, ClientBuilder},
+    credentials::Credentials,
     error::Error,
     queue::Queue,
 };
@@ -129,7 +129,7 @@ impl Emulator {
     /// // The response is late, so that the message is leased and nobody knows by what.
     /// emulator.inject(Fault::Delay(Duration::from_secs(60)));
     /// let (started, lease) = (tokio::time::Instant::now(), Duration::from_secs(45));
-    /// let options = PullOptions { batch_size: 1, visibility_timeout: lease };
+    /// let options = PullOptions::new().batch_size(1).visibility_timeout(lease);
     /// assert!(queue.pull(options).await.unwrap_err().may_have_arrived());
     /// assert_eq!(started.elapsed(), Duration::from_secs(30));
     /// assert_eq!(queue.pull(options).await?.len(), 0);
@@ -144,8 +144,10 @@ impl Emulator {
     ///
     /// As [`credentials`](Self::credentials).
     pub fn in_process_builder(&self) -> Result<ClientBuilder, Error> {
-        let carrier = InProcess(Arc::clone(&self.running.service));
-        Ok(Client::builder(self.credentials()?).base_url(self.base_url()).carrier(Arc::new(carrier)))
+        let service = Arc::clone(&self.running.service);
+        let http = InProcess(Arc::clone(&service));
+        let random = Arc::new(move || service.random.next());
+        Ok(Client::builder(self.credentials()?).base_url(self.base_url()).seam(Arc::new(http), random))
     }
 
     /// A handle on the queue that every emulator has.

@@ -100,7 +100,7 @@ impl<'de> Deserialize<'de> for LeaseId {
 
 /// Names one message that was peeked; whoever holds it can delete the message.
 ///
-/// It comes with a [`PeekedMessage`](crate::PeekedMessage) and goes into [`Queue::purge`](crate::Queue::purge). It is kept and
+/// It comes with a [`PeekedMessage`](crate::PeekedMessage) and goes into [`Queue::delete_messages`](crate::Queue::delete_messages). It is kept and
 /// redacted as a [`LeaseId`] is, and its serde implementations are for JSON alone.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -3,43 +3,64 @@
 
 mod ack;
 mod acker;
-mod auth;
-mod check;
+mod api_error;
+mod body;
+mod call;
 mod client;
 mod consumer;
+mod credentials;
+mod delete;
 #[cfg(feature = "emulator")]
 pub mod emulator;
 mod envelope;
 mod error;
+mod error_kind;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod generated;
 mod lease;
+mod limits;
 mod message;
 #[cfg(feature = "mock")]
 pub mod mock;
+mod operation;
 mod peek;
 mod pull;
 mod push;
 mod queue;
 mod redact;
+mod response;
 mod retry;
+mod settlement;
+#[cfg(any(feature = "emulator", feature = "mock"))]
+pub mod testing;
 mod transport;
+#[cfg(any(feature = "mock", feature = "schemars"))]
 pub mod types;
+mod warning;
+mod wire;
 
-pub use ack::{AckOutcome, AckRequest, Decision, Warning};
-pub use acker::{Acker, AckerOptions, Confirmation, Lease, Receipt};
-pub use auth::Credentials;
+pub use ack::{AckError, AckOutcome, AckRequest};
+pub use acker::{Acker, AckerOptions, Confirmation, Receipt};
+pub use api_error::ApiError;
+pub use body::{Body, ContentType};
 pub use client::{Client, ClientBuilder};
 pub use consumer::{
     Consumer, ConsumerOptions, Deliveries, Delivery, HandlerTimes, IntoVerdict, JsonConsumer, Report, RetryDelay,
     Stats, Undecided, Verdict,
 };
-pub use error::{ApiError, Error, ErrorKind};
+pub use credentials::Credentials;
+pub use delete::DeleteOutcome;
+pub use error::Error;
+pub use error_kind::ErrorKind;
 pub use lease::{LeaseId, MessageRef};
-pub use message::{ContentType, Message};
-pub use peek::{PeekedMessage, PurgeOutcome, PurgeRemark};
+pub use message::Message;
+pub use peek::PeekedMessage;
 pub use pull::{Batch, Metrics, PullOptions};
-pub use push::{PushMessage, PushOutcome};
+pub use push::{PushAllError, PushMessage, PushOutcome};
 pub use queue::Queue;
+/// The HTTP client whose types are in this crate's interface, such as [`reqwest::Proxy`].
+pub use reqwest;
 pub use retry::RetryPolicy;
+pub use settlement::{Decision, Lease, Settlement};
+pub use warning::Warning;

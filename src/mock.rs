@@ -1,4 +1,4 @@
-//! Typed matchers and answers for [`httpmock`], one pair for each operation, for tests of code that uses this crate.
+//! Typed matchers and responses for [`httpmock`], one pair for each operation, for tests of code that uses this crate.
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -7,13 +7,11 @@
 //! let server = httpmock::MockServer::start_async().await;
 //! let mock = server.ack_messages(|when, then| {
 //!     when.queue_id(&"my-queue".parse().unwrap());
-//!     then.ok(&Envelope::success(AckResult { ack_count: Some(1.0), ..AckResult::default() }));
+//!     then.ok(&Envelope::success(AckResult { ack_count: Some(1.into()), ..AckResult::default() }));
 //! });
 //!
 //! let client = Client::builder(Credentials::api_token("token")?).base_url(server.base_url()).build()?;
-//! let mut request = AckRequest::new();
-//! request.ack("lease");
-//! let outcome = client.queue("my-account", "my-queue")?.ack(request).await?;
+//! let outcome = client.queue("my-account", "my-queue")?.ack(AckRequest::ack_all(["lease"])).await?;
 //! assert!(outcome.is_complete());
 //! mock.assert();
 //! # Ok::<(), Box<dyn std::error::Error>>(()) })?;

@@ -1,4 +1,4 @@
-//! What a pull asks for, and the batch that it answers.
+//! What a pull asks for, and the batch that it returns.
 
 use std::{
     slice,
@@ -6,35 +6,65 @@ use std::{
     vec,
 };
 
+use serde::Serialize;
+
 use crate::message::Message;
 
 /// How many messages to lease, and for how long.
 ///
-/// Both are always sent, whatever the queue's own settings are, so that the end of the leases is known here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Both are always sent, whatever the queue's own settings are, so that the client knows when the leases expire.
+///
+/// ```
+/// use cloudflare_queues::PullOptions;
+/// use std::time::Duration;
+///
+/// let options = PullOptions::new().batch_size(100).visibility_timeout(Duration::from_secs(60));
+/// ```
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PullOptions {
+    pub(crate) batch_size: u32,
+    pub(crate) visibility_timeout: Duration,
+}
+
+impl PullOptions {
+    /// The defaults: 5 messages for 30 seconds.
+    pub const fn new() -> Self {
+        Self { batch_size: 5, visibility_timeout: Duration::from_secs(30) }
+    }
+
     /// The most messages to lease: 1 to 100, 5 by default. Fewer may come although the queue holds more.
-    pub batch_size: u32,
-    /// How long no other consumer is given the messages: 1 ms to 12 hours, 30 s by default. Sent in whole milliseconds,
-    /// rounded down, so that no lease is thought to be longer than it is by more than that.
-    pub visibility_timeout: Duration,
+    pub const fn batch_size(mut self, messages: u32) -> Self {
+        self.batch_size = messages;
+        self
+    }
+
+    /// For how long no other consumer receives the messages: 1 ms to 12 hours, 30 seconds by default.
+    ///
+    /// Sent in whole milliseconds, rounded down, so that the client never takes a lease to be longer than it is.
+    pub const fn visibility_timeout(mut self, timeout: Duration) -> Self {
+        self.visibility_timeout = timeout;
+        self
+    }
 }
 
 impl Default for PullOptions {
     fn default() -> Self {
-        Self { batch_size: 5, visibility_timeout: Duration::from_secs(30) }
+        Self::new()
     }
 }
 
 /// The messages that one pull leased, in no particular order.
-#[must_use = "the messages are leased: acknowledge them or hand them back"]
-#[derive(Clone, Debug, Default)]
+#[must_use = "the messages are leased: acknowledge or retry them"]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Batch {
     /// The leased messages; none if the queue has none to give.
     pub messages: Vec<Message>,
-    /// How many messages came without a lease id. They cannot be acknowledged, and come again.
+    /// How many entries came without a lease id. They cannot be acknowledged, and are delivered again.
     pub without_lease: usize,
+    /// How many entries came with the lease of another entry of the batch. The first one is kept.
+    pub duplicates: usize,
     /// How many messages of the queue are not acknowledged, as the service estimates, if it says.
     pub backlog_count: Option<u64>,
     /// The queue's metrics, if the service sent them.
@@ -50,6 +80,11 @@ impl Batch {
     /// Whether the batch holds no message.
     pub fn is_empty(&self) -> bool {
         self.messages.is_empty()
+    }
+
+    /// The messages.
+    pub fn iter(&self) -> slice::Iter<'_, Message> {
+        self.messages.iter()
     }
 }
 
@@ -67,12 +102,12 @@ impl<'a> IntoIterator for &'a Batch {
     type IntoIter = slice::Iter<'a, Message>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.messages.iter()
+        self.iter()
     }
 }
 
 /// A queue's state, as the service estimates it (schema `mq_queue-metrics` of Cloudflare's OpenAPI document).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 #[non_exhaustive]
 pub struct Metrics {
     /// How many messages are not acknowledged.

@@ -1,34 +1,46 @@
-//! What is pushed, and what the service says of it.
+//! What is pushed, and what the service returns.
 
-use std::time::Duration;
+use std::{error::Error as StdError, fmt, time::Duration};
 
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::{error::Error, message::MessageBody, pull::Metrics};
+use crate::{
+    body::{Body, ContentType, MessageBody},
+    error::Error,
+    pull::Metrics,
+};
 
 /// A message to push. Its `Debug` form does not show its body.
-#[derive(Clone, Debug)]
+///
+/// ```
+/// use cloudflare_queues::PushMessage;
+/// use std::time::Duration;
+///
+/// let job = PushMessage::json(&serde_json::json!({ "number": 7 }))?;
+/// let later = PushMessage::text("hello").delay(Duration::from_secs(60));
+/// assert_eq!(later.size(), 5);
+/// # Ok::<(), cloudflare_queues::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PushMessage {
-    pub(crate) body: MessageBody,
-    pub(crate) is_json: bool,
-    pub(crate) bytes: usize,
-    pub(crate) delay: Option<Duration>,
+    body: Body,
+    size: usize,
+    delay: Option<Duration>,
 }
 
 impl PushMessage {
     /// A message of content type `text`.
     ///
-    /// At most 128 KB (128,000 bytes) of UTF-8, which [`Queue::push`](crate::Queue::push) checks.
+    /// [`Queue::push`](crate::Queue::push) refuses more than 128 KB (128,000 bytes) of UTF-8.
     pub fn text(text: impl AsRef<str>) -> Self {
-        // Quoting a string cannot fail.
-        let body = to_raw_value(text.as_ref()).unwrap_or_default().into();
-        Self { body, is_json: false, bytes: text.as_ref().len(), delay: None }
+        let text = text.as_ref();
+        Self { body: Body::new(MessageBody::text(text), ContentType::Text), size: text.len(), delay: None }
     }
 
     /// A message of content type `json`.
     ///
-    /// At most 128 KB (128,000 bytes) of JSON text, which [`Queue::push`](crate::Queue::push) checks.
+    /// [`Queue::push`](crate::Queue::push) refuses more than 128 KB (128,000 bytes) of JSON text.
     ///
     /// # Errors
     ///
@@ -36,27 +48,109 @@ impl PushMessage {
     /// refuses with code 10207: push that as [`text`](Self::text).
     pub fn json<T: Serialize + ?Sized>(value: &T) -> Result<Self, Error> {
         // The error's text could quote the value.
-        let raw: Box<RawValue> =
-            to_raw_value(value).map_err(|_| Error::invalid("body: the value does not serialize to JSON"))?;
-        if raw.get().starts_with('"') {
-            return Err(Error::invalid("body: the service takes no bare string as `json`: push it as `text`"));
-        }
-        let bytes = raw.get().len();
-        Ok(Self { body: raw.into(), is_json: true, bytes, delay: None })
+        let raw = to_raw_value(value).map_err(|_| Error::invalid("body: the value does not serialize to JSON"))?;
+        Self::raw_json(raw)
     }
 
-    /// Delays the first delivery: at most 24 hours, sent in whole seconds, rounded up. Without it, the queue's own delay
-    /// applies.
+    /// A message with the body of another one, byte for byte: to move a message to another queue.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// # use cloudflare_queues::{AckRequest, PullOptions, PushMessage, emulator::Emulator};
+    /// # let (from, to) = (Emulator::start().await?, Emulator::start().await?);
+    /// # let (dead_letters, queue) = (from.queue()?, to.queue()?);
+    /// # dead_letters.push(&PushMessage::text("again")).await?;
+    /// for message in dead_letters.pull(PullOptions::new()).await? {
+    ///     queue.push(&PushMessage::from_body(&message.body)?).await?;
+    ///     // Only now: what is pushed twice is better than what is lost.
+    ///     let _ = dead_letters.ack(AckRequest::ack_all([message])).await?;
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the body is neither `text` nor `json`, since the service takes no other type over
+    /// HTTP, or if it is a bare JSON string. [`UndecodableBody`](crate::ErrorKind::UndecodableBody) if it is not of its type.
+    pub fn from_body(body: &Body) -> Result<Self, Error> {
+        match body.content_type() {
+            ContentType::Text => Ok(Self::text(body.text()?)),
+            ContentType::Json => {
+                let not_json = |_| Error::new(crate::ErrorKind::UndecodableBody, "the body is not JSON");
+                Self::raw_json(RawValue::from_string(body.text()?.into_owned()).map_err(not_json)?)
+            }
+            other => Err(Error::invalid(format!("content_type: must be `text` or `json` over HTTP, but is `{other}`"))),
+        }
+    }
+
+    fn raw_json(raw: Box<RawValue>) -> Result<Self, Error> {
+        if raw.get().starts_with('"') {
+            return Err(Error::invalid("body: the service takes no bare string as `json`; push it as `text`"));
+        }
+        let size = raw.get().len();
+        Ok(Self { body: Body::new(raw.into(), ContentType::Json), size, delay: None })
+    }
+
+    /// Delays the first delivery: at most 24 hours, sent in whole seconds, rounded up. Without it, the queue's own delay applies.
+    #[must_use]
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = Some(delay);
         self
     }
+
+    /// The body.
+    pub fn body(&self) -> &Body {
+        &self.body
+    }
+
+    /// The size of the body in bytes, by which the service's limits go: of the text, or of the JSON text.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    pub(crate) fn delayed_by(&self) -> Option<Duration> {
+        self.delay
+    }
 }
 
-/// What the service says of a push.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What the service returns for a push.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 #[non_exhaustive]
 pub struct PushOutcome {
     /// The queue's metrics, if the service sent them.
     pub metrics: Option<Metrics>,
+}
+
+/// Why [`Queue::push_all`](crate::Queue::push_all) did not push every message, and how many it did.
+///
+/// Its `Display` form and its source are those of the [`error`](Self::error), and it converts into that one with `?`.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PushAllError {
+    /// The failure of the request that ended the call. If [`may_have_arrived`](Error::may_have_arrived), the messages of that
+    /// request may have been pushed.
+    pub error: Error,
+    /// How many messages were pushed for certain: the first ones, in order.
+    pub pushed: usize,
+    /// How many messages the failed request held. Those after them were not sent.
+    pub failed: usize,
+}
+
+impl fmt::Display for PushAllError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl StdError for PushAllError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.error.source()
+    }
+}
+
+impl From<PushAllError> for Error {
+    fn from(failed: PushAllError) -> Self {
+        failed.error
+    }
 }

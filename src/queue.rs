@@ -1,36 +1,45 @@
 //! A handle on one queue, and its operations.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
-
-use serde_json::{Map, Value};
-use tokio::time::Instant;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
-    ack::{AckOutcome, AckRequest, Decision, Entry},
-    check,
+    ack::{self, AckError, AckOutcome, AckRequest},
+    call::Call,
+    client::Client,
+    credentials::variable,
+    delete::DeleteOutcome,
     error::Error,
-    generated::types::{
-        AckEntry, AckPayload, ContentType, Identifier, PeekPayload, PeekResultMessage, PullPayload, PullResult,
-        PulledMessage, PurgeEntry, PurgePayload, PushBatchPayload, PushPayload, RetryEntry,
-    },
-    lease::MessageRef,
-    message::Message,
-    peek::{PeekedMessage, PurgeOutcome},
-    pull::{Batch, Metrics, PullOptions},
-    push::{PushMessage, PushOutcome},
-    retry::Operation,
-    transport::{Call, Transport},
+    generated::types::{Identifier, PeekPayload, PullPayload, PurgeEntry, PurgePayload, PushBatchPayload},
+    lease::{LeaseId, MessageRef},
+    limits,
+    operation::Operation,
+    peek::PeekedMessage,
+    pull::{Batch, PullOptions},
+    push::{PushAllError, PushMessage, PushOutcome},
+    settlement::Settlement,
+    transport::Transport,
+    warning::{Warning, Warnings},
+    wire,
 };
 
-/// Room for a message's body in an answer (128 KB, each byte escaped as six) and for what stands beside it.
-const MAX_PULLED_MESSAGE_BYTES: usize = 6 * check::MAX_MESSAGE_BYTES + 4096;
+/// Room for a message's body in a response (128 KB, each byte escaped as six) and for what is beside it.
+const MAX_PULLED_MESSAGE_BYTES: usize = 6 * limits::MAX_MESSAGE_BYTES + 4096;
 
 /// A handle on one queue: cheap to clone, and to be shared between tasks.
 ///
-/// Dropping the future of one of its methods gives up waiting for the answer; the request may have arrived by then.
+/// Dropping the future of one of its methods gives up waiting for the response; the request may have arrived by then. Every method fails with
+/// [`InvalidInput`](crate::ErrorKind::InvalidInput) outside a tokio runtime with timers.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), cloudflare_queues::Error> {
+/// use cloudflare_queues::{PullOptions, PushMessage, Queue};
+///
+/// let queue = Queue::from_env()?;
+/// queue.push(&PushMessage::text("hello")).await?;
+/// let batch = queue.pull(PullOptions::new().batch_size(100)).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Queue {
     transport: Arc<Transport>,
@@ -49,10 +58,30 @@ impl Queue {
         Ok(Self { transport, ids: Arc::new(ids) })
     }
 
-    /// Ends leases: acknowledges messages, and hands others back for a retry.
+    /// The queue that `CLOUDFLARE_ACCOUNT_ID` and `CLOUDFLARE_QUEUE_ID` name, with a client by [`Client::from_env`].
     ///
-    /// Every 100 leases take one request, sent one after the other; the client's timeouts hold for each of them. `Ok` means that the service carried out each of them; what it
-    /// confirmed is in the outcome, which may be [less than was asked for](AckOutcome::is_complete).
+    /// # Errors
+    ///
+    /// As [`Client::from_env`] and [`Client::queue`]; a variable that is missing is named.
+    pub fn from_env() -> Result<Self, Error> {
+        let required = |name| variable(name)?.ok_or_else(|| Error::invalid(format!("{name} is not set")));
+        Client::from_env()?.queue(required("CLOUDFLARE_ACCOUNT_ID")?, required("CLOUDFLARE_QUEUE_ID")?)
+    }
+
+    /// The queue's id.
+    pub fn id(&self) -> &str {
+        &self.ids.queue
+    }
+
+    /// The id of the account that owns the queue.
+    pub fn account_id(&self) -> &str {
+        &self.ids.account
+    }
+
+    /// Settles leases: acknowledges messages, and retries others.
+    ///
+    /// Every 100 leases take one request, sent one after the other; the client's timeouts hold for each of them. `Ok` means that the service
+    /// carried out each of them; what it confirmed is in the outcome, which may be [less than was asked for](AckOutcome::is_complete).
     ///
     /// Dropping the future drops the request: clone it before, which copies no lease, to be able to send it again.
     ///
@@ -60,88 +89,89 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// Every error gives back what was confirmed ([`Error::confirmed`]), and exactly the leases that were not, to be sent again
-    /// ([`Error::into_unconfirmed`]). Refused before anything is sent: an empty request, an empty lease, a lease that stands in the
-    /// request twice, a delay over 24 hours. A request that the service
+    /// [`AckError`] has what was confirmed, and exactly the leases that were not, to be sent again. Refused before anything is sent: an
+    /// empty request, an empty lease, a lease that is in the request twice, a delay over 24 hours. A request that the service
     /// [rejects](crate::ErrorKind::Rejected) for itself does not keep the others from being sent; any other failure does.
-    pub async fn ack(&self, request: AckRequest) -> Result<AckOutcome, Error> {
-        if let Err(error) = check::ack(&request) {
-            return Err(error.with_leases(None, request));
+    pub async fn ack(&self, request: AckRequest) -> Result<AckOutcome, AckError> {
+        let mut confirmed = AckOutcome::nothing();
+        if let Err(error) = limits::ack(&request) {
+            return Err(AckError { error, confirmed, unconfirmed: request });
         }
-        let mut confirmed = AckOutcome::new();
         let mut failure: Option<Error> = None;
-        let mut unconfirmed = AckRequest { entries: Vec::new(), deadline: request.deadline };
-        for entries in request.entries.chunks(check::MAX_BATCH) {
+        let mut unconfirmed = AckRequest { settlements: Vec::new(), deadline: request.deadline };
+        for settlements in request.settlements.chunks(limits::MAX_LEASES) {
             if failure.as_ref().is_none_or(Error::refuses_the_request) {
-                match self.ack_once(entries, request.deadline, &mut confirmed).await {
+                match self.ack_once(settlements, request.deadline, &mut confirmed).await {
                     Ok(()) => continue,
-                    Err(error) => failure = Some(error),
+                    Err(error) => failure = Some(failure.into_iter().fold(error, Error::after)),
                 }
             }
-            unconfirmed.entries.extend_from_slice(entries);
+            unconfirmed.settlements.extend_from_slice(settlements);
         }
         match failure {
             None => Ok(confirmed),
             Some(error) => {
-                let confirmed = (unconfirmed.len() < request.len()).then_some(confirmed);
-                Err(error.with_leases(confirmed, unconfirmed))
+                let error = error.or_may_have_arrived(unconfirmed.len() < request.len());
+                Err(AckError { error, confirmed, unconfirmed })
             }
         }
     }
 
     async fn ack_once(
         &self,
-        entries: &[Entry],
+        settlements: &[Settlement],
         deadline: Option<std::time::Instant>,
         confirmed: &mut AckOutcome,
     ) -> Result<(), Error> {
-        let mut payload = AckPayload { acks: Vec::with_capacity(entries.len()), retries: Vec::new() };
-        for Entry { lease_id, decision } in entries {
-            let lease_id = lease_id.clone();
-            match decision {
-                Decision::Ack => payload.acks.push(AckEntry { lease_id }),
-                Decision::Retry(delay) => {
-                    payload.retries.push(RetryEntry { lease_id, delay_seconds: delay.map(seconds) });
-                }
-            }
-        }
-        let Ids { account, queue } = &*self.ids;
-        let call = Arc::new(self.transport.call(Operation::Ack, queue, deadline));
-        call.trace_count(entries.len());
+        let now = || tokio::time::Instant::now().into_std();
+        let deadline = deadline.or_else(|| ack::deadline(settlements.iter(), now()));
+        let (Ids { account, queue }, payload) = (&*self.ids, wire::ack_payload(settlements));
+        let call = Arc::new(self.transport.call(Operation::AckMessages, queue, deadline));
+        call.trace_count(settlements.len());
         let client = call.client();
-        let result = call.run(&payload, || client.ack_messages(account, queue, &payload)).await?;
-        let (acks, retries) = (whole(result.ack_count), whole(result.retry_count));
-        let warnings = result.warnings.unwrap_or_default().into_list(entries, || self.transport.redactor());
-        confirmed.add(entries, acks, retries, warnings);
+        let success = call.run(client.ack_messages(account, queue, &payload)).await?;
+        let (acks, retries) = (wire::count_of(success.result.ack_count), wire::count_of(success.result.retry_count));
+        let leases = settlements.iter().map(|settlement| settlement.lease.id());
+        let mut warnings = warnings(&call, success.result.warnings, leases, |id| id);
+        warnings.extend(call.beside(success.beside));
+        confirmed.add(settlements, acks, retries, warnings);
         Ok(())
     }
 
     /// Leases a batch of messages.
     ///
-    /// It takes one request. There is no long polling: a queue that has nothing to give answers an empty batch at once.
+    /// It takes one request. There is no long polling: a queue that has nothing to give returns an empty batch at once.
     ///
     /// Operation `POST /accounts/{account_id}/queues/{queue_id}/messages/pull`.
     ///
     /// # Errors
     ///
     /// Refused before anything is sent: options out of their bounds. Where a pull [may have arrived](Error::may_have_arrived), messages
-    /// may be under leases that nobody knows; they come again when those end.
+    /// may be under leases that nobody knows; they are delivered again when those expire.
     pub async fn pull(&self, options: PullOptions) -> Result<Batch, Error> {
-        check::pull(&options)?;
+        limits::pull(&options)?;
         let visibility_timeout_ms = options.visibility_timeout.as_millis() as u32;
-        let payload =
-            PullPayload { batch_size: Some(options.batch_size), visibility_timeout_ms: Some(visibility_timeout_ms) };
-        let mut call = self.call(Operation::Pull);
-        let messages_bytes = options.batch_size as usize * MAX_PULLED_MESSAGE_BYTES;
-        call.max_answer_bytes = call.max_answer_bytes.saturating_add(messages_bytes);
+        let payload = PullPayload {
+            batch_size: options.batch_size.try_into().ok(),
+            visibility_timeout_ms: visibility_timeout_ms.try_into().ok(),
+        };
+        let room = (options.batch_size as usize).saturating_mul(MAX_PULLED_MESSAGE_BYTES);
+        let (Ids { account, queue }, call) = (&*self.ids, self.call(Operation::PullMessages).expecting(room));
         let call = Arc::new(call);
-        let Ids { account, queue } = &*self.ids;
         let client = call.client();
-        let result = call.run(&payload, || client.pull_messages(account, queue, &payload)).await?;
-
+        let send = client.pull_messages(account, queue, &payload);
+        let result = call.run_or(send, wire::recover_pull).await?.result;
         let lease_deadline = call.sent_at() + Duration::from_millis(visibility_timeout_ms.into());
-        call.trace_count(result.messages.as_ref().map_or(0, Vec::len));
-        Ok(batch(result, lease_deadline))
+        let batch = wire::batch(result, lease_deadline);
+        call.trace_count(batch.len());
+        if !batch.is_empty() && lease_deadline <= tokio::time::Instant::now() {
+            tracing::warn!(
+                messages = batch.len(),
+                visibility_timeout = ?options.visibility_timeout,
+                "the leases expired before the response to the pull arrived"
+            );
+        }
+        Ok(batch)
     }
 
     /// Pushes one message.
@@ -151,14 +181,14 @@ impl Queue {
     /// # Errors
     ///
     /// Refused before anything is sent: a body over 128 KB, a delay over 24 hours. Pushing again what
-    /// [may have arrived](Error::may_have_arrived) can double the message; this crate does not do it by itself.
+    /// [may have arrived](Error::may_have_arrived) can duplicate the message; this crate does not do it by itself.
     pub async fn push(&self, message: &PushMessage) -> Result<PushOutcome, Error> {
-        check::push(message)?;
-        let call = Arc::new(self.call(Operation::Push));
-        let (Ids { account, queue }, payload) = (&*self.ids, payload(message));
+        limits::push(message)?;
+        let (Ids { account, queue }, payload) = (&*self.ids, wire::push_payload(message));
+        let call = Arc::new(self.call(Operation::PushMessage));
         let client = call.client();
-        let result = call.run(&payload, || client.push_message(account, queue, &payload)).await?;
-        Ok(PushOutcome { metrics: metrics(result.metadata) })
+        let result = call.run(client.push_message(account, queue, &payload)).await?.result;
+        Ok(PushOutcome { metrics: wire::metrics(result.metadata) })
     }
 
     /// Pushes up to 100 messages in one request.
@@ -169,19 +199,40 @@ impl Queue {
     ///
     /// As for [`push`](Self::push). Also refused: no message, more than 100, or more than 256 KB in all.
     pub async fn push_batch(&self, messages: &[PushMessage]) -> Result<PushOutcome, Error> {
-        check::push_batch(messages)?;
-        let batch = PushBatchPayload { delay_seconds: None, messages: messages.iter().map(payload).collect() };
-        let call = Arc::new(self.call(Operation::PushBatch));
-        call.trace_count(messages.len());
-        let Ids { account, queue } = &*self.ids;
+        limits::push_batch(messages)?;
+        let messages = messages.iter().map(wire::push_payload).collect();
+        let (Ids { account, queue }, payload) = (&*self.ids, PushBatchPayload { delay_seconds: None, messages });
+        let call = Arc::new(self.call(Operation::PushMessages));
+        call.trace_count(payload.messages.len());
         let client = call.client();
-        let result = call.run(&batch, || client.push_messages(account, queue, &batch)).await?;
-        Ok(PushOutcome { metrics: metrics(result.metadata) })
+        let result = call.run(client.push_messages(account, queue, &payload)).await?.result;
+        Ok(PushOutcome { metrics: wire::metrics(result.metadata) })
+    }
+
+    /// Pushes any number of messages, in order, in as few requests of at most 100 messages and 256 KB as that takes, one after the other.
+    ///
+    /// Nothing is sent for no messages.
+    ///
+    /// # Errors
+    ///
+    /// As for [`push`](Self::push); every message is checked before the first request. [`PushAllError`] says how many messages were pushed
+    /// for certain, and how many were in the request that failed.
+    pub async fn push_all(&self, messages: &[PushMessage]) -> Result<PushOutcome, PushAllError> {
+        let refused = |error| PushAllError { error, pushed: 0, failed: 0 };
+        messages.iter().try_for_each(limits::push).map_err(refused)?;
+        let (mut outcome, mut pushed) = (PushOutcome::default(), 0);
+        while let Some(rest) = messages.get(pushed..).filter(|rest| !rest.is_empty()) {
+            let batch = limits::first_batch(rest);
+            let failed = |error| PushAllError { error, pushed, failed: batch.len() };
+            outcome = self.push_batch(batch).await.map_err(failed)?;
+            pushed = pushed.saturating_add(batch.len());
+        }
+        Ok(outcome)
     }
 
     /// Looks at up to `batch_size` messages, 1 to 100, without leasing them.
     ///
-    /// It takes one request. The messages stay where they are, for anybody to pull, and no delivery is counted.
+    /// It takes one request. The messages stay where they are, for any consumer to pull, and no delivery is counted.
     ///
     /// Operation `POST /accounts/{account_id}/queues/{queue_id}/messages/peek`.
     ///
@@ -189,41 +240,43 @@ impl Queue {
     ///
     /// Refused before anything is sent: a batch size out of its bounds.
     pub async fn peek(&self, batch_size: u32) -> Result<Vec<PeekedMessage>, Error> {
-        check::batch_size(batch_size)?;
-        let mut call = self.call(Operation::Peek);
-        let messages_bytes = batch_size as usize * MAX_PULLED_MESSAGE_BYTES;
-        call.max_answer_bytes = call.max_answer_bytes.saturating_add(messages_bytes);
-        let call = Arc::new(call);
-        let payload = PeekPayload { batch_size: Some(batch_size) };
-        let Ids { account, queue } = &*self.ids;
+        limits::batch_size(batch_size)?;
+        let room = (batch_size as usize).saturating_mul(MAX_PULLED_MESSAGE_BYTES);
+        let call = Arc::new(self.call(Operation::PeekMessages).expecting(room));
+        let (Ids { account, queue }, payload) = (&*self.ids, PeekPayload { batch_size: batch_size.try_into().ok() });
         let client = call.client();
-        let result = call.run(&payload, || client.peek_messages(account, queue, &payload)).await?;
-        let messages = result.messages.unwrap_or_default();
+        let send = client.peek_messages(account, queue, &payload);
+        let messages = call.run_or(send, wire::recover_peek).await?.result.messages.unwrap_or_default();
         call.trace_count(messages.len());
-        Ok(messages.into_iter().map(peeked).collect())
+        Ok(messages.into_iter().map(wire::peeked).collect())
     }
 
     /// Deletes messages that were peeked, 1 to 100, by their references.
     ///
     /// It takes one request. `Ok` means that the service carried it out; what it left is in the outcome, which may be
-    /// [incomplete](PurgeOutcome::is_complete). What another consumer holds under a lease may be deleted too.
+    /// [incomplete](DeleteOutcome::is_complete). A message that another consumer holds under a lease may be deleted, too.
     ///
     /// Operation `POST /accounts/{account_id}/queues/{queue_id}/messages/purge`.
     ///
     /// # Errors
     ///
     /// Refused before anything is sent: no reference, more than 100, an empty one, or one that is given twice.
-    pub async fn purge(&self, refs: impl IntoIterator<Item = impl Into<MessageRef>>) -> Result<PurgeOutcome, Error> {
+    pub async fn delete_messages(
+        &self,
+        refs: impl IntoIterator<Item = impl Into<MessageRef>>,
+    ) -> Result<DeleteOutcome, Error> {
         let refs: Vec<MessageRef> = refs.into_iter().map(Into::into).collect();
-        check::purge(&refs)?;
+        limits::refs(&refs)?;
         let entries = refs.iter().map(|message_ref| PurgeEntry { ref_: message_ref.clone() });
         let payload = PurgePayload { refs: entries.collect() };
-        let call = Arc::new(self.call(Operation::Purge));
+        let (Ids { account, queue }, call) = (&*self.ids, Arc::new(self.call(Operation::PurgeMessages)));
         call.trace_count(refs.len());
-        let Ids { account, queue } = &*self.ids;
         let client = call.client();
-        let result = call.run(&payload, || client.purge_messages(account, queue, &payload)).await?;
-        Ok(PurgeOutcome::new(&refs, result.errors, result.warnings, || self.transport.redactor()))
+        let success = call.run(client.purge_messages(account, queue, &payload)).await?;
+        let read = |said| warnings(&call, said, refs.iter().map(|message_ref| &message_ref.0), MessageRef);
+        let mut errors = read(success.result.errors);
+        errors.extend(call.beside(success.beside));
+        Ok(DeleteOutcome { requested: refs.len() as u64, errors, warnings: read(success.result.warnings) })
     }
 
     fn call(&self, operation: Operation) -> Call {
@@ -231,100 +284,17 @@ impl Queue {
     }
 }
 
+fn warnings<'a, T>(
+    call: &Call,
+    said: Option<Warnings>,
+    subjects: impl Iterator<Item = &'a LeaseId>,
+    subject: impl Fn(LeaseId) -> T,
+) -> Vec<Warning<T>> {
+    let said = said.filter(|said| !said.is_empty());
+    said.map(|said| said.read(subjects, subject, &call.redactor())).unwrap_or_default()
+}
+
 fn identifier(field: &str, id: &str) -> Result<Identifier, Error> {
-    check::id(field, id)?;
+    limits::id(field, id)?;
     Identifier::try_from(id).map_err(|error| Error::invalid(format!("{field}: {error}")))
-}
-
-/// Rounded up: a message is never delivered earlier than asked. The bounds were checked, so that it fits.
-fn seconds(delay: Duration) -> u32 {
-    delay.as_secs() as u32 + u32::from(delay.subsec_nanos() > 0)
-}
-
-fn payload(message: &PushMessage) -> PushPayload {
-    PushPayload {
-        body: message.body.clone(),
-        content_type: if message.is_json { ContentType::Json } else { ContentType::Text },
-        delay_seconds: message.delay.map(seconds),
-    }
-}
-
-pub(crate) fn batch(result: PullResult, lease_deadline: Instant) -> Batch {
-    let pulled = result.messages.unwrap_or_default();
-    let count = pulled.len();
-    let messages: Vec<_> = pulled.into_iter().filter_map(|pulled| message(pulled, lease_deadline)).collect();
-    Batch {
-        without_lease: count - messages.len(),
-        messages,
-        backlog_count: whole(number(result.message_backlog_count)),
-        metrics: metrics(result.metadata),
-    }
-}
-
-/// A message without a lease can be neither acknowledged nor handed back: it is left to the caller's count.
-fn message(pulled: PulledMessage, lease_deadline: Instant) -> Option<Message> {
-    Some(Message {
-        lease_id: pulled.lease_id.filter(|lease_id| !lease_id.is_empty())?,
-        id: id(pulled.id),
-        attempts: attempts(pulled.attempts),
-        timestamp: time(number(pulled.timestamp_ms)),
-        metadata: properties(pulled.metadata),
-        lease_deadline: lease_deadline.into_std(),
-        body: pulled.body.unwrap_or_default(),
-    })
-}
-
-fn peeked(peeked: PeekResultMessage) -> PeekedMessage {
-    PeekedMessage {
-        id: id(peeked.id),
-        message_ref: peeked.ref_.filter(|message_ref| !message_ref.0.is_empty()),
-        attempts: attempts(peeked.attempts),
-        timestamp: time(number(peeked.timestamp_ms)),
-        metadata: properties(peeked.metadata),
-        body: peeked.body.unwrap_or_default(),
-    }
-}
-
-/// What comes beside a result that is there already must not cost it, whatever its form.
-fn metrics(metadata: Option<Value>) -> Option<Metrics> {
-    let metrics = metadata?.get_mut("metrics").map(Value::take).filter(Value::is_object)?;
-    let read = |field| metrics.get(field).and_then(Value::as_f64);
-    Some(Metrics {
-        backlog_count: whole(read("backlog_count")),
-        backlog_bytes: whole(read("backlog_bytes")),
-        // The service says 0 where it does not know.
-        oldest_message: time(read("oldest_message_timestamp_ms").filter(|ms| *ms != 0.0)),
-    })
-}
-
-fn number(value: Option<Value>) -> Option<f64> {
-    value?.as_f64()
-}
-
-/// The service's counts are JSON numbers: 5 and 5.0 are five, and what is no count is unknown.
-fn whole(number: Option<f64>) -> Option<u64> {
-    number.filter(|number| *number >= 0.0 && number.fract() == 0.0).map(|number| number as u64)
-}
-
-fn attempts(value: Option<Value>) -> Option<u32> {
-    whole(number(value))?.try_into().ok()
-}
-
-/// An id of an odd type is kept as its JSON.
-fn id(value: Option<Value>) -> String {
-    match value {
-        Some(Value::String(id)) => id,
-        id => id.filter(|id| !id.is_null()).map(|id| id.to_string()).unwrap_or_default(),
-    }
-}
-
-fn properties(value: Option<Value>) -> Map<String, Value> {
-    match value {
-        Some(Value::Object(metadata)) => metadata,
-        _ => Map::new(),
-    }
-}
-
-fn time(milliseconds: Option<f64>) -> Option<SystemTime> {
-    SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(whole(milliseconds)?))
 }

@@ -1,14 +1,19 @@
 //! Takes secrets out of the service's words, which may quote what was sent.
+//!
+//! The rule: a run of [`PART`] bytes or more that the service's text shares with a secret is taken out, and so is a shorter secret of
+//! at least [`WHOLE`] bytes that is quoted whole. Secret is the credential, and every string, key and number of the request, as it was
+//! written and with its JSON escapes undone, but for the [words](limits::WORDS) of the OpenAPI document. A secret that is quoted in
+//! another encoding, such as base64, is not recognised.
 
-use serde::Serialize;
-use serde_json::Value;
+use std::collections::HashSet;
 
-/// Shorter strings are words that say nothing, and taking them out would leave nothing to read.
-const MIN_SECRET: usize = 4;
+use crate::limits;
 
-/// As much of a longer secret is taken out where it is quoted in part.
-const MIN_QUOTE: usize = 12;
+const PART: usize = 8;
+const WHOLE: usize = 4;
+const REDACTED: &str = "[redacted]";
 
+#[derive(Default)]
 pub(crate) struct Redactor {
     secrets: Vec<String>,
     /// What was sent cannot be told, so nothing of the service's words is shown.
@@ -16,116 +21,145 @@ pub(crate) struct Redactor {
 }
 
 impl Redactor {
-    pub(crate) fn new<'a>(secrets: impl Iterator<Item = &'a str>) -> Self {
-        let mut redactor = Self { secrets: Vec::new(), is_blind: false };
-        secrets.for_each(|secret| redactor.add(secret));
+    pub(crate) fn new<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut redactor = Self::default();
+        secrets.into_iter().for_each(|secret| redactor.add(secret));
         redactor
     }
 
-    /// Adds the lease ids, the references and the bodies of a request.
-    pub(crate) fn add_request(&mut self, request: &impl Serialize) {
-        let sent = serde_json::to_string(request).unwrap_or_default();
-        match serde_json::from_str::<Value>(&sent) {
-            Ok(request) if characters(&request.to_string()) == characters(&sent) => self.add_members(&request),
-            // It is nested deeper than the parser goes, or a key repeats, or a number or a string is spelt in another way than ours.
-            _ => self.is_blind = true,
+    /// Adds what a request's body holds: any nesting, any order, keys that repeat.
+    pub(crate) fn add_request(&mut self, json: &[u8]) {
+        let Ok(mut rest) = str::from_utf8(json) else {
+            self.is_blind = true;
+            return;
+        };
+        while let Some(start) = rest.find(|next: char| !"{}[],: \t\r\n".contains(next)) {
+            rest = rest.get(start..).unwrap_or_default();
+            let end = if rest.starts_with('"') {
+                end_of_string(rest)
+            } else {
+                rest.find(|next: char| "{}[],: \t\r\n".contains(next)).unwrap_or(rest.len())
+            };
+            let (token, after) = rest.split_at_checked(end).unwrap_or((rest, ""));
+            self.add_token(token);
+            rest = after;
+        }
+    }
+
+    fn add_token(&mut self, token: &str) {
+        let written = token.trim_matches('"');
+        if limits::WORDS.contains(&written) || ["true", "false", "null"].contains(&token) {
+            return;
+        }
+        self.add(written);
+        if written.contains('\\') {
+            match serde_json::from_str::<String>(token) {
+                Ok(unescaped) => self.add(&unescaped),
+                // Half of a character is sent as it was written.
+                Err(_) => self.is_blind = true,
+            }
+        }
+    }
+
+    fn add(&mut self, secret: &str) {
+        if secret.len() >= WHOLE {
+            self.secrets.push(secret.to_owned());
         }
     }
 
     pub(crate) fn redact(&self, text: &mut String) {
         if self.is_blind {
-            *text = "[redacted]".to_owned();
+            REDACTED.clone_into(text);
+            return;
+        }
+        let hidden = self.hidden(text);
+        if !hidden.contains(&true) {
             return;
         }
         let mut redacted = String::with_capacity(text.len());
-        let mut rest = text.as_str();
-        while let Some(character) = rest.chars().next() {
-            // One secret can begin like another: the longest quote counts.
-            let quoted = self.secrets.iter().filter_map(|secret| quoted(secret, rest)).max();
-            match quoted {
-                Some(_) => redacted.push_str("[redacted]"),
-                None => redacted.push(character),
+        let mut was_hidden = false;
+        for (at, character) in text.char_indices() {
+            let is_hidden = hidden.iter().skip(at).take(character.len_utf8()).any(|hidden| *hidden);
+            match (is_hidden, was_hidden) {
+                (true, false) => redacted.push_str(REDACTED),
+                (true, true) => {}
+                (false, _) => redacted.push(character),
             }
-            rest = rest.get(quoted.unwrap_or(character.len_utf8())..).unwrap_or_default();
+            was_hidden = is_hidden;
         }
         *text = redacted;
     }
 
-    pub(crate) fn add(&mut self, secret: &str) {
-        if secret.len() >= MIN_SECRET {
-            self.secrets.push(secret.to_owned());
+    /// Which bytes of a text are quoted from a secret.
+    fn hidden(&self, text: &str) -> Vec<bool> {
+        let mut hidden = vec![false; text.len()];
+        let mut hide =
+            |from: usize, length: usize| hidden.iter_mut().skip(from).take(length).for_each(|hidden| *hidden = true);
+        // The text is short and the secrets may be long: keep only what both have.
+        let in_text: HashSet<&[u8]> = text.as_bytes().windows(PART).collect();
+        let parts = self.secrets.iter().flat_map(|secret| secret.as_bytes().windows(PART));
+        let shared: HashSet<&[u8]> = parts.filter(|part| in_text.contains(part)).collect();
+        let quoted = text.as_bytes().windows(PART).enumerate().filter(|(_, part)| shared.contains(part));
+        quoted.for_each(|(at, _)| hide(at, PART));
+        for secret in self.secrets.iter().filter(|secret| secret.len() < PART) {
+            text.match_indices(secret.as_str()).for_each(|(at, _)| hide(at, secret.len()));
         }
+        hidden
     }
+}
 
-    fn add_members(&mut self, value: &Value) {
-        match value {
-            Value::Object(map) => map.iter().for_each(|(key, value)| match key.as_str() {
-                "lease_id" | "ref" | "body" => self.add_value(value),
-                _ => self.add_members(value),
-            }),
-            Value::Array(values) => values.iter().for_each(|value| self.add_members(value)),
+/// Where the string that a JSON text begins with ends.
+fn end_of_string(json: &str) -> usize {
+    let mut is_escaped = false;
+    for (at, byte) in json.bytes().enumerate().skip(1) {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = true,
+            b'"' => return at.saturating_add(1),
             _ => {}
         }
     }
-
-    /// Each part of a value, plain and as it stood in the request.
-    fn add_value(&mut self, value: &Value) {
-        let json = value.to_string();
-        match value {
-            Value::String(text) => {
-                self.add(text);
-                self.add(json.trim_matches('"'));
-            }
-            Value::Array(values) => values.iter().for_each(|value| self.add_value(value)),
-            Value::Object(map) => map.iter().for_each(|(key, value)| {
-                self.add_value(&Value::from(key.as_str()));
-                self.add_value(value);
-            }),
-            Value::Number(_) => self.add(&json),
-            Value::Null | Value::Bool(_) => {}
-        }
-    }
-}
-
-/// What a JSON text is made of, whatever its order.
-fn characters(json: &str) -> Vec<u8> {
-    let mut characters: Vec<_> = json.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
-    characters.sort_unstable();
-    characters
-}
-
-/// How much of a secret a text begins with, in bytes, if that is enough to tell.
-fn quoted(secret: &str, text: &str) -> Option<usize> {
-    let common = secret.chars().zip(text.chars()).take_while(|(secret, text)| secret == text).map(|(secret, _)| secret);
-    let (characters, bytes) =
-        common.fold((0, 0), |(characters, bytes), next| (characters + 1, bytes + next.len_utf8()));
-    (bytes == secret.len() || characters >= MIN_QUOTE).then_some(bytes)
+    json.len()
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::value::RawValue;
-
     use super::*;
 
-    #[test]
-    fn a_secret_is_taken_out_also_where_it_is_quoted_in_part() {
-        let redactor = Redactor::new(["lease-0123456789", "lease-0123456789-and-more", "key7"].into_iter());
-        let mut text = "no lease-0123456789-and-m\u{2026}, no lease-012345, no key7 for a lease, no key".to_owned();
+    fn redacted(sent: &str, text: &str) -> String {
+        let mut redactor = Redactor::new(["t0ken-of-the-account"]);
+        redactor.add_request(sent.as_bytes());
+        let mut text = text.to_owned();
         redactor.redact(&mut text);
-        assert_eq!(text, "no [redacted]\u{2026}, no [redacted], no [redacted] for a lease, no key");
+        text
     }
 
     #[test]
-    fn a_request_that_cannot_be_read_leaves_nothing_of_the_services_words() {
-        let deep = format!("{}7{}", "[".repeat(200), "]".repeat(200));
-        let bodies = [&deep, r#"{"a":"first","a":"last"}"#, "12345678901234567890123", r#""caf\u00e9""#, r#""a\/b""#];
-        for body in bodies {
-            let mut redactor = Redactor::new(std::iter::empty());
-            redactor.add_request(&RawValue::from_string(format!("{{\"body\":{body}}}")).unwrap());
-            let mut text = format!("bad body {body}");
-            redactor.redact(&mut text);
-            assert_eq!(text, "[redacted]", "{body}");
+    fn any_part_of_a_secret_is_taken_out() {
+        let sent = r#"{"acks":[{"lease_id":"lease-0123456789-abc"}]}"#;
+        assert_eq!(redacted(sent, "no lease-0123456789-abc here"), "no [redacted] here");
+        assert_eq!(
+            redacted(sent, "tail 56789-abc, middle 3456789-, 01234"),
+            "tail [redacted], middle [redacted], 01234"
+        );
+        assert_eq!(redacted(sent, "token of-the-account"), "token [redacted]");
+        assert_eq!(redacted(sent, "lease_id: not known"), "lease_id: not known");
+    }
+
+    #[test]
+    fn every_part_of_a_body_is_a_secret_however_it_is_written() {
+        let deep = format!(r#"{{"body":{}"4111-1111-2222-3333"{}}}"#, "[".repeat(500), "]".repeat(500));
+        let sent = [
+            (r#"{"body":"card 4111-1111-2222-3333"}"#, "bad card 4111-1111-2222-3333", "bad[redacted]"),
+            (r#"{"body":{"first secret":1,"first secret":2}}"#, "key `first secret`", "key `[redacted]`"),
+            (r#"{"body":12345678901234567890123}"#, "8901234567890123 is too large", "[redacted] is too large"),
+            (r#"{"body":"caf\u00e9 at noon"}"#, "what is café at noon?", "what is [redacted]?"),
+            (r#"{"body":"pin:7"}"#, "no pin:7, no pin", "no [redacted], no pin"),
+            (r#"{"body":"half \ud800"}"#, "anything", "[redacted]"),
+            (&deep, "bad 4111-1111", "bad [redacted]"),
+        ];
+        for (sent, text, expected) in sent {
+            assert_eq!(redacted(sent, text), expected, "{sent}");
         }
     }
 }

@@ -8,35 +8,40 @@ use std::{
 
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 
-use crate::error::{Error, ErrorKind};
+use crate::{error::Error, error_kind::ErrorKind, operation::Operation};
 
 /// When a failed request is sent again.
 ///
-/// Waits grow as powers of two from [`initial_backoff`](Self::initial_backoff) to [`max_backoff`](Self::max_backoff), and the actual
-/// wait is drawn evenly from zero to that ("full jitter"), so that clients that failed together do not return together. A
-/// `Retry-After` of the service takes the place of the drawn wait.
+/// The bound of a wait grows as powers of two from [`initial_backoff`](Self::initial_backoff) to [`max_backoff`](Self::max_backoff), and the
+/// actual wait is drawn evenly from the upper half of it ("equal jitter"), so that clients that failed together do not return together.
+/// A longer `Retry-After` takes the place of the drawn wait; a shorter one, or one that has passed, does not shorten it.
 ///
 /// With the defaults, four attempts wait at most 0.25 + 0.5 + 1 s in all, if the service names no time.
 ///
 /// All calls of a client share a [`budget`](Self::budget) of retries, so that many callers do not make an outage worse. Each retry takes
 /// one from it, each call puts a tenth of one back. With the default of 100, a thousand calls that all fail make at most 1000 + 100 +
-/// 100 requests, 1.2 a call, and further ones 1.1 a call; a caller of its own has 33 failing calls with every retry before it notices.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// 100 requests, 1.2 a call, and further ones 1.1 a call; a single caller has 33 failing calls with every retry before it notices.
+///
+/// ```
+/// use cloudflare_queues::{Client, Credentials, RetryPolicy};
+///
+/// let policy = RetryPolicy::new().max_attempts(2);
+/// let client = Client::builder(Credentials::api_token("token")?).retry(policy).build()?;
+/// # Ok::<(), cloudflare_queues::Error>(())
+/// ```
+#[must_use]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RetryPolicy {
-    /// How often a request is sent at most; 1 (or 0) means once, with no retry. 4 by default.
-    pub max_attempts: u32,
-    /// The longest wait before the second attempt. 250 ms by default.
-    pub initial_backoff: Duration,
-    /// The longest wait before any attempt, unless the service asks for a longer one. 10 s by default.
-    pub max_backoff: Duration,
-    /// The longest `Retry-After` that is obeyed; a longer one fails the call at once. 60 s by default.
-    pub max_retry_after: Duration,
-    /// How many retries a client's calls can have beyond one in ten calls; `u32::MAX` is as good as no bound. 100 by default.
-    pub budget: u32,
+    max_attempts: u32,
+    initial_backoff: Duration,
+    max_backoff: Duration,
+    max_retry_after: Duration,
+    budget: u32,
 }
 
-impl Default for RetryPolicy {
-    fn default() -> Self {
+impl RetryPolicy {
+    /// The default policy.
+    pub const fn new() -> Self {
         Self {
             max_attempts: 4,
             initial_backoff: Duration::from_millis(250),
@@ -45,12 +50,44 @@ impl Default for RetryPolicy {
             budget: 100,
         }
     }
-}
 
-impl RetryPolicy {
     /// A policy that sends every request once.
-    pub fn none() -> Self {
-        Self { max_attempts: 1, ..Self::default() }
+    pub const fn none() -> Self {
+        Self::new().max_attempts(1)
+    }
+
+    /// How often a request is sent at most; 1 (or 0) means once, with no retry. 4 by default.
+    pub const fn max_attempts(mut self, attempts: u32) -> Self {
+        self.max_attempts = attempts;
+        self
+    }
+
+    /// The longest wait before the second attempt. 250 ms by default.
+    pub const fn initial_backoff(mut self, wait: Duration) -> Self {
+        self.initial_backoff = wait;
+        self
+    }
+
+    /// The longest wait before any attempt, unless the service asks for a longer one. 10 s by default.
+    pub const fn max_backoff(mut self, wait: Duration) -> Self {
+        self.max_backoff = wait;
+        self
+    }
+
+    /// The longest `Retry-After` that is obeyed; a longer one fails the call at once. 60 s by default.
+    pub const fn max_retry_after(mut self, wait: Duration) -> Self {
+        self.max_retry_after = wait;
+        self
+    }
+
+    /// How many retries a client's calls can have beyond one in ten calls; `u32::MAX` is as good as no bound. 100 by default.
+    pub const fn budget(mut self, retries: u32) -> Self {
+        self.budget = retries;
+        self
+    }
+
+    pub(crate) fn new_budget(&self) -> Budget {
+        Budget::new(self.budget)
     }
 
     /// What to do after the failure of attempt number `attempt`, with `remaining` time and a `random` number.
@@ -65,13 +102,11 @@ impl RetryPolicy {
         if attempt >= self.max_attempts || !operation.may_repeat(error) {
             return Next::Stop(None);
         }
-        let wait = match error.retry_after() {
-            Some(wait) if wait > self.max_retry_after => {
-                return Next::Stop(Some("the service asks for a longer wait than the policy allows"));
-            }
-            Some(wait) => wait,
-            None => self.backoff(attempt, random),
-        };
+        let asked = error.retry_after().unwrap_or_default();
+        if asked > self.max_retry_after {
+            return Next::Stop(Some("the service asks for a longer wait than the policy allows"));
+        }
+        let wait = asked.max(self.backoff(attempt, random));
         if wait >= remaining {
             return Next::Stop(Some(NO_TIME));
         }
@@ -79,10 +114,22 @@ impl RetryPolicy {
     }
 
     fn backoff(&self, attempt: u32, random: u64) -> Duration {
-        let doubled =
+        let bound =
             self.initial_backoff.saturating_mul(1u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(u32::MAX));
-        doubled.min(self.max_backoff).mul_f64(random as f64 / u64::MAX as f64)
+        jittered(bound.min(self.max_backoff), random)
     }
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A wait from the upper half of a bound.
+pub(crate) fn jittered(bound: Duration, random: u64) -> Duration {
+    let half = bound / 2;
+    half.saturating_add(half.mul_f64(random as f64 / u64::MAX as f64))
 }
 
 pub(crate) const NO_TIME: &str = "the call's deadline leaves no time for another attempt";
@@ -121,58 +168,39 @@ pub(crate) enum Next {
     Stop(Option<&'static str>),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Operation {
-    Ack,
-    Pull,
-    Push,
-    PushBatch,
-    Peek,
-    Purge,
-}
-
-/// Codes of a 429 that no wait within a call can mend: storage full, queue disabled, free tier used up.
-const FUTILE: [i64; 3] = [10251, 10252, 10253];
-
 impl Operation {
-    /// The operation's name in the OpenAPI document.
-    pub(crate) fn id(self) -> &'static str {
+    /// Whether carrying the operation out twice does no more than once, so that it may be sent again although it may have arrived.
+    pub(crate) fn is_idempotent(self) -> bool {
         match self {
-            Self::Ack => "ack_messages",
-            Self::Pull => "pull_messages",
-            Self::Push => "push_message",
-            Self::PushBatch => "push_messages",
-            Self::Peek => "peek_messages",
-            Self::Purge => "purge_messages",
+            // What is acknowledged or deleted stays so: a lease or a reference names one message for ever.
+            Self::AckMessages | Self::PurgeMessages => true,
+            // It changes nothing.
+            Self::PeekMessages => true,
+            // The batch of the first response would be stranded until its leases expire.
+            Self::PullMessages => false,
+            // The message would be duplicated: there is no idempotency key.
+            Self::PushMessage | Self::PushMessages => false,
         }
     }
 
-    /// The table: a row a failure, with what it means for an operation that must not be carried out twice.
+    /// Whether the operation may be sent again after this failure.
     pub(crate) fn may_repeat(self, error: &Error) -> bool {
-        let harmless = match self {
-            // What is acknowledged or deleted already stays so: a lease or a reference names one message for ever.
-            Self::Ack | Self::Purge => true,
-            // It changes nothing.
-            Self::Peek => true,
-            // The batch of the first answer would be stranded until its leases end.
-            Self::Pull => false,
-            // The message would be doubled.
-            Self::Push | Self::PushBatch => false,
-        };
         match error.kind() {
-            ErrorKind::RateLimited => !FUTILE.iter().any(|code| error.has_code(*code)),
+            ErrorKind::RateLimited => error.is_transient(),
             // Nothing arrived, so nothing can happen twice.
             ErrorKind::Transport | ErrorKind::Timeout if !error.may_have_arrived() => true,
             // It may have been carried out before the connection broke, or before the service failed.
-            ErrorKind::Transport | ErrorKind::Timeout | ErrorKind::ServiceFailure => harmless,
-            // Somebody has to act first: the same request would meet the same answer.
+            ErrorKind::Transport | ErrorKind::Timeout | ErrorKind::ServiceFailure => self.is_idempotent(),
+            // Whoever provides the credentials is asked again by the next call.
+            ErrorKind::CredentialsUnavailable => false,
+            // Somebody has to act first: the same request would get the same response.
             ErrorKind::InvalidInput
             | ErrorKind::Unauthorized
             | ErrorKind::NotFound
             | ErrorKind::NotPullConsumer
             | ErrorKind::DeliveryPaused
             | ErrorKind::Rejected
-            | ErrorKind::UnexpectedAnswer
+            | ErrorKind::UnexpectedResponse
             | ErrorKind::UndecodableBody => false,
         }
     }
@@ -196,88 +224,55 @@ pub(crate) fn random() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ApiError;
 
     const HOUR: Duration = Duration::from_secs(3600);
 
-    fn answered(kind: ErrorKind, status: u16, code: i64) -> Error {
-        Error::new(kind, "").with_answer(status, None, None).with_api_errors(vec![ApiError::new(code, "")])
-    }
-
-    fn lost(kind: ErrorKind, may_have_arrived: bool) -> Error {
-        Error::new(kind, "").with_source(std::fmt::Error, may_have_arrived)
+    fn lost() -> Error {
+        Error::new(ErrorKind::Transport, "").with_source(std::fmt::Error, false)
     }
 
     #[test]
-    fn only_what_does_no_harm_is_repeated_after_it_may_have_arrived() {
-        use ErrorKind::*;
-        use Operation::*;
-        // The failure, and whether an ack, a pull, a push, a push batch, a peek and a purge are sent again after it.
-        let harmless = [true, false, false, false, true, true];
-        let table = [
-            (lost(Transport, false), [true; 6]),
-            (lost(Timeout, false), [true; 6]),
-            (lost(Transport, true), harmless),
-            (lost(Timeout, true), harmless),
-            (answered(Transport, 200, 0), harmless),
-            (answered(ServiceFailure, 500, 15000), harmless),
-            (answered(RateLimited, 429, 0), [true; 6]),
-            (answered(RateLimited, 429, 10250), [true; 6]),
-            (answered(RateLimited, 429, 971), [true; 6]),
-            (answered(RateLimited, 429, 10429), [true; 6]),
-            (answered(RateLimited, 429, 10251), [false; 6]),
-            (answered(RateLimited, 429, 10252), [false; 6]),
-            (answered(RateLimited, 429, 10253), [false; 6]),
-            (answered(DeliveryPaused, 409, 0), [false; 6]),
-            (answered(NotPullConsumer, 405, 0), [false; 6]),
-            (answered(Unauthorized, 403, 10000), [false; 6]),
-            (answered(NotFound, 404, 10104), [false; 6]),
-            (answered(Rejected, 400, 10026), [false; 6]),
-            (answered(UnexpectedAnswer, 200, 0), [false; 6]),
-        ];
-        for (error, expected) in table {
-            assert_eq!(
-                [Ack, Pull, Push, PushBatch, Peek, Purge].map(|operation| operation.may_repeat(&error)),
-                expected,
-                "{error:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn waits_double_up_to_the_cap_and_are_drawn_from_the_whole_range() {
-        let policy = RetryPolicy { max_attempts: u32::MAX, max_backoff: Duration::from_secs(1), ..Default::default() };
-        let error = lost(ErrorKind::Transport, false);
-        let wait = |attempt, random| policy.after(Operation::Push, &error, attempt, HOUR, random);
+    fn waits_double_up_to_the_cap_and_are_drawn_from_the_upper_half() {
+        let policy = RetryPolicy::new().max_attempts(u32::MAX).max_backoff(Duration::from_secs(1));
+        let wait = |attempt, random| policy.after(Operation::PushMessage, &lost(), attempt, HOUR, random);
         let longest: Vec<_> =
             [1, 2, 3, 4, 33, u32::MAX - 1].into_iter().map(|attempt| wait(attempt, u64::MAX)).collect();
         assert_eq!(longest, [250, 500, 1000, 1000, 1000, 1000].map(|ms| Next::Wait(Duration::from_millis(ms))));
-        assert_eq!(wait(3, 0), Next::Wait(Duration::ZERO));
-        assert_eq!(wait(3, u64::MAX / 2), Next::Wait(Duration::from_millis(500)));
+        assert_eq!(wait(3, 0), Next::Wait(Duration::from_millis(500)));
+        assert_eq!(wait(3, u64::MAX / 2), Next::Wait(Duration::from_millis(750)));
     }
 
     #[test]
-    fn retry_after_wins_up_to_the_cap_and_beyond_it_the_call_fails_at_once() {
-        let policy = RetryPolicy::default();
+    fn retry_after_wins_up_to_the_cap_and_never_shortens_a_wait() {
+        let policy = RetryPolicy::new();
         let asks = |seconds| {
             let wait = Some(Duration::from_secs(seconds));
-            let error = Error::new(ErrorKind::RateLimited, "").with_answer(429, None, wait);
-            policy.after(Operation::Pull, &error, 1, HOUR, u64::MAX)
+            let error = Error::new(ErrorKind::RateLimited, "").with_response(429, None, wait);
+            policy.after(Operation::PullMessages, &error, 1, HOUR, u64::MAX)
         };
-        assert_eq!(asks(0), Next::Wait(Duration::ZERO));
+        assert_eq!(asks(0), Next::Wait(Duration::from_millis(250)));
         assert_eq!(asks(60), Next::Wait(Duration::from_secs(60)));
         assert!(matches!(asks(61), Next::Stop(Some(_))));
     }
 
     #[test]
     fn no_attempt_starts_after_the_deadline_or_beyond_the_policy() {
-        let error = lost(ErrorKind::Transport, false);
-        let policy = RetryPolicy::default();
-        let after = |attempt, remaining| policy.after(Operation::Ack, &error, attempt, remaining, u64::MAX);
+        let policy = RetryPolicy::new();
+        let after = |attempt, remaining| policy.after(Operation::AckMessages, &lost(), attempt, remaining, u64::MAX);
         assert!(matches!(after(1, Duration::from_millis(250)), Next::Stop(Some(_))));
         assert_eq!(after(1, Duration::from_millis(251)), Next::Wait(Duration::from_millis(250)));
         assert_eq!(after(4, HOUR), Next::Stop(None));
-        assert_eq!(RetryPolicy::none().after(Operation::Ack, &error, 1, HOUR, 0), Next::Stop(None));
+        assert_eq!(RetryPolicy::none().after(Operation::AckMessages, &lost(), 1, HOUR, 0), Next::Stop(None));
+    }
+
+    #[test]
+    fn every_setting_takes_zero_and_the_maximum() {
+        for (number, wait) in [(0, Duration::ZERO), (u32::MAX, Duration::MAX)] {
+            let policy = RetryPolicy::new().max_attempts(number).initial_backoff(wait).max_backoff(wait);
+            let policy = policy.max_retry_after(wait).budget(number);
+            policy.after(Operation::AckMessages, &lost(), u32::MAX - 1, Duration::MAX, u64::MAX);
+            policy.new_budget().deposit();
+        }
     }
 
     #[test]

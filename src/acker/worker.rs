@@ -16,14 +16,15 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{AckerOptions, Confirmation, Lease, Ledger};
+use super::{AckerOptions, Confirmation, Ledger};
 use crate::{
-    ack::{AckOutcome, AckRequest, Decision},
-    check::MAX_BATCH,
+    ack::{AckOutcome, AckRequest},
     error::Error,
     lease::LeaseId,
+    limits::MAX_LEASES,
+    operation::Operation,
     queue::Queue,
-    retry::Operation,
+    settlement::{Decision, Settlement},
 };
 
 /// How long before its end a lease is sent, whatever the linger: an acknowledgement is known to take up to 2.4 s.
@@ -34,17 +35,6 @@ const BETWEEN_CALLS: Duration = Duration::from_secs(1);
 /// Longer waits could not be added to a clock.
 const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Where acknowledgements go: a queue, or in tests what stands in for one.
-pub(crate) trait Sink: Send + Sync + 'static {
-    fn ack(&self, request: AckRequest) -> impl Future<Output = Result<AckOutcome, Error>> + Send;
-}
-
-impl Sink for Queue {
-    fn ack(&self, request: AckRequest) -> impl Future<Output = Result<AckOutcome, Error>> + Send {
-        self.ack(request)
-    }
-}
-
 #[derive(Debug)]
 pub(super) enum Command {
     Add(Pending),
@@ -53,22 +43,22 @@ pub(super) enum Command {
 
 #[derive(Debug)]
 pub(super) struct Pending {
-    lease: Lease,
-    decision: Decision,
+    settlement: Settlement,
     due: Option<Instant>,
     since: Instant,
     reply: oneshot::Sender<Result<Confirmation, Error>>,
 }
 
 impl Pending {
-    pub(super) fn new(lease: Lease, decision: Decision, reply: oneshot::Sender<Result<Confirmation, Error>>) -> Self {
-        let due = lease.deadline.and_then(|deadline| Instant::from_std(deadline).checked_sub(BEFORE_LEASE_END));
-        Self { lease, decision, due, since: Instant::now(), reply }
+    pub(super) fn new(settlement: Settlement, reply: oneshot::Sender<Result<Confirmation, Error>>) -> Self {
+        let due =
+            settlement.lease.deadline().and_then(|deadline| Instant::from_std(deadline).checked_sub(BEFORE_LEASE_END));
+        Self { settlement, due, since: Instant::now(), reply }
     }
 }
 
-pub(super) struct Worker<S> {
-    delivery: Arc<Delivery<S>>,
+pub(super) struct Worker {
+    delivery: Arc<Delivery>,
     options: AckerOptions,
     waiting: Vec<Pending>,
     requests: JoinSet<()>,
@@ -85,10 +75,10 @@ enum Event {
     Due,
 }
 
-impl<S: Sink> Worker<S> {
-    pub(super) fn new(sink: S, options: AckerOptions, ledger: Arc<Ledger>) -> Self {
+impl Worker {
+    pub(super) fn new(queue: Queue, options: AckerOptions, ledger: Arc<Ledger>) -> Self {
         Self {
-            delivery: Arc::new(Delivery { sink, ledger }),
+            delivery: Arc::new(Delivery { queue, ledger }),
             options,
             waiting: Vec::new(),
             requests: JoinSet::new(),
@@ -119,7 +109,7 @@ impl<S: Sink> Worker<S> {
 
     /// What happens next. Commands come first, so that a request takes all that are there.
     async fn next(&mut self, commands: &mut mpsc::Receiver<Command>, is_open: bool) -> Event {
-        let is_full = self.waiting.len() >= MAX_BATCH;
+        let is_full = self.waiting.len() >= MAX_LEASES;
         let can_send = !self.waiting.is_empty() && self.under_way.len() < self.options.max_in_flight.max(1);
         let due = can_send.then(|| if is_full || !is_open { Instant::now() } else { self.due() });
         let mut timer = pin!(async {
@@ -168,21 +158,21 @@ impl<S: Sink> Worker<S> {
 }
 
 /// Brings one batch to its outcomes.
-struct Delivery<S> {
-    sink: S,
+struct Delivery {
+    queue: Queue,
     ledger: Arc<Ledger>,
 }
 
-impl<S: Sink> Delivery<S> {
+impl Delivery {
     async fn deliver(&self, leases: Vec<Pending>) {
         let mut groups = vec![leases];
         while let Some(mut group) = groups.pop() {
-            let error = match self.sink.ack(request(&group)).await {
+            let error = match self.queue.ack(request(&group)).await {
                 Ok(outcome) => {
                     self.confirm(group, &outcome);
                     continue;
                 }
-                Err(error) => error.without_leases(),
+                Err(failed) => failed.error,
             };
             if error.refuses_the_request() && error.status() != Some(200) && group.len() > 1 {
                 groups.push(group.split_off(group.len() / 2));
@@ -191,8 +181,8 @@ impl<S: Sink> Delivery<S> {
             }
             let wait = error.retry_after().unwrap_or(BETWEEN_CALLS);
             let next = StdInstant::from(Instant::now()) + wait.min(A_DAY);
-            let lasts = |pending: &Pending| pending.lease.deadline.is_some_and(|deadline| deadline > next);
-            let may_repeat = Operation::Ack.may_repeat(&error);
+            let lasts = |pending: &Pending| pending.settlement.lease.deadline().is_some_and(|deadline| deadline > next);
+            let may_repeat = Operation::AckMessages.may_repeat(&error);
             let (again, failed): (Vec<_>, Vec<_>) = group.into_iter().partition(|pending| may_repeat && lasts(pending));
             for pending in failed {
                 self.reply(pending, Err(error.clone()));
@@ -209,50 +199,37 @@ impl<S: Sink> Delivery<S> {
         let warned: HashMap<&LeaseId, &str> = outcome
             .warnings
             .iter()
-            .filter_map(|warning| Some((warning.lease_id.as_ref()?, warning.message.as_str())))
+            .filter_map(|warning| Some((warning.subject.as_ref()?, warning.message.as_str())))
             .collect();
         let unwarned = |is_ack: bool| {
-            let of_kind = group.iter().filter(|pending| (pending.decision == Decision::Ack) == is_ack);
-            of_kind.filter(|pending| !warned.contains_key(&pending.lease.id)).count() as u64
+            let of_kind = group.iter().filter(|pending| pending.settlement.decision.is_ack() == is_ack);
+            of_kind.filter(|pending| !warned.contains_key(pending.settlement.lease.id())).count() as u64
         };
         let acks_hold = outcome.ack_count.is_some_and(|count| count >= unwarned(true));
         let retries_hold = outcome.retry_count.is_some_and(|count| count >= unwarned(false));
         for pending in group {
-            let (holds, count, requested) = match pending.decision {
+            let (holds, count, requested) = match pending.settlement.decision {
                 Decision::Ack => (acks_hold, outcome.ack_count, outcome.acks_requested),
-                Decision::Retry(_) => (retries_hold, outcome.retry_count, outcome.retries_requested),
+                Decision::Retry | Decision::RetryIn(_) => {
+                    (retries_hold, outcome.retry_count, outcome.retries_requested)
+                }
             };
-            let confirmation = match (warned.get(&pending.lease.id), count) {
+            let confirmation = match (warned.get(pending.settlement.lease.id()), count) {
                 (Some(text), _) => Confirmation::Warned((*text).to_owned()),
                 (None, _) if holds => Confirmation::Confirmed,
-                (None, Some(count)) => {
-                    Confirmation::Warned(format!("the service counted {count} of {requested}, and did not say which"))
-                }
-                (None, None) => Confirmation::Warned("the service did not say how many it counted".to_owned()),
+                (None, counted) => Confirmation::Unclear { counted, requested },
             };
             self.reply(pending, Ok(confirmation));
         }
     }
 
     fn reply(&self, pending: Pending, outcome: Result<Confirmation, Error>) {
-        self.ledger.lock().claimed.remove(&pending.lease.id);
+        self.ledger.lock().claimed.remove(pending.settlement.lease.id());
         // Receipts may be ignored.
         let _ = pending.reply.send(outcome);
     }
 }
 
-/// A lease that has run out is still worth a request, as the service documents; but it sets no deadline.
 fn request(group: &[Pending]) -> AckRequest {
-    let now = StdInstant::from(Instant::now());
-    let mut request = AckRequest::new();
-    for Pending { lease, decision, .. } in group {
-        match decision {
-            Decision::Ack => request.ack(&lease.id),
-            Decision::Retry(None) => request.retry(&lease.id),
-            Decision::Retry(Some(delay)) => request.retry_after(&lease.id, *delay),
-        };
-    }
-    request.deadline =
-        group.iter().filter_map(|pending| pending.lease.deadline).filter(|deadline| *deadline > now).min();
-    request
+    group.iter().map(|pending| pending.settlement.clone()).collect()
 }

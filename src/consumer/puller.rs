@@ -11,8 +11,8 @@ use tokio::time::{Sleep, sleep};
 
 use super::ConsumerOptions;
 use crate::{
-    acker::Sink,
-    error::{Error, ErrorKind},
+    error::Error,
+    error_kind::ErrorKind,
     pull::{Batch, PullOptions},
     queue::Queue,
 };
@@ -20,19 +20,8 @@ use crate::{
 /// Longer rests could not be added to a clock.
 const AN_HOUR: Duration = Duration::from_secs(60 * 60);
 
-/// Where messages come from: a queue, or in tests what stands in for one.
-pub(super) trait Source: Sink + Clone {
-    fn pull(&self, options: PullOptions) -> impl Future<Output = Result<Batch, Error>> + Send;
-}
-
-impl Source for Queue {
-    fn pull(&self, options: PullOptions) -> impl Future<Output = Result<Batch, Error>> + Send {
-        self.pull(options)
-    }
-}
-
-pub(super) struct Puller<S> {
-    source: S,
+pub(super) struct Puller {
+    queue: Queue,
     min_idle: Duration,
     max_idle: Duration,
     /// The rest after the next pull that brings nothing.
@@ -46,10 +35,10 @@ enum State {
     Resting(Pin<Box<Sleep>>),
 }
 
-impl<S: Source> Puller<S> {
-    pub(super) fn new(source: S, options: &ConsumerOptions) -> Self {
+impl Puller {
+    pub(super) fn new(queue: Queue, options: &ConsumerOptions) -> Self {
         let ConsumerOptions { min_idle, max_idle, .. } = *options;
-        Self { source, min_idle, max_idle, idle: min_idle, state: State::Ready }
+        Self { queue, min_idle, max_idle, idle: min_idle, state: State::Ready }
     }
 
     pub(super) fn is_ready(&self) -> bool {
@@ -62,8 +51,8 @@ impl<S: Source> Puller<S> {
 
     /// Begins a pull, which [`poll`](Self::poll) goes on with.
     pub(super) fn start(&mut self, options: PullOptions) {
-        let source = self.source.clone();
-        self.state = State::Pulling(Box::pin(async move { source.pull(options).await }));
+        let queue = self.queue.clone();
+        self.state = State::Pulling(Box::pin(async move { queue.pull(options).await }));
     }
 
     /// The end of the present pull, or `None` at the end of a rest.

@@ -18,20 +18,22 @@ use tracing::Instrument;
 
 use super::{
     ConsumerOptions, IntoVerdict, Report, Stats, Undecided, Verdict,
-    puller::{Puller, Source, is_final},
+    puller::{Puller, is_final},
     stats::Shared,
 };
 use crate::{
-    ack::{AckRequest, Decision, Entry},
-    acker::{Acker, Confirmation, Lease},
-    check,
+    ack::AckRequest,
+    acker::{Acker, Confirmation},
     error::Error,
+    limits,
     message::Message,
     pull::{Batch, PullOptions},
+    queue::Queue,
+    settlement::{Decision, Lease, Settlement},
 };
 
-pub(super) struct Run<S> {
-    puller: Puller<S>,
+pub(super) struct Run {
+    puller: Puller,
     options: ConsumerOptions,
     acker: Acker,
     stats: Arc<Shared>,
@@ -41,7 +43,7 @@ pub(super) struct Run<S> {
     handled: HashMap<task::Id, Handled>,
     /// Acknowledgements and retries whose outcome is not known.
     settlements: JoinSet<Result<Confirmation, Error>>,
-    settling: HashMap<task::Id, Entry>,
+    settling: HashMap<task::Id, Settlement>,
     /// How long handlers take on average.
     handler_time: Option<Duration>,
     unconfirmed: AckRequest,
@@ -64,12 +66,12 @@ enum Event {
     Pulled(Option<Result<Batch, Error>>),
 }
 
-impl<S: Source> Run<S> {
-    pub(super) fn new(source: S, options: ConsumerOptions, stats: Arc<Shared>) -> Result<Self, Error> {
-        check::pull(&options.pull)?;
+impl Run {
+    pub(super) fn new(queue: Queue, options: ConsumerOptions, stats: Arc<Shared>) -> Result<Self, Error> {
+        limits::pull(&options.pull)?;
         Ok(Self {
-            acker: Acker::over(source.clone(), options.acker.clone())?,
-            puller: Puller::new(source, &options),
+            acker: Acker::with_options(queue.clone(), options.acker.clone())?,
+            puller: Puller::new(queue, &options),
             options,
             stats,
             waiting: VecDeque::new(),
@@ -196,14 +198,14 @@ impl<S: Source> Run<S> {
             Event::Settled(joined) => {
                 let (id, outcome) = match joined {
                     Ok((id, outcome)) => (id, outcome),
-                    Err(error) => (error.id(), Ok(Confirmation::Warned(String::new()))),
+                    Err(error) => (error.id(), Ok(Confirmation::Unclear { counted: None, requested: 1 })),
                 };
                 match (self.settling.remove(&id), outcome) {
-                    (Some(Entry { decision: Decision::Ack, .. }), Ok(Confirmation::Confirmed)) => {
+                    (Some(Settlement { decision: Decision::Ack, .. }), Ok(Confirmation::Confirmed)) => {
                         self.stats().acknowledged += 1
                     }
                     (Some(_), Ok(Confirmation::Confirmed)) => self.stats().retried += 1,
-                    (Some(entry), _) => self.unconfirmed.entries.push(entry),
+                    (Some(entry), _) => self.unconfirmed.settlements.push(entry),
                     (None, _) => {}
                 }
             }
@@ -218,7 +220,7 @@ impl<S: Source> Run<S> {
         self.handler_time = Some(self.handler_time.map_or(took, |average| (average * 7 + took) / 8));
         let mut stats = self.stats();
         stats.handler_times.record(took);
-        if handled.lease.deadline.is_some_and(|deadline| now.into_std() > deadline) {
+        if handled.lease.deadline().is_some_and(|deadline| now.into_std() > deadline) {
             stats.overran += 1;
             tracing::warn!(
                 ?took,
@@ -227,20 +229,17 @@ impl<S: Source> Run<S> {
         }
         drop(stats);
         match verdict.unwrap_or(handled.on_error) {
-            Verdict::Ack => self.submit(handled.lease, Decision::Ack),
-            Verdict::Retry => self.submit(handled.lease, Decision::Retry(None)),
-            Verdict::RetryAfter(delay) => {
-                self.submit(handled.lease, Decision::Retry(Some(delay.min(check::MAX_DELAY))))
-            }
+            Verdict::Ack => self.submit(Settlement::ack(handled.lease)),
+            Verdict::Retry => self.submit(Settlement::retry(handled.lease)),
+            Verdict::RetryIn(delay) => self.submit(Settlement::retry_in(handled.lease, delay.min(limits::MAX_DELAY))),
             Verdict::Leave => self.stats().left += 1,
         }
     }
 
-    fn submit(&mut self, lease: Lease, decision: Decision) {
-        let entry = Entry { lease_id: lease.id.clone(), decision };
-        let acker = self.acker.clone();
-        let task = self.settlements.spawn(async move { acker.submit(lease, decision).await?.await });
-        self.settling.insert(task.id(), entry);
+    fn submit(&mut self, settlement: Settlement) {
+        let (acker, submitted) = (self.acker.clone(), settlement.clone());
+        let task = self.settlements.spawn(async move { acker.submit(submitted).await?.await });
+        self.settling.insert(task.id(), settlement);
     }
 
     /// Lets handlers end, gives back what was not started, and waits for every outcome, each for its own time.
@@ -266,7 +265,7 @@ impl<S: Source> Run<S> {
             // A pull that was under way may end only now.
             self.release();
         }
-        self.unconfirmed.entries.extend(self.settling.drain().map(|(_, entry)| entry));
+        self.unconfirmed.settlements.extend(self.settling.drain().map(|(_, entry)| entry));
         let stats = self.stats().clone();
         Report { stats, unconfirmed: self.unconfirmed, error: self.error }
     }
@@ -274,7 +273,7 @@ impl<S: Source> Run<S> {
     fn release(&mut self) {
         for message in mem::take(&mut self.waiting) {
             match self.options.undecided {
-                Undecided::Retry => self.submit(Lease::from(&message), Decision::Retry(Some(Duration::ZERO))),
+                Undecided::Retry => self.submit(Settlement::retry_in(&message, Duration::ZERO)),
                 Undecided::Leave => self.stats().left += 1,
             }
         }

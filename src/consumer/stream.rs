@@ -16,12 +16,12 @@ use super::{
     puller::{Puller, is_final},
 };
 use crate::{
-    ack::Decision,
-    acker::{Acker, Lease, Receipt},
-    check,
+    acker::{Acker, Receipt},
     error::Error,
+    limits,
     message::Message,
     queue::Queue,
+    settlement::{Decision, Settlement},
 };
 
 /// Messages, one after the other: see [`Consumer::stream`](super::Consumer::stream).
@@ -29,7 +29,7 @@ use crate::{
 /// A batch is pulled when the one before is used up, so that what waits within the stream is at most one batch. Messages whose lease
 /// runs out while they wait are passed over. Dropping the stream treats those that wait as [undecided](ConsumerOptions::undecided).
 pub struct Deliveries {
-    puller: Puller<Queue>,
+    puller: Puller,
     options: ConsumerOptions,
     acker: Acker,
     waiting: VecDeque<Delivery>,
@@ -38,7 +38,7 @@ pub struct Deliveries {
 
 impl Deliveries {
     pub(super) fn new(queue: Queue, options: ConsumerOptions) -> Result<Self, Error> {
-        check::pull(&options.pull)?;
+        limits::pull(&options.pull)?;
         Ok(Self {
             acker: Acker::with_options(queue.clone(), options.acker.clone())?,
             puller: Puller::new(queue, &options),
@@ -134,16 +134,16 @@ impl Delivery {
     ///
     /// As [`Acker::retry`].
     pub async fn retry(self) -> Result<Receipt, Error> {
-        self.decide(Decision::Retry(None)).await
+        self.decide(Decision::Retry).await
     }
 
     /// Hands the message back, to be delivered again after `delay`, of at most 24 hours.
     ///
     /// # Errors
     ///
-    /// As [`Acker::retry_after`].
-    pub async fn retry_after(self, delay: Duration) -> Result<Receipt, Error> {
-        self.decide(Decision::Retry(Some(delay))).await
+    /// As [`Acker::retry_in`].
+    pub async fn retry_in(self, delay: Duration) -> Result<Receipt, Error> {
+        self.decide(Decision::RetryIn(delay)).await
     }
 
     /// Leaves the message: it comes again when its lease ends.
@@ -152,7 +152,7 @@ impl Delivery {
     }
 
     async fn decide(mut self, decision: Decision) -> Result<Receipt, Error> {
-        let receipt = self.acker.submit(Lease::from(&self.message), decision).await;
+        let receipt = self.acker.submit(Settlement::new(&self.message, decision)).await;
         self.is_decided = true;
         receipt
     }
@@ -161,7 +161,7 @@ impl Delivery {
 impl Drop for Delivery {
     fn drop(&mut self) {
         if !self.is_decided && self.undecided == Undecided::Retry {
-            self.acker.submit_detached(Lease::from(&self.message), Decision::Retry(Some(Duration::ZERO)));
+            self.acker.submit_detached(Settlement::retry_in(&self.message, Duration::ZERO));
         }
     }
 }

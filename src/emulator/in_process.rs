@@ -1,7 +1,6 @@
 //! Carries requests to the routes without a socket.
 
 use std::{
-    future::Future,
     io,
     pin::Pin,
     sync::Arc,
@@ -12,17 +11,13 @@ use hyper::body::{Body, Bytes, Frame};
 use reqwest::{Request, Response, ResponseBuilderExt, Url};
 
 use super::{reply::Reply, respond::respond, service::Service};
-use crate::transport::Carrier;
+use crate::transport::{Executed, Http};
 
 pub(super) struct InProcess(pub(super) Arc<Service>);
 
-impl Carrier for InProcess {
-    fn execute(&self, request: Request) -> Pin<Box<dyn Future<Output = reqwest::Result<Response>> + Send>> {
+impl Http for InProcess {
+    fn execute(&self, request: Request) -> Executed<'_> {
         Box::pin(carry(Arc::clone(&self.0), request))
-    }
-
-    fn random(&self) -> u64 {
-        self.0.random.next()
     }
 }
 

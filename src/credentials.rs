@@ -1,10 +1,11 @@
-//! Credentials: an API token, or an email with a global API key.
+//! Credentials: an API token, or an email with a global API key; given once, or provided by a function.
 
-use std::{env, fmt};
+use std::{env, error::Error as StdError, fmt, future::Future, pin::Pin, sync::Arc};
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use tokio::sync::Mutex;
 
-use crate::error::Error;
+use crate::{error::Error, error_kind::ErrorKind};
 
 const TOKEN: &str = "CLOUDFLARE_API_TOKEN";
 const EMAIL: &str = "CLOUDFLARE_EMAIL";
@@ -17,9 +18,45 @@ const X_AUTH_KEY: HeaderName = HeaderName::from_static("x-auth-key");
 /// Proves to the service who is calling.
 ///
 /// The `Debug` form says which kind it is, and nothing else.
+///
+/// ```
+/// use cloudflare_queues::{Client, Credentials};
+///
+/// let client = Client::new(Credentials::api_token("token")?)?;
+///
+/// // Credentials that change while the client runs:
+/// let client = Client::new(Credentials::from_provider(|| async {
+///     let token = std::fs::read_to_string("/run/secrets/cloudflare-token")?;
+///     Ok(Credentials::api_token(token.trim_end())?)
+/// }))?;
+/// # Ok::<(), cloudflare_queues::Error>(())
+/// ```
 #[derive(Clone)]
-pub struct Credentials {
-    headers: HeaderMap,
+pub struct Credentials(Kind);
+
+#[derive(Clone)]
+enum Kind {
+    Fixed(Arc<Headers>),
+    Provided(Arc<Provider>),
+}
+
+type BoxError = Box<dyn StdError + Send + Sync>;
+type Provided = Pin<Box<dyn Future<Output = Result<Credentials, BoxError>> + Send>>;
+type Provider = dyn Fn() -> Provided + Send + Sync;
+
+/// The headers that carry a credential.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Headers(HeaderMap);
+
+impl Headers {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+        self.0.iter()
+    }
+
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = &str> {
+        let values = self.0.values().filter_map(|value| value.to_str().ok());
+        values.map(|value| value.strip_prefix(BEARER).unwrap_or(value))
+    }
 }
 
 impl Credentials {
@@ -33,7 +70,7 @@ impl Credentials {
     }
 
     fn token(field: &str, token: &str) -> Result<Self, Error> {
-        Ok(Self { headers: HeaderMap::from_iter([(AUTHORIZATION, sensitive(field, BEARER, token)?)]) })
+        Ok(Self::fixed([(AUTHORIZATION, sensitive(field, BEARER, token)?)]))
     }
 
     /// An account's email and its global API key: the older scheme, which gives every permission that the user has.
@@ -49,7 +86,27 @@ impl Credentials {
         let [email_field, key_field] = fields;
         let email = sensitive(email_field, "", email)?;
         let key = sensitive(key_field, "", key)?;
-        Ok(Self { headers: HeaderMap::from_iter([(X_AUTH_EMAIL, email), (X_AUTH_KEY, key)]) })
+        Ok(Self::fixed([(X_AUTH_EMAIL, email), (X_AUTH_KEY, key)]))
+    }
+
+    fn fixed(headers: impl IntoIterator<Item = (HeaderName, HeaderValue)>) -> Self {
+        Self(Kind::Fixed(Arc::new(Headers(HeaderMap::from_iter(headers)))))
+    }
+
+    /// Credentials that a function provides, for those that change while the client runs.
+    ///
+    /// The function is called before the first request, and again when the service refuses the credentials with status 401 or 403. If it
+    /// then returns others, the request is sent once more with these; if not, the call fails. Calls that wait for new
+    /// credentials share one call of the function, and each request carries one set of credentials whole. Where the function fails,
+    /// so does the call, with [`CredentialsUnavailable`](ErrorKind::CredentialsUnavailable).
+    ///
+    /// The function returns credentials of one of the other kinds.
+    pub fn from_provider<F, P>(provider: P) -> Self
+    where
+        P: Fn() -> F + Send + Sync + 'static,
+        F: Future<Output = Result<Self, Box<dyn StdError + Send + Sync>>> + Send + 'static,
+    {
+        Self(Kind::Provided(Arc::new(move || Box::pin(provider()))))
     }
 
     /// The credentials in the environment: `CLOUDFLARE_API_TOKEN`, or `CLOUDFLARE_EMAIL` with `CLOUDFLARE_API_KEY`. A variable that
@@ -78,14 +135,37 @@ impl Credentials {
             (None, None, None) => Err(Error::invalid(format!("neither {TOKEN} nor {EMAIL} with {KEY} is set"))),
         }
     }
+}
 
-    pub(crate) fn headers(&self) -> &HeaderMap {
-        &self.headers
+/// Where a client's calls take their credentials from.
+#[derive(Debug)]
+pub(crate) struct CredentialSource {
+    credentials: Credentials,
+    /// What the provider returned last. It is held while the provider is asked, so that callers wait for one reply.
+    latest: Mutex<Option<Arc<Headers>>>,
+}
+
+impl CredentialSource {
+    pub(crate) fn new(credentials: Credentials) -> Self {
+        Self { credentials, latest: Mutex::default() }
     }
 
-    pub(crate) fn secrets(&self) -> impl Iterator<Item = &str> {
-        let values = self.headers.values().filter_map(|value| value.to_str().ok());
-        values.map(|value| value.strip_prefix(BEARER).unwrap_or(value))
+    /// The present credentials, or others than those that were refused if there are any.
+    pub(crate) async fn get(&self, refused: Option<&Arc<Headers>>) -> Result<Arc<Headers>, Error> {
+        let provider = match &self.credentials.0 {
+            Kind::Fixed(headers) => return Ok(Arc::clone(headers)),
+            Kind::Provided(provider) => provider,
+        };
+        let mut latest = self.latest.lock().await;
+        if let Some(latest) = latest.as_ref().filter(|latest| refused.is_none_or(|refused| *refused != **latest)) {
+            return Ok(Arc::clone(latest));
+        }
+        let unavailable = |message| Error::new(ErrorKind::CredentialsUnavailable, message);
+        match provider().await {
+            Ok(Credentials(Kind::Fixed(headers))) => Ok(Arc::clone(latest.insert(headers))),
+            Ok(_) => Err(unavailable("the function that provides credentials returned another such function")),
+            Err(error) => Err(unavailable("the function that provides credentials failed").with_source(error, false)),
+        }
     }
 }
 
@@ -117,8 +197,11 @@ fn sensitive(field: &str, prefix: &str, secret: &str) -> Result<HeaderValue, Err
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = if self.headers.contains_key(AUTHORIZATION) { "api_token" } else { "email_and_key" };
-        write!(f, "Credentials({kind}, ..)")
+        f.write_str(match &self.0 {
+            Kind::Fixed(headers) if headers.0.contains_key(AUTHORIZATION) => "Credentials(api_token, ..)",
+            Kind::Fixed(_) => "Credentials(email_and_key, ..)",
+            Kind::Provided(_) => "Credentials(from_provider, ..)",
+        })
     }
 }
 
@@ -134,14 +217,18 @@ mod tests {
 
     #[test]
     fn a_token_is_sent_as_a_bearer_and_a_pair_in_both_headers() {
-        let token = from(&[(TOKEN, "t0ken")]).unwrap();
-        assert_eq!(token.headers()[AUTHORIZATION], "Bearer t0ken");
-        assert_eq!(token.headers().len(), 1);
-        let pair = from(&[(EMAIL, "me@example.com"), (KEY, "k3y")]).unwrap();
-        assert_eq!(pair.headers()[X_AUTH_EMAIL], "me@example.com");
-        assert_eq!(pair.headers()[X_AUTH_KEY], "k3y");
-        assert_eq!(pair.headers().len(), 2);
-        assert!(token.headers().values().chain(pair.headers().values()).all(HeaderValue::is_sensitive));
+        let headers = |credentials: Credentials| match credentials.0 {
+            Kind::Fixed(headers) => headers.0.clone(),
+            Kind::Provided(_) => panic!("no headers"),
+        };
+        let token = headers(from(&[(TOKEN, "t0ken")]).unwrap());
+        assert_eq!(token[AUTHORIZATION], "Bearer t0ken");
+        assert_eq!(token.len(), 1);
+        let pair = headers(from(&[(EMAIL, "me@example.com"), (KEY, "k3y")]).unwrap());
+        assert_eq!(pair[X_AUTH_EMAIL], "me@example.com");
+        assert_eq!(pair[X_AUTH_KEY], "k3y");
+        assert_eq!(pair.len(), 2);
+        assert!(token.values().chain(pair.values()).all(HeaderValue::is_sensitive));
     }
 
     #[test]

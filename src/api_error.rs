@@ -1,0 +1,110 @@
+//! The errors that the service lists in a response.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::Value;
+
+/// One error that the service lists in a response.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(from = "Value")]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema), schemars(!from, default))]
+#[non_exhaustive]
+pub struct ApiError {
+    /// The service's code; 0 where it has none.
+    pub code: i64,
+    /// The error in the service's words, with secrets taken out.
+    pub message: String,
+    /// Where the error is explained.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub documentation_url: Option<String>,
+    /// The part of the request at fault, as a JSON pointer.
+    #[serde(rename = "source", serialize_with = "as_source", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schemars", schemars(with = "Option<Source>"))]
+    pub source_pointer: Option<String>,
+    /// The errors behind this one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub error_chain: Vec<ApiError>,
+}
+
+/// What surrounds the pointer on the wire.
+#[cfg(feature = "schemars")]
+#[derive(schemars::JsonSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+struct Source {
+    pointer: Option<String>,
+}
+
+fn as_source<S: Serializer>(pointer: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map([("pointer", pointer)])
+}
+
+impl ApiError {
+    /// An error with a code and a text, for tests with mocked responses.
+    pub fn new(code: i64, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), ..Self::default() }
+    }
+
+    pub(crate) fn has_code(&self, code: i64) -> bool {
+        self.code == code || self.error_chain.iter().any(|cause| cause.has_code(code))
+    }
+
+    pub(crate) fn edit_texts(&mut self, edit: &impl Fn(&mut String)) {
+        edit(&mut self.message);
+        self.documentation_url.iter_mut().for_each(edit);
+        self.source_pointer.iter_mut().for_each(edit);
+        self.error_chain.iter_mut().for_each(|cause| cause.edit_texts(edit));
+    }
+}
+
+/// Takes what there is: one entry of an odd shape must not cost the others, or the status.
+impl From<Value> for ApiError {
+    fn from(value: Value) -> Self {
+        let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+        Self {
+            code: value.get("code").and_then(as_code).unwrap_or_default(),
+            message: text("/message").or_else(|| value.as_str().map(str::to_owned)).unwrap_or_default(),
+            documentation_url: text("/documentation_url"),
+            source_pointer: text("/source/pointer"),
+            error_chain: match value.get("error_chain") {
+                Some(Value::Array(chain)) => chain.iter().cloned().map(Self::from).collect(),
+                _ => Vec::new(),
+            },
+        }
+    }
+}
+
+fn as_code(code: &Value) -> Option<i64> {
+    code.as_i64().or_else(|| code.as_f64().map(|code| code as i64)).or_else(|| code.as_str()?.parse().ok())
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "code {}", self.code)?;
+        if !self.message.is_empty() {
+            write!(f, " \"{}\"", self.message.escape_debug())?;
+        }
+        for cause in &self.error_chain {
+            write!(f, " because of {cause}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_of_any_shape_keeps_what_it_has() {
+        let errors: Vec<ApiError> = serde_json::from_str(
+            r#"[{"code": 100128, "message": "a", "source": {"pointer": "/acks/0"}, "error_chain": [{"code": 6111}]},
+                "plain", {"code": "7003"}, {"code": 5.0, "message": null}, null, [1]]"#,
+        )
+        .unwrap();
+        assert_eq!(errors.iter().map(|error| error.code).collect::<Vec<_>>(), [100128, 0, 7003, 5, 0, 0]);
+        assert_eq!(errors[0].source_pointer.as_deref(), Some("/acks/0"));
+        assert!(errors[0].has_code(6111));
+        assert_eq!(errors[1].message, "plain");
+    }
+}

@@ -1,0 +1,280 @@
+//! One call of an operation: the hook that every generated method hands its request to, the retries, and the span.
+
+use std::{
+    future::Future,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use progenitor_client::{ClientHooks, ClientInfo, OperationInfo};
+use reqwest::{Request, Response, StatusCode, header::HeaderValue};
+use tokio::time::{Instant, sleep, timeout_at};
+use tracing::{Instrument, Span, field};
+
+use crate::{
+    api_error::ApiError,
+    credentials::Headers,
+    envelope::Envelope,
+    error::Error,
+    error_kind::ErrorKind,
+    generated,
+    operation::Operation,
+    redact::Redactor,
+    response::{self, Returned, Success},
+    retry::{self, Next},
+    transport::{self, Received, Transport},
+    warning::Warning,
+};
+
+/// One call of an operation, of any number of attempts. It is the generated client's inner value.
+#[derive(Debug)]
+pub(crate) struct Call {
+    transport: Arc<Transport>,
+    operation: Operation,
+    /// The call's own end, and the caller's if that is earlier.
+    end: Instant,
+    deadline: Instant,
+    max_response_bytes: usize,
+    span: Span,
+    /// What the generated method does not hand on of a response with status 200, set once: it drops what comes beside a body, and a body
+    /// that it cannot read costs it the headers.
+    beside: OnceLock<Beside>,
+}
+
+#[derive(Debug)]
+struct Beside {
+    sent_at: Instant,
+    attempts: u32,
+    ray_id: Option<HeaderValue>,
+    /// As it was sent, to keep it out of the service's words.
+    request: Option<Request>,
+    credentials: Arc<Headers>,
+}
+
+impl Transport {
+    /// A call that begins now, and ends by the caller's deadline if that comes first.
+    pub(crate) fn call(
+        self: &Arc<Self>,
+        operation: Operation,
+        queue_id: &str,
+        deadline: Option<std::time::Instant>,
+    ) -> Call {
+        let end = transport::after(self.call_timeout);
+        Call {
+            transport: Arc::clone(self),
+            operation,
+            end,
+            deadline: deadline.map_or(end, |deadline| end.min(deadline.into())),
+            max_response_bytes: self.max_response_bytes,
+            span: span(operation, queue_id),
+            beside: OnceLock::new(),
+        }
+    }
+}
+
+impl Call {
+    /// Makes room for a larger response than the client's bound allows.
+    pub(crate) fn expecting(mut self, more_bytes: usize) -> Self {
+        self.max_response_bytes = self.max_response_bytes.saturating_add(more_bytes);
+        self
+    }
+
+    /// The generated client for this call.
+    pub(crate) fn client(self: &Arc<Self>) -> generated::Client {
+        let Transport { base_url, builder, .. } = &*self.transport;
+        generated::Client::new_with_client(base_url, builder.clone(), Arc::clone(self))
+    }
+
+    /// Makes the call: `send` is the generated method.
+    pub(crate) async fn run<T>(&self, send: impl Future<Output = Returned<T>>) -> Result<Success<T>, Error> {
+        self.run_or(send, |_| None).await
+    }
+
+    /// As [`run`](Self::run), where `recover` reads what the generated method cannot.
+    pub(crate) async fn run_or<T>(
+        &self,
+        send: impl Future<Output = Returned<T>>,
+        recover: impl FnOnce(&[u8]) -> Option<Envelope<T>>,
+    ) -> Result<Success<T>, Error> {
+        transport::require_runtime()?;
+        let opened = response::open(send.instrument(self.span.clone()).await, recover);
+        let result = match (opened, self.beside.get()) {
+            (Err(error), Some(beside)) => Err(self.unfit(error, beside)),
+            (opened, _) => opened,
+        };
+        match &result {
+            Ok(success) => {
+                if let Some(error) = success.beside.first() {
+                    tracing::warn!(parent: &self.span, code = error.code, "the response has errors beside its success");
+                }
+                self.trace_end(200.into(), self.beside.get().map_or(1, |beside| beside.attempts), None);
+            }
+            Err(error) => {
+                self.span.record("error.type", field::display(error.kind()));
+                self.trace_end(error.status(), error.attempts(), error.ray_id());
+            }
+        }
+        result
+    }
+
+    /// When the attempt that succeeded began.
+    pub(crate) fn sent_at(&self) -> Instant {
+        self.beside.get().map_or_else(Instant::now, |beside| beside.sent_at)
+    }
+
+    /// What takes secrets out of the words that came with a success.
+    pub(crate) fn redactor(&self) -> Redactor {
+        self.beside.get().map(|beside| redactor(&beside.credentials, beside.request.as_ref())).unwrap_or_default()
+    }
+
+    /// The errors that came beside `success: true`, as warnings.
+    pub(crate) fn beside<T>(&self, errors: Vec<ApiError>) -> impl Iterator<Item = Warning<T>> {
+        let redactor = if errors.is_empty() { Redactor::default() } else { self.redactor() };
+        errors.into_iter().map(move |error| {
+            let mut message = error.to_string();
+            redactor.redact(&mut message);
+            Warning { subject: None, message }
+        })
+    }
+
+    /// Tells the trace how many messages the call is about.
+    pub(crate) fn trace_count(&self, messages: usize) {
+        self.span.record("messaging.batch.message_count", messages);
+    }
+
+    /// The error for a response with status 200 that is no success.
+    fn unfit(&self, error: Error, beside: &Beside) -> Error {
+        let ray_id = beside.ray_id.as_ref();
+        let mut error = error.with_response(200, ray_id.and_then(transport::text), None);
+        error.edit_texts(|text| redactor(&beside.credentials, beside.request.as_ref()).redact(text));
+        error.in_operation(self.operation.id(), beside.attempts)
+    }
+
+    fn trace_end(&self, status: Option<u16>, attempts: u32, ray_id: Option<&str>) {
+        let beside = self.beside.get().and_then(|beside| beside.ray_id.as_ref()?.to_str().ok());
+        self.span.record("http.request.resend_count", attempts.saturating_sub(1));
+        self.span.record("http.response.status_code", status);
+        self.span.record("cloudflare.ray_id", ray_id.or(beside));
+    }
+
+    /// Sends the request as often as the policy allows.
+    async fn send(&self, request: Request) -> Result<Response, Error> {
+        self.transport.budget.deposit();
+        let (mut request, mut may_have_arrived) = (Some(request), false);
+        let mut attempts: u32 = 0;
+        let mut has_renewed = false;
+        let mut credentials = self.credentials(None).await?;
+        loop {
+            attempts = attempts.saturating_add(1);
+            let Some(next) = request.take() else { break Err(Error::invalid("the request could not be copied")) };
+            request = next.try_clone();
+            let sent_at = Instant::now();
+            let error = match self.attempt(next, &credentials, attempts == 1).await {
+                Ok(Received { response, ray_id }) => {
+                    let _ = self.beside.set(Beside { sent_at, attempts, ray_id, request, credentials });
+                    return Ok(response);
+                }
+                Err(error) => self.own(error, &credentials, request.as_ref(), attempts),
+            };
+            may_have_arrived |= error.may_have_arrived();
+            if error.kind() == ErrorKind::Unauthorized && !has_renewed && self.remaining() > Duration::ZERO {
+                has_renewed = true;
+                let renewed = self.credentials(Some(&credentials)).await?;
+                if *renewed != *credentials {
+                    credentials = renewed;
+                    continue;
+                }
+            }
+            let stopped = match self.next(&error, attempts) {
+                Next::Wait(wait) => {
+                    tracing::info!(attempts, ?wait, %error, "sending the request again");
+                    sleep(wait).await;
+                    if !self.remaining().is_zero() {
+                        continue;
+                    }
+                    Some(retry::NO_TIME)
+                }
+                Next::Stop(note) => note,
+            };
+            // What an earlier attempt may have done, the last one cannot undo.
+            break Err(stopped.into_iter().fold(error, Error::with_note).or_may_have_arrived(may_have_arrived));
+        }
+    }
+
+    async fn attempt(&self, request: Request, credentials: &Headers, is_first: bool) -> Result<Received, Error> {
+        let _place = self.transport.place(if is_first { self.end } else { self.deadline }).await?;
+        // A late acknowledgement is taken, too: a deadline that has passed keeps it from being repeated, not from being sent.
+        let end = if is_first && self.remaining().is_zero() { self.end } else { self.deadline };
+        let received = self.transport.attempt(request, credentials, end, self.max_response_bytes).await;
+        self.transport.free().await;
+        received
+    }
+
+    /// The credentials, or others than these, which the service refused.
+    async fn credentials(&self, refused: Option<&Arc<Headers>>) -> Result<Arc<Headers>, Error> {
+        let source = &self.transport.credentials;
+        let in_operation = |error: Error| error.in_operation(self.operation.id(), u32::from(refused.is_some()));
+        let late = |_| Err(Error::new(ErrorKind::CredentialsUnavailable, "the credentials did not come in time"));
+        timeout_at(self.end, source.get(refused)).await.unwrap_or_else(late).map_err(in_operation)
+    }
+
+    fn remaining(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    fn next(&self, error: &Error, attempts: u32) -> Next {
+        let Transport { retry, budget, random, .. } = &*self.transport;
+        match retry.after(self.operation, error, attempts, self.remaining(), random()) {
+            Next::Wait(_) if !budget.withdraw() => {
+                Next::Stop(Some("the retries that all calls of the client share are used up"))
+            }
+            next => next,
+        }
+    }
+
+    /// The error of an attempt, as one of this call's, without secrets.
+    fn own(&self, mut error: Error, credentials: &Headers, request: Option<&Request>, attempts: u32) -> Error {
+        if error.has_texts() {
+            let redactor = redactor(credentials, request);
+            error.edit_texts(|text| redactor.redact(text));
+        }
+        error.in_operation(self.operation.id(), attempts)
+    }
+}
+
+fn redactor(credentials: &Headers, request: Option<&Request>) -> Redactor {
+    let mut redactor = Redactor::new(credentials.secrets());
+    if let Some(body) = request.and_then(Request::body).and_then(reqwest::Body::as_bytes) {
+        redactor.add_request(body);
+    }
+    redactor
+}
+
+impl ClientHooks<Arc<Call>> for generated::Client {
+    /// A failure is handed on in the extensions of a response that stands in for one, since the generated method knows no error of ours.
+    async fn exec(&self, request: Request, _: &OperationInfo) -> reqwest::Result<Response> {
+        self.inner().send(request).await.or_else(|error| {
+            let mut stand_in = http::Response::new("");
+            *stand_in.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+            stand_in.extensions_mut().insert(error);
+            Ok(stand_in.into())
+        })
+    }
+}
+
+/// One span a call, with OpenTelemetry's names. An error's text, a lease or a body is no attribute.
+fn span(operation: Operation, queue_id: &str) -> Span {
+    tracing::info_span!(
+        "cloudflare_queues",
+        otel.kind = "client",
+        messaging.system = "cloudflare_queues",
+        messaging.operation.name = operation.id(),
+        messaging.destination.name = queue_id,
+        messaging.batch.message_count = field::Empty,
+        http.request.method = operation.method(),
+        http.request.resend_count = field::Empty,
+        http.response.status_code = field::Empty,
+        cloudflare.ray_id = field::Empty,
+        error.type = field::Empty,
+    )
+}

@@ -1,0 +1,25 @@
+//! What came of deleting messages by reference.
+
+use crate::{lease::MessageRef, warning::Warning};
+
+/// What was to be deleted, beside what the service had to say about it.
+///
+/// The service gives no count here; it names what it did not do. Check [`is_complete`](Self::is_complete).
+#[must_use = "the service may have left messages where they are: check is_complete()"]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeleteOutcome {
+    /// How many messages were to be deleted.
+    pub requested: u64,
+    /// What kept the service from deleting messages.
+    pub errors: Vec<Warning<MessageRef>>,
+    /// The service's warnings about single references.
+    pub warnings: Vec<Warning<MessageRef>>,
+}
+
+impl DeleteOutcome {
+    /// Whether the service named nothing that it left.
+    pub fn is_complete(&self) -> bool {
+        self.errors.is_empty() && self.warnings.is_empty()
+    }
+}

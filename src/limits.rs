@@ -1,0 +1,178 @@
+//! The bounds that the service sets, checked before anything is sent. They are stated in `openapi/queues.json`.
+
+use std::{ops::RangeInclusive, time::Duration};
+
+use crate::{
+    ack::AckRequest,
+    error::Error,
+    lease::{LeaseId, MessageRef},
+    pull::PullOptions,
+    push::PushMessage,
+    settlement::{Decision, Settlement},
+};
+
+#[expect(dead_code, reason = "every bound of the document is here, also those that are equal to another")]
+mod document {
+    include!(concat!(env!("OUT_DIR"), "/limits.rs"));
+}
+
+pub(crate) use document::WORDS;
+
+/// How many leases one request settles.
+pub(crate) const MAX_LEASES: usize = document::ACK_PAYLOAD_ACKS_MAX_ITEMS as usize;
+/// How many messages one request pushes.
+pub(crate) const MAX_PUSHED: usize = document::PUSH_BATCH_PAYLOAD_MESSAGES_MAX_ITEMS as usize;
+/// How many bytes they have together.
+pub(crate) const MAX_PUSHED_BYTES: usize = document::PUSH_BATCH_PAYLOAD_MESSAGES_MAX_BYTES as usize;
+pub(crate) const MAX_MESSAGE_BYTES: usize = document::PUSH_PAYLOAD_BODY_MAX_BYTES as usize;
+pub(crate) const MAX_DELAY: Duration = Duration::from_secs(document::RETRY_ENTRY_DELAY_SECONDS_MAX);
+const MAX_ID_CHARACTERS: usize = document::IDENTIFIER_MAX_LENGTH as usize;
+const BATCH_SIZE: RangeInclusive<u64> = document::PULL_PAYLOAD_BATCH_SIZE_MIN..=document::PULL_PAYLOAD_BATCH_SIZE_MAX;
+const VISIBILITY_TIMEOUT: RangeInclusive<Duration> =
+    Duration::from_millis(document::PULL_PAYLOAD_VISIBILITY_TIMEOUT_MS_MIN)
+        ..=Duration::from_millis(document::PULL_PAYLOAD_VISIBILITY_TIMEOUT_MS_MAX);
+const REFS: RangeInclusive<u64> = document::PURGE_PAYLOAD_REFS_MIN_ITEMS..=document::PURGE_PAYLOAD_REFS_MAX_ITEMS;
+
+/// An id goes into the path, where `.` and `..` would lead elsewhere with the credentials attached.
+pub(crate) fn id(field: &str, id: &str) -> Result<(), Error> {
+    if !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')) {
+        return Err(Error::invalid(format!("{field}: may hold only letters, digits, `_` and `-`")));
+    }
+    if !(1..=MAX_ID_CHARACTERS).contains(&id.len()) {
+        return Err(Error::invalid(format!(
+            "{field}: must have 1 to {MAX_ID_CHARACTERS} characters, but has {}",
+            id.len()
+        )));
+    }
+    Ok(())
+}
+
+pub(crate) fn ack(request: &AckRequest) -> Result<(), Error> {
+    if request.is_empty() {
+        return Err(Error::invalid("acks, retries: the request holds no lease, but must hold at least one"));
+    }
+    for (index, settlement) in request.iter().enumerate() {
+        if settlement.lease.id().is_empty() {
+            return Err(Error::invalid(format!("lease_id: lease {} of the request is empty", ordinal(index))));
+        }
+        self::settlement(settlement)?;
+    }
+    match repeated(|| request.lease_ids()) {
+        Some(index) => Err(Error::invalid(format!(
+            "lease_id: lease {} of the request is in it already, but each lease may be there once",
+            ordinal(index)
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn ordinal(index: usize) -> usize {
+    index.saturating_add(1)
+}
+
+/// The place of a lease that is given already. Leases are ciphertexts, which differ at their ends: those are compared first, at a
+/// small part of what it would cost to hash all of each.
+pub(crate) fn repeated<'a, I: Iterator<Item = &'a LeaseId>>(leases: impl Fn() -> I) -> Option<usize> {
+    let end = |text: &str| text.as_bytes().last_chunk().map_or(0, |end| u64::from_ne_bytes(*end));
+    let mut sorted: Vec<_> = leases().map(LeaseId::as_json).map(|text| (end(text), text)).collect();
+    sorted.sort_unstable();
+    let mut pairs = sorted.iter().zip(sorted.iter().skip(1));
+    let ((_, text), _) = pairs.find(|(one, other)| one == other)?;
+    leases().enumerate().filter(|(_, lease)| lease.as_json() == *text).map(|(at, _)| at).nth(1)
+}
+
+pub(crate) fn settlement(settlement: &Settlement) -> Result<(), Error> {
+    if settlement.lease.id().is_empty() {
+        return Err(Error::invalid("lease_id: must not be empty"));
+    }
+    match settlement.decision {
+        Decision::RetryIn(wait) => delay(wait),
+        Decision::Retry | Decision::Ack => Ok(()),
+    }
+}
+
+pub(crate) fn batch_size(batch_size: u32) -> Result<(), Error> {
+    if !BATCH_SIZE.contains(&batch_size.into()) {
+        return Err(Error::invalid(format!(
+            "batch_size: must be {} to {}, but is {batch_size}",
+            BATCH_SIZE.start(),
+            BATCH_SIZE.end()
+        )));
+    }
+    Ok(())
+}
+
+pub(crate) fn refs(refs: &[MessageRef]) -> Result<(), Error> {
+    if !REFS.contains(&(refs.len() as u64)) {
+        return Err(Error::invalid(format!(
+            "refs: must be {} to {}, but are {}",
+            REFS.start(),
+            REFS.end(),
+            refs.len()
+        )));
+    }
+    let refs = || refs.iter().map(|message_ref| &message_ref.0);
+    if let Some(index) = refs().position(LeaseId::is_empty) {
+        return Err(Error::invalid(format!("ref: reference {} is empty", ordinal(index))));
+    }
+    match repeated(refs) {
+        Some(index) => Err(Error::invalid(format!(
+            "ref: reference {} is given already, but each may be given once",
+            ordinal(index)
+        ))),
+        None => Ok(()),
+    }
+}
+
+pub(crate) fn pull(options: &PullOptions) -> Result<(), Error> {
+    batch_size(options.batch_size)?;
+    visibility_timeout(options.visibility_timeout)
+}
+
+pub(crate) fn visibility_timeout(timeout: Duration) -> Result<(), Error> {
+    if !VISIBILITY_TIMEOUT.contains(&timeout) {
+        return Err(Error::invalid(format!("visibility_timeout: must be 1 ms to 12 hours, but is {timeout:?}")));
+    }
+    Ok(())
+}
+
+pub(crate) fn push(message: &PushMessage) -> Result<(), Error> {
+    if message.size() > MAX_MESSAGE_BYTES {
+        return Err(Error::invalid(format!(
+            "body: must have at most {MAX_MESSAGE_BYTES} bytes (128 KB), but has {}",
+            message.size()
+        )));
+    }
+    message.delayed_by().map_or(Ok(()), delay)
+}
+
+pub(crate) fn push_batch(messages: &[PushMessage]) -> Result<(), Error> {
+    if !(1..=MAX_PUSHED).contains(&messages.len()) {
+        return Err(Error::invalid(format!("messages: must be 1 to {MAX_PUSHED}, but are {}", messages.len())));
+    }
+    messages.iter().try_for_each(push)?;
+    let bytes = messages.iter().fold(0, |bytes: usize, message| bytes.saturating_add(message.size()));
+    if bytes > MAX_PUSHED_BYTES {
+        return Err(Error::invalid(format!(
+            "messages: must have at most {MAX_PUSHED_BYTES} bytes (256 KB) together, but have {bytes}"
+        )));
+    }
+    Ok(())
+}
+
+/// As many of these messages as fit into one request; at least one, if each of them passes [`push`].
+pub(crate) fn first_batch(messages: &[PushMessage]) -> &[PushMessage] {
+    let mut bytes: usize = 0;
+    let fits = messages.iter().take(MAX_PUSHED).take_while(|message| {
+        bytes = bytes.saturating_add(message.size());
+        bytes <= MAX_PUSHED_BYTES
+    });
+    messages.get(..fits.count().max(1)).unwrap_or(messages)
+}
+
+fn delay(delay: Duration) -> Result<(), Error> {
+    if delay > MAX_DELAY {
+        return Err(Error::invalid(format!("delay: must be at most 24 hours, but is {delay:?}")));
+    }
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! What the status and the envelope of a response mean: a result, or an error.
+
+use reqwest::header::HeaderMap;
+use serde::de::IgnoredAny;
+
+use crate::{
+    api_error::ApiError,
+    envelope::Envelope,
+    error::Error,
+    error_kind::ErrorKind,
+    generated::{self, ResponseValue},
+};
+
+/// What a generated method returns.
+pub(crate) type Returned<T> = Result<ResponseValue<Envelope<T>>, generated::Error>;
+
+/// A result, with the errors that came beside `success: true`.
+pub(crate) struct Success<T> {
+    pub(crate) result: T,
+    pub(crate) beside: Vec<ApiError>,
+}
+
+/// Tells what a generated method returned. `recover` reads the body of a response that does not fit the document.
+pub(crate) fn open<T>(
+    returned: Returned<T>,
+    recover: impl FnOnce(&[u8]) -> Option<Envelope<T>>,
+) -> Result<Success<T>, Error> {
+    match returned {
+        Ok(envelope) => open_envelope(envelope.into_inner()),
+        Err(generated::Error::InvalidResponsePayload(body, error)) => match recover(&body) {
+            Some(envelope) => open_envelope(envelope),
+            None => Err(Error::new(ErrorKind::UnexpectedResponse, why_unreadable(&body, &error))),
+        },
+        // The call's own error, which no generated type can hold.
+        Err(generated::Error::UnexpectedResponse(mut response)) => {
+            let error = response.extensions_mut().remove::<Error>();
+            Err(error.unwrap_or_else(|| Error::new(ErrorKind::UnexpectedResponse, "the response could not be read")))
+        }
+        Err(_) => Err(Error::invalid("the request could not be built")),
+    }
+}
+
+fn open_envelope<T>(envelope: Envelope<T>) -> Result<Success<T>, Error> {
+    let (success, errors, result) = envelope.into_parts();
+    let error = match (success, result) {
+        (Some(true), Some(result)) => return Ok(Success { result, beside: errors }),
+        (Some(true), None) => {
+            Error::new(ErrorKind::UnexpectedResponse, "the response claims success, but has no result")
+        }
+        (Some(false), _) => Error::new(kind_by_code(&errors), "the service did not carry out the call"),
+        (None, _) => Error::new(ErrorKind::UnexpectedResponse, "the response does not say whether the call succeeded"),
+    };
+    Err(error.with_api_errors(errors))
+}
+
+/// A failure under status 200 is what its code says, as it would be under the code's own status.
+fn kind_by_code(errors: &[ApiError]) -> ErrorKind {
+    let has = |codes: &[i64]| errors.iter().any(|error| codes.iter().any(|code| error.has_code(*code)));
+    if has(&[6003, 6103, 6111, 9109, 10000]) {
+        ErrorKind::Unauthorized
+    } else if has(&[971, 10250, 10251, 10252, 10253, 10429]) {
+        ErrorKind::RateLimited
+    } else if has(&[7003, 10104, 11000]) {
+        ErrorKind::NotFound
+    } else if has(&[15000]) {
+        ErrorKind::ServiceFailure
+    } else {
+        ErrorKind::Rejected
+    }
+}
+
+/// Says what is wrong with a response without quoting it, as the parser's own words would.
+fn why_unreadable(body: &[u8], error: &serde_json::Error) -> String {
+    let what = match body.trim_ascii().first() {
+        None => return "the response is empty".into(),
+        Some(b'<') => return "the response is HTML, not JSON".into(),
+        Some(_) if error.is_eof() => "is cut off",
+        Some(_) if error.is_data() => "is not of the documented form",
+        Some(_) => "is not JSON",
+    };
+    format!("the response {what}, at line {} column {}", error.line(), error.column())
+}
+
+/// The error for a response whose status is not 200. Its body is often no envelope: the status speaks for itself then.
+pub(crate) fn refusal(status: u16, headers: &HeaderMap, body: &[u8]) -> Error {
+    let envelope: Option<Envelope<IgnoredAny>> = serde_json::from_slice(body).ok();
+    let is_enveloped = envelope.is_some();
+    let errors = envelope.map(|envelope| envelope.into_parts().1).unwrap_or_default();
+    let challenged = headers.get("cf-mitigated").is_some_and(|value| value == "challenge");
+    let malformed = |error: &ApiError| [6003, 6103, 6111].iter().any(|code| error.has_code(*code));
+    let mut advice = None;
+    let (kind, message) = match status {
+        403 if challenged => {
+            advice = Some("call from another network, or ask Cloudflare why");
+            (ErrorKind::Rejected, "Cloudflare's firewall challenged the request, which only a browser can meet")
+        }
+        400 if errors.iter().any(malformed) => (ErrorKind::Unauthorized, "the credentials are malformed"),
+        401 | 403 => (ErrorKind::Unauthorized, "the service refused the credentials"),
+        404 if !is_enveloped => {
+            advice = Some("check the base URL: the service would have said what is missing");
+            (ErrorKind::NotFound, "there is nothing at this URL")
+        }
+        404 => (ErrorKind::NotFound, "there is no such queue"),
+        405 => (ErrorKind::NotPullConsumer, "the queue is not open to HTTP pull consumers"),
+        408 => (ErrorKind::Timeout, "the service waited too long for the request"),
+        409 => (ErrorKind::DeliveryPaused, "delivery from the queue is paused"),
+        429 => (ErrorKind::RateLimited, "the service refused the call for its rate"),
+        400..=499 => (ErrorKind::Rejected, "the service refused the request"),
+        500..=599 => (ErrorKind::ServiceFailure, "the service failed"),
+        300..=399 => (ErrorKind::UnexpectedResponse, "the response is a redirect, which is not followed"),
+        _ => (ErrorKind::UnexpectedResponse, "the response has a status that is not documented"),
+    };
+    Error::new(kind, message).with_api_errors(errors).with_advice(advice)
+}

@@ -1,0 +1,133 @@
+//! What is to become of the message that a lease is for.
+
+use std::time::{Duration, Instant};
+
+use crate::{lease::LeaseId, message::Message};
+
+/// The lease that one delivery of a message is under, and when it expires, if that is known.
+///
+/// Everything that takes a lease takes `impl Into<Lease>`: a [`Message`], by reference or by value, carries its deadline along; a bare
+/// [`LeaseId`] or a string has none.
+///
+/// ```
+/// use cloudflare_queues::{Lease, LeaseId};
+///
+/// let lease = Lease::from(LeaseId::from("a lease that was stored"));
+/// assert_eq!(lease.deadline(), None);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Lease {
+    id: LeaseId,
+    deadline: Option<Instant>,
+}
+
+impl Lease {
+    /// A lease that expires at `deadline`. A failed request is not sent again for its sake after that.
+    pub fn new(lease_id: impl Into<LeaseId>, deadline: Instant) -> Self {
+        Self { id: lease_id.into(), deadline: Some(deadline) }
+    }
+
+    /// The id of the lease.
+    pub fn id(&self) -> &LeaseId {
+        &self.id
+    }
+
+    /// When the lease expires at the earliest, if that is known.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+}
+
+impl From<&Message> for Lease {
+    fn from(message: &Message) -> Self {
+        Self::new(&message.lease_id, message.lease_deadline)
+    }
+}
+
+impl From<Message> for Lease {
+    fn from(message: Message) -> Self {
+        Self { id: message.lease_id, deadline: Some(message.lease_deadline) }
+    }
+}
+
+impl From<LeaseId> for Lease {
+    fn from(id: LeaseId) -> Self {
+        Self { id, deadline: None }
+    }
+}
+
+impl From<&LeaseId> for Lease {
+    fn from(id: &LeaseId) -> Self {
+        Self::from(id.clone())
+    }
+}
+
+impl From<&str> for Lease {
+    fn from(id: &str) -> Self {
+        Self::from(LeaseId::from(id))
+    }
+}
+
+impl From<String> for Lease {
+    fn from(id: String) -> Self {
+        Self::from(LeaseId::from(id))
+    }
+}
+
+impl From<&Lease> for Lease {
+    fn from(lease: &Lease) -> Self {
+        lease.clone()
+    }
+}
+
+/// What is to become of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Decision {
+    /// The message is done: the queue deletes it.
+    Ack,
+    /// The message is delivered again after the queue's own retry delay.
+    Retry,
+    /// The message is delivered again after this delay: at most 24 hours, sent in whole seconds, rounded up.
+    RetryIn(Duration),
+}
+
+impl Decision {
+    pub(crate) fn is_ack(self) -> bool {
+        self == Self::Ack
+    }
+}
+
+/// A lease, and what is to become of its message.
+///
+/// An [`AckRequest`](crate::AckRequest) is a list of these, and what could not be confirmed comes back as these.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Settlement {
+    /// The lease.
+    pub lease: Lease,
+    /// What is to become of its message.
+    pub decision: Decision,
+}
+
+impl Settlement {
+    /// Settles a lease by a decision.
+    pub fn new(lease: impl Into<Lease>, decision: Decision) -> Self {
+        Self { lease: lease.into(), decision }
+    }
+
+    /// Acknowledges the message.
+    pub fn ack(lease: impl Into<Lease>) -> Self {
+        Self::new(lease, Decision::Ack)
+    }
+
+    /// Retries the message after the queue's own retry delay.
+    pub fn retry(lease: impl Into<Lease>) -> Self {
+        Self::new(lease, Decision::Retry)
+    }
+
+    /// Retries the message after `delay`.
+    pub fn retry_in(lease: impl Into<Lease>, delay: Duration) -> Self {
+        Self::new(lease, Decision::RetryIn(delay))
+    }
+}

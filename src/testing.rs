@@ -1,0 +1,52 @@
+//! Values that only the service makes otherwise, for tests of code that uses this crate.
+//!
+//! ```
+//! use cloudflare_queues::{ErrorKind, PushMessage, testing};
+//!
+//! let message = testing::message(PushMessage::text("hello"));
+//! assert_eq!(message.body.text()?, "hello");
+//! let batch = testing::batch([message]);
+//! assert_eq!(batch.len(), 1);
+//! let error = testing::error(ErrorKind::RateLimited);
+//! assert!(error.is_transient());
+//! # Ok::<(), cloudflare_queues::Error>(())
+//! ```
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, SystemTime},
+};
+
+use serde_json::{Map, Value};
+use tokio::time::Instant;
+
+use crate::{error::Error, error_kind::ErrorKind, lease::LeaseId, message::Message, pull::Batch, push::PushMessage};
+
+static MADE: AtomicU64 = AtomicU64::new(0);
+
+/// The message that a consumer receives when this one was pushed: at its first attempt, under a lease of its own that lasts 30 s.
+///
+/// Its public fields can be changed afterwards.
+pub fn message(pushed: PushMessage) -> Message {
+    let number = MADE.fetch_add(1, Ordering::Relaxed);
+    let content_type = Value::from(pushed.body().content_type().as_str());
+    Message {
+        id: format!("message-{number}"),
+        lease_id: LeaseId::from(format!("lease-{number}")),
+        attempts: Some(1),
+        timestamp: Some(SystemTime::now()),
+        body: pushed.body().clone(),
+        metadata: Map::from_iter([("CF-Content-Type".to_owned(), content_type)]),
+        lease_deadline: (Instant::now() + Duration::from_secs(30)).into_std(),
+    }
+}
+
+/// A batch of these messages.
+pub fn batch(messages: impl IntoIterator<Item = Message>) -> Batch {
+    Batch { messages: messages.into_iter().collect(), ..Batch::default() }
+}
+
+/// An error of this kind, as a call returns it.
+pub fn error(kind: ErrorKind) -> Error {
+    Error::new(kind, "an error that was made for a test")
+}

@@ -1,0 +1,84 @@
+//! The service's warnings about single leases and references.
+
+use std::{cmp::Reverse, fmt};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{lease::LeaseId, redact::Redactor};
+
+/// The service's remark on one lease or reference, or on the request as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Warning<T> {
+    /// The lease or the reference that the remark is about, if the service names it.
+    pub subject: Option<T>,
+    /// The service's words, with secrets taken out.
+    pub message: String,
+}
+
+/// Warnings as they are on the wire: a map of lease id or reference to text, or a list of texts.
+///
+/// Anything else is kept as a warning, too, since the operation that it comes with is done.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
+pub struct Warnings(Value);
+
+impl Warnings {
+    pub(crate) fn is_empty(&self) -> bool {
+        match &self.0 {
+            Value::Null => true,
+            Value::Array(texts) => texts.is_empty(),
+            Value::Object(map) => map.is_empty(),
+            _ => false,
+        }
+    }
+
+    /// A list names leases only within its texts: find them, and leave no secret there for a log to show.
+    pub(crate) fn read<'a, T>(
+        self,
+        subjects: impl Iterator<Item = &'a LeaseId>,
+        subject: impl Fn(LeaseId) -> T,
+        redactor: &Redactor,
+    ) -> Vec<Warning<T>> {
+        let texts: Vec<(Option<LeaseId>, Value)> = match self.0 {
+            Value::Null => return Vec::new(),
+            Value::Array(texts) => texts.into_iter().map(|text| (None, text)).collect(),
+            Value::Object(map) => map.into_iter().map(|(id, text)| (Some(id.into()), text)).collect(),
+            other => vec![(None, other)],
+        };
+        let mut subjects: Vec<_> = subjects.map(|id| (id.expose_secret(), id)).collect();
+        // The longest first: one lease can begin like another.
+        subjects.sort_by_key(|(secret, _)| Reverse(secret.len()));
+        let warnings = texts.into_iter().map(|(named, text)| {
+            let mut message = match text {
+                Value::String(text) => text,
+                other => alone(&other).map_or_else(|| other.to_string(), str::to_owned),
+            };
+            let found = || subjects.iter().find(|(secret, _)| message.contains(secret.as_ref()));
+            let id = named.or_else(|| found().map(|(_, id)| (*id).clone()));
+            redactor.redact(&mut message);
+            Warning { subject: id.map(&subject), message }
+        });
+        warnings.collect()
+    }
+}
+
+/// The text of `{"message": text}`, the form of a purge's errors. Where more stands beside it, all of it is kept.
+fn alone(remark: &Value) -> Option<&str> {
+    let fields = remark.as_object().filter(|fields| fields.len() == 1)?;
+    fields.get("message")?.as_str()
+}
+
+impl From<Value> for Warnings {
+    fn from(value: Value) -> Self {
+        Self(value)
+    }
+}
+
+impl fmt::Debug for Warnings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Warnings(..)")
+    }
+}
