@@ -144,16 +144,6 @@ impl<'a> IntoIterator for &'a AckRequest {
     }
 }
 
-/// The deadline that leases set for a request that holds them: the first of those that have not passed, or one that has if all have.
-pub(crate) fn deadline<'a>(settlements: impl Iterator<Item = &'a Settlement>, now: Instant) -> Option<Instant> {
-    let (mut next, mut passed) = (None, None);
-    for deadline in settlements.filter_map(|settlement| settlement.lease.deadline()) {
-        let first = if deadline > now { &mut next } else { &mut passed };
-        *first = first.map_or(Some(deadline), |first: Instant| Some(first.min(deadline)));
-    }
-    next.or(passed)
-}
-
 /// What was asked for when leases were settled, beside what the service confirmed.
 ///
 /// A successful response does not mean that every lease was settled; check [`is_complete`](Self::is_complete).

@@ -18,12 +18,13 @@ use crate::{
     error::Error,
     error_kind::ErrorKind,
     generated,
+    lease::LeaseId,
     operation::Operation,
     redact::Redactor,
     response::{self, Returned, Success},
     retry::{self, Next},
     transport::{self, Received, Transport},
-    warning::Warning,
+    warning::{Warning, Warnings},
 };
 
 /// One call of an operation, of any number of attempts. It is the generated client's inner value.
@@ -52,33 +53,29 @@ struct Beside {
 }
 
 impl Transport {
-    /// A call that begins now, and ends by the caller's deadline if that comes first.
+    /// A call that begins now, and ends by the caller's deadline if that comes first. The response may be larger than the client's bound
+    /// by `more_bytes`.
     pub(crate) fn call(
         self: &Arc<Self>,
         operation: Operation,
         queue_id: &str,
         deadline: Option<std::time::Instant>,
-    ) -> Call {
+        more_bytes: usize,
+    ) -> Arc<Call> {
         let end = transport::after(self.call_timeout);
-        Call {
+        Arc::new(Call {
             transport: Arc::clone(self),
             operation,
             end,
             deadline: deadline.map_or(end, |deadline| end.min(deadline.into())),
-            max_response_bytes: self.max_response_bytes,
+            max_response_bytes: self.max_response_bytes.saturating_add(more_bytes),
             span: span(operation, queue_id),
             beside: OnceLock::new(),
-        }
+        })
     }
 }
 
 impl Call {
-    /// Makes room for a larger response than the client's bound allows.
-    pub(crate) fn expecting(mut self, more_bytes: usize) -> Self {
-        self.max_response_bytes = self.max_response_bytes.saturating_add(more_bytes);
-        self
-    }
-
     /// The generated client for this call.
     pub(crate) fn client(self: &Arc<Self>) -> generated::Client {
         let Transport { base_url, builder, .. } = &*self.transport;
@@ -125,6 +122,17 @@ impl Call {
     /// What takes secrets out of the words that came with a success.
     pub(crate) fn redactor(&self) -> Redactor {
         self.beside.get().map(|beside| redactor(&beside.credentials, beside.request.as_ref())).unwrap_or_default()
+    }
+
+    /// What the service said of single leases or references.
+    pub(crate) fn warnings<'a, T>(
+        &self,
+        said: Option<Warnings>,
+        subjects: impl Iterator<Item = &'a LeaseId>,
+        subject: impl Fn(LeaseId) -> T,
+    ) -> Vec<Warning<T>> {
+        let said = said.filter(|said| !said.is_empty());
+        said.map(|said| said.read(subjects, subject, &self.redactor())).unwrap_or_default()
     }
 
     /// The errors that came beside `success: true`, as warnings.

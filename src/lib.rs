@@ -15,6 +15,7 @@ pub mod emulator;
 mod envelope;
 mod error;
 mod error_kind;
+mod extend;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod generated;
@@ -31,6 +32,7 @@ mod queue;
 mod redact;
 mod response;
 mod retry;
+mod settle;
 mod settlement;
 #[cfg(any(feature = "emulator", feature = "mock"))]
 pub mod testing;
@@ -53,6 +55,7 @@ pub use credentials::Credentials;
 pub use delete::DeleteOutcome;
 pub use error::Error;
 pub use error_kind::ErrorKind;
+pub use extend::{ExtendError, ExtendOutcome};
 pub use lease::{LeaseId, MessageRef};
 pub use message::Message;
 pub use peek::PeekedMessage;

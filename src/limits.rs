@@ -8,7 +8,7 @@ use crate::{
     lease::{LeaseId, MessageRef},
     pull::PullOptions,
     push::PushMessage,
-    settlement::{Decision, Settlement},
+    settlement::{Decision, Lease, Settlement},
 };
 
 #[expect(dead_code, reason = "every bound of the document is here, also those that are equal to another")]
@@ -20,6 +20,8 @@ pub(crate) use document::WORDS;
 
 /// How many leases one request settles.
 pub(crate) const MAX_LEASES: usize = document::ACK_PAYLOAD_ACKS_MAX_ITEMS as usize;
+/// How many leases one request extends.
+pub(crate) const MAX_EXTENDED: usize = document::EXTEND_PAYLOAD_EXTEND_MAX_ITEMS as usize;
 /// How many messages one request pushes.
 pub(crate) const MAX_PUSHED: usize = document::PUSH_BATCH_PAYLOAD_MESSAGES_MAX_ITEMS as usize;
 /// How many bytes they have together.
@@ -57,7 +59,22 @@ pub(crate) fn ack(request: &AckRequest) -> Result<(), Error> {
         }
         self::settlement(settlement)?;
     }
-    match repeated(|| request.lease_ids()) {
+    distinct(|| request.lease_ids())
+}
+
+pub(crate) fn extend(leases: &[Lease], timeout: Duration) -> Result<(), Error> {
+    visibility_timeout(timeout)?;
+    if leases.is_empty() {
+        return Err(Error::invalid("extend: the request holds no lease, but must hold at least one"));
+    }
+    if let Some(index) = leases.iter().position(|lease| lease.id().is_empty()) {
+        return Err(Error::invalid(format!("lease_id: lease {} of the request is empty", ordinal(index))));
+    }
+    distinct(|| leases.iter().map(Lease::id))
+}
+
+fn distinct<'a, I: Iterator<Item = &'a LeaseId>>(leases: impl Fn() -> I) -> Result<(), Error> {
+    match repeated(leases) {
         Some(index) => Err(Error::invalid(format!(
             "lease_id: lease {} of the request is in it already, but each lease may be there once",
             ordinal(index)

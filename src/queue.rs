@@ -3,22 +3,19 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    ack::{self, AckError, AckOutcome, AckRequest},
     call::Call,
     client::Client,
     credentials::variable,
     delete::DeleteOutcome,
     error::Error,
-    generated::types::{Identifier, PeekPayload, PullPayload, PurgeEntry, PurgePayload, PushBatchPayload},
-    lease::{LeaseId, MessageRef},
+    generated::types::{Identifier, PeekPayload, PurgeEntry, PurgePayload, PushBatchPayload},
+    lease::MessageRef,
     limits,
     operation::Operation,
     peek::PeekedMessage,
     pull::{Batch, PullOptions},
     push::{PushAllError, PushMessage, PushOutcome},
-    settlement::Settlement,
     transport::Transport,
-    warning::{Warning, Warnings},
     wire,
 };
 
@@ -78,66 +75,6 @@ impl Queue {
         &self.ids.account
     }
 
-    /// Settles leases: acknowledges messages, and retries others.
-    ///
-    /// Every 100 leases take one request, sent one after the other; the client's timeouts hold for each of them. `Ok` means that the service
-    /// carried out each of them; what it confirmed is in the outcome, which may be [less than was asked for](AckOutcome::is_complete).
-    ///
-    /// Dropping the future drops the request: clone it before, which copies no lease, to be able to send it again.
-    ///
-    /// Operation `POST /accounts/{account_id}/queues/{queue_id}/messages/ack`.
-    ///
-    /// # Errors
-    ///
-    /// [`AckError`] has what was confirmed, and exactly the leases that were not, to be sent again. Refused before anything is sent: an
-    /// empty request, an empty lease, a lease that is in the request twice, a delay over 24 hours. A request that the service
-    /// [rejects](crate::ErrorKind::Rejected) for itself does not keep the others from being sent; any other failure does.
-    pub async fn ack(&self, request: AckRequest) -> Result<AckOutcome, AckError> {
-        let mut confirmed = AckOutcome::nothing();
-        if let Err(error) = limits::ack(&request) {
-            return Err(AckError { error, confirmed, unconfirmed: request });
-        }
-        let mut failure: Option<Error> = None;
-        let mut unconfirmed = AckRequest { settlements: Vec::new(), deadline: request.deadline };
-        for settlements in request.settlements.chunks(limits::MAX_LEASES) {
-            if failure.as_ref().is_none_or(Error::refuses_the_request) {
-                match self.ack_once(settlements, request.deadline, &mut confirmed).await {
-                    Ok(()) => continue,
-                    Err(error) => failure = Some(failure.into_iter().fold(error, Error::after)),
-                }
-            }
-            unconfirmed.settlements.extend_from_slice(settlements);
-        }
-        match failure {
-            None => Ok(confirmed),
-            Some(error) => {
-                let error = error.or_may_have_arrived(unconfirmed.len() < request.len());
-                Err(AckError { error, confirmed, unconfirmed })
-            }
-        }
-    }
-
-    async fn ack_once(
-        &self,
-        settlements: &[Settlement],
-        deadline: Option<std::time::Instant>,
-        confirmed: &mut AckOutcome,
-    ) -> Result<(), Error> {
-        let now = || tokio::time::Instant::now().into_std();
-        let deadline = deadline.or_else(|| ack::deadline(settlements.iter(), now()));
-        let (Ids { account, queue }, payload) = (&*self.ids, wire::ack_payload(settlements));
-        let call = Arc::new(self.transport.call(Operation::AckMessages, queue, deadline));
-        call.trace_count(settlements.len());
-        let client = call.client();
-        let success = call.run(client.ack_messages(account, queue, &payload)).await?;
-        let (acks, retries) = (wire::count_of(success.result.ack_count), wire::count_of(success.result.retry_count));
-        let leases = settlements.iter().map(|settlement| settlement.lease.id());
-        let mut warnings = warnings(&call, success.result.warnings, leases, |id| id);
-        warnings.extend(call.beside(success.beside));
-        confirmed.add(settlements, acks, retries, warnings);
-        Ok(())
-    }
-
     /// Leases a batch of messages.
     ///
     /// It takes one request. There is no long polling: a queue that has nothing to give returns an empty batch at once.
@@ -150,18 +87,13 @@ impl Queue {
     /// may be under leases that nobody knows; they are delivered again when those expire.
     pub async fn pull(&self, options: PullOptions) -> Result<Batch, Error> {
         limits::pull(&options)?;
-        let visibility_timeout_ms = options.visibility_timeout.as_millis() as u32;
-        let payload = PullPayload {
-            batch_size: options.batch_size.try_into().ok(),
-            visibility_timeout_ms: visibility_timeout_ms.try_into().ok(),
-        };
-        let room = (options.batch_size as usize).saturating_mul(MAX_PULLED_MESSAGE_BYTES);
-        let (Ids { account, queue }, call) = (&*self.ids, self.call(Operation::PullMessages).expecting(room));
-        let call = Arc::new(call);
+        let (Ids { account, queue }, payload) = (&*self.ids, wire::pull_payload(options));
+        let call = self.call_for(Operation::PullMessages, options.batch_size);
         let client = call.client();
         let send = client.pull_messages(account, queue, &payload);
         let result = call.run_or(send, wire::recover_pull).await?.result;
-        let lease_deadline = call.sent_at() + Duration::from_millis(visibility_timeout_ms.into());
+        let lasts = Duration::from_millis(wire::milliseconds(options.visibility_timeout).into());
+        let lease_deadline = call.sent_at() + lasts;
         let batch = wire::batch(result, lease_deadline);
         call.trace_count(batch.len());
         if !batch.is_empty() && lease_deadline <= tokio::time::Instant::now() {
@@ -185,9 +117,8 @@ impl Queue {
     pub async fn push(&self, message: &PushMessage) -> Result<PushOutcome, Error> {
         limits::push(message)?;
         let (Ids { account, queue }, payload) = (&*self.ids, wire::push_payload(message));
-        let call = Arc::new(self.call(Operation::PushMessage));
-        let client = call.client();
-        let result = call.run(client.push_message(account, queue, &payload)).await?.result;
+        let call = self.call(Operation::PushMessage);
+        let result = call.run(call.client().push_message(account, queue, &payload)).await?.result;
         Ok(PushOutcome { metrics: wire::metrics(result.metadata) })
     }
 
@@ -202,10 +133,9 @@ impl Queue {
         limits::push_batch(messages)?;
         let messages = messages.iter().map(wire::push_payload).collect();
         let (Ids { account, queue }, payload) = (&*self.ids, PushBatchPayload { delay_seconds: None, messages });
-        let call = Arc::new(self.call(Operation::PushMessages));
+        let call = self.call(Operation::PushMessages);
         call.trace_count(payload.messages.len());
-        let client = call.client();
-        let result = call.run(client.push_messages(account, queue, &payload)).await?.result;
+        let result = call.run(call.client().push_messages(account, queue, &payload)).await?.result;
         Ok(PushOutcome { metrics: wire::metrics(result.metadata) })
     }
 
@@ -241,9 +171,8 @@ impl Queue {
     /// Refused before anything is sent: a batch size out of its bounds.
     pub async fn peek(&self, batch_size: u32) -> Result<Vec<PeekedMessage>, Error> {
         limits::batch_size(batch_size)?;
-        let room = (batch_size as usize).saturating_mul(MAX_PULLED_MESSAGE_BYTES);
-        let call = Arc::new(self.call(Operation::PeekMessages).expecting(room));
         let (Ids { account, queue }, payload) = (&*self.ids, PeekPayload { batch_size: batch_size.try_into().ok() });
+        let call = self.call_for(Operation::PeekMessages, batch_size);
         let client = call.client();
         let send = client.peek_messages(account, queue, &payload);
         let messages = call.run_or(send, wire::recover_peek).await?.result.messages.unwrap_or_default();
@@ -269,29 +198,29 @@ impl Queue {
         limits::refs(&refs)?;
         let entries = refs.iter().map(|message_ref| PurgeEntry { ref_: message_ref.clone() });
         let payload = PurgePayload { refs: entries.collect() };
-        let (Ids { account, queue }, call) = (&*self.ids, Arc::new(self.call(Operation::PurgeMessages)));
+        let (Ids { account, queue }, call) = (&*self.ids, self.call(Operation::PurgeMessages));
         call.trace_count(refs.len());
-        let client = call.client();
-        let success = call.run(client.purge_messages(account, queue, &payload)).await?;
-        let read = |said| warnings(&call, said, refs.iter().map(|message_ref| &message_ref.0), MessageRef);
+        let success = call.run(call.client().purge_messages(account, queue, &payload)).await?;
+        let read = |said| call.warnings(said, refs.iter().map(|message_ref| &message_ref.0), MessageRef);
         let mut errors = read(success.result.errors);
         errors.extend(call.beside(success.beside));
         Ok(DeleteOutcome { requested: refs.len() as u64, errors, warnings: read(success.result.warnings) })
     }
 
-    fn call(&self, operation: Operation) -> Call {
-        self.transport.call(operation, &self.ids.queue, None)
+    fn call(&self, operation: Operation) -> Arc<Call> {
+        self.transport.call(operation, &self.ids.queue, None, 0)
     }
-}
 
-fn warnings<'a, T>(
-    call: &Call,
-    said: Option<Warnings>,
-    subjects: impl Iterator<Item = &'a LeaseId>,
-    subject: impl Fn(LeaseId) -> T,
-) -> Vec<Warning<T>> {
-    let said = said.filter(|said| !said.is_empty());
-    said.map(|said| said.read(subjects, subject, &call.redactor())).unwrap_or_default()
+    /// A call whose response holds so many messages.
+    fn call_for(&self, operation: Operation, messages: u32) -> Arc<Call> {
+        let room = (messages as usize).saturating_mul(MAX_PULLED_MESSAGE_BYTES);
+        self.transport.call(operation, &self.ids.queue, None, room)
+    }
+
+    /// What a call of an operation goes by.
+    pub(crate) fn parts(&self) -> (&Arc<Transport>, &Identifier, &Identifier) {
+        (&self.transport, &self.ids.account, &self.ids.queue)
+    }
 }
 
 fn identifier(field: &str, id: &str) -> Result<Identifier, Error> {

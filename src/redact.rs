@@ -150,7 +150,7 @@ mod tests {
     fn every_part_of_a_body_is_a_secret_however_it_is_written() {
         let deep = format!(r#"{{"body":{}"4111-1111-2222-3333"{}}}"#, "[".repeat(500), "]".repeat(500));
         let sent = [
-            (r#"{"body":"card 4111-1111-2222-3333"}"#, "bad card 4111-1111-2222-3333", "bad[redacted]"),
+            (r#"{"body":"card 4111-1111-2222-3333"}"#, "bad card 4111-1111-2222-3333", "bad [redacted]"),
             (r#"{"body":{"first secret":1,"first secret":2}}"#, "key `first secret`", "key `[redacted]`"),
             (r#"{"body":12345678901234567890123}"#, "8901234567890123 is too large", "[redacted] is too large"),
             (r#"{"body":"caf\u00e9 at noon"}"#, "what is café at noon?", "what is [redacted]?"),

@@ -176,6 +176,9 @@ impl Operation {
             Self::AckMessages | Self::PurgeMessages => true,
             // It changes nothing.
             Self::PeekMessages => true,
+            // Whether the time counts from now or from the lease's end, a lease that is extended twice lasts no shorter than once; and if the
+            // first time used up the lease id, the second is refused, which is reported as not extended.
+            Self::ExtendMessages => true,
             // The batch of the first response would be stranded until its leases expire.
             Self::PullMessages => false,
             // The message would be duplicated: there is no idempotency key.

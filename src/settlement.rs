@@ -80,6 +80,16 @@ impl From<&Lease> for Lease {
     }
 }
 
+/// The deadline that leases set for a request that holds them: the first of those that have not passed, or one that has if all have.
+pub(crate) fn deadline<'a>(leases: impl Iterator<Item = &'a Lease>, now: Instant) -> Option<Instant> {
+    let (mut next, mut passed) = (None, None);
+    for deadline in leases.filter_map(Lease::deadline) {
+        let first = if deadline > now { &mut next } else { &mut passed };
+        *first = first.map_or(Some(deadline), |first: Instant| Some(first.min(deadline)));
+    }
+    next.or(passed)
+}
+
 /// What is to become of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

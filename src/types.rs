@@ -8,9 +8,9 @@ pub use crate::{
     body::{ContentType, MessageBody},
     envelope::Envelope,
     generated::types::{
-        AckEntry, AckPayload, AckResult, Identifier, PeekPayload, PeekResult, PeekResultMessage, PullPayload,
-        PullResult, PulledMessage, PurgeEntry, PurgePayload, PurgeResult, PushBatchPayload, PushPayload, PushResult,
-        RetryEntry, error::ConversionError,
+        AckEntry, AckPayload, AckResult, ExtendEntry, ExtendPayload, ExtendResult, Identifier, PeekPayload, PeekResult,
+        PeekResultMessage, PullPayload, PullResult, PulledMessage, PurgeEntry, PurgePayload, PurgeResult,
+        PushBatchPayload, PushPayload, PushResult, RetryEntry, error::ConversionError,
     },
     warning::Warnings,
 };

@@ -13,14 +13,15 @@ use crate::{
     body::{Body, ContentType},
     envelope::Envelope,
     generated::types::{
-        AckEntry, AckPayload, PeekResult, PeekResultMessage, PullResult, PulledMessage, PushPayload, RetryEntry,
+        AckEntry, AckPayload, ExtendEntry, ExtendPayload, PeekResult, PeekResultMessage, PullPayload, PullResult,
+        PulledMessage, PushPayload, RetryEntry,
     },
     limits,
     message::Message,
     peek::PeekedMessage,
-    pull::{Batch, Metrics},
+    pull::{Batch, Metrics, PullOptions},
     push::PushMessage,
-    settlement::{Decision, Settlement},
+    settlement::{Decision, Lease, Settlement},
 };
 
 pub(crate) fn ack_payload(settlements: &[Settlement]) -> AckPayload {
@@ -38,6 +39,25 @@ pub(crate) fn ack_payload(settlements: &[Settlement]) -> AckPayload {
         payload.retries.push(RetryEntry { lease_id, delay_seconds });
     }
     payload
+}
+
+pub(crate) fn extend_payload(leases: &[Lease], visibility_timeout: Duration) -> ExtendPayload {
+    ExtendPayload {
+        extend: leases.iter().map(|lease| ExtendEntry { lease_id: lease.id().clone() }).collect(),
+        visibility_timeout_ms: milliseconds(visibility_timeout).try_into().ok(),
+    }
+}
+
+pub(crate) fn pull_payload(options: PullOptions) -> PullPayload {
+    PullPayload {
+        batch_size: options.batch_size.try_into().ok(),
+        visibility_timeout_ms: milliseconds(options.visibility_timeout).try_into().ok(),
+    }
+}
+
+/// Rounded down, so that no lease is taken to be longer than it is.
+pub(crate) fn milliseconds(visibility_timeout: Duration) -> u32 {
+    visibility_timeout.as_millis() as u32
 }
 
 pub(crate) fn push_payload(message: &PushMessage) -> PushPayload {

@@ -1,0 +1,148 @@
+//! What a queue does with leases: acknowledge, retry, extend.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::{
+    ack::{AckError, AckOutcome, AckRequest},
+    error::Error,
+    extend::{ExtendError, ExtendOutcome},
+    limits,
+    operation::Operation,
+    queue::Queue,
+    settlement::{self, Lease, Settlement},
+    wire,
+};
+
+impl Queue {
+    /// Settles leases: acknowledges messages, and retries others.
+    ///
+    /// Every 100 leases take one request, sent one after the other; the client's timeouts hold for each of them. `Ok` means that the service
+    /// carried out each of them; what it confirmed is in the outcome, which may be [less than was asked for](AckOutcome::is_complete).
+    ///
+    /// Dropping the future drops the request: clone it before, which copies no lease, to be able to send it again.
+    ///
+    /// Operation `POST /accounts/{account_id}/queues/{queue_id}/messages/ack`.
+    ///
+    /// # Errors
+    ///
+    /// [`AckError`] has what was confirmed, and exactly the leases that were not, to be sent again. Refused before anything is sent: an
+    /// empty request, an empty lease, a lease that is in the request twice, a delay over 24 hours. A request that the service
+    /// [rejects](crate::ErrorKind::Rejected) for itself does not keep the others from being sent; any other failure does.
+    pub async fn ack(&self, request: AckRequest) -> Result<AckOutcome, AckError> {
+        let mut confirmed = AckOutcome::nothing();
+        if let Err(error) = limits::ack(&request) {
+            return Err(AckError { error, confirmed, unconfirmed: request });
+        }
+        let mut failure: Option<Error> = None;
+        let mut unconfirmed = AckRequest { settlements: Vec::new(), deadline: request.deadline };
+        for settlements in request.settlements.chunks(limits::MAX_LEASES) {
+            if failure.as_ref().is_none_or(Error::refuses_the_request) {
+                match self.ack_once(settlements, request.deadline, &mut confirmed).await {
+                    Ok(()) => continue,
+                    Err(error) => failure = Some(failure.into_iter().fold(error, Error::after)),
+                }
+            }
+            unconfirmed.settlements.extend_from_slice(settlements);
+        }
+        match failure {
+            None => Ok(confirmed),
+            Some(error) => {
+                let error = error.or_may_have_arrived(unconfirmed.len() < request.len());
+                Err(AckError { error, confirmed, unconfirmed })
+            }
+        }
+    }
+
+    async fn ack_once(
+        &self,
+        settlements: &[Settlement],
+        deadline: Option<std::time::Instant>,
+        confirmed: &mut AckOutcome,
+    ) -> Result<(), Error> {
+        let now = Instant::now().into_std();
+        let leases = settlements.iter().map(|settlement| &settlement.lease);
+        let deadline = deadline.or_else(|| settlement::deadline(leases, now));
+        let ((transport, account, queue), payload) = (self.parts(), wire::ack_payload(settlements));
+        let call = transport.call(Operation::AckMessages, queue, deadline, 0);
+        call.trace_count(settlements.len());
+        let success = call.run(call.client().ack_messages(account, queue, &payload)).await?;
+        let (acks, retries) = (wire::count_of(success.result.ack_count), wire::count_of(success.result.retry_count));
+        let leases = settlements.iter().map(|settlement| settlement.lease.id());
+        let mut warnings = call.warnings(success.result.warnings, leases, |id| id);
+        warnings.extend(call.beside(success.beside));
+        confirmed.add(settlements, acks, retries, warnings);
+        Ok(())
+    }
+
+    /// Extends leases: they last for `visibility_timeout` from now, 1 ms to 12 hours, and no attempt is counted.
+    ///
+    /// Every 100 leases take one request, sent one after the other. The leases keep their ids here, since the response has no others.
+    ///
+    /// Cloudflare documents little of this operation. It is not known whether the time counts from now or from a lease's end, whether a
+    /// lease can be extended twice, or shortened, what becomes of one that has expired, and whether the old id acknowledges for
+    /// certain. So take a lease to be extended only if the outcome [is complete](ExtendOutcome::is_complete), and then only until
+    /// [`ExtendOutcome::deadline`].
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// # use cloudflare_queues::{PullOptions, PushMessage, emulator::Emulator};
+    /// # use std::time::Duration;
+    /// # let emulator = Emulator::start().await?;
+    /// # let queue = emulator.queue()?;
+    /// # queue.push(&PushMessage::text("hello")).await?;
+    /// let batch = queue.pull(PullOptions::new()).await?;
+    /// let outcome = queue.extend(&batch, Duration::from_secs(600)).await?;
+    /// assert!(outcome.is_complete());
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// Operation `POST /accounts/{account_id}/queues/{queue_id}/messages/extend`.
+    ///
+    /// # Errors
+    ///
+    /// [`ExtendError`] has what was confirmed, and the leases that were not. Refused before anything is sent: no lease, an empty one, one
+    /// that is given twice, a visibility timeout out of its bounds. After a failure, nothing more is sent.
+    pub async fn extend(
+        &self,
+        leases: impl IntoIterator<Item = impl Into<Lease>>,
+        visibility_timeout: Duration,
+    ) -> Result<ExtendOutcome, ExtendError> {
+        let mut leases: Vec<Lease> = leases.into_iter().map(Into::into).collect();
+        let mut confirmed = ExtendOutcome::nothing();
+        if let Err(error) = limits::extend(&leases, visibility_timeout) {
+            return Err(ExtendError { error, confirmed, unconfirmed: leases });
+        }
+        let mut done: usize = 0;
+        for chunk in leases.chunks(limits::MAX_EXTENDED) {
+            if let Err(error) = self.extend_once(chunk, visibility_timeout, &mut confirmed).await {
+                let error = error.or_may_have_arrived(done > 0);
+                return Err(ExtendError { error, confirmed, unconfirmed: leases.split_off(done) });
+            }
+            done = done.saturating_add(chunk.len());
+        }
+        Ok(confirmed)
+    }
+
+    async fn extend_once(
+        &self,
+        leases: &[Lease],
+        visibility_timeout: Duration,
+        confirmed: &mut ExtendOutcome,
+    ) -> Result<(), Error> {
+        // A lease that has expired is another consumer's by now.
+        let deadline = settlement::deadline(leases.iter(), Instant::now().into_std());
+        let ((transport, account, queue), payload) = (self.parts(), wire::extend_payload(leases, visibility_timeout));
+        let call = transport.call(Operation::ExtendMessages, queue, deadline, 0);
+        call.trace_count(leases.len());
+        let success = call.run(call.client().extend_messages(account, queue, &payload)).await?;
+        let mut warnings = call.warnings(success.result.warnings, leases.iter().map(Lease::id), |id| id);
+        warnings.extend(call.beside(success.beside));
+        let lasts = Duration::from_millis(wire::milliseconds(visibility_timeout).into());
+        let until = (call.sent_at() + lasts).into_std();
+        confirmed.add(leases.len() as u64, wire::count_of(success.result.extend_count), warnings, until);
+        Ok(())
+    }
+}
