@@ -26,15 +26,20 @@
 mod behavior;
 mod clock;
 mod fault;
+mod ids;
 mod in_process;
+mod queue;
+mod queues;
 mod random;
 mod reply;
+mod request;
 mod respond;
 mod routes;
 mod server;
 mod service;
 mod settings;
-mod state;
+#[cfg(test)]
+mod tests;
 
 use std::{
     io,
@@ -46,7 +51,7 @@ use std::{
 use tokio::{net::TcpListener, task::AbortHandle};
 
 pub use self::{
-    behavior::{Behavior, JsonBodies, UnknownLease, WarningsForm},
+    behavior::{Behavior, JsonBodies, MissingContentType, UnknownLease, WarningsForm},
     fault::Fault,
     settings::QueueSettings,
 };
@@ -195,10 +200,10 @@ impl Emulator {
 
     /// Makes another queue, and gives its id.
     pub fn create_queue(&self, settings: QueueSettings) -> String {
-        self.running.service.state().create_queue(settings)
+        self.running.service.queues.create(settings)
     }
 
-    /// Changes the settings of a queue; does nothing if there is no such queue.
+    /// Changes the settings of a queue; does nothing if there is no such queue. The queue is locked meanwhile: `change` must not use it.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -208,7 +213,7 @@ impl Emulator {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn configure_queue(&self, queue_id: &str, change: impl FnOnce(QueueSettings) -> QueueSettings) {
-        self.running.service.configure_queue(queue_id, change);
+        self.running.service.queues.configure(&self.running.service.clock, queue_id, change);
     }
 
     /// Changes how the emulator behaves where the service may behave in more than one way.
@@ -233,14 +238,15 @@ impl Emulator {
 
     /// The messages of a queue that are not acknowledged, in the order in which they came.
     pub fn messages(&self, queue_id: &str) -> Vec<QueuedMessage> {
-        let (now, mut state) = (self.running.service.clock.now(), self.running.service.state());
-        state.end_leases(now, queue_id);
-        let messages = state.messages(queue_id).map(|message| QueuedMessage {
-            id: message.id.clone(),
-            attempts: message.attempts,
-            is_leased: message.lease_id.is_some(),
+        let messages = self.running.service.with_queue(queue_id, |queue, _| {
+            let messages = queue.messages().map(|(sequence, message)| QueuedMessage {
+                id: sequence.message_id(),
+                attempts: message.attempts,
+                is_leased: message.is_leased,
+            });
+            messages.collect()
         });
-        messages.collect()
+        messages.unwrap_or_default()
     }
 }
 
@@ -300,7 +306,7 @@ impl EmulatorBuilder {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)).await?;
         let address = listener.local_addr()?;
         let service = Arc::new(Service::new(Clock::new(self.real_time), self.behavior));
-        let queue_id = service.state().create_queue(self.queue);
+        let queue_id = service.queues.create(self.queue);
         let server = tokio::spawn(server::serve(listener, Arc::clone(&service))).abort_handle();
         Ok(Emulator { running: Arc::new(Running { service, address, queue_id, server }) })
     }

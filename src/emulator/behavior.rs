@@ -18,6 +18,10 @@ pub struct Behavior {
     pub(super) counts: bool,
     pub(super) empty_acks: bool,
     pub(super) large_acks: bool,
+    pub(super) missing_content_type: MissingContentType,
+    pub(super) empty_bodies: bool,
+    pub(super) nulls: bool,
+    pub(super) fractions: bool,
 }
 
 impl Default for Behavior {
@@ -31,6 +35,10 @@ impl Default for Behavior {
             counts: true,
             empty_acks: true,
             large_acks: false,
+            missing_content_type: MissingContentType::ByBody,
+            empty_bodies: true,
+            nulls: true,
+            fractions: false,
         }
     }
 }
@@ -90,6 +98,32 @@ impl Behavior {
         self.large_acks = accepted;
         self
     }
+
+    /// The content type of a pushed message that names none. [`MissingContentType::ByBody`] by default.
+    pub fn missing_content_type(mut self, content_type: MissingContentType) -> Self {
+        self.missing_content_type = content_type;
+        self
+    }
+
+    /// Whether a request without a body is taken as one of the empty object `{}`, in every operation. `true` by default: the
+    /// document requires a body of a purge alone.
+    pub fn empty_bodies(mut self, accepted: bool) -> Self {
+        self.empty_bodies = accepted;
+        self
+    }
+
+    /// Whether a field that is null is taken as absent, in every operation. `true` by default; otherwise, the request is refused.
+    pub fn nulls(mut self, accepted: bool) -> Self {
+        self.nulls = accepted;
+        self
+    }
+
+    /// Whether a batch size, a delay or a visibility timeout with a fraction is rounded down, in every operation. `false` by default:
+    /// the request is refused.
+    pub fn fractions(mut self, accepted: bool) -> Self {
+        self.fractions = accepted;
+        self
+    }
 }
 
 /// The form of the warnings in the response to an acknowledgement or a purge.
@@ -110,6 +144,16 @@ pub enum JsonBodies {
     Text,
     /// As the base64 of it, which is what Cloudflare documents.
     Base64,
+}
+
+/// The content type of a pushed message that names none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MissingContentType {
+    /// A string is `text` and everything else `json`, as the published schema can be read.
+    ByBody,
+    /// Everything is `json`, so that a string is refused.
+    Json,
 }
 
 /// What becomes of an acknowledgement's entry whose lease is unknown, malformed, or used up, and of such an entry of a purge.

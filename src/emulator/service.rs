@@ -9,7 +9,15 @@ use std::{
     },
 };
 
-use super::{behavior::Behavior, clock::Clock, fault::Fault, random::Sequence, settings::QueueSettings, state::State};
+use super::{
+    behavior::Behavior,
+    clock::{Clock, Time},
+    fault::Fault,
+    queue::Queue,
+    queues::Queues,
+    random::Sequence,
+    reply::Refusal,
+};
 
 pub(super) const ACCOUNT_ID: &str = "e41a7092c5f34b6f8d2b1c7a90f3d5e8";
 pub(super) const API_TOKEN: &str = "emulator-token";
@@ -19,7 +27,7 @@ pub(super) const API_KEY: &str = "emulator-key";
 pub(super) struct Service {
     pub(super) clock: Clock,
     pub(super) random: Sequence,
-    state: Mutex<State>,
+    pub(super) queues: Queues,
     behavior: Mutex<Behavior>,
     faults: Mutex<VecDeque<Fault>>,
     requests: AtomicU64,
@@ -37,21 +45,16 @@ impl Service {
         Self {
             clock,
             random: Sequence::default(),
-            state: Mutex::default(),
+            queues: Queues::default(),
             behavior: Mutex::new(behavior),
             faults: Mutex::default(),
             requests: AtomicU64::new(0),
         }
     }
 
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        lock(&self.state)
-    }
-
-    pub(super) fn configure_queue(&self, queue_id: &str, change: impl FnOnce(QueueSettings) -> QueueSettings) {
-        if let Some(settings) = self.state().settings(queue_id) {
-            *settings = change(settings.clone());
-        }
+    /// Works on a queue as it is at the time that is given along.
+    pub(super) fn with_queue<T>(&self, queue_id: &str, work: impl FnOnce(&mut Queue, Time) -> T) -> Result<T, Refusal> {
+        self.queues.with(&self.clock, queue_id, work).ok_or_else(Refusal::no_queue)
     }
 
     pub(super) fn behavior(&self) -> Behavior {

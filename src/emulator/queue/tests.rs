@@ -1,0 +1,108 @@
+pub(super) mod counted;
+
+use std::{env, fs, process::Command};
+
+use super::*;
+use crate::emulator::clock::{from_secs, nanos};
+
+const SECOND: Time = 1_000_000_000;
+const HOUR: Time = 3600 * SECOND;
+
+fn message(body: &str, delay: Option<Time>) -> NewMessage {
+    NewMessage { content: Content { body: body.into(), is_text: true }, delay }
+}
+
+/// A queue with as many messages waiting, delayed, under a lease, and handed back with a delay.
+fn deep(depth: u64) -> (Queue, Vec<String>) {
+    let mut queue = Queue::new(QueueSettings::new().max_retries(u32::MAX));
+    for number in 0..4 * depth {
+        let delay = (number >= 3 * depth).then_some(HOUR + number * SECOND);
+        queue.push(0, Sequence::new(number), message("x", delay));
+    }
+    let lease_ids = |pulled: Vec<(Lease, Stored)>| pulled.into_iter().map(|(lease, _)| lease.id()).collect::<Vec<_>>();
+    let leased = lease_ids(queue.pull(0, depth as usize, Some(HOUR)));
+    let handed_back = lease_ids(queue.pull(0, depth as usize, Some(HOUR)));
+    let retries: Vec<_> = handed_back.into_iter().map(|lease_id| (lease_id, Some(2 * HOUR))).collect();
+    assert_eq!(queue.ack(0, &Behavior::new(), &[], &retries).unwrap().retried, depth);
+    (queue, leased)
+}
+
+/// What each operation on 100 messages costs.
+fn costs(depth: u64) -> Vec<(&'static str, u64)> {
+    let (mut queue, mut leased) = deep(depth);
+    let behavior = Behavior::new();
+    let mut hundred = || leased.split_off(leased.len() - 100);
+    let (acks, late_acks, retries) = (hundred(), hundred(), hundred());
+    let retries: Vec<_> = retries.into_iter().map(|lease_id| (lease_id, None)).collect();
+    let unknown: Vec<_> = (0..100).map(|number| Sequence::new(u64::MAX - number).message_ref()).collect();
+    let mut costs = Vec::new();
+    let mut cost = |name, (cost, count): (u64, usize)| {
+        assert_eq!(count, 100, "{name}");
+        costs.push((name, cost));
+    };
+
+    let push =
+        |queue: &mut Queue| (0..100).for_each(|i| queue.push(0, Sequence::new(u64::MAX / 2 + i), message("y", None)));
+    cost("push", counted::steps(|| (push(&mut queue), 100).1));
+    cost("peek", counted::steps(|| queue.peek(100).len()));
+    let refs: Vec<_> = queue.peek(100).into_iter().map(|(sequence, _)| sequence.message_ref()).collect();
+    cost("purge", counted::steps(|| (assert_eq!(queue.purge(&behavior, &refs).unwrap().warnings, []), 100).1));
+    cost("purge of unknown messages", counted::steps(|| queue.purge(&behavior, &unknown).unwrap().warnings.len()));
+    cost("pull", counted::steps(|| queue.pull(0, 100, None).len()));
+    cost("ack", counted::steps(|| queue.ack(0, &behavior, &acks, &[]).unwrap().acked as usize));
+    cost("retry", counted::steps(|| queue.ack(0, &behavior, &[], &retries).unwrap().retried as usize));
+    let settings = nanos(queue.settings().visibility_timeout);
+    cost("the end of leases", counted::steps(|| (queue.expire(settings), 100).1));
+    let later = HOUR - 1;
+    cost("a time at which nothing ends", counted::steps(|| (queue.expire(later), 100).1));
+    assert!(queue.metrics().backlog_count > 3 * depth);
+    queue.expire(HOUR);
+    cost("late ack", counted::steps(|| queue.ack(HOUR, &behavior, &late_acks, &[]).unwrap().acked as usize));
+    cost("metrics", counted::steps(|| (queue.metrics(), 100).1));
+    costs
+}
+
+#[test]
+fn no_operation_takes_more_steps_in_a_deep_queue() {
+    let (shallow, deep) = (costs(400), costs(40_000));
+    for ((name, shallow), (_, deep)) in shallow.into_iter().zip(deep) {
+        assert_eq!(shallow, deep, "{name}");
+    }
+}
+
+/// The memory of this process, in bytes.
+fn resident() -> Option<usize> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+    Some(line.split_whitespace().nth(1)?.parse::<usize>().ok()? * 1024)
+}
+
+#[test]
+fn a_waiting_message_of_45_bytes_takes_at_most_376() {
+    const MESSAGES: usize = 200_000;
+    if env::var_os("EMULATOR_MEMORY").is_none() {
+        // In a process of its own, since other tests take memory, too.
+        let test = "emulator::queue::tests::a_waiting_message_of_45_bytes_takes_at_most_376";
+        let mut child = Command::new(env::current_exe().unwrap());
+        let output = child.args(["--exact", test]).env("EMULATOR_MEMORY", "1").output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        return;
+    }
+    let Some(before) = resident() else { return };
+    let mut queue = Queue::new(QueueSettings::new());
+    for number in 0..MESSAGES {
+        queue.push(from_secs(1), Sequence::new(number as u64), message(&"x".repeat(45), None));
+    }
+    let taken = (resident().unwrap() - before) / MESSAGES;
+    assert!(taken <= 376 && queue.metrics().backlog_count == MESSAGES as u64, "{taken} bytes");
+}
+
+#[test]
+fn a_removed_message_leaves_nothing_behind() {
+    let (mut queue, _) = deep(10);
+    queue.expire(10 * HOUR);
+    let refs: Vec<_> = queue.messages().map(|(sequence, _)| sequence.message_ref()).collect();
+    assert_eq!(queue.purge(&Behavior::new(), &refs), Ok(Outcome::default()));
+    assert!(queue.messages.is_empty() && queue.visible.is_empty() && queue.hidden.is_empty());
+    assert!(queue.handed_back.is_empty() && queue.bytes == 0);
+}

@@ -1,0 +1,98 @@
+//! All queues. Each has a lock of its own, of which no thread ever holds two.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use super::{
+    clock::{Clock, Time},
+    ids::Sequence,
+    queue::Queue,
+    settings::QueueSettings,
+};
+
+#[derive(Default)]
+pub(super) struct Queues {
+    by_id: RwLock<HashMap<String, Arc<Mutex<Queue>>>>,
+    /// By dead-letter queue, the queues whose messages it takes, or took.
+    sources: RwLock<HashMap<String, BTreeSet<String>>>,
+    /// Makes ids unique.
+    counter: AtomicU64,
+}
+
+impl Queues {
+    pub(super) fn create(&self, settings: QueueSettings) -> String {
+        let queue_id = format!("{:032x}", 0xd1e5_u128 << 64 | u128::from(self.next()));
+        self.add_source(&queue_id, settings.dead_letter_queue.as_deref());
+        let queue = Arc::new(Mutex::new(Queue::new(settings)));
+        self.by_id.write().unwrap_or_else(PoisonError::into_inner).insert(queue_id.clone(), queue);
+        queue_id
+    }
+
+    pub(super) fn exists(&self, queue_id: &str) -> bool {
+        self.get(queue_id).is_some()
+    }
+
+    /// Works on a queue as it is at the time that is given along. `None` if there is no such queue.
+    pub(super) fn with<T>(&self, clock: &Clock, queue_id: &str, work: impl FnOnce(&mut Queue, Time) -> T) -> Option<T> {
+        // What died in another queue belongs here, even if nobody asks that queue for it.
+        let sources = self.sources.read().unwrap_or_else(PoisonError::into_inner).get(queue_id).cloned();
+        for source in sources.into_iter().flatten().filter(|source| source != queue_id) {
+            self.settle(clock, &source, |_, _| ());
+        }
+        self.settle(clock, queue_id, work)
+    }
+
+    pub(super) fn configure(&self, clock: &Clock, queue_id: &str, change: impl FnOnce(QueueSettings) -> QueueSettings) {
+        let dead_letter_queue = self.with(clock, queue_id, |queue, _| {
+            queue.configure(change);
+            queue.settings().dead_letter_queue.clone()
+        });
+        self.add_source(queue_id, dead_letter_queue.flatten().as_deref());
+    }
+
+    /// The number of a new message. To be called while its queue is locked, so that later ones have greater numbers.
+    pub(super) fn next_sequence(&self) -> Sequence {
+        Sequence::new(self.next())
+    }
+
+    fn settle<T>(&self, clock: &Clock, queue_id: &str, work: impl FnOnce(&mut Queue, Time) -> T) -> Option<T> {
+        let queue = self.get(queue_id)?;
+        let mut locked = lock(&queue);
+        let now = clock.now();
+        locked.expire(now);
+        let result = work(&mut locked, now);
+        let dead = locked.take_dead();
+        drop(locked);
+        if let Some((dead_letter_queue, messages)) = dead
+            && let Some(queue) = self.get(&dead_letter_queue)
+        {
+            let mut locked = lock(&queue);
+            messages.into_iter().for_each(|message| locked.push(clock.now(), self.next_sequence(), message));
+        }
+        Some(result)
+    }
+
+    fn add_source(&self, queue_id: &str, dead_letter_queue: Option<&str>) {
+        if let Some(dead_letter_queue) = dead_letter_queue {
+            let mut sources = self.sources.write().unwrap_or_else(PoisonError::into_inner);
+            sources.entry(dead_letter_queue.to_owned()).or_default().insert(queue_id.to_owned());
+        }
+    }
+
+    fn get(&self, queue_id: &str) -> Option<Arc<Mutex<Queue>>> {
+        self.by_id.read().unwrap_or_else(PoisonError::into_inner).get(queue_id).cloned()
+    }
+
+    fn next(&self) -> u64 {
+        self.counter.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
+    }
+}
+
+fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner)
+}

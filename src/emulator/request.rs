@@ -1,0 +1,277 @@
+//! What the bodies of requests hold, read as strictly as the service reads them.
+
+use std::{fmt, marker::PhantomData, ops::RangeInclusive};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor, value::MapAccessDeserializer},
+};
+use serde_json::value::RawValue;
+
+use super::{
+    behavior::{Behavior, MissingContentType},
+    clock::{Time, from_millis, from_secs},
+    queue::{Content, NewMessage},
+    reply::Refusal,
+};
+
+const BATCH_SIZE: RangeInclusive<f64> = 1.0..=100.0;
+const DELAY_SECONDS: RangeInclusive<f64> = 0.0..=86_400.0;
+const VISIBILITY_TIMEOUT_MS: RangeInclusive<f64> = 0.0..=43_200_000.0;
+const MAX_ENTRIES: usize = 100;
+const MAX_MESSAGE_BYTES: usize = 128_000;
+const MAX_BATCH_BYTES: usize = 256_000;
+
+type Result<T> = std::result::Result<T, Refusal>;
+
+pub(super) struct Ack {
+    pub(super) acks: Vec<String>,
+    pub(super) retries: Vec<(String, Option<Time>)>,
+}
+
+pub(super) struct Pull {
+    pub(super) batch_size: usize,
+    pub(super) timeout: Option<Time>,
+}
+
+#[derive(Deserialize)]
+struct AckBody {
+    #[serde(default)]
+    acks: Field<Vec<Object<Entry>>>,
+    #[serde(default)]
+    retries: Field<Vec<Object<Entry>>>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    #[serde(default)]
+    lease_id: Field<String>,
+    #[serde(default)]
+    delay_seconds: Field<f64>,
+}
+
+/// An entry without a lease id is one of an unknown lease.
+pub(super) fn ack(behavior: &Behavior, body: &[u8]) -> Result<Ack> {
+    let body: AckBody = parse(behavior, body)?;
+    let entries = |field: Field<Vec<Object<Entry>>>| {
+        let entries = field.get(behavior)?.unwrap_or_default().into_iter();
+        let read = |Object(Entry { lease_id, delay_seconds })| {
+            Ok((lease_id.get(behavior)?.unwrap_or_default(), delay(behavior, delay_seconds)?))
+        };
+        entries.map(read).collect::<Result<Vec<_>>>()
+    };
+    let (acks, retries) = (entries(body.acks)?, entries(body.retries)?);
+    match acks.len().saturating_add(retries.len()) {
+        0 if !behavior.empty_acks => Err(Refusal::malformed("the request holds no lease")),
+        count if count > MAX_ENTRIES && !behavior.large_acks => {
+            Err(Refusal::malformed("the request holds over 100 leases"))
+        }
+        _ => Ok(Ack { acks: acks.into_iter().map(|(lease_id, _)| lease_id).collect(), retries }),
+    }
+}
+
+#[derive(Deserialize)]
+struct PullBody {
+    #[serde(default)]
+    batch_size: Field<f64>,
+    #[serde(default)]
+    visibility_timeout_ms: Field<f64>,
+}
+
+pub(super) fn pull(behavior: &Behavior, body: &[u8]) -> Result<Pull> {
+    let PullBody { batch_size, visibility_timeout_ms } = parse(behavior, body)?;
+    let refusal = || Refusal::malformed("visibility_timeout_ms must be a whole number of at most 12 hours");
+    let timeout = visibility_timeout_ms.whole(behavior, VISIBILITY_TIMEOUT_MS, refusal)?.map(from_millis);
+    Ok(Pull { batch_size: read_batch_size(behavior, batch_size)?, timeout })
+}
+
+#[derive(Deserialize)]
+struct PeekBody {
+    #[serde(default)]
+    batch_size: Field<f64>,
+}
+
+/// The largest number of messages to show.
+pub(super) fn peek(behavior: &Behavior, body: &[u8]) -> Result<usize> {
+    let PeekBody { batch_size } = parse(behavior, body)?;
+    read_batch_size(behavior, batch_size)
+}
+
+fn read_batch_size(behavior: &Behavior, batch_size: Field<f64>) -> Result<usize> {
+    let refusal = || Refusal::malformed("batch_size must be a whole number from 1 to 100");
+    Ok(batch_size.whole(behavior, BATCH_SIZE, refusal)?.unwrap_or(5) as usize)
+}
+
+#[derive(Deserialize)]
+struct PurgeBody {
+    #[serde(default)]
+    refs: Field<Vec<Object<PurgeEntry>>>,
+}
+
+#[derive(Deserialize)]
+struct PurgeEntry {
+    #[serde(default, rename = "ref")]
+    message_ref: Field<String>,
+}
+
+/// The references to the messages to delete.
+pub(super) fn purge(behavior: &Behavior, body: &[u8]) -> Result<Vec<String>> {
+    let PurgeBody { refs } = parse(behavior, body)?;
+    let missing = || Refusal::malformed("the request needs `refs`, each with a `ref`");
+    let refs = refs.get(behavior)?.ok_or_else(missing)?.into_iter();
+    refs.map(|Object(entry)| entry.message_ref.get(behavior)?.ok_or_else(missing)).collect()
+}
+
+#[derive(Deserialize)]
+struct PushBody<'a> {
+    #[serde(default, borrow, deserialize_with = "present")]
+    body: Option<&'a RawValue>,
+    #[serde(default)]
+    content_type: Field<String>,
+    #[serde(default)]
+    delay_seconds: Field<f64>,
+}
+
+/// A body may be null, which is not the same as absent.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<&'de RawValue>, D::Error> {
+    Deserialize::deserialize(deserializer).map(Some)
+}
+
+pub(super) fn push(behavior: &Behavior, body: &[u8]) -> Result<NewMessage> {
+    new_message(behavior, parse(behavior, body)?, None)
+}
+
+#[derive(Deserialize)]
+struct PushBatchBody<'a> {
+    #[serde(default, borrow)]
+    messages: Field<Vec<Object<PushBody<'a>>>>,
+    #[serde(default)]
+    delay_seconds: Field<f64>,
+}
+
+pub(super) fn push_batch(behavior: &Behavior, body: &[u8]) -> Result<Vec<NewMessage>> {
+    let PushBatchBody { messages, delay_seconds } = parse(behavior, body)?;
+    let messages = messages.get(behavior)?.unwrap_or_default();
+    if !(1..=MAX_ENTRIES).contains(&messages.len()) {
+        return Err(Refusal::bad_request(10204, "a batch holds 1 to 100 messages"));
+    }
+    let batch_delay = delay(behavior, delay_seconds)?;
+    let messages = messages.into_iter().map(|Object(message)| new_message(behavior, message, batch_delay));
+    let messages: Vec<_> = messages.collect::<Result<_>>()?;
+    if messages.iter().map(|message| message.content.body.len()).sum::<usize>() > MAX_BATCH_BYTES {
+        return Err(Refusal::bad_request(10205, "a batch holds at most 256 KB"));
+    }
+    Ok(messages)
+}
+
+fn new_message(behavior: &Behavior, message: PushBody<'_>, batch_delay: Option<Time>) -> Result<NewMessage> {
+    let body = message.body.ok_or(Refusal::bad_request(10201, "a message needs a body"))?.get();
+    let is_string = body.starts_with('"');
+    let is_text = match message.content_type.get(behavior)?.as_deref() {
+        Some("text") => true,
+        Some("json") => false,
+        None => is_string && behavior.missing_content_type == MissingContentType::ByBody,
+        Some(_) => return Err(Refusal::bad_request(10202, "the content type is `text` or `json`")),
+    };
+    let body = match (is_text, is_string) {
+        (true, true) => serde_json::from_str(body).map_err(|_| malformed())?,
+        (true, false) => return Err(Refusal::bad_request(10206, "the body of a text message is a string")),
+        (false, true) => return Err(Refusal::bad_request(10207, "the body of a json message is no string")),
+        (false, false) => compact(body),
+    };
+    if body.len() > MAX_MESSAGE_BYTES {
+        return Err(Refusal::bad_request(10203, "a message holds at most 128 KB"));
+    }
+    let delay = delay(behavior, message.delay_seconds)?.or(batch_delay);
+    Ok(NewMessage { content: Content { body: body.into(), is_text }, delay })
+}
+
+/// JSON text without the white space between its tokens.
+fn compact(json: &str) -> String {
+    let (mut in_string, mut is_escaped) = (false, false);
+    let is_part = |character: &char| {
+        let is_quote = *character == '"' && !is_escaped;
+        is_escaped = in_string && *character == '\\' && !is_escaped;
+        in_string ^= is_quote;
+        in_string || is_quote || !character.is_ascii_whitespace()
+    };
+    json.chars().filter(is_part).collect()
+}
+
+fn delay(behavior: &Behavior, seconds: Field<f64>) -> Result<Option<Time>> {
+    let refusal = || Refusal::bad_request(10013, "a delay is a whole number of seconds of at most 24 hours");
+    Ok(seconds.whole(behavior, DELAY_SECONDS, refusal)?.map(from_secs))
+}
+
+fn parse<'a, T: Deserialize<'a>>(behavior: &Behavior, body: &'a [u8]) -> Result<T> {
+    let body = if body.is_empty() && behavior.empty_bodies { b"{}" } else { body };
+    let Object(parsed) = serde_json::from_slice(body).map_err(|_| malformed())?;
+    Ok(parsed)
+}
+
+fn malformed() -> Refusal {
+    Refusal::malformed("the request's body is not of the documented form")
+}
+
+/// A field that may be absent, or null, which may be taken as absent.
+#[derive(Default)]
+enum Field<T> {
+    #[default]
+    Absent,
+    Null,
+    Value(T),
+}
+
+impl<T> Field<T> {
+    fn get(self, behavior: &Behavior) -> Result<Option<T>> {
+        match self {
+            Self::Value(value) => Ok(Some(value)),
+            Self::Null if !behavior.nulls => Err(Refusal::malformed("a field is null")),
+            Self::Null | Self::Absent => Ok(None),
+        }
+    }
+}
+
+impl Field<f64> {
+    fn whole(
+        self,
+        behavior: &Behavior,
+        range: RangeInclusive<f64>,
+        refusal: impl Fn() -> Refusal,
+    ) -> Result<Option<u64>> {
+        match self.get(behavior)? {
+            Some(number) if !range.contains(&number) => Err(refusal()),
+            Some(number) if number.fract() != 0.0 && !behavior.fractions => Err(refusal()),
+            number => Ok(number.map(|number| number as u64)),
+        }
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Field<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        Option::deserialize(deserializer).map(|value| value.map_or(Self::Null, Self::Value))
+    }
+}
+
+/// A JSON object: what serde derives for a struct accepts an array as well.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = Object<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> std::result::Result<Object<T>, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+    }
+}

@@ -1,0 +1,61 @@
+use std::{sync::mpsc, thread, time::Duration};
+
+use crate::{
+    AckRequest, PullOptions, PushMessage,
+    emulator::{Emulator, QueueSettings},
+};
+
+#[tokio::test]
+async fn a_lease_and_a_delay_never_end_early() {
+    const STEP: Duration = Duration::from_micros(100);
+    let emulator = Emulator::builder().queue(QueueSettings::new().max_retries(100)).start().await.unwrap();
+    let queue = emulator.queue().unwrap();
+    queue.push(&PushMessage::text("hello")).await.unwrap();
+    let lease = PullOptions::new().batch_size(1).visibility_timeout(Duration::from_millis(5));
+    // Wherever within a millisecond the lease begins.
+    for _ in 0..10 {
+        assert_eq!(queue.pull(lease).await.unwrap().len(), 1);
+        for _ in 1..50 {
+            emulator.advance(STEP);
+            assert_eq!(queue.peek(1).await.unwrap().len(), 0);
+        }
+        emulator.advance(STEP);
+        let batch = queue.pull(lease).await.unwrap();
+        let request = AckRequest::new().retry_in(&batch.messages[0].lease_id, Duration::from_secs(1)).to_owned();
+        assert!(queue.ack(request).await.unwrap().is_complete());
+        emulator.advance(Duration::from_secs(1) - STEP);
+        assert_eq!(queue.peek(1).await.unwrap().len(), 0);
+        emulator.advance(STEP);
+        assert_eq!(queue.peek(1).await.unwrap().len(), 1);
+        emulator.advance(STEP);
+    }
+}
+
+#[tokio::test]
+async fn a_queue_does_not_wait_for_another() {
+    let emulator = Emulator::start().await.unwrap();
+    let other = emulator.create_queue(QueueSettings::new());
+    let (sender, receiver) = mpsc::channel();
+    // Settings are changed under the queue's lock. Another thread does it, so that a deadlock fails the test.
+    thread::spawn(move || {
+        emulator.configure_queue(emulator.queue_id(), |settings| {
+            sender.send(emulator.messages(&other)).unwrap();
+            settings
+        });
+    });
+    assert_eq!(receiver.recv_timeout(Duration::from_secs(60)), Ok(Vec::new()));
+}
+
+#[tokio::test]
+async fn a_dead_letter_arrives_although_nobody_asks_for_the_queue_it_comes_from() {
+    let emulator = Emulator::start().await.unwrap();
+    let dead_letters = emulator.create_queue(QueueSettings::new());
+    let change = |settings: QueueSettings| settings.max_retries(0).dead_letter_queue(&dead_letters);
+    emulator.configure_queue(emulator.queue_id(), change);
+    let queue = emulator.queue().unwrap();
+    queue.push(&PushMessage::text("hello")).await.unwrap();
+    assert_eq!(queue.pull(PullOptions::new()).await.unwrap().len(), 1);
+    emulator.advance(Duration::from_secs(30));
+    let dead = emulator.client().unwrap().queue(emulator.account_id(), &dead_letters).unwrap();
+    assert_eq!(dead.pull(PullOptions::new()).await.unwrap().messages[0].body.text().unwrap(), "hello");
+}

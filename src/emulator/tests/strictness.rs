@@ -1,0 +1,139 @@
+use serde_json::json;
+
+use super::*;
+use crate::emulator::{Behavior, MissingContentType};
+
+const OPERATIONS: [&str; 6] = ["", "/batch", "/pull", "/ack", "/peek", "/purge"];
+
+/// The code of a refusal, which has to be the service's envelope.
+fn code(envelope: &Value) -> i64 {
+    assert_eq!((&envelope["success"], &envelope["result"]), (&json!(false), &Value::Null), "{envelope}");
+    assert_eq!(envelope["messages"], json!([]));
+    assert!(envelope["errors"][0]["message"].is_string());
+    envelope["errors"][0]["code"].as_i64().unwrap()
+}
+
+#[tokio::test]
+async fn an_array_is_not_an_object() {
+    let emulator = Emulator::start().await.unwrap();
+    let bodies = [
+        ("", r#"["s", "text", null]"#),
+        ("/batch", r#"[[{ "body": "s" }], null]"#),
+        ("/batch", r#"{ "messages": [["s", "text", null]] }"#),
+        ("/pull", "[1, 1000]"),
+        ("/ack", "[]"),
+        ("/ack", r#"{ "acks": [["lease"]] }"#),
+        ("/ack", r#"{ "retries": [["lease", 1]] }"#),
+        ("/peek", "[1]"),
+        ("/purge", r#"[[{ "ref": "r" }]]"#),
+        ("/purge", r#"{ "refs": [["r"]] }"#),
+    ];
+    for (operation, body) in bodies {
+        let (status, envelope) = send(&emulator, operation, body).await;
+        assert_eq!((status.as_u16(), code(&envelope)), (400, 10026), "{operation} {body}");
+    }
+    assert_eq!(emulator.messages(emulator.queue_id()), []);
+}
+
+#[tokio::test]
+async fn every_refusal_is_the_services_envelope() {
+    let emulator = Emulator::start().await.unwrap();
+    let (account, queue) = (emulator.account_id(), emulator.queue_id());
+    let of_queue = |queue: &str| format!("/accounts/{account}/queues/{queue}/messages");
+    let requests = [
+        (of_queue("%ff"), 16, 400, 7003),
+        (of_queue("%zz"), 16, 400, 7003),
+        (of_queue("%+1"), 16, 400, 7003),
+        (of_queue("%2"), 16, 400, 7003),
+        (of_queue("%6d%79"), 16, 404, 10104),
+        (of_queue("my-queue"), 16, 404, 10104),
+        (of_queue(queue) + "/", 16, 404, 7003),
+        (of_queue(queue) + "/none", 16, 404, 7003),
+        (format!("/accounts/another/queues/{queue}/messages"), 16, 404, 7003),
+        (of_queue(queue), 16, 400, 10026),
+        (of_queue(queue), 3_000_000, 413, 10026),
+    ];
+    for (path, size, expected, expected_code) in requests {
+        let (status, headers, envelope) = raw(&emulator, request(&emulator, &path, vec![b'x'; size].into())).await;
+        assert_eq!((status.as_u16(), code(&envelope)), (expected, expected_code), "{path}");
+        assert_eq!(headers["content-type"], "application/json");
+        assert!(headers.contains_key("cf-ray"));
+    }
+    let mut get = request(&emulator, &of_queue(queue), Bytes::new());
+    *get.method_mut() = Method::GET;
+    assert_eq!(code(&raw(&emulator, get).await.2), 7003);
+    let mut stranger = request(&emulator, &of_queue(queue), Bytes::new());
+    stranger.headers_mut().clear();
+    assert_eq!(code(&raw(&emulator, stranger).await.2), 10000);
+}
+
+#[tokio::test]
+async fn every_operation_treats_an_empty_body_alike() {
+    let emulator = Emulator::start().await.unwrap();
+    for operation in OPERATIONS {
+        assert_eq!(send(&emulator, operation, "").await, send(&emulator, operation, "{}").await, "{operation}");
+    }
+    emulator.configure(|behavior| behavior.empty_bodies(false));
+    for operation in OPERATIONS {
+        assert_eq!(code(&send(&emulator, operation, "").await.1), 10026, "{operation}");
+    }
+}
+
+#[tokio::test]
+async fn every_operation_treats_a_null_alike() {
+    let emulator = Emulator::start().await.unwrap();
+    let bodies = [
+        ("", r#"{ "body": 1, "content_type": null, "delay_seconds": null }"#),
+        ("/batch", r#"{ "messages": [{ "body": 1, "content_type": null }], "delay_seconds": null }"#),
+        ("/pull", r#"{ "batch_size": null, "visibility_timeout_ms": null }"#),
+        ("/ack", r#"{ "acks": null, "retries": [{ "lease_id": null, "delay_seconds": null }] }"#),
+        ("/peek", r#"{ "batch_size": null }"#),
+    ];
+    for (operation, body) in bodies {
+        assert_eq!(send(&emulator, operation, body).await.0, StatusCode::OK, "{operation}");
+    }
+    emulator.configure(|behavior| behavior.nulls(false));
+    for (operation, body) in bodies {
+        assert_eq!(code(&send(&emulator, operation, body).await.1), 10026, "{operation}");
+    }
+    assert_eq!(send(&emulator, "", r#"{ "body": null }"#).await.0, StatusCode::OK, "null is a message");
+}
+
+#[tokio::test]
+async fn every_operation_treats_a_fraction_alike() {
+    let emulator = Emulator::start().await.unwrap();
+    let bodies = [
+        ("", r#"{ "body": 1, "delay_seconds": 1.9 }"#),
+        ("/batch", r#"{ "messages": [{ "body": 1, "delay_seconds": 1.9 }] }"#),
+        ("/batch", r#"{ "messages": [{ "body": 1 }], "delay_seconds": 1.9 }"#),
+        ("/pull", r#"{ "batch_size": 1.9 }"#),
+        ("/pull", r#"{ "visibility_timeout_ms": 1.9 }"#),
+        ("/ack", r#"{ "retries": [{ "lease_id": "x", "delay_seconds": 1.9 }] }"#),
+        ("/peek", r#"{ "batch_size": 1.9 }"#),
+    ];
+    for (operation, body) in bodies {
+        assert_eq!(send(&emulator, operation, body).await.0, StatusCode::BAD_REQUEST, "{operation} {body}");
+        assert_eq!(send(&emulator, operation, &body.replace("1.9", "1.0")).await.0, StatusCode::OK, "{operation}");
+    }
+    emulator.configure(|behavior| behavior.fractions(true));
+    for (operation, body) in bodies {
+        assert_eq!(send(&emulator, operation, body).await.0, StatusCode::OK, "{operation} {body}");
+    }
+}
+
+#[tokio::test]
+async fn a_string_without_a_content_type_is_text() {
+    let emulator = Emulator::start().await.unwrap();
+    let batch = r#"{ "messages": [{ "body": "a \"text\"" }, { "body": { "b": 1.50,  "a": "\\\" \" " } }] }"#;
+    assert_eq!(send(&emulator, "/batch", batch).await.0, StatusCode::OK);
+    let (_, envelope) = send(&emulator, "/pull", "").await;
+    let pulled = envelope["result"]["messages"].as_array().unwrap();
+    let shown = pulled.iter().map(|message| (&message["body"], &message["metadata"]["CF-Content-Type"]));
+    // White space goes, as in the service; the order of keys and the form of numbers stay.
+    let json = json!(r#"{"b":1.50,"a":"\\\" \" "}"#);
+    assert_eq!(shown.collect::<Vec<_>>(), [(&json!("a \"text\""), &json!("text")), (&json, &json!("json"))]);
+
+    emulator.configure(|_| Behavior::new().missing_content_type(MissingContentType::Json));
+    assert_eq!(code(&send(&emulator, "", r#"{ "body": "text" }"#).await.1), 10207);
+    assert_eq!(code(&send(&emulator, "", r#"{ "body": "text", "content_type": "json" }"#).await.1), 10207);
+}
