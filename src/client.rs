@@ -81,6 +81,18 @@ impl Client {
     }
 }
 
+impl Queue {
+    /// The queue that `CLOUDFLARE_ACCOUNT_ID` and `CLOUDFLARE_QUEUE_ID` name, with a client by [`Client::from_env`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::from_env`] and [`Client::queue`]; a variable that is missing is named.
+    pub fn from_env() -> Result<Self, Error> {
+        let required = |name| credentials::variable(name)?.ok_or_else(|| Error::invalid(format!("{name} is not set")));
+        Client::from_env()?.queue(required("CLOUDFLARE_ACCOUNT_ID")?, required("CLOUDFLARE_QUEUE_ID")?)
+    }
+}
+
 /// Builds a [`Client`].
 ///
 /// | setting | default |

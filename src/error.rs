@@ -91,6 +91,7 @@ impl Error {
         self
     }
 
+    /// Says what to do in the place of the kind.
     pub(crate) fn with_advice(mut self, advice: Option<&'static str>) -> Self {
         self.0.advice = advice;
         self
@@ -120,11 +121,8 @@ impl Error {
     pub(crate) fn after(mut self, earlier: Self) -> Self {
         self.0.may_have_arrived |= earlier.0.may_have_arrived;
         self.0.attempts = self.0.attempts.saturating_add(earlier.0.attempts);
-        for error in earlier.0.api_errors {
-            if !self.0.api_errors.contains(&error) {
-                self.0.api_errors.push(error);
-            }
-        }
+        let known = self.0.api_errors.clone();
+        self.0.api_errors.extend(earlier.0.api_errors.into_iter().filter(|error| !known.contains(error)));
         self
     }
 
@@ -134,7 +132,6 @@ impl Error {
         self.0.ray_id.iter_mut().for_each(edit);
     }
 
-    /// Whether [`edit_texts`](Self::edit_texts) has something to edit.
     pub(crate) fn has_texts(&self) -> bool {
         !self.0.api_errors.is_empty() || self.0.ray_id.is_some()
     }

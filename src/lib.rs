@@ -12,6 +12,7 @@ mod client;
 mod consumer;
 mod credentials;
 mod delete;
+mod document;
 #[cfg(feature = "emulator")]
 pub mod emulator;
 mod envelope;

@@ -4,19 +4,13 @@ use std::{ops::RangeInclusive, time::Duration};
 
 use crate::{
     ack::AckRequest,
+    document,
     error::Error,
     lease::{LeaseId, MessageRef},
     pull::PullOptions,
     push::PushMessage,
     settlement::{Decision, Lease, Settlement},
 };
-
-#[expect(dead_code, reason = "every bound of the document is here, also those that are equal to another")]
-mod document {
-    include!(concat!(env!("OUT_DIR"), "/limits.rs"));
-}
-
-pub(crate) use document::WORDS;
 
 /// How many leases one request settles.
 pub(crate) const MAX_LEASES: usize = document::ACK_PAYLOAD_ACKS_MAX_ITEMS as usize;

@@ -4,8 +4,6 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     call::Call,
-    client::Client,
-    credentials::variable,
     delete::DeleteOutcome,
     error::Error,
     generated::types::{Identifier, PeekPayload, PurgeEntry, PurgePayload, PushBatchPayload},
@@ -53,16 +51,6 @@ impl Queue {
     pub(crate) fn new(transport: Arc<Transport>, account_id: &str, queue_id: &str) -> Result<Self, Error> {
         let ids = Ids { account: identifier("account_id", account_id)?, queue: identifier("queue_id", queue_id)? };
         Ok(Self { transport, ids: Arc::new(ids) })
-    }
-
-    /// The queue that `CLOUDFLARE_ACCOUNT_ID` and `CLOUDFLARE_QUEUE_ID` name, with a client by [`Client::from_env`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Client::from_env`] and [`Client::queue`]; a variable that is missing is named.
-    pub fn from_env() -> Result<Self, Error> {
-        let required = |name| variable(name)?.ok_or_else(|| Error::invalid(format!("{name} is not set")));
-        Client::from_env()?.queue(required("CLOUDFLARE_ACCOUNT_ID")?, required("CLOUDFLARE_QUEUE_ID")?)
     }
 
     /// The queue's id.

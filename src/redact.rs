@@ -2,12 +2,12 @@
 //!
 //! The rule: a run of [`PART`] bytes or more that the service's text shares with a secret is taken out, and so is a shorter secret of
 //! at least [`WHOLE`] bytes that is quoted whole. Secret is the credential, and every string, key and number of the request, as it was
-//! written and with its JSON escapes undone, but for the [words](limits::WORDS) of the OpenAPI document. A secret that is quoted in
+//! written and with its JSON escapes undone, but for the [words](document::WORDS) of the OpenAPI document. A secret that is quoted in
 //! another encoding, such as base64, is not recognised.
 
 use std::collections::HashSet;
 
-use crate::limits;
+use crate::document;
 
 const PART: usize = 8;
 const WHOLE: usize = 4;
@@ -48,7 +48,7 @@ impl Redactor {
 
     fn add_token(&mut self, token: &str) {
         let written = token.trim_matches('"');
-        if limits::WORDS.contains(&written) || ["true", "false", "null"].contains(&token) {
+        if document::WORDS.contains(&written) || ["true", "false", "null"].contains(&token) {
             return;
         }
         self.add(written);
