@@ -17,7 +17,7 @@ use std::{
 };
 
 use cloudflare_queues::{
-    AckRequest, Acker, Client, Consumer, ConsumerOptions, Credentials, Message, PullOptions, PushMessage, Queue,
+    AckRequest, Acker, Client, Consumer, Credentials, Message, PullOptions, PushMessage, Queue,
     emulator::Emulator,
 };
 use tokio::{sync::Notify, task::JoinSet};
@@ -68,7 +68,7 @@ async fn acknowledge(grouped: bool) -> Result<(u64, f64)> {
     fill(&queue, MESSAGES, "x").await?;
     let mut messages = Vec::new();
     for _ in 0..MESSAGES / 100 {
-        let options = PullOptions { batch_size: 100, visibility_timeout: Duration::from_secs(600) };
+        let options = PullOptions::new().batch_size(100).visibility_timeout(Duration::from_secs(600));
         messages.extend(queue.pull(options).await?);
     }
     let (requests, start) = (emulator.requests(), Instant::now());
@@ -137,8 +137,8 @@ async fn consume(backlog: usize) -> Result<()> {
     let (handled, done) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
     let (start, stop, cpu) = (Instant::now(), Arc::clone(&done), cpu_time()?);
     let counter = Arc::clone(&handled);
-    let options = ConsumerOptions { concurrency: 200, ..ConsumerOptions::default() };
-    let report = Consumer::with_options(queue, options)
+    let report = Consumer::new(queue)
+        .concurrency(200)
         .run_until(stop.notified(), move |_| {
             let number = counter.fetch_add(1, Ordering::Relaxed);
             if number + 1 == wanted {

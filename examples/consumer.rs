@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use cloudflare_queues::{Consumer, ConsumerOptions, Queue, RetryDelay};
+use cloudflare_queues::{Consumer, Queue, RetryDelay};
 
 #[derive(serde::Deserialize)]
 struct Job {
@@ -22,11 +22,10 @@ async fn work(job: Job) -> Result<(), String> {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let queue = Queue::from_env()?;
-    let options = ConsumerOptions {
-        retry_delay: RetryDelay::Exponential { initial: Duration::from_secs(10), max: Duration::from_secs(600) },
-        ..ConsumerOptions::default()
-    };
-    let consumer = Consumer::with_options(queue, options).json::<Job>();
+    let consumer = Consumer::new(queue)
+        .json::<Job>()
+        .concurrency(50)
+        .retry_delay(RetryDelay::exponential(Duration::from_secs(10), Duration::from_secs(600)));
     let report = consumer.run_until(tokio::signal::ctrl_c(), |job, _message| work(job)).await?;
     println!("{report:#?}");
     report.error.map_or(Ok(()), |error| Err(error.into()))

@@ -1,26 +1,28 @@
 //! The pull loop: bounded concurrency, acknowledgements beside the work, and a graceful end.
 
+mod decoding;
 mod puller;
 mod run;
+mod settings;
 mod stats;
 mod stream;
+mod verdict;
 
 use std::{
-    fmt,
     future::Future,
-    marker::PhantomData,
     sync::{Arc, PoisonError},
-    time::Duration,
 };
 
 use serde::de::DeserializeOwned;
 
-use self::{run::Run, stats::Shared};
 pub use self::{
+    decoding::{Json, Raw},
     stats::{HandlerTimes, Report, Stats},
     stream::{Deliveries, Delivery},
+    verdict::{Failed, IntoVerdict, RetryDelay, Undecided, Verdict},
 };
-use crate::{acker::AckerOptions, error::Error, message::Message, pull::PullOptions, queue::Queue};
+use self::{run::Run, settings::Settings, stats::Shared};
+use crate::{error::Error, message::Message, queue::Queue};
 
 /// Pulls messages and gives them to a handler, as many at a time as allowed, until it is told to stop.
 ///
@@ -51,247 +53,130 @@ use crate::{acker::AckerOptions, error::Error, message::Message, pull::PullOptio
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Consumer {
+#[must_use = "a consumer does nothing until it is run"]
+pub struct Consumer<D = Raw> {
     queue: Queue,
-    options: ConsumerOptions,
+    settings: Settings,
+    decoding: D,
     stats: Arc<Shared>,
 }
 
-/// How a [`Consumer`] pulls, works and stops.
-#[derive(Clone, Debug)]
-pub struct ConsumerOptions {
-    /// The largest batch and the visibility timeout. 100 messages and 60 s by default. No more is pulled than handlers are expected to
-    /// start on within half of the visibility timeout, by the time that they took so far.
-    pub pull: PullOptions,
-    /// How many handlers work at the same time. 10 by default; zero counts as one.
-    pub concurrency: usize,
-    /// The wait after a pull that was empty, or that failed; it doubles with each one more. 100 ms by default.
-    pub min_idle: Duration,
-    /// The longest such wait. 10 s by default.
-    pub max_idle: Duration,
-    /// When a message comes again whose handler gave an error or panicked. After the queue's own delay by default.
-    pub retry_delay: RetryDelay,
-    /// What becomes of messages that were pulled, but not started, when the consumer stops. Handed back by default.
-    pub undecided: Undecided,
-    /// How long handlers may go on after the consumer is told to stop; those that do are dropped then. 30 s by default.
-    pub shutdown_timeout: Duration,
-    /// How long acknowledgements may go on after the last handler ended. 30 s by default.
-    pub flush_timeout: Duration,
-    /// How acknowledgements are grouped.
-    pub acker: AckerOptions,
-}
-
-impl Default for ConsumerOptions {
-    fn default() -> Self {
-        Self {
-            pull: PullOptions::new().batch_size(100).visibility_timeout(Duration::from_secs(60)),
-            concurrency: 10,
-            min_idle: Duration::from_millis(100),
-            max_idle: Duration::from_secs(10),
-            retry_delay: RetryDelay::default(),
-            undecided: Undecided::default(),
-            shutdown_timeout: Duration::from_secs(30),
-            flush_timeout: Duration::from_secs(30),
-            acker: AckerOptions::default(),
-        }
-    }
-}
-
-/// What a handler makes of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Verdict {
-    /// It is done.
-    Ack,
-    /// It is to be delivered again, after the queue's own delay.
-    Retry,
-    /// It is to be delivered again, after a delay of at most 24 hours; a longer one is cut to that.
-    RetryIn(Duration),
-    /// Nothing is said: it comes again when its lease ends.
-    Leave,
-}
-
-/// What a handler may return: a [`Verdict`], or a `Result` whose error means a retry by [`ConsumerOptions::retry_delay`].
-pub trait IntoVerdict {
-    /// The verdict, or `None` for a retry by the policy.
-    fn into_verdict(self) -> Option<Verdict>;
-}
-
-impl IntoVerdict for Verdict {
-    fn into_verdict(self) -> Option<Verdict> {
-        Some(self)
-    }
-}
-
-/// Done.
-impl IntoVerdict for () {
-    fn into_verdict(self) -> Option<Verdict> {
-        Some(Verdict::Ack)
-    }
-}
-
-impl<V: IntoVerdict, E> IntoVerdict for Result<V, E> {
-    fn into_verdict(self) -> Option<Verdict> {
-        self.ok().and_then(V::into_verdict)
-    }
-}
-
-type DelayOf = dyn Fn(&Message) -> Option<Duration> + Send + Sync;
-
-/// When a message comes again whose handler failed.
-#[derive(Clone, Default)]
-#[non_exhaustive]
-pub enum RetryDelay {
-    /// After the queue's own retry delay.
-    #[default]
-    Queue,
-    /// After the same delay each time.
-    Fixed(Duration),
-    /// After a delay that doubles with each attempt.
-    Exponential {
-        /// The delay after the first attempt.
-        initial: Duration,
-        /// The longest delay.
-        max: Duration,
-    },
-    /// After what a function says; `None` is the queue's own delay.
-    By(Arc<DelayOf>),
-}
-
-impl RetryDelay {
-    fn verdict(&self, message: &Message) -> Verdict {
-        let delay = match self {
-            Self::Queue => None,
-            Self::Fixed(delay) => Some(*delay),
-            Self::Exponential { initial, max } => {
-                let doublings = message.attempts.unwrap_or(1).saturating_sub(1).min(31);
-                Some(initial.saturating_mul(1 << doublings).min(*max))
-            }
-            Self::By(delay) => delay(message),
-        };
-        delay.map_or(Verdict::Retry, Verdict::RetryIn)
-    }
-}
-
-impl fmt::Debug for RetryDelay {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Queue => f.write_str("Queue"),
-            Self::Fixed(delay) => write!(f, "Fixed({delay:?})"),
-            Self::Exponential { initial, max } => write!(f, "Exponential({initial:?} to {max:?})"),
-            Self::By(_) => f.write_str("By(..)"),
-        }
-    }
-}
-
-/// What becomes of a message that nobody decided on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Undecided {
-    /// It is handed back at once, which counts as an attempt.
-    #[default]
-    Retry,
-    /// It comes again when its lease ends, which counts as an attempt too.
-    Leave,
-}
-
 impl Consumer {
-    /// A consumer with the default options.
+    /// A consumer with the default settings.
     pub fn new(queue: Queue) -> Self {
-        Self::with_options(queue, ConsumerOptions::default())
+        Self { queue, settings: Settings::default(), decoding: Raw, stats: Arc::default() }
     }
 
-    /// A consumer with options of your own.
-    pub fn with_options(queue: Queue, options: ConsumerOptions) -> Self {
-        Self { queue, options, stats: Arc::default() }
-    }
-
-    /// What this consumer and its clones have done so far, also while they run.
-    pub fn stats(&self) -> Stats {
-        self.stats.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Gives the handler each message's body, read as JSON, beside the message.
+    ///
+    /// ```
+    /// # use cloudflare_queues::{Consumer, PushMessage, emulator::Emulator};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// # let emulator = Emulator::start().await?;
+    /// # let queue = emulator.queue()?;
+    /// #[derive(serde::Deserialize)]
+    /// struct Job {
+    ///     number: u32,
+    /// }
+    ///
+    /// queue.push(&PushMessage::json(&serde_json::json!({ "number": 7 }))?).await?;
+    /// let (done, mut stop) = tokio::sync::mpsc::unbounded_channel();
+    /// let handler = move |job: Job, _message| {
+    ///     println!("job {}", job.number);
+    ///     let _ = done.send(());
+    ///     async { Ok::<_, std::io::Error>(()) }
+    /// };
+    /// let report = Consumer::new(queue).json().run_until(stop.recv(), handler).await?;
+    /// assert_eq!(report.stats.acknowledged, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn json<T: DeserializeOwned>(self) -> Consumer<Json<T>> {
+        let Self { queue, settings, stats, .. } = self;
+        Consumer { queue, settings, decoding: Json::new(), stats }
     }
 
     /// Runs until `stop` is done, or until a failure that only a person can mend.
     ///
-    /// Then it pulls no more, gives running handlers [`shutdown_timeout`](ConsumerOptions::shutdown_timeout) to end, hands back what was not
-    /// started, and waits for the outcome of every acknowledgement. A handler that panics is one that gave an error.
+    /// Then it pulls no more, gives running handlers [`shutdown_timeout`](Self::shutdown_timeout) to end, hands back what was not
+    /// started, and waits for the outcome of every acknowledgement. A handler that panics is one that failed.
     ///
     /// # Errors
     ///
-    /// Refused before anything is sent: [pull options](PullOptions) out of their bounds, and a call outside a tokio runtime. What ends a
-    /// run later is in the [report](Report::error).
+    /// Refused before anything is sent: a batch size or a visibility timeout out of its bounds, and a call outside a tokio runtime. What
+    /// ends a run later is in the [report](Report::error).
     pub async fn run_until<H, F>(&self, stop: impl Future, handler: H) -> Result<Report, Error>
     where
         H: Fn(Message) -> F + Send + Sync + 'static,
         F: Future<Output: IntoVerdict> + Send + 'static,
     {
-        let run = Run::new(self.queue.clone(), self.options.clone(), Arc::clone(&self.stats))?;
-        Ok(run.until(stop, Arc::new(handler)).await)
+        let handler = move |message| {
+            let handled = handler(message);
+            async move { handled.await.into_verdict() }
+        };
+        Ok(self.run()?.until(stop, Arc::new(handler)).await)
+    }
+}
+
+impl<T: DeserializeOwned + 'static> Consumer<Json<T>> {
+    /// What to do with a message that cannot be decoded; the function is async and may fail, as a handler.
+    ///
+    /// By default it is left, so that it is delivered again until the queue's `max_retries` are used up, and then goes to the dead-letter
+    /// queue. It is [counted](Stats::undecodable) in any case.
+    pub fn on_undecodable<F>(mut self, decide: impl Fn(Message, Error) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output: IntoVerdict> + Send + 'static,
+    {
+        self.decoding = Json::deciding(decide);
+        self
     }
 
-    /// A consumer whose handler is given each message's body, read as JSON, beside the message.
-    pub fn json<T: DeserializeOwned>(&self) -> JsonConsumer<T> {
-        JsonConsumer { consumer: self.clone(), undecodable: Arc::new(|_, _| Verdict::Leave), body: PhantomData }
+    /// As [`run_until`](Consumer::run_until) of a consumer without decoding; the handler is given the body and the message.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub async fn run_until<H, F>(&self, stop: impl Future, handler: H) -> Result<Report, Error>
+    where
+        H: Fn(T, Message) -> F + Send + Sync + 'static,
+        F: Future<Output: IntoVerdict> + Send + 'static,
+    {
+        let (stats, decoding) = (Arc::clone(&self.stats), self.decoding.clone());
+        let handler = move |message: Message| {
+            let decoded = match message.body.json::<T>() {
+                Ok(body) => Ok(handler(body, message)),
+                Err(error) => {
+                    stats.lock().unwrap_or_else(PoisonError::into_inner).undecodable += 1;
+                    Err((decoding.undecodable)(message, error))
+                }
+            };
+            async move {
+                match decoded {
+                    Ok(handled) => handled.await.into_verdict(),
+                    Err(decided) => decided.await,
+                }
+            }
+        };
+        Ok(self.run()?.until(stop, Arc::new(handler)).await)
+    }
+}
+
+impl<D> Consumer<D> {
+    /// What this consumer and its clones have done so far, also while they run.
+    pub fn stats(&self) -> Stats {
+        self.stats.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The messages as a stream, for a loop of your own. It ends after a failure that only a person can mend, which is its last item.
     ///
     /// # Errors
     ///
-    /// As [`run_until`](Self::run_until).
+    /// As [`run_until`](Consumer::run_until).
     pub fn stream(&self) -> Result<Deliveries, Error> {
-        Deliveries::new(self.queue.clone(), self.options.clone())
-    }
-}
-
-type OnUndecodable = dyn Fn(&Message, &Error) -> Verdict + Send + Sync;
-
-/// A [`Consumer`] of messages that are JSON: see [`Consumer::json`].
-pub struct JsonConsumer<T> {
-    consumer: Consumer,
-    undecodable: Arc<OnUndecodable>,
-    body: PhantomData<fn() -> T>,
-}
-
-impl<T: DeserializeOwned + 'static> JsonConsumer<T> {
-    /// What to do with messages that cannot be decoded. By default they are left, so that they come again until the queue's `max_retries`
-    /// are used up, and then go to the dead-letter queue. They are [counted](Stats::undecodable) in any case.
-    pub fn on_undecodable(mut self, decide: impl Fn(&Message, &Error) -> Verdict + Send + Sync + 'static) -> Self {
-        self.undecodable = Arc::new(decide);
-        self
+        Deliveries::new(self.queue.clone(), self.settings.clone())
     }
 
-    /// As [`Consumer::run_until`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Consumer::run_until`].
-    pub async fn run_until<H, F>(&self, stop: impl Future, handler: H) -> Result<Report, Error>
-    where
-        H: Fn(T, Message) -> F + Send + Sync + 'static,
-        F: Future<Output: IntoVerdict> + Send + 'static,
-    {
-        let (stats, undecodable) = (Arc::clone(&self.consumer.stats), Arc::clone(&self.undecodable));
-        let decode = move |message: Message| {
-            let decoded = match message.body.json::<T>() {
-                Ok(body) => Ok(handler(body, message)),
-                Err(error) => {
-                    stats.lock().unwrap_or_else(PoisonError::into_inner).undecodable += 1;
-                    Err(undecodable(&message, &error))
-                }
-            };
-            async move {
-                match decoded {
-                    Ok(handled) => handled.await.into_verdict().ok_or(()),
-                    Err(verdict) => Ok(verdict),
-                }
-            }
-        };
-        self.consumer.run_until(stop, decode).await
-    }
-}
-
-impl<T> fmt::Debug for JsonConsumer<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JsonConsumer").field("consumer", &self.consumer).finish_non_exhaustive()
+    fn run(&self) -> Result<Run, Error> {
+        Run::new(self.queue.clone(), self.settings.clone(), Arc::clone(&self.stats))
     }
 }

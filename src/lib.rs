@@ -51,8 +51,8 @@ pub use api_error::ApiError;
 pub use body::{Body, ContentType};
 pub use client::{Client, ClientBuilder};
 pub use consumer::{
-    Consumer, ConsumerOptions, Deliveries, Delivery, HandlerTimes, IntoVerdict, JsonConsumer, Report, RetryDelay,
-    Stats, Undecided, Verdict,
+    Consumer, Deliveries, Delivery, Failed, HandlerTimes, IntoVerdict, Json, Raw, Report, RetryDelay, Stats, Undecided,
+    Verdict,
 };
 pub use credentials::Credentials;
 pub use delete::DeleteOutcome;

@@ -9,7 +9,7 @@ use std::{
 
 use tokio::time::{Sleep, sleep};
 
-use super::ConsumerOptions;
+use super::Settings;
 use crate::{
     error::Error,
     error_kind::ErrorKind,
@@ -36,8 +36,8 @@ enum State {
 }
 
 impl Puller {
-    pub(super) fn new(queue: Queue, options: &ConsumerOptions) -> Self {
-        let ConsumerOptions { min_idle, max_idle, .. } = *options;
+    pub(super) fn new(queue: Queue, options: &Settings) -> Self {
+        let Settings { min_idle, max_idle, .. } = *options;
         Self { queue, min_idle, max_idle, idle: min_idle, state: State::Ready }
     }
 

@@ -17,7 +17,7 @@ use tokio::{
 use tracing::Instrument;
 
 use super::{
-    ConsumerOptions, IntoVerdict, Report, Stats, Undecided, Verdict,
+    Report, Settings, Stats, Undecided, Verdict,
     puller::{Puller, is_final},
     stats::Shared,
 };
@@ -34,12 +34,12 @@ use crate::{
 
 pub(super) struct Run {
     puller: Puller,
-    options: ConsumerOptions,
+    settings: Settings,
     acker: Acker,
     stats: Arc<Shared>,
     /// Pulled, and not started.
     waiting: VecDeque<Message>,
-    handlers: JoinSet<Option<Verdict>>,
+    handlers: JoinSet<Outcome>,
     handled: HashMap<task::Id, Handled>,
     /// Acknowledgements and retries whose outcome is not known.
     settlements: JoinSet<Result<Confirmation, Error>>,
@@ -50,29 +50,33 @@ pub(super) struct Run {
     error: Option<Error>,
 }
 
+/// A handler's verdict, or the text of the error that it failed with.
+type Outcome = Result<Verdict, String>;
+
 /// A message that a handler works on.
 struct Handled {
     lease: Lease,
-    /// What is to become of it if the handler fails.
-    on_error: Verdict,
+    attempts: Option<u32>,
+    /// Where the retry delay is a function of it.
+    message: Option<Message>,
     since: Instant,
 }
 
 enum Event {
     Stop,
-    Handled(Result<(task::Id, Option<Verdict>), JoinError>),
+    Handled(Result<(task::Id, Outcome), JoinError>),
     Settled(Result<(task::Id, Result<Confirmation, Error>), JoinError>),
     /// `None` at the end of a rest.
     Pulled(Option<Result<Batch, Error>>),
 }
 
 impl Run {
-    pub(super) fn new(queue: Queue, options: ConsumerOptions, stats: Arc<Shared>) -> Result<Self, Error> {
-        limits::pull(&options.pull)?;
+    pub(super) fn new(queue: Queue, settings: Settings, stats: Arc<Shared>) -> Result<Self, Error> {
+        limits::pull(&settings.pull)?;
         Ok(Self {
-            acker: Acker::with_options(queue.clone(), options.acker.clone())?,
-            puller: Puller::new(queue, &options),
-            options,
+            acker: Acker::with_options(queue.clone(), settings.acker.clone())?,
+            puller: Puller::new(queue, &settings),
+            settings,
             stats,
             waiting: VecDeque::new(),
             handlers: JoinSet::new(),
@@ -88,7 +92,7 @@ impl Run {
     pub(super) async fn until<H, F>(mut self, stop: impl Future, handler: Arc<H>) -> Report
     where
         H: Fn(Message) -> F + Send + Sync + 'static,
-        F: Future<Output: IntoVerdict> + Send + 'static,
+        F: Future<Output = Outcome> + Send + 'static,
     {
         let mut stop = pin!(stop);
         while self.error.is_none() {
@@ -122,7 +126,7 @@ impl Run {
     fn start_handlers<H, F>(&mut self, handler: &Arc<H>)
     where
         H: Fn(Message) -> F + Send + Sync + 'static,
-        F: Future<Output: IntoVerdict> + Send + 'static,
+        F: Future<Output = Outcome> + Send + 'static,
     {
         while self.handled.len() < self.concurrency() {
             let Some(message) = self.waiting.pop_front() else { return };
@@ -133,13 +137,14 @@ impl Run {
             }
             let handled = Handled {
                 lease: Lease::from(&message),
-                on_error: self.options.retry_delay.verdict(&message),
+                attempts: message.attempts,
+                message: self.settings.retry_delay.needs_message().then(|| message.clone()),
                 since: Instant::now(),
             };
             let span = tracing::info_span!("process", messaging.message.id = message.id, attempts = message.attempts);
             let handler = Arc::clone(handler);
             // The handler is called within the task, so that a panic of its own stays there.
-            let task = self.handlers.spawn(async move { handler(message).await.into_verdict() }.instrument(span));
+            let task = self.handlers.spawn(async move { failing(handler(message).await) }.instrument(span));
             self.handled.insert(task.id(), handled);
         }
     }
@@ -147,12 +152,12 @@ impl Run {
     /// Pulls ahead while handlers work, but no more than they will start on before its lease ends.
     fn start_pull(&mut self) {
         // Acknowledgements that do not keep up slow the pulling down.
-        let is_clogged = self.settling.len() >= self.options.acker.buffer.max(1);
+        let is_clogged = self.settling.len() >= self.settings.acker.buffer.max(1);
         let limit = self.limit();
         let room = limit.saturating_sub(self.waiting.len());
-        if self.puller.is_ready() && !is_clogged && room > 0 && room * 2 >= limit {
-            let batch_size = self.options.pull.batch_size.min(room.try_into().unwrap_or(u32::MAX));
-            self.puller.start(PullOptions { batch_size, ..self.options.pull });
+        if self.puller.is_ready() && !is_clogged && room > 0 && room.saturating_mul(2) >= limit {
+            let batch_size = self.settings.pull.batch_size.min(room.try_into().unwrap_or(u32::MAX));
+            self.puller.start(PullOptions { batch_size, ..self.settings.pull });
         }
     }
 
@@ -160,8 +165,8 @@ impl Run {
     fn limit(&self) -> usize {
         let free = self.concurrency().saturating_sub(self.handled.len());
         let Some(handler_time) = self.handler_time else { return free };
-        let rounds = self.options.pull.visibility_timeout.as_secs_f64() / 2.0 / handler_time.as_secs_f64().max(1e-6);
-        ((rounds * self.concurrency() as f64) as usize).min(self.options.pull.batch_size as usize).max(free)
+        let rounds = self.settings.pull.visibility_timeout.as_secs_f64() / 2.0 / handler_time.as_secs_f64().max(1e-6);
+        ((rounds * self.concurrency() as f64) as usize).min(self.settings.pull.batch_size as usize).max(free)
     }
 
     fn pulled(&mut self, result: Result<Batch, Error>) {
@@ -184,15 +189,15 @@ impl Run {
     fn settle(&mut self, event: Event) {
         match event {
             Event::Handled(joined) => {
-                let (id, verdict) = match joined {
-                    Ok((id, verdict)) => (id, verdict),
+                let (id, outcome) = match joined {
+                    Ok((id, outcome)) => (id, outcome.map_err(Some)),
                     Err(error) => {
                         self.stats().panicked += u64::from(error.is_panic());
-                        (error.id(), None)
+                        (error.id(), Err(None))
                     }
                 };
                 if let Some(handled) = self.handled.remove(&id) {
-                    self.end(handled, verdict);
+                    self.end(handled, outcome);
                 }
             }
             Event::Settled(joined) => {
@@ -214,7 +219,7 @@ impl Run {
         }
     }
 
-    fn end(&mut self, handled: Handled, verdict: Option<Verdict>) {
+    fn end(&mut self, handled: Handled, outcome: Result<Verdict, Option<String>>) {
         let now = Instant::now();
         let took = now - handled.since;
         self.handler_time = Some(self.handler_time.map_or(took, |average| (average * 7 + took) / 8));
@@ -228,7 +233,10 @@ impl Run {
             );
         }
         drop(stats);
-        match verdict.unwrap_or(handled.on_error) {
+        let retry_delay = &self.settings.retry_delay;
+        let failed =
+            |error: Option<String>| retry_delay.verdict(handled.attempts, handled.message.as_ref(), error.as_deref());
+        match outcome.unwrap_or_else(failed) {
             Verdict::Ack => self.submit(Settlement::ack(handled.lease)),
             Verdict::Retry => self.submit(Settlement::retry(handled.lease)),
             Verdict::RetryIn(delay) => self.submit(Settlement::retry_in(handled.lease, delay.min(limits::MAX_DELAY))),
@@ -244,7 +252,7 @@ impl Run {
 
     /// Lets handlers end, gives back what was not started, and waits for every outcome, each for its own time.
     async fn shut_down(mut self) -> Report {
-        let mut timeout = pin!(sleep(self.options.shutdown_timeout));
+        let mut timeout = pin!(sleep(self.settings.shutdown_timeout));
         self.release();
         while !self.handled.is_empty() || self.puller.is_pulling() {
             match self.next(timeout.as_mut()).await {
@@ -256,7 +264,7 @@ impl Run {
         self.handlers.abort_all();
         let dropped = mem::take(&mut self.handled).len();
         self.stats().left += dropped as u64;
-        let mut timeout = pin!(sleep(self.options.flush_timeout));
+        let mut timeout = pin!(sleep(self.settings.flush_timeout));
         while !self.settling.is_empty() {
             match self.next(timeout.as_mut()).await {
                 Event::Stop => break,
@@ -272,7 +280,7 @@ impl Run {
 
     fn release(&mut self) {
         for message in mem::take(&mut self.waiting) {
-            match self.options.undecided {
+            match self.settings.undecided {
                 Undecided::Retry => self.submit(Settlement::retry_in(&message, Duration::ZERO)),
                 Undecided::Leave => self.stats().left += 1,
             }
@@ -280,10 +288,15 @@ impl Run {
     }
 
     fn concurrency(&self) -> usize {
-        self.options.concurrency.max(1)
+        self.settings.concurrency.max(1)
     }
 
     fn stats(&self) -> MutexGuard<'_, Stats> {
         self.stats.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Logs a handler's error, within the message's span.
+fn failing(outcome: Outcome) -> Outcome {
+    outcome.inspect_err(|error| tracing::warn!(%error, "the handler failed"))
 }

@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Mutex, time::Duration};
 
+use serde::Serialize;
+
 use crate::{ack::AckRequest, error::Error};
 
 pub(super) type Shared = Mutex<Stats>;
@@ -10,7 +12,7 @@ pub(super) type Shared = Mutex<Stats>;
 ///
 /// Every message that was pulled is, when the consumer has stopped, in exactly one of `acknowledged`, `retried`, `left`, `expired` and
 /// [`Report::unconfirmed`].
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Stats {
     /// Messages that were leased.
@@ -55,7 +57,7 @@ pub struct Report {
 const BUCKETS: usize = 32;
 
 /// A histogram of times, each bucket twice as wide as the one before.
-#[derive(Clone, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize)]
 pub struct HandlerTimes {
     /// Counts of times below 1, 2, 4, … milliseconds.
     buckets: [u64; BUCKETS],

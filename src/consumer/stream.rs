@@ -12,7 +12,7 @@ use futures_core::Stream;
 use tokio::time::Instant;
 
 use super::{
-    ConsumerOptions, Undecided,
+    Settings, Undecided,
     puller::{Puller, is_final},
 };
 use crate::{
@@ -27,17 +27,17 @@ use crate::{
 /// Messages, one after the other: see [`Consumer::stream`](super::Consumer::stream).
 ///
 /// A batch is pulled when the one before is used up, so that what waits within the stream is at most one batch. Messages whose lease
-/// runs out while they wait are passed over. Dropping the stream treats those that wait as [undecided](ConsumerOptions::undecided).
+/// runs out while they wait are passed over. Dropping the stream treats those that wait as [undecided](super::Consumer::undecided).
 pub struct Deliveries {
     puller: Puller,
-    options: ConsumerOptions,
+    options: Settings,
     acker: Acker,
     waiting: VecDeque<Delivery>,
     is_ended: bool,
 }
 
 impl Deliveries {
-    pub(super) fn new(queue: Queue, options: ConsumerOptions) -> Result<Self, Error> {
+    pub(super) fn new(queue: Queue, options: Settings) -> Result<Self, Error> {
         limits::pull(&options.pull)?;
         Ok(Self {
             acker: Acker::with_options(queue.clone(), options.acker.clone())?,
@@ -104,7 +104,7 @@ impl fmt::Debug for Deliveries {
 }
 
 /// A message that is to be decided on. One that is dropped undecided is handed back, or left, by
-/// [`ConsumerOptions::undecided`].
+/// [`Consumer::undecided`](super::Consumer::undecided).
 #[derive(Debug)]
 pub struct Delivery {
     message: Message,

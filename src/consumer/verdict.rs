@@ -1,0 +1,173 @@
+//! What is to become of a message: the handler's word, and what takes its place where there is none.
+
+use std::{
+    fmt::{self, Display},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
+
+use serde::Serialize;
+
+use crate::message::Message;
+
+/// What a handler makes of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Verdict {
+    /// The message is done: it is acknowledged.
+    Ack,
+    /// The message is delivered again after the queue's own retry delay.
+    Retry,
+    /// The message is delivered again after a delay of at most 24 hours; a longer one is cut to that.
+    RetryIn(Duration),
+    /// Nothing is sent: the message is delivered again when its lease expires.
+    Leave,
+}
+
+/// What a handler may return: `()` and [`Verdict`], or a `Result` of one of them.
+///
+/// An `Err` is a failure: its text is logged as a warning within the message's span, and the message is retried by
+/// [`Consumer::retry_delay`](crate::Consumer::retry_delay).
+#[diagnostic::on_unimplemented(
+    message = "a handler cannot return `{Self}`",
+    label = "not a verdict on a message",
+    note = "return `()`, a `Verdict`, or a `Result` of one of them whose error implements `Display`"
+)]
+pub trait IntoVerdict {
+    /// The verdict, or the text of the error that the handler failed with.
+    ///
+    /// # Errors
+    ///
+    /// If the handler failed.
+    fn into_verdict(self) -> Result<Verdict, String>;
+}
+
+impl IntoVerdict for Verdict {
+    fn into_verdict(self) -> Result<Verdict, String> {
+        Ok(self)
+    }
+}
+
+/// The message is done.
+impl IntoVerdict for () {
+    fn into_verdict(self) -> Result<Verdict, String> {
+        Ok(Verdict::Ack)
+    }
+}
+
+impl<V: IntoVerdict, E: Display> IntoVerdict for Result<V, E> {
+    fn into_verdict(self) -> Result<Verdict, String> {
+        // The alternate form, in which some error types print their sources, too.
+        self.map_err(|error| format!("{error:#}")).and_then(V::into_verdict)
+    }
+}
+
+/// A message whose handler failed, as a function of [`RetryDelay::by`] sees it.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Failed<'a> {
+    /// The message.
+    pub message: &'a Message,
+    /// The text of the handler's error; `None` if it panicked.
+    pub error: Option<&'a str>,
+}
+
+type DelayOf = dyn Fn(Failed<'_>) -> Option<Duration> + Send + Sync;
+
+/// When a message is delivered again whose handler failed: after the queue's own retry delay by default.
+///
+/// ```
+/// use cloudflare_queues::RetryDelay;
+/// use std::time::Duration;
+///
+/// let doubling = RetryDelay::exponential(Duration::from_secs(10), Duration::from_secs(600));
+/// let by_age = RetryDelay::by(|failed| (failed.message.attempts > Some(3)).then_some(Duration::from_secs(3600)));
+/// ```
+#[derive(Clone, Default)]
+#[must_use]
+pub struct RetryDelay(Rule);
+
+#[derive(Clone, Default)]
+enum Rule {
+    #[default]
+    Queue,
+    Fixed(Duration),
+    Exponential {
+        initial: Duration,
+        max: Duration,
+    },
+    By(Arc<DelayOf>),
+}
+
+impl RetryDelay {
+    /// After the queue's own retry delay.
+    pub const fn queue() -> Self {
+        Self(Rule::Queue)
+    }
+
+    /// After the same delay each time.
+    pub const fn fixed(delay: Duration) -> Self {
+        Self(Rule::Fixed(delay))
+    }
+
+    /// After a delay that is `initial` at the first attempt, doubles with each one more, and is at most `max`.
+    pub const fn exponential(initial: Duration, max: Duration) -> Self {
+        Self(Rule::Exponential { initial, max })
+    }
+
+    /// After what a function returns; `None` is the queue's own delay.
+    ///
+    /// It is called only when a handler failed. If it panics, that message is retried after the queue's own delay.
+    pub fn by(delay: impl Fn(Failed<'_>) -> Option<Duration> + Send + Sync + 'static) -> Self {
+        Self(Rule::By(Arc::new(delay)))
+    }
+
+    /// Whether [`verdict`](Self::verdict) has to see the whole message.
+    pub(super) fn needs_message(&self) -> bool {
+        matches!(self.0, Rule::By(_))
+    }
+
+    pub(super) fn verdict(&self, attempts: Option<u32>, message: Option<&Message>, error: Option<&str>) -> Verdict {
+        let delay = match &self.0 {
+            Rule::Queue => None,
+            Rule::Fixed(delay) => Some(*delay),
+            Rule::Exponential { initial, max } => {
+                let doublings = attempts.unwrap_or(1).saturating_sub(1).min(31);
+                Some(initial.saturating_mul(1 << doublings).min(*max))
+            }
+            Rule::By(delay) => message.and_then(|message| {
+                let delay = || delay(Failed { message, error });
+                catch_unwind(AssertUnwindSafe(delay)).unwrap_or_else(|_| {
+                    tracing::warn!(messaging.message.id = message.id, "the function of the retry delay panicked");
+                    None
+                })
+            }),
+        };
+        delay.map_or(Verdict::Retry, Verdict::RetryIn)
+    }
+}
+
+impl fmt::Debug for RetryDelay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Rule::Queue => f.write_str("Queue"),
+            Rule::Fixed(delay) => write!(f, "Fixed({delay:?})"),
+            Rule::Exponential { initial, max } => write!(f, "Exponential({initial:?} to {max:?})"),
+            Rule::By(_) => f.write_str("By(..)"),
+        }
+    }
+}
+
+/// What becomes of a message that nobody decided on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Undecided {
+    /// It is retried at once, which counts as an attempt.
+    #[default]
+    Retry,
+    /// It is delivered again when its lease expires, which counts as an attempt too.
+    Leave,
+}
