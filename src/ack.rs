@@ -146,7 +146,8 @@ impl<'a> IntoIterator for &'a AckRequest {
 
 /// What was asked for when leases were settled, beside what the service confirmed.
 ///
-/// A successful response does not mean that every lease was settled; check [`is_complete`](Self::is_complete).
+/// A successful response does not mean that every lease was settled; check [`is_complete`](Self::is_complete). A count that is not a number is
+/// unknown, and one that is larger than asked is not what was asked for: neither is complete.
 #[must_use = "the service may have confirmed less than was asked for: check is_complete()"]
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -187,7 +187,8 @@ impl Call {
             may_have_arrived |= error.may_have_arrived();
             if error.kind() == ErrorKind::Unauthorized && !has_renewed && self.remaining() > Duration::ZERO {
                 has_renewed = true;
-                let renewed = self.credentials(Some(&credentials)).await?;
+                let renewed = self.credentials(Some(&credentials)).await;
+                let renewed = renewed.map_err(|error| error.or_may_have_arrived(may_have_arrived))?;
                 if *renewed != *credentials {
                     credentials = renewed;
                     continue;

@@ -28,14 +28,20 @@ pub enum ErrorKind {
     /// service's code says that a quota is used up (10251, 10252, 10253).
     RateLimited,
     /// The service refused the request for what it asks, or its firewall for where it comes from. Not sent again.
+    ///
+    /// A failure under status 200 (`success: false`) is of this kind, unless its code says that it is of another.
     Rejected,
     /// The service failed (5xx). An idempotent operation is sent again.
     ServiceFailure,
     /// The connection could not be made, or broke. An idempotent operation is sent again; a push or a pull only if no connection was made.
+    ///
+    /// A response without a length whose JSON is cut short counts as a connection that broke.
     Transport,
     /// An attempt or the whole call took longer than allowed. An attempt that did is sent again as for [`Transport`](Self::Transport).
     Timeout,
     /// The response was not what the service documents, so that it is unknown whether the call was carried out. Not sent again.
+    ///
+    /// So is a response that is compressed, which is never asked for. A byte order mark is passed over.
     UnexpectedResponse,
     /// A message's body does not decode into the type asked for. The message and its lease are untouched.
     UndecodableBody,

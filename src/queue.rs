@@ -67,6 +67,9 @@ impl Queue {
     ///
     /// It takes one request. There is no long polling: a queue that has nothing to give returns an empty batch at once.
     ///
+    /// An entry that is not of the documented form costs no other message its lease; one without a lease is only
+    /// [counted](Batch::without_lease). Leases that expired before the response arrived are logged as a warning: set a longer visibility timeout.
+    ///
     /// Operation `POST /accounts/{account_id}/queues/{queue_id}/messages/pull`.
     ///
     /// # Errors

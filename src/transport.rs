@@ -113,7 +113,7 @@ impl Transport {
         let body = timeout_at(end, read(&mut response, bound)).await;
         let body = body.unwrap_or_else(|elapsed| Err(late(elapsed)));
         let (status, headers) = (response.status().as_u16(), response.headers());
-        let ray_id = headers.get(CF_RAY).cloned();
+        let ray_id = headers.get(CF_RAY).filter(|ray_id| is_ray_id(ray_id)).cloned();
         let error = match body {
             // The generated method reads no header, and would copy them.
             Ok(body) if status == 200 => match whole(headers, body) {
@@ -197,6 +197,12 @@ fn whole(headers: &HeaderMap, mut body: Vec<u8>) -> Result<Vec<u8>, Error> {
 /// What the generated method is to read. With a URL, since one would be made up and parsed else.
 fn response_of(url: Url, body: Vec<u8>) -> Response {
     http::Response::builder().url(url).body(body).unwrap_or_default().into()
+}
+
+/// Sixteen hex digits and a place, or much like that: anything else could be a secret that was sent back.
+fn is_ray_id(value: &HeaderValue) -> bool {
+    value.len() <= 24
+        && value.as_bytes().iter().all(|byte| byte.is_ascii_hexdigit() || byte.is_ascii_uppercase() || *byte == b'-')
 }
 
 pub(crate) fn late(elapsed: Elapsed) -> Error {
