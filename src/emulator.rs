@@ -51,7 +51,7 @@ use std::{
 use tokio::{net::TcpListener, task::AbortHandle};
 
 pub use self::{
-    behavior::{Behavior, JsonBodies, MissingContentType, UnknownLease, WarningsForm},
+    behavior::{Behavior, ExtendFrom, JsonBodies, MissingContentType, UnknownLease, WarningsForm},
     fault::Fault,
     settings::QueueSettings,
 };

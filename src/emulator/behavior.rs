@@ -1,5 +1,7 @@
 //! What the emulator makes of the questions that Cloudflare's documents leave open.
 
+use std::time::Duration;
+
 /// A switch for each thing that the service may do in more than one way. The defaults are what is most likely.
 ///
 /// ```
@@ -16,8 +18,14 @@ pub struct Behavior {
     pub(super) late_acks: bool,
     pub(super) late_retries: bool,
     pub(super) counts: bool,
-    pub(super) empty_acks: bool,
-    pub(super) large_acks: bool,
+    pub(super) empty_requests: bool,
+    pub(super) large_requests: bool,
+    pub(super) acks_after_extend: bool,
+    pub(super) repeated_extends: bool,
+    pub(super) late_extends: bool,
+    pub(super) shortening_extends: bool,
+    pub(super) extend_from: ExtendFrom,
+    pub(super) max_lease: Duration,
     pub(super) missing_content_type: MissingContentType,
     pub(super) empty_bodies: bool,
     pub(super) nulls: bool,
@@ -33,8 +41,14 @@ impl Default for Behavior {
             late_acks: true,
             late_retries: false,
             counts: true,
-            empty_acks: true,
-            large_acks: false,
+            empty_requests: true,
+            large_requests: false,
+            acks_after_extend: true,
+            repeated_extends: true,
+            late_extends: false,
+            shortening_extends: true,
+            extend_from: ExtendFrom::Now,
+            max_lease: Duration::from_secs(12 * 60 * 60),
             missing_content_type: MissingContentType::ByBody,
             empty_bodies: true,
             nulls: true,
@@ -49,7 +63,7 @@ impl Behavior {
         Self::default()
     }
 
-    /// The form of the warnings of an acknowledgement or a purge. [`WarningsForm::Map`] by default.
+    /// The form of the warnings of an acknowledgement, an extension or a purge. [`WarningsForm::Map`] by default.
     pub fn warnings(mut self, form: WarningsForm) -> Self {
         self.warnings = form;
         self
@@ -81,21 +95,60 @@ impl Behavior {
         self
     }
 
-    /// Whether responses to acknowledgements have counts. `true` by default.
+    /// Whether responses to acknowledgements and extensions have counts. `true` by default.
     pub fn counts(mut self, given: bool) -> Self {
         self.counts = given;
         self
     }
 
-    /// Whether an acknowledgement of no lease at all is accepted. `true` by default.
-    pub fn empty_acks(mut self, accepted: bool) -> Self {
-        self.empty_acks = accepted;
+    /// Whether an acknowledgement, an extension or a purge of nothing at all is accepted. `true` by default.
+    pub fn empty_requests(mut self, accepted: bool) -> Self {
+        self.empty_requests = accepted;
         self
     }
 
-    /// Whether an acknowledgement of more than 100 leases is accepted. `false` by default.
-    pub fn large_acks(mut self, accepted: bool) -> Self {
-        self.large_acks = accepted;
+    /// Whether an acknowledgement, an extension or a purge of more than 100 entries is accepted. `false` by default.
+    pub fn large_requests(mut self, accepted: bool) -> Self {
+        self.large_requests = accepted;
+        self
+    }
+
+    /// Whether a lease id still acknowledges and hands back after its lease was extended: the message has a new lease id then, but the
+    /// service does not return it. `true` by default; otherwise, the lease id is one that is unknown.
+    pub fn acks_after_extend(mut self, accepted: bool) -> Self {
+        self.acks_after_extend = accepted;
+        self
+    }
+
+    /// Whether a lease can be extended by the same lease id more than once. `true` by default; otherwise, the lease id is one that is
+    /// unknown.
+    pub fn repeated_extends(mut self, accepted: bool) -> Self {
+        self.repeated_extends = accepted;
+        self
+    }
+
+    /// Whether a lease that has expired can be extended while nobody else holds the message. `false` by default.
+    pub fn late_extends(mut self, accepted: bool) -> Self {
+        self.late_extends = accepted;
+        self
+    }
+
+    /// Whether a lease ends earlier when it is extended to an earlier time. `true` by default; otherwise, its end stays.
+    pub fn shortening_extends(mut self, accepted: bool) -> Self {
+        self.shortening_extends = accepted;
+        self
+    }
+
+    /// What the visibility timeout of an extension is counted from. [`ExtendFrom::Now`] by default.
+    pub fn extend_from(mut self, from: ExtendFrom) -> Self {
+        self.extend_from = from;
+        self
+    }
+
+    /// How long extensions can make a lease last in all, from the delivery. 12 hours by default; a longer extension is accepted, and
+    /// ends by then.
+    pub fn max_lease(mut self, duration: Duration) -> Self {
+        self.max_lease = duration;
         self
     }
 
@@ -126,7 +179,7 @@ impl Behavior {
     }
 }
 
-/// The form of the warnings in the response to an acknowledgement or a purge.
+/// The form of the warnings in the response to an acknowledgement, an extension or a purge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WarningsForm {
@@ -156,7 +209,17 @@ pub enum MissingContentType {
     Json,
 }
 
-/// What becomes of an acknowledgement's entry whose lease is unknown, malformed, or used up, and of such an entry of a purge.
+/// What the visibility timeout of an extension is counted from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ExtendFrom {
+    /// The time of the request.
+    Now,
+    /// The time at which the lease would have ended.
+    LeaseEnd,
+}
+
+/// What becomes of an entry whose lease is unknown, malformed, or used up, and of an entry of a purge whose reference is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UnknownLease {

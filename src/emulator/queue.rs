@@ -14,7 +14,7 @@ use std::{mem, sync::Arc};
 use self::tests::counted::{BTreeMap, BTreeSet};
 
 use super::{
-    behavior::{Behavior, UnknownLease},
+    behavior::{Behavior, ExtendFrom, UnknownLease},
     clock::{Time, nanos},
     ids::{Lease, Sequence},
     settings::QueueSettings,
@@ -28,8 +28,8 @@ pub(super) struct Queue {
     visible: BTreeSet<Sequence>,
     /// The others, by when that changes: the end of a delay, or of a lease.
     hidden: BTreeSet<(Time, Sequence)>,
-    /// The leases of messages that are still here by which nothing can be done any more.
-    handed_back: BTreeSet<Lease>,
+    /// What was done by the leases of messages that are still here.
+    used: BTreeMap<Lease, Use>,
     /// Messages that used up their retries, and are to go to the dead-letter queue.
     dead: Vec<NewMessage>,
     bytes: u64,
@@ -41,8 +41,16 @@ pub(super) struct Stored {
     pub(super) pushed_at: Time,
     /// What it is filed under, if it is hidden.
     hidden_until: Time,
+    /// When it was delivered for the last time.
+    delivered_at: Time,
     pub(super) attempts: u32,
     pub(super) is_leased: bool,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Use {
+    HandedBack,
+    Extended,
 }
 
 #[derive(Clone)]
@@ -62,6 +70,7 @@ pub(super) struct NewMessage {
 pub(super) struct Outcome {
     pub(super) acked: u64,
     pub(super) retried: u64,
+    pub(super) extended: u64,
     pub(super) warnings: Vec<(String, &'static str)>,
 }
 
@@ -82,7 +91,7 @@ impl Queue {
             messages: BTreeMap::new(),
             visible: BTreeSet::new(),
             hidden: BTreeSet::new(),
-            handed_back: BTreeSet::new(),
+            used: BTreeMap::new(),
             dead: Vec::new(),
             bytes: 0,
         }
@@ -114,7 +123,8 @@ impl Queue {
         let delay = message.delay.unwrap_or(nanos(self.settings.delivery_delay));
         let content = message.content;
         self.bytes = self.bytes.saturating_add(content.body.len() as u64);
-        let stored = Stored { content, pushed_at: now, hidden_until: now, attempts: 0, is_leased: false };
+        let stored =
+            Stored { content, pushed_at: now, hidden_until: now, delivered_at: now, attempts: 0, is_leased: false };
         self.messages.insert(sequence, stored);
         self.show(sequence, now, now.saturating_add(delay));
     }
@@ -129,6 +139,7 @@ impl Queue {
             let Some(message) = self.messages.get_mut(&sequence) else { continue };
             message.attempts = message.attempts.saturating_add(1);
             message.is_leased = true;
+            message.delivered_at = now;
             message.hidden_until = until;
             self.hidden.insert((until, sequence));
             pulled.push((Lease { sequence, attempt: message.attempts }, message.clone()));
@@ -166,13 +177,16 @@ impl Queue {
         acks: &[String],
         retries: &[(String, Option<Time>)],
     ) -> Result<Outcome, Unknown> {
+        let again = behavior.acks_after_extend;
         let mut leases = acks.iter().chain(retries.iter().map(|(lease_id, _)| lease_id));
-        if behavior.unknown_leases == UnknownLease::Reject && leases.any(|lease_id| self.find(lease_id).is_none()) {
+        if behavior.unknown_leases == UnknownLease::Reject
+            && leases.any(|lease_id| self.find(lease_id, again).is_none())
+        {
             return Err(Unknown);
         }
         let mut outcome = Outcome::default();
         for lease_id in acks {
-            match self.find(lease_id) {
+            match self.find(lease_id, again) {
                 Some((lease, is_held)) if is_held || behavior.late_acks => {
                     self.remove(lease.sequence);
                     outcome.acked = outcome.acked.saturating_add(1);
@@ -181,10 +195,10 @@ impl Queue {
             }
         }
         for (lease_id, delay) in retries {
-            match self.find(lease_id) {
+            match self.find(lease_id, again) {
                 Some((lease, true)) => {
                     let delay = delay.unwrap_or(nanos(self.settings.retry_delay));
-                    self.handed_back.insert(lease);
+                    self.used.insert(lease, Use::HandedBack);
                     self.end_delivery(lease.sequence, now, now.saturating_add(delay));
                     outcome.retried = outcome.retried.saturating_add(1);
                 }
@@ -194,6 +208,58 @@ impl Queue {
             }
         }
         Ok(outcome)
+    }
+
+    /// Moves the end of leases.
+    pub(super) fn extend(
+        &mut self,
+        now: Time,
+        behavior: &Behavior,
+        leases: &[String],
+        timeout: Option<Time>,
+    ) -> Result<Outcome, Unknown> {
+        let again = behavior.repeated_extends;
+        if behavior.unknown_leases == UnknownLease::Reject
+            && leases.iter().any(|lease_id| self.find(lease_id, again).is_none())
+        {
+            return Err(Unknown);
+        }
+        let timeout = timeout.unwrap_or(nanos(self.settings.visibility_timeout));
+        let mut outcome = Outcome::default();
+        for lease_id in leases {
+            match self.find(lease_id, again) {
+                Some((lease, is_held)) if is_held || behavior.late_extends && self.revive(lease, now) => {
+                    self.extend_lease(now, behavior, lease, timeout);
+                    outcome.extended = outcome.extended.saturating_add(1);
+                }
+                found => outcome.warn_of_lease(behavior, lease_id, found.is_some()),
+            }
+        }
+        Ok(outcome)
+    }
+
+    fn extend_lease(&mut self, now: Time, behavior: &Behavior, lease: Lease, timeout: Time) {
+        let sequence = lease.sequence;
+        let Some(message) = self.messages.get_mut(&sequence) else { return };
+        let end = message.hidden_until;
+        let from = if behavior.extend_from == ExtendFrom::Now { now } else { end };
+        let cap = message.delivered_at.saturating_add(nanos(behavior.max_lease));
+        let until = from.saturating_add(timeout).min(cap);
+        message.hidden_until = if behavior.shortening_extends { until } else { until.max(end) };
+        self.hidden.remove(&(end, sequence));
+        self.hidden.insert((message.hidden_until, sequence));
+        self.used.insert(lease, Use::Extended);
+    }
+
+    /// Leases a message again that nobody was given since its lease expired.
+    fn revive(&mut self, lease: Lease, now: Time) -> bool {
+        let Some(message) = self.messages.get_mut(&lease.sequence) else { return false };
+        let is_free = lease.attempt == message.attempts && self.visible.remove(&lease.sequence);
+        if is_free {
+            message.is_leased = true;
+            message.hidden_until = now;
+        }
+        is_free
     }
 
     pub(super) fn metrics(&self) -> Metrics {
@@ -215,12 +281,16 @@ impl Queue {
         Some((dead_letter_queue, dead))
     }
 
-    /// A lease that was given for a message that is here, and whether it is still held.
-    fn find(&self, lease_id: &str) -> Option<(Lease, bool)> {
+    /// A lease that was given for a message that is here, and whether it is still held. `extended`: also if it was extended.
+    fn find(&self, lease_id: &str, extended: bool) -> Option<(Lease, bool)> {
         let lease = Lease::from_id(lease_id)?;
         let message = self.messages.get(&lease.sequence)?;
-        let is_known = (1..=message.attempts).contains(&lease.attempt) && !self.handed_back.contains(&lease);
-        is_known.then_some((lease, message.is_leased && lease.attempt == message.attempts))
+        let is_good = match self.used.get(&lease) {
+            None => (1..=message.attempts).contains(&lease.attempt),
+            Some(Use::Extended) => extended,
+            Some(Use::HandedBack) => false,
+        };
+        is_good.then_some((lease, message.is_leased && lease.attempt == message.attempts))
     }
 
     /// Makes a message that was not acknowledged visible at a time, if it has retries left.
@@ -253,9 +323,9 @@ impl Queue {
             self.hidden.remove(&(message.hidden_until, sequence));
         }
         let all = Lease { sequence, attempt: 0 }..=Lease { sequence, attempt: u32::MAX };
-        let handed_back: Vec<_> = self.handed_back.range(all).copied().collect();
-        for lease in handed_back {
-            self.handed_back.remove(&lease);
+        let used: Vec<_> = self.used.range(all).map(|(lease, _)| *lease).collect();
+        for lease in used {
+            self.used.remove(&lease);
         }
         self.bytes = self.bytes.saturating_sub(message.content.body.len() as u64);
         Some(message)

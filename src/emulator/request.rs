@@ -29,6 +29,11 @@ pub(super) struct Ack {
     pub(super) retries: Vec<(String, Option<Time>)>,
 }
 
+pub(super) struct Extend {
+    pub(super) leases: Vec<String>,
+    pub(super) timeout: Option<Time>,
+}
+
 pub(super) struct Pull {
     pub(super) batch_size: usize,
     pub(super) timeout: Option<Time>,
@@ -61,13 +66,35 @@ pub(super) fn ack(behavior: &Behavior, body: &[u8]) -> Result<Ack> {
         entries.map(read).collect::<Result<Vec<_>>>()
     };
     let (acks, retries) = (entries(body.acks)?, entries(body.retries)?);
-    match acks.len().saturating_add(retries.len()) {
-        0 if !behavior.empty_acks => Err(Refusal::malformed("the request holds no lease")),
-        count if count > MAX_ENTRIES && !behavior.large_acks => {
-            Err(Refusal::malformed("the request holds over 100 leases"))
+    check_entries(behavior, acks.len().saturating_add(retries.len()))?;
+    Ok(Ack { acks: acks.into_iter().map(|(lease_id, _)| lease_id).collect(), retries })
+}
+
+fn check_entries(behavior: &Behavior, count: usize) -> Result<()> {
+    match count {
+        0 if !behavior.empty_requests => Err(Refusal::malformed("the request holds no entry")),
+        count if count > MAX_ENTRIES && !behavior.large_requests => {
+            Err(Refusal::malformed("the request holds over 100 entries"))
         }
-        _ => Ok(Ack { acks: acks.into_iter().map(|(lease_id, _)| lease_id).collect(), retries }),
+        _ => Ok(()),
     }
+}
+
+#[derive(Deserialize)]
+struct ExtendBody {
+    #[serde(default)]
+    extend: Field<Vec<Object<Entry>>>,
+    #[serde(default)]
+    visibility_timeout_ms: Field<f64>,
+}
+
+pub(super) fn extend(behavior: &Behavior, body: &[u8]) -> Result<Extend> {
+    let ExtendBody { extend, visibility_timeout_ms } = parse(behavior, body)?;
+    let entries = extend.get(behavior)?.unwrap_or_default().into_iter();
+    let leases = entries.map(|Object(entry)| Ok(entry.lease_id.get(behavior)?.unwrap_or_default()));
+    let leases = leases.collect::<Result<Vec<_>>>()?;
+    check_entries(behavior, leases.len())?;
+    Ok(Extend { leases, timeout: read_timeout(behavior, visibility_timeout_ms)? })
 }
 
 #[derive(Deserialize)]
@@ -80,9 +107,13 @@ struct PullBody {
 
 pub(super) fn pull(behavior: &Behavior, body: &[u8]) -> Result<Pull> {
     let PullBody { batch_size, visibility_timeout_ms } = parse(behavior, body)?;
-    let refusal = || Refusal::malformed("visibility_timeout_ms must be a whole number of at most 12 hours");
-    let timeout = visibility_timeout_ms.whole(behavior, VISIBILITY_TIMEOUT_MS, refusal)?.map(from_millis);
+    let timeout = read_timeout(behavior, visibility_timeout_ms)?;
     Ok(Pull { batch_size: read_batch_size(behavior, batch_size)?, timeout })
+}
+
+fn read_timeout(behavior: &Behavior, visibility_timeout_ms: Field<f64>) -> Result<Option<Time>> {
+    let refusal = || Refusal::malformed("visibility_timeout_ms must be a whole number of at most 12 hours");
+    Ok(visibility_timeout_ms.whole(behavior, VISIBILITY_TIMEOUT_MS, refusal)?.map(from_millis))
 }
 
 #[derive(Deserialize)]
@@ -118,8 +149,9 @@ struct PurgeEntry {
 pub(super) fn purge(behavior: &Behavior, body: &[u8]) -> Result<Vec<String>> {
     let PurgeBody { refs } = parse(behavior, body)?;
     let missing = || Refusal::malformed("the request needs `refs`, each with a `ref`");
-    let refs = refs.get(behavior)?.ok_or_else(missing)?.into_iter();
-    refs.map(|Object(entry)| entry.message_ref.get(behavior)?.ok_or_else(missing)).collect()
+    let refs = refs.get(behavior)?.ok_or_else(missing)?;
+    check_entries(behavior, refs.len())?;
+    refs.into_iter().map(|Object(entry)| entry.message_ref.get(behavior)?.ok_or_else(missing)).collect()
 }
 
 #[derive(Deserialize)]

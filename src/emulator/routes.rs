@@ -10,9 +10,9 @@ use serde_json::{Map, Value, json};
 use super::{
     behavior::{Behavior, JsonBodies, WarningsForm},
     ids::Sequence,
-    queue::{Content, Metrics, NewMessage, Stored, Unknown},
+    queue::{Content, Metrics, NewMessage, Outcome, Stored, Unknown},
     reply::{Refusal, success},
-    request::{self, Ack, Pull},
+    request::{self, Ack, Extend, Pull},
     service::{ACCOUNT_ID, Service},
 };
 
@@ -31,6 +31,7 @@ pub(super) fn carry_out(service: &Service, method: &Method, path: &str, body: &[
         ["batch"] => push_batch,
         ["pull"] => pull,
         ["ack"] => ack,
+        ["extend"] => extend,
         ["peek"] => peek,
         ["purge"] => purge,
         _ => return Err(Refusal::no_route()),
@@ -109,13 +110,27 @@ fn ack(service: &Service, queue_id: &str, body: &[u8]) -> Result {
     let behavior = service.behavior();
     let Ack { acks, retries } = request::ack(&behavior, body)?;
     let outcome = service.with_queue(queue_id, |queue, now| queue.ack(now, &behavior, &acks, &retries))?;
+    settled(&behavior, outcome, |outcome| vec![("ackCount", outcome.acked), ("retryCount", outcome.retried)])
+}
+
+fn extend(service: &Service, queue_id: &str, body: &[u8]) -> Result {
+    let behavior = service.behavior();
+    let Extend { leases, timeout } = request::extend(&behavior, body)?;
+    let outcome = service.with_queue(queue_id, |queue, now| queue.extend(now, &behavior, &leases, timeout))?;
+    settled(&behavior, outcome, |outcome| vec![("extendCount", outcome.extended)])
+}
+
+fn settled(
+    behavior: &Behavior,
+    outcome: std::result::Result<Outcome, Unknown>,
+    counts: impl FnOnce(&Outcome) -> Vec<(&'static str, u64)>,
+) -> Result {
     let outcome = outcome.map_err(|Unknown| Refusal::malformed("the request holds a lease that is not known"))?;
     let mut result = Map::new();
-    if behavior.counts {
-        result.insert("ackCount".to_owned(), outcome.acked.into());
-        result.insert("retryCount".to_owned(), outcome.retried.into());
+    for (name, count) in counts(&outcome).into_iter().filter(|_| behavior.counts) {
+        result.insert(name.to_owned(), count.into());
     }
-    result.insert("warnings".to_owned(), warnings(&behavior, outcome.warnings));
+    result.insert("warnings".to_owned(), warnings(behavior, outcome.warnings));
     Ok(success(result.into()))
 }
 

@@ -1,5 +1,6 @@
 //! What the emulator promises beside what a queue promises: requests that the client never sends, the clock, several queues.
 
+mod extend;
 mod queues;
 mod strictness;
 

@@ -32,7 +32,7 @@ fn costs(depth: u64) -> Vec<(&'static str, u64)> {
     let (mut queue, mut leased) = deep(depth);
     let behavior = Behavior::new();
     let mut hundred = || leased.split_off(leased.len() - 100);
-    let (acks, late_acks, retries) = (hundred(), hundred(), hundred());
+    let (acks, late_acks, retries, extended) = (hundred(), hundred(), hundred(), hundred());
     let retries: Vec<_> = retries.into_iter().map(|lease_id| (lease_id, None)).collect();
     let unknown: Vec<_> = (0..100).map(|number| Sequence::new(u64::MAX - number).message_ref()).collect();
     let mut costs = Vec::new();
@@ -51,6 +51,8 @@ fn costs(depth: u64) -> Vec<(&'static str, u64)> {
     cost("pull", counted::steps(|| queue.pull(0, 100, None).len()));
     cost("ack", counted::steps(|| queue.ack(0, &behavior, &acks, &[]).unwrap().acked as usize));
     cost("retry", counted::steps(|| queue.ack(0, &behavior, &[], &retries).unwrap().retried as usize));
+    let minute = Some(60 * SECOND);
+    cost("extend", counted::steps(|| queue.extend(0, &behavior, &extended, minute).unwrap().extended as usize));
     let settings = nanos(queue.settings().visibility_timeout);
     cost("the end of leases", counted::steps(|| (queue.expire(settings), 100).1));
     let later = HOUR - 1;
@@ -104,5 +106,5 @@ fn a_removed_message_leaves_nothing_behind() {
     let refs: Vec<_> = queue.messages().map(|(sequence, _)| sequence.message_ref()).collect();
     assert_eq!(queue.purge(&Behavior::new(), &refs), Ok(Outcome::default()));
     assert!(queue.messages.is_empty() && queue.visible.is_empty() && queue.hidden.is_empty());
-    assert!(queue.handed_back.is_empty() && queue.bytes == 0);
+    assert!(queue.used.is_empty() && queue.bytes == 0);
 }

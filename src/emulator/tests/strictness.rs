@@ -3,7 +3,7 @@ use serde_json::json;
 use super::*;
 use crate::emulator::{Behavior, MissingContentType};
 
-const OPERATIONS: [&str; 6] = ["", "/batch", "/pull", "/ack", "/peek", "/purge"];
+const OPERATIONS: [&str; 7] = ["", "/batch", "/pull", "/ack", "/extend", "/peek", "/purge"];
 
 /// The code of a refusal, which has to be the service's envelope.
 fn code(envelope: &Value) -> i64 {
@@ -24,6 +24,7 @@ async fn an_array_is_not_an_object() {
         ("/ack", "[]"),
         ("/ack", r#"{ "acks": [["lease"]] }"#),
         ("/ack", r#"{ "retries": [["lease", 1]] }"#),
+        ("/extend", r#"{ "extend": [["lease"]] }"#),
         ("/peek", "[1]"),
         ("/purge", r#"[[{ "ref": "r" }]]"#),
         ("/purge", r#"{ "refs": [["r"]] }"#),
@@ -87,6 +88,7 @@ async fn every_operation_treats_a_null_alike() {
         ("/batch", r#"{ "messages": [{ "body": 1, "content_type": null }], "delay_seconds": null }"#),
         ("/pull", r#"{ "batch_size": null, "visibility_timeout_ms": null }"#),
         ("/ack", r#"{ "acks": null, "retries": [{ "lease_id": null, "delay_seconds": null }] }"#),
+        ("/extend", r#"{ "extend": [{ "lease_id": null }], "visibility_timeout_ms": null }"#),
         ("/peek", r#"{ "batch_size": null }"#),
     ];
     for (operation, body) in bodies {
@@ -109,6 +111,7 @@ async fn every_operation_treats_a_fraction_alike() {
         ("/pull", r#"{ "batch_size": 1.9 }"#),
         ("/pull", r#"{ "visibility_timeout_ms": 1.9 }"#),
         ("/ack", r#"{ "retries": [{ "lease_id": "x", "delay_seconds": 1.9 }] }"#),
+        ("/extend", r#"{ "visibility_timeout_ms": 1.9 }"#),
         ("/peek", r#"{ "batch_size": 1.9 }"#),
     ];
     for (operation, body) in bodies {
@@ -136,4 +139,21 @@ async fn a_string_without_a_content_type_is_text() {
     emulator.configure(|_| Behavior::new().missing_content_type(MissingContentType::Json));
     assert_eq!(code(&send(&emulator, "", r#"{ "body": "text" }"#).await.1), 10207);
     assert_eq!(code(&send(&emulator, "", r#"{ "body": "text", "content_type": "json" }"#).await.1), 10207);
+}
+
+#[tokio::test]
+async fn every_operation_treats_no_entries_and_too_many_alike() {
+    let emulator = Emulator::start().await.unwrap();
+    let lists = [("/ack", "acks", "lease_id"), ("/extend", "extend", "lease_id"), ("/purge", "refs", "ref")];
+    for (operation, list, field) in lists {
+        let body = |count| json!({ list: vec![json!({ field: "unknown" }); count] }).to_string();
+        emulator.configure(|_| Behavior::new());
+        for (count, expected) in [(0, 200), (100, 200), (101, 400)] {
+            assert_eq!(send(&emulator, operation, &body(count)).await.0.as_u16(), expected, "{operation} {count}");
+        }
+        emulator.configure(|behavior| behavior.empty_requests(false).large_requests(true));
+        for (count, expected) in [(0, 400), (1, 200), (101, 200)] {
+            assert_eq!(send(&emulator, operation, &body(count)).await.0.as_u16(), expected, "{operation} {count}");
+        }
+    }
 }

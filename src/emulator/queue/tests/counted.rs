@@ -1,6 +1,6 @@
 //! Ordered collections that count: a step is an operation on one of them, or an item that an iterator of theirs yields.
 
-use std::{borrow::Borrow, cell::Cell, collections, ops::RangeBounds};
+use std::{cell::Cell, collections, ops::RangeBounds};
 
 thread_local!(static STEPS: Cell<u64> = const { Cell::new(0) });
 
@@ -45,6 +45,10 @@ impl<K: Ord, V> BTreeMap<K, V> {
     pub(in super::super) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.0.iter().inspect(|_| step())
     }
+
+    pub(in super::super) fn range(&self, range: impl RangeBounds<K>) -> impl Iterator<Item = (&K, &V)> {
+        self.0.range(range).inspect(|_| step())
+    }
 }
 
 pub(in super::super) struct BTreeSet<T>(collections::BTreeSet<T>);
@@ -57,7 +61,6 @@ impl<T: Ord> BTreeSet<T> {
     counted! {
         fn insert(&mut, item: T) -> bool;
         fn remove(&mut, item: &T) -> bool;
-        fn contains(&, item: &T) -> bool;
         fn first(&) -> Option<&T>;
         fn pop_first(&mut) -> Option<T>;
         fn is_empty(&) -> bool;
@@ -65,12 +68,5 @@ impl<T: Ord> BTreeSet<T> {
 
     pub(in super::super) fn iter(&self) -> impl Iterator<Item = &T> {
         self.0.iter().inspect(|_| step())
-    }
-
-    pub(in super::super) fn range<Q: Ord>(&self, range: impl RangeBounds<Q>) -> impl Iterator<Item = &T>
-    where
-        T: Borrow<Q>,
-    {
-        self.0.range(range).inspect(|_| step())
     }
 }
