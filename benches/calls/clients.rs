@@ -66,9 +66,9 @@ pub(crate) async fn ours(load: Load) -> Result<()> {
 }
 
 async fn decode(queue: &Queue) -> Result<()> {
-    let batch = queue.pull(PullOptions { batch_size: 100, visibility_timeout: Duration::from_secs(30) }).await?;
+    let batch = queue.pull(PullOptions::new().batch_size(100).visibility_timeout(Duration::from_secs(30))).await?;
     for message in &batch {
-        std::hint::black_box(message.json::<Job>()?);
+        std::hint::black_box(message.body.json::<Job>()?);
     }
     Ok(())
 }

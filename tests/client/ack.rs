@@ -62,7 +62,7 @@ async fn warnings_are_read_in_whatever_form_they_come() {
     let answers = table.each_ref().map(|(result, _)| success(result.clone()));
     for ((result, expected), outcome) in table.into_iter().zip(outcomes_of(answers).await) {
         let warnings: Vec<_> =
-            outcome.warnings.iter().map(|warning| (warning.lease_id.clone(), warning.message.as_str())).collect();
+            outcome.warnings.iter().map(|warning| (warning.subject.clone(), warning.message.as_str())).collect();
         let expected: Vec<_> = expected.into_iter().map(|(lease, text)| (lease.map(LeaseId::from), text)).collect();
         assert_eq!(warnings, expected, "{result}");
     }
@@ -72,9 +72,9 @@ async fn warnings_are_read_in_whatever_form_they_come() {
 async fn a_list_of_warnings_is_attributed_and_redacted() {
     let [outcome] = outcomes_of([fixture!("ack.2025-list-warnings.json").to_owned()]).await;
     let [named, unnamed] = &outcome.warnings[..] else { panic!("{outcome:?}") };
-    assert_eq!(named.lease_id, Some(FIRST.into()));
+    assert_eq!(named.subject, Some(FIRST.into()));
     assert_eq!(named.message, "the lease [redacted] is not known");
-    assert_eq!(unnamed.lease_id, None);
+    assert_eq!(unnamed.subject, None);
     assert_eq!(unnamed.message, "some leases were passed over");
 }
 
@@ -82,9 +82,9 @@ async fn a_list_of_warnings_is_attributed_and_redacted() {
 async fn a_map_of_warnings_is_attributed_and_redacted() {
     let [outcome] = outcomes_of([fixture!("ack.map-warnings.json").to_owned()]).await;
     let [first, second] = &outcome.warnings[..] else { panic!("{outcome:?}") };
-    assert_eq!(first.lease_id, Some(FIRST.into()));
+    assert_eq!(first.subject, Some(FIRST.into()));
     assert_eq!(first.message, "[redacted] is not known");
-    assert_eq!(second.lease_id, Some(SECOND.into()));
+    assert_eq!(second.subject, Some(SECOND.into()));
     assert_eq!(second.message, "this lease has run out");
 }
 
@@ -93,7 +93,7 @@ async fn a_warning_is_attributed_to_its_own_lease_where_another_begins_like_it()
     let server = Server::playing([support::ok(success(json!({"warnings": ["lease-10 is not known"]})))]);
     let request = support::acks(["lease-1", "lease-10"]);
     let outcome = support::queue(&server.url).ack(request).await.unwrap();
-    assert_eq!(outcome.warnings[0].lease_id, Some("lease-10".into()));
+    assert_eq!(outcome.warnings[0].subject, Some("lease-10".into()));
     assert_eq!(outcome.warnings[0].message, "[redacted] is not known");
 }
 

@@ -80,7 +80,7 @@ impl World {
     }
 
     async fn pull(&self) -> Batch {
-        self.queue.pull(PullOptions { batch_size: 100, visibility_timeout: LEASE }).await.unwrap()
+        self.queue.pull(PullOptions::new().batch_size(100).visibility_timeout(LEASE)).await.unwrap()
     }
 
     async fn lease(&self, messages: usize) -> Vec<LeaseId> {
@@ -173,8 +173,8 @@ async fn a_dropped_peek_and_a_dropped_purge_leave_their_messages_to_be_purged_ag
         assert!(world.messages().iter().all(|message| message.attempts == 0 && !message.is_leased));
         let refs: Vec<_> =
             world.queue.peek(100).await.unwrap().into_iter().flat_map(|peeked| peeked.message_ref).collect();
-        let purged = drop_at(moment, world.queue.purge(&refs)).await;
-        let _ = world.queue.purge(&refs).await.unwrap();
+        let purged = drop_at(moment, world.queue.delete_messages(&refs)).await;
+        let _ = world.queue.delete_messages(&refs).await.unwrap();
         assert_eq!((world.messages().as_slice(), refs.len()), ([].as_slice(), 2), "moment {moment}");
         peeked.map(Result::unwrap).is_some() && purged.map(Result::unwrap).is_some()
     })
@@ -191,7 +191,7 @@ fn acks_of(leases: &[LeaseId]) -> AckRequest {
 
 /// Nothing lingers, and there is room for one lease, so that whoever comes second waits.
 fn narrow() -> AckerOptions {
-    AckerOptions { linger: Duration::ZERO, max_in_flight: 2, buffer: 1 }
+    AckerOptions::new().linger(Duration::ZERO).max_in_flight(2).buffer(1)
 }
 
 #[tokio::test]
@@ -239,7 +239,7 @@ async fn a_lease_is_acknowledged_although_a_flush_and_the_close_are_dropped() {
 
 fn options() -> ConsumerOptions {
     ConsumerOptions {
-        pull: PullOptions { batch_size: 10, visibility_timeout: LEASE },
+        pull: PullOptions::new().batch_size(10).visibility_timeout(LEASE),
         concurrency: 1,
         min_idle: Duration::from_millis(1),
         max_idle: Duration::from_millis(1),

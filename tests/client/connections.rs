@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloudflare_queues::{Error, ErrorKind, PullOptions};
+use cloudflare_queues::{AckError, Error, ErrorKind, PullOptions};
 use tokio::task::JoinSet;
 
 use support::{ACCOUNT, Act, Op, RAY, Server, quick};
@@ -107,7 +107,7 @@ async fn an_attempt_that_hangs_is_given_up_and_only_what_does_no_harm_is_sent_ag
         let server = Server::playing([Act::Stall(Vec::new()), support::ok(SUCCESS)]);
         let builder = support::builder(&server.url).retry(quick(5)).request_timeout(Duration::from_millis(200));
         let result = op.call(&support::open(builder)).await;
-        if op.is_harmless() {
+        if op.is_idempotent() {
             result.unwrap();
             assert!(server.requests().len() >= 2);
         } else {
@@ -119,24 +119,23 @@ async fn an_attempt_that_hangs_is_given_up_and_only_what_does_no_harm_is_sent_ag
 
 #[tokio::test]
 async fn an_ack_whose_deadline_has_passed_is_sent_once_and_not_repeated() {
-    let server = Server::playing([Act::Answer(support::answer(500, &[], "")), support::ok(SUCCESS)]);
+    let server = Server::playing([Act::Respond(support::response(500, &[], "")), support::ok(SUCCESS)]);
     let mut request = support::acks(["a", "b"]);
     request.deadline(Instant::now());
     let queue = support::stubborn_queue(&server.url, 3);
-    let error = queue.ack(request).await.unwrap_err();
+    let AckError { error, unconfirmed, .. } = queue.ack(request).await.unwrap_err();
     assert_eq!((error.status(), error.attempts()), (Some(500), 1), "{error}");
-    let again = error.into_unconfirmed().unwrap();
-    assert_eq!(support::leases(&again), ["a", "b"]);
-    assert!(queue.ack(again).await.is_ok());
+    assert_eq!(support::leases(&unconfirmed), ["a", "b"]);
+    assert!(queue.ack(unconfirmed).await.is_ok());
 }
 
 #[tokio::test]
 async fn a_lease_is_counted_from_the_attempt_that_was_answered() {
-    let busy = Act::Answer(support::answer(429, &[("retry-after", "1")], ""));
+    let busy = Act::Respond(support::response(429, &[("retry-after", "1")], ""));
     let leased = support::ok(r#"{"success":true,"result":{"messages":[{"lease_id":"a"}]}}"#);
     let server = Server::playing([busy, leased]);
     let visibility_timeout = Duration::from_millis(500);
-    let options = PullOptions { visibility_timeout, ..PullOptions::default() };
+    let options = PullOptions::new().visibility_timeout(visibility_timeout);
     let batch = support::stubborn_queue(&server.url, 2).pull(options).await.unwrap();
     assert!(batch.messages[0].lease_deadline > Instant::now(), "it was over before it came");
 }
@@ -146,7 +145,7 @@ async fn an_ack_ends_at_its_deadline() {
     let server = Server::playing([Act::Stall(Vec::new())]);
     let mut request = support::acks(["a"]);
     request.deadline(Instant::now() + Duration::from_millis(100));
-    let error = support::stubborn_queue(&server.url, 3).ack(request).await.unwrap_err();
+    let error = support::stubborn_queue(&server.url, 3).ack(request).await.unwrap_err().error;
     assert_eq!(error.kind(), Timeout, "{error}");
     assert!(error.may_have_arrived(), "{error}");
     assert!(server.requests().len() <= 1);
@@ -154,10 +153,10 @@ async fn an_ack_ends_at_its_deadline() {
 
 #[tokio::test]
 async fn an_ack_is_not_sent_again_after_its_deadline() {
-    let server = Server::playing([Act::Answer(support::answer(503, &[("retry-after", "30")], ""))]);
+    let server = Server::playing([Act::Respond(support::response(503, &[("retry-after", "30")], ""))]);
     let mut request = support::acks(["a"]);
     request.deadline(Instant::now() + Duration::from_secs(10));
-    let error = support::stubborn_queue(&server.url, 3).ack(request).await.unwrap_err();
+    let error = support::stubborn_queue(&server.url, 3).ack(request).await.unwrap_err().error;
     assert_eq!((error.kind(), error.attempts()), (ErrorKind::ServiceFailure, 1), "{error}");
     assert!(error.to_string().contains("deadline leaves no time for another attempt"), "{error}");
 }
@@ -167,7 +166,7 @@ async fn a_deadline_far_away_does_not_extend_the_call() {
     let server = Server::playing([Act::Stall(Vec::new())]);
     let mut request = support::acks(["a"]);
     request.deadline(Instant::now() + Duration::from_secs(3600));
-    let error = support::open(hurried(&server.url)).ack(request).await.unwrap_err();
+    let error = support::open(hurried(&server.url)).ack(request).await.unwrap_err().error;
     assert_eq!(error.kind(), Timeout, "{error}");
 }
 

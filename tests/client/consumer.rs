@@ -31,7 +31,7 @@ async fn emulator_with(count: usize) -> (Emulator, Queue) {
 
 fn options() -> ConsumerOptions {
     ConsumerOptions {
-        pull: PullOptions { batch_size: 10, visibility_timeout: MINUTE },
+        pull: PullOptions::new().batch_size(10).visibility_timeout(MINUTE),
         min_idle: Duration::from_millis(1),
         max_idle: Duration::from_millis(1),
         ..ConsumerOptions::default()
@@ -45,10 +45,10 @@ async fn next(deliveries: &mut Deliveries) -> Delivery {
 #[tokio::test]
 async fn a_thousand_single_acks_make_ten_requests() {
     let (emulator, queue) = emulator_with(1000).await;
-    let acker = Acker::with_options(queue.clone(), AckerOptions { linger: MINUTE, ..AckerOptions::default() }).unwrap();
+    let acker = Acker::with_options(queue.clone(), AckerOptions::new().linger(MINUTE)).unwrap();
     let mut receipts = Vec::new();
     for _ in 0..10 {
-        for message in queue.pull(PullOptions { batch_size: 100, visibility_timeout: MINUTE }).await.unwrap() {
+        for message in queue.pull(PullOptions::new().batch_size(100).visibility_timeout(MINUTE)).await.unwrap() {
             receipts.push(acker.ack(&message).await.unwrap());
         }
     }
@@ -153,7 +153,7 @@ async fn what_cannot_be_decoded_goes_where_it_is_sent() {
     let (decided, stop) = tokio::sync::oneshot::channel();
     let decided = Mutex::new(Some(decided));
     let consumer = Consumer::with_options(queue, options()).json::<u32>().on_undecodable(move |message, error| {
-        assert_eq!((message.text().unwrap().as_ref(), error.kind()), ("no number", ErrorKind::UndecodableBody));
+        assert_eq!((message.body.text().unwrap().as_ref(), error.kind()), ("no number", ErrorKind::UndecodableBody));
         let _ = decided.lock().unwrap().take().unwrap().send(());
         Verdict::Ack
     });
@@ -167,7 +167,7 @@ async fn a_stream_gives_messages_to_decide_on_and_hands_back_those_that_are_drop
     let (emulator, queue) = emulator_with(4).await;
     let mut deliveries = Consumer::with_options(queue.clone(), options()).stream().unwrap();
     let acked = next(&mut deliveries).await.ack().await.unwrap();
-    let retried = next(&mut deliveries).await.retry_after(MINUTE).await.unwrap();
+    let retried = next(&mut deliveries).await.retry_in(MINUTE).await.unwrap();
     next(&mut deliveries).await.leave();
     let dropped = next(&mut deliveries).await;
     let id = dropped.message().id.clone();

@@ -4,7 +4,7 @@ use cloudflare_queues::{Error, ErrorKind, PullOptions};
 
 use support::{Act, Op, RAY, Server};
 
-use ErrorKind::{Rejected, UnexpectedAnswer};
+use ErrorKind::{Rejected, UnexpectedResponse};
 
 fn assert_described(error: &Error, op: Op, row: &str) {
     assert_eq!(error.status(), Some(200), "{op:?}, {row}: {error}");
@@ -32,19 +32,19 @@ async fn assert_errors(table: &[(&str, ErrorKind, &str)]) {
 #[tokio::test]
 async fn an_answer_that_is_no_envelope_is_never_ok() {
     assert_errors(&[
-        ("<!DOCTYPE html><html><body>Please wait</body></html>", UnexpectedAnswer, "the answer is HTML, not JSON"),
-        ("\n <html>", UnexpectedAnswer, "the answer is HTML, not JSON"),
-        ("", UnexpectedAnswer, "the answer is empty"),
-        (" \r\n", UnexpectedAnswer, "the answer is empty"),
-        (r#"{"success":true,"result":{"ackCount":1"#, UnexpectedAnswer, "the answer is cut off, at line 1 column 38"),
-        (r#"{"success":true,"#, UnexpectedAnswer, "the answer is cut off"),
-        ("not JSON", UnexpectedAnswer, "the answer is not JSON"),
-        (r#"{"success":true,"result":{}}{"#, UnexpectedAnswer, "the answer is not JSON"),
-        (r#""text""#, UnexpectedAnswer, "the answer is not of the documented form"),
-        ("7", UnexpectedAnswer, "the answer is not of the documented form"),
-        ("true", UnexpectedAnswer, "the answer is not of the documented form"),
-        ("null", UnexpectedAnswer, "the answer is not of the documented form"),
-        ("[]", UnexpectedAnswer, "the answer is not of the documented form"),
+        ("<!DOCTYPE html><html><body>Please wait</body></html>", UnexpectedResponse, "the answer is HTML, not JSON"),
+        ("\n <html>", UnexpectedResponse, "the answer is HTML, not JSON"),
+        ("", UnexpectedResponse, "the answer is empty"),
+        (" \r\n", UnexpectedResponse, "the answer is empty"),
+        (r#"{"success":true,"result":{"ackCount":1"#, UnexpectedResponse, "the answer is cut off, at line 1 column 38"),
+        (r#"{"success":true,"#, UnexpectedResponse, "the answer is cut off"),
+        ("not JSON", UnexpectedResponse, "the answer is not JSON"),
+        (r#"{"success":true,"result":{}}{"#, UnexpectedResponse, "the answer is not JSON"),
+        (r#""text""#, UnexpectedResponse, "the answer is not of the documented form"),
+        ("7", UnexpectedResponse, "the answer is not of the documented form"),
+        ("true", UnexpectedResponse, "the answer is not of the documented form"),
+        ("null", UnexpectedResponse, "the answer is not of the documented form"),
+        ("[]", UnexpectedResponse, "the answer is not of the documented form"),
     ])
     .await;
 }
@@ -52,12 +52,12 @@ async fn an_answer_that_is_no_envelope_is_never_ok() {
 #[tokio::test]
 async fn an_answer_without_success_is_never_ok() {
     assert_errors(&[
-        (r#"{}"#, UnexpectedAnswer, "does not say whether the call succeeded"),
-        (r#"{"result":{"ackCount":1}}"#, UnexpectedAnswer, "does not say whether the call succeeded"),
-        (r#"{"success":null,"result":{}}"#, UnexpectedAnswer, "does not say whether the call succeeded"),
-        (r#"{"success":"true","result":{}}"#, UnexpectedAnswer, "not of the documented form"),
-        (r#"{"success":1,"result":{}}"#, UnexpectedAnswer, "not of the documented form"),
-        (r#"{"success":false,"success":true,"result":{}}"#, UnexpectedAnswer, "not of the documented form"),
+        (r#"{}"#, UnexpectedResponse, "does not say whether the call succeeded"),
+        (r#"{"result":{"ackCount":1}}"#, UnexpectedResponse, "does not say whether the call succeeded"),
+        (r#"{"success":null,"result":{}}"#, UnexpectedResponse, "does not say whether the call succeeded"),
+        (r#"{"success":"true","result":{}}"#, UnexpectedResponse, "not of the documented form"),
+        (r#"{"success":1,"result":{}}"#, UnexpectedResponse, "not of the documented form"),
+        (r#"{"success":false,"success":true,"result":{}}"#, UnexpectedResponse, "not of the documented form"),
         (r#"{"success":false}"#, Rejected, "did not carry the call out"),
         (r#"{"success":false,"result":{"ackCount":1}}"#, Rejected, "did not carry the call out"),
         (r#"{"success":false,"errors":null,"messages":null,"result":null}"#, Rejected, "did not carry the call out"),
@@ -71,12 +71,12 @@ async fn an_answer_without_success_is_never_ok() {
 #[tokio::test]
 async fn an_answer_without_a_result_is_never_ok() {
     assert_errors(&[
-        (r#"{"success":true}"#, UnexpectedAnswer, "claims success, but has no result"),
-        (r#"{"success":true,"result":null}"#, UnexpectedAnswer, "claims success, but has no result"),
-        (r#"{"success":true,"errors":null,"messages":null}"#, UnexpectedAnswer, "claims success, but has no result"),
-        (r#"{"success":true,"result":"done"}"#, UnexpectedAnswer, "not of the documented form"),
-        (r#"{"success":true,"result":true}"#, UnexpectedAnswer, "not of the documented form"),
-        (r#"{"success":true,"result":[]}"#, UnexpectedAnswer, "not of the documented form"),
+        (r#"{"success":true}"#, UnexpectedResponse, "claims success, but has no result"),
+        (r#"{"success":true,"result":null}"#, UnexpectedResponse, "claims success, but has no result"),
+        (r#"{"success":true,"errors":null,"messages":null}"#, UnexpectedResponse, "claims success, but has no result"),
+        (r#"{"success":true,"result":"done"}"#, UnexpectedResponse, "not of the documented form"),
+        (r#"{"success":true,"result":true}"#, UnexpectedResponse, "not of the documented form"),
+        (r#"{"success":true,"result":[]}"#, UnexpectedResponse, "not of the documented form"),
     ])
     .await;
 }
@@ -85,12 +85,12 @@ async fn an_answer_without_a_result_is_never_ok() {
 async fn an_answer_that_says_something_twice_is_never_ok() {
     let unreadable = "the answer is not of the documented form";
     assert_errors(&[
-        (r#"{"success":false,"success":true,"result":{}}"#, UnexpectedAnswer, unreadable),
-        (r#"{"success":null,"success":true,"result":{}}"#, UnexpectedAnswer, unreadable),
-        (r#"{"success":true,"result":{},"result":{}}"#, UnexpectedAnswer, unreadable),
-        (r#"{"success":true,"result":null,"result":{}}"#, UnexpectedAnswer, unreadable),
-        (r#"{"result":null,"success":true,"result":{}}"#, UnexpectedAnswer, unreadable),
-        (r#"{"result":{},"success":true,"result":null}"#, UnexpectedAnswer, unreadable),
+        (r#"{"success":false,"success":true,"result":{}}"#, UnexpectedResponse, unreadable),
+        (r#"{"success":null,"success":true,"result":{}}"#, UnexpectedResponse, unreadable),
+        (r#"{"success":true,"result":{},"result":{}}"#, UnexpectedResponse, unreadable),
+        (r#"{"success":true,"result":null,"result":{}}"#, UnexpectedResponse, unreadable),
+        (r#"{"result":null,"success":true,"result":{}}"#, UnexpectedResponse, unreadable),
+        (r#"{"result":{},"success":true,"result":null}"#, UnexpectedResponse, unreadable),
     ])
     .await;
 }
@@ -98,9 +98,9 @@ async fn an_answer_that_says_something_twice_is_never_ok() {
 #[tokio::test]
 async fn an_array_is_never_taken_for_an_envelope_or_a_result() {
     assert_errors(&[
-        (r#"[true,[],{}]"#, UnexpectedAnswer, "not of the documented form"),
-        (r#"{"success":true,"result":[null]}"#, UnexpectedAnswer, "not of the documented form"),
-        (r#"{"success":true,"result":[null,null,null]}"#, UnexpectedAnswer, "not of the documented form"),
+        (r#"[true,[],{}]"#, UnexpectedResponse, "not of the documented form"),
+        (r#"{"success":true,"result":[null]}"#, UnexpectedResponse, "not of the documented form"),
+        (r#"{"success":true,"result":[null,null,null]}"#, UnexpectedResponse, "not of the documented form"),
     ])
     .await;
 }
@@ -146,7 +146,7 @@ async fn an_error_keeps_all_that_the_service_says_of_it() {
     let server = Server::playing([]);
     let queue = support::queue(&server.url);
     for status in [200, 400] {
-        server.play(Act::Answer(support::answer(status, &[], fixture!("errors.json"))));
+        server.play(Act::Respond(support::response(status, &[], fixture!("errors.json"))));
         for op in Op::ALL {
             let error = op.call(&queue).await.unwrap_err();
             assert_eq!((error.kind(), error.status()), (Rejected, Some(status)));
@@ -200,7 +200,7 @@ async fn an_answer_of_100_mb_is_refused_at_the_bound_and_not_read_to_its_end() {
         for op in Op::ALL {
             let server = Server::playing([Act::Flood(head.clone().into_bytes(), HUNDRED_MEGABYTES)]);
             let error = op.call(&support::stubborn_queue(&server.url, 3)).await.unwrap_err();
-            assert_eq!(error.kind(), UnexpectedAnswer, "{error}");
+            assert_eq!(error.kind(), UnexpectedResponse, "{error}");
             assert_described(&error, op, &head);
             assert!(error.to_string().contains("larger than the bound of "), "{error}");
             let is_bound_of_messages = [Op::Pull, Op::Peek].contains(&op);
@@ -228,7 +228,7 @@ async fn an_announced_length_beyond_the_bound_is_never_ok() {
     let server = Server::playing([Act::Cut(head.into_bytes())]);
     for op in Op::ALL {
         let error = op.call(&support::queue(&server.url)).await.unwrap_err();
-        assert!([UnexpectedAnswer, ErrorKind::Transport].contains(&error.kind()), "{error}");
+        assert!([UnexpectedResponse, ErrorKind::Transport].contains(&error.kind()), "{error}");
         assert_described(&error, op, "a length that is a lie");
     }
 }
@@ -237,10 +237,11 @@ async fn an_announced_length_beyond_the_bound_is_never_ok() {
 async fn the_bound_is_the_callers_and_an_answer_that_fills_it_is_read() {
     let body = r#"{"success":true,"result":{}}"#;
     let server = Server::playing([support::ok(body)]);
-    let call = async |bytes| Op::Ack.call(&support::open(support::builder(&server.url).max_answer_bytes(bytes))).await;
+    let call =
+        async |bytes| Op::Ack.call(&support::open(support::builder(&server.url).max_response_bytes(bytes))).await;
     call(body.len()).await.unwrap();
     let error = call(body.len() - 1).await.unwrap_err();
-    assert_eq!(error.kind(), UnexpectedAnswer);
+    assert_eq!(error.kind(), UnexpectedResponse);
     assert!(error.to_string().contains("the bound of 27 bytes"), "{error}");
 }
 
@@ -250,6 +251,6 @@ async fn a_full_batch_of_the_largest_messages_is_within_the_bound() {
     let message = format!(r#"{{"lease_id":"a","body":"{}"}}"#, "\\u0007".repeat(128_000));
     let messages = vec![message; 10].join(",");
     let server = Server::playing([support::ok(format!(r#"{{"success":true,"result":{{"messages":[{messages}]}}}}"#))]);
-    let options = PullOptions { batch_size: 10, ..PullOptions::default() };
+    let options = PullOptions::new().batch_size(10);
     assert_eq!(support::queue(&server.url).pull(options).await.unwrap().len(), 10);
 }

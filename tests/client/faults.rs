@@ -43,7 +43,7 @@ pub(crate) type Row = (&'static str, Fault, Option<ErrorKind>, bool, Option<[u32
 pub(crate) fn table(elsewhere: &str) -> Vec<Row> {
     use Fault::{Hangup, NoTls, Play, Refuse, Silence, Tls};
     let raw = |tail: &str| format!("{HEAD}{tail}").into_bytes();
-    let status = |status, headers: &[(&str, &str)], body: &str| Play(Act::Answer(support::answer(status, headers, body)));
+    let status = |status, headers: &[(&str, &str)], body: &str| Play(Act::Respond(support::response(status, headers, body)));
     let large = format!("x-large: {}\r\ncontent-length: 0\r\n\r\n", "x".repeat(1 << 20));
     let (once, harmless, always) = (Some([1, 1]), Some([3, 1]), Some([3, 3]));
     vec![
@@ -65,23 +65,23 @@ pub(crate) fn table(elsewhere: &str) -> Vec<Row> {
         ("a chunk that is cut off",                Play(Act::Cut(raw("transfer-encoding: chunked\r\n\r\n9\r\n{\"s"))), Some(Transport), true, harmless),
         ("a chunk without a size",                 Play(Act::Cut(raw("transfer-encoding: chunked\r\n\r\nno\r\n"))), Some(Transport), true, harmless),
         ("a length that is too long",              Play(Act::Cut(raw(&format!("content-length: 99\r\n\r\n{SUCCESS}")))), Some(Transport), true, harmless),
-        ("a length that is too short",             Play(Act::Cut(raw(&format!("content-length: 9\r\n\r\n{SUCCESS}")))), Some(UnexpectedAnswer), true, once),
+        ("a length that is too short",             Play(Act::Cut(raw(&format!("content-length: 9\r\n\r\n{SUCCESS}")))), Some(UnexpectedResponse), true, once),
         ("a length that is no number",             Play(Act::Cut(raw("content-length: no\r\n\r\n{}"))),     Some(Transport),        true,  harmless),
         ("two lengths",                            Play(Act::Cut(raw("content-length: 2\r\ncontent-length: 3\r\n\r\n{}"))), Some(Transport), true, harmless),
-        ("a body that never ends",                 Play(Act::Flood(raw("\r\n"), usize::MAX)),               Some(UnexpectedAnswer), true,  once),
-        ("a body that announces 1 TB",             Play(Act::Stall(raw("content-length: 1099511627776\r\n\r\n"))), Some(UnexpectedAnswer), true, once),
+        ("a body that never ends",                 Play(Act::Flood(raw("\r\n"), usize::MAX)),               Some(UnexpectedResponse), true,  once),
+        ("a body that announces 1 TB",             Play(Act::Stall(raw("content-length: 1099511627776\r\n\r\n"))), Some(UnexpectedResponse), true, once),
         ("one byte after the other",               Play(Act::Drip(raw("content-length: 99\r\n\r\n"))),      Some(Timeout),          true,  None),
         ("garbage",                                Play(Act::Cut(b"\0\xff\x01 garbage \r\n\r\n".to_vec())), Some(Transport),        true,  harmless),
         ("an interim answer and no other",         Play(Act::Cut(b"HTTP/1.1 103 Early Hints\r\n\r\n".to_vec())), Some(Transport),   true,  harmless),
         ("an answer of no length, as HTTP/1.0 has", Play(Act::Cut(format!("HTTP/1.0 200 OK\r\n\r\n{SUCCESS}").into())), None,           true,  once),
-        ("an answer that is doubled",              Play(Act::Answer([support::answer(200, &[], SUCCESS), support::answer(200, &[], "{}")].concat())), None, true, once),
-        ("HTML under 200",                         status(200, &[], "<html>"),                              Some(UnexpectedAnswer), true,  once),
-        ("an empty answer",                        status(200, &[], ""),                                    Some(UnexpectedAnswer), true,  once),
-        ("success without a result",               status(200, &[], r#"{"success":true,"result":null}"#),   Some(UnexpectedAnswer), true,  once),
+        ("an answer that is doubled",              Play(Act::Respond([support::response(200, &[], SUCCESS), support::response(200, &[], "{}")].concat())), None, true, once),
+        ("HTML under 200",                         status(200, &[], "<html>"),                              Some(UnexpectedResponse), true,  once),
+        ("an empty answer",                        status(200, &[], ""),                                    Some(UnexpectedResponse), true,  once),
+        ("success without a result",               status(200, &[], r#"{"success":true,"result":null}"#),   Some(UnexpectedResponse), true,  once),
         ("no success under 200",                   status(200, &[], r#"{"success":false}"#),                Some(Rejected),         true,  once),
-        ("success under another status",           status(202, &[], SUCCESS),                               Some(UnexpectedAnswer), true,  once),
-        ("a redirect to another host",             status(307, &[("location", elsewhere)], ""),             Some(UnexpectedAnswer), true,  once),
-        ("a redirect that turns it into a GET",    status(302, &[("location", elsewhere)], ""),             Some(UnexpectedAnswer), true,  once),
+        ("success under another status",           status(202, &[], SUCCESS),                               Some(UnexpectedResponse), true,  once),
+        ("a redirect to another host",             status(307, &[("location", elsewhere)], ""),             Some(UnexpectedResponse), true,  once),
+        ("a redirect that turns it into a GET",    status(302, &[("location", elsewhere)], ""),             Some(UnexpectedResponse), true,  once),
         ("refused credentials",                    status(401, &[], "{}"),                                  Some(Unauthorized),     false, once),
         ("no queue",                               status(404, &[], "{}"),                                  Some(NotFound),         false, once),
         ("no pull consumer",                       status(405, &[], "{}"),                                  Some(NotPullConsumer),  false, once),
@@ -102,7 +102,7 @@ pub(crate) fn place(fault: Fault) -> Place {
             (server.url.clone(), Some(Box::new(move || server.requests().len())))
         }
         Fault::Tls(name) => {
-            let (port, heard) = tls::serve(support::answer(200, &[("connection", "close")], SUCCESS));
+            let (port, heard) = tls::serve(support::response(200, &[("connection", "close")], SUCCESS));
             (format!("https://{name}:{port}"), Some(Box::new(move || heard.load(Ordering::SeqCst))))
         }
         Fault::Silence | Fault::Hangup | Fault::NoTls => {
@@ -146,7 +146,7 @@ async fn every_fault_ends_in_time_and_says_truly_whether_the_request_may_have_ar
             let call = op.call(&queue);
             // A call that outlives its deadline by so much does not end by itself.
             let result = tokio::time::timeout(Duration::from_secs(60), call).await.expect(row);
-            let expected = requests.map(|[harmless, others]| if op.is_harmless() { harmless } else { others });
+            let expected = requests.map(|[harmless, others]| if op.is_idempotent() { harmless } else { others });
             if let (Some(before), Some(after)) = (before, heard()) {
                 let sent = after - before;
                 // Without a connection, no request and so no credential leaves.
@@ -160,7 +160,6 @@ async fn every_fault_ends_in_time_and_says_truly_whether_the_request_may_have_ar
             assert_eq!(Some(error.kind()), kind, "{op:?}, {row}: {error}");
             assert_eq!(error.may_have_arrived(), may_have_arrived, "{op:?}, {row}: {error}");
             assert!(expected.is_none_or(|expected| error.attempts() == expected), "{op:?}, {row}: {error}");
-            assert_eq!(error.unconfirmed().map_or(0, |leases| leases.len()), usize::from(op == Op::Ack), "{row}");
             assert!(error.ray_id().is_none_or(|ray_id| ray_id == RAY), "{op:?}, {row}: {error}");
         }
     }
@@ -169,12 +168,12 @@ async fn every_fault_ends_in_time_and_says_truly_whether_the_request_may_have_ar
 
 #[tokio::test]
 async fn a_pooled_connection_that_the_service_closed_costs_no_ack_and_doubles_nothing() {
-    let success = || support::answer(200, &[], SUCCESS);
+    let success = || support::response(200, &[], SUCCESS);
     // One closes after each answer and announces nothing, so that a request may be on its way by then. The other takes in every second
     // request on a connection, and closes instead of answering, which is all the same to a client.
     let closing = [
         Server::playing([Act::Cut(success())]),
-        Server::start(move |nth, _| if nth % 2 == 0 { Act::Answer(success()) } else { Act::Cut(Vec::new()) }),
+        Server::start(move |nth, _| if nth % 2 == 0 { Act::Respond(success()) } else { Act::Cut(Vec::new()) }),
     ];
     for server in closing {
         let queue = support::stubborn_queue(&server.url, 4);
@@ -184,10 +183,10 @@ async fn a_pooled_connection_that_the_service_closed_costs_no_ack_and_doubles_no
                 let result = op.call(&queue).await;
                 let received = server.requests().len() - before;
                 if let Err(error) = result {
-                    assert!(!op.is_harmless(), "{op:?}: {error}");
+                    assert!(!op.is_idempotent(), "{op:?}: {error}");
                     assert!(error.kind() == Transport && error.may_have_arrived(), "{op:?}: {error}");
                 }
-                assert!(op.is_harmless() || received <= 1, "{op:?} was received {received} times");
+                assert!(op.is_idempotent() || received <= 1, "{op:?} was received {received} times");
             }
         }
     }

@@ -65,33 +65,32 @@ async fn an_ack_that_cannot_be_meant_is_refused_and_gives_every_lease_back() {
         fill(&mut request);
         request
     };
-    let twice = "stands in it already, but each lease may stand there once";
+    let twice = "is in it already, but each lease may be there once";
     #[rustfmt::skip]
     let table: [(&str, AckRequest, &[&str]); 9] = [
         ("no lease", AckRequest::new(), &["acks, retries: ", "must hold at least one"]),
         ("empty ack", of(&|r| { r.ack("a").ack(""); }), &["lease_id: ", "lease 2 of the request is empty"]),
         ("empty retry", of(&|r| { r.retry(""); }), &["lease_id: ", "lease 1 of the request is empty"]),
         ("ack twice", of(&|r| { r.ack("a").ack("b").ack("a"); }), &["lease_id: lease 3 ", twice]),
-        ("retry twice", of(&|r| { r.retry("a").retry_after("a", DAY); }), &["lease_id: lease 2 ", twice]),
+        ("retry twice", of(&|r| { r.retry("a").retry_in("a", DAY); }), &["lease_id: lease 2 ", twice]),
         ("in both lists", of(&|r| { r.ack("a").retry("a"); }), &["lease_id: lease 2 ", twice]),
         ("in both lists, the other way", of(&|r| { r.retry("a").ack("a"); }), &["lease_id: lease 2 ", twice]),
-        ("a long delay", of(&|r| { r.retry_after("a", DAY + NANOSECOND); }), &["delay: ", "at most 24 hours"]),
-        ("an endless delay", of(&|r| { r.retry_after("a", Duration::MAX); }), &["delay: ", "at most 24 hours"]),
+        ("a long delay", of(&|r| { r.retry_in("a", DAY + NANOSECOND); }), &["delay: ", "at most 24 hours"]),
+        ("an endless delay", of(&|r| { r.retry_in("a", Duration::MAX); }), &["delay: ", "at most 24 hours"]),
     ];
     let server = Server::playing([support::bare_success()]);
     let queue = support::queue(&server.url);
     for (row, request, says) in table {
         let given = support::leases(&request);
-        let error = queue.ack(request).await.unwrap_err();
-        assert_refused(&error, row, says);
-        assert_eq!(error.confirmed(), None, "{row}");
-        assert_eq!(support::leases(error.unconfirmed().unwrap()), given, "{row}");
-        assert_eq!(support::leases(&error.into_unconfirmed().unwrap()), given, "{row}");
+        let failed = queue.ack(request).await.unwrap_err();
+        assert_refused(&failed.error, row, says);
+        assert_eq!((failed.confirmed.acks_requested, failed.confirmed.retries_requested), (0, 0), "{row}");
+        assert_eq!(support::leases(&failed.unconfirmed), given, "{row}");
     }
     assert_eq!(server.connections(), 0);
 
     let mut longest = AckRequest::new();
-    longest.retry_after("a", DAY);
+    longest.retry_in("a", DAY);
     let _ = queue.ack(longest).await.unwrap();
 }
 
@@ -115,7 +114,7 @@ async fn a_pull_out_of_bounds_is_refused() {
     ];
     for (batch_size, visibility_timeout, says) in table {
         let server = Server::playing([support::bare_success()]);
-        let options = PullOptions { batch_size, visibility_timeout };
+        let options = PullOptions::new().batch_size(batch_size).visibility_timeout(visibility_timeout);
         let result = support::queue(&server.url).pull(options).await;
         let row = format!("{options:?}");
         match says {

@@ -17,7 +17,7 @@ const BODY: &str = "s3cret-body, of a customer";
 
 /// All that an error and its sources can be made to show.
 fn shown(error: &Error) -> String {
-    let mut text = format!("{error} {error:?} {error:#?} {:?} {:?}", error.confirmed(), error.unconfirmed());
+    let mut text = format!("{error} {error:?} {error:#?}");
     let mut source = error.source();
     while let Some(error) = source {
         write!(text, " {error} {error:?} {error:#?}").unwrap();
@@ -31,7 +31,7 @@ fn quoting() -> impl Iterator<Item = Row> {
     let quote = format!("{TOKEN} {EMAIL} {KEY} {LEASE} {BODY}");
     let html = format!("<html>{quote}</html>");
     [(200, html.clone()), (503, html), (200, quote)].into_iter().map(|(status, body)| {
-        ("a quote", Fault::Play(Act::Answer(support::answer(status, &[], body))), None, true, Some([1, 1]))
+        ("a quote", Fault::Play(Act::Respond(support::response(status, &[], body))), None, true, Some([1, 1]))
     })
 }
 
@@ -42,7 +42,7 @@ fn echoing() -> Server {
         let known = [TOKEN, EMAIL, KEY, LEASE, BODY].into_iter().filter(|secret| sent.contains(secret));
         let fault = json!({"code": 10250, "message": known.collect::<Vec<_>>().join(" ")});
         let body = json!({"success": false, "errors": [fault.clone(), fault]}).to_string();
-        Act::Answer(support::answer([400, 429, 503, 200][nth % 4], &[], body))
+        Act::Respond(support::response([400, 429, 503, 200][nth % 4], &[], body))
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use cloudflare_queues::{AckRequest, Decision, ErrorKind, LeaseId};
+use cloudflare_queues::{AckError, AckRequest, ErrorKind, Settlement};
 use serde_json::{Value, json};
 
 use support::{Act, Request, Server};
@@ -43,7 +43,7 @@ fn confirm(request: &Request) -> Act {
     support::ok(json!({"success": true, "result": result}).to_string())
 }
 
-fn unconfirmed(request: &AckRequest) -> BTreeSet<String> {
+fn distinct(request: &AckRequest) -> BTreeSet<String> {
     let leases = support::leases(request);
     let set: BTreeSet<_> = leases.iter().cloned().collect();
     assert_eq!(set.len(), leases.len(), "a lease came back twice");
@@ -77,22 +77,21 @@ async fn a_request_that_fails_gives_back_what_was_not_confirmed_to_be_sent_again
         (support::refused(429, 10251), ErrorKind::RateLimited),
         (support::refused(409, 0), ErrorKind::DeliveryPaused),
         (Act::Reset, ErrorKind::Transport),
-        (support::ok("<html>"), ErrorKind::UnexpectedAnswer),
-        (support::ok(r#"{"success":true,"result":null}"#), ErrorKind::UnexpectedAnswer),
+        (support::ok("<html>"), ErrorKind::UnexpectedResponse),
+        (support::ok(r#"{"success":true,"result":null}"#), ErrorKind::UnexpectedResponse),
     ];
     for (failure, kind) in failures {
         let server = Server::start(move |nth, request| if nth == 1 { failure.clone() } else { confirm(request) });
         let queue = support::queue(&server.url);
-        let error = queue.ack(numbered(0..250)).await.unwrap_err();
+        let AckError { error, confirmed, unconfirmed, .. } = queue.ack(numbered(0..250)).await.unwrap_err();
         assert_eq!((error.kind(), error.operation()), (kind, Some("ack_messages")), "{error}");
-        let confirmed = error.confirmed().unwrap();
         assert!(confirmed.is_complete(), "{confirmed:?}");
         assert_eq!((confirmed.acks_requested, confirmed.ack_count), (80, Some(80)));
         assert_eq!((confirmed.retries_requested, confirmed.retry_count), (20, Some(20)));
-        assert_eq!(unconfirmed(error.unconfirmed().unwrap()), names(100..250));
+        assert_eq!(distinct(&unconfirmed), names(100..250));
         assert_eq!(server.requests().len(), 2, "{kind:?}: the service fails, and is left alone");
 
-        let outcome = queue.ack(error.into_unconfirmed().unwrap()).await.unwrap();
+        let outcome = queue.ack(unconfirmed).await.unwrap();
         assert!(outcome.is_complete(), "{outcome:?}");
         assert_eq!((outcome.ack_count, outcome.retry_count), (Some(120), Some(30)), "each as it was meant");
     }
@@ -103,13 +102,13 @@ async fn a_rejected_request_does_not_keep_the_others_from_being_confirmed() {
     let refusals = [support::refused(400, 10026), support::ok(r#"{"success":false,"errors":[{"code":10026}]}"#)];
     for refusal in refusals {
         let server = Server::start(move |nth, request| if nth == 1 { refusal.clone() } else { confirm(request) });
-        let error = support::queue(&server.url).ack(numbered(0..250)).await.unwrap_err();
+        let failed = support::queue(&server.url).ack(numbered(0..250)).await.unwrap_err();
+        let AckError { error, confirmed, unconfirmed, .. } = failed;
         assert_eq!(error.kind(), ErrorKind::Rejected);
         assert!(error.has_code(10026), "{error}");
         assert_eq!(server.requests().len(), 3);
-        let confirmed = error.confirmed().unwrap();
         assert_eq!((confirmed.ack_count, confirmed.retry_count), (Some(120), Some(30)));
-        assert_eq!(unconfirmed(&error.into_unconfirmed().unwrap()), names(100..200));
+        assert_eq!(distinct(&unconfirmed), names(100..200));
     }
 }
 
@@ -131,19 +130,10 @@ async fn every_failure_of_an_ack_gives_every_lease_back() {
     ];
     for failure in failures {
         let server = Server::playing([failure.clone()]);
-        let error = support::queue(&server.url).ack(numbered(0..7)).await.unwrap_err();
-        assert_eq!(error.confirmed(), None, "{failure:?}");
-        assert_eq!(unconfirmed(&error.into_unconfirmed().unwrap()), names(0..7), "{failure:?}");
-    }
-}
-
-#[tokio::test]
-async fn other_operations_give_no_leases_back() {
-    let server = Server::playing([support::refused(500, 15000)]);
-    let queue = support::queue(&server.url);
-    for op in support::Op::ALL.into_iter().filter(|op| *op != support::Op::Ack) {
-        let error = op.call(&queue).await.unwrap_err();
-        assert!(error.confirmed().is_none() && error.unconfirmed().is_none() && error.into_unconfirmed().is_none());
+        let failed = support::queue(&server.url).ack(numbered(0..7)).await.unwrap_err();
+        let confirmed = &failed.confirmed;
+        assert_eq!((confirmed.acks_requested, confirmed.retries_requested), (0, 0), "{failure:?}");
+        assert_eq!(distinct(&failed.unconfirmed), names(0..7), "{failure:?}");
     }
 }
 
@@ -167,7 +157,7 @@ async fn warnings_of_several_answers_are_kept_together() {
         support::ok(json!({"success": true, "errors": Value::Null, "result": result}).to_string())
     });
     let outcome = support::queue(&server.url).ack(numbered(0..200)).await.unwrap();
-    let leases: Vec<_> = outcome.warnings.iter().map(|warning| warning.lease_id.clone().unwrap()).collect();
+    let leases: Vec<_> = outcome.warnings.iter().map(|warning| warning.subject.clone().unwrap()).collect();
     assert_eq!(leases, ["lease 001".into(), "lease 101".into()]);
 }
 
@@ -185,21 +175,18 @@ async fn counts_that_add_up_only_together_are_not_complete() {
 async fn what_is_given_back_says_what_was_to_become_of_each_message() {
     let server = Server::playing([support::refused(500, 15000)]);
     let mut request = AckRequest::new();
-    request.retry_after("a", Duration::from_secs(7)).ack("b").retry("c");
-    let request = support::queue(&server.url).ack(request).await.unwrap_err().into_unconfirmed().unwrap();
-    let [a, b, c] = ["a", "b", "c"].map(LeaseId::from);
-    let decisions: Vec<_> = request.decisions().collect();
-    assert_eq!(
-        decisions,
-        [(&a, Decision::Retry(Some(Duration::from_secs(7)))), (&b, Decision::Ack), (&c, Decision::Retry(None))]
-    );
+    request.retry_in("a", Duration::from_secs(7)).ack("b").retry("c");
+    let unconfirmed = support::queue(&server.url).ack(request).await.unwrap_err().unconfirmed;
+    let seconds = Duration::from_secs(7);
+    let decided = [Settlement::retry_in("a", seconds), Settlement::ack("b"), Settlement::retry("c")];
+    assert!(unconfirmed.iter().eq(&decided), "{unconfirmed:?}");
 }
 
 #[tokio::test]
 async fn what_was_given_back_can_join_another_request() {
     let server = Server::playing([support::bare_success()]);
     let mut request = support::acks(["a"]);
-    request.append(support::acks(["b", "c"]));
+    request.extend(support::acks(["b", "c"]));
     assert_eq!(support::leases(&request), ["a", "b", "c"]);
     let _ = support::queue(&server.url).ack(request).await.unwrap();
 }

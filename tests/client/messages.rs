@@ -51,15 +51,15 @@ async fn each_body_is_read_by_its_content_type() {
     assert_eq!(messages.len(), table.len());
     for (id, content_type, bytes, json) in table {
         let message = &messages[id];
-        assert_eq!(message.content_type(), content_type, "{id}");
-        let read = message.bytes().ok();
+        assert_eq!(message.body.content_type(), &content_type, "{id}");
+        let read = message.body.bytes().ok();
         if id == "json inline" {
             assert_eq!(serde_json::from_slice::<Value>(&read.unwrap()).unwrap(), job, "{id}");
         } else {
             assert_eq!(read.as_deref(), bytes, "{id}");
         }
         let expected = if id.is_empty() { Some(json!(7)) } else { json.cloned() };
-        assert_eq!(message.json::<Value>().ok(), expected, "{id}");
+        assert_eq!(message.body.json::<Value>().ok(), expected, "{id}");
     }
 }
 
@@ -71,9 +71,9 @@ async fn a_body_goes_into_a_type_of_the_callers() {
     }
     let messages = by_id().await;
     for id in ["json as text", "json as base64", "json inline", "text that is JSON"] {
-        assert_eq!(messages[id].json::<Job>().unwrap(), Job { job: 7 }, "{id}");
+        assert_eq!(messages[id].body.json::<Job>().unwrap(), Job { job: 7 }, "{id}");
     }
-    let error = messages["json as text"].json::<Vec<u8>>().unwrap_err();
+    let error = messages["json as text"].body.json::<Vec<u8>>().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::UndecodableBody);
     assert!(error.to_string().contains("does not fit the type asked for, at line 1"), "{error}");
 }
@@ -91,7 +91,7 @@ async fn text_is_never_decoded() {
         ("json as base64", r#"{"job": 7}"#),
     ];
     for (id, text) in table {
-        assert_eq!(messages[id].text().unwrap(), text, "{id}");
+        assert_eq!(messages[id].body.text().unwrap(), text, "{id}");
     }
 }
 
@@ -99,11 +99,11 @@ async fn text_is_never_decoded() {
 async fn a_body_that_cannot_be_read_costs_neither_another_message_nor_its_lease() {
     let messages = by_id().await;
     let errors = [
-        ("bytes that are no base64", messages["bytes that are no base64"].bytes().unwrap_err()),
-        ("bytes", messages["bytes"].text().unwrap_err()),
-        ("json that is none", messages["json that is none"].json::<Value>().unwrap_err()),
-        ("json that is not even base64", messages["json that is not even base64"].json::<Value>().unwrap_err()),
-        ("v8", messages["v8"].json::<Value>().unwrap_err()),
+        ("bytes that are no base64", messages["bytes that are no base64"].body.bytes().unwrap_err()),
+        ("bytes", messages["bytes"].body.text().unwrap_err()),
+        ("json that is none", messages["json that is none"].body.json::<Value>().unwrap_err()),
+        ("json that is not even base64", messages["json that is not even base64"].body.json::<Value>().unwrap_err()),
+        ("v8", messages["v8"].body.json::<Value>().unwrap_err()),
     ];
     for (id, error) in &errors {
         assert_eq!(error.kind(), ErrorKind::UndecodableBody, "{id}: {error}");
@@ -125,9 +125,9 @@ async fn a_body_nested_without_end_costs_no_other_message() {
     let server = Server::playing([support::ok(body)]);
     let batch = support::queue(&server.url).pull(PullOptions::default()).await.unwrap();
     assert_eq!(batch.len(), 4);
-    assert_eq!(batch.messages[1].json::<[u8; 1]>().unwrap(), [7]);
+    assert_eq!(batch.messages[1].body.json::<[u8; 1]>().unwrap(), [7]);
     for nth in [0, 2, 3] {
-        assert_eq!(batch.messages[nth].json::<Value>().unwrap_err().kind(), ErrorKind::UndecodableBody);
+        assert_eq!(batch.messages[nth].body.json::<Value>().unwrap_err().kind(), ErrorKind::UndecodableBody);
     }
 }
 
@@ -231,7 +231,7 @@ async fn the_end_of_a_lease_is_counted_from_before_the_pull_was_sent() {
     let queue = support::queue(&server.url);
     for timeout in [Duration::from_secs(60), Duration::from_micros(1_500_999), Duration::from_secs(12 * 3600)] {
         let before = Instant::now();
-        let batch = queue.pull(PullOptions { batch_size: 5, visibility_timeout: timeout }).await.unwrap();
+        let batch = queue.pull(PullOptions::new().batch_size(5).visibility_timeout(timeout)).await.unwrap();
         let arrived = asked.recv().unwrap();
         for message in &batch {
             assert!(message.lease_deadline <= arrived + timeout, "a lease cannot end later than the service thinks");
@@ -245,9 +245,9 @@ async fn half_a_character_is_no_text_and_an_answer_may_be_as_large_as_the_caller
     let message = r#"{"lease_id":"a","body":"a \ud800 b","metadata":{"CF-Content-Type":"text"}}"#;
     let answer = format!(r#"{{"success":true,"result":{{"messages":[{message}]}}}}"#);
     let server = Server::playing([support::ok(answer)]);
-    let queue = support::open(support::builder(&server.url).max_answer_bytes(usize::MAX));
+    let queue = support::open(support::builder(&server.url).max_response_bytes(usize::MAX));
     let message = queue.pull(PullOptions::default()).await.unwrap().messages.remove(0);
-    assert_eq!(message.text().unwrap_err().kind(), ErrorKind::UndecodableBody);
-    assert_eq!(message.raw_body(), r#""a \ud800 b""#);
-    assert_eq!(queue.peek(1).await.unwrap()[0].raw_body(), message.raw_body());
+    assert_eq!(message.body.text().unwrap_err().kind(), ErrorKind::UndecodableBody);
+    assert_eq!(message.body.raw(), r#""a \ud800 b""#);
+    assert_eq!(queue.peek(1).await.unwrap()[0].body.raw(), message.body.raw());
 }

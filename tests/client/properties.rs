@@ -33,7 +33,7 @@ impl Fixed {
     }
 
     fn call<T>(&self, status: u16, body: &[u8], call: impl Future<Output = T>) -> T {
-        self.server.play(Act::Answer(support::answer(status, &[], body)));
+        self.server.play(Act::Respond(support::response(status, &[], body)));
         self.runtime.block_on(call)
     }
 }
@@ -161,7 +161,8 @@ fn any_json_survives_push_pull_and_decoding_in_every_encoding() {
         let batch = batch.map_err(|error| TestCaseError::fail(error.to_string()))?;
         prop_assert_eq!(batch.len(), messages.len());
         for (message, sent) in batch.messages.iter().zip(&messages) {
-            let decoded = message.json::<Value>().map_err(|error| TestCaseError::fail(format!("{sent}: {error}")))?;
+            let decoded =
+                message.body.json::<Value>().map_err(|error| TestCaseError::fail(format!("{sent}: {error}")))?;
             prop_assert_eq!(&decoded, &value, "{}", sent);
         }
         Ok(())
@@ -199,10 +200,10 @@ fn no_body_makes_its_message_panic() {
         let batch = batch.map_err(|error| TestCaseError::fail(error.to_string()))?;
         prop_assert_eq!(batch.len(), 2);
         for message in &batch {
-            let _ = (message.bytes(), message.text(), message.json::<Value>());
+            let _ = (message.body.bytes(), message.body.text(), message.body.json::<Value>());
         }
         if let (Some(text), "text") = (body.as_str(), content_type.as_str()) {
-            prop_assert_eq!(batch.messages[0].text().unwrap(), text);
+            prop_assert_eq!(batch.messages[0].body.text().unwrap(), text);
         }
         Ok(())
     });

@@ -1,6 +1,6 @@
 //! Requests as they stand on the wire.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, num::NonZero, time::Duration};
 
 use cloudflare_queues::{
     AckRequest, Client, Credentials, PullOptions, PushMessage,
@@ -21,10 +21,10 @@ fn full_ack_request() -> AckRequest {
         .ack("lease-of-the-first")
         .ack("lease-of-the-second")
         .retry("lease-of-the-third")
-        .retry_after("lease-of-the-fourth", Duration::from_secs(10))
-        .retry_after("lease-of-the-fifth", Duration::from_millis(1001))
-        .retry_after("lease-of-the-sixth", Duration::ZERO)
-        .retry_after("lease-of-the-seventh", Duration::from_nanos(86_399_000_000_001));
+        .retry_in("lease-of-the-fourth", Duration::from_secs(10))
+        .retry_in("lease-of-the-fifth", Duration::from_millis(1001))
+        .retry_in("lease-of-the-sixth", Duration::ZERO)
+        .retry_in("lease-of-the-seventh", Duration::from_nanos(86_399_000_000_001));
     request
 }
 
@@ -45,7 +45,7 @@ fn parsed(fixture: &str) -> Value {
 async fn each_operation_sends_the_documented_method_path_and_body() {
     let server = Server::playing([support::bare_success()]);
     let queue = support::queue(&server.url);
-    let options = PullOptions { batch_size: 50, visibility_timeout: Duration::from_secs(6) };
+    let options = PullOptions::new().batch_size(50).visibility_timeout(Duration::from_secs(6));
     let _ = queue.ack(full_ack_request()).await.unwrap();
     let _ = queue.pull(options).await.unwrap();
     queue.push(&PushMessage::text("héllo \"world\"\n")).await.unwrap();
@@ -110,7 +110,7 @@ async fn whole_seconds_are_sent_without_a_fraction() {
     let server = Server::playing([support::bare_success()]);
     let queue = support::queue(&server.url);
     let mut request = AckRequest::new();
-    request.retry_after("b", Duration::from_secs(10));
+    request.retry_in("b", Duration::from_secs(10));
     let _ = queue.ack(request).await.unwrap();
     queue.push(&PushMessage::text("t").delay(Duration::from_secs(10))).await.unwrap();
     let _ = queue.pull(PullOptions::default()).await.unwrap();
@@ -175,10 +175,10 @@ async fn a_typed_mock_meets_an_ack() {
         };
         when.account_id(&ACCOUNT.parse().unwrap()).queue_id(&QUEUE.parse().unwrap()).body(&payload);
         let warnings = Some(json!({"b": "gone"}).into());
-        then.ok(&Envelope::success(AckResult { ack_count: Some(1.0), retry_count: Some(1.0), warnings }));
+        then.ok(&Envelope::success(AckResult { ack_count: Some(json!(1)), retry_count: Some(json!(1)), warnings }));
     });
     let mut request = AckRequest::new();
-    request.ack("a").retry_after("b", Duration::from_secs(10));
+    request.ack("a").retry_in("b", Duration::from_secs(10));
     let outcome = support::queue(&server.base_url()).ack(request).await.unwrap();
     assert_eq!((outcome.ack_count, outcome.retry_count, outcome.warnings.len()), (Some(1), Some(1), 1));
     mock.assert();
@@ -188,7 +188,7 @@ async fn a_typed_mock_meets_an_ack() {
 async fn a_typed_mock_meets_a_pull() {
     let server = MockServer::start_async().await;
     let mock = server.pull_messages(|when, then| {
-        when.body(&PullPayload { batch_size: Some(2), visibility_timeout_ms: Some(1500) });
+        when.body(&PullPayload { batch_size: NonZero::new(2), visibility_timeout_ms: NonZero::new(1500) });
         let message = PulledMessage {
             lease_id: Some("a".into()),
             body: Some(Value::from("[7]").into()),
@@ -197,9 +197,9 @@ async fn a_typed_mock_meets_a_pull() {
         };
         then.ok(&Envelope::success(PullResult { messages: Some(vec![message]), ..PullResult::default() }));
     });
-    let options = PullOptions { batch_size: 2, visibility_timeout: Duration::from_micros(1_500_999) };
+    let options = PullOptions::new().batch_size(2).visibility_timeout(Duration::from_micros(1_500_999));
     let batch = support::queue(&server.base_url()).pull(options).await.unwrap();
-    assert_eq!(batch.messages[0].json::<[u8; 1]>().unwrap(), [7]);
+    assert_eq!(batch.messages[0].body.json::<[u8; 1]>().unwrap(), [7]);
     mock.assert();
 }
 

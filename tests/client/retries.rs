@@ -20,7 +20,7 @@ async fn assert_attempts(table: Vec<Row>) {
         for op in Op::ALL {
             server.play(act.clone());
             let error = op.call(&queue).await.unwrap_err();
-            let attempts = if op.is_harmless() { harmless } else { others };
+            let attempts = if op.is_idempotent() { harmless } else { others };
             assert_eq!(error.kind(), kind, "{op:?}, {row}: {error}");
             assert_eq!(error.attempts(), attempts, "{op:?}, {row}: {error}");
             assert_eq!(server.requests().len(), attempts as usize, "{op:?}, {row}: {error}");
@@ -35,9 +35,9 @@ async fn only_what_does_no_harm_is_sent_again_after_it_may_have_been_carried_out
     let half = format!("HTTP/1.1 200 OK\r\ncf-ray: {RAY}\r\ntransfer-encoding: chunked\r\n\r\n9\r\n{{\"success");
     assert_attempts(vec![
         ("a failure", support::refused(500, 15000), ServiceFailure, [3, 1]),
-        ("a page of the edge", Act::Answer(support::answer(502, &[], "<html>")), ServiceFailure, [3, 1]),
-        ("another page", Act::Answer(support::answer(522, &[], "")), ServiceFailure, [3, 1]),
-        ("a request that took too long", Act::Answer(support::answer(408, &[], "")), Timeout, [3, 1]),
+        ("a page of the edge", Act::Respond(support::response(502, &[], "<html>")), ServiceFailure, [3, 1]),
+        ("another page", Act::Respond(support::response(522, &[], "")), ServiceFailure, [3, 1]),
+        ("a request that took too long", Act::Respond(support::response(408, &[], "")), Timeout, [3, 1]),
         ("a reset", Act::Reset, Transport, [3, 1]),
         ("a connection closed without an answer", Act::Cut(Vec::new()), Transport, [3, 1]),
         ("a head that is cut off", Act::Cut(b"HTTP/1.1 200 OK\r\nconte".to_vec()), Transport, [3, 1]),
@@ -54,7 +54,7 @@ async fn a_busy_service_is_asked_again_and_one_whose_quota_is_used_up_is_not() {
         ("overloaded", support::refused(429, 10250), RateLimited, [3, 3]),
         ("the account's rate", support::refused(429, 971), RateLimited, [3, 3]),
         ("the account's rate, newer", support::refused(429, 10429), RateLimited, [3, 3]),
-        ("no code", Act::Answer(support::answer(429, &[], "<html>")), RateLimited, [3, 3]),
+        ("no code", Act::Respond(support::response(429, &[], "<html>")), RateLimited, [3, 3]),
         ("storage is full", support::refused(429, 10251), RateLimited, [1, 1]),
         ("the queue is disabled", support::refused(429, 10252), RateLimited, [1, 1]),
         ("the free tier is used up", support::refused(429, 10253), RateLimited, [1, 1]),
@@ -72,11 +72,11 @@ async fn what_somebody_has_to_mend_first_is_not_sent_again() {
         ("no queue", support::refused(404, 10104), NotFound, [1, 1]),
         ("no pull consumer", support::refused(405, 0), NotPullConsumer, [1, 1]),
         ("paused", support::refused(409, 0), DeliveryPaused, [1, 1]),
-        ("a redirect", support::refused(307, 0), UnexpectedAnswer, [1, 1]),
+        ("a redirect", support::refused(307, 0), UnexpectedResponse, [1, 1]),
         ("no success", support::ok(r#"{"success":false}"#), Rejected, [1, 1]),
-        ("HTML", support::ok("<html>"), UnexpectedAnswer, [1, 1]),
-        ("no result", support::ok(r#"{"success":true}"#), UnexpectedAnswer, [1, 1]),
-        ("JSON that is cut off", support::ok(r#"{"success":true,"#), UnexpectedAnswer, [1, 1]),
+        ("HTML", support::ok("<html>"), UnexpectedResponse, [1, 1]),
+        ("no result", support::ok(r#"{"success":true}"#), UnexpectedResponse, [1, 1]),
+        ("JSON that is cut off", support::ok(r#"{"success":true,"#), UnexpectedResponse, [1, 1]),
     ])
     .await;
 }
@@ -124,7 +124,7 @@ async fn a_wait_beyond_the_cap_fails_at_once_and_says_so() {
     let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(1000));
     for wait in ["61", date.as_str(), "18446744073709551615"] {
         for status in [429, 503] {
-            let server = Server::playing([Act::Answer(support::answer(status, &[("retry-after", wait)], "{}"))]);
+            let server = Server::playing([Act::Respond(support::response(status, &[("retry-after", wait)], "{}"))]);
             let error = Op::Ack.call(&support::stubborn_queue(&server.url, 3)).await.unwrap_err();
             assert!(error.to_string().contains("asks for a longer wait than the policy allows"), "{wait}: {error}");
             assert_eq!((error.attempts(), server.requests().len()), (1, 1), "{wait}: {error}");
@@ -135,7 +135,7 @@ async fn a_wait_beyond_the_cap_fails_at_once_and_says_so() {
 
 #[tokio::test]
 async fn a_wait_that_leaves_no_time_fails_at_once_and_says_so() {
-    let server = Server::playing([Act::Answer(support::answer(429, &[("retry-after", "30")], "{}"))]);
+    let server = Server::playing([Act::Respond(support::response(429, &[("retry-after", "30")], "{}"))]);
     let builder = support::builder(&server.url).retry(quick(3)).call_timeout(Duration::from_secs(10));
     let error = Op::Pull.call(&support::open(builder)).await.unwrap_err();
     assert_eq!((error.kind(), error.attempts()), (RateLimited, 1));
@@ -146,7 +146,7 @@ async fn a_wait_that_leaves_no_time_fails_at_once_and_says_so() {
 async fn a_wait_within_the_cap_is_obeyed() {
     let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_millis(1999));
     for (wait, least) in [("1", Duration::from_secs(1)), ("0", Duration::ZERO), (&date, Duration::ZERO)] {
-        let busy = Act::Answer(support::answer(429, &[("retry-after", wait)], "{}"));
+        let busy = Act::Respond(support::response(429, &[("retry-after", wait)], "{}"));
         let server = Server::playing([busy, support::ok(SUCCESS)]);
         let start = Instant::now();
         Op::Push.call(&support::stubborn_queue(&server.url, 2)).await.unwrap();
@@ -157,10 +157,10 @@ async fn a_wait_within_the_cap_is_obeyed() {
 
 #[tokio::test]
 async fn a_retry_after_of_nothing_takes_the_place_of_the_back_off() {
-    let busy = Act::Answer(support::answer(429, &[("retry-after", "0")], "{}"));
+    let busy = Act::Respond(support::response(429, &[("retry-after", "0")], "{}"));
     let server = Server::playing([busy.clone(), busy, support::ok(SUCCESS)]);
     let hour = Duration::from_secs(3600);
-    let policy = RetryPolicy { initial_backoff: hour, max_backoff: hour, ..RetryPolicy::default() };
+    let policy = RetryPolicy::new().initial_backoff(hour).max_backoff(hour);
     Op::Push.call(&support::open(support::builder(&server.url).retry(policy))).await.unwrap();
     assert_eq!(server.requests().len(), 3);
 }

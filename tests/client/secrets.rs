@@ -33,9 +33,6 @@ fn shown(error: &Error) -> String {
         write!(text, " {error} {error:?} {error:#?}").unwrap();
         source = error.source();
     }
-    if let Some(confirmed) = error.confirmed() {
-        write!(text, " {confirmed:?} {:?}", error.unconfirmed()).unwrap();
-    }
     text
 }
 
@@ -76,7 +73,7 @@ fn quoting_envelope(success: bool, request: &Request) -> String {
 async fn an_error_shows_no_secret_that_the_service_quotes() {
     for status in [200, 202, 302, 400, 401, 403, 404, 405, 408, 409, 429, 500, 530] {
         let quote =
-            move |_, request: &Request| Act::Answer(support::answer(status, &[], quoting_envelope(false, request)));
+            move |_, request: &Request| Act::Respond(support::response(status, &[], quoting_envelope(false, request)));
         assert_errors_show_nothing(&queues(&Server::start(quote).url), &format!("status {status}")).await;
     }
     let server = Server::start(|_, request| support::ok(quoting_envelope(true, request)));
@@ -100,7 +97,7 @@ async fn an_error_about_an_unreadable_answer_does_not_quote_it() {
     let queues = queues(&server.url);
     for body in &bodies {
         for status in [200, 503] {
-            server.play(Act::Answer(support::answer(status, &[], body)));
+            server.play(Act::Respond(support::response(status, &[], body)));
             assert_errors_show_nothing(&queues, body).await;
         }
     }
@@ -145,7 +142,7 @@ async fn a_body_is_redacted_however_the_service_quotes_it() {
     let mut leaks = Vec::new();
     for (row, message, quote) in table {
         let body = json!({"success": false, "errors": [{"code": 10207, "message": format!("bad body: {quote}")}]});
-        let server = Server::playing([Act::Answer(support::answer(400, &[], body.to_string()))]);
+        let server = Server::playing([Act::Respond(support::response(400, &[], body.to_string()))]);
         let queue = support::queue(&server.url);
         for error in [queue.push(&message).await.unwrap_err(), queue.push_batch(&[message]).await.unwrap_err()] {
             if shown(&error).contains("s3cret") {
@@ -161,7 +158,7 @@ async fn a_number_in_a_body_is_redacted_where_the_service_quotes_it() {
     let message = PushMessage::json(&json!({"card": 4_111_111_111_111_111_u64})).unwrap();
     let body =
         json!({"success": false, "errors": [{"code": 10207, "message": "bad body: {\"card\":4111111111111111}"}]});
-    let server = Server::playing([Act::Answer(support::answer(400, &[], body.to_string()))]);
+    let server = Server::playing([Act::Respond(support::response(400, &[], body.to_string()))]);
     let error = support::queue(&server.url).push(&message).await.unwrap_err();
     assert!(!shown(&error).contains("4111111111111111"), "{error}");
 }
@@ -173,7 +170,7 @@ async fn a_lease_is_redacted_however_short_and_however_quoted() {
         let body = json!({"success": false, "errors": [{"code": 1, "message": format!("no lease \"{quote}\"")}]});
         let server = Server::playing([support::ok(body.to_string())]);
         let error = support::queue(&server.url).ack(support::acks([lease])).await.unwrap_err();
-        if shown(&error).contains("s3cret") {
+        if format!("{error:?} {}", shown(&error.error)).contains("s3cret") {
             leaks.push(lease);
         }
     }
@@ -186,7 +183,7 @@ async fn a_secret_that_begins_like_another_is_redacted_whole() {
     let body = json!({"success": false, "errors": [{"code": 1, "message": format!("no lease {long}")}]});
     let server = Server::playing([support::ok(body.to_string())]);
     let error = support::queue(&server.url).ack(support::acks([short, long])).await.unwrap_err();
-    assert_shows_nothing(&shown(&error), "the longer lease");
+    assert_shows_nothing(&format!("{error:?} {}", shown(&error.error)), "the longer lease");
 
     let body = json!({"success": true, "result": {"warnings": [format!("no lease {long}")]}});
     let server = Server::playing([support::ok(body.to_string())]);
@@ -223,7 +220,7 @@ async fn no_debug_form_of_ours_shows_a_secret() {
     let fault = json!({"lease_id": LEASE, "body": BODY, "metadata": {"CF-Content-Type": "json"}});
     let server = Server::playing([support::ok(json!({"success": true, "result": {"messages": [fault]}}).to_string())]);
     let mut request = AckRequest::new();
-    request.ack(LEASE).retry_after(format!("{LEASE}2"), Duration::from_secs(1));
+    request.ack(LEASE).retry_in(format!("{LEASE}2"), Duration::from_secs(1));
     for credentials in [Credentials::api_token(TOKEN), Credentials::email_and_key(EMAIL, KEY)] {
         let credentials = credentials.unwrap();
         let builder = Client::builder(credentials.clone()).base_url(&server.url);
@@ -231,7 +228,11 @@ async fn no_debug_form_of_ours_shows_a_secret() {
         let queue = client.queue(ACCOUNT, QUEUE).unwrap();
         let batch = queue.pull(PullOptions::default()).await.unwrap();
         let message = &batch.messages[0];
-        let errors = (message.json::<Value>().unwrap_err(), message.bytes().unwrap_err(), message.text().unwrap_err());
+        let errors = (
+            message.body.json::<Value>().unwrap_err(),
+            message.body.bytes().unwrap_err(),
+            message.body.text().unwrap_err(),
+        );
         let pushes = (PushMessage::text(BODY), PushMessage::json(&[BODY]).unwrap());
         let shown = format!("{credentials:?} {builder:#?} {client:#?} {queue:#?} {batch:#?} {message:#?} {errors:#?}");
         assert_shows_nothing(&shown, "a client and what it pulled");
@@ -250,7 +251,9 @@ async fn an_error_about_a_body_does_not_quote_it() {
         let answer = json!({"success": true, "result": {"messages": [message]}}).to_string();
         let server = Server::playing([support::ok(answer)]);
         let batch = support::queue(&server.url).pull(PullOptions::default()).await.unwrap();
-        for error in [batch.messages[0].json::<Vec<u8>>().map(drop), batch.messages[0].json::<bool>().map(drop)] {
+        for error in
+            [batch.messages[0].body.json::<Vec<u8>>().map(drop), batch.messages[0].body.json::<bool>().map(drop)]
+        {
             assert_shows_nothing(&shown(&error.unwrap_err()), body);
         }
     }

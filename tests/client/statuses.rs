@@ -47,18 +47,18 @@ const TABLE: &[Row] = &[
     (502, None, ServiceFailure, "try again later"),
     (503, None, ServiceFailure, "try again later"),
     (504, None, ServiceFailure, "try again later"),
-    (201, None, UnexpectedAnswer, "not documented"),
-    (202, Some(0), UnexpectedAnswer, "not documented"),
-    (206, None, UnexpectedAnswer, "not documented"),
-    (300, None, UnexpectedAnswer, "redirect"),
-    (302, None, UnexpectedAnswer, "redirect"),
-    (399, None, UnexpectedAnswer, "redirect"),
+    (201, None, UnexpectedResponse, "not documented"),
+    (202, Some(0), UnexpectedResponse, "not documented"),
+    (206, None, UnexpectedResponse, "not documented"),
+    (300, None, UnexpectedResponse, "redirect"),
+    (302, None, UnexpectedResponse, "redirect"),
+    (399, None, UnexpectedResponse, "redirect"),
     (499, None, Rejected, "the service refused the request"),
-    (600, None, UnexpectedAnswer, "not documented"),
+    (600, None, UnexpectedResponse, "not documented"),
 ];
 
 async fn assert_row(server: &Server, queue: &Queue, &(status, code, kind, says): &Row) {
-    let page = || Act::Answer(support::answer(status, &[("content-type", "text/html")], "<html>no</html>"));
+    let page = || Act::Respond(support::response(status, &[("content-type", "text/html")], "<html>no</html>"));
     server.play(code.map_or_else(page, |code| support::refused(status, code)));
     for op in Op::ALL {
         let error = op.call(queue).await.unwrap_err();
@@ -98,17 +98,21 @@ async fn a_success_in_another_status_than_200_is_never_ok() {
     let queue = support::queue(&server.url);
     for status in [201, 202, 203, 205, 206, 302, 400, 404, 500] {
         let success = r#"{"success":true,"errors":[],"result":{}}"#;
-        server.play(Act::Answer(support::answer(status, &[], success)));
+        server.play(Act::Respond(support::response(status, &[], success)));
         for op in Op::ALL {
             let error = op.call(&queue).await.unwrap_err();
             assert_eq!((error.status(), error.ray_id()), (Some(status), Some(RAY)), "{error}");
         }
     }
     let no_content = format!("HTTP/1.1 204 No Content\r\ncf-ray: {RAY}\r\n\r\n");
-    server.play(Act::Answer(no_content.into_bytes()));
+    server.play(Act::Respond(no_content.into_bytes()));
     for op in Op::ALL {
         let error = op.call(&queue).await.unwrap_err();
-        assert_eq!((error.kind(), error.status(), error.ray_id()), (UnexpectedAnswer, Some(204), Some(RAY)), "{error}");
+        assert_eq!(
+            (error.kind(), error.status(), error.ray_id()),
+            (UnexpectedResponse, Some(204), Some(RAY)),
+            "{error}"
+        );
     }
 }
 
@@ -116,7 +120,7 @@ async fn a_success_in_another_status_than_200_is_never_ok() {
 async fn a_malformed_credential_is_known_by_the_cause_of_its_code() {
     let body = r#"{"success":false,"errors":[{"code":6003,"message":"Invalid request headers",
         "error_chain":[{"code":6111,"message":"Invalid format for Authorization header"}]}],"result":null}"#;
-    let server = Server::playing([Act::Answer(support::answer(400, &[], body))]);
+    let server = Server::playing([Act::Respond(support::response(400, &[], body))]);
     let error = Op::Pull.call(&support::queue(&server.url)).await.unwrap_err();
     assert_eq!(error.kind(), Unauthorized);
     assert!(error.has_code(6003) && error.has_code(6111));
@@ -126,7 +130,7 @@ async fn a_malformed_credential_is_known_by_the_cause_of_its_code() {
 #[tokio::test]
 async fn a_challenge_of_the_firewall_is_not_mistaken_for_bad_credentials() {
     let headers = [("cf-mitigated", "challenge"), ("content-type", "text/html")];
-    let server = Server::playing([Act::Answer(support::answer(403, &headers, "<html>Just a moment</html>"))]);
+    let server = Server::playing([Act::Respond(support::response(403, &headers, "<html>Just a moment</html>"))]);
     for op in Op::ALL {
         let error = op.call(&support::queue(&server.url)).await.unwrap_err();
         assert_eq!((error.kind(), error.status(), error.ray_id()), (Rejected, Some(403), Some(RAY)));
@@ -142,7 +146,7 @@ async fn a_challenge_of_the_firewall_is_not_mistaken_for_bad_credentials() {
 async fn a_failure_keeps_its_status_when_its_body_is_odd_or_cut_off() {
     let bodies = ["", "null", "[]", "{\"errors\":7}", "{\"success\":false,\"errors\":[", "\u{0}", "{}", "<html>"];
     for body in bodies {
-        let server = Server::playing([Act::Answer(support::answer(503, &[], body))]);
+        let server = Server::playing([Act::Respond(support::response(503, &[], body))]);
         let error = Op::Push.call(&support::queue(&server.url)).await.unwrap_err();
         assert_eq!((error.kind(), error.status(), error.ray_id()), (ServiceFailure, Some(503), Some(RAY)), "{body}");
     }
@@ -154,7 +158,7 @@ async fn a_failure_keeps_its_status_when_its_body_is_odd_or_cut_off() {
 #[tokio::test]
 async fn the_wait_that_the_service_asks_for_survives_in_the_error() {
     let asked = |value: String| async move {
-        let act = Act::Answer(support::answer(429, &[("retry-after", &value)], "{}"));
+        let act = Act::Respond(support::response(429, &[("retry-after", &value)], "{}"));
         let server = Server::playing([act]);
         Op::Push.call(&support::queue(&server.url)).await.unwrap_err()
     };
@@ -173,12 +177,12 @@ async fn a_redirect_is_not_followed_and_carries_no_credential_away() {
     let elsewhere = Server::playing([support::bare_success()]);
     let target = format!("{}/accounts/a/queues/q/messages", elsewhere.url);
     for status in [301, 302, 303, 307, 308] {
-        let server = Server::playing([Act::Answer(support::answer(status, &[("location", &target)], ""))]);
+        let server = Server::playing([Act::Respond(support::response(status, &[("location", &target)], ""))]);
         let pair = Credentials::email_and_key("me@example.com", "k3y").unwrap();
         for queue in [support::queue(&server.url), support::open(Client::builder(pair).base_url(&server.url))] {
             for op in Op::ALL {
                 let error = op.call(&queue).await.unwrap_err();
-                assert_eq!((error.kind(), error.status()), (UnexpectedAnswer, Some(status)), "{error}");
+                assert_eq!((error.kind(), error.status()), (UnexpectedResponse, Some(status)), "{error}");
                 assert_eq!(error.ray_id(), Some(RAY));
             }
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cloudflare_queues::{
-    AckRequest, Acker, Client, Credentials, Error, ErrorKind, LeaseId, PullOptions, PushMessage, Queue, RetryPolicy,
+    AckError, AckRequest, Acker, Client, Credentials, ErrorKind, LeaseId, PullOptions, PushMessage, Queue, RetryPolicy,
     emulator::{Behavior, Emulator, Fault, JsonBodies, QueueSettings, UnknownLease, WarningsForm},
 };
 use serde_json::{Value, json};
@@ -38,7 +38,7 @@ async fn a_message_that_used_up_its_retries_goes_to_the_dead_letter_queue() {
     service.pull_nothing().await;
     let dead = emulator.client().unwrap().queue(emulator.account_id(), &dead_letters).unwrap();
     let batch = dead.pull(PullOptions::default()).await.unwrap();
-    let mut bodies: Vec<_> = batch.messages.iter().map(|message| message.text().unwrap()).collect();
+    let mut bodies: Vec<_> = batch.messages.iter().map(|message| message.body.text().unwrap()).collect();
     bodies.sort();
     assert_eq!(bodies, ["0", "1"]);
 }
@@ -80,14 +80,14 @@ async fn whatever_the_service_makes_of_a_bad_lease_it_is_not_reported_done() {
                 let bad = LeaseId::from("never-given");
                 request.ack(&bad);
                 match service.queue.ack(request).await {
-                    Err(error) => {
+                    Err(AckError { error, unconfirmed, .. }) => {
                         assert_eq!((unknown_leases, error.kind()), (UnknownLease::Reject, ErrorKind::Rejected));
-                        assert_eq!(error.into_unconfirmed().unwrap().len(), 2);
+                        assert_eq!(unconfirmed.len(), 2);
                     }
                     Ok(outcome) => {
                         assert!(!outcome.is_complete(), "{outcome:?}");
                         assert_eq!((outcome.acks_requested, outcome.ack_count), (2, counts.then_some(1)));
-                        let warned: Vec<_> = outcome.warnings.iter().map(|warning| warning.lease_id.as_ref()).collect();
+                        let warned: Vec<_> = outcome.warnings.iter().map(|warning| warning.subject.as_ref()).collect();
                         let expected = if unknown_leases == UnknownLease::Warn { vec![Some(&bad)] } else { vec![] };
                         assert_eq!(warned, expected);
                     }
@@ -133,7 +133,7 @@ async fn a_json_body_arrives_whole_in_either_encoding() {
         {
             service.queue.push(&PushMessage::json(&value).unwrap()).await.unwrap();
             let message = service.pull(1, MINUTE).await.remove(0);
-            assert_eq!(message.json::<Value>().unwrap(), value, "{json_bodies:?}");
+            assert_eq!(message.body.json::<Value>().unwrap(), value, "{json_bodies:?}");
             assert!(service.queue.ack(acks(&[message])).await.unwrap().is_complete());
         }
     }
@@ -186,11 +186,10 @@ async fn a_failed_ack_gives_its_leases_back_to_be_sent_again() {
         service.push(2).await;
         let messages = service.pull(2, MINUTE).await;
         emulator.inject(fault);
-        let error: Error = once(emulator).ack(acks(&messages)).await.unwrap_err();
+        let AckError { error, unconfirmed, .. } = once(emulator).ack(acks(&messages)).await.unwrap_err();
         assert_eq!((error.kind(), error.status()), (kind, status), "{error}");
         assert_eq!(error.ray_id().is_some(), status.is_some());
-        let again = error.into_unconfirmed().unwrap();
-        assert!(service.queue.ack(again).await.unwrap().is_complete());
+        assert!(service.queue.ack(unconfirmed).await.unwrap().is_complete());
     }
 }
 
@@ -230,12 +229,9 @@ async fn a_challenge_is_not_met_with_more_requests() {
     let service = Service::emulated().await;
     let emulator = service.emulator.as_ref().unwrap();
     (0..9).for_each(|_| emulator.inject(Fault::Challenged));
-    let mut request = AckRequest::new();
-    for lease in 0..300 {
-        request.ack(lease.to_string());
-    }
-    let error = service.queue.ack(request).await.unwrap_err();
-    assert_eq!((error.kind(), error.unconfirmed().unwrap().len()), (ErrorKind::Rejected, 300));
+    let request = AckRequest::ack_all((0..300).map(|lease: u32| lease.to_string()));
+    let failed = service.queue.ack(request).await.unwrap_err();
+    assert_eq!((failed.error.kind(), failed.unconfirmed.len()), (ErrorKind::Rejected, 300));
     assert_eq!(emulator.requests(), 1);
 
     let acker = Acker::new(service.queue.clone()).unwrap();

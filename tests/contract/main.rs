@@ -33,7 +33,7 @@ impl Service {
         let ids = (variable("CLOUDFLARE_ACCOUNT_ID")?, variable("CLOUDFLARE_QUEUE_ID")?);
         let queue = Client::from_env().unwrap().queue(ids.0, ids.1).unwrap();
         // Messages that are not ours must not be acknowledged.
-        let batch = queue.pull(PullOptions { batch_size: 1, ..PullOptions::default() }).await.unwrap();
+        let batch = queue.pull(PullOptions::new().batch_size(1)).await.unwrap();
         if let Some(message) = batch.messages.first() {
             let mut request = AckRequest::new();
             request.retry(&message.lease_id);
@@ -62,7 +62,12 @@ impl Service {
         let mut messages = Vec::new();
         for _ in 0..30 {
             let batch_size = (count - messages.len()).min(100) as u32;
-            messages.extend(self.queue.pull(PullOptions { batch_size, visibility_timeout }).await.unwrap());
+            messages.extend(
+                self.queue
+                    .pull(PullOptions::new().batch_size(batch_size).visibility_timeout(visibility_timeout))
+                    .await
+                    .unwrap(),
+            );
             if messages.len() >= count {
                 break;
             }
@@ -73,17 +78,13 @@ impl Service {
     }
 
     async fn pull_nothing(&self) {
-        let batch = self.queue.pull(PullOptions { batch_size: 100, ..PullOptions::default() }).await.unwrap();
+        let batch = self.queue.pull(PullOptions::new().batch_size(100)).await.unwrap();
         assert!(batch.is_empty(), "{batch:?}");
     }
 }
 
 fn acks(messages: &[Message]) -> AckRequest {
-    let mut request = AckRequest::new();
-    for message in messages {
-        request.ack(&message.lease_id);
-    }
-    request
+    AckRequest::ack_all(messages)
 }
 
 macro_rules! scenarios {

@@ -24,7 +24,7 @@ async fn a_peeked_message_stays_where_it_is() {
     for _ in 0..2 {
         let peeked = service.queue.peek(100).await.unwrap();
         assert_eq!((peeked.len(), peeked[0].attempts), (1, Some(0)));
-        assert_eq!(peeked[0].json::<Value>().unwrap(), job);
+        assert_eq!(peeked[0].body.json::<Value>().unwrap(), job);
         assert!(peeked[0].timestamp.is_some() && !peeked[0].id.is_empty());
     }
     let pulled = service.pull(1, MINUTE).await;
@@ -37,10 +37,10 @@ async fn a_purge_deletes_exactly_what_it_names() {
     let service = Service::emulated().await;
     service.push(3).await;
     let peeked = service.queue.peek(2).await.unwrap();
-    let outcome = service.queue.purge(refs(&peeked)).await.unwrap();
+    let outcome = service.queue.delete_messages(refs(&peeked)).await.unwrap();
     assert_eq!((outcome.requested, outcome.is_complete()), (2, true));
     let left = service.pull(1, MINUTE).await;
-    assert_eq!(left[0].text().unwrap(), "2");
+    assert_eq!(left[0].body.text().unwrap(), "2");
     service.pull_nothing().await;
 }
 
@@ -55,11 +55,11 @@ async fn a_purge_that_left_something_is_not_reported_complete() {
         let change = |behavior: Behavior| behavior.unknown_leases(unknown_leases).warnings(warnings);
         service.emulator.as_ref().unwrap().configure(change);
         let bad = MessageRef::from("never-given");
-        match service.queue.purge([&bad]).await {
+        match service.queue.delete_messages([&bad]).await {
             Err(error) => assert_eq!((unknown_leases, error.kind()), (UnknownLease::Reject, ErrorKind::Rejected)),
             Ok(outcome) => {
                 assert!(!outcome.is_complete());
-                assert_eq!(outcome.warnings[0].message_ref.as_ref(), Some(&bad));
+                assert_eq!(outcome.warnings[0].subject.as_ref(), Some(&bad));
                 assert!(!format!("{outcome:?}").contains("never-given"), "{outcome:?}");
             }
         }
@@ -73,9 +73,9 @@ async fn whatever_form_a_purges_errors_have_it_is_not_complete_and_nothing_is_lo
         let answer = json!({ "success": true, "result": { "errors": errors, "warnings": null } });
         server.mock(|_, then| drop(then.status(200).json_body(answer)));
         let client = Client::builder(Credentials::api_token("token").unwrap()).base_url(server.base_url()).build();
-        let outcome = client.unwrap().queue("account", "queue").unwrap().purge(["ref-1"]).await.unwrap();
+        let outcome = client.unwrap().queue("account", "queue").unwrap().delete_messages(["ref-1"]).await.unwrap();
         assert!(!outcome.is_complete() && outcome.errors[0].message.ends_with("is gone"), "{outcome:?}");
-        assert_eq!(outcome.errors[0].message_ref, Some(MessageRef::from("ref-1")));
+        assert_eq!(outcome.errors[0].subject, Some(MessageRef::from("ref-1")));
         assert!(!format!("{outcome:?}").contains("ref-1"), "{outcome:?}");
     }
 }
@@ -89,7 +89,7 @@ async fn a_peek_and_a_purge_are_sent_again_after_every_passing_fault() {
         emulator.inject(fault.clone());
         let peeked = service.queue.peek(1).await.unwrap();
         emulator.inject(fault.clone());
-        let outcome = service.queue.purge(refs(&peeked)).await.unwrap();
+        let outcome = service.queue.delete_messages(refs(&peeked)).await.unwrap();
         // Where the first answer was lost, the second says that there is no such message, and that is what is reported.
         assert_eq!(outcome.is_complete(), !matches!(fault, Fault::CutOff), "{fault:?}: {outcome:?}");
         assert_eq!((emulator.requests(), emulator.messages(emulator.queue_id()).len()), (5, 0), "{fault:?}");
@@ -103,10 +103,10 @@ async fn what_cannot_be_peeked_or_purged_is_refused_before_it_is_sent() {
     let errors = [
         service.queue.peek(0).await.unwrap_err(),
         service.queue.peek(101).await.unwrap_err(),
-        service.queue.purge([] as [MessageRef; 0]).await.unwrap_err(),
-        service.queue.purge(many).await.unwrap_err(),
-        service.queue.purge([""]).await.unwrap_err(),
-        service.queue.purge(["twice", "twice"]).await.unwrap_err(),
+        service.queue.delete_messages([] as [MessageRef; 0]).await.unwrap_err(),
+        service.queue.delete_messages(many).await.unwrap_err(),
+        service.queue.delete_messages([""]).await.unwrap_err(),
+        service.queue.delete_messages(["twice", "twice"]).await.unwrap_err(),
     ];
     for error in errors {
         assert_eq!(error.kind(), ErrorKind::InvalidInput);

@@ -14,8 +14,8 @@ pub(crate) async fn a_pushed_message_comes_as_it_was_pushed(service: &Service) {
     let job = json!({ "task": "resize", "sizes": [64, 1.5, null], "name": "gr\u{fc}n \"\\" });
     service.queue.push(&PushMessage::json(&job).unwrap()).await.unwrap();
     let message = service.pull(1, MINUTE).await.remove(0);
-    assert_eq!(message.json::<Value>().unwrap(), job);
-    assert_eq!((message.content_type(), message.attempts), (ContentType::Json, Some(1)));
+    assert_eq!(message.body.json::<Value>().unwrap(), job);
+    assert_eq!((message.body.content_type(), message.attempts), (&ContentType::Json, Some(1)));
     assert!(!message.id.is_empty());
     let age = message.timestamp.unwrap().elapsed().unwrap_or_default();
     assert!(age < 10 * MINUTE, "{age:?}");
@@ -24,7 +24,7 @@ pub(crate) async fn a_pushed_message_comes_as_it_was_pushed(service: &Service) {
     let text = "Q0ZE is text, although it could begin a base64";
     service.queue.push(&PushMessage::text(text)).await.unwrap();
     let message = service.pull(1, MINUTE).await.remove(0);
-    assert_eq!((message.text().unwrap().as_ref(), message.content_type()), (text, ContentType::Text));
+    assert_eq!((message.body.text().unwrap().as_ref(), message.body.content_type()), (text, &ContentType::Text));
     assert!(service.queue.ack(acks(&[message])).await.unwrap().is_complete());
 }
 
@@ -53,7 +53,7 @@ pub(crate) async fn a_retried_message_comes_again_after_its_delay(service: &Serv
     service.push(2).await;
     let messages = service.pull(2, MINUTE).await;
     let mut request = AckRequest::new();
-    request.retry_after(&messages[0].lease_id, LEASE).ack(&messages[1].lease_id);
+    request.retry_in(&messages[0].lease_id, LEASE).ack(&messages[1].lease_id);
     let outcome = service.queue.ack(request).await.unwrap();
     assert_eq!((outcome.ack_count, outcome.retry_count), (Some(1), Some(1)));
     service.pull_nothing().await;
@@ -89,7 +89,7 @@ pub(crate) async fn consumers_at_the_same_time_never_share_a_message(service: &S
                 let mut messages = Vec::new();
                 for _ in 0..10 {
                     messages
-                        .extend(queue.pull(PullOptions { batch_size: 7, visibility_timeout: MINUTE }).await.unwrap());
+                        .extend(queue.pull(PullOptions::new().batch_size(7).visibility_timeout(MINUTE)).await.unwrap());
                 }
                 messages
             })
@@ -123,7 +123,7 @@ pub(crate) async fn a_used_lease_is_never_reported_complete(service: &Service) {
     // Whether that is a warning or a refusal is open; that it is done must not be said.
     match service.queue.ack(request).await {
         Ok(outcome) => assert!(!outcome.is_complete(), "{outcome:?}"),
-        Err(error) => assert_eq!(error.into_unconfirmed().unwrap().len(), 2),
+        Err(failed) => assert_eq!(failed.unconfirmed.len(), 2),
     }
 }
 
@@ -138,6 +138,6 @@ pub(crate) async fn a_purged_message_never_comes(service: &Service) {
         peeked = service.queue.peek(1).await.unwrap();
     }
     let message_ref = peeked.remove(0).message_ref.unwrap();
-    assert!(service.queue.purge([message_ref]).await.unwrap().is_complete());
+    assert!(service.queue.delete_messages([message_ref]).await.unwrap().is_complete());
     service.pull_nothing().await;
 }

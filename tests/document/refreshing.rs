@@ -171,7 +171,7 @@ fn what_a_request_must_have_now_leads_to_where_it_belongs() {
 }
 
 #[test]
-fn what_the_client_takes_either_way_is_harmless() {
+fn what_the_client_takes_either_way_is_idempotent() {
     let report = after(|document| {
         *at(document, &format!("~1ack/{RESULT}/properties/warnings")) =
             json!({ "type": "array", "items": { "type": "string" } });

@@ -16,7 +16,7 @@ use std::{
 };
 
 use cloudflare_queues::{
-    AckRequest, Client, ClientBuilder, Credentials, Error, PullOptions, PushMessage, Queue, RetryPolicy,
+    AckRequest, Client, ClientBuilder, Credentials, Error, Lease, PullOptions, PushMessage, Queue, RetryPolicy,
 };
 use serde_json::Value;
 
@@ -29,7 +29,7 @@ pub const RAY: &str = "8f1c2d3e4f5a6b7c-FRA";
 #[derive(Clone, Debug)]
 pub enum Act {
     /// Sends these bytes, and waits for the next request.
-    Answer(Vec<u8>),
+    Respond(Vec<u8>),
     /// Sends these bytes, and closes the connection.
     Cut(Vec<u8>),
     /// Sends these bytes, and nothing more.
@@ -156,7 +156,7 @@ fn serve(
         }
         stream.read_exact(&mut [0])?;
         match act {
-            Act::Answer(bytes) => stream.write_all(&bytes)?,
+            Act::Respond(bytes) => stream.write_all(&bytes)?,
             Act::Cut(bytes) => return stream.write_all(&bytes),
             Act::Stall(bytes) => {
                 stream.write_all(&bytes)?;
@@ -183,8 +183,8 @@ fn serve(
     }
 }
 
-/// An answer with a ray id.
-pub fn answer(status: u16, headers: &[(&str, &str)], body: impl AsRef<[u8]>) -> Vec<u8> {
+/// A response with a ray id.
+pub fn response(status: u16, headers: &[(&str, &str)], body: impl AsRef<[u8]>) -> Vec<u8> {
     let length = body.as_ref().len();
     let mut bytes = format!("HTTP/1.1 {status} Status\r\ncf-ray: {RAY}\r\ncontent-length: {length}\r\n").into_bytes();
     for (name, value) in headers {
@@ -195,22 +195,22 @@ pub fn answer(status: u16, headers: &[(&str, &str)], body: impl AsRef<[u8]>) -> 
     bytes
 }
 
-/// An answer that closes its connection before it is complete.
+/// A response that closes its connection before it is complete.
 pub fn cut_off(status: u16, body: &str) -> Act {
-    let mut bytes = answer(status, &[], body);
+    let mut bytes = response(status, &[], body);
     bytes.truncate(bytes.len() - body.len() / 2);
     Act::Cut(bytes)
 }
 
 pub fn ok(body: impl AsRef<[u8]>) -> Act {
-    Act::Answer(answer(200, &[("content-type", "application/json")], body))
+    Act::Respond(response(200, &[("content-type", "application/json")], body))
 }
 
 /// A refusal with a code.
 pub fn refused(status: u16, code: i64) -> Act {
     let body =
         format!(r#"{{"success":false,"errors":[{{"code":{code},"message":"no"}}],"messages":[],"result":null}}"#);
-    Act::Answer(answer(status, &[("content-type", "application/json")], body))
+    Act::Respond(response(status, &[("content-type", "application/json")], body))
 }
 
 /// A success that says as little as can be, for whichever operation.
@@ -238,7 +238,7 @@ pub fn stubborn_queue(url: &str, max_attempts: u32) -> Queue {
 
 pub fn quick(max_attempts: u32) -> RetryPolicy {
     let moment = Duration::from_millis(1);
-    RetryPolicy { max_attempts, initial_backoff: moment, max_backoff: moment, ..RetryPolicy::default() }
+    RetryPolicy::new().max_attempts(max_attempts).initial_backoff(moment).max_backoff(moment)
 }
 
 /// A URL where nobody listens.
@@ -249,11 +249,7 @@ pub fn nowhere() -> String {
 
 /// A request that acknowledges these leases.
 pub fn acks<'a>(leases: impl IntoIterator<Item = &'a str>) -> AckRequest {
-    let mut request = AckRequest::new();
-    leases.into_iter().for_each(|lease| {
-        request.ack(lease);
-    });
-    request
+    AckRequest::ack_all(leases)
 }
 
 pub fn leases(request: &AckRequest) -> Vec<String> {
@@ -264,30 +260,37 @@ pub fn leases(request: &AckRequest) -> Vec<String> {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Op {
     Ack,
+    Extend,
     Pull,
     Push,
     PushBatch,
     Peek,
-    Purge,
+    Delete,
 }
 
 impl Op {
-    pub const ALL: [Self; 6] = [Self::Ack, Self::Pull, Self::Push, Self::PushBatch, Self::Peek, Self::Purge];
+    /// All that the document has: `errors_name_their_operation_as_the_document_does`.
+    pub const ALL: [Self; 7] =
+        [Self::Ack, Self::Extend, Self::Pull, Self::Push, Self::PushBatch, Self::Peek, Self::Delete];
 
     pub fn id(self) -> &'static str {
         match self {
             Self::Ack => "ack_messages",
+            Self::Extend => "extend_messages",
             Self::Pull => "pull_messages",
             Self::Push => "push_message",
             Self::PushBatch => "push_messages",
             Self::Peek => "peek_messages",
-            Self::Purge => "purge_messages",
+            Self::Delete => "purge_messages",
         }
     }
 
-    /// Whether doing it twice does no harm, so that it is sent again although it may have been carried out.
-    pub fn is_harmless(self) -> bool {
-        matches!(self, Self::Ack | Self::Peek | Self::Purge)
+    /// Whether carrying it out twice does no harm, so that it is sent again although it may have been carried out.
+    pub fn is_idempotent(self) -> bool {
+        match self {
+            Self::Ack | Self::Extend | Self::Peek | Self::Delete => true,
+            Self::Pull | Self::Push | Self::PushBatch => false,
+        }
     }
 
     pub async fn call(self, queue: &Queue) -> Result<(), Error> {
@@ -297,12 +300,19 @@ impl Op {
     /// Calls the operation with this lease, or reference, or this text, where it takes one.
     pub async fn call_with(self, queue: &Queue, lease: &str, text: &str) -> Result<(), Error> {
         match self {
-            Self::Ack => queue.ack(acks([lease])).await.map(drop),
+            Self::Ack => queue.ack(acks([lease])).await.map(drop).map_err(|failed| {
+                assert_eq!(leases(&failed.unconfirmed), [lease], "{failed}");
+                failed.error
+            }),
+            Self::Extend => queue.extend([lease], Duration::from_secs(30)).await.map(drop).map_err(|failed| {
+                assert_eq!(failed.unconfirmed, [Lease::from(lease)], "{failed}");
+                failed.error
+            }),
             Self::Pull => queue.pull(PullOptions::default()).await.map(drop),
             Self::Push => queue.push(&PushMessage::text(text)).await.map(drop),
             Self::PushBatch => queue.push_batch(&[PushMessage::text(text)]).await.map(drop),
             Self::Peek => queue.peek(5).await.map(drop),
-            Self::Purge => queue.purge([lease]).await.map(drop),
+            Self::Delete => queue.delete_messages([lease]).await.map(drop),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use cloudflare_queues::{
-    AckOutcome, AckRequest, AckerOptions, Batch, Confirmation, Consumer, ConsumerOptions, Error, LeaseId, Message,
+    AckError, AckOutcome, AckRequest, AckerOptions, Batch, Confirmation, Consumer, ConsumerOptions, LeaseId, Message,
     PullOptions, Report, RetryDelay, Undecided, Verdict,
 };
 use tokio::time::sleep;
@@ -19,7 +19,7 @@ type Decided = HashMap<LeaseId, (u32, bool)>;
 
 impl World {
     async fn pull(&self) -> Option<Batch> {
-        let options = PullOptions { batch_size: self.batch_size(), visibility_timeout: LEASE };
+        let options = PullOptions::new().batch_size(self.batch_size()).visibility_timeout(LEASE);
         let batch = self.queue.pull(options).await;
         match &batch {
             Ok(batch) => self.note(format_args!("pulled {}", batch.len())),
@@ -30,7 +30,7 @@ impl World {
 
     /// Decides on a message. `None` leaves it.
     fn decide(&self, message: &Message) -> Option<(u32, bool)> {
-        let number = message.json().unwrap();
+        let number = message.body.json().unwrap();
         let decision = [None, Some(false), Some(false)].get(self.below(10) as usize).copied().unwrap_or(Some(true));
         self.note(format_args!("{number}, at attempt {:?}, is to be acknowledged: {decision:?}", message.attempts));
         if decision == Some(true) {
@@ -60,7 +60,7 @@ impl World {
                 let Some(decision) = self.decide(message) else { continue };
                 match decision.1 {
                     true => request.ack(&message.lease_id),
-                    false => request.retry_after(&message.lease_id, Duration::from_secs(self.below(20))),
+                    false => request.retry_in(&message.lease_id, Duration::from_secs(self.below(20))),
                 };
                 decided.insert(message.lease_id.clone(), decision);
             }
@@ -78,22 +78,21 @@ impl World {
     }
 
     /// What came of a request: it gives back exactly the leases that are not in the outcome, and no count is beyond what was asked.
-    fn judge(&self, decided: &Decided, request: &AckRequest, result: Result<AckOutcome, Error>) -> AckRequest {
+    fn judge(&self, decided: &Decided, request: &AckRequest, result: Result<AckOutcome, AckError>) -> AckRequest {
         let (outcome, back) = match result {
-            Ok(outcome) => (Some(outcome), AckRequest::new()),
-            Err(error) => {
-                self.note(&error);
-                (error.confirmed().cloned(), error.into_unconfirmed().unwrap())
+            Ok(outcome) => (outcome, AckRequest::new()),
+            Err(failed) => {
+                self.note(&failed);
+                (failed.confirmed, failed.unconfirmed)
             }
         };
         let mut open: HashSet<_> = request.lease_ids().collect();
         assert!(back.lease_ids().all(|lease| open.remove(lease)), "a lease came back that was not sent, or twice");
-        let requested = outcome.as_ref().map_or(0, |outcome| outcome.acks_requested + outcome.retries_requested);
+        let requested = outcome.acks_requested + outcome.retries_requested;
         assert_eq!(open.len() as u64, requested, "what came not back is in the outcome");
         self.told().totals.unconfirmed += back.len() as u64;
-        let Some(outcome) = outcome else { return back };
-        self.told().totals.partly += u64::from(!back.is_empty());
-        let warned = outcome.warnings.iter().filter_map(|warning| warning.lease_id.as_ref());
+        self.told().totals.partly += u64::from(!back.is_empty() && requested > 0);
+        let warned = outcome.warnings.iter().filter_map(|warning| warning.subject.as_ref());
         let warned = warned.filter(|lease| open.remove(lease)).count();
         assert_eq!(warned, outcome.warnings.len(), "a warning is about a lease of the request, and of no other");
         self.told().totals.unconfirmed += warned as u64;
@@ -142,17 +141,16 @@ impl World {
     pub(super) async fn consume(self: &Arc<Self>) {
         let seconds = |bound| Duration::from_secs(self.below(bound));
         let options = ConsumerOptions {
-            pull: PullOptions { batch_size: self.batch_size(), visibility_timeout: LEASE },
+            pull: PullOptions::new().batch_size(self.batch_size()).visibility_timeout(LEASE),
             concurrency: 1 + self.below(50) as usize,
             retry_delay: RetryDelay::Fixed(seconds(20)),
             undecided: if self.below(2) == 0 { Undecided::Retry } else { Undecided::Leave },
             shutdown_timeout: seconds(60),
             flush_timeout: seconds(60),
-            acker: AckerOptions {
-                linger: Duration::from_millis(self.below(200)),
-                max_in_flight: 1 + self.below(4) as usize,
-                buffer: 1 + self.below(200) as usize,
-            },
+            acker: AckerOptions::new()
+                .linger(Duration::from_millis(self.below(200)))
+                .max_in_flight(1 + self.below(4) as usize)
+                .buffer(1 + self.below(200) as usize),
             ..ConsumerOptions::default()
         };
         let decided = Arc::new(Mutex::new(Decided::new()));

@@ -69,7 +69,7 @@ impl Random {
 
     fn policy(&mut self) -> RetryPolicy {
         let budget = if self.is() { u32::MAX } else { self.below(20) as u32 };
-        RetryPolicy { max_attempts: 1 + self.below(5) as u32, budget, ..RetryPolicy::default() }
+        RetryPolicy::new().max_attempts(1 + self.below(5) as u32).budget(budget)
     }
 }
 
@@ -153,7 +153,7 @@ impl World {
             queue.push_batch(messages).await.unwrap();
         }
         let max_in_flight = 1 + random.below(4) as usize;
-        let options = AckerOptions { max_in_flight, ..AckerOptions::default() };
+        let options = AckerOptions::new().max_in_flight(max_in_flight);
         let acker = Acker::with_options(queue.clone(), options).unwrap();
         let told = Told { faults: vec![false; emulator.requests() as usize], ..Told::default() };
         let (random, told) = (Mutex::new(random), Mutex::new(told));
@@ -238,7 +238,7 @@ impl World {
         let numbers = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&numbers);
         let handler = move |message: Message| {
-            seen.lock().unwrap().push(message.json().unwrap());
+            seen.lock().unwrap().push(message.body.json().unwrap());
             async { Verdict::Ack }
         };
         let is_empty = async {
