@@ -17,8 +17,7 @@ use std::{
 };
 
 use cloudflare_queues::{
-    AckRequest, Acker, Client, Consumer, Credentials, Message, PullOptions, PushMessage, Queue,
-    emulator::Emulator,
+    AckRequest, Acker, Client, Consumer, Credentials, Message, PullOptions, PushMessage, Queue, emulator::Emulator,
 };
 use tokio::{sync::Notify, task::JoinSet};
 

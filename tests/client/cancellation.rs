@@ -9,8 +9,8 @@ use std::{
 };
 
 use cloudflare_queues::{
-    AckRequest, Acker, AckerOptions, Batch, Client, Confirmation, Consumer, ConsumerOptions, LeaseId, Message,
-    PullOptions, PushMessage, Queue, RetryPolicy, Verdict,
+    AckRequest, Acker, AckerOptions, Batch, Client, Confirmation, Consumer, LeaseId, Message, PullOptions, PushMessage,
+    Queue, RetryPolicy, Verdict,
     emulator::{Emulator, QueueSettings, QueuedMessage},
 };
 use futures_core::Stream;
@@ -237,15 +237,9 @@ async fn a_lease_is_acknowledged_although_a_flush_and_the_close_are_dropped() {
     .await;
 }
 
-fn options() -> ConsumerOptions {
-    ConsumerOptions {
-        pull: PullOptions::new().batch_size(10).visibility_timeout(LEASE),
-        concurrency: 1,
-        min_idle: Duration::from_millis(1),
-        max_idle: Duration::from_millis(1),
-        acker: narrow(),
-        ..ConsumerOptions::default()
-    }
+fn consumer(queue: Queue) -> Consumer {
+    let (moment, consumer) = (Duration::from_millis(1), Consumer::new(queue).batch_size(10).visibility_timeout(LEASE));
+    consumer.concurrency(1).min_idle(moment).max_idle(moment).acker(narrow())
 }
 
 #[tokio::test]
@@ -254,7 +248,7 @@ async fn a_dropped_consumer_loses_no_message_that_was_not_worked_on_to_the_end()
         // A new one, since what a consumer of before had acknowledged may still be on its way.
         let world = World::new().await;
         world.push(3).await;
-        let consumer = Consumer::with_options(world.queue.clone(), options());
+        let consumer = consumer(world.queue.clone());
         let ended = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&ended);
         let handler = move |message: Message| {
@@ -293,7 +287,7 @@ async fn a_dropped_wait_for_a_streams_next_message_loses_none() {
     let world = World::new().await;
     in_time(world.push(1)).await;
     at_each_moment(async |moment| {
-        let mut deliveries = Consumer::with_options(world.queue.clone(), options()).stream().unwrap();
+        let mut deliveries = consumer(world.queue.clone()).stream().unwrap();
         world.emulator.advance(LEASE);
         let mut next = async || poll_fn(|context| Pin::new(&mut deliveries).poll_next(context)).await;
         let first = drop_at(moment, next()).await;
@@ -314,7 +308,7 @@ async fn a_message_whose_decision_is_dropped_is_decided_or_handed_back() {
     at_each_moment(async |moment| {
         let world = World::new().await;
         world.push(2).await;
-        let mut deliveries = Consumer::with_options(world.queue.clone(), options()).stream().unwrap();
+        let mut deliveries = consumer(world.queue.clone()).stream().unwrap();
         let mut next = async || poll_fn(|context| Pin::new(&mut deliveries).poll_next(context)).await.unwrap().unwrap();
         let (first, second) = (next().await, next().await);
         // It takes the room.

@@ -9,8 +9,8 @@ use std::{
 };
 
 use cloudflare_queues::{
-    Acker, AckerOptions, Confirmation, Consumer, ConsumerOptions, Deliveries, Delivery, ErrorKind, LeaseId,
-    PullOptions, PushMessage, Queue, Undecided, Verdict,
+    Acker, AckerOptions, Confirmation, Consumer, Deliveries, Delivery, ErrorKind, LeaseId, PullOptions, PushMessage,
+    Queue, Undecided, Verdict,
     emulator::{Emulator, QueueSettings},
 };
 use futures_core::Stream;
@@ -29,13 +29,9 @@ async fn emulator_with(count: usize) -> (Emulator, Queue) {
     (emulator, queue)
 }
 
-fn options() -> ConsumerOptions {
-    ConsumerOptions {
-        pull: PullOptions::new().batch_size(10).visibility_timeout(MINUTE),
-        min_idle: Duration::from_millis(1),
-        max_idle: Duration::from_millis(1),
-        ..ConsumerOptions::default()
-    }
+fn consumer(queue: Queue) -> Consumer {
+    let moment = Duration::from_millis(1);
+    Consumer::new(queue).batch_size(10).visibility_timeout(MINUTE).min_idle(moment).max_idle(moment)
 }
 
 async fn next(deliveries: &mut Deliveries) -> Delivery {
@@ -94,7 +90,7 @@ async fn ten_consumers_on_one_queue_handle_each_message_once_while_nothing_fails
                     stop.notified().await;
                     stop.notify_one();
                 };
-                Consumer::with_options(queue, options()).json::<u32>().run_until(stop, handler).await.unwrap()
+                consumer(queue).json::<u32>().run_until(stop, handler).await.unwrap()
             })
         })
         .collect();
@@ -132,8 +128,7 @@ async fn no_message_is_lost_while_consumers_are_killed_at_random() {
                 async {}
             };
             let consumer = tokio::spawn(async move {
-                let consumer = Consumer::with_options(queue, options());
-                let _ = consumer.json::<u32>().run_until(std::future::pending::<()>(), handler).await;
+                let _ = consumer(queue).json::<u32>().run_until(std::future::pending::<()>(), handler).await;
             });
             consumers.push((consumer, killed));
         }
@@ -152,10 +147,10 @@ async fn what_cannot_be_decoded_goes_where_it_is_sent() {
     queue.push(&PushMessage::text("no number")).await.unwrap();
     let (decided, stop) = tokio::sync::oneshot::channel();
     let decided = Mutex::new(Some(decided));
-    let consumer = Consumer::with_options(queue, options()).json::<u32>().on_undecodable(move |message, error| {
+    let consumer = consumer(queue).json::<u32>().on_undecodable(move |message, error| {
         assert_eq!((message.body.text().unwrap().as_ref(), error.kind()), ("no number", ErrorKind::UndecodableBody));
         let _ = decided.lock().unwrap().take().unwrap().send(());
-        Verdict::Ack
+        async { Verdict::Ack }
     });
     let report = consumer.run_until(stop, |_, _| async { Verdict::Retry }).await.unwrap();
     assert_eq!((report.stats.undecodable, report.stats.acknowledged, report.stats.panicked), (1, 1, 0));
@@ -165,7 +160,7 @@ async fn what_cannot_be_decoded_goes_where_it_is_sent() {
 #[tokio::test]
 async fn a_stream_gives_messages_to_decide_on_and_hands_back_those_that_are_dropped() {
     let (emulator, queue) = emulator_with(4).await;
-    let mut deliveries = Consumer::with_options(queue.clone(), options()).stream().unwrap();
+    let mut deliveries = consumer(queue.clone()).stream().unwrap();
     let acked = next(&mut deliveries).await.ack().await.unwrap();
     let retried = next(&mut deliveries).await.retry_in(MINUTE).await.unwrap();
     next(&mut deliveries).await.leave();
@@ -181,9 +176,8 @@ async fn a_stream_gives_messages_to_decide_on_and_hands_back_those_that_are_drop
     deliveries.acker().close().await;
     assert_eq!(emulator.messages(emulator.queue_id()).len(), 2);
 
-    let undecided = ConsumerOptions { undecided: Undecided::Leave, ..options() };
     emulator.advance(MINUTE);
-    let mut deliveries = Consumer::with_options(queue, undecided).stream().unwrap();
+    let mut deliveries = consumer(queue).undecided(Undecided::Leave).stream().unwrap();
     drop(next(&mut deliveries).await);
     drop(deliveries);
     assert!(emulator.messages(emulator.queue_id()).iter().all(|message| message.is_leased));

@@ -7,8 +7,8 @@ use std::{
 };
 
 use cloudflare_queues::{
-    AckError, AckOutcome, AckRequest, AckerOptions, Batch, Confirmation, Consumer, ConsumerOptions, LeaseId, Message,
-    PullOptions, Report, RetryDelay, Undecided, Verdict,
+    AckError, AckOutcome, AckRequest, AckerOptions, Batch, Confirmation, Consumer, LeaseId, Message, PullOptions,
+    Report, RetryDelay, Undecided, Verdict,
 };
 use tokio::time::sleep;
 
@@ -140,19 +140,19 @@ impl World {
     /// Runs a consumer for a while.
     pub(super) async fn consume(self: &Arc<Self>) {
         let seconds = |bound| Duration::from_secs(self.below(bound));
-        let options = ConsumerOptions {
-            pull: PullOptions::new().batch_size(self.batch_size()).visibility_timeout(LEASE),
-            concurrency: 1 + self.below(50) as usize,
-            retry_delay: RetryDelay::Fixed(seconds(20)),
-            undecided: if self.below(2) == 0 { Undecided::Retry } else { Undecided::Leave },
-            shutdown_timeout: seconds(60),
-            flush_timeout: seconds(60),
-            acker: AckerOptions::new()
-                .linger(Duration::from_millis(self.below(200)))
-                .max_in_flight(1 + self.below(4) as usize)
-                .buffer(1 + self.below(200) as usize),
-            ..ConsumerOptions::default()
-        };
+        let acker = AckerOptions::new()
+            .linger(Duration::from_millis(self.below(200)))
+            .max_in_flight(1 + self.below(4) as usize)
+            .buffer(1 + self.below(200) as usize);
+        let consumer = Consumer::new(self.queue.clone())
+            .batch_size(self.batch_size())
+            .visibility_timeout(LEASE)
+            .concurrency(1 + self.below(50) as usize)
+            .retry_delay(RetryDelay::fixed(seconds(20)))
+            .undecided(if self.below(2) == 0 { Undecided::Retry } else { Undecided::Leave })
+            .shutdown_timeout(seconds(60))
+            .flush_timeout(seconds(60))
+            .acker(acker);
         let decided = Arc::new(Mutex::new(Decided::new()));
         let (world, decisions) = (Arc::clone(self), Arc::clone(&decided));
         let handler = move |message: Message| {
@@ -161,10 +161,9 @@ impl World {
                 sleep(world.wait()).await;
                 let Some(decision) = world.decide(&message) else { return Ok(Verdict::Leave) };
                 decisions.lock().unwrap().insert(message.lease_id, decision);
-                if decision.1 { Ok(Verdict::Ack) } else { Err(()) }
+                if decision.1 { Ok(Verdict::Ack) } else { Err("again") }
             }
         };
-        let consumer = Consumer::with_options(self.queue.clone(), options);
         let report = consumer.run_until(sleep(seconds(60)), handler).await.unwrap();
         let decided = std::mem::take(&mut *decided.lock().unwrap());
         self.judge_report(decided, report);
