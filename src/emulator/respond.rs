@@ -1,12 +1,14 @@
 //! What stands around every request: its body, its credentials, and the faults that were asked for.
 
+use std::time::Duration;
+
 use http::{
     HeaderMap, HeaderValue, Request, Response, StatusCode,
     header::{AUTHORIZATION, RETRY_AFTER},
 };
 use http_body_util::BodyExt;
 use hyper::body::{Body, Bytes};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::{
     fault::Fault,
@@ -17,12 +19,14 @@ use super::{
 
 /// A batch of 256 KB of which every character is escaped takes 1.5 MB.
 const MAX_BODY_BYTES: usize = 2 << 20;
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(super) async fn respond<B: Body<Data = Bytes> + Unpin>(service: &Service, request: Request<B>) -> Reply {
     let ray_id = HeaderValue::try_from(format!("{:016x}-EMU", service.count_request()));
     let fault = service.next_fault();
     let (head, body) = request.into_parts();
-    let body = read(body).await;
+    let late = |_| Err(Refusal(StatusCode::REQUEST_TIMEOUT, 10026, "the request's body did not come in time"));
+    let body = timeout(BODY_TIMEOUT, read(body)).await.unwrap_or_else(late);
     let result = || body.and_then(|body| routes::carry_out(service, &head.method, head.uri.path(), &body));
     let mut reply = match authorize(&head.headers) {
         Ok(()) => with_fault(fault, || result().unwrap_or_else(Refusal::into_response)).await,

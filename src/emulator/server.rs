@@ -3,9 +3,11 @@
 use std::{
     fmt,
     future::poll_fn,
+    io::{self, ErrorKind},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use http::{Request, Response, header::CONTENT_LENGTH};
@@ -14,25 +16,45 @@ use hyper::{
     server::conn::http1,
     service::service_fn,
 };
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
+    time::sleep,
 };
 
 use super::{reply::Reply, respond::respond, service::Service};
+
+/// How long to wait for the head of a request, also of the next one on an idle connection: longer than clients keep those, 90 s in
+/// `reqwest`, so that none is closed while a request is on its way.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(100);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Runs until it is dropped, and its connections with it.
 pub(super) async fn serve(listener: TcpListener, service: Arc<Service>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            accepted = listener.accept() => {
-                if let Ok((stream, _)) = accepted {
-                    connections.spawn(connection(stream, Arc::clone(&service)));
-                }
+            (stream, _) = accept(|| listener.accept()) => {
+                connections.spawn(connection(stream, Arc::clone(&service)));
             }
             Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+/// Accepts until it succeeds.
+async fn accept<T, F: Future<Output = io::Result<T>>>(mut attempt: impl FnMut() -> F) -> T {
+    loop {
+        match attempt().await {
+            Ok(accepted) => return accepted,
+            // The client has left in the meantime.
+            Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {}
+            Err(error) => {
+                // Most likely, no descriptor is free. The connection keeps waiting, so that another attempt at once would fail at once.
+                tracing::warn!(%error, "the emulator cannot accept a connection, and tries again");
+                sleep(ACCEPT_PAUSE).await;
+            }
         }
     }
 }
@@ -40,7 +62,9 @@ pub(super) async fn serve(listener: TcpListener, service: Arc<Service>) {
 async fn connection(stream: TcpStream, service: Arc<Service>) {
     let _ = stream.set_nodelay(true);
     let service = service_fn(|request| Box::pin(send(Arc::clone(&service), request)));
-    let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    let mut connection = builder.serve_connection(TokioIo::new(stream), service);
     if let Err(error) = poll_fn(|context| connection.poll_without_shutdown(context)).await
         && error.is_user()
     {
@@ -97,3 +121,24 @@ impl fmt::Display for Broken {
 }
 
 impl std::error::Error for Broken {}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn accepting_survives_the_lack_of_descriptors_without_spinning() {
+        let (attempts, started) = (Cell::new(0), Instant::now());
+        let accepted = accept(|| {
+            attempts.set(attempts.get() + 1);
+            let is_over = started.elapsed() >= Duration::from_secs(10);
+            async move { if is_over { Ok(()) } else { Err(io::Error::from_raw_os_error(24)) } }
+        });
+        accepted.await;
+        assert_eq!(attempts.get(), 101);
+    }
+}

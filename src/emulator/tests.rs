@@ -2,6 +2,7 @@
 
 mod extend;
 mod queues;
+mod sockets;
 mod strictness;
 
 use http::{HeaderMap, Method, Request, StatusCode};
