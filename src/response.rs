@@ -40,7 +40,7 @@ pub(crate) fn open<T>(
     }
 }
 
-fn open_envelope<T>(envelope: Envelope<T>) -> Result<Success<T>, Error> {
+pub(crate) fn open_envelope<T>(envelope: Envelope<T>) -> Result<Success<T>, Error> {
     let (success, errors, result) = envelope.into_parts();
     let error = match (success, result) {
         (Some(true), Some(result)) => return Ok(Success { result, beside: errors }),

@@ -2,21 +2,18 @@
 
 #![no_main]
 
-use cloudflare_queues::{fuzzing, types::PullResult};
+use cloudflare_queues::fuzzing;
 use libfuzzer_sys::fuzz_target;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 fuzz_target!(|input: (u8, &str)| {
-    let (kind, body) = input;
+    let (kind, text) = input;
     let kind = ["json", "text", "bytes", "v8", "else"][usize::from(kind) % 5];
-    let message = json!({"lease_id": "lease", "body": body, "metadata": {"CF-Content-Type": kind}});
-    let result: PullResult = serde_json::from_value(json!({"messages": [message]})).unwrap();
-    let batch = fuzzing::batch(result);
-    let message = &batch.messages[0];
-    let decoded = (message.json::<Value>(), message.text(), message.bytes());
-    match (kind, serde_json::from_str::<Value>(body)) {
+    let body = fuzzing::body(kind, text.into());
+    let decoded = (body.json::<Value>(), body.text(), body.bytes());
+    match (kind, serde_json::from_str::<Value>(text)) {
         ("json", Ok(value)) => assert_eq!(decoded.0.unwrap(), value),
-        ("text" | "else", _) => assert_eq!(decoded.1.unwrap(), body),
+        ("text" | "else", _) => assert_eq!(decoded.1.unwrap(), text),
         ("v8", _) => assert!(decoded.0.is_err()),
         _ => {}
     }
