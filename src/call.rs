@@ -107,7 +107,7 @@ impl Call {
                 self.trace_end(200.into(), self.beside.get().map_or(1, |beside| beside.attempts), None);
             }
             Err(error) => {
-                self.span.record("error.type", field::display(error.kind()));
+                self.span.record("error.type", field::debug(error.kind()));
                 self.trace_end(error.status(), error.attempts(), error.ray_id());
             }
         }

@@ -1,5 +1,9 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
+#![cfg_attr(
+    not(any(feature = "mock", feature = "schemars")),
+    allow(dead_code, unreachable_pub, reason = "the types on the wire are public with these features alone")
+)]
 
 mod ack;
 mod acker;

@@ -1,0 +1,216 @@
+//! What the client makes of responses that the service does not document.
+
+use std::time::Duration;
+
+use cloudflare_queues::{
+    AckOutcome, AckRequest, Batch, Error, ErrorKind, Lease, PullOptions, PushMessage, RetryPolicy,
+};
+use support::{Act, Server, response};
+
+async fn pull(body: &str) -> Result<Batch, Error> {
+    support::queue(&Server::playing([support::ok(body)]).url).pull(PullOptions::new()).await
+}
+
+async fn ack(body: &str) -> Result<AckOutcome, Error> {
+    Ok(support::queue(&Server::playing([support::ok(body)]).url).ack(AckRequest::ack_all(["a-lease"])).await?)
+}
+
+#[tokio::test]
+async fn one_odd_entry_costs_no_other_message_its_lease() {
+    for odd in
+        ["7", "\"text\"", "null", r#"{"id":"\ud800","lease_id":"odd"}"#, r#"{"id":"1","id":"2","lease_id":"odd"}"#]
+    {
+        let body = format!(
+            r#"{{"success":true,"errors":[],"messages":[],"result":{{"message_backlog_count":9,
+                "messages":[{{"lease_id":"one","body":"x"}},{odd},{{"lease_id":"two"}}]}}}}"#
+        );
+        let batch = pull(&body).await.unwrap();
+        let leases: Vec<_> = batch.iter().map(|message| message.lease_id.expose_secret()).collect();
+        assert!(leases.iter().any(|lease| lease == "one") && leases.iter().any(|lease| lease == "two"), "{odd}");
+        assert_eq!(batch.len() + batch.without_lease, 3, "{odd}");
+        assert_eq!(batch.backlog_count, Some(9), "{odd}");
+    }
+}
+
+#[tokio::test]
+async fn a_lease_that_comes_twice_in_a_batch_is_kept_once() {
+    let body = r#"{"success":true,"result":{"messages":[{"id":"1","lease_id":"a"},{"id":"2","lease_id":"b"},
+        {"id":"3","lease_id":"a"},{"id":"4","lease_id":"a"}]}}"#;
+    let batch = pull(body).await.unwrap();
+    assert_eq!(batch.iter().map(|message| message.id.as_str()).collect::<Vec<_>>(), ["1", "2"]);
+    assert_eq!(batch.duplicates, 2);
+}
+
+#[tokio::test]
+async fn a_count_that_is_not_what_was_asked_for_confirms_nothing() {
+    for (count, read) in [("\"1\"", None), ("2", Some(2)), ("0", Some(0)), ("-1", None), ("{}", None), ("null", None)] {
+        let outcome = ack(&format!(r#"{{"success":true,"result":{{"ackCount":{count}}}}}"#)).await.unwrap();
+        assert_eq!(outcome.ack_count, read, "{count}");
+        assert!(!outcome.is_complete(), "{count}");
+    }
+}
+
+#[tokio::test]
+async fn errors_beside_a_success_are_warnings() {
+    let body = r#"{"success":true,"errors":[{"code":10026,"message":"no a-lease here"}],"result":{"ackCount":1}}"#;
+    let outcome = ack(body).await.unwrap();
+    assert!(!outcome.is_complete());
+    assert_eq!(outcome.warnings[0].message, "code 10026 \"no a-lease here\"".replace("a-lease", "[redacted]"));
+}
+
+#[tokio::test]
+async fn a_failure_under_status_200_is_what_its_code_says() {
+    for (code, kind) in [
+        (10250, ErrorKind::RateLimited),
+        (10000, ErrorKind::Unauthorized),
+        (10104, ErrorKind::NotFound),
+        (15000, ErrorKind::ServiceFailure),
+        (10026, ErrorKind::Rejected),
+    ] {
+        let body = format!(r#"{{"success":false,"errors":[{{"code":{code}}}],"result":null}}"#);
+        assert_eq!(ack(&body).await.unwrap_err().kind(), kind, "{code}");
+    }
+}
+
+#[tokio::test]
+async fn a_404_without_an_envelope_points_to_the_base_url() {
+    let missing = |body: &str| support::queue(&Server::playing([Act::Respond(response(404, &[], body))]).url);
+    let nothing = missing("<html>nothing here</html>").pull(PullOptions::new()).await.unwrap_err();
+    assert_eq!(nothing.kind(), ErrorKind::NotFound);
+    assert!(nothing.to_string().contains("check the base URL"), "{nothing}");
+    let body = r#"{"success":false,"errors":[{"code":10104,"message":"no queue"}]}"#;
+    let no_queue = missing(body).pull(PullOptions::new()).await.unwrap_err();
+    assert!(no_queue.to_string().contains("check the account id and the queue id"), "{no_queue}");
+}
+
+#[tokio::test]
+async fn a_byte_order_mark_is_passed_over_and_compression_is_named() {
+    assert!(ack("\u{feff}{\"success\":true,\"result\":{\"ackCount\":1}}").await.unwrap().is_complete());
+    let gzip = Act::Respond(response(200, &[("content-encoding", "gzip")], [0x1f, 0x8b, 8, 0]));
+    let error = support::queue(&Server::playing([gzip]).url).pull(PullOptions::new()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UnexpectedResponse);
+    assert!(error.to_string().contains("compressed") && error.may_have_arrived(), "{error}");
+}
+
+#[tokio::test]
+async fn a_response_without_a_length_that_is_cut_short_is_asked_for_again() {
+    let cut = "HTTP/1.0 200 OK\r\n\r\n{\"success\":true,\"result\":{\"ackCo";
+    let server = Server::playing([Act::Cut(cut.into()), support::ok(r#"{"success":true,"result":{"ackCount":1}}"#)]);
+    let queue = support::stubborn_queue(&server.url, 2);
+    assert!(queue.ack(AckRequest::ack_all(["a-lease"])).await.unwrap().is_complete());
+    assert_eq!(server.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn an_absurd_length_reserves_nothing() {
+    let head = "HTTP/1.1 200 OK\r\ncontent-length: 9223372036854775806\r\n\r\n{}";
+    let server = Server::playing([Act::Cut(head.into())]);
+    let queue = support::open(support::builder(&server.url).max_response_bytes(usize::MAX));
+    assert_eq!(queue.pull(PullOptions::new()).await.unwrap_err().kind(), ErrorKind::Transport);
+}
+
+#[tokio::test]
+async fn an_error_of_several_requests_speaks_for_all_of_them() {
+    let leases: Vec<_> = (0..150).map(|number| format!("lease-{number}")).collect();
+    let confirmed = support::ok(r#"{"success":true,"result":{"ackCount":100}}"#);
+    let queue = support::queue(&Server::playing([confirmed, support::refused(429, 10250)]).url);
+    let failed = queue.ack(AckRequest::ack_all(leases.clone())).await.unwrap_err();
+    assert_eq!((failed.confirmed.ack_count, failed.unconfirmed.len()), (Some(100), 50));
+    assert!(failed.error.may_have_arrived() && !failed.to_string().contains("nothing arrived"), "{failed}");
+
+    let queue = support::queue(&Server::playing([support::refused(400, 10026), support::refused(400, 10013)]).url);
+    let failed = queue.ack(AckRequest::ack_all(leases)).await.unwrap_err();
+    assert!(failed.error.has_code(10026) && failed.error.has_code(10013), "{failed}");
+    assert_eq!((failed.unconfirmed.len(), failed.error.attempts()), (150, 2));
+    assert!(!failed.error.may_have_arrived());
+}
+
+#[tokio::test(start_paused = true)]
+async fn retries_end_with_the_shortest_lease() {
+    let emulator = cloudflare_queues::emulator::Emulator::builder().real_time().start().await.unwrap();
+    let policy = RetryPolicy::new().max_attempts(u32::MAX).budget(u32::MAX);
+    let client = emulator.in_process_builder().unwrap().retry(policy).build().unwrap();
+    let queue = client.queue(emulator.account_id(), emulator.queue_id()).unwrap();
+    (0..1000).for_each(|_| emulator.inject(cloudflare_queues::emulator::Fault::ServerError(503)));
+    let start = tokio::time::Instant::now();
+    let lease = |seconds| Lease::new("a-lease", (start + Duration::from_secs(seconds)).into_std());
+    let mut request = AckRequest::new();
+    request.ack(lease(20)).ack(Lease::new("other", (start + Duration::from_secs(90)).into_std())).ack("no deadline");
+    let failed = queue.ack(request).await.unwrap_err();
+    assert!((5..=20).contains(&start.elapsed().as_secs()), "{:?}: {failed}", start.elapsed());
+
+    // A lease that has expired sets no limit to the others, and alone is sent once.
+    let before = emulator.requests();
+    queue.ack(AckRequest::ack_all([lease(0)])).await.unwrap_err();
+    assert_eq!(emulator.requests() - before, 1);
+}
+
+#[tokio::test]
+async fn a_body_can_be_pushed_again_byte_for_byte() {
+    let emulator = cloudflare_queues::emulator::Emulator::start().await.unwrap();
+    let queue = emulator.queue().unwrap();
+    let json = serde_json::value::RawValue::from_string("{\"b\": 1,  \"a\": [1.50, \"\\u00e9\"]}".to_owned()).unwrap();
+    for pushed in [PushMessage::text("caf\u{e9} \"\n"), PushMessage::json(&json).unwrap()] {
+        queue.push(&pushed).await.unwrap();
+        let message = queue.pull(PullOptions::new()).await.unwrap().into_iter().next().unwrap();
+        let again = PushMessage::from_body(&message.body).unwrap();
+        assert_eq!(again.body().content_type(), pushed.body().content_type());
+        assert_eq!(again.body().bytes().unwrap(), message.body.bytes().unwrap());
+        assert_eq!(again.size(), message.body.bytes().unwrap().len());
+    }
+}
+
+#[tokio::test]
+async fn any_number_of_messages_is_pushed_in_as_few_requests_as_it_takes() {
+    let emulator = cloudflare_queues::emulator::Emulator::start().await.unwrap();
+    let queue = emulator.queue().unwrap();
+    let small = vec![PushMessage::text("x"); 250];
+    queue.push_all(&small).await.unwrap();
+    assert_eq!(emulator.requests(), 3);
+    let large = vec![PushMessage::text("x".repeat(100_000)); 5];
+    queue.push_all(&large).await.unwrap();
+    assert_eq!(emulator.requests(), 6);
+    queue.push_all(&[]).await.unwrap();
+    assert_eq!(emulator.requests(), 6);
+    assert_eq!(emulator.messages(emulator.queue_id()).len(), 255);
+
+    let too_large = [PushMessage::text("x"), PushMessage::text("x".repeat(128_001))];
+    let refused = queue.push_all(&too_large).await.unwrap_err();
+    assert_eq!((refused.pushed, refused.error.kind(), emulator.requests()), (0, ErrorKind::InvalidInput, 6));
+
+    emulator.inject(cloudflare_queues::emulator::Fault::Slow {
+        before: Duration::ZERO,
+        after: Duration::ZERO,
+        fault: None,
+    });
+    emulator.inject(cloudflare_queues::emulator::Fault::Forbidden);
+    let failed = queue.push_all(&small).await.unwrap_err();
+    assert_eq!((failed.pushed, failed.failed), (100, 100));
+}
+
+#[test]
+fn without_a_runtime_or_timers_every_call_is_the_same_error() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (emulator, queue) = runtime.block_on(async {
+        let emulator = cloudflare_queues::emulator::Emulator::start().await.unwrap();
+        let queue = emulator.queue().unwrap();
+        (emulator, queue)
+    });
+    let mut texts = Vec::new();
+    for op in support::Op::ALL {
+        let call = || op.call(&queue);
+        let mut future = std::pin::pin!(call());
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        match future.as_mut().poll(&mut context) {
+            std::task::Poll::Ready(result) => texts.push(result.unwrap_err()),
+            std::task::Poll::Pending => panic!("{op:?} waits for a runtime that is not there"),
+        }
+        let bare = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        texts.push(bare.block_on(call()).unwrap_err());
+    }
+    for error in texts {
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(error.to_string().contains("need a tokio runtime with enable_all()"), "{error}");
+    }
+    drop(emulator);
+}

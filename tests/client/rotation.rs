@@ -1,0 +1,101 @@
+//! Credentials that change while the client runs.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use cloudflare_queues::{Client, Credentials, ErrorKind, PullOptions, Queue, RetryPolicy};
+use support::{ACCOUNT, QUEUE, Server};
+
+/// A server that accepts one token, a queue, and how often its provider was asked.
+struct World {
+    server: Server,
+    queue: Queue,
+    accepted: Arc<Mutex<&'static str>>,
+    provided: Arc<Mutex<Result<&'static str, &'static str>>>,
+    asked: Arc<AtomicUsize>,
+}
+
+fn world() -> World {
+    let accepted = Arc::new(Mutex::new("first-token"));
+    let provided = Arc::new(Mutex::new(Ok("first-token")));
+    let asked = Arc::new(AtomicUsize::new(0));
+    let expected = Arc::clone(&accepted);
+    let server = Server::start(move |_, request| {
+        match request.headers["authorization"] == format!("Bearer {}", expected.lock().unwrap()) {
+            true => support::ok(r#"{"success":true,"result":{}}"#),
+            false => support::refused(401, 10000),
+        }
+    });
+    let (present, count) = (Arc::clone(&provided), Arc::clone(&asked));
+    let credentials = Credentials::from_provider(move || {
+        count.fetch_add(1, Ordering::SeqCst);
+        let present = *present.lock().unwrap();
+        async move {
+            tokio::task::yield_now().await;
+            Ok(Credentials::api_token(present?)?)
+        }
+    });
+    let client = Client::builder(credentials).base_url(&server.url).retry(RetryPolicy::none()).build().unwrap();
+    World { queue: client.queue(ACCOUNT, QUEUE).unwrap(), server, accepted, provided, asked }
+}
+
+impl World {
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    async fn pull(&self) -> Result<(), ErrorKind> {
+        self.queue.pull(PullOptions::new()).await.map(drop).map_err(|error| error.kind())
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_was_replaced_is_asked_for_again_before_the_call_fails() {
+    let world = world();
+    assert_eq!((world.pull().await, world.pull().await, world.asked()), (Ok(()), Ok(()), 1));
+    *world.accepted.lock().unwrap() = "second-token";
+    *world.provided.lock().unwrap() = Ok("second-token");
+    // Also an operation that is not idempotent: what was refused was not carried out.
+    assert_eq!((world.pull().await, world.asked(), world.server.requests().len()), (Ok(()), 2, 4));
+}
+
+#[tokio::test]
+async fn the_same_token_again_is_not_sent_again() {
+    let world = world();
+    *world.accepted.lock().unwrap() = "second-token";
+    assert_eq!(world.pull().await, Err(ErrorKind::Unauthorized));
+    assert_eq!((world.asked(), world.server.requests().len()), (2, 1));
+}
+
+#[tokio::test]
+async fn callers_that_wait_for_new_credentials_share_them() {
+    let world = world();
+    world.pull().await.unwrap();
+    *world.accepted.lock().unwrap() = "second-token";
+    *world.provided.lock().unwrap() = Ok("second-token");
+    let calls: Vec<_> = (0..20)
+        .map(|_| {
+            let queue = world.queue.clone();
+            tokio::spawn(async move { queue.pull(PullOptions::new()).await.map(drop) })
+        })
+        .collect();
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+    assert_eq!(world.asked(), 2);
+}
+
+#[tokio::test]
+async fn a_provider_that_fails_sends_nothing_and_can_be_tried_later() {
+    let world = world();
+    *world.provided.lock().unwrap() = Err("the vault is sealed");
+    let error = world.queue.pull(PullOptions::new()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::CredentialsUnavailable);
+    assert!(error.is_transient() && !error.may_have_arrived());
+    assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "the vault is sealed");
+    assert_eq!(world.server.requests().len(), 0);
+    *world.provided.lock().unwrap() = Ok("first-token");
+    assert_eq!(world.pull().await, Ok(()));
+}
