@@ -73,26 +73,41 @@ fn settings(document: &OpenAPI) -> GenerationSettings {
 /// An enum of the operations, so that a table that leaves one out does not compile.
 fn operations(document: &OpenAPI) -> Result<TokenStream, Box<dyn Error>> {
     let (mut variants, mut ids, mut methods) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut paths, mut docs) = (Vec::new(), Vec::new());
     for (path, method, operation) in document.operations() {
         let id = operation.operation_id.as_deref().ok_or_else(|| format!("{method} {path} has no operationId"))?;
         variants.push(format_ident!("{}", camel_case(id)));
         ids.push(id.to_owned());
         methods.push(method.to_uppercase());
+        paths.push(path);
+        docs.push(format!("`{id}`: {}.", operation.summary.as_deref().unwrap_or(path)));
     }
     Ok(quote! {
         /// An operation of the service.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(crate) enum Operation { #(#variants),* }
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum Operation {
+            #(#[doc = #docs] #variants),*
+        }
 
         impl Operation {
-            /// The operation's id in the OpenAPI document.
-            pub(crate) fn id(self) -> &'static str {
+            #[cfg(feature = "emulator")]
+            pub(crate) const ALL: &[Self] = &[#(Self::#variants),*];
+
+            /// The operation's id in the OpenAPI document, as in [`Error::operation`](crate::Error::operation).
+            pub fn id(self) -> &'static str {
                 match self { #(Self::#variants => #ids),* }
             }
 
             /// The HTTP method.
             pub(crate) fn method(self) -> &'static str {
                 match self { #(Self::#variants => #methods),* }
+            }
+
+            /// The path, with a name in braces for each parameter.
+            #[cfg(feature = "emulator")]
+            pub(crate) fn path(self) -> &'static str {
+                match self { #(Self::#variants => #paths),* }
             }
         }
     })

@@ -29,6 +29,7 @@ mod fault;
 mod ids;
 mod in_process;
 mod queue;
+mod queued_message;
 mod queues;
 mod random;
 mod reply;
@@ -42,7 +43,7 @@ mod settings;
 mod tests;
 
 use std::{
-    io,
+    fmt, io,
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
     time::Duration,
@@ -52,15 +53,17 @@ use tokio::{net::TcpListener, task::AbortHandle};
 
 pub use self::{
     behavior::{Behavior, ExtendFrom, JsonBodies, MissingContentType, UnknownLease, WarningsForm},
-    fault::Fault,
+    fault::{Fault, Injection},
+    queued_message::QueuedMessage,
     settings::QueueSettings,
 };
 
 use self::{
     clock::Clock,
     in_process::InProcess,
-    service::{ACCOUNT_ID, API_KEY, API_TOKEN, EMAIL, Service},
+    service::{ACCOUNT_ID, API_KEY, EMAIL, Service},
 };
+pub use crate::operation::Operation;
 use crate::{
     client::{Client, ClientBuilder},
     credentials::Credentials,
@@ -77,12 +80,18 @@ pub struct Emulator {
 #[derive(Debug)]
 struct Running {
     service: Arc<Service>,
-    address: SocketAddr,
     queue_id: String,
+    /// `None` if requests reach the emulator in process alone.
+    socket: Option<Socket>,
+}
+
+#[derive(Debug)]
+struct Socket {
+    address: SocketAddr,
     server: AbortHandle,
 }
 
-impl Drop for Running {
+impl Drop for Socket {
     fn drop(&mut self) {
         self.server.abort();
     }
@@ -98,18 +107,42 @@ impl Emulator {
         Self::builder().start().await
     }
 
+    /// An emulator with one queue and without a socket: requests reach it within the process, as
+    /// [`in_process_builder`](Self::in_process_builder) describes. Its clock runs, by tokio's, which a test can pause.
+    ///
+    /// ```
+    /// use cloudflare_queues::{PullOptions, PushMessage, emulator::Emulator};
+    /// use std::time::Duration;
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?.block_on(async {
+    /// // Under #[tokio::test(start_paused = true)], which takes tokio's feature test-util:
+    /// let queue = Emulator::in_process().queue()?;
+    /// queue.push(&PushMessage::text("hello")).await?;
+    /// assert_eq!(queue.pull(PullOptions::new()).await?.len(), 1);
+    /// tokio::time::sleep(Duration::from_secs(30)).await;
+    /// assert_eq!(queue.pull(PullOptions::new()).await?.len(), 1, "the lease expired");
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn in_process() -> Self {
+        Self::builder().real_time().in_process()
+    }
+
     /// For an emulator with other than the defaults.
     pub fn builder() -> EmulatorBuilder {
         EmulatorBuilder::default()
     }
 
-    /// A client that is connected to the emulator.
+    /// A client that is connected to the emulator: over HTTP if the emulator has a socket, and in process otherwise.
     ///
     /// # Errors
     ///
     /// As [`ClientBuilder::build`](crate::ClientBuilder::build).
     pub fn client(&self) -> Result<Client, Error> {
-        Client::builder(self.credentials()?).base_url(self.base_url()).build()
+        match self.running.socket {
+            Some(_) => Client::builder(self.credentials()?).base_url(self.base_url()).build(),
+            None => self.in_process_builder()?.build(),
+        }
     }
 
     /// A builder of clients whose requests reach the emulator without a socket.
@@ -126,7 +159,7 @@ impl Emulator {
     ///
     /// # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?.block_on(async {
     /// // Under #[tokio::test(start_paused = true)], which takes tokio's feature test-util:
-    /// let emulator = Emulator::builder().real_time().start().await?;
+    /// let emulator = Emulator::in_process();
     /// let client = emulator.in_process_builder()?.build()?;
     /// let queue = client.queue(emulator.account_id(), emulator.queue_id())?;
     /// queue.push(&PushMessage::text("hello")).await?;
@@ -168,19 +201,27 @@ impl Emulator {
     ///
     /// # Errors
     ///
-    /// None that is known: it is fallible because [`Credentials::api_token`] is.
+    /// As [`Credentials::api_token`], for a token of the caller's.
     pub fn credentials(&self) -> Result<Credentials, Error> {
         Credentials::api_token(self.api_token())
     }
 
-    /// Where the emulator is, up to and with `/client/v4`.
+    /// Where the emulator is, up to and with `/client/v4`. Without a socket, it is a host that does not exist.
     pub fn base_url(&self) -> String {
-        format!("http://{}/client/v4", self.running.address)
+        match &self.running.socket {
+            Some(socket) => format!("http://{}/client/v4", socket.address),
+            None => "https://emulator.invalid/client/v4".to_owned(),
+        }
     }
 
     /// The API token that the emulator accepts.
-    pub fn api_token(&self) -> &'static str {
-        API_TOKEN
+    pub fn api_token(&self) -> String {
+        self.running.service.api_token().clone()
+    }
+
+    /// Has the emulator accept another API token from now on, and no longer the one before: to test the rotation of tokens.
+    pub fn set_api_token(&self, token: impl Into<String>) {
+        *self.running.service.api_token() = token.into();
     }
 
     /// The email and the API key that the emulator accepts.
@@ -226,9 +267,15 @@ impl Emulator {
         self.running.service.clock.advance(duration);
     }
 
-    /// Makes something go wrong with the next request; several faults befall as many requests, in order.
-    pub fn inject(&self, fault: Fault) {
-        self.running.service.inject(fault);
+    /// Makes something go wrong with the next request; several faults befall as many requests, in order. An [`Injection`] can choose
+    /// the operation, and stay.
+    pub fn inject(&self, fault: impl Into<Injection>) {
+        self.running.service.faults().add(fault.into());
+    }
+
+    /// Removes all faults that were injected and did not befall a request yet, or that stay.
+    pub fn remove_faults(&self) {
+        self.running.service.faults().remove_all();
     }
 
     /// How many requests were received.
@@ -239,43 +286,62 @@ impl Emulator {
     /// The messages of a queue that are not acknowledged, in the order in which they came.
     pub fn messages(&self, queue_id: &str) -> Vec<QueuedMessage> {
         let messages = self.running.service.with_queue(queue_id, |queue, _| {
-            let messages = queue.messages().map(|(sequence, message)| QueuedMessage {
-                id: sequence.message_id(),
-                attempts: message.attempts,
-                is_leased: message.is_leased,
-            });
-            messages.collect()
+            queue.messages().map(|(sequence, message)| (sequence, message.clone())).collect::<Vec<_>>()
         });
-        messages.unwrap_or_default()
+        let messages =
+            messages.unwrap_or_default().into_iter().map(|(sequence, message)| QueuedMessage::new(sequence, &message));
+        messages.collect()
     }
 }
 
-/// A message as it is in a queue.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct QueuedMessage {
-    /// The message's id.
-    pub id: String,
-    /// How often it was delivered.
-    pub attempts: u32,
-    /// Whether a consumer holds it under a lease.
-    pub is_leased: bool,
-}
-
 /// Builds an [`Emulator`].
-#[must_use = "a builder does nothing until start() is called"]
-#[derive(Clone, Debug, Default)]
+///
+/// ```
+/// use cloudflare_queues::emulator::{Behavior, Emulator, QueueSettings};
+///
+/// let emulator = Emulator::builder().queue(QueueSettings::new().max_retries(1)).behavior(Behavior::new().late_acks(false));
+/// let queue = emulator.in_process().queue()?;
+/// # Ok::<(), cloudflare_queues::Error>(())
+/// ```
+#[must_use = "a builder does nothing until start() or in_process() is called"]
+#[derive(Clone)]
 pub struct EmulatorBuilder {
     port: u16,
+    api_token: String,
     real_time: bool,
     queue: QueueSettings,
     behavior: Behavior,
+}
+
+impl Default for EmulatorBuilder {
+    fn default() -> Self {
+        Self {
+            port: 0,
+            api_token: "emulator-token".to_owned(),
+            real_time: false,
+            queue: QueueSettings::default(),
+            behavior: Behavior::default(),
+        }
+    }
+}
+
+/// Without the token, which may be a real one.
+impl fmt::Debug for EmulatorBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmulatorBuilder").field("port", &self.port).finish_non_exhaustive()
+    }
 }
 
 impl EmulatorBuilder {
     /// The port to serve on; 0, the default, is a free one.
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;
+        self
+    }
+
+    /// The API token that the emulator accepts; `emulator-token` by default.
+    pub fn api_token(mut self, token: impl Into<String>) -> Self {
+        self.api_token = token.into();
         self
     }
 
@@ -305,9 +371,21 @@ impl EmulatorBuilder {
     pub async fn start(self) -> io::Result<Emulator> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)).await?;
         let address = listener.local_addr()?;
-        let service = Arc::new(Service::new(Clock::new(self.real_time), self.behavior));
-        let queue_id = service.queues.create(self.queue);
+        let (service, queue_id) = self.service();
         let server = tokio::spawn(server::serve(listener, Arc::clone(&service))).abort_handle();
-        Ok(Emulator { running: Arc::new(Running { service, address, queue_id, server }) })
+        let socket = Some(Socket { address, server });
+        Ok(Emulator { running: Arc::new(Running { service, queue_id, socket }) })
+    }
+
+    /// An emulator without a socket, whose clients reach it within the process. The port has no effect.
+    pub fn in_process(self) -> Emulator {
+        let (service, queue_id) = self.service();
+        Emulator { running: Arc::new(Running { service, queue_id, socket: None }) }
+    }
+
+    fn service(self) -> (Arc<Service>, String) {
+        let service = Service::new(Clock::new(self.real_time), self.behavior, self.api_token);
+        let queue_id = service.queues.create(self.queue);
+        (Arc::new(service), queue_id)
     }
 }

@@ -14,7 +14,7 @@ use super::{
     fault::Fault,
     reply::{Refusal, Reply, response},
     routes,
-    service::{API_KEY, API_TOKEN, EMAIL, Service},
+    service::{API_KEY, EMAIL, Service},
 };
 
 /// A batch of 256 KB of which every character is escaped takes 1.5 MB.
@@ -23,12 +23,13 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(super) async fn respond<B: Body<Data = Bytes> + Unpin>(service: &Service, request: Request<B>) -> Reply {
     let ray_id = HeaderValue::try_from(format!("{:016x}-EMU", service.count_request()));
-    let fault = service.next_fault();
     let (head, body) = request.into_parts();
+    let route = routes::route(&head.method, head.uri.path());
+    let fault = service.faults().next(route.as_ref().ok().map(|route| route.operation));
     let late = |_| Err(Refusal(StatusCode::REQUEST_TIMEOUT, 10026, "the request's body did not come in time"));
     let body = timeout(BODY_TIMEOUT, read(body)).await.unwrap_or_else(late);
-    let result = || body.and_then(|body| routes::carry_out(service, &head.method, head.uri.path(), &body));
-    let mut reply = match authorize(&head.headers) {
+    let result = || body.and_then(|body| routes::carry_out(service, &route?, &body));
+    let mut reply = match authorize(service, &head.headers) {
         Ok(()) => with_fault(fault, || result().unwrap_or_else(Refusal::into_response)).await,
         Err(refusal) => Reply::Respond(refusal.into_response()),
     };
@@ -99,15 +100,18 @@ async fn with_fault(fault: Option<Fault>, carry_out: impl FnOnce() -> Response<B
     })
 }
 
-fn authorize(headers: &HeaderMap) -> Result<(), Refusal> {
+/// Each scheme that is there has to be right. Half of the pair is no scheme.
+fn authorize(service: &Service, headers: &HeaderMap) -> Result<(), Refusal> {
     let value = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let authorized = match (value(AUTHORIZATION.as_str()), value("x-auth-email"), value("x-auth-key")) {
-        (Some(authorization), None, None) => match authorization.strip_prefix("Bearer ") {
-            Some(token) => token == API_TOKEN,
-            None => return Err(Refusal(StatusCode::BAD_REQUEST, 6003, "invalid request headers")),
-        },
-        (None, Some(email), Some(key)) => email == EMAIL && key == API_KEY,
-        _ => false,
+    let token = match value(AUTHORIZATION.as_str()).map(|authorization| authorization.strip_prefix("Bearer ")) {
+        Some(None) => return Err(Refusal(StatusCode::BAD_REQUEST, 6003, "invalid request headers")),
+        Some(Some(token)) => Some(token == *service.api_token()),
+        None => None,
     };
-    if authorized { Ok(()) } else { Err(Refusal(StatusCode::UNAUTHORIZED, 10000, "authentication error")) }
+    let pair = value("x-auth-email").zip(value("x-auth-key")).map(|pair| pair == (EMAIL, API_KEY));
+    if token.or(pair).is_some() && token != Some(false) && pair != Some(false) {
+        Ok(())
+    } else {
+        Err(Refusal(StatusCode::UNAUTHORIZED, 10000, "authentication error"))
+    }
 }

@@ -15,29 +15,57 @@ use super::{
     request::{self, Ack, Extend, Pull},
     service::{ACCOUNT_ID, Service},
 };
+use crate::operation::Operation;
 
 type Result<T = Response<Bytes>> = std::result::Result<T, Refusal>;
 
-pub(super) fn carry_out(service: &Service, method: &Method, path: &str, body: &[u8]) -> Result {
+/// An operation, and the parameters in its path.
+pub(super) struct Route {
+    pub(super) operation: Operation,
+    parameters: Vec<String>,
+}
+
+pub(super) fn route(method: &Method, path: &str) -> Result<Route> {
+    let path = path.strip_prefix("/client/v4").ok_or_else(Refusal::no_route)?;
     let segments: Vec<_> = path.split('/').map(decode).collect::<Result<_>>()?;
-    let segments: Vec<_> = segments.iter().map(AsRef::as_ref).collect();
-    let ["", "client", "v4", "accounts", ACCOUNT_ID, "queues", queue_id, "messages", rest @ ..] = segments.as_slice()
-    else {
+    let mut operations = Operation::ALL.iter().filter(|operation| operation.method() == method.as_str());
+    let route = operations.find_map(|operation| {
+        let parameters = parameters(operation.path(), &segments)?;
+        Some(Route { operation: *operation, parameters })
+    });
+    route.ok_or_else(Refusal::no_route)
+}
+
+/// What stands for the names in braces, if the rest is the same.
+fn parameters(template: &str, segments: &[Cow<'_, str>]) -> Option<Vec<String>> {
+    let parts = template.split('/');
+    if parts.clone().count() != segments.len() {
+        return None;
+    }
+    let (names, fixed): (Vec<_>, Vec<_>) = parts.zip(segments).partition(|(part, _)| part.starts_with('{'));
+    let is_match = fixed.into_iter().all(|(part, segment)| part == segment);
+    is_match.then(|| names.into_iter().map(|(_, segment)| segment.to_string()).collect())
+}
+
+pub(super) fn carry_out(service: &Service, route: &Route, body: &[u8]) -> Result {
+    let [account_id, queue_id] = route.parameters.as_slice() else { return Err(Refusal::no_route()) };
+    if account_id != ACCOUNT_ID {
         return Err(Refusal::no_route());
-    };
-    let operation = match rest {
-        _ if method != Method::POST => return Err(Refusal::no_route()),
-        [] => push,
-        ["batch"] => push_batch,
-        ["pull"] => pull,
-        ["ack"] => ack,
-        ["extend"] => extend,
-        ["peek"] => peek,
-        ["purge"] => purge,
-        _ => return Err(Refusal::no_route()),
-    };
+    }
     // A queue that does not exist is named before anything that is wrong with the body.
-    if service.queues.exists(queue_id) { operation(service, queue_id, body) } else { Err(Refusal::no_queue()) }
+    if !service.queues.exists(queue_id) {
+        return Err(Refusal::no_queue());
+    }
+    let carry_out = match route.operation {
+        Operation::PushMessage => push,
+        Operation::PushMessages => push_batch,
+        Operation::PullMessages => pull,
+        Operation::AckMessages => ack,
+        Operation::ExtendMessages => extend,
+        Operation::PeekMessages => peek,
+        Operation::PurgeMessages => purge,
+    };
+    carry_out(service, queue_id, body)
 }
 
 /// A segment of a path, without its percent-encoding.

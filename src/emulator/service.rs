@@ -1,7 +1,6 @@
 //! What all requests share.
 
 use std::{
-    collections::VecDeque,
     fmt,
     sync::{
         Mutex, MutexGuard, PoisonError,
@@ -12,7 +11,7 @@ use std::{
 use super::{
     behavior::Behavior,
     clock::{Clock, Time},
-    fault::Fault,
+    fault::Faults,
     queue::Queue,
     queues::Queues,
     random::Sequence,
@@ -20,7 +19,6 @@ use super::{
 };
 
 pub(super) const ACCOUNT_ID: &str = "e41a7092c5f34b6f8d2b1c7a90f3d5e8";
-pub(super) const API_TOKEN: &str = "emulator-token";
 pub(super) const EMAIL: &str = "emulator@example.com";
 pub(super) const API_KEY: &str = "emulator-key";
 
@@ -29,7 +27,8 @@ pub(super) struct Service {
     pub(super) random: Sequence,
     pub(super) queues: Queues,
     behavior: Mutex<Behavior>,
-    faults: Mutex<VecDeque<Fault>>,
+    faults: Mutex<Faults>,
+    api_token: Mutex<String>,
     requests: AtomicU64,
 }
 
@@ -41,13 +40,14 @@ impl fmt::Debug for Service {
 
 impl Service {
     /// Without a queue.
-    pub(super) fn new(clock: Clock, behavior: Behavior) -> Self {
+    pub(super) fn new(clock: Clock, behavior: Behavior, api_token: String) -> Self {
         Self {
             clock,
             random: Sequence::default(),
             queues: Queues::default(),
             behavior: Mutex::new(behavior),
             faults: Mutex::default(),
+            api_token: Mutex::new(api_token),
             requests: AtomicU64::new(0),
         }
     }
@@ -66,13 +66,12 @@ impl Service {
         *behavior = change(behavior.clone());
     }
 
-    pub(super) fn inject(&self, fault: Fault) {
-        lock(&self.faults).push_back(fault);
+    pub(super) fn faults(&self) -> MutexGuard<'_, Faults> {
+        lock(&self.faults)
     }
 
-    /// The fault that befalls the next request.
-    pub(super) fn next_fault(&self) -> Option<Fault> {
-        lock(&self.faults).pop_front()
+    pub(super) fn api_token(&self) -> MutexGuard<'_, String> {
+        lock(&self.api_token)
     }
 
     pub(super) fn requests(&self) -> u64 {

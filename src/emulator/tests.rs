@@ -1,9 +1,11 @@
 //! What the emulator promises beside what a queue promises: requests that the client never sends, the clock, several queues.
 
 mod extend;
+mod in_process;
 mod queues;
 mod sockets;
 mod strictness;
+mod tokens;
 
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::Full;

@@ -1,0 +1,39 @@
+//! A message in a queue, as a test looks at it.
+
+use serde_json::{Value, value::RawValue};
+
+use super::{
+    ids::Sequence,
+    queue::{Content, Stored},
+};
+use crate::body::{Body, ContentType};
+
+/// A message as it is in a queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct QueuedMessage {
+    /// The message's id.
+    pub id: String,
+    /// What was pushed.
+    pub body: Body,
+    /// How often it was delivered.
+    pub attempts: u32,
+    /// Whether a consumer holds it under a lease.
+    pub is_leased: bool,
+}
+
+impl QueuedMessage {
+    pub(super) fn new(sequence: Sequence, message: &Stored) -> Self {
+        let Stored { content, attempts, is_leased, .. } = message;
+        Self { id: sequence.message_id(), body: body(content), attempts: *attempts, is_leased: *is_leased }
+    }
+}
+
+fn body(content: &Content) -> Body {
+    if content.is_text {
+        return Body::new(Value::from(&*content.body).into(), ContentType::Text);
+    }
+    // It is the JSON text that was pushed.
+    let raw = RawValue::from_string((*content.body).to_owned()).unwrap_or_default();
+    Body::new(raw.into(), ContentType::Json)
+}
