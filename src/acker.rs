@@ -1,36 +1,51 @@
 //! Groups single acknowledgements into few requests.
 
+mod ledger;
+mod options;
+mod pace;
+mod receipt;
+mod request;
+#[cfg(test)]
+mod tests;
 mod worker;
 
-use std::{
-    collections::HashSet,
-    future::Future,
-    pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll},
-    time::Duration,
+use std::{fmt, future::Future, sync::Arc, time::Duration};
+
+use tokio::sync::oneshot;
+
+pub use self::{
+    options::AckerOptions,
+    receipt::{Confirmation, Receipt},
 };
 
-use tokio::{
-    runtime::Handle,
-    sync::{mpsc, oneshot},
+use self::{
+    ledger::{Ledger, Pending},
+    pace::Pace,
+    receipt::stopped,
+    request::Requests,
+    worker::Worker,
 };
-
-use self::worker::{Command, Pending, Worker};
 use crate::{
     error::Error,
-    error_kind::ErrorKind,
-    lease::LeaseId,
     limits,
     queue::Queue,
     settlement::{Lease, Settlement},
+    transport,
 };
 
-/// Acknowledges leases one by one, from any number of tasks, in requests that take up to 100 of them.
+/// Acknowledges leases one by one, from any number of tasks, in requests of up to 100 of them.
 ///
-/// A request leaves when 100 leases wait, or when the oldest of them has waited for [`linger`](AckerOptions::linger), or earlier if a lease
-/// is about to end. One that fails is sent again while its leases last. One that the service refuses is split until the lease at
-/// fault stands alone, so that it does not keep the others from being confirmed.
+/// A request is sent when 100 leases wait, when the oldest of them has waited for [`linger`](AckerOptions::linger), or earlier if a lease is
+/// about to expire: 5 s before that, or in the middle of the time that it has left if that is less than 10 s. The number of requests in
+/// flight [adapts](AckerOptions::max_in_flight).
+///
+/// A request that fails is repeated while its leases last, after waits whose bound doubles from 1 s to 30 s, and never before a `Retry-After`
+/// has passed. Leases without a known deadline get the error of the first call, which [retries](crate::RetryPolicy) by itself. The
+/// [budget](crate::RetryPolicy::budget) of retries pays for both; while it is used up and the service fails, the acker tries one request
+/// every 5 s.
+///
+/// A request that the service refuses for what it asks (400, 413) is split into halves, so that a lease at fault does not keep the others
+/// from being settled. At most 32 requests are sent for 100 leases; those that are still among refused ones then get the error.
 ///
 /// A clone shares the work. When the last one is dropped, what waits is still sent, as long as the tokio runtime is there; to wait for that,
 /// call [`close`](Self::close).
@@ -50,107 +65,24 @@ use crate::{
 /// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Debug)]
-pub struct Acker {
-    commands: mpsc::Sender<Command>,
+#[derive(Clone)]
+pub struct Acker(Arc<Handle>);
+
+/// What the clones of an acker share. The worker ends after it is dropped.
+struct Handle {
     ledger: Arc<Ledger>,
+    linger: Duration,
 }
 
-/// When an [`Acker`] sends, and how much it holds.
-#[must_use]
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct AckerOptions {
-    pub(crate) linger: Duration,
-    pub(crate) max_in_flight: usize,
-    pub(crate) buffer: usize,
-}
-
-impl AckerOptions {
-    /// The defaults.
-    pub const fn new() -> Self {
-        Self { linger: Duration::from_millis(50), max_in_flight: 4, buffer: 1000 }
-    }
-
-    /// How long a lease waits at most for others to go with it. 50 ms by default.
-    pub const fn linger(mut self, linger: Duration) -> Self {
-        self.linger = linger;
-        self
-    }
-
-    /// How many requests are under way at most; zero counts as one. 4 by default.
-    pub const fn max_in_flight(mut self, requests: usize) -> Self {
-        self.max_in_flight = requests;
-        self
-    }
-
-    /// How many leases wait at most before [`Acker::ack`] waits, too, beside those that are under way; zero counts as one. 1000 by default.
-    pub const fn buffer(mut self, leases: usize) -> Self {
-        self.buffer = leases;
-        self
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.ledger.abandon();
     }
 }
 
-impl Default for AckerOptions {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// What the service said of one lease, in the response to a request that it carried out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Confirmation {
-    /// The message was acknowledged, or will be retried.
-    Confirmed,
-    /// The service has a warning about the lease, in these words.
-    Warned(String),
-    /// The service's count leaves open whether the lease is among those that it settled.
-    Unclear {
-        /// How many leases with the same decision the service counted, if it said.
-        counted: Option<u64>,
-        /// How many the request held.
-        requested: u64,
-    },
-}
-
-/// The outcome of one lease: a future, which can be ignored.
-#[derive(Debug)]
-pub struct Receipt(oneshot::Receiver<Result<Confirmation, Error>>);
-
-impl Future for Receipt {
-    type Output = Result<Confirmation, Error>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let gone = |_| Err(Error::new(ErrorKind::Transport, "the runtime stopped before the lease was ended"));
-        Pin::new(&mut self.0).poll(context).map(|outcome| outcome.unwrap_or_else(gone))
-    }
-}
-
-/// The leases that wait or are under way, and whether more are taken.
-#[derive(Debug, Default)]
-struct Ledger(Mutex<Entries>);
-
-#[derive(Debug, Default)]
-struct Entries {
-    claimed: HashSet<LeaseId>,
-    is_closed: bool,
-}
-
-impl Ledger {
-    fn lock(&self) -> MutexGuard<'_, Entries> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The first word on a lease counts, until its outcome is known.
-    fn claim(&self, lease_id: &LeaseId) -> Result<(), Error> {
-        let mut entries = self.lock();
-        if entries.is_closed {
-            return Err(Error::invalid("acker: it is closed"));
-        }
-        if !entries.claimed.insert(lease_id.clone()) {
-            return Err(Error::invalid("lease_id: the lease is being acknowledged or handed back already"));
-        }
-        Ok(())
+impl fmt::Debug for Acker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Acker").field("linger", &self.0.linger).finish_non_exhaustive()
     }
 }
 
@@ -159,35 +91,38 @@ impl Acker {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](ErrorKind::InvalidInput) outside a tokio runtime.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) outside a tokio runtime with timers.
     pub fn new(queue: Queue) -> Result<Self, Error> {
         Self::with_options(queue, AckerOptions::default())
     }
 
-    /// An acker with options of your own. A `max_in_flight` or a `buffer` of zero counts as one.
+    /// An acker with options of your own.
     ///
     /// # Errors
     ///
     /// As [`new`](Self::new).
     pub fn with_options(queue: Queue, options: AckerOptions) -> Result<Self, Error> {
-        let runtime = Handle::try_current().map_err(|_| Error::invalid("acker: it needs a tokio runtime"))?;
-        let (commands, receiver) = mpsc::channel(options.buffer.max(1));
-        let ledger = Arc::new(Ledger::default());
-        runtime.spawn(Worker::new(queue, options, Arc::clone(&ledger)).run(receiver));
-        Ok(Self { commands, ledger })
+        transport::require_runtime()?;
+        let ledger = Arc::new(Ledger::new(options.buffer));
+        let requests = Requests { queue, ledger: Arc::clone(&ledger), pace: Pace::new(options.max_in_flight) };
+        tokio::spawn(Worker::new(Arc::clone(&ledger), requests).run());
+        Ok(Self(Arc::new(Handle { ledger, linger: options.linger })))
     }
 
-    /// Acknowledges a message. Waits while the buffer is full; dropping the future before it is done leaves the lease alone.
+    /// Acknowledges a message.
+    ///
+    /// Waits while the [buffer](AckerOptions::buffer) is full. Dropping the future before it is done leaves the lease alone: nothing is sent for
+    /// it, and it can be submitted again.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](ErrorKind::InvalidInput) if the lease is empty, if there was a word on it already whose outcome is not known yet, or if
-    /// the acker is closed.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the lease is empty, if it was submitted before and its outcome is not known yet,
+    /// or if the acker is closed. [`Transport`](crate::ErrorKind::Transport) if the runtime that the acker was made in has stopped.
     pub async fn ack(&self, lease: impl Into<Lease>) -> Result<Receipt, Error> {
         self.submit(Settlement::ack(lease)).await
     }
 
-    /// Hands a message back, to be delivered again after the queue's own retry delay.
+    /// Retries a message after the queue's own retry delay. Waits as [`ack`](Self::ack) does.
     ///
     /// # Errors
     ///
@@ -196,7 +131,7 @@ impl Acker {
         self.submit(Settlement::retry(lease)).await
     }
 
-    /// Hands a message back, to be delivered again after `delay`, of at most 24 hours.
+    /// Retries a message after `delay`, of at most 24 hours. Waits as [`ack`](Self::ack) does.
     ///
     /// # Errors
     ///
@@ -206,36 +141,67 @@ impl Acker {
     }
 
     /// Sends what waits at once, and waits for the outcome of every lease that was submitted before.
+    ///
+    /// That includes what was dropped before: a [`Delivery`](crate::Delivery), or a whole stream of them.
     pub async fn flush(&self) {
-        let (done, flushed) = oneshot::channel();
-        // A worker that is gone has nothing left to send.
-        if self.commands.send(Command::Flush(done)).await.is_ok() {
-            let _ = flushed.await;
-        }
+        // The channel closes if the worker is gone, and has nothing left to send.
+        let _ = self.0.ledger.flush().await;
     }
 
-    /// Takes no more leases, and waits for the outcome of every lease that was submitted.
+    /// Takes no more leases, and waits for the outcome of every lease that was submitted, as [`flush`](Self::flush) does.
     pub async fn close(&self) {
-        self.ledger.lock().is_closed = true;
+        self.0.ledger.close();
         self.flush().await;
     }
 
-    /// Submits a lease whose outcome nobody waits for, from where nothing can be awaited.
-    pub(crate) fn submit_detached(&self, settlement: Settlement) {
-        let acker = self.clone();
-        if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(async move { acker.submit(settlement).await });
+    /// Submits a lease as [`ack`](Self::ack) does, but for good: it is submitted, too, when the future is dropped, even if it was never
+    /// polled.
+    pub(crate) fn settle(&self, settlement: Settlement) -> impl Future<Output = Result<Receipt, Error>> + Send + use<> {
+        let mut unsubmitted = Unsubmitted { acker: self.clone(), settlement: Some(settlement) };
+        async move {
+            let Some(settlement) = unsubmitted.settlement.clone() else { return Err(stopped()) };
+            let receipt = unsubmitted.acker.submit(settlement).await;
+            unsubmitted.settlement.take();
+            receipt
         }
+    }
+
+    /// Submits a lease whose outcome nobody waits for, at once and from anywhere. Returns whether it was; otherwise it is left to expire,
+    /// since the acker is closed, or holds too many of these.
+    pub(crate) fn submit_detached(&self, settlement: Settlement) -> bool {
+        let ledger = &self.0.ledger;
+        let added = limits::settlement(&settlement).and_then(|()| ledger.add_detached(settlement, self.0.linger));
+        if let Err(error) = &added {
+            let leases = ledger.leave();
+            if leases.is_power_of_two() {
+                tracing::warn!(leases, %error, "leases that were dropped are left to expire");
+            }
+        }
+        added.is_ok()
     }
 
     pub(crate) async fn submit(&self, settlement: Settlement) -> Result<Receipt, Error> {
         limits::settlement(&settlement)?;
-        let stopped = |_| Error::new(ErrorKind::Transport, "the runtime that the acker was made in has stopped");
-        let room = self.commands.reserve().await.map_err(stopped)?;
-        // Nothing is awaited from here on, so that a claimed lease is surely sent.
-        self.ledger.claim(settlement.lease.id())?;
+        let ledger = &self.0.ledger;
+        let place = ledger.room.acquire().await.map_err(|_| stopped())?;
+        // Nothing is awaited from here on, so that a lease that was registered is surely sent.
         let (reply, receipt) = oneshot::channel();
-        room.send(Command::Add(Pending::new(settlement, reply)));
+        ledger.add(Pending::new(settlement, self.0.linger, Some(reply)))?;
+        place.forget();
         Ok(Receipt(receipt))
+    }
+}
+
+/// A lease that is submitted when this is dropped.
+struct Unsubmitted {
+    acker: Acker,
+    settlement: Option<Settlement>,
+}
+
+impl Drop for Unsubmitted {
+    fn drop(&mut self) {
+        if let Some(settlement) = self.settlement.take() {
+            self.acker.submit_detached(settlement);
+        }
     }
 }

@@ -7,7 +7,6 @@
 
 mod ack;
 mod acker;
-#[allow(dead_code, reason = "what is in flight is still bounded by fixed numbers")]
 mod adaptive;
 mod api_error;
 mod body;
@@ -32,6 +31,7 @@ mod message;
 #[cfg(feature = "mock")]
 pub mod mock;
 mod operation;
+mod outage;
 mod peek;
 mod pull;
 mod push;

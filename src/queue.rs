@@ -208,6 +208,16 @@ impl Queue {
         self.transport.call(operation, &self.ids.queue, None, room)
     }
 
+    /// Takes a retry from those that all calls of the client share, if one is left.
+    pub(crate) fn withdraw_retry(&self) -> bool {
+        self.transport.budget.withdraw()
+    }
+
+    /// Draws from the client's source of chance.
+    pub(crate) fn random(&self) -> u64 {
+        (self.transport.random)()
+    }
+
     /// What a call of an operation goes by.
     pub(crate) fn parts(&self) -> (&Arc<Transport>, &Identifier, &Identifier) {
         (&self.transport, &self.ids.account, &self.ids.queue)

@@ -1,231 +1,259 @@
-//! On a clock that stands still until nothing else can be done, with a service that is a function.
+//! On the emulator, and on a clock that stands still until nothing else can be done.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+mod failing;
+mod options;
+mod sending;
+mod stopping;
 
-use tokio::time::{self, Instant as Clock, sleep};
+use std::{
+    collections::HashSet,
+    fmt::Write,
+    sync::{Arc, Mutex, OnceLock},
+    time::Duration,
+};
+
+use reqwest::{Request, Response, ResponseBuilderExt};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
 
 use super::*;
 use crate::{
-    ack::{AckOutcome, AckRequest, Entry, Warnings},
-    redact::Redactor,
+    client::ClientBuilder,
+    emulator::{Emulator, QueueSettings},
+    lease::LeaseId,
+    message::Message,
+    pull::PullOptions,
+    push::PushMessage,
+    transport::{Executed, Http},
 };
 
-type Answer = dyn Fn(&AckRequest) -> Result<AckOutcome, Error> + Send + Sync;
+const SECOND: Duration = Duration::from_secs(1);
 
-#[derive(Clone)]
-struct Service {
-    answer: Arc<Answer>,
-    takes: Duration,
-    requests: Arc<Mutex<Vec<Vec<Entry>>>>,
+/// An acknowledgement as the network saw it.
+#[derive(Clone, Debug)]
+struct Seen {
+    at: Instant,
+    leases: Vec<String>,
+    acks: usize,
 }
 
-impl Service {
-    fn new(answer: impl Fn(&AckRequest) -> Result<AckOutcome, Error> + Send + Sync + 'static) -> Self {
-        Self { answer: Arc::new(answer), takes: Duration::ZERO, requests: Arc::default() }
-    }
+type Script = dyn Fn(&Seen) -> Option<http::Response<String>> + Send + Sync;
 
-    /// How many leases each request held.
-    fn requests(&self) -> Vec<usize> {
-        self.requests.lock().unwrap().iter().map(Vec::len).collect()
-    }
+/// The network before the emulator. It takes its time, and may keep acknowledgements from it and respond for it.
+struct Network {
+    emulator: Arc<dyn Http>,
+    takes: Mutex<Duration>,
+    script: Mutex<Box<Script>>,
+    seen: Mutex<Vec<Seen>>,
+    in_flight: Mutex<(usize, usize)>,
 }
 
-impl worker::Sink for Service {
-    async fn ack(&self, request: AckRequest) -> Result<AckOutcome, Error> {
-        self.requests.lock().unwrap().push(request.entries.clone());
-        sleep(self.takes).await;
-        (self.answer)(&request)
-    }
-}
+struct Passing(Arc<Network>);
 
-fn counted(request: &AckRequest, acks: u64, warnings: serde_json::Value) -> Result<AckOutcome, Error> {
-    let retries = request.entries.iter().filter(|entry| entry.decision != Decision::Ack).count() as u64;
-    let mut outcome = AckOutcome::new();
-    let warnings = Warnings::from(warnings).into_list(&request.entries, || Redactor::new(std::iter::empty()));
-    outcome.add(&request.entries, Some(acks), Some(retries), warnings);
-    Ok(outcome)
-}
-
-fn confirm(request: &AckRequest) -> Result<AckOutcome, Error> {
-    let acks = request.entries.iter().filter(|entry| entry.decision == Decision::Ack).count() as u64;
-    counted(request, acks, serde_json::Value::Null)
-}
-
-fn acker(service: &Service) -> Acker {
-    Acker::over(service.clone(), AckerOptions::default()).unwrap()
-}
-
-fn lease(number: usize) -> LeaseId {
-    LeaseId::from(format!("lease-{number}"))
-}
-
-#[tokio::test(start_paused = true)]
-async fn ten_thousand_acks_at_once_make_a_hundred_requests() {
-    let service = Service { takes: Duration::from_secs(2), ..Service::new(confirm) };
-    let acker = acker(&service);
-    let tasks: Vec<_> = (0..10_000)
-        .map(|number| {
-            let acker = acker.clone();
-            tokio::spawn(async move { acker.ack(lease(number)).await.unwrap().await.unwrap() })
-        })
-        .collect();
-    for task in tasks {
-        assert_eq!(task.await.unwrap(), Confirmation::Confirmed);
-    }
-    assert_eq!(service.requests(), [100; 100]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_lone_lease_lingers_and_one_that_is_about_to_end_does_not() {
-    let service = Service::new(confirm);
-    let acker = acker(&service);
-    let start = Clock::now();
-    acker.ack(lease(1)).await.unwrap().await.unwrap();
-    assert_eq!(start.elapsed().as_millis(), 50);
-    let ending = Lease::new(lease(2), (Clock::now() + Duration::from_secs(3)).into());
-    let start = Clock::now();
-    acker.ack(ending).await.unwrap().await.unwrap();
-    assert!(start.elapsed().as_millis() <= 1, "{:?}", start.elapsed());
-}
-
-#[tokio::test(start_paused = true)]
-async fn one_bad_lease_does_not_block_the_others() {
-    let bad = lease(37);
-    let poison = bad.clone();
-    let service = Service::new(move |request| match request.lease_ids().any(|lease_id| *lease_id == poison) {
-        true => Err(Error::new(ErrorKind::Rejected, "no").with_answer(400, None, None)),
-        false => confirm(request),
-    });
-    let acker = acker(&service);
-    let mut receipts = Vec::new();
-    for number in 0..100 {
-        receipts.push(acker.ack(lease(number)).await.unwrap());
-    }
-    for (number, receipt) in receipts.into_iter().enumerate() {
-        match receipt.await {
-            Ok(confirmation) => assert!(number != 37 && confirmation == Confirmation::Confirmed),
-            Err(error) => assert_eq!((number, error.kind()), (37, ErrorKind::Rejected)),
+impl Http for Passing {
+    fn execute(&self, request: Request) -> Executed<'_> {
+        if request.url().path().ends_with("/ack") {
+            Box::pin(self.0.acknowledge(request))
+        } else {
+            self.0.emulator.execute(request)
         }
     }
-    assert!(service.requests().len() <= 15, "halves, not one by one: {:?}", service.requests());
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_slow_ack_never_outlives_its_lease() {
-    let fail = |_: &AckRequest| Err(Error::new(ErrorKind::ServiceFailure, "no").with_answer(503, None, None));
-    let service = Service::new(fail);
-    let acker = acker(&service);
-    let start = Clock::now();
-    let short = acker.ack(Lease::new(lease(1), (start + Duration::from_secs(5)).into())).await.unwrap();
-    let long = acker.ack(Lease::new(lease(2), (start + Duration::from_secs(9)).into())).await.unwrap();
-    let unknown = acker.ack(lease(3)).await.unwrap();
-    assert_eq!(unknown.await.unwrap_err().status(), Some(503));
-    assert!(start.elapsed() < Duration::from_secs(1));
-    assert_eq!(short.await.unwrap_err().status(), Some(503));
-    assert!((4..5).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
-    assert_eq!(long.await.unwrap_err().status(), Some(503));
-    assert!((8..9).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_ack_that_fails_at_first_is_confirmed_within_its_lease() {
-    let calls = AtomicUsize::new(0);
-    let service = Service::new(move |request| match calls.fetch_add(1, Ordering::Relaxed) {
-        0 | 1 => Err(Error::new(ErrorKind::Transport, "no").with_source(std::fmt::Error, true)),
-        _ => confirm(request),
-    });
-    let acker = acker(&service);
-    let lease = Lease::new(lease(1), (Clock::now() + Duration::from_secs(60)).into());
-    assert_eq!(acker.ack(lease).await.unwrap().await.unwrap(), Confirmation::Confirmed);
-    assert_eq!(service.requests(), [1, 1, 1]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_the_service_did_not_confirm_is_not_called_confirmed() {
-    // The service counts one of three acks; it warns of the second, and leaves open which of the others it took.
-    let service = Service::new(|request| counted(request, 1, serde_json::json!({ "lease-1": "expired" })));
-    let acker = acker(&service);
-    let mut receipts = Vec::new();
-    for number in 0..3 {
-        receipts.push(acker.ack(lease(number)).await.unwrap());
+impl Network {
+    async fn acknowledge(&self, request: Request) -> reqwest::Result<Response> {
+        let body: Value = serde_json::from_slice(request.body().unwrap().as_bytes().unwrap()).unwrap();
+        let [acks, retries] = ["acks", "retries"].map(|field| body[field].as_array().cloned().unwrap_or_default());
+        let leases = acks.iter().chain(&retries).map(|entry| entry["lease_id"].as_str().unwrap().to_owned());
+        let seen = Seen { at: Instant::now(), leases: leases.collect(), acks: acks.len() };
+        self.seen.lock().unwrap().push(seen.clone());
+        let takes = *self.takes.lock().unwrap();
+        self.enter(1);
+        sleep(takes).await;
+        let scripted = self.script.lock().unwrap()(&seen);
+        let response = match scripted {
+            Some(response) => {
+                let (head, body) = response.into_parts();
+                let mut response = http::Response::builder().status(head.status).url(request.url().clone());
+                *response.headers_mut().unwrap() = head.headers;
+                Ok(response.body(body).unwrap().into())
+            }
+            None => self.emulator.execute(request).await,
+        };
+        self.enter(-1);
+        response
     }
-    let retried = acker.retry_after(lease(3), Duration::from_secs(1)).await.unwrap();
+
+    fn enter(&self, change: isize) {
+        let (now, most) = &mut *self.in_flight.lock().unwrap();
+        *now = now.checked_add_signed(change).unwrap();
+        *most = (*most).max(*now);
+    }
+}
+
+/// A queue on the emulator, whose messages are pulled.
+struct Fixture {
+    emulator: Emulator,
+    network: Arc<Network>,
+    queue: Queue,
+    messages: Vec<Message>,
+}
+
+impl Fixture {
+    /// So many messages, under leases of a minute.
+    async fn with(messages: usize) -> Self {
+        Self::under(messages, 60 * SECOND, |client| client).await
+    }
+
+    async fn under(messages: usize, lease: Duration, client: impl Fn(ClientBuilder) -> ClientBuilder) -> Self {
+        let emulator =
+            Emulator::builder().queue(QueueSettings::new().max_retries(100)).real_time().start().await.unwrap();
+        let direct = emulator.in_process_builder().unwrap().build().unwrap();
+        let direct = direct.queue(emulator.account_id(), emulator.queue_id()).unwrap();
+        let transport = Arc::clone(direct.parts().0);
+        let network = Arc::new(Network {
+            emulator: Arc::clone(&transport.http),
+            takes: Mutex::default(),
+            script: Mutex::new(Box::new(|_| None)),
+            seen: Mutex::default(),
+            in_flight: Mutex::default(),
+        });
+        let seam = Arc::new(Passing(Arc::clone(&network)));
+        let builder = client(emulator.in_process_builder().unwrap());
+        let client = builder.seam(seam, Arc::clone(&transport.random)).build().unwrap();
+        let queue = client.queue(emulator.account_id(), emulator.queue_id()).unwrap();
+        let pushed: Vec<_> = (0..messages).map(|number| PushMessage::text(number.to_string())).collect();
+        let _ = queue.push_all(&pushed).await.unwrap();
+        let mut pulled = Vec::new();
+        while pulled.len() < messages {
+            pulled.extend(queue.pull(PullOptions::new().batch_size(100).visibility_timeout(lease)).await.unwrap());
+        }
+        Self { emulator, network, queue, messages: pulled }
+    }
+
+    /// From now on, each acknowledgement takes so long.
+    fn takes(self, duration: Duration) -> Self {
+        *self.network.takes.lock().unwrap() = duration;
+        self
+    }
+
+    /// From now on, this responds to acknowledgements, or leaves them to the emulator.
+    fn responds(&self, script: impl Fn(&Seen) -> Option<http::Response<String>> + Send + Sync + 'static) {
+        *self.network.script.lock().unwrap() = Box::new(script);
+    }
+
+    fn acker(&self) -> Acker {
+        self.acker_with(AckerOptions::new())
+    }
+
+    fn acker_with(&self, options: AckerOptions) -> Acker {
+        Acker::with_options(self.queue.clone(), options).unwrap()
+    }
+
+    /// How many leases each acknowledgement held.
+    fn requests(&self) -> Vec<usize> {
+        self.network.seen.lock().unwrap().iter().map(|seen| seen.leases.len()).collect()
+    }
+
+    /// The times between acknowledgements.
+    fn waits(&self) -> Vec<Duration> {
+        let seen = self.network.seen.lock().unwrap();
+        seen.windows(2).map(|pair| pair[1].at - pair[0].at).collect()
+    }
+
+    /// How many acknowledgements were in flight at most.
+    fn most_in_flight(&self) -> usize {
+        self.network.in_flight.lock().unwrap().1
+    }
+
+    /// How many messages are neither acknowledged nor back in the queue.
+    fn leased(&self) -> usize {
+        self.emulator.messages(self.emulator.queue_id()).iter().filter(|message| message.is_leased).count()
+    }
+
+    /// How many messages are not acknowledged.
+    fn left(&self) -> usize {
+        self.emulator.messages(self.emulator.queue_id()).len()
+    }
+}
+
+fn refusal(status: u16, code: u64) -> http::Response<String> {
+    let body =
+        json!({ "success": false, "errors": [{ "code": code, "message": "no" }], "messages": [], "result": null });
+    http::Response::builder().status(status).body(body.to_string()).unwrap()
+}
+
+fn with_retry_after(mut response: http::Response<String>, value: &str) -> http::Response<String> {
+    response.headers_mut().insert("retry-after", value.parse().unwrap());
+    response
+}
+
+fn counted(acks: impl Into<Value>, warnings: Value) -> http::Response<String> {
+    let result = json!({ "ackCount": acks.into(), "retryCount": 0, "warnings": warnings });
+    let body = json!({ "success": true, "errors": [], "messages": [], "result": result });
+    http::Response::new(body.to_string())
+}
+
+/// Submits all of these, and waits for their outcomes.
+async fn ack_all(acker: &Acker, messages: &[Message]) -> Vec<Result<Confirmation, Error>> {
+    let mut receipts = Vec::new();
+    for message in messages {
+        receipts.push(acker.ack(message).await.unwrap());
+    }
     let mut outcomes = Vec::new();
     for receipt in receipts {
-        outcomes.push(receipt.await.unwrap());
+        outcomes.push(receipt.await);
     }
-    let unclear = Confirmation::Warned("the service counted 1 of 3, and did not say which".to_owned());
-    assert_eq!(outcomes, [unclear.clone(), Confirmation::Warned("expired".to_owned()), unclear]);
-    assert_eq!(retried.await.unwrap(), Confirmation::Confirmed);
+    outcomes
 }
 
-#[tokio::test(start_paused = true)]
-async fn the_first_word_on_a_lease_wins() {
-    let service = Service::new(confirm);
-    let acker = acker(&service);
-    let first = acker.ack(lease(1)).await.unwrap();
-    let second = acker.retry(lease(1)).await.unwrap_err();
-    assert_eq!(second.kind(), ErrorKind::InvalidInput);
-    assert_eq!(first.await.unwrap(), Confirmation::Confirmed);
-    assert!(acker.retry(lease(1)).await.is_ok(), "its outcome is known: a new word is another matter");
-    for refused in [acker.ack(LeaseId::from("")).await, acker.retry_after(lease(2), Duration::MAX).await] {
-        assert_eq!(refused.unwrap_err().kind(), ErrorKind::InvalidInput);
+/// The lines that are logged meanwhile, each with its fields.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Log {
+    fn new() -> Self {
+        // With a single subscriber, tracing would decide for all threads by the one that comes first, and not look again.
+        static OTHERS: OnceLock<[tracing::Dispatch; 2]> = OnceLock::new();
+        OTHERS.get_or_init(|| [(); 2].map(|()| tracing::Dispatch::new(Self::default())));
+        Self::default()
+    }
+
+    fn lines(&self, with: &str) -> Vec<String> {
+        self.0.lock().unwrap().iter().filter(|line| line.contains(with)).cloned().collect()
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_flush_waits_for_all_that_came_before_and_closing_takes_no_more() {
-    let service = Service { takes: Duration::from_secs(2), ..Service::new(confirm) };
-    let acker = acker(&service);
-    acker.flush().await;
-    let mut receipts = Vec::new();
-    for number in 0..150 {
-        receipts.push(acker.ack(lease(number)).await.unwrap());
+impl tracing::Subscriber for Log {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.is_event()
     }
-    acker.flush().await;
-    for mut receipt in receipts {
-        assert!(receipt.0.try_recv().is_ok());
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
     }
-    acker.ack(lease(500)).await.unwrap();
-    acker.close().await;
-    assert_eq!(service.requests(), [100, 50, 1]);
-    assert_eq!(acker.ack(lease(501)).await.unwrap_err().kind(), ErrorKind::InvalidInput);
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut line = String::new();
+        event.record(&mut |field: &tracing::field::Field, value: &dyn fmt::Debug| {
+            write!(line, "{field}={value:?} ").unwrap();
+        });
+        self.0.lock().unwrap().push(line);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
 }
 
-#[tokio::test(start_paused = true)]
-async fn dropping_the_last_handle_still_sends_what_waits() {
-    let service = Service::new(confirm);
-    let receipt = acker(&service).ack(lease(1)).await.unwrap();
-    assert_eq!(receipt.await.unwrap(), Confirmation::Confirmed);
+fn lease_texts(messages: &[Message]) -> HashSet<String> {
+    messages.iter().map(|message| message.lease_id.expose_secret().into_owned()).collect()
 }
 
-#[test]
-fn a_runtime_that_stops_first_is_not_passed_over_in_silence() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let service = Service::new(confirm);
-    let (acker, receipt) = runtime.block_on(async {
-        let acker = acker(&service);
-        let receipt = acker.ack(lease(1)).await.unwrap();
-        (acker, receipt)
-    });
-    drop(runtime);
-    let other = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    assert_eq!(other.block_on(receipt).unwrap_err().kind(), ErrorKind::Transport);
-    assert_eq!(other.block_on(acker.ack(lease(2))).unwrap_err().kind(), ErrorKind::Transport);
-    other.block_on(acker.close());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_full_buffer_makes_callers_wait_and_one_that_gives_up_leaves_its_lease_free() {
-    let service = Service { takes: Duration::from_secs(10), ..Service::new(confirm) };
-    let options = AckerOptions { max_in_flight: 1, buffer: 10, ..AckerOptions::default() };
-    let acker = Acker::over(service.clone(), options).unwrap();
-    let mut taken = 0;
-    // One request is under way, the next one is gathered, and the buffer is full.
-    while time::timeout(Duration::from_secs(1), acker.ack(lease(taken))).await.is_ok() {
-        taken += 1;
-    }
-    assert_eq!(taken, 210);
-    time::sleep(Duration::from_secs(20)).await;
-    assert!(acker.ack(lease(taken)).await.is_ok());
+fn unknown(number: usize) -> LeaseId {
+    LeaseId::from(format!("lease-{number}"))
 }

@@ -1,0 +1,256 @@
+//! The leases that wait to be sent, and those whose outcome is not known yet.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Notify, Semaphore, oneshot},
+    time::Instant,
+};
+
+use super::receipt::{Confirmation, stopped};
+use crate::{error::Error, lease::LeaseId, limits::MAX_LEASES, settlement::Settlement, transport};
+
+/// A lease is sent this long before it expires, whatever the linger, since an acknowledgement is known to take up to 2.4 s. A lease that
+/// has less than twice of that left is sent in the middle of what it has left.
+const BEFORE_LEASE_END: Duration = Duration::from_secs(5);
+/// How many leases wait at most that nobody waits with: some three megabytes.
+const MAX_DETACHED: usize = 10_000;
+
+/// A lease on its way to its outcome.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) settlement: Settlement,
+    send_by: Instant,
+    /// `None` where nobody waits for the outcome, nor did for room in the buffer.
+    reply: Option<oneshot::Sender<Result<Confirmation, Error>>>,
+}
+
+impl Pending {
+    pub(super) fn new(
+        settlement: Settlement,
+        linger: Duration,
+        reply: Option<oneshot::Sender<Result<Confirmation, Error>>>,
+    ) -> Self {
+        let (now, lingered) = (Instant::now(), transport::after(linger));
+        let left = settlement.lease.deadline().map(|deadline| Instant::from_std(deadline).duration_since(now));
+        // A lease that has expired is late already, and waits for others.
+        let urgent =
+            left.filter(|left| !left.is_zero()).map(|left| now + left.saturating_sub(BEFORE_LEASE_END).max(left / 2));
+        Self { settlement, send_by: urgent.map_or(lingered, |urgent| urgent.min(lingered)), reply }
+    }
+
+    pub(super) fn reply(self, outcome: Result<Confirmation, Error>) {
+        if let Some(reply) = self.reply {
+            // Receipts may be ignored.
+            let _ = reply.send(outcome);
+        }
+    }
+}
+
+/// What an acker's handles share with its worker.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    entries: Mutex<Entries>,
+    /// Tells the worker that there may be something to do.
+    pub(super) changed: Notify,
+    /// A place for each lease that waits. It is closed when the worker is gone.
+    pub(super) room: Semaphore,
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    /// Waiting or in flight.
+    claimed: HashSet<LeaseId>,
+    /// In the order in which they came.
+    waiting: VecDeque<Pending>,
+    /// How many of them nobody waits with.
+    detached: usize,
+    /// How many leases came up to now. Those that wait are the last ones.
+    submitted: u64,
+    /// How many were left to expire.
+    left: u64,
+    /// When to send what waits, if it is no full request.
+    due: Option<Instant>,
+    /// Who waits for so many leases to have their outcome.
+    flushes: Vec<(u64, oneshot::Sender<()>)>,
+    is_closed: bool,
+    /// No handle is left.
+    is_abandoned: bool,
+    is_stopped: bool,
+}
+
+impl Entries {
+    /// How many leases came before the first that waits.
+    fn taken(&self) -> u64 {
+        self.submitted.saturating_sub(self.waiting.len() as u64)
+    }
+
+    /// Whether what waits is to be sent, with so much room left for more.
+    fn is_due(&self, room: usize) -> bool {
+        let is_flushed = || self.flushes.iter().any(|(before, _)| *before > self.taken());
+        !self.waiting.is_empty()
+            && (self.waiting.len() >= MAX_LEASES
+                || room == 0
+                || self.is_abandoned
+                || self.due.is_none_or(|due| due <= Instant::now())
+                || is_flushed())
+    }
+}
+
+/// What the worker finds to do.
+pub(super) enum Work {
+    /// A request for these leases is due. So many leases came before them.
+    Send(u64, Vec<Pending>),
+    /// What waits is due then.
+    Wait(Option<Instant>),
+    /// All handles are gone, and nothing waits.
+    Done,
+}
+
+impl Ledger {
+    pub(super) fn new(buffer: usize) -> Self {
+        Self {
+            entries: Mutex::default(),
+            changed: Notify::new(),
+            room: Semaphore::new(buffer.clamp(1, Semaphore::MAX_PERMITS)),
+        }
+    }
+
+    /// Registers a lease. The first word on it counts, until its outcome is known.
+    pub(super) fn add(&self, pending: Pending) -> Result<(), Error> {
+        let mut entries = self.entries();
+        if entries.is_stopped {
+            return Err(stopped());
+        }
+        if entries.is_closed {
+            return Err(Error::invalid("acker: it is closed"));
+        }
+        if !entries.claimed.insert(pending.settlement.lease.id().clone()) {
+            return Err(Error::invalid("lease_id: the lease is being acknowledged or retried already"));
+        }
+        let is_earlier = entries.due.is_none_or(|due| pending.send_by < due);
+        if is_earlier {
+            entries.due = Some(pending.send_by);
+        }
+        entries.detached = entries.detached.saturating_add(usize::from(pending.reply.is_none()));
+        entries.submitted = entries.submitted.saturating_add(1);
+        entries.waiting.push_back(pending);
+        let is_full = entries.waiting.len() == MAX_LEASES || self.room.available_permits() == 0;
+        drop(entries);
+        // Anything else changes nothing for the worker.
+        if is_earlier || is_full {
+            self.changed.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Registers a lease that nobody waits with, or leaves it to expire if too many of them wait.
+    pub(super) fn add_detached(&self, settlement: Settlement, linger: Duration) -> Result<(), Error> {
+        if self.entries().detached >= MAX_DETACHED {
+            return Err(Error::invalid("acker: too many leases wait that were dropped"));
+        }
+        self.add(Pending::new(settlement, linger, None))
+    }
+
+    /// Counts a lease that is left to expire, and tells how many there were.
+    pub(super) fn leave(&self) -> u64 {
+        let mut entries = self.entries();
+        entries.left = entries.left.saturating_add(1);
+        entries.left
+    }
+
+    /// Takes the leases of the next request, if one is due and `has_room`.
+    pub(super) fn take(&self, has_room: bool) -> Work {
+        let mut entries = self.entries();
+        if entries.waiting.is_empty() && entries.is_abandoned {
+            return Work::Done;
+        }
+        if !entries.is_due(self.room.available_permits()) {
+            return Work::Wait(entries.due);
+        }
+        if !has_room {
+            return Work::Wait(None);
+        }
+        let (first, count) = (entries.taken(), entries.waiting.len().min(MAX_LEASES));
+        let group: Vec<Pending> = entries.waiting.drain(..count).collect();
+        let detached = group.iter().filter(|pending| pending.reply.is_none()).count();
+        entries.detached = entries.detached.saturating_sub(detached);
+        // Where more than one request waits, the time of the rest does not matter.
+        entries.due = entries.waiting.iter().take(MAX_LEASES).map(|pending| pending.send_by).min();
+        drop(entries);
+        self.room.add_permits(count.saturating_sub(detached));
+        Work::Send(first, group)
+    }
+
+    /// Whether a request is due.
+    pub(super) fn is_due(&self) -> bool {
+        self.entries().is_due(self.room.available_permits())
+    }
+
+    /// Lets leases be submitted again.
+    pub(super) fn release<'a>(&self, group: impl Iterator<Item = &'a Pending>) {
+        let mut entries = self.entries();
+        for pending in group {
+            entries.claimed.remove(pending.settlement.lease.id());
+        }
+    }
+
+    /// Takes no more leases from here on.
+    pub(super) fn close(&self) {
+        self.entries().is_closed = true;
+    }
+
+    /// Sends what waits, and tells when all leases that came up to now have their outcome.
+    pub(super) fn flush(&self) -> oneshot::Receiver<()> {
+        let (done, flushed) = oneshot::channel();
+        let mut entries = self.entries();
+        // A worker that is gone has nothing left to send: the channel is closed then.
+        if !entries.is_stopped {
+            let submitted = entries.submitted;
+            entries.flushes.push((submitted, done));
+        }
+        drop(entries);
+        self.changed.notify_one();
+        flushed
+    }
+
+    /// Tells those who flushed. `first` is the number of leases before the first request in flight.
+    pub(super) fn tell_flushed(&self, first: Option<u64>) {
+        let mut entries = self.entries();
+        let settled = first.unwrap_or(u64::MAX).min(entries.taken());
+        for (_, done) in entries.flushes.extract_if(.., |(before, _)| *before <= settled) {
+            // Whoever waited may have given up.
+            let _ = done.send(());
+        }
+    }
+
+    /// The last handle is gone.
+    pub(super) fn abandon(&self) {
+        self.entries().is_abandoned = true;
+        self.changed.notify_one();
+    }
+
+    /// The worker is gone: what waits was not sent, and will not be.
+    pub(super) fn stop(&self) {
+        self.room.close();
+        let mut entries = self.entries();
+        entries.is_stopped = true;
+        entries.flushes.clear();
+        let waiting = std::mem::take(&mut entries.waiting);
+        drop(entries);
+        waiting.into_iter().for_each(|pending| pending.reply(Err(stopped())));
+    }
+
+    #[cfg(test)]
+    pub(super) fn claimed_leases(&self) -> Vec<LeaseId> {
+        self.entries().claimed.iter().cloned().collect()
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

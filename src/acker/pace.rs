@@ -1,0 +1,91 @@
+//! How many requests an acker has in flight, and what it logs of them.
+
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::{adaptive::Adaptive, error::Error, error_kind::ErrorKind, outage::Outage};
+
+/// Enough for a service that is near, until it is known how long its responses take.
+const AT_FIRST: usize = 4;
+/// How often the service is tried while it fails and the retries of the client are used up.
+const BETWEEN_TRIES: Duration = Duration::from_secs(5);
+
+#[derive(Debug)]
+pub(super) struct Pace(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    in_flight: Adaptive,
+    /// When requests waited last for others to end.
+    held_back_at: Option<Instant>,
+    outage: Outage,
+    /// What the last response said.
+    is_working: bool,
+    tried_at: Option<Instant>,
+}
+
+impl Pace {
+    pub(super) fn new(max_in_flight: usize) -> Self {
+        let in_flight = Adaptive::new(AT_FIRST, max_in_flight);
+        let outage = Outage::default();
+        Self(Mutex::new(State { in_flight, held_back_at: None, outage, is_working: true, tried_at: None }))
+    }
+
+    pub(super) fn limit(&self) -> usize {
+        self.state().in_flight.limit()
+    }
+
+    /// Requests wait for others to end.
+    pub(super) fn hold_back(&self) {
+        self.state().held_back_at = Some(Instant::now());
+    }
+
+    /// A request succeeded for leases that were taken at `taken_at`. The limit is to grow if it held others back since.
+    pub(super) fn succeeded(&self, taken_at: Instant) {
+        let mut state = self.state();
+        state.is_working = true;
+        let is_needed = state.held_back_at.is_some_and(|held_back_at| held_back_at >= taken_at);
+        state.in_flight.on_success(is_needed);
+        if let Some(failures) = state.outage.on_success() {
+            tracing::info!(failures, "acknowledgements succeed again");
+        }
+    }
+
+    pub(super) fn failed(&self, error: &Error, sent_at: Instant) {
+        let (mut state, now) = (self.state(), Instant::now());
+        state.is_working = false;
+        match error.kind() {
+            ErrorKind::RateLimited => state.in_flight.on_rate_limit(sent_at, now),
+            _ => state.in_flight.on_failure(),
+        }
+        if let Some(failures) = state.outage.on_failure(now) {
+            tracing::warn!(failures, %error, "acknowledgements fail");
+        }
+    }
+
+    /// Whether a request may be repeated although the retries of the client are used up: while the service works, they are not what it
+    /// needs; while it fails, one request now and then finds out when that ends.
+    pub(super) fn may_try(&self) -> bool {
+        let (mut state, now) = (self.state(), Instant::now());
+        let is_time = state.tried_at.is_none_or(|tried_at| now.duration_since(tried_at) >= BETWEEN_TRIES);
+        if !state.is_working && is_time {
+            state.tried_at = Some(now);
+        }
+        state.is_working || is_time
+    }
+
+    /// The service refused a request for what it asks, which says nothing of how many it can take.
+    pub(super) fn refused(&self, error: &Error) {
+        if let Some(failures) = self.state().outage.on_failure(Instant::now()) {
+            tracing::warn!(failures, %error, "acknowledgements are refused");
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

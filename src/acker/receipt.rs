@@ -1,0 +1,50 @@
+//! What becomes of one lease that was submitted.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use tokio::sync::oneshot;
+
+use crate::{error::Error, error_kind::ErrorKind};
+
+/// What the service said of one lease, in the response to a request that it carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Confirmation {
+    /// The message was acknowledged, or will be retried.
+    Confirmed,
+    /// The service has a warning about the lease, in these words.
+    Warned(String),
+    /// The service's count leaves open whether the lease is among those that it settled.
+    Unclear {
+        /// How many leases with the same decision the service counted, if it said.
+        counted: Option<u64>,
+        /// How many the request held.
+        requested: u64,
+    },
+}
+
+/// The outcome of one lease: a future, which can be ignored.
+///
+/// It resolves to an error if the lease could not be settled before it expired, or if the runtime that the acker was made in stops first.
+/// [`Error::may_have_arrived`] is then `false` only if no request was sent for the lease, or if the service refused it.
+#[derive(Debug)]
+pub struct Receipt(pub(super) oneshot::Receiver<Result<Confirmation, Error>>);
+
+impl Future for Receipt {
+    type Output = Result<Confirmation, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        // What was never sent is told so; all else was handed to a request that ended with the runtime.
+        Pin::new(&mut self.0)
+            .poll(context)
+            .map(|outcome| outcome.unwrap_or_else(|_| Err(stopped().or_may_have_arrived(true))))
+    }
+}
+
+pub(super) fn stopped() -> Error {
+    Error::new(ErrorKind::Transport, "the runtime that the acker was made in stopped before the outcome was known")
+}

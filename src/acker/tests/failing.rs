@@ -1,0 +1,161 @@
+//! What becomes of leases whose requests fail.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+use crate::{ErrorKind, RetryPolicy};
+
+fn once(client: ClientBuilder) -> ClientBuilder {
+    client.retry(RetryPolicy::none())
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ack_that_fails_at_first_is_confirmed_within_its_lease() {
+    let fixture = Fixture::under(1, 60 * SECOND, once).await;
+    let calls = AtomicUsize::new(0);
+    fixture.responds(move |_| (calls.fetch_add(1, Ordering::Relaxed) < 2).then(|| refusal(503, 15_000)));
+    let outcomes = ack_all(&fixture.acker(), &fixture.messages).await;
+    assert_eq!(outcomes[0].as_ref().unwrap(), &Confirmation::Confirmed);
+    assert_eq!((fixture.requests(), fixture.left()), (vec![1, 1, 1], 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_after_that_has_passed_never_leads_to_a_loop_without_a_wait() {
+    for (status, code) in [(429, 10_250), (503, 15_000)] {
+        for value in ["0", "Sun, 06 Nov 1994 08:49:37 GMT"] {
+            let fixture = Fixture::under(1, 60 * SECOND, once).await;
+            fixture.responds(move |_| Some(with_retry_after(refusal(status, code), value)));
+            let outcomes = ack_all(&fixture.acker(), &fixture.messages).await;
+            assert_eq!(outcomes[0].as_ref().unwrap_err().status(), Some(status));
+            let waits = fixture.waits();
+            assert!((4..=12).contains(&waits.len()), "{waits:?}");
+            assert!(waits.iter().all(|wait| *wait >= SECOND / 2 && *wait <= 30 * SECOND), "{waits:?}");
+            for (wait, bound) in waits.iter().zip([1, 2, 4, 8]) {
+                assert!((bound * SECOND / 2..=bound * SECOND).contains(wait), "{waits:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_longer_retry_after_is_obeyed_while_the_lease_lasts() {
+    let fixture = Fixture::under(2, 200 * SECOND, once).await;
+    let calls = AtomicUsize::new(0);
+    fixture.responds(move |_| {
+        let is_first = calls.fetch_add(1, Ordering::Relaxed) == 0;
+        is_first.then(|| with_retry_after(refusal(429, 10_250), "90"))
+    });
+    let acker = fixture.acker();
+    let long = acker.ack(&fixture.messages[0]).await.unwrap();
+    let lease = Lease::new(&fixture.messages[1].lease_id, (Instant::now() + 80 * SECOND).into());
+    let (start, short) = (Instant::now(), acker.ack(lease).await.unwrap());
+    assert_eq!(short.await.unwrap_err().status(), Some(429));
+    assert!(start.elapsed() < SECOND, "what cannot wait so long knows at once");
+    assert_eq!(long.await.unwrap(), Confirmation::Confirmed);
+    assert!((90..91).contains(&fixture.waits()[0].as_secs()), "{:?}", fixture.waits());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_ack_never_outlives_its_lease() {
+    let fixture = Fixture::under(3, 60 * SECOND, |client| client).await;
+    fixture.responds(|_| Some(refusal(503, 15_000)));
+    let (acker, start) = (fixture.acker(), Instant::now());
+    let lease =
+        |message: usize, seconds| Lease::new(&fixture.messages[message].lease_id, (start + seconds * SECOND).into());
+    let short = acker.ack(lease(0, 5)).await.unwrap();
+    let long = acker.ack(lease(1, 9)).await.unwrap();
+    let unknown = acker.ack(&fixture.messages[2].lease_id).await.unwrap();
+    assert_eq!(unknown.await.unwrap_err().status(), Some(503));
+    assert!(start.elapsed() < 2 * SECOND, "{:?}", start.elapsed());
+    assert_eq!(short.await.unwrap_err().status(), Some(503));
+    assert!((2..5).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+    assert_eq!(long.await.unwrap_err().status(), Some(503));
+    assert!((5..9).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_budget_of_retries_holds_over_the_repetitions_of_the_acker() {
+    let fixture = Fixture::under(10_000, 600 * SECOND, |client| client.retry(RetryPolicy::new().budget(20))).await;
+    fixture.responds(|_| Some(refusal(503, 15_000)));
+    let acker = fixture.acker_with(AckerOptions::new().buffer(usize::MAX));
+    for message in &fixture.messages {
+        acker.ack(message).await.unwrap();
+    }
+    sleep(300 * SECOND).await;
+    let requests = fixture.requests().len();
+    // Twenty retries, one for each ten calls, and one every five seconds to find out whether it is over.
+    assert!((10..=100).contains(&requests), "{requests}");
+    fixture.responds(|_| None);
+    let start = Instant::now();
+    acker.close().await;
+    assert!(start.elapsed() < 120 * SECOND, "{:?}", start.elapsed());
+    assert_eq!(fixture.left(), 0, "what waited without a budget is sent when the service works again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_bad_lease_does_not_block_the_others() {
+    let fixture = Fixture::with(100).await;
+    let bad: HashSet<_> = lease_texts(&fixture.messages[37..38]);
+    fixture.responds(move |seen| seen.leases.iter().any(|lease| bad.contains(lease)).then(|| refusal(400, 10_026)));
+    for (number, outcome) in ack_all(&fixture.acker(), &fixture.messages).await.into_iter().enumerate() {
+        match outcome {
+            Ok(confirmation) => assert!(number != 37 && confirmation == Confirmation::Confirmed),
+            Err(error) => assert_eq!((number, error.kind()), (37, ErrorKind::Rejected)),
+        }
+    }
+    assert!(fixture.requests().len() <= 15, "halves, not one by one: {:?}", fixture.requests());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_group_takes_a_bounded_number_of_requests() {
+    for status in [400, 413] {
+        let fixture = Fixture::with(100).await;
+        fixture.responds(move |_| Some(refusal(status, 10_026)));
+        let outcomes = ack_all(&fixture.acker(), &fixture.messages).await;
+        assert!(outcomes.iter().all(|outcome| outcome.as_ref().unwrap_err().status() == Some(status)));
+        assert!(fixture.requests().len() <= 32, "{:?}", fixture.requests());
+    }
+    // Two leases at fault are always found.
+    let fixture = Fixture::with(100).await;
+    let bad: HashSet<_> = lease_texts(&[fixture.messages[0].clone(), fixture.messages[99].clone()]);
+    fixture.responds(move |seen| seen.leases.iter().any(|lease| bad.contains(lease)).then(|| refusal(413, 10_026)));
+    let outcomes = ack_all(&fixture.acker(), &fixture.messages).await;
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_err()).count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_challenge_is_not_split() {
+    let fixture = Fixture::with(2).await;
+    fixture.responds(|_| Some(refusal(403, 9109)));
+    assert!(ack_all(&fixture.acker(), &fixture.messages).await.iter().all(Result::is_err));
+    assert_eq!(fixture.requests(), [2]);
+}
+
+#[test]
+fn failures_are_logged_when_they_start_at_growing_intervals_and_when_they_end() {
+    let log = Log::new();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    tracing::subscriber::with_default(log.clone(), || {
+        runtime.block_on(async {
+            let fixture = Fixture::under(1, 60 * SECOND, once).await;
+            let acker = fixture.acker();
+            for number in 0..2000 {
+                let _ = acker.ack(unknown(number)).await.unwrap().await;
+            }
+            fixture.responds(|_| Some(refusal(403, 9109)));
+            for number in 0..2000 {
+                let _ = acker.ack(unknown(number)).await.unwrap().await;
+            }
+            fixture.responds(|_| None);
+            for message in &fixture.messages {
+                let _ = acker.ack(message).await.unwrap().await;
+            }
+            for secret in lease_texts(&fixture.messages) {
+                assert_eq!(log.lines(&secret), [""; 0]);
+            }
+        });
+    });
+    // Failures every 50 ms for 100 s: after 0, 10, 30 and 70 s.
+    assert_eq!(log.lines("acknowledgements fail").len(), 4, "{:?}", log.lines(""));
+    assert_eq!(log.lines("acknowledgements succeed again").len(), 1);
+}

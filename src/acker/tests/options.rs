@@ -1,0 +1,45 @@
+//! Options at their ends.
+
+use super::*;
+
+/// How many leases each request holds, and how many requests are in flight at most, for 250 leases.
+async fn acknowledges_everything(options: AckerOptions) -> (Vec<usize>, usize) {
+    let fixture = Fixture::under(250, 3600 * SECOND, |client| client).await.takes(SECOND);
+    let acker = fixture.acker_with(options);
+    let mut receipts = Vec::new();
+    for message in &fixture.messages {
+        receipts.push(acker.ack(message).await.unwrap());
+    }
+    acker.close().await;
+    for receipt in receipts {
+        assert_eq!(receipt.await.unwrap(), Confirmation::Confirmed);
+    }
+    assert_eq!(fixture.left(), 0);
+    (fixture.requests(), fixture.most_in_flight())
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_option_takes_zero_and_the_largest_value() {
+    let options = AckerOptions::new;
+    let (largest, in_flight) =
+        acknowledges_everything(options().linger(Duration::MAX).buffer(usize::MAX).max_in_flight(usize::MAX)).await;
+    assert_eq!((largest, in_flight), (vec![100, 100, 50], 3));
+    let (zero, in_flight) = acknowledges_everything(options().max_in_flight(0)).await;
+    assert_eq!((zero, in_flight), (vec![100, 100, 50], 1));
+    acknowledges_everything(options().linger(Duration::ZERO)).await;
+    acknowledges_everything(options().buffer(0)).await;
+    acknowledges_everything(options().linger(Duration::ZERO).buffer(0).max_in_flight(0)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endless_linger_waits_for_a_full_request() {
+    let fixture = Fixture::under(100, 12 * 3600 * SECOND, |client| client).await;
+    let acker = fixture.acker_with(AckerOptions::new().linger(Duration::MAX));
+    for message in &fixture.messages[..99] {
+        acker.ack(message).await.unwrap();
+    }
+    sleep(3600 * SECOND).await;
+    assert_eq!(fixture.requests(), [0; 0]);
+    acker.ack(&fixture.messages[99]).await.unwrap().await.unwrap();
+    assert_eq!(fixture.requests(), [100]);
+}

@@ -1,0 +1,176 @@
+//! When leases are sent, how many go together, and what is said of them.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_acks_at_once_make_a_hundred_requests() {
+    let fixture = Fixture::with(10_000).await.takes(2 * SECOND);
+    let acker = fixture.acker();
+    let tasks: Vec<_> = fixture
+        .messages
+        .iter()
+        .map(|message| {
+            let (acker, lease) = (acker.clone(), Lease::from(message));
+            tokio::spawn(async move { acker.ack(lease).await.unwrap().await.unwrap() })
+        })
+        .collect();
+    for task in tasks {
+        assert_eq!(task.await.unwrap(), Confirmation::Confirmed);
+    }
+    assert_eq!(fixture.requests(), [100; 100]);
+    assert_eq!(fixture.left(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lone_lease_lingers_and_one_that_is_about_to_expire_does_not() {
+    let fixture = Fixture::with(3).await;
+    let acker = fixture.acker();
+    let start = Instant::now();
+    acker.ack(&fixture.messages[0]).await.unwrap().await.unwrap();
+    assert_eq!(start.elapsed().as_millis(), 50);
+    let acker = fixture.acker_with(AckerOptions::new().linger(Duration::MAX));
+    for (message, left, sent_after) in [(1, 30, 25), (2, 4, 2)] {
+        let start = Instant::now();
+        let lease = Lease::new(&fixture.messages[message].lease_id, (start + left * SECOND).into());
+        acker.ack(lease).await.unwrap().await.unwrap();
+        assert_eq!(start.elapsed().as_secs(), sent_after);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn short_leases_do_not_switch_lingering_off() {
+    let fixture = Fixture::under(100, SECOND, |client| client).await;
+    let acker = fixture.acker();
+    let mut receipts = Vec::new();
+    for message in &fixture.messages {
+        assert_eq!(fixture.requests(), [0; 0]);
+        receipts.push(acker.ack(message).await.unwrap());
+        tokio::task::yield_now().await;
+    }
+    for receipt in receipts {
+        assert_eq!(receipt.await.unwrap(), Confirmation::Confirmed);
+    }
+    assert_eq!(fixture.requests(), [100]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_has_expired_is_sent_with_others() {
+    let fixture = Fixture::under(2, SECOND, |client| client).await;
+    sleep(10 * SECOND).await;
+    let outcomes = ack_all(&fixture.acker(), &fixture.messages).await;
+    assert!(outcomes.into_iter().all(|outcome| outcome.unwrap() == Confirmation::Confirmed));
+    assert_eq!(fixture.requests(), [2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn five_thousand_a_second_keep_up_at_any_round_trip() {
+    for milliseconds in [1200, 2400] {
+        let fixture = Fixture::with(0).await.takes(Duration::from_millis(milliseconds));
+        fixture.responds(|seen| Some(counted(seen.acks, Value::Null)));
+        let (acker, start) = (fixture.acker(), Instant::now());
+        let mut waited = Duration::ZERO;
+        let mut receipts = Vec::new();
+        for number in 0..100_000 {
+            if number % 50 == 0 {
+                sleep(SECOND / 100).await;
+            }
+            let before = Instant::now();
+            receipts.push(acker.ack(unknown(number)).await.unwrap());
+            // At first, nothing is known of the round trip.
+            waited += if start.elapsed() > 15 * SECOND { before.elapsed() } else { Duration::ZERO };
+        }
+        for receipt in receipts {
+            assert_eq!(receipt.await.unwrap(), Confirmation::Confirmed);
+        }
+        assert_eq!(waited, Duration::ZERO, "at a round trip of {milliseconds} ms");
+        let needed = (50 * milliseconds / 1000) as usize;
+        assert!((needed..=2 * needed + 2).contains(&fixture.most_in_flight()), "{}", fixture.most_in_flight());
+        assert!(fixture.requests().len() <= 100_000 * 12 / 1000, "{}", fixture.requests().len());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_in_flight_fall_at_once_when_they_fail_and_recover_slowly() {
+    let fixture = Fixture::under(0, SECOND, |client| client.retry(crate::RetryPolicy::none())).await.takes(SECOND);
+    fixture.responds(|seen| Some(counted(seen.acks, Value::Null)));
+    let acker = fixture.acker_with(AckerOptions::new().buffer(usize::MAX));
+    let submit = async |from: usize, count: usize| {
+        for number in from..from + count {
+            acker.ack(unknown(number)).await.unwrap();
+        }
+        acker.flush().await;
+        std::mem::take(&mut fixture.network.in_flight.lock().unwrap().1)
+    };
+    assert_eq!(submit(0, 12_400).await, 64);
+    fixture.responds(|_| Some(refusal(503, 15_000)));
+    submit(20_000, 6400).await;
+    fixture.responds(|seen| Some(counted(seen.acks, Value::Null)));
+    let most = submit(30_000, 3000).await;
+    assert!(most <= 8, "{most} in flight");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_service_did_not_confirm_is_not_called_confirmed() {
+    let fixture = Fixture::with(4).await;
+    // The service counts one of three acks; it warns of the second, and leaves open which of the others it took.
+    let warned = fixture.messages[1].lease_id.expose_secret().into_owned();
+    fixture.responds(move |_| {
+        let result = json!({ "ackCount": 1, "retryCount": 1, "warnings": { &warned: "expired" } });
+        let body = json!({ "success": true, "errors": [], "messages": [], "result": result });
+        Some(http::Response::new(body.to_string()))
+    });
+    let acker = fixture.acker();
+    let retried = acker.retry_in(&fixture.messages[3], SECOND).await.unwrap();
+    let outcomes: Vec<_> = ack_all(&acker, &fixture.messages[..3]).await.into_iter().map(Result::unwrap).collect();
+    let unclear = Confirmation::Unclear { counted: Some(1), requested: 3 };
+    assert_eq!(outcomes, [unclear.clone(), Confirmation::Warned("expired".to_owned()), unclear]);
+    assert_eq!(retried.await.unwrap(), Confirmation::Confirmed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_count_larger_than_asked_confirms_nothing() {
+    let fixture = Fixture::with(2).await;
+    for count in [json!(3), json!(1), json!(null), json!("2"), json!(-2)] {
+        fixture.responds(move |_| Some(counted(count.clone(), Value::Null)));
+        for outcome in ack_all(&fixture.acker(), &fixture.messages).await {
+            assert!(matches!(outcome, Ok(Confirmation::Unclear { requested: 2, .. })), "{outcome:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_warning_of_no_lease_leaves_them_unclear_only_if_the_counts_do_not_hold() {
+    let fixture = Fixture::with(2).await;
+    for (count, is_confirmed) in [(2, true), (1, false)] {
+        fixture.responds(move |_| Some(counted(count, json!(["something is odd"]))));
+        for outcome in ack_all(&fixture.acker(), &fixture.messages).await {
+            assert_eq!(outcome.unwrap() == Confirmation::Confirmed, is_confirmed, "{count} of 2");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_word_on_a_lease_wins() {
+    let fixture = Fixture::with(2).await;
+    let acker = fixture.acker();
+    let first = acker.ack(&fixture.messages[0]).await.unwrap();
+    let second = acker.retry(&fixture.messages[0]).await.unwrap_err();
+    assert_eq!(second.kind(), crate::ErrorKind::InvalidInput);
+    assert_eq!(first.await.unwrap(), Confirmation::Confirmed);
+    assert!(acker.retry(&fixture.messages[0]).await.is_ok(), "its outcome is known: a new word is another matter");
+    for refused in [acker.ack("").await, acker.retry_in(&fixture.messages[1], Duration::MAX).await] {
+        assert_eq!(refused.unwrap_err().kind(), crate::ErrorKind::InvalidInput);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_text_of_a_lease_is_not_copied() {
+    let fixture = Fixture::with(0).await.takes(SECOND);
+    let acker = fixture.acker();
+    let lease = unknown(1);
+    let address = lease.as_json().as_ptr();
+    let _receipt = acker.ack(&lease).await.unwrap();
+    drop(lease);
+    let leases = acker.0.ledger.claimed_leases();
+    assert_eq!(leases.iter().map(|lease| lease.as_json().as_ptr()).collect::<Vec<_>>(), [address]);
+}

@@ -1,0 +1,196 @@
+//! Flushing, closing, dropping, and a runtime that stops.
+
+use std::{future::Future, pin::pin};
+
+use tokio::{
+    runtime::{Builder, Runtime},
+    time::timeout,
+};
+
+use super::*;
+use crate::ErrorKind;
+
+fn paused() -> Runtime {
+    Builder::new_current_thread().enable_all().start_paused(true).build().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flush_waits_for_all_that_came_before_and_closing_takes_no_more() {
+    let fixture = Fixture::with(152).await.takes(2 * SECOND);
+    let acker = fixture.acker();
+    acker.flush().await;
+    let mut receipts = Vec::new();
+    for message in &fixture.messages[..150] {
+        receipts.push(acker.ack(message).await.unwrap());
+    }
+    acker.flush().await;
+    for mut receipt in receipts {
+        assert!(receipt.0.try_recv().is_ok());
+    }
+    acker.ack(&fixture.messages[150]).await.unwrap();
+    acker.close().await;
+    assert_eq!(fixture.requests(), [100, 50, 1]);
+    let refused = [acker.ack(&fixture.messages[151]).await, acker.settle(Settlement::ack("late")).await];
+    assert!(refused.into_iter().all(|refused| refused.unwrap_err().kind() == ErrorKind::InvalidInput));
+    assert!(!acker.submit_detached(Settlement::retry("late")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flush_does_not_wait_for_what_came_after() {
+    let fixture = Fixture::with(2).await.takes(10 * SECOND);
+    let acker = fixture.acker();
+    acker.ack(&fixture.messages[0]).await.unwrap();
+    let start = Instant::now();
+    let mut flush = pin!(acker.flush());
+    assert!(timeout(5 * SECOND, flush.as_mut()).await.is_err());
+    let later = acker.ack(&fixture.messages[1]).await.unwrap();
+    flush.await;
+    assert_eq!(start.elapsed(), 10 * SECOND);
+    later.await.unwrap();
+    assert_eq!(start.elapsed().as_secs(), 15);
+}
+
+/// Submits 100 leases detached and flushes or closes at once: all have to be sent by then.
+async fn drop_and_stop(closes: bool) {
+    let fixture = Fixture::with(100).await;
+    let acker = fixture.acker();
+    for message in &fixture.messages {
+        assert!(acker.submit_detached(Settlement::retry_in(message, Duration::ZERO)));
+    }
+    if closes {
+        acker.close().await
+    } else {
+        acker.flush().await
+    }
+    assert_eq!((fixture.requests(), fixture.leased()), (vec![100], 0));
+}
+
+#[test]
+fn what_was_dropped_before_a_flush_or_a_close_is_in_it() {
+    for closes in [false, true] {
+        paused().block_on(drop_and_stop(closes));
+        let threads = Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
+        (0..20).for_each(|_| threads.block_on(drop_and_stop(closes)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_dropped_while_acks_hang_is_bounded_and_starts_no_task() {
+    let log = Log::new();
+    let _logging = tracing::subscriber::set_default(log.clone());
+    let fixture = Fixture::with(0).await.takes(Duration::from_secs(25));
+    fixture.responds(|_| Some(counted(0, Value::Null)));
+    let acker = fixture.acker_with(AckerOptions::new().max_in_flight(2));
+    // The first ones are in flight, and hang.
+    for number in 0..200 {
+        acker.submit_detached(Settlement::retry(unknown(number)));
+    }
+    sleep(SECOND).await;
+    let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let taken = (200..50_000).filter(|number| acker.submit_detached(Settlement::retry(unknown(*number)))).count();
+    assert_eq!(taken, 10_000);
+    assert_eq!(acker.0.ledger.claimed_leases().len(), 10_200);
+    assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), tasks);
+    assert_eq!(log.lines("left to expire").len(), 16, "{:?}", log.lines("left to expire").last());
+    // Whoever waits is not kept out by those.
+    assert!(timeout(SECOND, acker.ack(unknown(60_000))).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropping_the_last_handle_still_sends_what_waits() {
+    let fixture = Fixture::with(1).await;
+    let start = Instant::now();
+    let acker = fixture.acker_with(AckerOptions::new().linger(Duration::MAX));
+    let receipt = acker.ack(&fixture.messages[0]).await.unwrap();
+    drop(acker);
+    assert_eq!(receipt.await.unwrap(), Confirmation::Confirmed);
+    assert!(start.elapsed() < SECOND);
+}
+
+#[test]
+fn a_runtime_that_stops_says_what_may_have_arrived() {
+    let runtime = paused();
+    let (fixture, acker, sent, waiting) = runtime.block_on(async {
+        let fixture = Fixture::with(150).await.takes(10 * SECOND);
+        let acker = fixture.acker_with(AckerOptions::new().linger(60 * SECOND));
+        let mut receipts = Vec::new();
+        for message in &fixture.messages {
+            receipts.push(acker.ack(message).await.unwrap());
+        }
+        while fixture.requests().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let waiting = receipts.split_off(100);
+        (fixture, acker, receipts, waiting)
+    });
+    drop(runtime);
+    let other = Builder::new_current_thread().build().unwrap();
+    for (receipts, may_have_arrived) in [(sent, true), (waiting, false)] {
+        for receipt in receipts {
+            let error = other.block_on(receipt).unwrap_err();
+            assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::Transport, may_have_arrived));
+        }
+    }
+    assert_eq!(other.block_on(acker.ack(&fixture.messages[0])).unwrap_err().kind(), ErrorKind::Transport);
+    other.block_on(acker.close());
+}
+
+#[test]
+fn without_a_runtime_or_without_timers_there_is_an_error() {
+    let fixture = paused().block_on(Fixture::with(0));
+    assert_eq!(Acker::new(fixture.queue.clone()).unwrap_err().kind(), ErrorKind::InvalidInput);
+    let without_timers = Builder::new_current_thread().build().unwrap();
+    let made = without_timers.block_on(async { Acker::new(fixture.queue.clone()) });
+    assert_eq!(made.unwrap_err().kind(), ErrorKind::InvalidInput);
+}
+
+/// An acker whose buffer is full for ten seconds, and how many leases it took.
+async fn full(fixture: &Fixture) -> (Acker, usize) {
+    let acker = fixture.acker_with(AckerOptions::new().max_in_flight(1).buffer(10));
+    let mut taken = 0;
+    while timeout(SECOND, acker.ack(&fixture.messages[taken])).await.is_ok() {
+        taken += 1;
+    }
+    (acker, taken)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_buffer_makes_callers_wait_and_one_that_gives_up_leaves_its_lease_free() {
+    let fixture = Fixture::with(30).await.takes(10 * SECOND);
+    let (acker, taken) = full(&fixture).await;
+    // One request is in flight, and the buffer is full.
+    assert_eq!(taken, 20);
+    sleep(20 * SECOND).await;
+    acker.ack(&fixture.messages[taken]).await.unwrap();
+    acker.close().await;
+    assert_eq!((fixture.left(), fixture.leased()), (9, 9));
+}
+
+#[tokio::test(start_paused = true)]
+async fn giving_up_on_a_settlement_for_good_still_sends_it() {
+    let fixture = Fixture::with(30).await.takes(10 * SECOND);
+    let (acker, taken) = full(&fixture).await;
+    let settle = |message: usize| acker.settle(Settlement::ack(&fixture.messages[message]));
+    assert!(timeout(Duration::from_millis(5), settle(taken)).await.is_err());
+    // One that was never polled, and one that is waited for.
+    drop(settle(taken + 1));
+    let receipt = settle(taken + 2).await.unwrap();
+    acker.close().await;
+    assert_eq!(receipt.await.unwrap(), Confirmation::Confirmed);
+    assert_eq!((fixture.left(), fixture.leased()), (7, 7), "nothing is back in the queue");
+}
+
+#[test]
+fn an_acker_and_its_futures_can_go_between_threads() {
+    fn send<T: Send>(_: &T) {}
+    fn sync<T: Send + Sync>() {}
+    sync::<Acker>();
+    sync::<Receipt>();
+    let _check = |acker: &Acker| {
+        fn future(acker: &Acker) -> impl Future {
+            acker.ack("lease")
+        }
+        send(&acker.close());
+        let _ = future(acker);
+    };
+}
