@@ -97,7 +97,7 @@ struct Ack<'a> {
 }
 
 #[derive(Deserialize)]
-struct Answer<T> {
+struct Response<T> {
     success: bool,
     result: Option<T>,
 }
@@ -135,8 +135,8 @@ pub(crate) async fn by_hand(load: Load) -> Result<()> {
             .run(async move |_| {
                 let request =
                     post("pull").json(&serde_json::json!({ "batch_size": 100, "visibility_timeout_ms": 30000 }));
-                let answer: Answer<Pulled> = request.send().await?.error_for_status()?.json().await?;
-                for message in answer.result.filter(|_| answer.success).ok_or("no result")?.messages {
+                let response: Response<Pulled> = request.send().await?.error_for_status()?.json().await?;
+                for message in response.result.filter(|_| response.success).ok_or("no result")?.messages {
                     std::hint::black_box(&message.lease_id);
                     let job: Job = if is_base64 {
                         serde_json::from_slice(&STANDARD.decode(message.body)?)?
@@ -153,8 +153,8 @@ pub(crate) async fn by_hand(load: Load) -> Result<()> {
     load.run(async move |_| {
         for leases in leases.chunks(100) {
             let acks = Acks { acks: leases.iter().map(|lease_id| Ack { lease_id }).collect() };
-            let answer: Answer<Acked> = post("ack").json(&acks).send().await?.error_for_status()?.json().await?;
-            let acked = answer.result.filter(|_| answer.success).ok_or("no result")?;
+            let response: Response<Acked> = post("ack").json(&acks).send().await?.error_for_status()?.json().await?;
+            let acked = response.result.filter(|_| response.success).ok_or("no result")?;
             if acked.ack_count != leases.len() as u64 {
                 return Err("incomplete".into());
             }
@@ -179,8 +179,8 @@ pub(crate) async fn bare(load: Load) -> Result<()> {
     load.run(async move |_| {
         let acks = leases.iter().map(|lease_id| AckEntry { lease_id: lease_id.clone() }).collect();
         let payload = AckPayload { acks, retries: Vec::new() };
-        let answer = client.ack_messages(&account, &queue, &payload).await?.into_inner();
-        answer.result.map(drop).ok_or_else(|| "no result".into())
+        let response = client.ack_messages(&account, &queue, &payload).await?.into_inner();
+        response.result.map(drop).ok_or_else(|| "no result".into())
     })
     .await
 }
@@ -211,8 +211,8 @@ pub(crate) async fn hyper(load: Load) -> Result<()> {
             }
         };
         connection.ready().await?;
-        let answer = connection.send_request(request).await?;
-        std::hint::black_box(answer.into_body().collect().await?.to_bytes());
+        let response = connection.send_request(request).await?;
+        std::hint::black_box(response.into_body().collect().await?.to_bytes());
         place.set(Some(connection));
         Ok(())
     })

@@ -1,8 +1,8 @@
 //! What a call costs, beside what the same call costs without this crate.
 //!
-//! `cargo bench -p benches --bench calls` prints the table. Instructions and the heap are counted by valgrind, and left out where it
-//! is not installed: as the difference of two runs, so that what is done once does not count. The processor's time is the least of
-//! five runs, taken in turn, and the connections the most.
+//! `cargo bench -p benches --bench calls` prints the table. Instructions and the heap are counted by valgrind, and left
+//! out where it is not installed: as the difference of two runs, so that what is done once does not count. The
+//! processor's time is the least of five runs, taken in turn, and the connections the most.
 
 use std::env;
 
@@ -49,9 +49,9 @@ fn table() -> Result<()> {
             costs(&format!("pull of 100, 1 KB of JSON as {what}"), &["by hand", "ours"], &load)?;
         }
         costs("ack of 1 by each of 100 tasks, ours by the acker", &["by hand", "acker"], &load("ack", 1, 100))?;
-        let answer = server::pulled("text", 128_000)?.to_string().len() as f64;
-        let peak = |client: &&str| Ok(measure::heap_peak(&load("text-128000", 0, 1).of(client))? / answer);
-        row("pull of 100, 128 KB: peak of the heap, in answers", &each(&["by hand", "ours"], peak)?);
+        let response = server::pulled("text", 128_000)?.to_string().len() as f64;
+        let peak = |client: &&str| Ok(measure::heap_peak(&load("text-128000", 0, 1).of(client))? / response);
+        row("pull of 100, 128 KB: peak of the heap, in responses", &each(&["by hand", "ours"], peak)?);
     }
     let bounded = ["by hand", "bounded"];
     let in_flight =

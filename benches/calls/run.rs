@@ -52,7 +52,8 @@ impl Load {
         self.queue != "ack"
     }
 
-    /// Makes the calls, and prints what they took: nanoseconds of the processor, kilobytes at the peak, and connections.
+    /// Makes the calls, and prints what they took: nanoseconds of the processor, kilobytes at the peak, and
+    /// connections.
     pub(crate) async fn run(self, call: impl AsyncFn(usize) -> Result<()> + 'static) -> Result<()> {
         let (call, url) = (Rc::new(call), self.url.clone());
         connections(&url).await?;
@@ -117,7 +118,7 @@ fn peak_memory() -> Result<u64> {
 
 /// How many connections the server was asked for since the last question.
 async fn connections(url: &str) -> Result<u64> {
-    let answer: serde_json::Value = reqwest::get(url).await?.json().await?;
+    let response: serde_json::Value = reqwest::get(url).await?.json().await?;
     // This question has one of its own.
-    Ok(answer.get("result").and_then(|count| count.as_u64()).ok_or("no count")? - 1)
+    Ok(response.get("result").and_then(|count| count.as_u64()).ok_or("no count")? - 1)
 }

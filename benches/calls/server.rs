@@ -1,4 +1,4 @@
-//! The other end: a process of its own that answers at once.
+//! The other end: a process of its own that responds at once.
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -56,11 +56,11 @@ pub(crate) async fn serve() -> Result<()> {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
         CONNECTIONS.fetch_add(1, Ordering::Relaxed);
-        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(answer)));
+        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(respond)));
     }
 }
 
-async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>> {
+async fn respond(request: Request<Incoming>) -> Result<Response<Full<Bytes>>> {
     let path = request.uri().path().to_owned();
     let body = request.into_body().collect().await?.to_bytes();
     let result = match path.split('/').rev().collect::<Vec<_>>()[..] {
@@ -75,7 +75,7 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>> {
         }
         _ => json!(CONNECTIONS.swap(0, Ordering::Relaxed)),
     };
-    let answer = if path.contains("last") {
+    let text = if path.contains("last") {
         format!(r#"{{"result":{result},"success":true,"errors":[],"messages":[]}}"#)
     } else {
         // The order of Cloudflare's documentation.
@@ -85,7 +85,7 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>> {
         .header("content-type", "application/json")
         .header("cf-ray", "8f1c2d3e4f5a6b7c-FRA")
         .header("server", "cloudflare");
-    Ok(response.body(Full::new(answer.into()))?)
+    Ok(response.body(Full::new(text.into()))?)
 }
 
 /// A hundred messages.

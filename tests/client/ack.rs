@@ -1,4 +1,4 @@
-//! What an ack's answer says, and what is made of it.
+//! What an ack's response says, and what is made of it.
 
 use cloudflare_queues::{AckOutcome, AckRequest, LeaseId};
 use serde_json::json;
@@ -8,15 +8,15 @@ use support::Server;
 const FIRST: &str = "eyJhbGciOiJkaXIifQ..first";
 const SECOND: &str = "eyJhbGciOiJkaXIifQ..second";
 
-/// The outcomes of one ack and one retry, if they are answered like this.
-async fn outcomes_of<const N: usize>(answers: [String; N]) -> [AckOutcome; N] {
-    let server = Server::playing(answers.each_ref().map(support::ok));
+/// The outcomes of one ack and one retry, if these are the responses.
+async fn outcomes_of<const N: usize>(responses: [String; N]) -> [AckOutcome; N] {
+    let server = Server::playing(responses.each_ref().map(support::ok));
     let queue = support::queue(&server.url);
     let mut outcomes = Vec::new();
-    for answer in answers {
+    for response in responses {
         let mut request = AckRequest::new();
         request.ack(FIRST).retry(SECOND);
-        outcomes.push(queue.ack(request).await.unwrap_or_else(|error| panic!("{answer}: {error}")));
+        outcomes.push(queue.ack(request).await.unwrap_or_else(|error| panic!("{response}: {error}")));
     }
     outcomes.try_into().unwrap()
 }
@@ -38,8 +38,8 @@ async fn a_count_is_read_in_either_spelling_and_its_absence_is_not_zero() {
         (r#"{}"#, (None, None)),
         (r#"{"ackCount": 5, "retryCount": 7, "somethingNew": {"a": [1]}}"#, (Some(5), Some(7))),
     ];
-    let answers = table.map(|(result, _)| success(serde_json::from_str(result).unwrap()));
-    for ((result, expected), outcome) in table.into_iter().zip(outcomes_of(answers).await) {
+    let responses = table.map(|(result, _)| success(serde_json::from_str(result).unwrap()));
+    for ((result, expected), outcome) in table.into_iter().zip(outcomes_of(responses).await) {
         assert_eq!((outcome.ack_count, outcome.retry_count), expected, "{result}");
         assert_eq!((outcome.acks_requested, outcome.retries_requested), (1, 1), "{result}");
     }
@@ -59,8 +59,8 @@ async fn warnings_are_read_in_whatever_form_they_come() {
         (json!({"warnings": "odd"}), vec![(None, "odd")]),
         (json!({"warnings": 7}), vec![(None, "7")]),
     ];
-    let answers = table.each_ref().map(|(result, _)| success(result.clone()));
-    for ((result, expected), outcome) in table.into_iter().zip(outcomes_of(answers).await) {
+    let responses = table.each_ref().map(|(result, _)| success(result.clone()));
+    for ((result, expected), outcome) in table.into_iter().zip(outcomes_of(responses).await) {
         let warnings: Vec<_> =
             outcome.warnings.iter().map(|warning| (warning.subject.clone(), warning.message.as_str())).collect();
         let expected: Vec<_> = expected.into_iter().map(|(lease, text)| (lease.map(LeaseId::from), text)).collect();
@@ -99,7 +99,7 @@ async fn a_warning_is_attributed_to_its_own_lease_where_another_begins_like_it()
 
 #[tokio::test]
 async fn an_outcome_is_complete_only_if_all_was_confirmed_without_a_warning() {
-    // How many acks and retries are asked for, what is answered, and whether that is complete.
+    // How many acks and retries are asked for, what is returned, and whether that is complete.
     let table = [
         (2, 0, json!({"ackCount": 2}), true),
         (2, 0, json!({"ackCount": 2, "retryCount": 0}), true),
@@ -135,6 +135,6 @@ async fn an_outcome_is_complete_only_if_all_was_confirmed_without_a_warning() {
             };
         }
         let outcome = queue.ack(request).await.unwrap();
-        assert_eq!(outcome.is_complete(), complete, "{acks} acks and {retries} retries, answered by {result}");
+        assert_eq!(outcome.is_complete(), complete, "{acks} acks and {retries} retries, met by {result}");
     }
 }

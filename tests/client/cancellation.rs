@@ -20,8 +20,8 @@ use support::Op;
 
 const LEASE: Duration = Duration::from_secs(60);
 
-/// Drops a future at one of its moments: before its first poll, right after it, when it is woken, right after its second poll, and so on.
-/// `None` unless it was ready by then.
+/// Drops a future at one of its moments: before its first poll, right after it, when it is woken, right after its
+/// second poll, and so on. `None` unless it was ready by then.
 async fn drop_at<F: Future>(moment: usize, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     let mut passed = 0;

@@ -1,7 +1,8 @@
 //! Nothing is lost, and nothing is reported that did not happen, whatever happens.
 //!
-//! A seed fixes all that happens: requests take no socket, time is tokio's paused clock, there is one thread, and every choice is drawn
-//! from a generator of the seed's. A request lives on when its client dies, and may arrive later than the next one.
+//! A seed fixes all that happens: requests take no socket, time is tokio's paused clock, there is one thread, and every
+//! choice is drawn from a generator of the seed's. A request lives on when its client dies, and may arrive later than
+//! the next one.
 
 mod lives;
 mod world;

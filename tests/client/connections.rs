@@ -76,7 +76,7 @@ fn hurried(url: &str) -> cloudflare_queues::ClientBuilder {
 }
 
 #[tokio::test]
-async fn a_call_ends_although_the_service_never_answers() {
+async fn a_call_ends_although_the_service_never_responds() {
     let stalls = [
         Vec::new(),
         b"HTTP/1.1 200 OK\r\n".to_vec(),
@@ -130,7 +130,7 @@ async fn an_ack_whose_deadline_has_passed_is_sent_once_and_not_repeated() {
 }
 
 #[tokio::test]
-async fn a_lease_is_counted_from_the_attempt_that_was_answered() {
+async fn a_lease_is_counted_from_the_attempt_that_succeeded() {
     let busy = Act::Respond(support::response(429, &[("retry-after", "1")], ""));
     let leased = support::ok(r#"{"success":true,"result":{"messages":[{"lease_id":"a"}]}}"#);
     let server = Server::playing([busy, leased]);

@@ -1,4 +1,4 @@
-//! Answers with status 200: success only where the service says so and gives a result.
+//! Responses with status 200: success only where the service says so and gives a result.
 
 use cloudflare_queues::{Error, ErrorKind, PullOptions};
 
@@ -14,7 +14,7 @@ fn assert_described(error: &Error, op: Op, row: &str) {
     assert_eq!(error.attempts(), 1, "{op:?}, {row}: {error}");
 }
 
-/// Every row is an answer of status 200, the kind of error that it is, and what the error says.
+/// Every row is a response of status 200, the kind of error that it is, and what the error says.
 async fn assert_errors(table: &[(&str, ErrorKind, &str)]) {
     let server = Server::playing([]);
     let queue = support::stubborn_queue(&server.url, 3);
@@ -30,27 +30,31 @@ async fn assert_errors(table: &[(&str, ErrorKind, &str)]) {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_no_envelope_is_never_ok() {
+async fn a_response_that_is_no_envelope_is_never_ok() {
     assert_errors(&[
-        ("<!DOCTYPE html><html><body>Please wait</body></html>", UnexpectedResponse, "the answer is HTML, not JSON"),
-        ("\n <html>", UnexpectedResponse, "the answer is HTML, not JSON"),
-        ("", UnexpectedResponse, "the answer is empty"),
-        (" \r\n", UnexpectedResponse, "the answer is empty"),
-        (r#"{"success":true,"result":{"ackCount":1"#, UnexpectedResponse, "the answer is cut off, at line 1 column 38"),
-        (r#"{"success":true,"#, UnexpectedResponse, "the answer is cut off"),
-        ("not JSON", UnexpectedResponse, "the answer is not JSON"),
-        (r#"{"success":true,"result":{}}{"#, UnexpectedResponse, "the answer is not JSON"),
-        (r#""text""#, UnexpectedResponse, "the answer is not of the documented form"),
-        ("7", UnexpectedResponse, "the answer is not of the documented form"),
-        ("true", UnexpectedResponse, "the answer is not of the documented form"),
-        ("null", UnexpectedResponse, "the answer is not of the documented form"),
-        ("[]", UnexpectedResponse, "the answer is not of the documented form"),
+        ("<!DOCTYPE html><html><body>Please wait</body></html>", UnexpectedResponse, "the response is HTML, not JSON"),
+        ("\n <html>", UnexpectedResponse, "the response is HTML, not JSON"),
+        ("", UnexpectedResponse, "the response is empty"),
+        (" \r\n", UnexpectedResponse, "the response is empty"),
+        (
+            r#"{"success":true,"result":{"ackCount":1"#,
+            UnexpectedResponse,
+            "the response is cut off, at line 1 column 38",
+        ),
+        (r#"{"success":true,"#, UnexpectedResponse, "the response is cut off"),
+        ("not JSON", UnexpectedResponse, "the response is not JSON"),
+        (r#"{"success":true,"result":{}}{"#, UnexpectedResponse, "the response is not JSON"),
+        (r#""text""#, UnexpectedResponse, "the response is not of the documented form"),
+        ("7", UnexpectedResponse, "the response is not of the documented form"),
+        ("true", UnexpectedResponse, "the response is not of the documented form"),
+        ("null", UnexpectedResponse, "the response is not of the documented form"),
+        ("[]", UnexpectedResponse, "the response is not of the documented form"),
     ])
     .await;
 }
 
 #[tokio::test]
-async fn an_answer_without_success_is_never_ok() {
+async fn a_response_without_success_is_never_ok() {
     assert_errors(&[
         (r#"{}"#, UnexpectedResponse, "does not say whether the call succeeded"),
         (r#"{"result":{"ackCount":1}}"#, UnexpectedResponse, "does not say whether the call succeeded"),
@@ -58,10 +62,10 @@ async fn an_answer_without_success_is_never_ok() {
         (r#"{"success":"true","result":{}}"#, UnexpectedResponse, "not of the documented form"),
         (r#"{"success":1,"result":{}}"#, UnexpectedResponse, "not of the documented form"),
         (r#"{"success":false,"success":true,"result":{}}"#, UnexpectedResponse, "not of the documented form"),
-        (r#"{"success":false}"#, Rejected, "did not carry the call out"),
-        (r#"{"success":false,"result":{"ackCount":1}}"#, Rejected, "did not carry the call out"),
-        (r#"{"success":false,"errors":null,"messages":null,"result":null}"#, Rejected, "did not carry the call out"),
-        (r#"{"success":false,"errors":[]}"#, Rejected, "did not carry the call out"),
+        (r#"{"success":false}"#, Rejected, "did not carry out the call"),
+        (r#"{"success":false,"result":{"ackCount":1}}"#, Rejected, "did not carry out the call"),
+        (r#"{"success":false,"errors":null,"messages":null,"result":null}"#, Rejected, "did not carry out the call"),
+        (r#"{"success":false,"errors":[]}"#, Rejected, "did not carry out the call"),
         (r#"{"success":false,"errors":[{"code":10026,"message":"no"}]}"#, Rejected, r#"code 10026 "no""#),
         (r#"{"success":false,"errors":["plain"]}"#, Rejected, r#""plain""#),
     ])
@@ -69,7 +73,7 @@ async fn an_answer_without_success_is_never_ok() {
 }
 
 #[tokio::test]
-async fn an_answer_without_a_result_is_never_ok() {
+async fn a_response_without_a_result_is_never_ok() {
     assert_errors(&[
         (r#"{"success":true}"#, UnexpectedResponse, "claims success, but has no result"),
         (r#"{"success":true,"result":null}"#, UnexpectedResponse, "claims success, but has no result"),
@@ -82,8 +86,8 @@ async fn an_answer_without_a_result_is_never_ok() {
 }
 
 #[tokio::test]
-async fn an_answer_that_says_something_twice_is_never_ok() {
-    let unreadable = "the answer is not of the documented form";
+async fn a_response_that_says_something_twice_is_never_ok() {
+    let unreadable = "the response is not of the documented form";
     assert_errors(&[
         (r#"{"success":false,"success":true,"result":{}}"#, UnexpectedResponse, unreadable),
         (r#"{"success":null,"success":true,"result":{}}"#, UnexpectedResponse, unreadable),
@@ -191,7 +195,7 @@ const HUNDRED_MEGABYTES: usize = 100_000_000;
 const MOST_ON_THE_WAY: usize = 40_000_000;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_of_100_mb_is_refused_at_the_bound_and_not_read_to_its_end() {
+async fn a_response_of_100_mb_is_refused_at_the_bound_and_not_read_to_its_end() {
     let heads = [
         format!("HTTP/1.1 200 OK\r\ncf-ray: {RAY}\r\ncontent-length: {HUNDRED_MEGABYTES}\r\n\r\n"),
         format!("HTTP/1.1 200 OK\r\ncf-ray: {RAY}\r\nconnection: close\r\n\r\n"),
@@ -234,7 +238,7 @@ async fn an_announced_length_beyond_the_bound_is_never_ok() {
 }
 
 #[tokio::test]
-async fn the_bound_is_the_callers_and_an_answer_that_fills_it_is_read() {
+async fn the_bound_is_the_callers_and_a_response_that_fills_it_is_read() {
     let body = r#"{"success":true,"result":{}}"#;
     let server = Server::playing([support::ok(body)]);
     let call =
@@ -248,8 +252,9 @@ async fn the_bound_is_the_callers_and_an_answer_that_fills_it_is_read() {
 #[tokio::test]
 async fn a_full_batch_of_the_largest_messages_is_within_the_bound() {
     // A control character is the worst case: six bytes on the wire for one in the message.
-    let message = format!(r#"{{"lease_id":"a","body":"{}"}}"#, "\\u0007".repeat(128_000));
-    let messages = vec![message; 10].join(",");
+    let body = "\\u0007".repeat(128_000);
+    let messages: Vec<_> = (0..10).map(|lease| format!(r#"{{"lease_id":"{lease}","body":"{body}"}}"#)).collect();
+    let messages = messages.join(",");
     let server = Server::playing([support::ok(format!(r#"{{"success":true,"result":{{"messages":[{messages}]}}}}"#))]);
     let options = PullOptions::new().batch_size(10);
     assert_eq!(support::queue(&server.url).pull(options).await.unwrap().len(), 10);

@@ -35,8 +35,9 @@ pub(crate) enum Fault {
 /// Where a fault awaits requests, and how many it has been sent, if it can tell.
 pub(crate) type Place = (String, Option<Box<dyn Fn() -> usize>>);
 
-/// What a caller sees: the kind, or `None` for success; whether the request may have arrived; and how often an operation of three
-/// attempts is sent, one that does no harm twice and any other. `None` is as often as the deadline allows.
+/// What a caller sees: the kind, or `None` for success; whether the request may have arrived; and how often an
+/// operation of three attempts is sent, one that does no harm twice and any other. `None` is as often as the deadline
+/// allows.
 pub(crate) type Row = (&'static str, Fault, Option<ErrorKind>, bool, Option<[u32; 2]>);
 
 #[rustfmt::skip] // A row a line, so that the whole promise is seen at a glance.
@@ -47,7 +48,8 @@ pub(crate) fn table(elsewhere: &str) -> Vec<Row> {
     let large = format!("x-large: {}\r\ncontent-length: 0\r\n\r\n", "x".repeat(1 << 20));
     let (once, harmless, always) = (Some([1, 1]), Some([3, 1]), Some([3, 3]));
     vec![
-        // The fault                               what happens                                             kind                    arrived  requests
+        // The fault                               what happens                                             kind
+        // arrived  requests
         ("a connection that is refused",           Refuse,                                                  Some(Transport),        false, always),
         ("a connection that is never spoken on",   Silence,                                                 Some(Timeout),          true,  None),
         ("a connection that is closed at once",    Hangup,                                                  Some(Transport),        true,  harmless),
@@ -72,11 +74,11 @@ pub(crate) fn table(elsewhere: &str) -> Vec<Row> {
         ("a body that announces 1 TB",             Play(Act::Stall(raw("content-length: 1099511627776\r\n\r\n"))), Some(UnexpectedResponse), true, once),
         ("one byte after the other",               Play(Act::Drip(raw("content-length: 99\r\n\r\n"))),      Some(Timeout),          true,  None),
         ("garbage",                                Play(Act::Cut(b"\0\xff\x01 garbage \r\n\r\n".to_vec())), Some(Transport),        true,  harmless),
-        ("an interim answer and no other",         Play(Act::Cut(b"HTTP/1.1 103 Early Hints\r\n\r\n".to_vec())), Some(Transport),   true,  harmless),
-        ("an answer of no length, as HTTP/1.0 has", Play(Act::Cut(format!("HTTP/1.0 200 OK\r\n\r\n{SUCCESS}").into())), None,           true,  once),
-        ("an answer that is doubled",              Play(Act::Respond([support::response(200, &[], SUCCESS), support::response(200, &[], "{}")].concat())), None, true, once),
+        ("an interim response and no other",         Play(Act::Cut(b"HTTP/1.1 103 Early Hints\r\n\r\n".to_vec())), Some(Transport),   true,  harmless),
+        ("a response of no length, as HTTP/1.0 has", Play(Act::Cut(format!("HTTP/1.0 200 OK\r\n\r\n{SUCCESS}").into())), None,           true,  once),
+        ("a response that is doubled",              Play(Act::Respond([support::response(200, &[], SUCCESS), support::response(200, &[], "{}")].concat())), None, true, once),
         ("HTML under 200",                         status(200, &[], "<html>"),                              Some(UnexpectedResponse), true,  once),
-        ("an empty answer",                        status(200, &[], ""),                                    Some(UnexpectedResponse), true,  once),
+        ("an empty response",                        status(200, &[], ""),                                    Some(UnexpectedResponse), true,  once),
         ("success without a result",               status(200, &[], r#"{"success":true,"result":null}"#),   Some(UnexpectedResponse), true,  once),
         ("no success under 200",                   status(200, &[], r#"{"success":false}"#),                Some(Rejected),         true,  once),
         ("success under another status",           status(202, &[], SUCCESS),                               Some(UnexpectedResponse), true,  once),
@@ -169,8 +171,9 @@ async fn every_fault_ends_in_time_and_says_truly_whether_the_request_may_have_ar
 #[tokio::test]
 async fn a_pooled_connection_that_the_service_closed_costs_no_ack_and_doubles_nothing() {
     let success = || support::response(200, &[], SUCCESS);
-    // One closes after each answer and announces nothing, so that a request may be on its way by then. The other takes in every second
-    // request on a connection, and closes instead of answering, which is all the same to a client.
+    // One closes after each response and announces nothing, so that a request may be on its way by then. The other
+    // takes in every second request on a connection, and closes instead of responding, which is all the same to a
+    // client.
     let closing = [
         Server::playing([Act::Cut(success())]),
         Server::start(move |nth, _| if nth % 2 == 0 { Act::Respond(success()) } else { Act::Cut(Vec::new()) }),

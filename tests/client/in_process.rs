@@ -9,8 +9,8 @@ use cloudflare_queues::{
 
 use support::Op;
 
-/// What the caller of an operation, of two attempts, sees of a fault that awaits both. The status is left out: over a socket, a reset may
-/// overtake the head of an answer that is cut off.
+/// What the caller of an operation, of two attempts, sees of a fault that awaits both. The status is left out: over a
+/// socket, a reset may overtake the head of a response that is cut off.
 async fn call(emulator: &Emulator, builder: ClientBuilder, op: Op, fault: &Fault) -> Option<(ErrorKind, bool, u32)> {
     // Only a delay is to outlast it, however busy the machine is.
     let timeout = if matches!(fault, Fault::Delay(_)) { Duration::from_millis(250) } else { Duration::from_secs(30) };

@@ -190,7 +190,7 @@ async fn a_push_batch_out_of_bounds_is_refused() {
 
 #[test]
 fn a_bare_string_is_no_json_push() {
-    let says = ["body: ", "no bare string as `json`: push it as `text`"];
+    let says = ["body: ", "no bare string as `json`; push it as `text`"];
     for text in ["", "text", "{\"json\": 1}"] {
         assert_refused(&PushMessage::json(text).unwrap_err(), text, &says);
         assert_refused(&PushMessage::json(&serde_json::json!(text)).unwrap_err(), text, &says);

@@ -26,7 +26,7 @@ fn shown(error: &Error) -> String {
     text
 }
 
-/// Answers that quote every secret.
+/// Responses that quote every secret.
 fn quoting() -> impl Iterator<Item = Row> {
     let quote = format!("{TOKEN} {EMAIL} {KEY} {LEASE} {BODY}");
     let html = format!("<html>{quote}</html>");
@@ -35,7 +35,8 @@ fn quoting() -> impl Iterator<Item = Row> {
     })
 }
 
-/// Answers whose faults quote what the service was sent, and no more: what it was not sent, nobody could know for a secret.
+/// Responses whose faults quote what the service was sent, and no more: what it was not sent, nobody could know for a
+/// secret.
 fn echoing() -> Server {
     Server::start(|nth, request| {
         let sent = format!("{:?} {}", request.headers, String::from_utf8_lossy(&request.body));

@@ -1,8 +1,9 @@
-//! What the client sends, what it makes of every answer, and what becomes of calls, leases and secrets when things go wrong.
+//! What the client sends, what it makes of every response, and what becomes of calls, leases and secrets when things go
+//! wrong.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used, reason = "a test may fail")]
 
-/// An answer of the service, or a request to it, from `tests/fixtures`.
+/// A response of the service, or a request to it, from `tests/fixtures`.
 macro_rules! fixture {
     ($name:literal) => {
         include_str!(concat!("../fixtures/", $name))

@@ -138,7 +138,7 @@ async fn every_failure_of_an_ack_gives_every_lease_back() {
 }
 
 #[tokio::test]
-async fn a_count_that_one_of_several_answers_leaves_out_is_unknown_in_all() {
+async fn a_count_that_one_of_several_responses_leaves_out_is_unknown_in_all() {
     let server = Server::start(|nth, request| match nth {
         1 => support::ok(r#"{"success":true,"result":{"retryCount":20,"warnings":["hm"]}}"#),
         _ => confirm(request),
@@ -150,7 +150,7 @@ async fn a_count_that_one_of_several_answers_leaves_out_is_unknown_in_all() {
 }
 
 #[tokio::test]
-async fn warnings_of_several_answers_are_kept_together() {
+async fn warnings_of_several_responses_are_kept_together() {
     let server = Server::start(|_, request| {
         let first = sent(request).0.remove(0);
         let result = json!({"ackCount": 80, "retryCount": 20, "warnings": {first: "late"}});

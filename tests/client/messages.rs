@@ -172,10 +172,10 @@ async fn a_message_without_a_lease_is_counted() {
 #[tokio::test]
 async fn a_lease_or_a_reference_that_is_no_string_costs_no_other_message() {
     for odd in ["7", "7.5", "true", "{}", r#"{"id":"a"}"#, r#"["a"]"#, r#""a\ud800""#] {
-        let answer = format!(
+        let response = format!(
             r#"{{"success":true,"result":{{"messages":[{{"lease_id":{odd},"ref":{odd}}},{{"lease_id":"b","ref":"b"}}]}}}}"#
         );
-        let server = Server::playing([support::ok(answer)]);
+        let server = Server::playing([support::ok(response)]);
         let queue = support::queue(&server.url);
         let batch = queue.pull(PullOptions::default()).await.unwrap();
         let leases: Vec<_> = batch.messages.iter().map(|message| message.lease_id.expose_secret()).collect();
@@ -212,7 +212,7 @@ async fn a_batch_tells_the_queues_state() {
 }
 
 #[tokio::test]
-async fn a_queue_with_nothing_to_give_answers_an_empty_batch() {
+async fn a_queue_with_nothing_to_give_returns_an_empty_batch() {
     for result in [json!({}), json!({"messages": null}), json!({"messages": []})] {
         let server = Server::playing([support::ok(json!({"success": true, "result": result}).to_string())]);
         let batch = support::queue(&server.url).pull(PullOptions::default()).await.unwrap();
@@ -241,10 +241,10 @@ async fn the_end_of_a_lease_is_counted_from_before_the_pull_was_sent() {
 }
 
 #[tokio::test]
-async fn half_a_character_is_no_text_and_an_answer_may_be_as_large_as_the_caller_says() {
+async fn half_a_character_is_no_text_and_a_response_may_be_as_large_as_the_caller_says() {
     let message = r#"{"lease_id":"a","body":"a \ud800 b","metadata":{"CF-Content-Type":"text"}}"#;
-    let answer = format!(r#"{{"success":true,"result":{{"messages":[{message}]}}}}"#);
-    let server = Server::playing([support::ok(answer)]);
+    let response = format!(r#"{{"success":true,"result":{{"messages":[{message}]}}}}"#);
+    let server = Server::playing([support::ok(response)]);
     let queue = support::open(support::builder(&server.url).max_response_bytes(usize::MAX));
     let message = queue.pull(PullOptions::default()).await.unwrap().messages.remove(0);
     assert_eq!(message.body.text().unwrap_err().kind(), ErrorKind::UndecodableBody);

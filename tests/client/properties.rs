@@ -18,7 +18,7 @@ fn runner(cases: u32) -> TestRunner {
     TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() })
 }
 
-/// A server that gives every request the answer that is set, and a queue on it.
+/// A server that gives every request the response that is set, and a queue on it.
 struct Fixed {
     server: Server,
     queue: Queue,
@@ -85,7 +85,7 @@ fn is_success(body: &[u8]) -> bool {
 }
 
 #[test]
-fn no_answer_makes_the_client_panic_or_take_a_failure_for_a_success() {
+fn no_response_makes_the_client_panic_or_take_a_failure_for_a_success() {
     let fixed = Fixed::new();
     let body = prop_oneof![vec(any::<u8>(), 0..200), near_envelope(), value().prop_map(|v| v.to_string().into_bytes())];
     let call = |op: Op, status, body: &[u8]| {
@@ -133,8 +133,8 @@ fn pushed(fixed: &Fixed, value: &Value) -> Result<String, TestCaseError> {
         content_type: String,
     }
     let message = PushMessage::json(value).map_err(|error| TestCaseError::fail(error.to_string()))?;
-    let answer = fixed.call(200, br#"{"success":true,"result":{}}"#, fixed.queue.push(&message));
-    answer.map_err(|error| TestCaseError::fail(error.to_string()))?;
+    let response = fixed.call(200, br#"{"success":true,"result":{}}"#, fixed.queue.push(&message));
+    response.map_err(|error| TestCaseError::fail(error.to_string()))?;
     let push: Push = serde_json::from_slice(&fixed.server.requests().last().unwrap().body).unwrap();
     prop_assert_eq!(push.content_type, "json");
     Ok(push.body.get().to_owned())
@@ -176,8 +176,8 @@ fn whatever_a_lease_is_its_message_is_handed_out_or_counted_and_the_next_one_is_
     let lease = prop_oneof![value(), any::<String>().prop_map(Value::from)];
     let result = runner(256).run(&lease, |lease| {
         let messages = json!({"messages": [{"lease_id": lease}, {"lease_id": "next"}]});
-        let answer = json!({"success": true, "result": messages}).to_string();
-        let batch = fixed.call(200, answer.as_bytes(), fixed.queue.pull(PullOptions::default()));
+        let response = json!({"success": true, "result": messages}).to_string();
+        let batch = fixed.call(200, response.as_bytes(), fixed.queue.pull(PullOptions::default()));
         let batch = batch.map_err(|error| TestCaseError::fail(error.to_string()))?;
         let leases: Vec<_> = batch.messages.iter().map(|message| message.lease_id.expose_secret()).collect();
         let expected: Vec<_> = lease.as_str().filter(|lease| !lease.is_empty()).into_iter().chain(["next"]).collect();
@@ -195,8 +195,8 @@ fn no_body_makes_its_message_panic() {
     let body = prop_oneof![value(), any::<String>().prop_map(Value::from), "[A-Za-z0-9+/=]*".prop_map(Value::from)];
     let result = runner(256).run(&(body, types), |(body, content_type)| {
         let message = json!({"lease_id": "a", "body": body, "metadata": {"CF-Content-Type": content_type}});
-        let answer = json!({"success": true, "result": {"messages": [message, {"lease_id": "b"}]}}).to_string();
-        let batch = fixed.call(200, answer.as_bytes(), fixed.queue.pull(PullOptions::default()));
+        let response = json!({"success": true, "result": {"messages": [message, {"lease_id": "b"}]}}).to_string();
+        let batch = fixed.call(200, response.as_bytes(), fixed.queue.pull(PullOptions::default()));
         let batch = batch.map_err(|error| TestCaseError::fail(error.to_string()))?;
         prop_assert_eq!(batch.len(), 2);
         for message in &batch {

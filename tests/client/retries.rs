@@ -10,7 +10,8 @@ use ErrorKind::*;
 
 const SUCCESS: &str = r#"{"success":true,"errors":[],"messages":[],"result":{}}"#;
 
-/// A failure, its kind, and how often an operation of three attempts is sent: one that does no harm twice, and any other.
+/// A failure, its kind, and how often an operation of three attempts is sent: one that does no harm twice, and any
+/// other.
 type Row = (&'static str, Act, ErrorKind, [u32; 2]);
 
 async fn assert_attempts(table: Vec<Row>) {
@@ -39,11 +40,11 @@ async fn only_what_does_no_harm_is_sent_again_after_it_may_have_been_carried_out
         ("another page", Act::Respond(support::response(522, &[], "")), ServiceFailure, [3, 1]),
         ("a request that took too long", Act::Respond(support::response(408, &[], "")), Timeout, [3, 1]),
         ("a reset", Act::Reset, Transport, [3, 1]),
-        ("a connection closed without an answer", Act::Cut(Vec::new()), Transport, [3, 1]),
+        ("a connection closed without a response", Act::Cut(Vec::new()), Transport, [3, 1]),
         ("a head that is cut off", Act::Cut(b"HTTP/1.1 200 OK\r\nconte".to_vec()), Transport, [3, 1]),
         ("a body that is cut off", support::cut_off(200, SUCCESS), Transport, [3, 1]),
         ("a chunk that is cut off", Act::Cut(half.into_bytes()), Transport, [3, 1]),
-        ("an answer that is no HTTP", Act::Cut(b"SSH-2.0-OpenSSH_9.9\r\n\r\n".to_vec()), Transport, [3, 1]),
+        ("a response that is no HTTP", Act::Cut(b"SSH-2.0-OpenSSH_9.9\r\n\r\n".to_vec()), Transport, [3, 1]),
     ])
     .await;
 }
@@ -156,11 +157,12 @@ async fn a_wait_within_the_cap_is_obeyed() {
 }
 
 #[tokio::test]
-async fn a_retry_after_of_nothing_takes_the_place_of_the_back_off() {
+async fn a_retry_after_of_nothing_does_not_shorten_the_back_off() {
     let busy = Act::Respond(support::response(429, &[("retry-after", "0")], "{}"));
-    let server = Server::playing([busy.clone(), busy, support::ok(SUCCESS)]);
+    let server = Server::playing([busy, support::ok(SUCCESS)]);
     let hour = Duration::from_secs(3600);
     let policy = RetryPolicy::new().initial_backoff(hour).max_backoff(hour);
-    Op::Push.call(&support::open(support::builder(&server.url).retry(policy))).await.unwrap();
-    assert_eq!(server.requests().len(), 3);
+    let error = Op::Push.call(&support::open(support::builder(&server.url).retry(policy))).await.unwrap_err();
+    assert!(error.to_string().contains("deadline leaves no time for another attempt"), "{error}");
+    assert_eq!(server.requests().len(), 1);
 }

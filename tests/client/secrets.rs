@@ -81,7 +81,7 @@ async fn an_error_shows_no_secret_that_the_service_quotes() {
 }
 
 #[tokio::test]
-async fn an_error_about_an_unreadable_answer_does_not_quote_it() {
+async fn an_error_about_an_unreadable_response_does_not_quote_it() {
     let quote = format!("{TOKEN} {EMAIL} {KEY} {LEASE} {BODY}");
     let bodies = [
         format!("<html>{quote}</html>"),
@@ -248,8 +248,8 @@ async fn an_error_about_a_body_does_not_quote_it() {
         [json!(["s3cret"]).to_string(), json!({"s3cret": "s3cret"}).to_string(), r#"["s3cret", s3cret"#.into()];
     for body in &bodies {
         let message = json!({"lease_id": LEASE, "body": body});
-        let answer = json!({"success": true, "result": {"messages": [message]}}).to_string();
-        let server = Server::playing([support::ok(answer)]);
+        let response = json!({"success": true, "result": {"messages": [message]}}).to_string();
+        let server = Server::playing([support::ok(response)]);
         let batch = support::queue(&server.url).pull(PullOptions::default()).await.unwrap();
         for error in
             [batch.messages[0].body.json::<Vec<u8>>().map(drop), batch.messages[0].body.json::<bool>().map(drop)]

@@ -1,4 +1,4 @@
-//! Answers with another status than 200.
+//! Responses with another status than 200.
 
 use std::time::{Duration, SystemTime};
 
@@ -26,7 +26,7 @@ const TABLE: &[Row] = &[
     (403, None, Unauthorized, "check the credentials"),
     (404, Some(10104), NotFound, "check the account id and the queue id"),
     (404, Some(7003), NotFound, "check the account id and the queue id"),
-    (404, None, NotFound, "check the account id and the queue id"),
+    (404, None, NotFound, "check the base URL"),
     (405, Some(0), NotPullConsumer, "enable the HTTP pull consumer"),
     (405, None, NotPullConsumer, "enable the HTTP pull consumer"),
     (408, None, Timeout, "try again"),

@@ -27,8 +27,9 @@ pub(crate) fn client() -> reqwest::Client {
     builder.tls_certs_only([root]).build().unwrap()
 }
 
-/// Gives this answer to whoever accepts a certificate for `localhost`, on the port that is returned, and counts the requests.
-pub(crate) fn serve(answer: Vec<u8>) -> (u16, Arc<AtomicUsize>) {
+/// Gives this response to whoever accepts a certificate for `localhost`, on the port that is returned, and counts the
+/// requests.
+pub(crate) fn serve(response: Vec<u8>) -> (u16, Arc<AtomicUsize>) {
     let key = KeyPair::generate().unwrap();
     let certificate = CertificateParams::new(["localhost".to_owned()]).unwrap().signed_by(&key, &*ISSUER).unwrap();
     let config = Arc::new(config(&certificate, &key));
@@ -38,8 +39,8 @@ pub(crate) fn serve(answer: Vec<u8>) -> (u16, Arc<AtomicUsize>) {
     let counter = Arc::clone(&heard);
     thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
-            let (config, answer, counter) = (Arc::clone(&config), answer.clone(), Arc::clone(&counter));
-            thread::spawn(move || speak(stream, config, &answer, &counter));
+            let (config, response, counter) = (Arc::clone(&config), response.clone(), Arc::clone(&counter));
+            thread::spawn(move || speak(stream, config, &response, &counter));
         }
     });
     (port, heard)
@@ -52,11 +53,11 @@ fn config(certificate: &Certificate, key: &KeyPair) -> ServerConfig {
     builder.with_single_cert(vec![certificate.der().clone()], key).unwrap()
 }
 
-fn speak(stream: TcpStream, config: Arc<ServerConfig>, answer: &[u8], counter: &AtomicUsize) -> io::Result<()> {
+fn speak(stream: TcpStream, config: Arc<ServerConfig>, response: &[u8], counter: &AtomicUsize) -> io::Result<()> {
     let mut stream = StreamOwned::new(ServerConnection::new(config).map_err(io::Error::other)?, stream);
     // What a client says before it has accepted the certificate is no HTTP, and does not come out here.
     stream.read_exact(&mut [0])?;
     counter.fetch_add(1, Ordering::SeqCst);
-    stream.write_all(answer)?;
+    stream.write_all(response)?;
     io::copy(&mut stream, &mut io::sink()).map(drop)
 }

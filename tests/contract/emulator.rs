@@ -157,7 +157,7 @@ async fn an_ack_outlives_every_passing_fault() {
 }
 
 #[tokio::test]
-async fn an_ack_whose_answer_was_lost_is_sent_again_and_not_guessed() {
+async fn an_ack_whose_response_was_lost_is_sent_again_and_not_guessed() {
     for fault in [Fault::CutOff, Fault::ResetAfter] {
         let service = Service::emulated().await;
         let emulator = service.emulator.as_ref().unwrap();
@@ -177,7 +177,7 @@ async fn a_failed_ack_gives_its_leases_back_to_be_sent_again() {
     let faults = [
         (Fault::RateLimited { code: 10251, retry_after: None }, ErrorKind::RateLimited, Some(429)),
         (Fault::ServerError(502), ErrorKind::ServiceFailure, Some(502)),
-        (Fault::NotSuccess, ErrorKind::Rejected, Some(200)),
+        (Fault::NotSuccess, ErrorKind::ServiceFailure, Some(200)),
         (Fault::ResetBefore, ErrorKind::Transport, None),
     ];
     for (fault, kind, status) in faults {
@@ -242,7 +242,7 @@ async fn a_challenge_is_not_met_with_more_requests() {
 }
 
 #[tokio::test]
-async fn a_late_answer_is_a_timeout() {
+async fn a_late_response_is_a_timeout() {
     let service = Service::emulated().await;
     let emulator = service.emulator.as_ref().unwrap();
     emulator.inject(Fault::Delay(MINUTE));
@@ -287,7 +287,7 @@ async fn either_scheme_of_credentials_is_accepted_and_others_are_not() {
 }
 
 #[tokio::test]
-async fn the_backlog_is_in_every_answer() {
+async fn the_backlog_is_in_every_response() {
     let service = Service::emulated().await;
     let pushed = service.queue.push(&PushMessage::text("12345")).await.unwrap().metrics.unwrap();
     assert_eq!((pushed.backlog_count, pushed.backlog_bytes), (Some(1), Some(5)));

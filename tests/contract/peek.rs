@@ -70,8 +70,8 @@ async fn a_purge_that_left_something_is_not_reported_complete() {
 async fn whatever_form_a_purges_errors_have_it_is_not_complete_and_nothing_is_lost() {
     for errors in [json!([{ "message": "ref-1 is gone" }]), json!(["ref-1 is gone"]), json!({ "ref-1": "is gone" })] {
         let server = httpmock::MockServer::start_async().await;
-        let answer = json!({ "success": true, "result": { "errors": errors, "warnings": null } });
-        server.mock(|_, then| drop(then.status(200).json_body(answer)));
+        let response = json!({ "success": true, "result": { "errors": errors, "warnings": null } });
+        server.mock(|_, then| drop(then.status(200).json_body(response)));
         let client = Client::builder(Credentials::api_token("token").unwrap()).base_url(server.base_url()).build();
         let outcome = client.unwrap().queue("account", "queue").unwrap().delete_messages(["ref-1"]).await.unwrap();
         assert!(!outcome.is_complete() && outcome.errors[0].message.ends_with("is gone"), "{outcome:?}");
@@ -90,7 +90,8 @@ async fn a_peek_and_a_purge_are_sent_again_after_every_passing_fault() {
         let peeked = service.queue.peek(1).await.unwrap();
         emulator.inject(fault.clone());
         let outcome = service.queue.delete_messages(refs(&peeked)).await.unwrap();
-        // Where the first answer was lost, the second says that there is no such message, and that is what is reported.
+        // Where the first response was lost, the second says that there is no such message, and that is what is
+        // reported.
         assert_eq!(outcome.is_complete(), !matches!(fault, Fault::CutOff), "{fault:?}: {outcome:?}");
         assert_eq!((emulator.requests(), emulator.messages(emulator.queue_id()).len()), (5, 0), "{fault:?}");
     }

@@ -46,11 +46,11 @@ fn a_difference_without_a_reason_is_seen() {
     let text = complaint("/AckPayload/properties/acks/maxItems", json!(100));
     assert_eq!(text, "no row explains `ack_messages request /acks`: published no maxItems, here maxItems 100");
     let text = complaint("/PullResult/properties/extra", json!({ "type": "boolean" }));
-    assert!(text.contains("`pull_messages answer 200 /result/extra`: published left out, here boolean"), "{text}");
+    assert!(text.contains("`pull_messages response 200 /result/extra`: published left out, here boolean"), "{text}");
 }
 
 #[test]
-fn a_wider_request_and_a_narrower_answer_are_seen_as_breaking_the_rule() {
+fn a_wider_request_and_a_narrower_response_are_seen_as_breaking_the_rule() {
     for (pointer, value) in [
         ("/AckPayload/properties/more", json!({ "type": "string" })),
         ("/PullPayload/properties/batch_size/type", json!("string")),
@@ -68,11 +68,11 @@ fn a_wider_request_and_a_narrower_answer_are_seen_as_breaking_the_rule() {
 fn a_reason_that_is_no_longer_needed_is_seen() {
     let idle = README.replace(
         "| `* operation` |",
-        "| `ack_messages answer 200 /gone` | string | left out | it is odd |\n| `* operation` |",
+        "| `ack_messages response 200 /gone` | string | left out | it is odd |\n| `* operation` |",
     );
     assert_eq!(
         complaints(&ours(), &published(), &idle),
-        ["no longer needed is the row `ack_messages answer 200 /gone`: published string, here left out"]
+        ["no longer needed is the row `ack_messages response 200 /gone`: published string, here left out"]
     );
     let (first, _) = README.split_once("| `* request security` |").unwrap();
     assert!(complaints(&ours(), &published(), first).iter().all(|complaint| complaint.contains("breaks the rule")));

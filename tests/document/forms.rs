@@ -39,7 +39,7 @@ fn schema<'a>(document: &'a Value, operation: &str, holder: &str) -> &'a Value {
     &operation.pointer(holder).unwrap()["content"]["application/json"]["schema"]
 }
 
-fn answer<'a>(document: &'a Value, operation: &str) -> &'a Value {
+fn response<'a>(document: &'a Value, operation: &str) -> &'a Value {
     schema(document, operation, "/responses/200")
 }
 
@@ -51,7 +51,7 @@ fn runner(cases: u32) -> TestRunner {
     TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() })
 }
 
-/// A queue whose service answers what it is told to, and what it was asked last.
+/// A queue whose service returns what it is told to, and what it was asked last.
 struct Service {
     runtime: Runtime,
     queue: Queue,
@@ -88,11 +88,11 @@ impl Service {
 
 #[track_caller]
 fn all_are_read<T: DeserializeOwned>(count: u32, document: &Value, operation: &str) {
-    let schema = answer(document, operation);
+    let schema = response(document, operation);
     let validator = validator(document, schema);
-    let run = runner(count).run(&generate::values(document, schema), |answer| {
-        prop_assert!(validator.is_valid(&answer), "not of the published form");
-        serde_json::from_str::<Envelope<T>>(&answer.to_string())
+    let run = runner(count).run(&generate::values(document, schema), |response| {
+        prop_assert!(validator.is_valid(&response), "not of the published form");
+        serde_json::from_str::<Envelope<T>>(&response.to_string())
             .map(drop)
             .map_err(|error| TestCaseError::fail(error.to_string()))
     });
@@ -100,52 +100,53 @@ fn all_are_read<T: DeserializeOwned>(count: u32, document: &Value, operation: &s
 }
 
 #[test]
-fn every_answer_to_an_ack_of_the_older_form_is_read() {
+fn every_response_to_an_ack_of_the_older_form_is_read() {
     all_are_read::<AckResult>(10_000, &older(), "/ack");
 }
 
 #[test]
-fn every_answer_to_an_ack_of_the_newer_form_is_read() {
+fn every_response_to_an_ack_of_the_newer_form_is_read() {
     all_are_read::<AckResult>(10_000, &newer(), "/ack");
 }
 
 #[test]
-fn every_answer_to_a_pull_or_a_peek_is_read() {
+fn every_response_to_a_pull_or_a_peek_is_read() {
     all_are_read::<PullResult>(10_000, &newer(), "/pull");
     all_are_read::<PeekResult>(10_000, &newer(), "/peek");
 }
 
 #[test]
-fn every_answer_to_a_push_or_a_purge_is_read() {
+fn every_response_to_a_push_or_a_purge_is_read() {
     all_are_read::<PushResult>(10_000, &newer(), "");
     all_are_read::<PushResult>(10_000, &newer(), "/batch");
     all_are_read::<PurgeResult>(10_000, &newer(), "/purge");
 }
 
 #[test]
-fn an_acks_answer_of_either_form_arrives_whole() {
+fn an_acks_response_of_either_form_arrives_whole() {
     let service = Service::start();
     let whole =
         |count: &Value| count.as_f64().filter(|count| *count >= 0.0 && count.fract() == 0.0).map(|count| count as u64);
     for document in [older(), newer()] {
-        let run = runner(300).run(&generate::values(&document, answer(&document, "/ack")), |answer| {
-            service.exchange.lock().unwrap().1 = answer.clone();
+        let run = runner(300).run(&generate::values(&document, response(&document, "/ack")), |response| {
+            service.exchange.lock().unwrap().1 = response.clone();
             let mut request = AckRequest::new();
             request.ack("done").retry("failed");
             match service.run(service.queue.ack(request)) {
                 Ok(outcome) => {
-                    let result = &answer["result"];
-                    prop_assert!(answer["success"] == true && result.is_object());
+                    let result = &response["result"];
+                    prop_assert!(response["success"] == true && result.is_object());
                     prop_assert_eq!(outcome.ack_count, whole(&result["ackCount"]));
                     prop_assert_eq!(outcome.retry_count, whole(&result["retryCount"]));
                     let warnings = &result["warnings"];
                     let count =
                         warnings.as_array().map_or(0, Vec::len) + warnings.as_object().map_or(0, |map| map.len());
+                    let count = count + response["errors"].as_array().map_or(0, Vec::len);
                     prop_assert_eq!(outcome.warnings.len(), count);
                 }
                 // Each field may be missing, says the document: then it was not said that the call succeeded.
                 Err(AckError { error, .. }) => {
-                    prop_assert!(answer["success"].is_null() || answer["result"].is_null(), "{error}");
+                    prop_assert!(response["success"].is_null() || response["result"].is_null(), "{error}");
                     prop_assert_eq!(error.kind(), ErrorKind::UnexpectedResponse);
                 }
             }

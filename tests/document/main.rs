@@ -1,4 +1,5 @@
-//! The rules of `openapi/README.md`: how the document is written, where it differs from the published one, and how that is refreshed.
+//! The rules of `openapi/README.md`: how the document is written, where it differs from the published one, and how that
+//! is refreshed.
 
 #![allow(
     clippy::expect_used,

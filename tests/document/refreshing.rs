@@ -1,5 +1,6 @@
-//! The refresh: what it makes of Cloudflare's document, whatever that looks like, and the words that it finds. It is shown on two of
-//! the operations as they were in October 2026, so that what is said here holds whatever becomes of the others.
+//! The refresh: what it makes of Cloudflare's document, whatever that looks like, and the words that it finds. It is
+//! shown on two of the operations as they were in October 2026, so that what is said here holds whatever becomes of the
+//! others.
 
 use std::{
     env, fs,
@@ -97,7 +98,7 @@ fn a_field_that_is_called_like_a_keyword_is_kept() {
     says(
         &report,
         false,
-        &["harmless: POST", "pull_messages answer 200 /result/description`", "was:   left out", "is:    string"],
+        &["harmless: POST", "pull_messages response 200 /result/description`", "was:   left out", "is:    string"],
     );
     let upstream: Value = serde_json::from_str(&openapi.upstream()).unwrap();
     assert_eq!(
@@ -114,13 +115,13 @@ fn a_type_that_changed_leads_to_the_schema_that_reads_it() {
         &report,
         true,
         &[
-            "an answer that we cannot read: POST /accounts/{account_id}/queues/{queue_id}/messages/ack",
-            "where: `ack_messages answer 200 /result/ackCount",
+            "a response that we cannot read: POST /accounts/{account_id}/queues/{queue_id}/messages/ack",
+            "where: `ack_messages response 200 /result/ackCount",
             "was:   number",
             "is:    string",
             "here:  number or null, at openapi/queues.json#/components/schemas/AckResult/properties/ackCount",
             "to do: widen it there",
-            "no row explains `ack_messages answer 200 /result/ackCount`: published string, here number or null (which breaks the rule",
+            "no row explains `ack_messages response 200 /result/ackCount`: published string, here number or null (which breaks the rule",
         ],
     );
 }
@@ -134,7 +135,7 @@ fn a_field_that_is_gone_leads_to_the_schema_that_has_it() {
     says(
         &report,
         true,
-        &["an answer that we cannot read", "is:    left out", "#/components/schemas/AckResult/properties/retryCount"],
+        &["a response that we cannot read", "is:    left out", "#/components/schemas/AckResult/properties/retryCount"],
     );
     let schema = "~1ack/post/requestBody/content/application~1json/schema/properties/retries/items/properties";
     let report = after(|document| remove(document, schema, "delay_seconds"));
@@ -195,7 +196,7 @@ fn what_the_client_takes_either_way_is_idempotent() {
     says(
         &report,
         false,
-        &["no row explains `ack_messages answer 200 /result/warnings`: published array, here any JSON"],
+        &["no row explains `ack_messages response 200 /result/warnings`: published array, here any JSON"],
     );
 }
 
@@ -273,7 +274,7 @@ fn a_type_that_holds_itself_is_no_circle() {
         } } });
         document["components"]["schemas"]["mq_api-v4-error"] = error;
     });
-    says(&report, true, &["answer 200 /errors/*/error_chain`"]);
+    says(&report, true, &["response 200 /errors/*/error_chain`"]);
 }
 
 #[test]
@@ -283,9 +284,9 @@ fn a_document_of_fifty_megabytes_is_read_in_seconds() {
     let field = json!({ "type": "string", "description": words, "example": "023e105f4ecef8ad9ca31a8372d0c353" });
     for number in 0..10_500 {
         let schema = format!("other_{number}");
-        let answer = json!({ "schema": { "$ref": format!("#/components/schemas/{schema}") } });
+        let response = json!({ "schema": { "$ref": format!("#/components/schemas/{schema}") } });
         let operation = json!({ "operationId": schema, "description": words, "tags": ["Other"], "responses": {
-            "200": { "description": words, "content": { "application/json": answer } },
+            "200": { "description": words, "content": { "application/json": response } },
         } });
         document["paths"][format!("/accounts/{{account_id}}/other/{number}")] = json!({ "get": operation });
         let fields = json!({ "a": field, "b": field, "c": field, "d": field, "e": field });

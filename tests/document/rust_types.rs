@@ -1,19 +1,23 @@
 //! The JSON Schemas of the Rust types, beside those of the document: what the one says, the other does.
 
+use std::collections::BTreeSet;
+
 use cloudflare_queues::{ApiError, LeaseId, MessageRef, types::*};
 use refresh::{account::matches, compare, places};
-use schemars::{JsonSchema, SchemaGenerator};
+use schemars::SchemaGenerator;
 use serde_json::{Map, Value, json};
 
 use super::document;
 
 /// What the document says, what the Rust type says instead, and why.
-const EXPLAINED: [(&str, &str); 7] = [
+const EXPLAINED: [(&str, &str); 9] = [
     ("*: T | T or null", "a field that may be missing is an Option, which reads null too"),
-    ("*: no format | format double", "the form in which a number is kept"),
     ("*/code`: no format | format int64", "the form in which a code is kept"),
     ("*: no minimum | minimum 0", "what the format uint32 means"),
-    ("*/delay_seconds`: maximum 86400 | no maximum", "refused by src/check.rs, with words"),
+    ("*: maximum * | no maximum", "refused by src/limits.rs, with words"),
+    ("*: maxItems * | no maxItems", "refused by src/limits.rs, with words"),
+    ("*: minItems * | no minItems", "refused by src/limits.rs, with words"),
+    ("*: enum json, text | no enum", "the same type reads messages that were pushed otherwise"),
     ("Identifier `request`: maxLength 32 | no maxLength", "checked where an Identifier is made"),
     ("Identifier `request`: minLength 1 | no minLength", "checked where an Identifier is made"),
 ];
@@ -26,28 +30,29 @@ fn as_operations(components: (&str, Value), schemas: Map<String, Value>) -> plac
     places::read(&json!({ "paths": paths.collect::<Map<_, _>>(), components.0: components.1 })).unwrap()
 }
 
-fn rust() -> (Vec<&'static str>, places::Operations) {
+type AckResponse = Envelope<AckResult>;
+type ExtendResponse = Envelope<ExtendResult>;
+type PeekResponse = Envelope<PeekResult>;
+type PullResponse = Envelope<PullResult>;
+type PurgeResponse = Envelope<PurgeResult>;
+type PushResponse = Envelope<PushResult>;
+
+/// The names of the types, which are those of the components, and their schemas.
+fn rust() -> (BTreeSet<&'static str>, places::Operations) {
     let mut generator = SchemaGenerator::default();
     let mut schemas = Map::new();
-    let mut names = Vec::new();
-    fn add<T: JsonSchema>(name: &'static str, generator: &mut SchemaGenerator, schemas: &mut Map<String, Value>) {
-        schemas.insert(name.to_owned(), generator.subschema_for::<T>().to_value());
+    let mut names = BTreeSet::new();
+    macro_rules! add {
+        ($($type:ident)*) => { $(
+            names.insert(stringify!($type));
+            schemas.insert(stringify!($type).to_owned(), generator.subschema_for::<$type>().to_value());
+        )* };
     }
-    macro_rules! all {
-        ($($name:literal: $type:ty),* $(,)?) => {
-            $(add::<$type>($name, &mut generator, &mut schemas); names.push($name);)*
-        };
-    }
-    all! {
-        "AckEntry": AckEntry, "AckPayload": AckPayload, "AckResponse": Envelope<AckResult>, "AckResult": AckResult,
-        "ApiError": ApiError, "ContentType": ContentType, "Identifier": Identifier, "LeaseId": LeaseId,
-        "MessageBody": MessageBody, "MessageRef": MessageRef, "PeekPayload": PeekPayload,
-        "PeekResponse": Envelope<PeekResult>, "PeekResult": PeekResult, "PeekResultMessage": PeekResultMessage,
-        "PullPayload": PullPayload, "PullResponse": Envelope<PullResult>, "PullResult": PullResult,
-        "PulledMessage": PulledMessage, "PurgeEntry": PurgeEntry, "PurgePayload": PurgePayload,
-        "PurgeResponse": Envelope<PurgeResult>, "PurgeResult": PurgeResult, "PushBatchPayload": PushBatchPayload,
-        "PushPayload": PushPayload, "PushResponse": Envelope<PushResult>, "PushResult": PushResult,
-        "RetryEntry": RetryEntry, "Warnings": Warnings,
+    add! {
+        AckEntry AckPayload AckResponse AckResult ApiError ContentType ExtendEntry ExtendPayload ExtendResponse ExtendResult
+        Identifier LeaseId MessageBody MessageRef PeekPayload PeekResponse PeekResult PeekResultMessage PullPayload
+        PullResponse PullResult PulledMessage PurgeEntry PurgePayload PurgeResponse PurgeResult PushBatchPayload PushPayload
+        PushResponse PushResult RetryEntry Warnings
     }
     let definitions = json!(generator.take_definitions(true));
     (names, as_operations(("$defs", definitions), schemas))
@@ -61,7 +66,8 @@ fn every_type_on_the_wire_is_what_the_document_says() {
         components.keys().map(|name| (name.clone(), json!({ "$ref": format!("#/components/schemas/{name}") })));
     let documented = as_operations(("components", document["components"].clone()), references.collect());
     let (names, rust) = rust();
-    assert_eq!(names, components.keys().collect::<Vec<_>>(), "a component has no Rust type here");
+    let named: BTreeSet<_> = components.keys().map(String::as_str).collect();
+    assert_eq!(names, named, "a component has no Rust type here");
     let mut unexplained = Vec::new();
     let mut used = [false; EXPLAINED.len()];
     for (name, documented) in &documented {

@@ -116,7 +116,8 @@ impl Server {
         server
     }
 
-    /// From now on, plays this act for every request, and counts requests anew. Clients are costly: this lets a table share one.
+    /// From now on, plays this act for every request, and counts requests anew. Clients are costly: this lets a table
+    /// share one.
     pub fn play(&self, act: Act) {
         *self.seen.instead.lock().unwrap() = Some(act);
         self.seen.requests.lock().unwrap().clear();

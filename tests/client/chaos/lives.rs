@@ -77,7 +77,8 @@ impl World {
         }
     }
 
-    /// What came of a request: it gives back exactly the leases that are not in the outcome, and no count is beyond what was asked.
+    /// What came of a request: it gives back exactly the leases that are not in the outcome, and no count is beyond
+    /// what was asked.
     fn judge(&self, decided: &Decided, request: &AckRequest, result: Result<AckOutcome, AckError>) -> AckRequest {
         let (outcome, back) = match result {
             Ok(outcome) => (outcome, AckRequest::new()),

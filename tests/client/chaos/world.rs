@@ -230,7 +230,8 @@ impl World {
         }
     }
 
-    /// Consumes all that is left of a queue, now that nothing goes wrong: nothing is stuck, and everything is confirmed.
+    /// Consumes all that is left of a queue, now that nothing goes wrong: nothing is stuck, and everything is
+    /// confirmed.
     async fn drain(&self, queue_id: &str) -> Vec<u32> {
         self.emulator.configure_queue(queue_id, |settings| settings.max_retries(u32::MAX));
         let left = self.emulator.messages(queue_id).len();

@@ -7,7 +7,7 @@ pub struct Row {
     place: String,
     published: String,
     here: String,
-    /// From the table of what breaks the rule that a request is narrower and an answer wider.
+    /// From the table of what breaks the rule that a request is narrower and a response wider.
     breaks_the_rule: bool,
 }
 

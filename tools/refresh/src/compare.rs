@@ -54,8 +54,8 @@ fn facts(place: &str, left: &Place, right: &Place, differences: &mut Vec<Differe
     }
 }
 
-/// Whether the client can live with what is published at a place: what it sends has to be allowed there, and what it reads has to
-/// be as wide and has to be there.
+/// Whether the client can live with what is published at a place: what it sends has to be allowed there, and what it
+/// reads has to be as wide and has to be there.
 pub(crate) fn lives_with(place: &str, keyword: Option<&str>, published: Option<&Place>, ours: Option<&Place>) -> bool {
     let is_request = place.starts_with("request");
     match (published, ours, keyword) {

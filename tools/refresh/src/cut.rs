@@ -92,7 +92,8 @@ fn references(value: &Value, found: &mut BTreeSet<String>) {
     }
 }
 
-/// Leaves the structure alone, in an order that does not depend on the document's. In a map of `names`, no key is a keyword.
+/// Leaves the structure alone, in an order that does not depend on the document's. In a map of `names`, no key is a
+/// keyword.
 fn strip(value: &mut Value, names: bool) {
     const WORDS: [&str; 7] = ["description", "example", "examples", "externalDocs", "summary", "tags", "title"];
     match value {

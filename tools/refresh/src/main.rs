@@ -1,6 +1,6 @@
-//! `cargo run -p refresh -- PATH`, where PATH is Cloudflare's complete OpenAPI document in JSON, prints every change since the last
-//! refresh. The exit status is 0 if nothing changed or only what does no harm, 1 if a change needs an edit, and 2 if the document
-//! could not be read, in which case nothing is written.
+//! `cargo run -p refresh -- PATH`, where PATH is Cloudflare's complete OpenAPI document in JSON, prints every change
+//! since the last refresh. The exit status is 0 if nothing changed or only what does no harm, 1 if a change needs an
+//! edit, and 2 if the document could not be read, in which case nothing is written.
 
 use std::{path::Path, process::ExitCode};
 

@@ -1,8 +1,9 @@
 //! What a document says of its operations, place by place: the one form in which two documents are compared.
 //!
-//! A place is an operation's parameter, or a field of its request or of an answer, such as `request /acks/*/lease_id`; its facts are
-//! the keywords that bound what may stand there. References are looked through, `allOf` is merged, and of `oneOf` and `anyOf` the
-//! union is taken: which alternatives go together is lost, so that a document may be laid out in any way.
+//! A place is an operation's parameter, or a field of its request or of a response, such as `request /acks/*/lease_id`;
+//! its facts are the keywords that bound what may stand there. References are looked through, `allOf` is merged, and of
+//! `oneOf` and `anyOf` the union is taken: which alternatives go together is lost, so that a document may be laid out
+//! in any way.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -112,8 +113,8 @@ impl Reader<'_> {
         if let Some(body) = value.get("requestBody") {
             self.body(body, &format!("{at}/requestBody"), "request", &mut places)?;
         }
-        for (status, answer) in value.get("responses").and_then(Value::as_object).into_iter().flatten() {
-            self.body(answer, &format!("{at}/responses/{status}"), &format!("answer {status}"), &mut places)?;
+        for (status, response) in value.get("responses").and_then(Value::as_object).into_iter().flatten() {
+            self.body(response, &format!("{at}/responses/{status}"), &format!("response {status}"), &mut places)?;
         }
         Ok(Operation { id, places })
     }

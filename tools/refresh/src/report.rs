@@ -6,7 +6,7 @@ use crate::{
 };
 
 const REQUEST: &str = "a request that we may no longer send";
-const ANSWER: &str = "an answer that we cannot read";
+const RESPONSE: &str = "a response that we cannot read";
 
 /// What changed, and what to do.
 #[derive(Default)]
@@ -60,7 +60,7 @@ impl Report {
         let class = match (lives, is_request) {
             (true, _) => "harmless",
             (false, true) => REQUEST,
-            (false, false) => ANSWER,
+            (false, false) => RESPONSE,
         };
         self.line(format!("{class}: {name}"));
         self.line(format!("  where: `{} {place}`", here.id));
