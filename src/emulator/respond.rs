@@ -12,6 +12,7 @@ use tokio::time::{sleep, timeout};
 
 use super::{
     fault::Fault,
+    random::mix,
     reply::{Refusal, Reply, response},
     routes,
     service::{API_KEY, EMAIL, Service},
@@ -22,7 +23,7 @@ const MAX_BODY_BYTES: usize = 2 << 20;
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(super) async fn respond<B: Body<Data = Bytes> + Unpin>(service: &Service, request: Request<B>) -> Reply {
-    let ray_id = HeaderValue::try_from(format!("{:016x}-EMU", service.count_request()));
+    let ray_id = HeaderValue::try_from(format!("{:016x}-EMU", mix(service.count_request())));
     let (head, body) = request.into_parts();
     let route = routes::route(&head.method, head.uri.path());
     let fault = service.faults().next(route.as_ref().ok().map(|route| route.operation));
