@@ -23,11 +23,13 @@ pub(crate) const MAX_PUSHED_BYTES: usize = document::PUSH_BATCH_PAYLOAD_MESSAGES
 pub(crate) const MAX_MESSAGE_BYTES: usize = document::PUSH_PAYLOAD_BODY_MAX_BYTES as usize;
 pub(crate) const MAX_DELAY: Duration = Duration::from_secs(document::RETRY_ENTRY_DELAY_SECONDS_MAX);
 const MAX_ID_CHARACTERS: usize = document::IDENTIFIER_MAX_LENGTH as usize;
-const BATCH_SIZE: RangeInclusive<u64> = document::PULL_PAYLOAD_BATCH_SIZE_MIN..=document::PULL_PAYLOAD_BATCH_SIZE_MAX;
-const VISIBILITY_TIMEOUT: RangeInclusive<Duration> =
+pub(crate) const BATCH_SIZE: RangeInclusive<u64> =
+    document::PULL_PAYLOAD_BATCH_SIZE_MIN..=document::PULL_PAYLOAD_BATCH_SIZE_MAX;
+pub(crate) const VISIBILITY_TIMEOUT: RangeInclusive<Duration> =
     Duration::from_millis(document::PULL_PAYLOAD_VISIBILITY_TIMEOUT_MS_MIN)
         ..=Duration::from_millis(document::PULL_PAYLOAD_VISIBILITY_TIMEOUT_MS_MAX);
-const REFS: RangeInclusive<u64> = document::PURGE_PAYLOAD_REFS_MIN_ITEMS..=document::PURGE_PAYLOAD_REFS_MAX_ITEMS;
+pub(crate) const REFS: RangeInclusive<u64> =
+    document::PURGE_PAYLOAD_REFS_MIN_ITEMS..=document::PURGE_PAYLOAD_REFS_MAX_ITEMS;
 
 /// An id goes into the path, where `.` and `..` would lead elsewhere with the credentials attached.
 pub(crate) fn id(field: &str, id: &str) -> Result<(), Error> {

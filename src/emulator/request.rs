@@ -14,13 +14,7 @@ use super::{
     queue::{Content, NewMessage},
     reply::Refusal,
 };
-
-const BATCH_SIZE: RangeInclusive<f64> = 1.0..=100.0;
-const DELAY_SECONDS: RangeInclusive<f64> = 0.0..=86_400.0;
-const VISIBILITY_TIMEOUT_MS: RangeInclusive<f64> = 0.0..=43_200_000.0;
-const MAX_ENTRIES: usize = 100;
-const MAX_MESSAGE_BYTES: usize = 128_000;
-const MAX_BATCH_BYTES: usize = 256_000;
+use crate::limits;
 
 type Result<T> = std::result::Result<T, Refusal>;
 
@@ -66,14 +60,14 @@ pub(super) fn ack(behavior: &Behavior, body: &[u8]) -> Result<Ack> {
         entries.map(read).collect::<Result<Vec<_>>>()
     };
     let (acks, retries) = (entries(body.acks)?, entries(body.retries)?);
-    check_entries(behavior, acks.len().saturating_add(retries.len()))?;
+    check_entries(behavior, acks.len().saturating_add(retries.len()), limits::MAX_LEASES)?;
     Ok(Ack { acks: acks.into_iter().map(|(lease_id, _)| lease_id).collect(), retries })
 }
 
-fn check_entries(behavior: &Behavior, count: usize) -> Result<()> {
+fn check_entries(behavior: &Behavior, count: usize, max: usize) -> Result<()> {
     match count {
         0 if !behavior.empty_requests => Err(Refusal::malformed("the request holds no entry")),
-        count if count > MAX_ENTRIES && !behavior.large_requests => {
+        count if count > max && !behavior.large_requests => {
             Err(Refusal::malformed("the request holds over 100 entries"))
         }
         _ => Ok(()),
@@ -93,7 +87,7 @@ pub(super) fn extend(behavior: &Behavior, body: &[u8]) -> Result<Extend> {
     let entries = extend.get(behavior)?.unwrap_or_default().into_iter();
     let leases = entries.map(|Object(entry)| Ok(entry.lease_id.get(behavior)?.unwrap_or_default()));
     let leases = leases.collect::<Result<Vec<_>>>()?;
-    check_entries(behavior, leases.len())?;
+    check_entries(behavior, leases.len(), limits::MAX_EXTENDED)?;
     Ok(Extend { leases, timeout: read_timeout(behavior, visibility_timeout_ms)? })
 }
 
@@ -113,7 +107,9 @@ pub(super) fn pull(behavior: &Behavior, body: &[u8]) -> Result<Pull> {
 
 fn read_timeout(behavior: &Behavior, visibility_timeout_ms: Field<f64>) -> Result<Option<Time>> {
     let refusal = || Refusal::malformed("visibility_timeout_ms must be a whole number of at most 12 hours");
-    Ok(visibility_timeout_ms.whole(behavior, VISIBILITY_TIMEOUT_MS, refusal)?.map(from_millis))
+    Ok(visibility_timeout_ms
+        .whole(behavior, 0..=limits::VISIBILITY_TIMEOUT.end().as_millis() as u64, refusal)?
+        .map(from_millis))
 }
 
 #[derive(Deserialize)]
@@ -130,7 +126,7 @@ pub(super) fn peek(behavior: &Behavior, body: &[u8]) -> Result<usize> {
 
 fn read_batch_size(behavior: &Behavior, batch_size: Field<f64>) -> Result<usize> {
     let refusal = || Refusal::malformed("batch_size must be a whole number from 1 to 100");
-    Ok(batch_size.whole(behavior, BATCH_SIZE, refusal)?.unwrap_or(5) as usize)
+    Ok(batch_size.whole(behavior, limits::BATCH_SIZE, refusal)?.unwrap_or(5) as usize)
 }
 
 #[derive(Deserialize)]
@@ -150,7 +146,7 @@ pub(super) fn purge(behavior: &Behavior, body: &[u8]) -> Result<Vec<String>> {
     let PurgeBody { refs } = parse(behavior, body)?;
     let missing = || Refusal::malformed("the request needs `refs`, each with a `ref`");
     let refs = refs.get(behavior)?.ok_or_else(missing)?;
-    check_entries(behavior, refs.len())?;
+    check_entries(behavior, refs.len(), *limits::REFS.end() as usize)?;
     refs.into_iter().map(|Object(entry)| entry.message_ref.get(behavior)?.ok_or_else(missing)).collect()
 }
 
@@ -184,13 +180,13 @@ struct PushBatchBody<'a> {
 pub(super) fn push_batch(behavior: &Behavior, body: &[u8]) -> Result<Vec<NewMessage>> {
     let PushBatchBody { messages, delay_seconds } = parse(behavior, body)?;
     let messages = messages.get(behavior)?.unwrap_or_default();
-    if !(1..=MAX_ENTRIES).contains(&messages.len()) {
+    if !(1..=limits::MAX_PUSHED).contains(&messages.len()) {
         return Err(Refusal::bad_request(10204, "a batch holds 1 to 100 messages"));
     }
     let batch_delay = delay(behavior, delay_seconds)?;
     let messages = messages.into_iter().map(|Object(message)| new_message(behavior, message, batch_delay));
     let messages: Vec<_> = messages.collect::<Result<_>>()?;
-    if messages.iter().map(|message| message.content.body.len()).sum::<usize>() > MAX_BATCH_BYTES {
+    if messages.iter().map(|message| message.content.body.len()).sum::<usize>() > limits::MAX_PUSHED_BYTES {
         return Err(Refusal::bad_request(10205, "a batch holds at most 256 KB"));
     }
     Ok(messages)
@@ -211,7 +207,7 @@ fn new_message(behavior: &Behavior, message: PushBody<'_>, batch_delay: Option<T
         (false, true) => return Err(Refusal::bad_request(10207, "the body of a json message is no string")),
         (false, false) => compact(body),
     };
-    if body.len() > MAX_MESSAGE_BYTES {
+    if body.len() > limits::MAX_MESSAGE_BYTES {
         return Err(Refusal::bad_request(10203, "a message holds at most 128 KB"));
     }
     let delay = delay(behavior, message.delay_seconds)?.or(batch_delay);
@@ -232,7 +228,7 @@ fn compact(json: &str) -> String {
 
 fn delay(behavior: &Behavior, seconds: Field<f64>) -> Result<Option<Time>> {
     let refusal = || Refusal::bad_request(10013, "a delay is a whole number of seconds of at most 24 hours");
-    Ok(seconds.whole(behavior, DELAY_SECONDS, refusal)?.map(from_secs))
+    Ok(seconds.whole(behavior, 0..=limits::MAX_DELAY.as_secs(), refusal)?.map(from_secs))
 }
 
 fn parse<'a, T: Deserialize<'a>>(behavior: &Behavior, body: &'a [u8]) -> Result<T> {
@@ -268,9 +264,10 @@ impl Field<f64> {
     fn whole(
         self,
         behavior: &Behavior,
-        range: RangeInclusive<f64>,
+        range: RangeInclusive<u64>,
         refusal: impl Fn() -> Refusal,
     ) -> Result<Option<u64>> {
+        let range = *range.start() as f64..=*range.end() as f64;
         match self.get(behavior)? {
             Some(number) if !range.contains(&number) => Err(refusal()),
             Some(number) if number.fract() != 0.0 && !behavior.fractions => Err(refusal()),

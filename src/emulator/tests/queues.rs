@@ -1,8 +1,11 @@
 use std::{sync::mpsc, thread, time::Duration};
 
+use serde_json::json;
+
+use super::*;
 use crate::{
     AckRequest, PullOptions, PushMessage,
-    emulator::{Emulator, QueueSettings},
+    emulator::{Behavior, ExtendFrom, QueueSettings},
 };
 
 #[tokio::test]
@@ -58,4 +61,26 @@ async fn a_dead_letter_arrives_although_nobody_asks_for_the_queue_it_comes_from(
     emulator.advance(Duration::from_secs(30));
     let dead = emulator.client().unwrap().queue(emulator.account_id(), &dead_letters).unwrap();
     assert_eq!(dead.pull(PullOptions::new()).await.unwrap().messages[0].body.text().unwrap(), "hello");
+}
+
+#[tokio::test]
+async fn every_setting_takes_zero_and_its_largest_value() {
+    for (duration, count) in [(Duration::ZERO, 0), (Duration::MAX, u32::MAX)] {
+        let settings = QueueSettings::new().max_retries(count).visibility_timeout(duration);
+        let settings = settings.delivery_delay(duration).retry_delay(duration);
+        let behavior = Behavior::new().max_lease(duration).extend_from(ExtendFrom::LeaseEnd);
+        let emulator = Emulator::builder().queue(settings).behavior(behavior).in_process();
+        for body in [r#"{ "body": 1 }"#, r#"{ "body": 1, "delay_seconds": 0 }"#] {
+            assert_eq!(send(&emulator, "", body).await.0, StatusCode::OK);
+        }
+        let (_, pulled) = send(&emulator, "/pull", "").await;
+        let lease = json!({ "lease_id": pulled["result"]["messages"][0]["lease_id"] });
+        emulator.advance(duration);
+        let (status, _) = send(&emulator, "/extend", &json!({ "extend": [lease] }).to_string()).await;
+        assert_eq!(status, StatusCode::OK);
+        let (status, envelope) = send(&emulator, "/ack", &json!({ "retries": [lease] }).to_string()).await;
+        assert_eq!((status, envelope["success"].as_bool()), (StatusCode::OK, Some(true)));
+        emulator.advance(duration);
+        assert_eq!(send(&emulator, "/pull", "").await.0, StatusCode::OK);
+    }
 }
