@@ -38,15 +38,15 @@ pub(super) struct Requests {
 impl Requests {
     /// Gives each of these leases its outcome. Those of a request that the service refuses are tried by halves, the larger ones first.
     pub(super) async fn settle(&self, leases: Vec<Pending>, taken_at: Instant) {
-        let mut groups = VecDeque::from([leases]);
+        let mut groups = VecDeque::from([(leases, None)]);
         let mut requests: usize = 1;
-        while let Some(group) = groups.pop_front() {
-            let Err((mut group, refusal)) = self.settle_whole(group, taken_at).await else { continue };
+        while let Some((group, earlier)) = groups.pop_front() {
+            let Err((mut group, refusal)) = self.settle_whole(group, earlier, taken_at).await else { continue };
             let more = requests.saturating_add(2);
             if group.len() > 1 && more <= MAX_REQUESTS {
                 requests = more;
                 let half = group.split_off(group.len() / 2);
-                groups.extend([group, half]);
+                groups.extend([(group, Some(refusal.clone())), (half, Some(refusal))]);
             } else {
                 self.pace.refused(&refusal);
                 self.fail(group, &refusal);
@@ -54,8 +54,14 @@ impl Requests {
         }
     }
 
-    /// Repeats a request while its leases last. Returns them if the service refuses the request for what it asks.
-    async fn settle_whole(&self, mut group: Vec<Pending>, taken_at: Instant) -> Result<(), (Vec<Pending>, Error)> {
+    /// Repeats a request while its leases last. Returns them if the service refuses the request for what it asks. An error speaks for the
+    /// `earlier` ones, too.
+    async fn settle_whole(
+        &self,
+        mut group: Vec<Pending>,
+        mut earlier: Option<Error>,
+        taken_at: Instant,
+    ) -> Result<(), (Vec<Pending>, Error)> {
         let mut waits = 0;
         loop {
             let sent_at = Instant::now();
@@ -66,7 +72,7 @@ impl Requests {
                     self.confirm(group, &outcome);
                     return Ok(());
                 }
-                Err(failed) => failed.error,
+                Err(failed) => earlier.into_iter().fold(failed.error, Error::after),
             };
             if error.refuses_the_request() && error.status() != Some(200) {
                 return Err((group, error));
@@ -76,6 +82,7 @@ impl Requests {
             if group.is_empty() {
                 return Ok(());
             }
+            earlier = Some(error);
         }
     }
 

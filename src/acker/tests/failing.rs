@@ -56,6 +56,22 @@ async fn a_longer_retry_after_is_obeyed_while_the_lease_lasts() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_error_speaks_for_all_requests_that_were_sent_for_a_lease() {
+    let fixture = Fixture::under(2, 60 * SECOND, once).await;
+    let calls = AtomicUsize::new(0);
+    // The first request may have been carried out; the later ones are refused.
+    fixture.responds(move |_| match calls.fetch_add(1, Ordering::Relaxed) {
+        0 => Some(refusal(502, 15_000)),
+        _ => Some(refusal(400, 10_026)),
+    });
+    for outcome in ack_all(&fixture.acker(), &fixture.messages).await {
+        let error = outcome.unwrap_err();
+        assert_eq!((error.kind(), error.may_have_arrived(), error.attempts()), (ErrorKind::Rejected, true, 3));
+        assert!(error.has_code(15_000) && error.has_code(10_026));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_slow_ack_never_outlives_its_lease() {
     let fixture = Fixture::under(3, 60 * SECOND, |client| client).await;
     fixture.responds(|_| Some(refusal(503, 15_000)));
