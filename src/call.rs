@@ -104,7 +104,7 @@ impl Call {
                 if let Some(error) = success.beside.first() {
                     tracing::warn!(parent: &self.span, code = error.code, "the response has errors beside its success");
                 }
-                self.trace_end(200.into(), self.beside.get().map_or(1, |beside| beside.attempts), None);
+                self.trace_end(200.into(), self.attempts(), None);
             }
             Err(error) => {
                 self.span.record("error.type", field::debug(error.kind()));
@@ -117,6 +117,11 @@ impl Call {
     /// When the attempt that succeeded began.
     pub(crate) fn sent_at(&self) -> Instant {
         self.beside.get().map_or_else(Instant::now, |beside| beside.sent_at)
+    }
+
+    /// How many attempts the call took.
+    pub(crate) fn attempts(&self) -> u32 {
+        self.beside.get().map_or(1, |beside| beside.attempts)
     }
 
     /// What takes secrets out of the words that came with a success.

@@ -40,7 +40,7 @@ impl Queue {
         for settlements in request.settlements.chunks(limits::MAX_LEASES) {
             if failure.as_ref().is_none_or(Error::refuses_the_request) {
                 match self.ack_once(settlements, request.deadline, &mut confirmed).await {
-                    Ok(()) => continue,
+                    Ok(_) => continue,
                     Err(error) => failure = Some(failure.into_iter().fold(error, Error::after)),
                 }
             }
@@ -55,12 +55,13 @@ impl Queue {
         }
     }
 
-    async fn ack_once(
+    /// Sends one request, of at most 100 leases, each there once. Returns how many attempts it took.
+    pub(crate) async fn ack_once(
         &self,
         settlements: &[Settlement],
         deadline: Option<std::time::Instant>,
         confirmed: &mut AckOutcome,
-    ) -> Result<(), Error> {
+    ) -> Result<u32, Error> {
         let now = Instant::now().into_std();
         let leases = settlements.iter().map(|settlement| &settlement.lease);
         let deadline = deadline.or_else(|| settlement::deadline(leases, now));
@@ -73,7 +74,7 @@ impl Queue {
         let mut warnings = call.warnings(success.result.warnings, leases, |id| id);
         warnings.extend(call.beside(success.beside));
         confirmed.add(settlements, acks, retries, warnings);
-        Ok(())
+        Ok(call.attempts())
     }
 
     /// Extends leases: they last for `visibility_timeout` from now, 1 ms to 12 hours, and no attempt is counted.

@@ -44,12 +44,16 @@ impl Pace {
         self.state().held_back_at = Some(Instant::now());
     }
 
-    /// A request succeeded for leases that were taken at `taken_at`. The limit is to grow if it held others back since.
-    pub(super) fn succeeded(&self, taken_at: Instant) {
+    /// A request succeeded for leases that were taken at `taken_at`. The limit is to grow if it held others back since, and to fall if the
+    /// service failed at first.
+    pub(super) fn succeeded(&self, taken_at: Instant, attempts: u32) {
         let mut state = self.state();
         state.is_working = true;
         let is_needed = state.held_back_at.is_some_and(|held_back_at| held_back_at >= taken_at);
-        state.in_flight.on_success(is_needed);
+        match attempts {
+            0 | 1 => state.in_flight.on_success(is_needed),
+            _ => state.in_flight.on_failure(),
+        }
         if let Some(failures) = state.outage.on_success() {
             tracing::info!(failures, "acknowledgements succeed again");
         }

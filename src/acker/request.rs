@@ -14,13 +14,7 @@ use super::{
     receipt::Confirmation,
 };
 use crate::{
-    ack::{AckOutcome, AckRequest},
-    error::Error,
-    lease::LeaseId,
-    queue::Queue,
-    retry::jittered,
-    settlement::Settlement,
-    transport,
+    ack::AckOutcome, error::Error, lease::LeaseId, queue::Queue, retry::jittered, settlement::Settlement, transport,
 };
 
 /// The bounds of the first and of the longest wait between two calls for the same leases, each of which retries by itself.
@@ -65,14 +59,15 @@ impl Requests {
         let mut waits = 0;
         loop {
             let sent_at = Instant::now();
-            let settlements = group.iter().map(|pending| pending.settlement.clone());
-            let error = match self.queue.ack(settlements.collect::<AckRequest>()).await {
-                Ok(outcome) => {
-                    self.pace.succeeded(taken_at);
+            let settlements: Vec<_> = group.iter().map(|pending| pending.settlement.clone()).collect();
+            let mut outcome = AckOutcome::nothing();
+            let error = match self.queue.ack_once(&settlements, None, &mut outcome).await {
+                Ok(attempts) => {
+                    self.pace.succeeded(taken_at, attempts);
                     self.confirm(group, &outcome);
                     return Ok(());
                 }
-                Err(failed) => earlier.into_iter().fold(failed.error, Error::after),
+                Err(error) => earlier.into_iter().fold(error, Error::after),
             };
             if error.refuses_the_request() && error.status() != Some(200) {
                 return Err((group, error));
