@@ -11,12 +11,23 @@ use serde_json::Value;
 const DOCUMENT: &str = "openapi/queues.json";
 
 /// Schemas that are written by hand, because they redact, tolerate or share more than generated code can.
-const REPLACED: [(&str, &str); 6] = [
+const REPLACED: [(&str, &str); 17] = [
     ("ApiError", "crate::api_error::ApiError"),
+    ("ConsumerPayload", "crate::consumers::ConsumerSettings"),
+    ("ConsumerResult", "crate::consumers::ConsumerDescription"),
+    ("ConsumersResult", "crate::envelope::List<crate::consumers::ConsumerDescription>"),
     ("ContentType", "crate::body::ContentType"),
+    ("EventSource", "crate::subscriptions::EventSource"),
     ("LeaseId", "crate::lease::LeaseId"),
     ("MessageBody", "crate::body::MessageBody"),
     ("MessageRef", "crate::lease::MessageRef"),
+    ("NothingResult", "crate::envelope::Nothing"),
+    ("PurgeStatusResult", "crate::purge::PurgeStatus"),
+    ("QueueResult", "crate::settings::QueueDescription"),
+    ("QueueSettingsPayload", "crate::settings::QueueSettings"),
+    ("QueuesResult", "crate::envelope::List<crate::settings::QueueDescription>"),
+    ("SubscriptionResult", "crate::subscriptions::SubscriptionDescription"),
+    ("SubscriptionsResult", "crate::envelope::List<crate::subscriptions::SubscriptionDescription>"),
     ("Warnings", "crate::warning::Warnings"),
 ];
 
@@ -63,7 +74,10 @@ fn settings(document: &OpenAPI) -> GenerationSettings {
     // One envelope for every response: `FooResponse` wraps `FooResult`.
     for name in document.components.iter().flat_map(|components| components.schemas.keys()) {
         if let Some(operation) = name.strip_suffix("Response") {
-            let envelope = format!("crate::envelope::Envelope<crate::generated::types::{operation}Result>");
+            let result = format!("{operation}Result");
+            let replaced = REPLACED.iter().find(|(schema, _)| *schema == result);
+            let result = replaced.map_or(format!("crate::generated::types::{result}"), |(_, ours)| (*ours).to_owned());
+            let envelope = format!("crate::envelope::Envelope<{result}>");
             settings.with_replacement(name, envelope, std::iter::empty());
         }
     }

@@ -160,7 +160,7 @@ impl Call {
         let ray_id = beside.ray_id.as_ref();
         let mut error = error.with_response(200, ray_id.and_then(transport::text), None);
         error.edit_texts(|text| redactor(&beside.credentials, beside.request.as_ref()).redact(text));
-        error.in_operation(self.operation.id(), beside.attempts)
+        response::meaning(self.operation, error).in_operation(self.operation.id(), beside.attempts)
     }
 
     fn trace_end(&self, status: Option<u16>, attempts: u32, ray_id: Option<&str>) {
@@ -252,7 +252,7 @@ impl Call {
             let redactor = redactor(credentials, request);
             error.edit_texts(|text| redactor.redact(text));
         }
-        error.in_operation(self.operation.id(), attempts)
+        response::meaning(self.operation, error).in_operation(self.operation.id(), attempts)
     }
 }
 

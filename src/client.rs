@@ -9,13 +9,16 @@ use crate::{
     credentials::{self, CredentialSource, Credentials},
     error::Error,
     error_kind::ErrorKind,
+    ids::{AccountId, QueueId},
     queue::Queue,
+    queues::Queues,
     retry::{self, RetryPolicy},
+    subscriptions::Subscriptions,
     transport::{Http, Random, Transport},
 };
 
 const BASE_URL: &str = "CLOUDFLARE_BASE_URL";
-const DEFAULT_BASE_URL: &str = "https://api.cloudflare.com/client/v4";
+pub(crate) const DEFAULT_BASE_URL: &str = "https://api.cloudflare.com/client/v4";
 
 /// A client of the service: credentials, connections, and when failed requests are sent again. Cheap to clone.
 ///
@@ -75,9 +78,54 @@ impl Client {
     /// # Errors
     ///
     /// [`InvalidInput`](ErrorKind::InvalidInput) if an id has no character or more than 32, or others than letters, digits, `_` and
-    /// `-`. A queue's id is not its name.
-    pub fn queue(&self, account_id: impl AsRef<str>, queue_id: impl AsRef<str>) -> Result<Queue, Error> {
-        Queue::new(Arc::clone(&self.transport), account_id.as_ref(), queue_id.as_ref())
+    /// `-`. A queue's id is not its name: what does not look like an id is refused where the base URL is Cloudflare's own.
+    /// [`queue_named`](Self::queue_named) finds a queue by its name.
+    pub fn queue<A, Q>(&self, account_id: A, queue_id: Q) -> Result<Queue, Error>
+    where
+        A: TryInto<AccountId>,
+        Q: TryInto<QueueId>,
+        Error: From<A::Error> + From<Q::Error>,
+    {
+        self.queues(account_id)?.queue(queue_id)
+    }
+
+    /// Looks up a queue by its name, with one request as a rule.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ErrorKind::NotFound) if the account has no queue of this name; as [`Queues::find`].
+    pub async fn queue_named<A>(&self, account_id: A, name: &str) -> Result<Queue, Error>
+    where
+        A: TryInto<AccountId>,
+        Error: From<A::Error>,
+    {
+        self.queues(account_id)?.named(name).await
+    }
+
+    /// A handle on the queues of an account, to list and to make them. Nothing is sent.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if the id is none.
+    pub fn queues<A>(&self, account_id: A) -> Result<Queues, Error>
+    where
+        A: TryInto<AccountId>,
+        Error: From<A::Error>,
+    {
+        Ok(Queues::new(Arc::clone(&self.transport), account_id.try_into()?))
+    }
+
+    /// A handle on the event subscriptions of an account. Nothing is sent.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if the id is none.
+    pub fn subscriptions<A>(&self, account_id: A) -> Result<Subscriptions, Error>
+    where
+        A: TryInto<AccountId>,
+        Error: From<A::Error>,
+    {
+        Ok(Subscriptions::new(Arc::clone(&self.transport), account_id.try_into()?))
     }
 }
 

@@ -28,6 +28,7 @@ mod clock;
 mod fault;
 mod ids;
 mod in_process;
+mod manage;
 mod queue;
 mod queued_message;
 mod queues;

@@ -4,7 +4,7 @@ use std::{fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer, Serialize,
-    de::{self, DeserializeOwned, IgnoredAny, MapAccess, Visitor, value::MapAccessDeserializer},
+    de::{self, DeserializeOwned, IgnoredAny, MapAccess, Visitor},
 };
 use serde_json::{Value, value::RawValue};
 
@@ -20,17 +20,25 @@ pub struct Envelope<T> {
     #[serde(skip_serializing_if = "Option::is_none")]
     errors: Option<Vec<ApiError>>,
     result: Option<T>,
+    /// How many pages the list has that this is one of.
+    #[serde(skip)]
+    pages: Option<u64>,
 }
 
 impl<T> Envelope<T> {
     /// What the service sends when it carried a call out.
     pub fn success(result: T) -> Self {
-        Self { success: Some(true), errors: Some(Vec::new()), result: Some(result) }
+        Self { success: Some(true), errors: Some(Vec::new()), result: Some(result), pages: None }
     }
 
     /// What the service sends when it did not.
     pub fn failure(errors: Vec<ApiError>) -> Self {
-        Self { success: Some(false), errors: Some(errors), result: None }
+        Self { success: Some(false), errors: Some(errors), result: None, pages: None }
+    }
+
+    /// How many pages the list has that this is one of, if the service says so.
+    pub(crate) fn pages(&self) -> Option<u64> {
+        self.pages
     }
 
     /// Whether the call succeeded, why not, and its result.
@@ -40,11 +48,12 @@ impl<T> Envelope<T> {
 }
 
 #[derive(Deserialize)]
-#[serde(field_identifier, rename_all = "lowercase")]
+#[serde(field_identifier, rename_all = "snake_case")]
 enum Field {
     Success,
     Errors,
     Result,
+    ResultInfo,
     #[serde(other)]
     Other,
 }
@@ -68,6 +77,7 @@ impl<'de, T: DeserializeOwned> Visitor<'de> for EnvelopeVisitor<T> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Envelope<T>, A::Error> {
         let (mut success, mut errors, mut result, mut unread) = (None, None, None, None);
+        let mut pages = None;
         while let Some(field) = map.next_key()? {
             match field {
                 Field::Success if success.is_some() => return Err(de::Error::duplicate_field("success")),
@@ -76,8 +86,9 @@ impl<'de, T: DeserializeOwned> Visitor<'de> for EnvelopeVisitor<T> {
                 }
                 Field::Success => success = Some(map.next_value::<Option<bool>>()?),
                 Field::Errors => errors = Some(api_errors(map.next_value()?)),
-                Field::Result if success == Some(Some(true)) => result = Some(map.next_value::<Option<Object<T>>>()?),
+                Field::Result if success == Some(Some(true)) => result = Some(map.next_value::<Option<Whole<T>>>()?),
                 Field::Result => unread = Some(map.next_value::<Option<&'de RawValue>>()?),
+                Field::ResultInfo => pages = total_pages(&map.next_value()?),
                 Field::Other => drop(map.next_value::<IgnoredAny>()?),
             }
         }
@@ -86,30 +97,104 @@ impl<'de, T: DeserializeOwned> Visitor<'de> for EnvelopeVisitor<T> {
             let read = serde_json::from_str(unread.get());
             result = Some(read.map_err(|_| de::Error::custom("the result is not of the documented form"))?);
         }
-        Ok(Envelope { success, errors, result: result.map(|Object(result)| result) })
+        let result = result.map(|Whole(result)| result);
+        let result = result.or_else(|| (success == Some(true)).then(|| T::deserialize(Absent).ok()).flatten());
+        Ok(Envelope { success, errors, result, pages })
     }
 }
 
-/// Read from an object alone: a sequence would be taken for the fields in their order.
-struct Object<T>(T);
+/// A result, whose fields are read from an object alone: a sequence would be taken for them in their order.
+struct Whole<T>(T);
 
-impl<'de, T: DeserializeOwned> Deserialize<'de> for Object<T> {
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Whole<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+        T::deserialize(FromMaps(deserializer)).map(Self)
     }
 }
 
-struct ObjectVisitor<T>(PhantomData<T>);
+/// A deserializer that gives a struct nothing but a map.
+struct FromMaps<D>(D);
 
-impl<'de, T: DeserializeOwned> Visitor<'de> for ObjectVisitor<T> {
-    type Value = Object<T>;
+impl<'de, D: Deserializer<'de>> Deserializer<'de> for FromMaps<D> {
+    type Error = D::Error;
 
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a result")
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        self.0.deserialize_map(visitor)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
-        T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.0.deserialize_map(visitor)
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.0.deserialize_seq(visitor)
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.0.deserialize_any(visitor)
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct tuple tuple_struct enum identifier ignored_any
+    }
+}
+
+/// What stands for a result that is missing: enough for [`Nothing`] alone.
+struct Absent;
+
+impl<'de> Deserializer<'de> for Absent {
+    type Error = de::value::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+        Err(de::Error::missing_field("result"))
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        visitor.visit_unit()
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map struct enum identifier
+    }
+}
+
+fn total_pages(result_info: &Value) -> Option<u64> {
+    result_info.get("total_pages")?.as_f64().map(|pages| pages as u64)
+}
+
+/// The entries of a list. One that cannot be read does not cost the others.
+#[derive(Clone, Debug, Serialize)]
+#[serde(transparent)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
+pub struct List<T>(pub Vec<T>);
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for List<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let entries: Vec<Value> = Vec::deserialize(deserializer)?;
+        let count = entries.len();
+        let read: Vec<T> = entries.into_iter().filter_map(|entry| serde_json::from_value(entry).ok()).collect();
+        if read.len() < count {
+            tracing::warn!(entries = count - read.len(), "a list has entries that cannot be read, which are left out");
+        }
+        Ok(Self(read))
+    }
+}
+
+/// The result of an operation that has none, whatever stands in its place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
+pub struct Nothing {}
+
+impl<'de> Deserialize<'de> for Nothing {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        IgnoredAny::deserialize(deserializer).map(|IgnoredAny| Self {})
     }
 }
 

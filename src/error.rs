@@ -91,6 +91,12 @@ impl Error {
         self
     }
 
+    pub(crate) fn with_meaning(mut self, kind: ErrorKind, message: &'static str) -> Self {
+        self.0.kind = kind;
+        self.0.message = message.into();
+        self
+    }
+
     /// Says what to do in the place of the kind.
     pub(crate) fn with_advice(mut self, advice: Option<&'static str>) -> Self {
         self.0.advice = advice;

@@ -24,6 +24,14 @@ pub enum ErrorKind {
     NotPullConsumer,
     /// Delivery from the queue is paused (409). Not sent again.
     DeliveryPaused,
+    /// There is one already: a queue of this name (11009), a consumer of this queue (11004), a subscription of this source. Not sent again.
+    AlreadyExists,
+    /// The queue has no such consumer (10013, 10105, 11006). Not sent again.
+    NoSuchConsumer,
+    /// No queue can have this name (11003). Not sent again.
+    InvalidName,
+    /// Something still depends on the queue: a Worker is bound to it (11005), or event notifications are sent to it (11017). Not sent again.
+    InUse,
     /// The service refused the call for its rate (429). Every operation is sent again, after `Retry-After` if there is one, unless the
     /// service's code says that a quota is used up (10251, 10252, 10253).
     RateLimited,
@@ -54,9 +62,15 @@ impl ErrorKind {
             Self::InvalidInput => "correct the input; nothing was sent",
             Self::CredentialsUnavailable => "check the function that provides the credentials; nothing was sent",
             Self::Unauthorized => "check the credentials, and that the token has the permission Queues Write",
-            Self::NotFound => "check the account id and the queue id, which is not the queue's name",
+            Self::NotFound => {
+                "check the account id and the queue id; a queue's name is no id: see `Client::queue_named`"
+            }
             Self::NotPullConsumer => "enable the HTTP pull consumer of the queue; a new one takes some seconds",
             Self::DeliveryPaused => "resume delivery from the queue",
+            Self::AlreadyExists => "use the one that exists, or delete it first",
+            Self::NoSuchConsumer => "list the queue's consumers",
+            Self::InvalidName => "choose another name",
+            Self::InUse => "remove what depends on the queue first",
             Self::RateLimited => "try again later, or raise the limit that the code names",
             Self::Rejected => "correct the request by what the service says",
             Self::ServiceFailure => "try again later",
@@ -77,6 +91,10 @@ impl fmt::Display for ErrorKind {
             Self::NotFound => "not found",
             Self::NotPullConsumer => "no HTTP pull consumer",
             Self::DeliveryPaused => "delivery paused",
+            Self::AlreadyExists => "already exists",
+            Self::NoSuchConsumer => "no such consumer",
+            Self::InvalidName => "invalid name",
+            Self::InUse => "in use",
             Self::RateLimited => "rate limited",
             Self::Rejected => "rejected",
             Self::ServiceFailure => "service failure",

@@ -13,6 +13,7 @@ mod body;
 mod call;
 mod client;
 mod consumer;
+mod consumers;
 mod credentials;
 mod delete;
 mod document;
@@ -22,11 +23,15 @@ mod envelope;
 mod error;
 mod error_kind;
 mod extend;
+mod fields;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod generated;
+mod ids;
 mod lease;
 mod limits;
+mod listing;
+mod manage;
 mod message;
 #[cfg(feature = "mock")]
 pub mod mock;
@@ -34,13 +39,17 @@ mod operation;
 mod outage;
 mod peek;
 mod pull;
+mod purge;
 mod push;
 mod queue;
+mod queues;
 mod redact;
 mod response;
 mod retry;
+mod settings;
 mod settle;
 mod settlement;
+mod subscriptions;
 #[cfg(any(feature = "emulator", feature = "mock"))]
 pub mod testing;
 mod transport;
@@ -58,19 +67,26 @@ pub use consumer::{
     Consumer, Deliveries, Delivery, Failed, HandlerTimes, IntoVerdict, Json, Raw, Report, RetryDelay, Stats, Undecided,
     Verdict,
 };
+pub use consumers::{ConsumerDescription, ConsumerKind, ConsumerSettings};
 pub use credentials::Credentials;
 pub use delete::DeleteOutcome;
 pub use error::Error;
 pub use error_kind::ErrorKind;
 pub use extend::{ExtendError, ExtendOutcome};
+pub use ids::{AccountId, ConsumerId, QueueId, SubscriptionId};
 pub use lease::{LeaseId, MessageRef};
+pub use listing::Listing;
 pub use message::Message;
 pub use peek::PeekedMessage;
 pub use pull::{Batch, Metrics, PullOptions};
+pub use purge::PurgeStatus;
 pub use push::{PushAllError, PushMessage, PushOutcome};
 pub use queue::Queue;
+pub use queues::Queues;
 /// The HTTP client whose types are in this crate's interface, such as [`reqwest::Proxy`].
 pub use reqwest;
 pub use retry::RetryPolicy;
+pub use settings::{Jurisdiction, NewQueue, Producer, ProducerKind, QueueDescription, QueueSettings};
 pub use settlement::{Decision, Lease, Settlement};
+pub use subscriptions::{EventSource, NewSubscription, SubscriptionChange, SubscriptionDescription, Subscriptions};
 pub use warning::Warning;

@@ -2,13 +2,17 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
+use serde_json::{Map, Value};
+
 use crate::{
     ack::AckRequest,
+    consumers::ConsumerSettings,
     document,
     error::Error,
     lease::{LeaseId, MessageRef},
     pull::PullOptions,
     push::PushMessage,
+    settings::QueueSettings,
     settlement::{Decision, Lease, Settlement},
 };
 
@@ -22,6 +26,8 @@ pub(crate) const MAX_PUSHED: usize = document::PUSH_BATCH_PAYLOAD_MESSAGES_MAX_I
 pub(crate) const MAX_PUSHED_BYTES: usize = document::PUSH_BATCH_PAYLOAD_MESSAGES_MAX_BYTES as usize;
 pub(crate) const MAX_MESSAGE_BYTES: usize = document::PUSH_PAYLOAD_BODY_MAX_BYTES as usize;
 pub(crate) const MAX_DELAY: Duration = Duration::from_secs(document::RETRY_ENTRY_DELAY_SECONDS_MAX);
+/// How many entries of a list one request asks for.
+pub(crate) const MAX_PER_PAGE: u32 = 100;
 const MAX_ID_CHARACTERS: usize = document::IDENTIFIER_MAX_LENGTH as usize;
 pub(crate) const BATCH_SIZE: RangeInclusive<u64> =
     document::PULL_PAYLOAD_BATCH_SIZE_MIN..=document::PULL_PAYLOAD_BATCH_SIZE_MAX;
@@ -181,6 +187,65 @@ pub(crate) fn first_batch(messages: &[PushMessage]) -> &[PushMessage] {
         bytes <= MAX_PUSHED_BYTES
     });
     messages.get(..fits.count().max(1)).unwrap_or(messages)
+}
+
+pub(crate) fn queue_name(name: &str) -> Result<(), Error> {
+    if name.is_empty() { Err(Error::invalid("name: must not be empty")) } else { Ok(()) }
+}
+
+pub(crate) fn events(events: &[String]) -> Result<(), Error> {
+    if events.is_empty() { Err(Error::invalid("events: must name at least one")) } else { Ok(()) }
+}
+
+/// The bounds of a setting, in the unit in which it is sent.
+type Bounds = (&'static str, RangeInclusive<u64>);
+
+pub(crate) fn queue_settings(settings: &QueueSettings) -> Result<(), Error> {
+    const BOUNDS: [Bounds; 2] = [
+        ("delivery_delay", 0..=document::QUEUE_SETTINGS_PAYLOAD_DELIVERY_DELAY_MAX),
+        (
+            "message_retention_period",
+            document::QUEUE_SETTINGS_PAYLOAD_MESSAGE_RETENTION_PERIOD_MIN
+                ..=document::QUEUE_SETTINGS_PAYLOAD_MESSAGE_RETENTION_PERIOD_MAX,
+        ),
+    ];
+    within(settings.fields(), &BOUNDS)
+}
+
+pub(crate) fn consumer_settings(settings: &ConsumerSettings) -> Result<(), Error> {
+    const BOUNDS: [Bounds; 6] = [
+        (
+            "batch_size",
+            document::CONSUMER_SETTINGS_PAYLOAD_BATCH_SIZE_MIN..=document::CONSUMER_SETTINGS_PAYLOAD_BATCH_SIZE_MAX,
+        ),
+        (
+            "max_concurrency",
+            document::CONSUMER_SETTINGS_PAYLOAD_MAX_CONCURRENCY_MIN
+                ..=document::CONSUMER_SETTINGS_PAYLOAD_MAX_CONCURRENCY_MAX,
+        ),
+        ("max_retries", 0..=document::CONSUMER_SETTINGS_PAYLOAD_MAX_RETRIES_MAX),
+        ("max_wait_time_ms", 0..=document::CONSUMER_SETTINGS_PAYLOAD_MAX_WAIT_TIME_MS_MAX),
+        ("retry_delay", 0..=document::CONSUMER_SETTINGS_PAYLOAD_RETRY_DELAY_MAX),
+        (
+            "visibility_timeout_ms",
+            document::CONSUMER_SETTINGS_PAYLOAD_VISIBILITY_TIMEOUT_MS_MIN
+                ..=document::CONSUMER_SETTINGS_PAYLOAD_VISIBILITY_TIMEOUT_MS_MAX,
+        ),
+    ];
+    within(&settings.settings().0, &BOUNDS)
+}
+
+fn within(settings: &Map<String, Value>, bounds: &[Bounds]) -> Result<(), Error> {
+    for (name, bounds) in bounds {
+        if let Some(value) = settings.get(*name).and_then(Value::as_u64).filter(|value| !bounds.contains(value)) {
+            return Err(Error::invalid(format!(
+                "{name}: must be {} to {}, but is {value}",
+                bounds.start(),
+                bounds.end()
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn delay(delay: Duration) -> Result<(), Error> {

@@ -7,6 +7,7 @@ use crate::{
     delete::DeleteOutcome,
     error::Error,
     generated::types::{Identifier, PeekPayload, PurgeEntry, PurgePayload, PushBatchPayload},
+    ids::{AccountId, QueueId},
     lease::MessageRef,
     limits,
     operation::Operation,
@@ -43,23 +44,22 @@ pub struct Queue {
 
 #[derive(Debug)]
 struct Ids {
-    account: Identifier,
-    queue: Identifier,
+    account: AccountId,
+    queue: QueueId,
 }
 
 impl Queue {
-    pub(crate) fn new(transport: Arc<Transport>, account_id: &str, queue_id: &str) -> Result<Self, Error> {
-        let ids = Ids { account: identifier("account_id", account_id)?, queue: identifier("queue_id", queue_id)? };
-        Ok(Self { transport, ids: Arc::new(ids) })
+    pub(crate) fn new(transport: Arc<Transport>, account: AccountId, queue: QueueId) -> Self {
+        Self { transport, ids: Arc::new(Ids { account, queue }) }
     }
 
     /// The queue's id.
-    pub fn id(&self) -> &str {
+    pub fn id(&self) -> &QueueId {
         &self.ids.queue
     }
 
     /// The id of the account that owns the queue.
-    pub fn account_id(&self) -> &str {
+    pub fn account_id(&self) -> &AccountId {
         &self.ids.account
     }
 
@@ -78,7 +78,7 @@ impl Queue {
     /// may be under leases that nobody knows; they are delivered again when those expire.
     pub async fn pull(&self, options: PullOptions) -> Result<Batch, Error> {
         limits::pull(&options)?;
-        let (Ids { account, queue }, payload) = (&*self.ids, wire::pull_payload(options));
+        let ((_, account, queue), payload) = (self.parts(), wire::pull_payload(options));
         let call = self.call_for(Operation::PullMessages, options.batch_size);
         let client = call.client();
         let send = client.pull_messages(account, queue, &payload);
@@ -107,7 +107,7 @@ impl Queue {
     /// [may have arrived](Error::may_have_arrived) can duplicate the message; this crate does not do it by itself.
     pub async fn push(&self, message: &PushMessage) -> Result<PushOutcome, Error> {
         limits::push(message)?;
-        let (Ids { account, queue }, payload) = (&*self.ids, wire::push_payload(message));
+        let ((_, account, queue), payload) = (self.parts(), wire::push_payload(message));
         let call = self.call(Operation::PushMessage);
         let result = call.run(call.client().push_message(account, queue, &payload)).await?.result;
         Ok(PushOutcome { metrics: wire::metrics(result.metadata) })
@@ -123,7 +123,7 @@ impl Queue {
     pub async fn push_batch(&self, messages: &[PushMessage]) -> Result<PushOutcome, Error> {
         limits::push_batch(messages)?;
         let messages = messages.iter().map(wire::push_payload).collect();
-        let (Ids { account, queue }, payload) = (&*self.ids, PushBatchPayload { delay_seconds: None, messages });
+        let ((_, account, queue), payload) = (self.parts(), PushBatchPayload { delay_seconds: None, messages });
         let call = self.call(Operation::PushMessages);
         call.trace_count(payload.messages.len());
         let result = call.run(call.client().push_messages(account, queue, &payload)).await?.result;
@@ -162,7 +162,7 @@ impl Queue {
     /// Refused before anything is sent: a batch size out of its bounds.
     pub async fn peek(&self, batch_size: u32) -> Result<Vec<PeekedMessage>, Error> {
         limits::batch_size(batch_size)?;
-        let (Ids { account, queue }, payload) = (&*self.ids, PeekPayload { batch_size: batch_size.try_into().ok() });
+        let ((_, account, queue), payload) = (self.parts(), PeekPayload { batch_size: batch_size.try_into().ok() });
         let call = self.call_for(Operation::PeekMessages, batch_size);
         let client = call.client();
         let send = client.peek_messages(account, queue, &payload);
@@ -189,7 +189,7 @@ impl Queue {
         limits::refs(&refs)?;
         let entries = refs.iter().map(|message_ref| PurgeEntry { ref_: message_ref.clone() });
         let payload = PurgePayload { refs: entries.collect() };
-        let (Ids { account, queue }, call) = (&*self.ids, self.call(Operation::PurgeMessages));
+        let ((_, account, queue), call) = (self.parts(), self.call(Operation::PurgeMessages));
         call.trace_count(refs.len());
         let success = call.run(call.client().purge_messages(account, queue, &payload)).await?;
         let read = |said| call.warnings(said, refs.iter().map(|message_ref| &message_ref.0), MessageRef);
@@ -198,14 +198,14 @@ impl Queue {
         Ok(DeleteOutcome { requested: refs.len() as u64, errors, warnings: read(success.result.warnings) })
     }
 
-    fn call(&self, operation: Operation) -> Arc<Call> {
-        self.transport.call(operation, &self.ids.queue, None, 0)
+    pub(crate) fn call(&self, operation: Operation) -> Arc<Call> {
+        self.transport.call(operation, self.ids.queue.as_str(), None, 0)
     }
 
     /// A call whose response holds so many messages.
     fn call_for(&self, operation: Operation, messages: u32) -> Arc<Call> {
         let room = (messages as usize).saturating_mul(MAX_PULLED_MESSAGE_BYTES);
-        self.transport.call(operation, &self.ids.queue, None, room)
+        self.transport.call(operation, self.ids.queue.as_str(), None, room)
     }
 
     /// Takes a retry from those that all calls of the client share, if one is left.
@@ -220,11 +220,6 @@ impl Queue {
 
     /// What a call of an operation goes by.
     pub(crate) fn parts(&self) -> (&Arc<Transport>, &Identifier, &Identifier) {
-        (&self.transport, &self.ids.account, &self.ids.queue)
+        (&self.transport, self.ids.account.wire(), self.ids.queue.wire())
     }
-}
-
-fn identifier(field: &str, id: &str) -> Result<Identifier, Error> {
-    limits::id(field, id)?;
-    Identifier::try_from(id).map_err(|error| Error::invalid(format!("{field}: {error}")))
 }

@@ -9,6 +9,7 @@ use crate::{
     error::Error,
     error_kind::ErrorKind,
     generated::{self, ResponseValue},
+    operation::Operation,
 };
 
 /// What a generated method returns.
@@ -17,6 +18,8 @@ pub(crate) type Returned<T> = Result<ResponseValue<Envelope<T>>, generated::Erro
 /// A result, with the errors that came beside `success: true`.
 pub(crate) struct Success<T> {
     pub(crate) result: T,
+    /// How many pages a list has, if it was said.
+    pub(crate) pages: Option<u64>,
     pub(crate) beside: Vec<ApiError>,
 }
 
@@ -41,9 +44,10 @@ pub(crate) fn open<T>(
 }
 
 pub(crate) fn open_envelope<T>(envelope: Envelope<T>) -> Result<Success<T>, Error> {
+    let pages = envelope.pages();
     let (success, errors, result) = envelope.into_parts();
     let error = match (success, result) {
-        (Some(true), Some(result)) => return Ok(Success { result, beside: errors }),
+        (Some(true), Some(result)) => return Ok(Success { result, pages, beside: errors }),
         (Some(true), None) => {
             Error::new(ErrorKind::UnexpectedResponse, "the response claims success, but has no result")
         }
@@ -111,4 +115,52 @@ pub(crate) fn refusal(status: u16, headers: &HeaderMap, body: &[u8]) -> Error {
         _ => (ErrorKind::UnexpectedResponse, "the response has a status that is not documented"),
     };
     Error::new(kind, message).with_api_errors(errors).with_advice(advice)
+}
+
+/// What a refusal means for this operation, where that is more than its status says.
+pub(crate) fn meaning(operation: Operation, error: Error) -> Error {
+    use ErrorKind::{
+        AlreadyExists, DeliveryPaused, InUse, InvalidName, NoSuchConsumer, NotFound, NotPullConsumer, Rejected,
+    };
+    use Operation as Op;
+    if !matches!(error.kind(), Rejected | NotFound | NotPullConsumer | DeliveryPaused) {
+        return error;
+    }
+    let has = |codes: &[i64]| codes.iter().any(|code| error.has_code(*code));
+    let is_missing = error.kind() == NotFound && !error.api_errors().is_empty() && !has(&[7003]);
+    // What these two say is about pulls.
+    let is_conflict = matches!(error.kind(), DeliveryPaused | NotPullConsumer);
+    let (kind, message, advice) = match operation {
+        Op::AckMessages
+        | Op::ExtendMessages
+        | Op::PeekMessages
+        | Op::PullMessages
+        | Op::PurgeMessages
+        | Op::PushMessage
+        | Op::PushMessages => return error,
+        _ if has(&[11009]) => (AlreadyExists, "the account has a queue of this name", None),
+        _ if has(&[11004]) => (AlreadyExists, "the queue has a consumer", None),
+        _ if has(&[11003]) => (InvalidName, "no queue can have this name", None),
+        _ if has(&[11005]) => (InUse, "a Worker is bound to the queue", None),
+        _ if has(&[11017]) => (InUse, "event notifications are sent to the queue", None),
+        Op::CreateConsumer | Op::UpdateConsumer if has(&[10007]) => {
+            (Rejected, "there is no such Worker", Some("deploy the Worker first"))
+        }
+        Op::GetConsumer | Op::UpdateConsumer | Op::DeleteConsumer
+            if has(&[10013, 10105, 11006]) || is_missing && !has(&[10104, 11000]) =>
+        {
+            (NoSuchConsumer, "the queue has no such consumer", None)
+        }
+        Op::CreateSubscription if is_conflict => (AlreadyExists, "the source has an event subscription", None),
+        Op::GetSubscription | Op::UpdateSubscription | Op::DeleteSubscription if is_missing => {
+            (NotFound, "there is no such event subscription", Some("list the account's event subscriptions"))
+        }
+        Op::ListQueues | Op::CreateQueue | Op::ListSubscriptions | Op::CreateSubscription if is_missing => {
+            (NotFound, "there is no such account", Some("check the account id"))
+        }
+        Op::CreateQueue | Op::CreateConsumer if is_conflict => (AlreadyExists, "there is one already", None),
+        _ if is_conflict => (Rejected, "the service refused the request", None),
+        _ => return error,
+    };
+    error.with_meaning(kind, message).with_advice(advice)
 }

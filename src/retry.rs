@@ -183,6 +183,23 @@ impl Operation {
             Self::PullMessages => false,
             // The message would be duplicated: there is no idempotency key.
             Self::PushMessage | Self::PushMessages => false,
+            // They change nothing.
+            Self::ListQueues
+            | Self::GetQueue
+            | Self::GetQueueMetrics
+            | Self::GetPurge
+            | Self::ListConsumers
+            | Self::GetConsumer
+            | Self::ListSubscriptions
+            | Self::GetSubscription => true,
+            // They say what is to be, not what is to be added.
+            Self::UpdateQueue | Self::ReplaceQueue | Self::UpdateConsumer | Self::UpdateSubscription => true,
+            // What is gone stays so; the method takes a missing thing for a deleted one if an earlier attempt may have arrived.
+            Self::DeleteQueue | Self::DeleteConsumer | Self::DeleteSubscription => true,
+            // It may delete what was pushed since the first attempt; but until the call ends, what is pushed may be deleted anyway.
+            Self::PurgeQueue => true,
+            // The second attempt would be refused for what the first one made, as if somebody else had made it.
+            Self::CreateQueue | Self::CreateConsumer | Self::CreateSubscription => false,
         }
     }
 
@@ -202,6 +219,10 @@ impl Operation {
             | ErrorKind::NotFound
             | ErrorKind::NotPullConsumer
             | ErrorKind::DeliveryPaused
+            | ErrorKind::AlreadyExists
+            | ErrorKind::NoSuchConsumer
+            | ErrorKind::InvalidName
+            | ErrorKind::InUse
             | ErrorKind::Rejected
             | ErrorKind::UnexpectedResponse
             | ErrorKind::UndecodableBody => false,

@@ -13,8 +13,8 @@ use crate::{
     body::{Body, ContentType},
     envelope::Envelope,
     generated::types::{
-        AckEntry, AckPayload, ExtendEntry, ExtendPayload, PeekResult, PeekResultMessage, PullPayload, PullResult,
-        PulledMessage, PushPayload, RetryEntry,
+        AckEntry, AckPayload, ExtendEntry, ExtendPayload, MetricsResult, PeekResult, PeekResultMessage, PullPayload,
+        PullResult, PulledMessage, PushPayload, RetryEntry,
     },
     limits,
     message::Message,
@@ -127,14 +127,22 @@ fn content_type(metadata: &Map<String, Value>) -> ContentType {
 
 /// What comes beside a result that is there already must not cost it, whatever its form.
 pub(crate) fn metrics(metadata: Option<Value>) -> Option<Metrics> {
-    let metrics = metadata?.get_mut("metrics").map(Value::take).filter(Value::is_object)?;
-    let read = |field| metrics.get(field).and_then(Value::as_f64);
-    Some(Metrics {
-        backlog_count: whole(read("backlog_count")),
-        backlog_bytes: whole(read("backlog_bytes")),
+    let mut metrics = metadata?.get_mut("metrics").map(Value::take).filter(Value::is_object)?;
+    let mut take = |field| metrics.get_mut(field).map(Value::take);
+    Some(metrics_of(MetricsResult {
+        backlog_count: take("backlog_count"),
+        backlog_bytes: take("backlog_bytes"),
+        oldest_message_timestamp_ms: take("oldest_message_timestamp_ms"),
+    }))
+}
+
+pub(crate) fn metrics_of(result: MetricsResult) -> Metrics {
+    Metrics {
+        backlog_count: count_of(result.backlog_count),
+        backlog_bytes: count_of(result.backlog_bytes),
         // The service says 0 where it does not know.
-        oldest_message: time(read("oldest_message_timestamp_ms").filter(|ms| *ms != 0.0)),
-    })
+        oldest_message: time(number(result.oldest_message_timestamp_ms).filter(|ms| *ms != 0.0)),
+    }
 }
 
 /// A count; what is no count is unknown.

@@ -30,6 +30,9 @@ pub struct Behavior {
     pub(super) empty_bodies: bool,
     pub(super) nulls: bool,
     pub(super) fractions: bool,
+    pub(super) consumer_start: Duration,
+    pub(super) purge_time: Duration,
+    pub(super) patch_resets: bool,
 }
 
 impl Default for Behavior {
@@ -53,6 +56,9 @@ impl Default for Behavior {
             empty_bodies: true,
             nulls: true,
             fractions: false,
+            consumer_start: Duration::ZERO,
+            purge_time: Duration::ZERO,
+            patch_resets: false,
         }
     }
 }
@@ -175,6 +181,24 @@ impl Behavior {
     /// the request is refused.
     pub fn fractions(mut self, accepted: bool) -> Self {
         self.fractions = accepted;
+        self
+    }
+
+    /// How long pulls are refused after a pull consumer was made. Zero by default; on the service, some seconds have been seen.
+    pub fn consumer_start(mut self, time: Duration) -> Self {
+        self.consumer_start = time;
+        self
+    }
+
+    /// How long the deletion of all messages of a queue takes to be reported as complete. Zero by default.
+    pub fn purge_time(mut self, time: Duration) -> Self {
+        self.purge_time = time;
+        self
+    }
+
+    /// Whether a change of a queue's settings (`PATCH`) resets those that it does not name. `false` by default.
+    pub fn patch_resets(mut self, resets: bool) -> Self {
+        self.patch_resets = resets;
         self
     }
 }

@@ -105,6 +105,11 @@ impl Queue {
         self.settings = change(self.settings.clone());
     }
 
+    /// Deletes all messages.
+    pub(super) fn clear(&mut self) {
+        *self = Self::new(self.settings.clone());
+    }
+
     /// Does what is due: messages whose delay or lease has ended become visible, or are dead. Everything else expects that it was
     /// done at the same time.
     pub(super) fn expire(&mut self, now: Time) {

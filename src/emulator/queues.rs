@@ -33,6 +33,15 @@ impl Queues {
         queue_id
     }
 
+    /// Deletes a queue with its messages.
+    pub(super) fn remove(&self, queue_id: &str) {
+        self.by_id.write().unwrap_or_else(PoisonError::into_inner).remove(queue_id);
+    }
+
+    pub(super) fn ids(&self) -> Vec<String> {
+        self.by_id.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
     pub(super) fn exists(&self, queue_id: &str) -> bool {
         self.get(queue_id).is_some()
     }

@@ -50,6 +50,12 @@ pub(super) fn success(result: Value) -> Response<Bytes> {
     envelope(StatusCode::OK, &json!({ "success": true, "errors": [], "messages": [], "result": result }))
 }
 
+/// A page of a list.
+pub(super) fn page(result: Value, info: Value) -> Response<Bytes> {
+    let body = json!({ "success": true, "errors": [], "messages": [], "result": result, "result_info": info });
+    envelope(StatusCode::OK, &body)
+}
+
 fn envelope(status: StatusCode, body: &Value) -> Response<Bytes> {
     response(status, "application/json", body.to_string())
 }

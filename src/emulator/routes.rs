@@ -3,17 +3,18 @@
 use std::borrow::Cow;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use http::{Method, Response, StatusCode};
+use http::{Method, Response, StatusCode, Uri};
 use hyper::body::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::{
     behavior::{Behavior, JsonBodies, WarningsForm},
     ids::Sequence,
+    manage,
     queue::{Content, Metrics, NewMessage, Outcome, Stored, Unknown},
     reply::{Refusal, success},
     request::{self, Ack, Extend, Pull},
-    service::{ACCOUNT_ID, Service},
+    service::Service,
 };
 use crate::operation::Operation;
 
@@ -23,15 +24,17 @@ type Result<T = Response<Bytes>> = std::result::Result<T, Refusal>;
 pub(super) struct Route {
     pub(super) operation: Operation,
     parameters: Vec<String>,
+    query: String,
 }
 
-pub(super) fn route(method: &Method, path: &str) -> Result<Route> {
-    let path = path.strip_prefix("/client/v4").ok_or_else(Refusal::no_route)?;
+pub(super) fn route(method: &Method, uri: &Uri) -> Result<Route> {
+    let path = uri.path().strip_prefix("/client/v4").ok_or_else(Refusal::no_route)?;
+    let query = uri.query().unwrap_or_default();
     let segments: Vec<_> = path.split('/').map(decode).collect::<Result<_>>()?;
     let mut operations = Operation::ALL.iter().filter(|operation| operation.method() == method.as_str());
     let route = operations.find_map(|operation| {
         let parameters = parameters(operation.path(), &segments)?;
-        Some(Route { operation: *operation, parameters })
+        Some(Route { operation: *operation, parameters, query: query.to_owned() })
     });
     route.ok_or_else(Refusal::no_route)
 }
@@ -48,12 +51,17 @@ fn parameters(template: &str, segments: &[Cow<'_, str>]) -> Option<Vec<String>> 
 }
 
 pub(super) fn carry_out(service: &Service, route: &Route, body: &[u8]) -> Result {
-    let [account_id, queue_id] = route.parameters.as_slice() else { return Err(Refusal::no_route()) };
-    if account_id != ACCOUNT_ID {
+    let parameters: Vec<_> = route.parameters.iter().map(String::as_str).collect();
+    let Some((account_id, rest)) = parameters.split_first() else { return Err(Refusal::no_route()) };
+    let (is_known, owns) = service.registry().knows(account_id, rest.first().copied());
+    if !is_known {
         return Err(Refusal::no_route());
     }
+    let (true, [queue_id]) = (manage::is_about_messages(route.operation), rest) else {
+        return manage::carry_out(service, route.operation, &parameters, &route.query, body);
+    };
     // A queue that does not exist is named before anything that is wrong with the body.
-    if !service.queues.exists(queue_id) {
+    if !owns || !service.queues.exists(queue_id) {
         return Err(Refusal::no_queue());
     }
     let carry_out = match route.operation {
@@ -64,12 +72,13 @@ pub(super) fn carry_out(service: &Service, route: &Route, body: &[u8]) -> Result
         Operation::ExtendMessages => extend,
         Operation::PeekMessages => peek,
         Operation::PurgeMessages => purge,
+        _ => return Err(Refusal::no_route()),
     };
     carry_out(service, queue_id, body)
 }
 
 /// A segment of a path, without its percent-encoding.
-fn decode(segment: &str) -> Result<Cow<'_, str>> {
+pub(super) fn decode(segment: &str) -> Result<Cow<'_, str>> {
     if !segment.contains('%') {
         return Ok(segment.into());
     }
@@ -113,7 +122,7 @@ fn pull(service: &Service, queue_id: &str, body: &[u8]) -> Result {
     let behavior = service.behavior();
     let Pull { batch_size, timeout } = request::pull(&behavior, body)?;
     let (pulled, metrics) = service.with_queue(queue_id, |queue, now| {
-        if !queue.settings().http_pull {
+        if !queue.settings().http_pull || queue.settings().pulls_from > now {
             let message = "messages cannot be pulled unless http_pull mode is enabled";
             return Err(Refusal(StatusCode::METHOD_NOT_ALLOWED, 0, message));
         }

@@ -12,6 +12,7 @@ use super::{
     behavior::Behavior,
     clock::{Clock, Time},
     fault::Faults,
+    manage::Registry,
     queue::Queue,
     queues::Queues,
     random::Sequence,
@@ -30,6 +31,7 @@ pub(super) struct Service {
     faults: Mutex<Faults>,
     api_token: Mutex<String>,
     requests: AtomicU64,
+    registry: Mutex<Registry>,
 }
 
 impl fmt::Debug for Service {
@@ -49,12 +51,18 @@ impl Service {
             faults: Mutex::default(),
             api_token: Mutex::new(api_token),
             requests: AtomicU64::new(0),
+            registry: Mutex::new(Registry::new(ACCOUNT_ID)),
         }
     }
 
     /// Works on a queue as it is at the time that is given along.
     pub(super) fn with_queue<T>(&self, queue_id: &str, work: impl FnOnce(&mut Queue, Time) -> T) -> Result<T, Refusal> {
         self.queues.with(&self.clock, queue_id, work).ok_or_else(Refusal::no_queue)
+    }
+
+    /// What the queues are beside their messages. It is locked before a queue, never after.
+    pub(super) fn registry(&self) -> MutexGuard<'_, Registry> {
+        lock(&self.registry)
     }
 
     pub(super) fn behavior(&self) -> Behavior {

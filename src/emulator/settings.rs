@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::clock::Time;
+
 /// A queue's settings, with the service's defaults.
 ///
 /// ```
@@ -19,6 +21,8 @@ pub struct QueueSettings {
     pub(super) visibility_timeout: Duration,
     pub(super) http_pull: bool,
     pub(super) delivery_paused: bool,
+    /// When the HTTP pull consumer begins to be served.
+    pub(super) pulls_from: Time,
 }
 
 impl Default for QueueSettings {
@@ -31,6 +35,7 @@ impl Default for QueueSettings {
             visibility_timeout: Duration::from_secs(30),
             http_pull: true,
             delivery_paused: false,
+            pulls_from: 0,
         }
     }
 }

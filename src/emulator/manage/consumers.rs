@@ -1,0 +1,138 @@
+//! Consumers: list, create, get, change, delete.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use serde_json::{Map, Value};
+
+use super::{
+    Result,
+    registry::Consumer,
+    request::{Request, number, seconds, text},
+};
+use crate::emulator::{
+    clock::nanos,
+    reply::{Refusal, page, success},
+    settings::QueueSettings,
+};
+
+/// The numbers among settings, and their bounds.
+const BOUNDS: [(&str, u64, u64); 6] = [
+    ("batch_size", 1, 100),
+    ("max_concurrency", 1, 250),
+    ("max_retries", 0, 100),
+    ("max_wait_time_ms", 0, 60_000),
+    ("retry_delay", 0, 86_400),
+    ("visibility_timeout_ms", 0, 43_200_000),
+];
+
+pub(super) fn list(request: &mut Request, id: &str) -> Result {
+    request.queue(id)?;
+    let consumers: Vec<_> = request.registry.show_consumer(request.service, id).into_iter().collect();
+    Ok(page(consumers.into(), Value::Object(Map::new())))
+}
+
+pub(super) fn get(request: &mut Request, id: &str, consumer_id: &str) -> Result {
+    find(request, id, consumer_id)?;
+    show(request, id)
+}
+
+pub(super) fn create(request: &mut Request, id: &str) -> Result {
+    if request.queue(id)?.consumer.is_some() {
+        return Err(Refusal(StatusCode::CONFLICT, 11004, "the queue has a consumer"));
+    }
+    let fields = valid(request)?;
+    let consumer_id = request.registry.next_id();
+    set(request, id, consumer_id, fields)
+}
+
+/// `PUT` makes a consumer if the queue has none.
+pub(super) fn update(request: &mut Request, id: &str, consumer_id: &str) -> Result {
+    if request.queue(id)?.consumer.is_some() {
+        find(request, id, consumer_id)?;
+    }
+    let fields = valid(request)?;
+    set(request, id, consumer_id.to_owned(), fields)
+}
+
+pub(super) fn delete(request: &mut Request, id: &str, consumer_id: &str) -> Result {
+    find(request, id, consumer_id)?;
+    request.queue_mut(id)?.consumer = None;
+    configure(request, id, &Map::new(), None);
+    Ok(success(Value::Null))
+}
+
+fn find(request: &Request, id: &str, consumer_id: &str) -> Result<()> {
+    let is_there = request.queue(id)?.consumer.as_ref().is_some_and(|consumer| consumer.id == consumer_id);
+    let missing = Refusal(StatusCode::NOT_FOUND, 11006, "the consumer does not exist");
+    if is_there { Ok(()) } else { Err(missing) }
+}
+
+fn show(request: &Request, id: &str) -> Result {
+    Ok(success(request.registry.show_consumer(request.service, id).unwrap_or_default()))
+}
+
+fn valid(request: &Request) -> Result<Map<String, Value>> {
+    let fields = request.fields()?;
+    let settings = settings(&fields);
+    for (name, min, max) in BOUNDS {
+        let refusal = Refusal::bad_request(100_127, "a setting of the consumer is out of its bounds");
+        number(&settings, name, min, max, refusal)?;
+    }
+    let has_target = ["email", "webhooks", "pagerduty"]
+        .iter()
+        .any(|name| settings.get(*name).and_then(Value::as_array).is_some_and(|targets| !targets.is_empty()));
+    match text(&fields, "type") {
+        None | Some("") => Err(Refusal::bad_request(100_127, "a consumer needs a type")),
+        Some("worker") if text(&fields, "script_name").is_none_or(str::is_empty) => {
+            Err(Refusal(StatusCode::NOT_FOUND, 10007, "the Worker does not exist"))
+        }
+        Some("notification") if !has_target => Err(Refusal::bad_request(100_127, "a notification needs a target")),
+        Some(_) => Ok(fields),
+    }
+}
+
+fn settings(fields: &Map<String, Value>) -> Map<String, Value> {
+    fields.get("settings").and_then(Value::as_object).cloned().unwrap_or_default()
+}
+
+fn set(request: &mut Request, id: &str, consumer_id: String, mut fields: Map<String, Value>) -> Result {
+    let dead_letter_queue = match text(&fields, "dead_letter_queue").filter(|name| !name.is_empty()) {
+        Some(name) => Some(request.registry.find_or_make(request.service, request.account, name)),
+        None => None,
+    };
+    for read_only in ["consumer_id", "created_on", "queue_name"] {
+        fields.remove(read_only);
+    }
+    let created = request.service.clock.now();
+    configure(request, id, &fields, dead_letter_queue);
+    let record = request.queue_mut(id)?;
+    record.consumer = match record.consumer.take() {
+        Some(consumer) => Some(Consumer { fields, ..consumer }),
+        None => Some(Consumer { id: consumer_id, created, fields }),
+    };
+    show(request, id)
+}
+
+/// Delivers messages as the consumer is set. Pulls begin to be served a while after a pull consumer was made.
+fn configure(request: &Request, id: &str, fields: &Map<String, Value>, dead_letter_queue: Option<String>) {
+    let (service, settings) = (request.service, settings(fields));
+    let start = service.clock.now().saturating_add(nanos(service.behavior().consumer_start));
+    let read = |name: &str| settings.get(name).and_then(Value::as_f64).map(|number| number as u64);
+    let defaults = QueueSettings::new();
+    service.queues.configure(&service.clock, id, |queue| {
+        let http_pull = text(fields, "type") == Some("http_pull");
+        let pulls_from = if queue.http_pull { queue.pulls_from } else { start };
+        let retries = read("max_retries").and_then(|retries| u32::try_from(retries).ok());
+        QueueSettings {
+            http_pull,
+            pulls_from,
+            max_retries: retries.unwrap_or(defaults.max_retries),
+            retry_delay: read("retry_delay").map_or(defaults.retry_delay, seconds),
+            visibility_timeout: read("visibility_timeout_ms")
+                .map_or(defaults.visibility_timeout, Duration::from_millis),
+            dead_letter_queue,
+            ..queue
+        }
+    });
+}

@@ -1,0 +1,164 @@
+//! Queues: list, create, get, change, delete, purge, metrics.
+
+use http::StatusCode;
+use serde_json::{Map, Value, json};
+
+use super::{
+    Result,
+    registry::timestamp,
+    request::{Request, number, seconds, text},
+};
+use crate::emulator::{
+    clock::nanos,
+    reply::{Refusal, success},
+    settings::QueueSettings,
+};
+
+const MAX_DELAY: u64 = 86_400;
+const MIN_RETENTION: u64 = 60;
+const MAX_RETENTION: u64 = 1_209_600;
+const DEFAULT_RETENTION: u64 = 345_600;
+
+pub(super) fn list(request: &mut Request) -> Result {
+    let names = request.query("name");
+    let queues = request.registry.of_account(request.account);
+    let ids = queues.iter().filter(|(name, _)| names.is_empty() || names.iter().any(|wanted| wanted == *name));
+    let shown = ids.map(|(_, id)| request.registry.show_queue(request.service, id)).collect();
+    request.page(shown)
+}
+
+pub(super) fn create(request: &mut Request) -> Result {
+    let fields = request.fields()?;
+    let name = valid_name(text(&fields, "queue_name").unwrap_or_default())?.to_owned();
+    if request.registry.of_account(request.account).contains_key(name.as_str()) {
+        return Err(Refusal(StatusCode::CONFLICT, 11009, "a queue of this name exists"));
+    }
+    let settings = Settings::read(&fields)?;
+    let id = request.service.queues.create(QueueSettings::new().http_pull(false));
+    let record = request.registry.add(request.service, &id, request.account, &name);
+    record.jurisdiction = text(&fields, "jurisdiction").map(str::to_owned);
+    settings.apply(request, &id)?;
+    get(request, &id)
+}
+
+pub(super) fn get(request: &mut Request, id: &str) -> Result {
+    request.queue(id)?;
+    Ok(success(request.registry.show_queue(request.service, id)))
+}
+
+/// `PATCH`: what is not named stays, unless it is switched otherwise.
+pub(super) fn update(request: &mut Request, id: &str) -> Result {
+    change(request, id, request.service.behavior().patch_resets)
+}
+
+/// `PUT`: what is not named gets its default.
+pub(super) fn replace(request: &mut Request, id: &str) -> Result {
+    change(request, id, true)
+}
+
+fn change(request: &mut Request, id: &str, resets: bool) -> Result {
+    request.queue(id)?;
+    let fields = request.fields()?;
+    let settings = Settings::read(&fields)?;
+    if let Some(name) = text(&fields, "queue_name") {
+        let name = valid_name(name)?;
+        if request.registry.of_account(request.account).get(name).is_some_and(|taken| *taken != id) {
+            return Err(Refusal(StatusCode::CONFLICT, 11009, "a queue of this name exists"));
+        }
+        name.clone_into(&mut request.queue_mut(id)?.name);
+    }
+    let settings = if resets && fields.contains_key("settings") { settings.or_defaults() } else { settings };
+    settings.apply(request, id)?;
+    request.queue_mut(id)?.modified = request.service.clock.now();
+    get(request, id)
+}
+
+pub(super) fn delete(request: &mut Request, id: &str) -> Result {
+    request.queue(id)?;
+    request.registry.remove(id);
+    request.service.queues.remove(id);
+    Ok(success(Value::Null))
+}
+
+pub(super) fn metrics(request: &mut Request, id: &str) -> Result {
+    request.queue(id)?;
+    let metrics = request.service.with_queue(id, |queue, _| queue.metrics())?;
+    Ok(success(json!({
+        "backlog_count": metrics.backlog_count,
+        "backlog_bytes": metrics.backlog_bytes,
+        "oldest_message_timestamp_ms":
+            metrics.oldest_message.map_or(0, |time| request.service.clock.unix_millis(time)),
+    })))
+}
+
+pub(super) fn purge(request: &mut Request, id: &str) -> Result {
+    request.queue(id)?;
+    if request.fields()?.get("delete_messages_permanently") != Some(&Value::Bool(true)) {
+        return Err(Refusal::malformed("`delete_messages_permanently` must be true"));
+    }
+    let now = request.service.with_queue(id, |queue, now| {
+        queue.clear();
+        now
+    })?;
+    let end = now.saturating_add(nanos(request.service.behavior().purge_time));
+    request.queue_mut(id)?.purge = Some((now, end));
+    purge_status(request, id)
+}
+
+pub(super) fn purge_status(request: &mut Request, id: &str) -> Result {
+    let (service, purge) = (request.service, request.queue(id)?.purge);
+    let time = |time| timestamp(service, time);
+    Ok(success(match purge {
+        None => json!({ "started_at": "", "completed": "" }),
+        Some((start, end)) if end > service.clock.now() => json!({ "started_at": time(start), "completed": "" }),
+        Some((start, end)) => json!({ "started_at": time(start), "completed": time(end) }),
+    }))
+}
+
+fn valid_name(name: &str) -> Result<&str> {
+    let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let is_valid = (1..=63).contains(&name.len())
+        && name.bytes().all(is_allowed)
+        && !name.starts_with('-')
+        && !name.ends_with('-');
+    let refusal = Refusal::bad_request(11003, "a name has 1 to 63 lower-case letters, digits and inner hyphens");
+    if is_valid { Ok(name) } else { Err(refusal) }
+}
+
+/// The settings that a request names.
+struct Settings {
+    delay: Option<u64>,
+    is_paused: Option<bool>,
+    retention: Option<u64>,
+}
+
+impl Settings {
+    fn read(fields: &Map<String, Value>) -> Result<Self> {
+        let none = Map::new();
+        let settings = fields.get("settings").and_then(Value::as_object).unwrap_or(&none);
+        let refusal = || Refusal::bad_request(100_128, "a setting of the queue is out of its bounds");
+        Ok(Self {
+            delay: number(settings, "delivery_delay", 0, MAX_DELAY, refusal())?,
+            is_paused: settings.get("delivery_paused").and_then(Value::as_bool),
+            retention: number(settings, "message_retention_period", MIN_RETENTION, MAX_RETENTION, refusal())?,
+        })
+    }
+
+    fn or_defaults(self) -> Self {
+        Self {
+            delay: self.delay.or(Some(0)),
+            is_paused: self.is_paused.or(Some(false)),
+            retention: self.retention.or(Some(DEFAULT_RETENTION)),
+        }
+    }
+
+    fn apply(self, request: &mut Request, id: &str) -> Result<()> {
+        let record = request.queue_mut(id)?;
+        record.retention = self.retention.unwrap_or(record.retention);
+        request.service.queues.configure(&request.service.clock, id, |queue| {
+            let queue = self.delay.map(seconds).into_iter().fold(queue, QueueSettings::delivery_delay);
+            self.is_paused.into_iter().fold(queue, QueueSettings::delivery_paused)
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,85 @@
+//! Event subscriptions: list, create, get, change, delete.
+
+use http::StatusCode;
+use serde_json::{Map, Value};
+
+use super::{
+    Result,
+    registry::timestamp,
+    request::{Request, text},
+};
+use crate::emulator::reply::{Refusal, success};
+
+/// Whose a subscription is; not shown.
+const ACCOUNT: &str = "account_id";
+
+pub(super) fn list(request: &mut Request) -> Result {
+    let subscriptions = request.registry.subscriptions.values();
+    let mut shown: Vec<_> = subscriptions.filter(|found| text(found, ACCOUNT) == Some(request.account)).collect();
+    shown.sort_by_key(|found| text(found, "name").unwrap_or_default());
+    let shown = shown.into_iter().map(show).collect();
+    request.page(shown)
+}
+
+pub(super) fn create(request: &mut Request) -> Result {
+    let mut fields = valid(request)?;
+    if ["name", "events", "source", "destination"].iter().any(|name| !fields.contains_key(*name)) {
+        return Err(Refusal::malformed("a subscription needs a name, events, a source and a destination"));
+    }
+    let source = fields.get("source");
+    let mut others = request.registry.subscriptions.values();
+    if others.any(|other| text(other, ACCOUNT) == Some(request.account) && other.get("source") == source) {
+        return Err(Refusal(StatusCode::METHOD_NOT_ALLOWED, 0, "the resource has a subscription"));
+    }
+    let id = request.registry.next_id();
+    let now = timestamp(request.service, request.service.clock.now());
+    for (name, value) in [("id", &*id), (ACCOUNT, request.account), ("created_at", &*now), ("modified_at", &*now)] {
+        fields.insert(name.to_owned(), value.into());
+    }
+    fields.entry("enabled").or_insert(true.into());
+    request.registry.subscriptions.insert(id.clone(), fields);
+    get(request, &id)
+}
+
+pub(super) fn get(request: &mut Request, id: &str) -> Result {
+    Ok(success(show(find(request, id)?)))
+}
+
+pub(super) fn update(request: &mut Request, id: &str) -> Result {
+    find(request, id)?;
+    let mut changes = valid(request)?;
+    changes.retain(|name, _| ["name", "enabled", "events", "destination"].contains(&name.as_str()));
+    let now = timestamp(request.service, request.service.clock.now());
+    changes.insert("modified_at".to_owned(), now.into());
+    request.registry.subscriptions.entry(id.to_owned()).or_default().extend(changes);
+    get(request, id)
+}
+
+pub(super) fn delete(request: &mut Request, id: &str) -> Result {
+    let shown = show(find(request, id)?);
+    request.registry.subscriptions.remove(id);
+    Ok(success(shown))
+}
+
+fn find<'a>(request: &'a Request, id: &str) -> Result<&'a Map<String, Value>> {
+    let found = request.registry.subscriptions.get(id).filter(|found| text(found, ACCOUNT) == Some(request.account));
+    found.ok_or(Refusal(StatusCode::NOT_FOUND, 0, "No subscription with this ID"))
+}
+
+fn show(subscription: &Map<String, Value>) -> Value {
+    let mut shown = subscription.clone();
+    shown.remove(ACCOUNT);
+    shown.into()
+}
+
+fn valid(request: &Request) -> Result<Map<String, Value>> {
+    let fields = request.fields()?;
+    if fields.get("events").is_some_and(|events| events.as_array().is_none_or(Vec::is_empty)) {
+        return Err(Refusal::malformed("a subscription names at least one event"));
+    }
+    if let Some(destination) = fields.get("destination") {
+        let queue_id = destination.get("queue_id").and_then(Value::as_str).unwrap_or_default();
+        request.queue(queue_id)?;
+    }
+    Ok(fields)
+}

@@ -1,0 +1,136 @@
+//! A list that the service gives in pages, as a stream of its entries.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    fmt,
+    future::{Future, poll_fn},
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use futures_core::Stream;
+
+use crate::{envelope::List, error::Error, response::Success};
+
+/// The entries of a list, as a stream that asks for a page when the one before is used up.
+///
+/// An entry that moves to a later page while the list is read comes once. After an error, the stream ends.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// # let emulator = cloudflare_queues::emulator::Emulator::start().await?;
+/// # let (client, account_id) = (emulator.client()?, emulator.account_id());
+/// let mut queues = client.queues(account_id)?.list();
+/// while let Some(queue) = queues.next().await {
+///     println!("{}", queue?.name());
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "a stream does nothing until it is read"]
+pub struct Listing<T> {
+    fetch: Box<dyn Fn(u32) -> Fetched<T> + Send + Sync>,
+    key: fn(&T) -> Option<&str>,
+    page: u32,
+    pending: Option<Fetched<T>>,
+    waiting: VecDeque<T>,
+    seen: HashSet<String>,
+    is_ended: bool,
+}
+
+type Fetched<T> = Pin<Box<dyn Future<Output = Result<Success<List<T>>, Error>> + Send>>;
+
+impl<T> Listing<T> {
+    /// `fetch` asks for a page by its number, and `key` tells entries apart.
+    pub(crate) fn new<F>(key: fn(&T) -> Option<&str>, fetch: impl Fn(u32) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<Success<List<T>>, Error>> + Send + 'static,
+    {
+        Self {
+            fetch: Box::new(move |page| Box::pin(fetch(page))),
+            key,
+            page: 0,
+            pending: None,
+            waiting: VecDeque::new(),
+            seen: HashSet::new(),
+            is_ended: false,
+        }
+    }
+
+    /// The next entry; `None` at the end.
+    ///
+    /// # Errors
+    ///
+    /// As the operation that gives a page.
+    pub async fn next(&mut self) -> Option<Result<T, Error>> {
+        poll_fn(|context| Pin::new(&mut *self).poll_next(context)).await
+    }
+
+    /// All entries that are left.
+    ///
+    /// # Errors
+    ///
+    /// As [`next`](Self::next).
+    pub async fn all(mut self) -> Result<Vec<T>, Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = self.next().await {
+            entries.push(entry?);
+        }
+        Ok(entries)
+    }
+
+    /// Takes a page in. The list ends where the service says so, and where a page has nothing that is new: a service that does not
+    /// know of pages gives the first one for ever.
+    fn take(&mut self, Success { result: List(entries), pages, .. }: Success<List<T>>) {
+        let mut has_new = false;
+        for entry in entries {
+            let is_new = (self.key)(&entry).map(|key| self.seen.insert(key.to_owned()));
+            has_new |= is_new == Some(true);
+            if is_new != Some(false) {
+                self.waiting.push_back(entry);
+            }
+        }
+        self.is_ended = !has_new || pages.is_some_and(|pages| pages <= self.page.into());
+    }
+}
+
+impl<T> Unpin for Listing<T> {}
+
+impl<T> Stream for Listing<T> {
+    type Item = Result<T, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            if let Some(entry) = self.waiting.pop_front() {
+                return Poll::Ready(Some(Ok(entry)));
+            }
+            if self.is_ended {
+                return Poll::Ready(None);
+            }
+            let mut pending = match self.pending.take() {
+                Some(pending) => pending,
+                None => {
+                    self.page = self.page.saturating_add(1);
+                    (self.fetch)(self.page)
+                }
+            };
+            let Poll::Ready(page) = pending.as_mut().poll(context) else {
+                self.pending = Some(pending);
+                return Poll::Pending;
+            };
+            match page {
+                Ok(page) => self.take(page),
+                Err(error) => {
+                    self.is_ended = true;
+                    return Poll::Ready(Some(Err(error)));
+                }
+            }
+        }
+    }
+}
+
+impl<T> fmt::Debug for Listing<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listing").field("page", &self.page).field("is_ended", &self.is_ended).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,186 @@
+//! What a queue offers beside its messages: its settings, its metrics, its end.
+
+mod consumers;
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    error::Error,
+    error_kind::ErrorKind,
+    generated::types::{PurgeQueuePayload, UpdateQueuePayload},
+    limits,
+    operation::Operation,
+    pull::Metrics,
+    purge::PurgeStatus,
+    queue::Queue,
+    settings::{QueueDescription, QueueSettings},
+    transport, wire,
+};
+
+/// How long to wait before asking again whether something is done.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+impl Queue {
+    /// The queue with its settings, consumers and producers.
+    ///
+    /// Operation `GET /accounts/{account_id}/queues/{queue_id}`.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ErrorKind::NotFound) if there is no such queue.
+    pub async fn describe(&self) -> Result<QueueDescription, Error> {
+        let ((_, account, queue), call) = (self.parts(), self.call(Operation::GetQueue));
+        Ok(call.run(call.client().get_queue(account, queue)).await?.result)
+    }
+
+    /// Changes settings of the queue, and leaves the others as they are.
+    ///
+    /// It takes two requests: the queue is [described](Self::describe), and [changed from that](Self::update_from), so that no setting is
+    /// lost whatever the service does with those that are not named. Of two programs that change the same queue at the same time, one may
+    /// undo the change of the other.
+    ///
+    /// # Errors
+    ///
+    /// Refused before anything is sent: a setting out of its bounds.
+    pub async fn update(&self, change: QueueSettings) -> Result<QueueDescription, Error> {
+        limits::queue_settings(&change)?;
+        self.update_from(&self.describe().await?, change).await
+    }
+
+    /// As [`update`](Self::update), for a queue whose description is known, with one request.
+    ///
+    /// Operation `PATCH /accounts/{account_id}/queues/{queue_id}`.
+    ///
+    /// # Errors
+    ///
+    /// As [`update`](Self::update).
+    pub async fn update_from(
+        &self,
+        description: &QueueDescription,
+        change: QueueSettings,
+    ) -> Result<QueueDescription, Error> {
+        let payload = payload(description, description.settings().overlay(&change))?;
+        let ((_, account, queue), call) = (self.parts(), self.call(Operation::UpdateQueue));
+        Ok(call.run(call.client().update_queue(account, queue, &payload)).await?.result)
+    }
+
+    /// Sets all settings of the queue, whose description is known: those that are not named get the service's defaults.
+    ///
+    /// Operation `PUT /accounts/{account_id}/queues/{queue_id}`.
+    ///
+    /// # Errors
+    ///
+    /// As [`update`](Self::update).
+    pub async fn replace_settings(
+        &self,
+        description: &QueueDescription,
+        settings: QueueSettings,
+    ) -> Result<QueueDescription, Error> {
+        let payload = payload(description, settings)?;
+        let ((_, account, queue), call) = (self.parts(), self.call(Operation::ReplaceQueue));
+        Ok(call.run(call.client().replace_queue(account, queue, &payload)).await?.result)
+    }
+
+    /// Pauses delivery: pulls are refused until [`resume`](Self::resume), and messages can still be pushed.
+    ///
+    /// # Errors
+    ///
+    /// As [`update`](Self::update).
+    pub async fn pause(&self) -> Result<QueueDescription, Error> {
+        self.update(QueueSettings::new().delivery_paused(true)).await
+    }
+
+    /// Resumes delivery.
+    ///
+    /// # Errors
+    ///
+    /// As [`update`](Self::update).
+    pub async fn resume(&self) -> Result<QueueDescription, Error> {
+        self.update(QueueSettings::new().delivery_paused(false)).await
+    }
+
+    /// Deletes the queue with its messages and consumers.
+    ///
+    /// Operation `DELETE /accounts/{account_id}/queues/{queue_id}`.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ErrorKind::NotFound) if there was no such queue, [`InUse`](ErrorKind::InUse) if something still depends on it.
+    pub async fn delete(&self) -> Result<(), Error> {
+        let ((_, account, queue), call) = (self.parts(), self.call(Operation::DeleteQueue));
+        let deleted = call.run(call.client().delete_queue(account, queue)).await.map(drop);
+        gone(deleted, ErrorKind::NotFound)
+    }
+
+    /// The queue's backlog.
+    ///
+    /// Operation `GET /accounts/{account_id}/queues/{queue_id}/metrics`.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ErrorKind::NotFound) if there is no such queue.
+    pub async fn metrics(&self) -> Result<Metrics, Error> {
+        let ((_, account, queue), call) = (self.parts(), self.call(Operation::GetQueueMetrics));
+        let result = call.run(call.client().get_queue_metrics(account, queue)).await?.result;
+        Ok(wire::metrics_of(result))
+    }
+
+    /// Begins to delete all messages of the queue, which the service does in the background. They cannot be had back.
+    ///
+    /// Operation `POST /accounts/{account_id}/queues/{queue_id}/purge`.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ErrorKind::NotFound) if there is no such queue.
+    pub async fn purge_all(&self) -> Result<PurgeStatus, Error> {
+        let payload = PurgeQueuePayload { delete_messages_permanently: true };
+        let ((_, account, queue), call) = (self.parts(), self.call(Operation::PurgeQueue));
+        Ok(call.run(call.client().purge_queue(account, queue, &payload)).await?.result)
+    }
+
+    /// How far the deletion of all messages is.
+    ///
+    /// Operation `GET /accounts/{account_id}/queues/{queue_id}/purge`.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ErrorKind::NotFound) if there is no such queue.
+    pub async fn purge_status(&self) -> Result<PurgeStatus, Error> {
+        let ((_, account, queue), call) = (self.parts(), self.call(Operation::GetPurge));
+        Ok(call.run(call.client().get_purge(account, queue)).await?.result)
+    }
+
+    /// Deletes all messages of the queue, and waits until that is done, asking every second.
+    ///
+    /// # Errors
+    ///
+    /// [`Timeout`](ErrorKind::Timeout) if it is not done within this time; the service continues with it.
+    pub async fn purge_all_and_wait(&self, timeout: Duration) -> Result<PurgeStatus, Error> {
+        self.purge_all().await?;
+        let end = transport::after(timeout);
+        loop {
+            let status = self.purge_status().await?;
+            if status.is_complete() {
+                return Ok(status);
+            }
+            if Instant::now() >= end {
+                let error = Error::new(ErrorKind::Timeout, "the messages are not all deleted yet");
+                return Err(error.with_advice(Some("ask again with `Queue::purge_status`")).or_may_have_arrived(true));
+            }
+            sleep(ASK_AGAIN).await;
+        }
+    }
+}
+
+/// The name goes with every change, as Cloudflare's own tools send it.
+fn payload(description: &QueueDescription, settings: QueueSettings) -> Result<UpdateQueuePayload, Error> {
+    limits::queue_settings(&settings)?;
+    Ok(UpdateQueuePayload { queue_name: description.name().try_into().ok(), settings: Some(settings) })
+}
+
+/// What is not there any more is deleted, if an earlier attempt may have done it.
+pub(crate) fn gone(deleted: Result<(), Error>, missing: ErrorKind) -> Result<(), Error> {
+    deleted.or_else(|error| if error.kind() == missing && error.may_have_arrived() { Ok(()) } else { Err(error) })
+}

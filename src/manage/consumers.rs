@@ -1,0 +1,179 @@
+//! The consumers of a queue.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::{ASK_AGAIN, gone};
+use crate::{
+    ack::AckRequest,
+    consumers::{ConsumerDescription, ConsumerKind, ConsumerSettings},
+    error::Error,
+    error_kind::ErrorKind,
+    ids::ConsumerId,
+    limits,
+    operation::Operation,
+    pull::PullOptions,
+    queue::Queue,
+    transport,
+};
+
+/// How long a new pull consumer may take; some seconds have been seen.
+const PULLS_WITHIN: Duration = Duration::from_secs(60);
+
+impl Queue {
+    /// The consumers of the queue. The service allows one that is active.
+    ///
+    /// Operation `GET /accounts/{account_id}/queues/{queue_id}/consumers`.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ErrorKind::NotFound) if there is no such queue.
+    pub async fn consumers(&self) -> Result<Vec<ConsumerDescription>, Error> {
+        let ((_, account, queue), call) = (self.parts(), self.call(Operation::ListConsumers));
+        Ok(call.run(call.client().list_consumers(account, queue)).await?.result.0)
+    }
+
+    /// A consumer with its settings.
+    ///
+    /// Operation `GET /accounts/{account_id}/queues/{queue_id}/consumers/{consumer_id}`.
+    ///
+    /// # Errors
+    ///
+    /// [`NoSuchConsumer`](ErrorKind::NoSuchConsumer) if the queue has no such consumer.
+    pub async fn consumer(&self, id: &ConsumerId) -> Result<ConsumerDescription, Error> {
+        let ((_, account, queue), call) = (self.parts(), self.call(Operation::GetConsumer));
+        Ok(call.run(call.client().get_consumer(account, queue, id.wire())).await?.result)
+    }
+
+    /// Makes a consumer. Pulls are refused for some seconds after a pull consumer was made: [`enable_pull`](Self::enable_pull) waits.
+    ///
+    /// The request is not sent again where it may have arrived.
+    ///
+    /// Operation `POST /accounts/{account_id}/queues/{queue_id}/consumers`.
+    ///
+    /// # Errors
+    ///
+    /// [`AlreadyExists`](ErrorKind::AlreadyExists) if the queue has a consumer. Refused before anything is sent: a setting out of its bounds.
+    pub async fn create_consumer(&self, settings: &ConsumerSettings) -> Result<ConsumerDescription, Error> {
+        limits::consumer_settings(settings)?;
+        let ((_, account, queue), call) = (self.parts(), self.call(Operation::CreateConsumer));
+        Ok(call.run(call.client().create_consumer(account, queue, settings)).await?.result)
+    }
+
+    /// Sets all settings of a consumer: those that are not named get the service's defaults. To keep them, start from
+    /// `ConsumerSettings::from(&description)`.
+    ///
+    /// Operation `PUT /accounts/{account_id}/queues/{queue_id}/consumers/{consumer_id}`.
+    ///
+    /// # Errors
+    ///
+    /// Refused before anything is sent: a setting out of its bounds. For a consumer that does not exist, the service may make one.
+    pub async fn update_consumer(
+        &self,
+        id: &ConsumerId,
+        settings: &ConsumerSettings,
+    ) -> Result<ConsumerDescription, Error> {
+        limits::consumer_settings(settings)?;
+        let ((_, account, queue), call) = (self.parts(), self.call(Operation::UpdateConsumer));
+        Ok(call.run(call.client().update_consumer(account, queue, id.wire(), settings)).await?.result)
+    }
+
+    /// Deletes a consumer. The queue and its messages stay.
+    ///
+    /// Operation `DELETE /accounts/{account_id}/queues/{queue_id}/consumers/{consumer_id}`.
+    ///
+    /// # Errors
+    ///
+    /// [`NoSuchConsumer`](ErrorKind::NoSuchConsumer) if the queue had no such consumer.
+    pub async fn delete_consumer(&self, id: &ConsumerId) -> Result<(), Error> {
+        let ((_, account, queue), call) = (self.parts(), self.call(Operation::DeleteConsumer));
+        let deleted = call.run(call.client().delete_consumer(account, queue, id.wire())).await.map(drop);
+        gone(deleted, ErrorKind::NoSuchConsumer)
+    }
+
+    /// Lets the queue be pulled over HTTP: makes a pull consumer, or changes the one that there is, and waits until pulls are accepted. The
+    /// call can be repeated. Settings that are not named stay as they are.
+    ///
+    /// To see whether pulls are accepted, a new consumer pulls a message, and gives it back at once if there is one: that counts as
+    /// one of its deliveries.
+    ///
+    /// # Errors
+    ///
+    /// As [`set_pull_consumer`](Self::set_pull_consumer); [`NotPullConsumer`](ErrorKind::NotPullConsumer) if pulls are still refused
+    /// after a minute.
+    pub async fn enable_pull(&self, settings: ConsumerSettings) -> Result<ConsumerDescription, Error> {
+        let (consumer, is_new) = self.set_pull(settings).await?;
+        if is_new {
+            self.wait_for_pulls(PULLS_WITHIN).await?;
+        }
+        Ok(consumer)
+    }
+
+    /// As [`enable_pull`](Self::enable_pull), without waiting.
+    ///
+    /// # Errors
+    ///
+    /// [`AlreadyExists`](ErrorKind::AlreadyExists) if the queue has a consumer of another kind, which has to be deleted first. Refused before
+    /// anything is sent: settings of another kind, or out of their bounds.
+    pub async fn set_pull_consumer(&self, settings: ConsumerSettings) -> Result<ConsumerDescription, Error> {
+        Ok(self.set_pull(settings).await?.0)
+    }
+
+    async fn set_pull(&self, settings: ConsumerSettings) -> Result<(ConsumerDescription, bool), Error> {
+        if settings.kind() != ConsumerKind::HttpPull {
+            return Err(Error::invalid("settings: must be those of a pull consumer"));
+        }
+        limits::consumer_settings(&settings)?;
+        if let Some(set) = self.change_pull(&settings).await? {
+            return Ok((set, false));
+        }
+        let error = match self.create_consumer(&settings).await {
+            Ok(made) => return Ok((made, true)),
+            Err(error) => error,
+        };
+        // Somebody else was faster, or the response was lost: then the consumer is there. It may be new, so that pulls are waited for.
+        if error.kind() != ErrorKind::AlreadyExists && !error.may_have_arrived() {
+            return Err(error);
+        }
+        match self.change_pull(&settings).await {
+            Ok(Some(set)) => Ok((set, true)),
+            _ => Err(error),
+        }
+    }
+
+    /// Changes the pull consumer, if there is one and it is not as wanted.
+    async fn change_pull(&self, settings: &ConsumerSettings) -> Result<Option<ConsumerDescription>, Error> {
+        let consumers = self.consumers().await?;
+        let Some(now) = consumers.into_iter().find(|consumer| consumer.kind() == ConsumerKind::HttpPull) else {
+            return Ok(None);
+        };
+        let before = ConsumerSettings::from(&now);
+        let wanted = before.clone().overlay(settings);
+        if wanted == before {
+            return Ok(Some(now));
+        }
+        self.update_consumer(&now.id()?, &wanted).await.map(Some)
+    }
+
+    async fn wait_for_pulls(&self, timeout: Duration) -> Result<(), Error> {
+        let end = transport::after(timeout);
+        loop {
+            match self.pull(PullOptions::new().batch_size(1)).await {
+                Ok(batch) => {
+                    if !batch.is_empty() {
+                        // A retry that was not confirmed costs the message no more than its lease.
+                        let _ = self.ack(AckRequest::retry_all(&batch)).await?;
+                    }
+                    return Ok(());
+                }
+                // Paused is what the queue may be: it is open to pulls by then.
+                Err(error) if error.kind() == ErrorKind::DeliveryPaused => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::NotPullConsumer && Instant::now() < end => {
+                    sleep(ASK_AGAIN).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}

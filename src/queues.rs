@@ -1,0 +1,172 @@
+//! The queues of an account: to list, to find by name, and to make.
+
+use std::sync::Arc;
+
+use crate::{
+    call::Call,
+    client::DEFAULT_BASE_URL,
+    envelope::List,
+    error::Error,
+    error_kind::ErrorKind,
+    generated::types::CreateQueuePayload,
+    ids::{AccountId, QueueId},
+    limits,
+    listing::Listing,
+    operation::Operation,
+    queue::Queue,
+    response::Success,
+    settings::{NewQueue, QueueDescription},
+    transport::Transport,
+};
+
+/// A handle on the queues of an account: cheap to clone.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// # let emulator = cloudflare_queues::emulator::Emulator::start().await?;
+/// # let (client, account_id) = (emulator.client()?, emulator.account_id());
+/// use cloudflare_queues::{ConsumerSettings, PushMessage};
+///
+/// let queue = client.queues(account_id)?.get_or_create("jobs").await?;
+/// queue.enable_pull(ConsumerSettings::pull().max_retries(10)).await?;
+/// queue.push(&PushMessage::text("hello")).await?;
+/// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Queues {
+    transport: Arc<Transport>,
+    account: AccountId,
+}
+
+impl Queues {
+    pub(crate) fn new(transport: Arc<Transport>, account: AccountId) -> Self {
+        Self { transport, account }
+    }
+
+    /// The id of the account.
+    pub fn account_id(&self) -> &AccountId {
+        &self.account
+    }
+
+    /// A handle on a queue of the account. Nothing is sent.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::queue`](crate::Client::queue).
+    pub fn queue<Q>(&self, queue_id: Q) -> Result<Queue, Error>
+    where
+        Q: TryInto<QueueId>,
+        Error: From<Q::Error>,
+    {
+        let queue_id = queue_id.try_into()?;
+        if self.transport.base_url == DEFAULT_BASE_URL && !queue_id.is_cloudflares() {
+            return Err(Error::invalid(
+                "queue_id: has 32 hexadecimal digits at Cloudflare; `queue_named` finds a queue by its name",
+            ));
+        }
+        Ok(self.handle(queue_id))
+    }
+
+    /// The queue of this name.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ErrorKind::NotFound) if the account has no queue of this name; as [`find`](Self::find).
+    pub async fn named(&self, name: &str) -> Result<Queue, Error> {
+        let found = self.find(name).await?;
+        let none = || Error::new(ErrorKind::NotFound, "the account has no queue of this name");
+        let advice = Some("check the name and the account id, or make the queue with `Queues::create`");
+        Ok(self.handle(found.ok_or_else(|| none().with_advice(advice))?.id()?))
+    }
+
+    /// All queues, as a stream that asks for a page of them when the one before is used up.
+    ///
+    /// Operation `GET /accounts/{account_id}/queues`.
+    pub fn list(&self) -> Listing<QueueDescription> {
+        self.pages(None)
+    }
+
+    /// The queue of this name as the service describes it, or `None`. It takes one request as a rule.
+    ///
+    /// # Errors
+    ///
+    /// Refused before anything is sent: an empty name.
+    pub async fn find(&self, name: &str) -> Result<Option<QueueDescription>, Error> {
+        limits::queue_name(name)?;
+        let mut pages = self.pages(Some(name.to_owned()));
+        while let Some(queue) = pages.next().await {
+            let queue = queue?;
+            if queue.name() == name {
+                return Ok(Some(queue));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Makes a queue.
+    ///
+    /// The request is not sent again where it may have arrived. So [`AlreadyExists`](ErrorKind::AlreadyExists) is no echo of an earlier
+    /// attempt of the same call: there was such a queue before.
+    ///
+    /// Operation `POST /accounts/{account_id}/queues`.
+    ///
+    /// # Errors
+    ///
+    /// [`AlreadyExists`](ErrorKind::AlreadyExists) if another queue has the name, [`InvalidName`](ErrorKind::InvalidName) if no queue can
+    /// have it. Refused before anything is sent: an empty name, a setting out of its bounds. Where the request
+    /// [may have arrived](Error::may_have_arrived), [`find`](Self::find) tells whether the queue was made.
+    pub async fn create(&self, queue: impl Into<NewQueue>) -> Result<Queue, Error> {
+        let queue = queue.into();
+        limits::queue_name(&queue.name)?;
+        limits::queue_settings(&queue.settings)?;
+        let payload = CreateQueuePayload {
+            queue_name: queue.name.try_into().map_err(|_| Error::invalid("name: must not be empty"))?,
+            jurisdiction: queue.jurisdiction.map(|jurisdiction| jurisdiction.as_str().to_owned()),
+            settings: Some(queue.settings).filter(|settings| !settings.fields().is_empty()),
+        };
+        let call = self.call(Operation::CreateQueue);
+        let made = call.run(call.client().create_queue(self.account.wire(), &payload)).await?.result;
+        Ok(self.handle(made.id()?))
+    }
+
+    /// The queue of this name, made if there is none. An existing queue is left as it is, whatever its settings.
+    ///
+    /// # Errors
+    ///
+    /// As [`find`](Self::find) and [`create`](Self::create), but not for a queue that exists, nor where the response to its creation was
+    /// lost and the queue is there.
+    pub async fn get_or_create(&self, queue: impl Into<NewQueue>) -> Result<Queue, Error> {
+        let queue = queue.into();
+        let name = queue.name.clone();
+        if let Some(found) = self.find(&name).await? {
+            return Ok(self.handle(found.id()?));
+        }
+        match self.create(queue).await {
+            // Somebody else was faster, or the response was lost.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists || error.may_have_arrived() => {
+                let found = self.find(&name).await.ok().flatten();
+                Ok(self.handle(found.ok_or(error)?.id()?))
+            }
+            made => made,
+        }
+    }
+
+    fn pages(&self, name: Option<String>) -> Listing<QueueDescription> {
+        let (queues, name) = (self.clone(), name.map(Arc::<str>::from));
+        Listing::new(QueueDescription::key, move |page| queues.clone().page(page, name.clone()))
+    }
+
+    async fn page(self, page: u32, name: Option<Arc<str>>) -> Result<Success<List<QueueDescription>>, Error> {
+        let call = self.call(Operation::ListQueues);
+        call.run(call.client().list_queues(self.account.wire(), name.as_deref(), page.try_into().ok())).await
+    }
+
+    fn handle(&self, queue_id: QueueId) -> Queue {
+        Queue::new(Arc::clone(&self.transport), self.account.clone(), queue_id)
+    }
+
+    fn call(&self, operation: Operation) -> Arc<Call> {
+        self.transport.call(operation, "", None, 0)
+    }
+}
