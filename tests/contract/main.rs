@@ -9,8 +9,10 @@
 )]
 
 mod emulator;
+mod manage;
 mod peek;
 mod scenarios;
+mod subscriptions;
 
 use std::{env, time::Duration};
 
