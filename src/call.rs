@@ -248,10 +248,8 @@ impl Call {
 
     /// The error of an attempt, as one of this call's, without secrets.
     fn own(&self, mut error: Error, credentials: &Headers, request: Option<&Request>, attempts: u32) -> Error {
-        if error.has_texts() {
-            let redactor = redactor(credentials, request);
-            error.edit_texts(|text| redactor.redact(text));
-        }
+        let redactor = redactor(credentials, request);
+        error.edit_texts(|text| redactor.redact(text));
         response::meaning(self.operation, error).in_operation(self.operation.id(), attempts)
     }
 }

@@ -14,11 +14,10 @@ use crate::{
     queues::Queues,
     retry::{self, RetryPolicy},
     subscriptions::Subscriptions,
-    transport::{Http, Random, Transport},
+    transport::{DEFAULT_BASE_URL, Http, Random, Transport},
 };
 
 const BASE_URL: &str = "CLOUDFLARE_BASE_URL";
-pub(crate) const DEFAULT_BASE_URL: &str = "https://api.cloudflare.com/client/v4";
 
 /// A client of the service: credentials, connections, and when failed requests are sent again. Cheap to clone.
 ///

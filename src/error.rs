@@ -97,7 +97,6 @@ impl Error {
         self
     }
 
-    /// Says what to do in the place of the kind.
     pub(crate) fn with_advice(mut self, advice: Option<&'static str>) -> Self {
         self.0.advice = advice;
         self
@@ -136,10 +135,6 @@ impl Error {
     pub(crate) fn edit_texts(&mut self, edit: impl Fn(&mut String)) {
         self.0.api_errors.iter_mut().for_each(|error| error.edit_texts(&edit));
         self.0.ray_id.iter_mut().for_each(edit);
-    }
-
-    pub(crate) fn has_texts(&self) -> bool {
-        !self.0.api_errors.is_empty() || self.0.ray_id.is_some()
     }
 
     /// What sort of failure this is.

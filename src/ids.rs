@@ -4,7 +4,9 @@ use std::{borrow::Cow, convert::Infallible, fmt, str::FromStr};
 
 use serde::Serialize;
 
-use crate::{error::Error, generated::types::Identifier, limits};
+use crate::{document, error::Error, generated::types::Identifier};
+
+const MAX_ID_CHARACTERS: usize = document::IDENTIFIER_MAX_LENGTH as usize;
 
 macro_rules! ids {
     ($($(#[$meta:meta])* $name:ident: $field:literal;)*) => {$(
@@ -24,7 +26,7 @@ macro_rules! ids {
             }
 
             fn parse(id: &str) -> Result<Self, Error> {
-                limits::id($field, id)?;
+                check($field, id)?;
                 Identifier::try_from(id).map(Self).map_err(|error| Error::invalid(format!(concat!($field, ": {}"), error)))
             }
         }
@@ -139,4 +141,18 @@ impl From<Infallible> for Error {
     fn from(never: Infallible) -> Self {
         match never {}
     }
+}
+
+/// An id goes into the path, where `.` and `..` would lead elsewhere with the credentials attached.
+fn check(field: &str, id: &str) -> Result<(), Error> {
+    if !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')) {
+        return Err(Error::invalid(format!("{field}: may hold only letters, digits, `_` and `-`")));
+    }
+    if !(1..=MAX_ID_CHARACTERS).contains(&id.len()) {
+        return Err(Error::invalid(format!(
+            "{field}: must have 1 to {MAX_ID_CHARACTERS} characters, but has {}",
+            id.len()
+        )));
+    }
+    Ok(())
 }

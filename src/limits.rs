@@ -28,7 +28,6 @@ pub(crate) const MAX_MESSAGE_BYTES: usize = document::PUSH_PAYLOAD_BODY_MAX_BYTE
 pub(crate) const MAX_DELAY: Duration = Duration::from_secs(document::RETRY_ENTRY_DELAY_SECONDS_MAX);
 /// How many entries of a list one request asks for.
 pub(crate) const MAX_PER_PAGE: u32 = 100;
-const MAX_ID_CHARACTERS: usize = document::IDENTIFIER_MAX_LENGTH as usize;
 pub(crate) const BATCH_SIZE: RangeInclusive<u64> =
     document::PULL_PAYLOAD_BATCH_SIZE_MIN..=document::PULL_PAYLOAD_BATCH_SIZE_MAX;
 pub(crate) const VISIBILITY_TIMEOUT: RangeInclusive<Duration> =
@@ -36,20 +35,6 @@ pub(crate) const VISIBILITY_TIMEOUT: RangeInclusive<Duration> =
         ..=Duration::from_millis(document::PULL_PAYLOAD_VISIBILITY_TIMEOUT_MS_MAX);
 pub(crate) const REFS: RangeInclusive<u64> =
     document::PURGE_PAYLOAD_REFS_MIN_ITEMS..=document::PURGE_PAYLOAD_REFS_MAX_ITEMS;
-
-/// An id goes into the path, where `.` and `..` would lead elsewhere with the credentials attached.
-pub(crate) fn id(field: &str, id: &str) -> Result<(), Error> {
-    if !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')) {
-        return Err(Error::invalid(format!("{field}: may hold only letters, digits, `_` and `-`")));
-    }
-    if !(1..=MAX_ID_CHARACTERS).contains(&id.len()) {
-        return Err(Error::invalid(format!(
-            "{field}: must have 1 to {MAX_ID_CHARACTERS} characters, but has {}",
-            id.len()
-        )));
-    }
-    Ok(())
-}
 
 pub(crate) fn ack(request: &AckRequest) -> Result<(), Error> {
     if request.is_empty() {

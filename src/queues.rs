@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use crate::{
     call::Call,
-    client::DEFAULT_BASE_URL,
     envelope::List,
     error::Error,
     error_kind::ErrorKind,
@@ -16,7 +15,7 @@ use crate::{
     queue::Queue,
     response::Success,
     settings::{NewQueue, QueueDescription},
-    transport::Transport,
+    transport::{DEFAULT_BASE_URL, Transport},
 };
 
 /// A handle on the queues of an account: cheap to clone.

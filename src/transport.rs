@@ -27,6 +27,7 @@ use crate::{
     retry::{self, Budget, RetryPolicy},
 };
 
+pub(crate) const DEFAULT_BASE_URL: &str = "https://api.cloudflare.com/client/v4";
 const CF_RAY: HeaderName = HeaderName::from_static("cf-ray");
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("cloudflare-queues/", env!("CARGO_PKG_VERSION")));
 const BYTE_ORDER_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];

@@ -70,8 +70,7 @@ async fn a_call_is_one_span_and_each_retry_an_event_that_says_why_and_how_long()
 
 #[tokio::test]
 async fn a_failed_calls_span_says_what_sort_of_failure() {
-    for (act, kind) in
-        [(support::refused(409, 0), "DeliveryPaused"), (support::ok(r#"{"success":false}"#), "Rejected")]
+    for (act, kind) in [(support::refused(409, 0), "DeliveryPaused"), (support::ok(r#"{"success":false}"#), "Rejected")]
     {
         keep();
         let server = Server::playing([act]);
