@@ -36,6 +36,7 @@ mod random;
 mod reply;
 mod request;
 mod respond;
+mod result;
 mod routes;
 mod server;
 mod service;

@@ -2,7 +2,8 @@
 
 use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
 use hyper::body::Bytes;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
 pub(super) enum Reply {
     Respond(Response<Bytes>),
@@ -36,31 +37,47 @@ impl Refusal {
 
     pub(super) fn into_response(self) -> Response<Bytes> {
         let Self(status, code, message) = self;
-        let error = match code {
-            6003 => {
-                json!({ "code": code, "message": message, "error_chain": [{ "code": 6111, "message": "invalid token" }] })
-            }
-            _ => json!({ "code": code, "message": message }),
-        };
-        envelope(status, &json!({ "success": false, "errors": [error], "messages": [], "result": null }))
+        let error = |code, message| ApiError { code, message, error_chain: Vec::new() };
+        let error_chain = if code == 6003 { vec![error(6111, "invalid token")] } else { Vec::new() };
+        let errors = vec![ApiError { error_chain, ..error(code, message) }];
+        envelope(status, &Envelope { success: false, errors, messages: [], result: (), result_info: None })
     }
 }
 
-pub(super) fn success(result: Value) -> Response<Bytes> {
-    envelope(StatusCode::OK, &json!({ "success": true, "errors": [], "messages": [], "result": result }))
+pub(super) fn success(result: impl Serialize) -> Response<Bytes> {
+    envelope(StatusCode::OK, &Envelope { success: true, errors: Vec::new(), messages: [], result, result_info: None })
 }
 
 /// A page of a list.
 pub(super) fn page(result: Value, info: Value) -> Response<Bytes> {
-    let body = json!({ "success": true, "errors": [], "messages": [], "result": result, "result_info": info });
-    envelope(StatusCode::OK, &body)
+    let result_info = Some(info);
+    envelope(StatusCode::OK, &Envelope { success: true, errors: Vec::new(), messages: [], result, result_info })
 }
 
-fn envelope(status: StatusCode, body: &Value) -> Response<Bytes> {
-    response(status, "application/json", body.to_string())
+#[derive(Serialize)]
+struct Envelope<T> {
+    success: bool,
+    errors: Vec<ApiError>,
+    messages: [(); 0],
+    result: T,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result_info: Option<Value>,
 }
 
-pub(super) fn response(status: StatusCode, content_type: &'static str, body: String) -> Response<Bytes> {
+#[derive(Serialize)]
+struct ApiError {
+    code: i64,
+    message: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    error_chain: Vec<ApiError>,
+}
+
+fn envelope(status: StatusCode, envelope: &impl Serialize) -> Response<Bytes> {
+    // Writing structs with strings and numbers cannot fail.
+    response(status, "application/json", serde_json::to_vec(envelope).unwrap_or_default())
+}
+
+pub(super) fn response(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from(body));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

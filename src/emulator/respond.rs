@@ -59,7 +59,7 @@ async fn read(mut body: impl Body<Data = Bytes> + Unpin) -> Result<Bytes, Refusa
 }
 
 async fn with_fault(fault: Option<Fault>, carry_out: impl FnOnce() -> Response<Bytes>) -> Reply {
-    let html = |status, body: &str| response(status, "text/html", format!("<html><body>{body}</body></html>"));
+    let html = |status, body: &str| response(status, "text/html", format!("<html><body>{body}</body></html>").into());
     Reply::Respond(match fault {
         None => carry_out(),
         Some(Fault::RateLimited { code, retry_after }) => {

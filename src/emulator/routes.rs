@@ -2,18 +2,15 @@
 
 use std::borrow::Cow;
 
-use base64::{Engine, prelude::BASE64_STANDARD};
 use http::{Method, Response, StatusCode, Uri};
 use hyper::body::Bytes;
-use serde_json::{Map, Value, json};
 
 use super::{
-    behavior::{Behavior, JsonBodies, WarningsForm},
-    ids::Sequence,
     manage,
-    queue::{Content, Metrics, NewMessage, Outcome, Stored, Unknown},
+    queue::{NewMessage, Unknown},
     reply::{Refusal, success},
     request::{self, Ack, Extend, Pull},
+    result::{Acked, Extended, Message, Metadata, Peeked, Pulled, Purged, Pushed},
     service::Service,
 };
 use crate::operation::Operation;
@@ -115,7 +112,7 @@ fn store(service: &Service, queue_id: &str, messages: Vec<NewMessage>) -> Result
         messages.into_iter().for_each(|message| queue.push(now, service.queues.next_sequence(), message));
         queue.metrics()
     })?;
-    Ok(success(json!({ "metadata": metadata(service, &metrics) })))
+    Ok(success(Pushed { metadata: Metadata::new(&service.clock, &metrics) }))
 }
 
 fn pull(service: &Service, queue_id: &str, body: &[u8]) -> Result {
@@ -131,56 +128,39 @@ fn pull(service: &Service, queue_id: &str, body: &[u8]) -> Result {
         }
         Ok((queue.pull(now, batch_size, timeout), queue.metrics()))
     })??;
-    let messages = pulled.into_iter().map(|(lease, message)| {
-        let mut shown = show(service, &behavior, lease.sequence, message);
-        shown.insert("lease_id".to_owned(), lease.id().into());
-        shown
-    });
-    Ok(success(json!({
-        "message_backlog_count": metrics.backlog_count,
-        "messages": messages.collect::<Vec<_>>(),
-        "metadata": metadata(service, &metrics),
-    })))
+    let messages = pulled.iter().map(|(lease, message)| Message::pulled(&service.clock, &behavior, *lease, message));
+    Ok(success(Pulled {
+        message_backlog_count: metrics.backlog_count,
+        messages: messages.collect(),
+        metadata: Metadata::new(&service.clock, &metrics),
+    }))
 }
 
 fn ack(service: &Service, queue_id: &str, body: &[u8]) -> Result {
     let behavior = service.behavior();
     let Ack { acks, retries } = request::ack(&behavior, body)?;
     let outcome = service.with_queue(queue_id, |queue, now| queue.ack(now, &behavior, &acks, &retries))?;
-    settled(&behavior, outcome, |outcome| vec![("ackCount", outcome.acked), ("retryCount", outcome.retried)])
+    Ok(success(Acked::new(&behavior, outcome.map_err(unknown_lease)?)))
 }
 
 fn extend(service: &Service, queue_id: &str, body: &[u8]) -> Result {
     let behavior = service.behavior();
     let Extend { leases, timeout } = request::extend(&behavior, body)?;
     let outcome = service.with_queue(queue_id, |queue, now| queue.extend(now, &behavior, &leases, timeout))?;
-    settled(&behavior, outcome, |outcome| vec![("extendCount", outcome.extended)])
+    Ok(success(Extended::new(&behavior, outcome.map_err(unknown_lease)?)))
 }
 
-fn settled(
-    behavior: &Behavior,
-    outcome: std::result::Result<Outcome, Unknown>,
-    counts: impl FnOnce(&Outcome) -> Vec<(&'static str, u64)>,
-) -> Result {
-    let outcome = outcome.map_err(|Unknown| Refusal::malformed("the request holds a lease that is not known"))?;
-    let mut result = Map::new();
-    for (name, count) in counts(&outcome).into_iter().filter(|_| behavior.counts) {
-        result.insert(name.to_owned(), count.into());
-    }
-    result.insert("warnings".to_owned(), warnings(behavior, outcome.warnings));
-    Ok(success(result.into()))
+fn unknown_lease(Unknown: Unknown) -> Refusal {
+    Refusal::malformed("the request holds a lease that is not known")
 }
 
 fn peek(service: &Service, queue_id: &str, body: &[u8]) -> Result {
     let behavior = service.behavior();
     let batch_size = request::peek(&behavior, body)?;
     let peeked = service.with_queue(queue_id, |queue, _| queue.peek(batch_size))?;
-    let messages = peeked.into_iter().map(|(sequence, message)| {
-        let mut shown = show(service, &behavior, sequence, message);
-        shown.insert("ref".to_owned(), sequence.message_ref().into());
-        shown
-    });
-    Ok(success(json!({ "messages": messages.collect::<Vec<_>>() })))
+    let messages =
+        peeked.iter().map(|(sequence, message)| Message::peeked(&service.clock, &behavior, *sequence, message));
+    Ok(success(Peeked { messages: messages.collect() }))
 }
 
 fn purge(service: &Service, queue_id: &str, body: &[u8]) -> Result {
@@ -188,37 +168,5 @@ fn purge(service: &Service, queue_id: &str, body: &[u8]) -> Result {
     let refs = request::purge(&behavior, body)?;
     let outcome = service.with_queue(queue_id, |queue, _| queue.purge(&behavior, &refs))?;
     let outcome = outcome.map_err(|Unknown| Refusal::malformed("the request holds a reference that is not known"))?;
-    Ok(success(json!({ "errors": [], "warnings": warnings(&behavior, outcome.warnings) })))
-}
-
-fn warnings(behavior: &Behavior, warnings: Vec<(String, &'static str)>) -> Value {
-    match behavior.warnings {
-        WarningsForm::Map => warnings.into_iter().map(|(subject, text)| (subject, Value::from(text))).collect(),
-        WarningsForm::List => warnings.into_iter().map(|(subject, text)| format!("{subject}: {text}")).collect(),
-    }
-}
-
-fn show(service: &Service, behavior: &Behavior, sequence: Sequence, message: Stored) -> Map<String, Value> {
-    let Content { body, is_text } = message.content;
-    let is_base64 = !is_text && behavior.json_bodies == JsonBodies::Base64;
-    let body = if is_base64 { BASE64_STANDARD.encode(&*body) } else { body.as_ref().to_owned() };
-    let content_type = if is_text { "text" } else { "json" };
-    [
-        ("id", sequence.message_id().into()),
-        ("body", body.into()),
-        ("attempts", message.attempts.into()),
-        ("timestamp_ms", service.clock.unix_millis(message.pushed_at).into()),
-        ("metadata", json!({ "CF-Content-Type": content_type, "CF-sourceMessageSource": "http" })),
-    ]
-    .map(|(name, value)| (name.to_owned(), value))
-    .into_iter()
-    .collect()
-}
-
-fn metadata(service: &Service, metrics: &Metrics) -> Value {
-    json!({ "metrics": {
-        "backlog_count": metrics.backlog_count,
-        "backlog_bytes": metrics.backlog_bytes,
-        "oldest_message_timestamp_ms": metrics.oldest_message.map_or(0, |time| service.clock.unix_millis(time)),
-    } })
+    Ok(success(Purged::new(&behavior, outcome)))
 }
