@@ -11,36 +11,14 @@ use reqwest::header::{AUTHORIZATION, HeaderMap};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 
-use crate::{Result, run::Load};
+use crate::{
+    load::{Load, Result},
+    payload::{Job, lease},
+    run::drive,
+};
 
 const ACCOUNT: &str = "e41a7092c5f34b6f8d2b1c7a90f3d5e8";
 const TOKEN: &str = "0123456789abcdef0123456789abcdef01234567";
-
-/// As the service makes them: 210 characters.
-pub(crate) fn lease(number: usize) -> String {
-    format!("{number:0>210}")
-}
-
-/// What a message of the benchmarks holds.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct Job {
-    number: u32,
-    items: Vec<Item>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Item {
-    name: String,
-    price: f64,
-}
-
-impl Job {
-    pub(crate) fn of_size(bytes: usize) -> Self {
-        let item = |number: usize| Item { name: format!("item {number:03}"), price: number as f64 + 0.5 };
-        // An item takes some 35 bytes.
-        Self { number: 7, items: (0..bytes / 35).map(item).collect() }
-    }
-}
 
 /// Ours, with everything that it does for a call.
 pub(crate) async fn ours(load: Load) -> Result<()> {
@@ -51,10 +29,10 @@ pub(crate) async fn ours(load: Load) -> Result<()> {
     let client = client.build()?;
     let queue = client.queue(ACCOUNT, &load.queue)?;
     if load.is_pull() {
-        return load.run(async move |_| decode(&queue).await).await;
+        return drive(load, async move |_| decode(&queue).await).await;
     }
     let leases: Vec<_> = (0..load.leases).map(|number| LeaseId::from(lease(number))).collect();
-    load.run(async move |_| {
+    drive(load, async move |_| {
         let mut request = AckRequest::with_capacity(leases.len());
         for lease in &leases {
             request.ack(lease);
@@ -79,7 +57,7 @@ pub(crate) async fn acker(load: Load) -> Result<()> {
     let acker = Acker::new(client.queue(ACCOUNT, &load.queue)?)?;
     // An acker takes a lease once at a time.
     let leases: Vec<_> = (0..load.in_flight).map(|task| LeaseId::from(lease(task))).collect();
-    load.run(async move |task| match acker.ack(leases.get(task).ok_or("no lease")?).await?.await? {
+    drive(load, async move |task| match acker.ack(leases.get(task).ok_or("no lease")?).await?.await? {
         Confirmation::Confirmed => Ok(()),
         other => Err(format!("{other:?}").into()),
     })
@@ -131,26 +109,24 @@ pub(crate) async fn by_hand(load: Load) -> Result<()> {
     };
     if load.is_pull() {
         let is_base64 = load.queue.contains("base64");
-        return load
-            .run(async move |_| {
-                let request =
-                    post("pull").json(&serde_json::json!({ "batch_size": 100, "visibility_timeout_ms": 30000 }));
-                let response: Response<Pulled> = request.send().await?.error_for_status()?.json().await?;
-                for message in response.result.filter(|_| response.success).ok_or("no result")?.messages {
-                    std::hint::black_box(&message.lease_id);
-                    let job: Job = if is_base64 {
-                        serde_json::from_slice(&STANDARD.decode(message.body)?)?
-                    } else {
-                        serde_json::from_str(&message.body)?
-                    };
-                    std::hint::black_box(job);
-                }
-                Ok(())
-            })
-            .await;
+        return drive(load, async move |_| {
+            let request = post("pull").json(&serde_json::json!({ "batch_size": 100, "visibility_timeout_ms": 30000 }));
+            let response: Response<Pulled> = request.send().await?.error_for_status()?.json().await?;
+            for message in response.result.filter(|_| response.success).ok_or("no result")?.messages {
+                std::hint::black_box(&message.lease_id);
+                let job: Job = if is_base64 {
+                    serde_json::from_slice(&STANDARD.decode(message.body)?)?
+                } else {
+                    serde_json::from_str(&message.body)?
+                };
+                std::hint::black_box(job);
+            }
+            Ok(())
+        })
+        .await;
     }
     let leases: Vec<_> = (0..load.leases).map(lease).collect();
-    load.run(async move |_| {
+    drive(load, async move |_| {
         for leases in leases.chunks(100) {
             let acks = Acks { acks: leases.iter().map(|lease_id| Ack { lease_id }).collect() };
             let response: Response<Acked> = post("ack").json(&acks).send().await?.error_for_status()?.json().await?;
@@ -176,7 +152,7 @@ pub(crate) async fn bare(load: Load) -> Result<()> {
     let client = generated::Client::new_with_client(&load.url, http);
     let (account, queue) = (Identifier::try_from(ACCOUNT)?, Identifier::try_from(load.queue.as_str())?);
     let leases: Vec<_> = (0..load.leases).map(|number| generated::types::LeaseId::from(lease(number))).collect();
-    load.run(async move |_| {
+    drive(load, async move |_| {
         let acks = leases.iter().map(|lease_id| AckEntry { lease_id: lease_id.clone() }).collect();
         let payload = AckPayload { acks, retries: Vec::new() };
         let response = client.ack_messages(&account, &queue, &payload).await?.into_inner();
@@ -193,7 +169,7 @@ pub(crate) async fn hyper(load: Load) -> Result<()> {
     let body = Bytes::from(serde_json::to_vec(&acks)?);
     let path = format!("/accounts/{ACCOUNT}/queues/{}/messages/ack", load.queue);
     let host = load.url.trim_start_matches("http://").to_owned();
-    load.run(async move |task| {
+    drive(load, async move |task| {
         let request = Request::post(&path)
             .header("host", "127.0.0.1")
             .header("authorization", TOKEN)

@@ -7,14 +7,14 @@
 use std::env;
 
 mod clients;
+mod load;
 mod measure;
+mod payload;
 mod run;
 mod server;
 
-use run::Load;
+use load::{Load, Result};
 use server::Server;
-
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 const CLIENTS: [&str; 4] = ["by hand", "ours", "bare", "hyper"];
 
@@ -23,8 +23,19 @@ fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match args.first().map(String::as_str) {
         Some("serve") => runtime.block_on(server::serve()),
-        Some("run") => runtime.block_on(run::run(Load::from_args(args.get(1..).unwrap_or_default())?)),
+        Some("run") => runtime.block_on(run(Load::from_args(args.get(1..).unwrap_or_default())?)),
         _ => table(),
+    }
+}
+
+async fn run(load: Load) -> Result<()> {
+    match load.client.as_str() {
+        "ours" | "bounded" => clients::ours(load).await,
+        "by hand" => clients::by_hand(load).await,
+        "bare" => clients::bare(load).await,
+        "hyper" => clients::hyper(load).await,
+        "acker" => clients::acker(load).await,
+        other => Err(format!("no client {other}").into()),
     }
 }
 
@@ -49,7 +60,7 @@ fn table() -> Result<()> {
             costs(&format!("pull of 100, 1 KB of JSON as {what}"), &["by hand", "ours"], &load)?;
         }
         costs("ack of 1 by each of 100 tasks, ours by the acker", &["by hand", "acker"], &load("ack", 1, 100))?;
-        let response = server::pulled("text", 128_000)?.to_string().len() as f64;
+        let response = payload::pulled("text", 128_000)?.to_string().len() as f64;
         let peak = |client: &&str| Ok(measure::heap_peak(&load("text-128000", 0, 1).of(client))? / response);
         row("pull of 100, 128 KB: peak of the heap, in responses", &each(&["by hand", "ours"], peak)?);
     }

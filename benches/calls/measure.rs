@@ -5,7 +5,7 @@ use std::{
     process::{Command, Output},
 };
 
-use crate::{Result, run::Load};
+use crate::load::{Load, Result};
 
 /// Of one call.
 pub(crate) struct Cost {

@@ -14,10 +14,10 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::net::TcpListener;
 
-use crate::{Result, clients::Job};
+use crate::{load::Result, payload::pulled};
 
 static CONNECTIONS: AtomicUsize = AtomicUsize::new(0);
 
@@ -86,24 +86,4 @@ async fn respond(request: Request<Incoming>) -> Result<Response<Full<Bytes>>> {
         .header("cf-ray", "8f1c2d3e4f5a6b7c-FRA")
         .header("server", "cloudflare");
     Ok(response.body(Full::new(text.into()))?)
-}
-
-/// A hundred messages.
-pub(crate) fn pulled(encoding: &str, size: usize) -> Result<Value> {
-    let text = serde_json::to_string(&Job::of_size(size))?;
-    let body = match encoding {
-        "base64" => base64::Engine::encode(&base64::engine::general_purpose::STANDARD, text),
-        _ => text,
-    };
-    let message = |number| {
-        json!({
-            "id": format!("{number:032x}"),
-            "timestamp_ms": 1_760_000_000_000_u64,
-            "attempts": 1,
-            "metadata": { "CF-sourceMessageSource": "http", "CF-Content-Type": "json" },
-            "lease_id": crate::clients::lease(number),
-            "body": body,
-        })
-    };
-    Ok(json!({ "message_backlog_count": 100, "messages": (0..100).map(message).collect::<Vec<_>>() }))
 }
