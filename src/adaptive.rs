@@ -54,6 +54,11 @@ impl Adaptive {
         }
     }
 
+    /// A request found less to do than it could have done: one fewer will do.
+    pub(crate) fn on_slack(&mut self) {
+        self.quarters = self.quarters.saturating_sub(ONE).max(ONE);
+    }
+
     /// There is nothing to do: one request at a time, and fast growth when there is again.
     pub(crate) fn on_idle(&mut self) {
         self.quarters = ONE;

@@ -1,27 +1,38 @@
 //! The pull loop: bounded concurrency, acknowledgements beside the work, and a graceful end.
 
+mod brake;
 mod decoding;
-mod puller;
+mod delivery;
+mod handlers;
+mod health;
+mod heartbeat;
+mod pulls;
+mod recorder;
 mod run;
 mod settings;
+mod settling;
+mod shutdown;
+mod spans;
 mod stats;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod verdict;
+mod work;
 
-use std::{
-    future::Future,
-    sync::{Arc, PoisonError},
-};
+use std::{future::Future, sync::Arc};
 
 use serde::de::DeserializeOwned;
 
 pub use self::{
-    decoding::{Json, Raw},
+    decoding::{Decoding, Json, Raw},
+    delivery::Delivery,
+    health::{Health, Status},
     stats::{HandlerTimes, Report, Stats},
-    stream::{Deliveries, Delivery},
-    verdict::{Failed, IntoVerdict, RetryDelay, Undecided, Verdict},
+    stream::Deliveries,
+    verdict::{Failed, IntoVerdict, IntoVerdicts, RetryDelay, Undecided, Verdict},
 };
-use self::{run::Run, settings::Settings, stats::Shared};
+use self::{recorder::Shared, run::Run, settings::Settings};
 use crate::{error::Error, message::Message, queue::Queue};
 
 /// Pulls messages and gives them to a handler, as many at a time as allowed, until it is told to stop.
@@ -58,13 +69,13 @@ pub struct Consumer<D = Raw> {
     queue: Queue,
     settings: Settings,
     decoding: D,
-    stats: Arc<Shared>,
+    record: Shared,
 }
 
 impl Consumer {
     /// A consumer with the default settings.
     pub fn new(queue: Queue) -> Self {
-        Self { queue, settings: Settings::default(), decoding: Raw, stats: Arc::default() }
+        Self { queue, settings: Settings::default(), decoding: Raw, record: Shared::default() }
     }
 
     /// Gives the handler each message's body, read as JSON, beside the message.
@@ -92,14 +103,19 @@ impl Consumer {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn json<T: DeserializeOwned>(self) -> Consumer<Json<T>> {
-        let Self { queue, settings, stats, .. } = self;
-        Consumer { queue, settings, decoding: Json::new(), stats }
+        let Self { queue, settings, record, .. } = self;
+        Consumer { queue, settings, decoding: Json::new(Verdict::Leave), record }
     }
 
-    /// Runs until `stop` is done, or until a failure that only a person can mend.
+    /// Runs until `stop` is done, or until a pull or an acknowledgement fails for what only a person can mend.
     ///
-    /// Then it pulls no more, gives running handlers [`shutdown_timeout`](Self::shutdown_timeout) to end, hands back what was not
-    /// started, and waits for the outcome of every acknowledgement. A handler that panics is one that failed.
+    /// Then it pulls no more, gives running handlers and pulls in flight [`shutdown_timeout`](Self::shutdown_timeout) to end, retries what
+    /// was not started, and waits up to [`flush_timeout`](Self::flush_timeout) for the outcome of every acknowledgement. A stop that is
+    /// done at the start costs no request. A handler that panics is one that failed.
+    ///
+    /// To end at once, for example at a second ctrl-c, drop the future. Handlers are dropped with it, and their messages come again when
+    /// their leases expire. What handlers decided is still sent, and messages that were not started are [handed back](Self::undecided),
+    /// in the background, as long as the tokio runtime is there.
     ///
     /// # Errors
     ///
@@ -110,19 +126,54 @@ impl Consumer {
         H: Fn(Message) -> F + Send + Sync + 'static,
         F: Future<Output: IntoVerdict> + Send + 'static,
     {
-        let handler = move |message| {
-            let handled = handler(message);
-            async move { handled.await.into_verdict() }
-        };
-        Ok(self.run()?.until(stop, Arc::new(handler)).await)
+        let run = self.run(self.settings.clone().one_by_one())?;
+        Ok(run.until(stop, Arc::new(handlers::one(handler))).await)
+    }
+
+    /// Runs as [`run_until`](Self::run_until), with a handler that is given several messages at once, for example for a bulk insert.
+    ///
+    /// It is given [`handler_batch_size`](Self::handler_batch_size) messages, or those that came within
+    /// [`handler_linger`](Self::handler_linger); [`concurrency`](Self::concurrency) counts batches. It decides on all messages at once, or
+    /// on each: see [`IntoVerdicts`].
+    ///
+    /// ```
+    /// # use cloudflare_queues::{Consumer, Message, PushMessage, emulator::Emulator};
+    /// # use std::time::Duration;
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// # let emulator = Emulator::start().await?;
+    /// # let queue = emulator.queue()?;
+    /// queue.push_batch(&vec![PushMessage::text("a row"); 50]).await?;
+    /// let (done, mut stop) = tokio::sync::mpsc::unbounded_channel();
+    /// let insert = move |rows: Vec<Message>| {
+    ///     println!("{} rows in one transaction", rows.len());
+    ///     let _ = done.send(());
+    ///     async { Ok::<_, std::io::Error>(()) }
+    /// };
+    /// let consumer = Consumer::new(queue).concurrency(1).handler_batch_size(50).handler_linger(Duration::from_millis(10));
+    /// let report = consumer.run_batches_until(stop.recv(), insert).await?;
+    /// assert_eq!(report.stats.acknowledged, 50);
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`run_until`](Self::run_until).
+    pub async fn run_batches_until<H, F>(&self, stop: impl Future, handler: H) -> Result<Report, Error>
+    where
+        H: Fn(Vec<Message>) -> F + Send + Sync + 'static,
+        F: Future<Output: IntoVerdicts> + Send + 'static,
+    {
+        let run = self.run(self.settings.clone().batched())?;
+        Ok(run.until(stop, Arc::new(handlers::many(handler))).await)
     }
 }
 
 impl<T: DeserializeOwned + 'static> Consumer<Json<T>> {
     /// What to do with a message that cannot be decoded; the function is async and may fail, as a handler.
     ///
-    /// By default it is left, so that it is delivered again until the queue's `max_retries` are used up, and then goes to the dead-letter
-    /// queue. It is [counted](Stats::undecodable) in any case.
+    /// By default it goes to the [dead-letter queue](Self::dead_letters) if one is set. Otherwise it is left, so that it is delivered
+    /// again until the queue's `max_retries` are used up. It is [counted](Stats::undecodable) in any case.
     pub fn on_undecodable<F>(mut self, decide: impl Fn(Message, Error) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output: IntoVerdict> + Send + 'static,
@@ -141,42 +192,82 @@ impl<T: DeserializeOwned + 'static> Consumer<Json<T>> {
         H: Fn(T, Message) -> F + Send + Sync + 'static,
         F: Future<Output: IntoVerdict> + Send + 'static,
     {
-        let (stats, decoding) = (Arc::clone(&self.stats), self.decoding.clone());
-        let handler = move |message: Message| {
-            let decoded = match message.body.json::<T>() {
-                Ok(body) => Ok(handler(body, message)),
-                Err(error) => {
-                    stats.lock().unwrap_or_else(PoisonError::into_inner).undecodable += 1;
-                    Err((decoding.undecodable)(message, error))
-                }
-            };
-            async move {
-                match decoded {
-                    Ok(handled) => handled.await.into_verdict(),
-                    Err(decided) => decided.await,
-                }
-            }
-        };
-        Ok(self.run()?.until(stop, Arc::new(handler)).await)
+        let run = self.run(self.settings.clone().one_by_one())?;
+        let handler = handlers::one_decoded(self.decoding(), run.counter(), handler);
+        Ok(run.until(stop, Arc::new(handler)).await)
+    }
+
+    /// As [`run_batches_until`](Consumer::run_batches_until) of a consumer without decoding; the handler is given bodies with their
+    /// messages. Those that cannot be decoded are not among them.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub async fn run_batches_until<H, F>(&self, stop: impl Future, handler: H) -> Result<Report, Error>
+    where
+        T: Send,
+        H: Fn(Vec<(T, Message)>) -> F + Send + Sync + 'static,
+        F: Future<Output: IntoVerdicts> + Send + 'static,
+    {
+        let run = self.run(self.settings.clone().batched())?;
+        let handler = handlers::many_decoded(self.decoding(), run.counter(), handler);
+        Ok(run.until(stop, Arc::new(handler)).await)
+    }
+
+    /// As [`stream`](Consumer::stream) of a consumer without decoding; each [`Delivery`] has the body as its
+    /// [`job`](Delivery::job). Messages that cannot be decoded are decided on, and passed over.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn stream(&self) -> Result<Deliveries<Json<T>>, Error> {
+        Deliveries::new(self.queue.clone(), self.settings.clone(), self.decoding(), &self.record)
+    }
+
+    /// Where there is a dead-letter queue, undecodable messages go there by default.
+    fn decoding(&self) -> Json<T> {
+        let default = if self.settings.dead_letters.is_some() { Verdict::DeadLetter } else { Verdict::Leave };
+        self.decoding.clone().defaulting(default)
     }
 }
 
 impl<D> Consumer<D> {
-    /// What this consumer and its clones have done so far, also while they run.
+    /// What this consumer and its clones have done so far in all their runs and streams, also while they go on.
     pub fn stats(&self) -> Stats {
-        self.stats.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.record.lock().stats.clone()
     }
 
-    /// The messages as a stream, for a loop of your own. It ends after a failure that only a person can mend, which is its last item.
+    /// Whether the consumer, or one of its clones, does what it is there for.
+    ///
+    /// ```
+    /// # use cloudflare_queues::{Consumer, Status, emulator::Emulator};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// # let emulator = Emulator::start().await?;
+    /// # let queue = emulator.queue()?;
+    /// let consumer = Consumer::new(queue);
+    /// let health = consumer.health(); // while a clone of it runs
+    /// assert_eq!((health.status, health.is_healthy()), (Status::Stopped, false));
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn health(&self) -> Health {
+        Health::new(&self.record.lock(), self.settings.pull.visibility_timeout)
+    }
+
+    fn run(&self, settings: Settings) -> Result<Run, Error> {
+        Run::new(self.queue.clone(), settings, &self.record)
+    }
+}
+
+impl Consumer {
+    /// The messages as a stream, for a loop of your own.
+    ///
+    /// Pulls that fail are repeated; the stream ends after a failure that only a person can mend, which is its last item.
     ///
     /// # Errors
     ///
-    /// As [`run_until`](Consumer::run_until).
+    /// As [`run_until`](Self::run_until).
     pub fn stream(&self) -> Result<Deliveries, Error> {
-        Deliveries::new(self.queue.clone(), self.settings.clone())
-    }
-
-    fn run(&self) -> Result<Run, Error> {
-        Run::new(self.queue.clone(), self.settings.clone(), Arc::clone(&self.stats))
+        Deliveries::new(self.queue.clone(), self.settings.clone(), Raw, &self.record)
     }
 }

@@ -27,6 +27,7 @@ mod fields;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod generated;
+mod held;
 mod ids;
 mod lease;
 mod limits;
@@ -64,8 +65,8 @@ pub use api_error::ApiError;
 pub use body::{Body, ContentType};
 pub use client::{Client, ClientBuilder};
 pub use consumer::{
-    Consumer, Deliveries, Delivery, Failed, HandlerTimes, IntoVerdict, Json, Raw, Report, RetryDelay, Stats, Undecided,
-    Verdict,
+    Consumer, Decoding, Deliveries, Delivery, Failed, HandlerTimes, Health, IntoVerdict, IntoVerdicts, Json, Raw,
+    Report, RetryDelay, Stats, Status, Undecided, Verdict,
 };
 pub use consumers::{ConsumerDescription, ConsumerKind, ConsumerSettings};
 pub use credentials::Credentials;
@@ -73,6 +74,7 @@ pub use delete::DeleteOutcome;
 pub use error::Error;
 pub use error_kind::ErrorKind;
 pub use extend::{ExtendError, ExtendOutcome};
+pub use held::HeldLease;
 pub use ids::{AccountId, ConsumerId, QueueId, SubscriptionId};
 pub use lease::{LeaseId, MessageRef};
 pub use listing::Listing;

@@ -5,7 +5,11 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
-use crate::{body::Body, lease::LeaseId};
+use crate::{
+    body::Body,
+    held::{Extended, HeldLease},
+    lease::LeaseId,
+};
 
 /// A message under a lease, as [`Queue::pull`](crate::Queue::pull) returns it.
 ///
@@ -47,13 +51,20 @@ pub struct Message {
     /// After it, another consumer may receive the message. The service
     /// [still accepts](https://developers.cloudflare.com/queues/configuration/pull-consumers/) an acknowledgement then.
     pub lease_deadline: std::time::Instant,
+    pub(crate) extended: Extended,
 }
 
 impl Message {
+    /// The lease as it is held now: when it expires by the last extension of a [`Consumer`](crate::Consumer), and a future that is done
+    /// once it is lost.
+    pub fn lease(&self) -> HeldLease {
+        self.extended.held(self.lease_deadline)
+    }
+
     /// How long the lease lasts from now at the least; zero if it may have expired.
     ///
     /// It follows tokio's clock, so that it also holds while a test has paused that.
     pub fn lease_remaining(&self) -> Duration {
-        Instant::from_std(self.lease_deadline).saturating_duration_since(Instant::now())
+        Instant::from_std(self.lease().deadline()).saturating_duration_since(Instant::now())
     }
 }

@@ -20,7 +20,9 @@ pub(crate) struct Outage {
 impl Outage {
     /// How many failures there were, if this one is to be logged.
     pub(crate) fn on_failure(&mut self, now: Instant) -> Option<u64> {
-        if self.last.zip(self.quiet).is_some_and(|(last, (_, interval))| now.duration_since(last) > interval) {
+        let is_over = !self.is_logged;
+        if is_over && self.last.zip(self.quiet).is_some_and(|(last, (_, interval))| now.duration_since(last) > interval)
+        {
             *self = Self::default();
         }
         self.last = Some(now);
@@ -70,6 +72,7 @@ mod tests {
     fn a_failure_after_a_quiet_time_is_a_new_one() {
         let (mut outage, start) = (Outage::default(), Instant::now());
         assert_eq!(outage.on_failure(start), Some(1));
+        assert_eq!(outage.on_success(), Some(1));
         assert_eq!(outage.on_failure(start + Duration::from_secs(60)), Some(1));
     }
 }

@@ -69,6 +69,8 @@ pub struct Batch {
     pub backlog_count: Option<u64>,
     /// The queue's metrics, if the service sent them.
     pub metrics: Option<Metrics>,
+    /// How many requests the pull took: more than one if the service was asked too often.
+    pub(crate) attempts: u32,
 }
 
 impl Batch {

@@ -85,7 +85,7 @@ impl Queue {
         let result = call.run_or(send, wire::recover_pull).await?.result;
         let lasts = Duration::from_millis(wire::milliseconds(options.visibility_timeout).into());
         let lease_deadline = call.sent_at() + lasts;
-        let batch = wire::batch(result, lease_deadline);
+        let batch = wire::batch(result, lease_deadline, call.attempts());
         call.trace_count(batch.len());
         if !batch.is_empty() && lease_deadline <= tokio::time::Instant::now() {
             tracing::warn!(

@@ -40,13 +40,13 @@ impl Lease {
 
 impl From<&Message> for Lease {
     fn from(message: &Message) -> Self {
-        Self::new(&message.lease_id, message.lease_deadline)
+        Self::new(&message.lease_id, message.lease().deadline())
     }
 }
 
 impl From<Message> for Lease {
     fn from(message: Message) -> Self {
-        Self { id: message.lease_id, deadline: Some(message.lease_deadline) }
+        Self { deadline: Some(message.lease().deadline()), id: message.lease_id }
     }
 }
 

@@ -20,7 +20,10 @@ use std::{
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
-use crate::{error::Error, error_kind::ErrorKind, lease::LeaseId, message::Message, pull::Batch, push::PushMessage};
+use crate::{
+    error::Error, error_kind::ErrorKind, held::Extended, lease::LeaseId, message::Message, pull::Batch,
+    push::PushMessage,
+};
 
 static MADE: AtomicU64 = AtomicU64::new(0);
 
@@ -38,6 +41,7 @@ pub fn message(pushed: PushMessage) -> Message {
         body: pushed.body().clone(),
         metadata: Map::from_iter([("CF-Content-Type".to_owned(), content_type)]),
         lease_deadline: (Instant::now() + Duration::from_secs(30)).into_std(),
+        extended: Extended::default(),
     }
 }
 

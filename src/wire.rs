@@ -16,6 +16,7 @@ use crate::{
         AckEntry, AckPayload, ExtendEntry, ExtendPayload, MetricsResult, PeekResult, PeekResultMessage, PullPayload,
         PullResult, PulledMessage, PushPayload, RetryEntry,
     },
+    held::Extended,
     limits,
     message::Message,
     peek::PeekedMessage,
@@ -73,7 +74,7 @@ fn seconds(delay: Duration) -> u32 {
     (delay.as_secs() as u32).saturating_add(u32::from(delay.subsec_nanos() > 0))
 }
 
-pub(crate) fn batch(result: PullResult, lease_deadline: Instant) -> Batch {
+pub(crate) fn batch(result: PullResult, lease_deadline: Instant, attempts: u32) -> Batch {
     let pulled = result.messages.unwrap_or_default();
     let count = pulled.len();
     let mut messages: Vec<_> = pulled.into_iter().filter_map(|pulled| message(pulled, lease_deadline)).collect();
@@ -89,6 +90,7 @@ pub(crate) fn batch(result: PullResult, lease_deadline: Instant) -> Batch {
         duplicates,
         backlog_count: count_of(result.message_backlog_count),
         metrics: metrics(result.metadata),
+        attempts,
     }
 }
 
@@ -103,6 +105,7 @@ fn message(pulled: PulledMessage, lease_deadline: Instant) -> Option<Message> {
         body: Body::new(pulled.body.unwrap_or_default(), content_type(&metadata)),
         metadata,
         lease_deadline: lease_deadline.into_std(),
+        extended: Extended::default(),
     })
 }
 

@@ -34,6 +34,19 @@ pub enum Confirmation {
 #[derive(Debug)]
 pub struct Receipt(pub(super) oneshot::Receiver<Result<Confirmation, Error>>);
 
+impl Receipt {
+    /// Has the outcome seen on its way, also if the receipt is ignored.
+    pub(crate) fn observed(self, observe: impl FnOnce(&Result<Confirmation, Error>) + Send + 'static) -> Self {
+        let (reply, receipt) = oneshot::channel();
+        tokio::spawn(async move {
+            let outcome = self.await;
+            observe(&outcome);
+            let _ = reply.send(outcome);
+        });
+        Self(receipt)
+    }
+}
+
 impl Future for Receipt {
     type Output = Result<Confirmation, Error>;
 

@@ -2,43 +2,113 @@
 
 use std::{fmt, future::Future, marker::PhantomData, pin::Pin, sync::Arc};
 
-use super::{IntoVerdict, Verdict};
+use serde::de::DeserializeOwned;
+
+use super::{IntoVerdict, work::Outcome};
 use crate::{error::Error, message::Message};
+
+/// What a [`Consumer`](super::Consumer) makes of bodies: [`Raw`] or [`Json`].
+pub trait Decoding: sealed::Sealed {
+    /// What the handler is given beside the message.
+    type Job;
+
+    #[doc(hidden)]
+    fn decode(&self, message: &Message) -> Result<Self::Job, Error>;
+
+    #[doc(hidden)]
+    fn undecodable(&self, undecodable: Undecodable) -> Decided;
+}
+
+mod sealed {
+    pub trait Sealed: Clone + Send + Sync + 'static {}
+}
+
+/// A message that could not be decoded.
+#[derive(Debug)]
+pub struct Undecodable {
+    pub(super) message: Message,
+    pub(super) error: Error,
+}
 
 /// The decoding of a [`Consumer`](super::Consumer) whose handler is given messages as they came.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct Raw;
 
+impl sealed::Sealed for Raw {}
+
+impl Decoding for Raw {
+    type Job = ();
+
+    fn decode(&self, _: &Message) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn undecodable(&self, Undecodable { message, error }: Undecodable) -> Decided {
+        Box::pin(async move { (message, Err(error.to_string())) })
+    }
+}
+
 /// The decoding of a [`Consumer`](super::Consumer) whose handler is given bodies of JSON beside messages.
 pub struct Json<T> {
-    pub(super) undecodable: Arc<OnUndecodable>,
+    decide: Option<Arc<Decide>>,
+    default: super::Verdict,
     body: PhantomData<fn() -> T>,
 }
 
-pub(super) type Decided = Pin<Box<dyn Future<Output = Result<Verdict, String>> + Send>>;
-type OnUndecodable = dyn Fn(Message, Error) -> Decided + Send + Sync;
+pub(super) type Decided = Pin<Box<dyn Future<Output = (Message, Outcome)> + Send>>;
+type Decide = dyn Fn(Message, Error) -> Pin<Box<dyn Future<Output = Outcome> + Send>> + Send + Sync;
 
 impl<T> Json<T> {
-    pub(super) fn new() -> Self {
-        Self::deciding(|_, _| async { Verdict::Leave })
+    pub(super) fn new(default: super::Verdict) -> Self {
+        Self { decide: None, default, body: PhantomData }
     }
 
     pub(super) fn deciding<F>(decide: impl Fn(Message, Error) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output: IntoVerdict> + Send + 'static,
     {
-        let undecodable = move |message, error| -> Decided {
+        let decide = move |message, error| -> Pin<Box<dyn Future<Output = Outcome> + Send>> {
             let decided = decide(message, error);
             Box::pin(async { decided.await.into_verdict() })
         };
-        Self { undecodable: Arc::new(undecodable), body: PhantomData }
+        Self { decide: Some(Arc::new(decide)), ..Self::new(super::Verdict::Leave) }
+    }
+
+    /// What becomes of undecodable messages unless a function decides.
+    pub(super) fn defaulting(mut self, default: super::Verdict) -> Self {
+        self.default = default;
+        self
     }
 }
 
+impl<T: DeserializeOwned + 'static> Decoding for Json<T> {
+    type Job = T;
+
+    fn decode(&self, message: &Message) -> Result<T, Error> {
+        message.body.json()
+    }
+
+    fn undecodable(&self, Undecodable { message, error }: Undecodable) -> Decided {
+        match &self.decide {
+            Some(decide) => {
+                let decided = decide(message.clone(), error);
+                Box::pin(async move { (message, decided.await) })
+            }
+            None => {
+                tracing::warn!(%error, messaging.message.id = message.id, "a message could not be decoded");
+                let verdict = self.default;
+                Box::pin(async move { (message, Ok(verdict)) })
+            }
+        }
+    }
+}
+
+impl<T: 'static> sealed::Sealed for Json<T> {}
+
 impl<T> Clone for Json<T> {
     fn clone(&self) -> Self {
-        Self { undecodable: Arc::clone(&self.undecodable), body: PhantomData }
+        Self { decide: self.decide.clone(), default: self.default, body: PhantomData }
     }
 }
 

@@ -3,300 +3,309 @@
 use std::{
     collections::{HashMap, VecDeque},
     future::{Future, poll_fn},
-    mem,
     pin::{Pin, pin},
-    sync::{Arc, MutexGuard, PoisonError},
-    task::Poll,
+    sync::Arc,
+    task::{Context, Poll},
     time::Duration,
 };
 
 use tokio::{
     task::{self, JoinError, JoinSet},
-    time::{Instant, sleep},
+    time::{Instant, Sleep, sleep_until},
 };
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use super::{
-    Report, Settings, Stats, Undecided, Verdict,
-    puller::{Puller, is_final},
-    stats::Shared,
+    Report,
+    brake::Brake,
+    heartbeat::Heartbeat,
+    pulls::{MESSAGE_BYTES, Pulled, Pulls, is_final},
+    recorder::{Counter, Gauges, Recorder, Shared},
+    settings::Settings,
+    settling::{Settled, Settling},
+    work::{Handled, Outcome, Waiting, Work},
 };
-use crate::{
-    ack::AckRequest,
-    acker::{Acker, Confirmation},
-    error::Error,
-    limits,
-    message::Message,
-    pull::{Batch, PullOptions},
-    queue::Queue,
-    settlement::{Decision, Lease, Settlement},
-};
+use crate::{ack::AckRequest, acker::Acker, error::Error, limits, outage::Outage, pull::Batch, queue::Queue};
 
 pub(super) struct Run {
-    puller: Puller,
-    settings: Settings,
-    acker: Acker,
-    stats: Arc<Shared>,
+    pub(super) pulls: Pulls,
+    pub(super) settings: Settings,
+    pub(super) acker: Acker,
+    pub(super) recorder: Recorder,
+    pub(super) queue: Queue,
     /// Pulled, and not started.
-    waiting: VecDeque<Message>,
-    handlers: JoinSet<Outcome>,
-    handled: HashMap<task::Id, Handled>,
+    pub(super) waiting: VecDeque<Waiting>,
+    pub(super) handlers: JoinSet<Vec<Outcome>>,
+    pub(super) handled: HashMap<task::Id, Handled>,
+    pub(super) heartbeat: Heartbeat,
     /// Acknowledgements and retries whose outcome is not known.
-    settlements: JoinSet<Result<Confirmation, Error>>,
-    settling: HashMap<task::Id, Settlement>,
+    pub(super) settlements: JoinSet<Settled>,
+    pub(super) settling: HashMap<task::Id, Settling>,
+    /// Slow pulling down: handlers that fail, and acknowledgements that do.
+    pub(super) handlers_brake: Brake,
+    pub(super) acks_brake: Brake,
+    pub(super) acks_outage: Outage,
     /// How long handlers take on average.
-    handler_time: Option<Duration>,
-    unconfirmed: AckRequest,
-    error: Option<Error>,
+    pub(super) handler_time: Option<Duration>,
+    /// What the bodies of waiting messages and of those that are worked on take.
+    pub(super) bytes: usize,
+    pub(super) unconfirmed: AckRequest,
+    pub(super) error: Option<Error>,
+    linger: Option<Pin<Box<Sleep>>>,
+    gauges: Gauges,
 }
 
-/// A handler's verdict, or the text of the error that it failed with.
-type Outcome = Result<Verdict, String>;
-
-/// A message that a handler works on.
-struct Handled {
-    lease: Lease,
-    attempts: Option<u32>,
-    /// Where the retry delay is a function of it.
-    message: Option<Message>,
-    since: Instant,
-}
-
-enum Event {
+pub(super) enum Event {
     Stop,
-    Handled(Result<(task::Id, Outcome), JoinError>),
-    Settled(Result<(task::Id, Result<Confirmation, Error>), JoinError>),
+    Handled(Result<(task::Id, Vec<Outcome>), JoinError>),
+    Settled(Result<(task::Id, Settled), JoinError>),
     /// `None` at the end of a rest.
-    Pulled(Option<Result<Batch, Error>>),
+    Pulled(Option<Pulled>),
+    Lingered,
 }
 
 impl Run {
-    pub(super) fn new(queue: Queue, settings: Settings, stats: Arc<Shared>) -> Result<Self, Error> {
+    pub(super) fn new(queue: Queue, settings: Settings, total: &Shared) -> Result<Self, Error> {
         limits::pull(&settings.pull)?;
         Ok(Self {
             acker: Acker::with_options(queue.clone(), settings.acker.clone())?,
-            puller: Puller::new(queue, &settings),
+            pulls: Pulls::new(queue.clone(), &settings),
+            recorder: Recorder::new(total),
+            heartbeat: Heartbeat::new(queue.clone(), &settings),
+            handlers_brake: Brake::new("handlers fail", settings.bearable_failures),
+            acks_brake: Brake::new("acknowledgements are not confirmed", 0.5),
+            acks_outage: Outage::default(),
+            queue,
             settings,
-            stats,
             waiting: VecDeque::new(),
             handlers: JoinSet::new(),
             handled: HashMap::new(),
             settlements: JoinSet::new(),
             settling: HashMap::new(),
             handler_time: None,
+            bytes: 0,
             unconfirmed: AckRequest::new(),
             error: None,
+            linger: None,
+            gauges: Gauges::default(),
         })
+    }
+
+    pub(super) fn counter(&self) -> Counter {
+        self.recorder.handle()
     }
 
     pub(super) async fn until<H, F>(mut self, stop: impl Future, handler: Arc<H>) -> Report
     where
-        H: Fn(Message) -> F + Send + Sync + 'static,
-        F: Future<Output = Outcome> + Send + 'static,
+        H: Fn(Work) -> F + Send + Sync + 'static,
+        F: Future<Output = Vec<Outcome>> + Send + 'static,
     {
         let mut stop = pin!(stop);
         while self.error.is_none() {
+            // Before anything else, so that a stop that is done already costs no request.
+            if poll_fn(|context| Poll::Ready(stop.as_mut().poll(context).is_ready())).await {
+                break;
+            }
             self.start_handlers(&handler);
-            self.start_pull();
+            self.start_pulls();
+            self.gauge();
             match self.next(stop.as_mut()).await {
                 Event::Stop => break,
-                event => self.settle(event),
+                event => self.take(event),
             }
         }
         self.shut_down().await
     }
 
     /// What happens next. To be told to stop comes before all else.
-    async fn next(&mut self, mut stop: Pin<&mut impl Future>) -> Event {
+    pub(super) async fn next(&mut self, mut stop: Pin<&mut impl Future>) -> Event {
         poll_fn(|context| {
             if stop.as_mut().poll(context).is_ready() {
                 return Poll::Ready(Event::Stop);
             }
+            self.heartbeat.poll(context, &self.recorder);
             if let Poll::Ready(Some(joined)) = self.handlers.poll_join_next_with_id(context) {
                 return Poll::Ready(Event::Handled(joined));
             }
             if let Poll::Ready(Some(joined)) = self.settlements.poll_join_next_with_id(context) {
                 return Poll::Ready(Event::Settled(joined));
             }
-            self.puller.poll(context).map(Event::Pulled)
+            if self.poll_linger(context).is_ready() {
+                return Poll::Ready(Event::Lingered);
+            }
+            self.pulls.poll(context, &self.recorder).map(Event::Pulled)
         })
         .await
     }
 
-    fn start_handlers<H, F>(&mut self, handler: &Arc<H>)
-    where
-        H: Fn(Message) -> F + Send + Sync + 'static,
-        F: Future<Output = Outcome> + Send + 'static,
-    {
-        while self.handled.len() < self.concurrency() {
-            let Some(message) = self.waiting.pop_front() else { return };
-            if Instant::from_std(message.lease_deadline) <= Instant::now() {
-                // Another consumer may have it by now.
-                self.stats().expired += 1;
-                continue;
-            }
-            let handled = Handled {
-                lease: Lease::from(&message),
-                attempts: message.attempts,
-                message: self.settings.retry_delay.needs_message().then(|| message.clone()),
-                since: Instant::now(),
-            };
-            let span = tracing::info_span!("process", messaging.message.id = message.id, attempts = message.attempts);
-            let handler = Arc::clone(handler);
-            // The handler is called within the task, so that a panic of its own stays there.
-            let task = self.handlers.spawn(async move { failing(handler(message).await) }.instrument(span));
-            self.handled.insert(task.id(), handled);
-        }
-    }
-
-    /// Pulls ahead while handlers work, but no more than they will start on before its lease ends.
-    fn start_pull(&mut self) {
-        // Acknowledgements that do not keep up slow the pulling down.
-        let is_clogged = self.settling.len() >= self.settings.acker.buffer.max(1);
-        let limit = self.limit();
-        let room = limit.saturating_sub(self.waiting.len());
-        if self.puller.is_ready() && !is_clogged && room > 0 && room.saturating_mul(2) >= limit {
-            let batch_size = self.settings.pull.batch_size.min(room.try_into().unwrap_or(u32::MAX));
-            self.puller.start(PullOptions { batch_size, ..self.settings.pull });
-        }
-    }
-
-    /// How many messages may wait: what handlers are expected to start on within half of a lease.
-    fn limit(&self) -> usize {
-        let free = self.concurrency().saturating_sub(self.handled.len());
-        let Some(handler_time) = self.handler_time else { return free };
-        let rounds = self.settings.pull.visibility_timeout.as_secs_f64() / 2.0 / handler_time.as_secs_f64().max(1e-6);
-        ((rounds * self.concurrency() as f64) as usize).min(self.settings.pull.batch_size as usize).max(free)
-    }
-
-    fn pulled(&mut self, result: Result<Batch, Error>) {
-        match result {
-            Ok(batch) => {
-                let mut stats = self.stats();
-                stats.pulled += batch.len() as u64;
-                stats.without_lease += batch.without_lease as u64;
-                stats.backlog_count = batch.backlog_count;
-                drop(stats);
-                self.waiting.extend(batch);
-            }
-            Err(error) => {
-                self.stats().pull_failures += 1;
-                self.error = self.error.take().or_else(|| is_final(&error).then_some(error));
-            }
-        }
-    }
-
-    fn settle(&mut self, event: Event) {
+    pub(super) fn take(&mut self, event: Event) {
         match event {
-            Event::Handled(joined) => {
-                let (id, outcome) = match joined {
-                    Ok((id, outcome)) => (id, outcome.map_err(Some)),
-                    Err(error) => {
-                        self.stats().panicked += u64::from(error.is_panic());
-                        (error.id(), Err(None))
-                    }
-                };
-                if let Some(handled) = self.handled.remove(&id) {
-                    self.end(handled, outcome);
-                }
-            }
-            Event::Settled(joined) => {
-                let (id, outcome) = match joined {
-                    Ok((id, outcome)) => (id, outcome),
-                    Err(error) => (error.id(), Ok(Confirmation::Unclear { counted: None, requested: 1 })),
-                };
-                match (self.settling.remove(&id), outcome) {
-                    (Some(Settlement { decision: Decision::Ack, .. }), Ok(Confirmation::Confirmed)) => {
-                        self.stats().acknowledged += 1
-                    }
-                    (Some(_), Ok(Confirmation::Confirmed)) => self.stats().retried += 1,
-                    (Some(entry), _) => self.unconfirmed.settlements.push(entry),
-                    (None, _) => {}
-                }
-            }
-            Event::Pulled(Some(result)) => self.pulled(result),
+            Event::Handled(joined) => self.end(joined),
+            Event::Settled(joined) => self.settled(joined),
+            Event::Pulled(Some(pulled)) => self.pulled(pulled),
+            Event::Lingered => self.linger = None,
             Event::Pulled(None) | Event::Stop => {}
         }
     }
 
-    fn end(&mut self, handled: Handled, outcome: Result<Verdict, Option<String>>) {
-        let now = Instant::now();
-        let took = now - handled.since;
-        self.handler_time = Some(self.handler_time.map_or(took, |average| (average * 7 + took) / 8));
-        let mut stats = self.stats();
-        stats.handler_times.record(took);
-        if handled.lease.deadline().is_some_and(|deadline| now.into_std() > deadline) {
-            stats.overran += 1;
-            tracing::warn!(
-                ?took,
-                "a handler took longer than its lease: another consumer may have been given the message"
-            );
-        }
-        drop(stats);
-        let retry_delay = &self.settings.retry_delay;
-        let failed =
-            |error: Option<String>| retry_delay.verdict(handled.attempts, handled.message.as_ref(), error.as_deref());
-        match outcome.unwrap_or_else(failed) {
-            Verdict::Ack => self.submit(Settlement::ack(handled.lease)),
-            Verdict::Retry => self.submit(Settlement::retry(handled.lease)),
-            Verdict::RetryIn(delay) => self.submit(Settlement::retry_in(handled.lease, delay.min(limits::MAX_DELAY))),
-            Verdict::Leave => self.stats().left += 1,
-        }
-    }
-
-    fn submit(&mut self, settlement: Settlement) {
-        let (acker, submitted) = (self.acker.clone(), settlement.clone());
-        let task = self.settlements.spawn(async move { acker.submit(submitted).await?.await });
-        self.settling.insert(task.id(), settlement);
-    }
-
-    /// Lets handlers end, gives back what was not started, and waits for every outcome, each for its own time.
-    async fn shut_down(mut self) -> Report {
-        let mut timeout = pin!(sleep(self.settings.shutdown_timeout));
-        self.release();
-        while !self.handled.is_empty() || self.puller.is_pulling() {
-            match self.next(timeout.as_mut()).await {
-                Event::Stop => break,
-                event => self.settle(event),
+    fn pulled(&mut self, pulled: Pulled) {
+        let Batch { messages, without_lease, backlog_count, .. } = match pulled.result {
+            Ok(batch) => batch,
+            Err(error) => {
+                self.recorder.count(|stats| stats.pull_failures += 1);
+                self.error = self.error.take().or_else(|| is_final(&error).then_some(error));
+                return;
             }
-            self.release();
+        };
+        self.recorder.count(|stats| {
+            stats.pulls += 1;
+            stats.empty_pulls += u64::from(messages.is_empty());
+            stats.pulled += messages.len() as u64;
+            stats.without_lease += without_lease as u64;
+            stats.backlog_count = backlog_count;
+        });
+        for mut message in messages {
+            let key = self.heartbeat.hold(&mut message);
+            self.bytes = self.bytes.saturating_add(message.body.raw().len());
+            self.waiting.push_back(Waiting { message, key, since: Instant::now(), pull: pulled.span.clone() });
         }
-        self.handlers.abort_all();
-        let dropped = mem::take(&mut self.handled).len();
-        self.stats().left += dropped as u64;
-        let mut timeout = pin!(sleep(self.settings.flush_timeout));
-        while !self.settling.is_empty() {
-            match self.next(timeout.as_mut()).await {
-                Event::Stop => break,
-                event => self.settle(event),
-            }
-            // A pull that was under way may end only now.
-            self.release();
-        }
-        self.unconfirmed.settlements.extend(self.settling.drain().map(|(_, entry)| entry));
-        let stats = self.stats().clone();
-        Report { stats, unconfirmed: self.unconfirmed, error: self.error }
     }
 
-    fn release(&mut self) {
-        for message in mem::take(&mut self.waiting) {
-            match self.settings.undecided {
-                Undecided::Retry => self.submit(Settlement::retry_in(&message, Duration::ZERO)),
-                Undecided::Leave => self.stats().left += 1,
+    fn start_handlers<H, F>(&mut self, handler: &Arc<H>)
+    where
+        H: Fn(Work) -> F + Send + Sync + 'static,
+        F: Future<Output = Vec<Outcome>> + Send + 'static,
+    {
+        while self.handled.len() < self.settings.concurrency.max(1) && self.is_group_ready() {
+            let work = self.next_group();
+            let Some(first) = work.first() else { continue };
+            let span = self.span(&work, first);
+            let handled = Handled::new(&work, self.needs_messages());
+            work.iter().for_each(|waiting| self.heartbeat.work_on(waiting.key));
+            let (handler, work) = (Arc::clone(handler), Work::new(work));
+            // The handler is called within the task, so that a panic of its own stays there.
+            let task = self.handlers.spawn(async move { handler(work).await }.instrument(span));
+            self.handled.insert(task.id(), handled);
+        }
+    }
+
+    fn group_size(&self) -> usize {
+        self.settings.handler_batch.max(1)
+    }
+
+    fn is_group_ready(&self) -> bool {
+        let has_lingered = |first: &Waiting| first.since.elapsed() >= self.settings.handler_linger;
+        self.waiting.len() >= self.group_size() || self.waiting.front().is_some_and(has_lingered)
+    }
+
+    /// Up to as many messages as a handler takes, without those that another consumer may have by now.
+    fn next_group(&mut self) -> Vec<Waiting> {
+        let mut group = Vec::with_capacity(self.group_size().min(self.waiting.len()));
+        while group.len() < self.group_size()
+            && let Some(waiting) = self.waiting.pop_front()
+        {
+            if waiting.message.lease().is_lost() {
+                self.recorder.count(|stats| stats.expired += 1);
+                self.forget(waiting.key, waiting.message.body.raw().len());
+            } else {
+                group.push(waiting);
             }
         }
+        group
     }
 
-    fn concurrency(&self) -> usize {
-        self.settings.concurrency.max(1)
+    pub(super) fn forget(&mut self, key: u64, bytes: usize) {
+        self.heartbeat.release(key);
+        self.bytes = self.bytes.saturating_sub(bytes);
     }
 
-    fn stats(&self) -> MutexGuard<'_, Stats> {
-        self.stats.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether messages have to be kept while handlers work on them.
+    fn needs_messages(&self) -> bool {
+        self.settings.retry_delay.needs_message() || self.settings.dead_letters.is_some()
     }
-}
 
-/// Logs a handler's error, within the message's span.
-fn failing(outcome: Outcome) -> Outcome {
-    outcome.inspect_err(|error| tracing::warn!(%error, "the handler failed"))
+    fn span(&self, work: &[Waiting], first: &Waiting) -> Span {
+        let span = if self.settings.is_batched {
+            super::spans::process_batch(self.queue.id(), work.len())
+        } else if let Some(span) = &self.settings.span {
+            (span.0)(&first.message)
+        } else {
+            super::spans::process(self.queue.id(), &first.message)
+        };
+        span.follows_from(first.pull.id());
+        span
+    }
+
+    /// Completes when the oldest message has waited for others for long enough.
+    fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Some(first) = self.waiting.front().filter(|_| self.settings.is_batched) else { return Poll::Pending };
+        if self.is_group_ready() || self.handled.len() >= self.settings.concurrency.max(1) {
+            return Poll::Pending;
+        }
+        let Some(until) = first.since.checked_add(self.settings.handler_linger) else { return Poll::Pending };
+        let timer = self.linger.get_or_insert_with(|| Box::pin(sleep_until(until)));
+        if timer.deadline() != until {
+            timer.as_mut().reset(until);
+        }
+        timer.as_mut().poll(context)
+    }
+
+    /// Pulls ahead while handlers work, but no more than they are expected to start on in time.
+    fn start_pulls(&mut self) {
+        self.pulls.slow_down(self.handlers_brake.step().max(self.acks_brake.step()));
+        let target = self.target().min(self.most_in_bytes());
+        let ahead = self.waiting.len().saturating_add(self.pulls.asked());
+        let room = target.saturating_sub(ahead).min(self.room_in_bytes(ahead));
+        self.pulls.start(room, target);
+    }
+
+    /// How many messages should wait or be on their way: what handlers start on until the next pull could bring more, and no more than
+    /// they are expected to start on within half of a lease.
+    fn target(&self) -> usize {
+        let group = self.group_size();
+        let free = self.settings.concurrency.max(1).saturating_sub(self.handled.len()).saturating_mul(group);
+        let Some(handler_time) = self.handler_time else { return free };
+        let at_once = self.settings.concurrency.max(1).saturating_mul(group) as f64;
+        let started_in = |time: f64| (time / handler_time.as_secs_f64().max(1e-6) * at_once) as usize;
+        let pull = self.settings.pull;
+        let in_time = started_in(pull.visibility_timeout.as_secs_f64() / 2.0);
+        let ahead = started_in(2.0 * self.pulls.round_trip().as_secs_f64());
+        in_time.min(ahead.saturating_add(pull.batch_size as usize)).max(free)
+    }
+
+    fn most_in_bytes(&self) -> usize {
+        let messages = self.settings.max_bytes.checked_div(self.pulls.message_bytes());
+        messages.unwrap_or(usize::MAX).max(1)
+    }
+
+    fn room_in_bytes(&self, ahead: usize) -> usize {
+        let message = self.pulls.message_bytes();
+        if message == 0 {
+            return usize::MAX;
+        }
+        let unsettled = self.settling.len().saturating_mul(MESSAGE_BYTES);
+        let held = self.waiting.len().saturating_add(self.handled.len()).saturating_mul(MESSAGE_BYTES);
+        let asked = self.pulls.asked().saturating_mul(message);
+        let used = [self.bytes, unsettled, held, asked].into_iter().fold(0, usize::saturating_add);
+        let room = self.settings.max_bytes.saturating_sub(used) / message;
+        // At the very least one message at a time.
+        room.max(usize::from(ahead == 0 && self.handled.is_empty() && self.settling.is_empty()))
+    }
+
+    pub(super) fn gauge(&mut self) {
+        let now = Gauges {
+            pulls_in_flight: self.pulls.in_flight() as u64,
+            waiting: self.waiting.len() as u64,
+            handlers_running: self.handled.len() as u64,
+            slowdown: self.pulls.slowdown(),
+            is_full: self.handled.len() >= self.settings.concurrency.max(1),
+        };
+        self.recorder.gauge(self.gauges, now);
+        self.gauges = now;
+    }
+
+    pub(super) fn gauge_nothing(&mut self) {
+        self.recorder.gauge(self.gauges, Gauges::default());
+        self.gauges = Gauges::default();
+    }
 }

@@ -1,17 +1,19 @@
 //! What a consumer did, counted.
 
-use std::{fmt, sync::Mutex, time::Duration};
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
 
 use serde::Serialize;
 
 use crate::{ack::AckRequest, error::Error};
 
-pub(super) type Shared = Mutex<Stats>;
-
 /// What a consumer did so far.
 ///
-/// Every message that was pulled is, when the consumer has stopped, in exactly one of `acknowledged`, `retried`, `left`, `expired` and
-/// [`Report::unconfirmed`].
+/// Once a run has ended, every message that it [pulled](Self::pulled) is in exactly one of [`acknowledged`](Self::acknowledged),
+/// [`retried`](Self::retried), [`left`](Self::left), [`expired`](Self::expired), [`dead_lettered`](Self::dead_lettered) and
+/// [`unconfirmed`](Self::unconfirmed).
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Stats {
@@ -19,24 +21,53 @@ pub struct Stats {
     pub pulled: u64,
     /// Messages whose acknowledgement the service confirmed.
     pub acknowledged: u64,
-    /// Messages that were handed back, as the service confirmed.
+    /// Messages whose retry the service confirmed.
     pub retried: u64,
-    /// Messages that nothing was said of, by a handler's word or because it did not end in time.
+    /// Messages that nothing was sent for: by a handler's verdict, because it did not end in time, or because a dead letter could not be
+    /// pushed. Also those that a stream's user dropped, whatever became of them.
     pub left: u64,
-    /// Messages whose lease had run out before a handler could start on them.
+    /// Messages whose lease had expired before a handler could start on them.
     pub expired: u64,
-    /// Handlers that took longer than the lease.
-    pub overran: u64,
-    /// Handlers that panicked.
+    /// Messages that were pushed to the dead-letter queue, and then acknowledged, as the service confirmed.
+    pub dead_lettered: u64,
+    /// Messages whose acknowledgement or retry the service did not confirm.
+    pub unconfirmed: u64,
+
+    /// Pulls that succeeded, empty ones included.
+    pub pulls: u64,
+    /// Pulls that brought no message.
+    pub empty_pulls: u64,
+    /// Pulls that failed.
+    pub pull_failures: u64,
+    /// Messages that came without a lease id, and so could not be handled.
+    pub without_lease: u64,
+    /// Messages whose handler returned an error or panicked.
+    pub failed: u64,
+    /// Those of them whose handler panicked.
     pub panicked: u64,
     /// Messages that could not be decoded.
     pub undecodable: u64,
-    /// Messages that came without a lease id, and so could not be handled.
-    pub without_lease: u64,
-    /// Pulls that failed.
-    pub pull_failures: u64,
+    /// Messages whose push to the dead-letter queue failed.
+    pub dead_letter_failures: u64,
+    /// Extensions of leases that the service confirmed.
+    pub extended: u64,
+    /// Leases that were lost while a handler worked: another consumer may have received the message.
+    pub lost_leases: u64,
+
+    /// Pulls in flight now.
+    pub pulls_in_flight: u64,
+    /// Messages that are pulled, and not started, now.
+    pub waiting: u64,
+    /// Handlers that work now.
+    pub handlers_running: u64,
+    /// By how many steps pulling is slowed down now, since handlers fail or acknowledgements are not confirmed; zero is full speed.
+    pub slowdown: u32,
     /// How many messages of the queue were not acknowledged at the last pull, as the service estimates.
     pub backlog_count: Option<u64>,
+    /// When the last pull succeeded.
+    pub last_pull: Option<SystemTime>,
+    /// The last failure of a pull, an acknowledgement, an extension or a dead letter, without secrets.
+    pub last_error: Option<String>,
     /// How long handlers took.
     pub handler_times: HandlerTimes,
 }
@@ -46,9 +77,10 @@ pub struct Stats {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Report {
-    /// What was done.
+    /// What was done in this run.
     pub stats: Stats,
-    /// The leases whose acknowledgement or retry the service did not confirm, as a request that can be sent again.
+    /// The leases whose acknowledgement or retry the service did not confirm, as a request that can be sent again: the first 10,000 of
+    /// them. [`Stats::unconfirmed`] counts all.
     pub unconfirmed: AckRequest,
     /// The failure that ended the run, if it was not told to stop.
     pub error: Option<Error>,
@@ -61,6 +93,7 @@ const BUCKETS: usize = 32;
 pub struct HandlerTimes {
     /// Counts of times below 1, 2, 4, … milliseconds.
     buckets: [u64; BUCKETS],
+    sum: Duration,
 }
 
 impl HandlerTimes {
@@ -69,6 +102,7 @@ impl HandlerTimes {
         if let Some(count) = self.buckets.get_mut(bucket.min(BUCKETS - 1)) {
             *count += 1;
         }
+        self.sum = self.sum.saturating_add(time);
     }
 
     /// How many times were recorded.
@@ -76,24 +110,38 @@ impl HandlerTimes {
         self.buckets.iter().sum()
     }
 
+    /// All recorded times together.
+    pub fn sum(&self) -> Duration {
+        self.sum
+    }
+
+    /// The buckets: a time, and how many of the recorded times are below it but not below that of the bucket before. The last one also
+    /// holds all that are longer.
+    pub fn buckets(&self) -> impl ExactSizeIterator<Item = (Duration, u64)> {
+        self.buckets.iter().enumerate().map(|(bucket, count)| (below(bucket), *count))
+    }
+
     /// A time that the given share of the recorded times, from 0 to 1, stay below: the next power of two in milliseconds. Zero if nothing
     /// was recorded.
     pub fn quantile(&self, share: f64) -> Duration {
         let wanted = share.clamp(0.0, 1.0) * self.count() as f64;
         let mut seen = 0;
-        for (bucket, count) in self.buckets.iter().enumerate() {
+        for (below, count) in self.buckets() {
             seen += count;
-            if *count > 0 && seen as f64 >= wanted {
-                return Duration::from_millis(1 << bucket);
+            if count > 0 && seen as f64 >= wanted {
+                return below;
             }
         }
         Duration::ZERO
     }
 }
 
+fn below(bucket: usize) -> Duration {
+    Duration::from_millis(1 << bucket)
+}
+
 impl fmt::Debug for HandlerTimes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let filled = self.buckets.iter().enumerate().filter(|(_, count)| **count > 0);
-        f.debug_map().entries(filled.map(|(bucket, count)| (Duration::from_millis(1 << bucket), count))).finish()
+        f.debug_map().entries(self.buckets().filter(|(_, count)| *count > 0)).finish()
     }
 }

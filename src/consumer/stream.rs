@@ -3,48 +3,90 @@
 use std::{
     collections::VecDeque,
     fmt,
-    pin::Pin,
+    future::poll_fn,
+    mem,
+    pin::{Pin, pin},
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use futures_core::Stream;
-use tokio::time::Instant;
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep},
+};
 
 use super::{
-    Settings, Undecided,
-    puller::{Puller, is_final},
+    Raw, Stats, Undecided,
+    decoding::{Decoding, Undecodable},
+    delivery::Delivery,
+    pulls::{Pulls, is_final},
+    recorder::{Gauges, Recorder, Shared},
+    settings::Settings,
+    shutdown::hand_back,
 };
-use crate::{
-    acker::{Acker, Receipt},
-    error::Error,
-    limits,
-    message::Message,
-    queue::Queue,
-    settlement::{Decision, Settlement},
-};
+use crate::{acker::Acker, error::Error, limits, pull::Batch, queue::Queue};
+
+/// How many messages are pulled before it is known how fast they are taken.
+const FIRST: usize = 10;
 
 /// Messages, one after the other: see [`Consumer::stream`](super::Consumer::stream).
 ///
-/// A batch is pulled when the one before is used up, so that what waits within the stream is at most one batch. Messages whose lease
-/// runs out while they wait are passed over. Dropping the stream treats those that wait as [undecided](super::Consumer::undecided).
-pub struct Deliveries {
-    puller: Puller,
-    options: Settings,
+/// No more messages wait within the stream than are expected to be taken within half of a lease, by the time between them so far, and no
+/// more than the larger of [`batch_size`](super::Consumer::batch_size) and [`concurrency`](super::Consumer::concurrency). Messages whose
+/// lease expires while they wait are passed over; no lease is extended. A pull that fails is repeated, as in a run. Dropping the stream
+/// treats messages that wait, and those that pulls in flight bring, as [undecided](super::Consumer::undecided).
+///
+/// ```
+/// # use cloudflare_queues::{Consumer, PushMessage, emulator::Emulator};
+/// # use std::time::Duration;
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// # let emulator = Emulator::start().await?;
+/// # let queue = emulator.queue()?;
+/// queue.push(&PushMessage::json(&[1, 2])?).await?;
+/// let mut deliveries = Consumer::new(queue).json::<Vec<u32>>().stream()?;
+/// let batch = deliveries.next_batch(100, Duration::from_millis(10)).await.unwrap_or(Ok(vec![]))?;
+/// for delivery in batch {
+///     assert_eq!(delivery.job(), &[1, 2]);
+///     delivery.ack().await?;
+/// }
+/// deliveries.acker().close().await;
+/// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Deliveries<D: Decoding = Raw> {
+    pulls: Pulls,
+    settings: Settings,
+    decoding: D,
     acker: Acker,
-    waiting: VecDeque<Delivery>,
-    is_ended: bool,
+    recorder: Recorder,
+    waiting: VecDeque<Delivery<D::Job>>,
+    undecodable: JoinSet<()>,
+    /// How long the caller takes for a message, and since when it has the last one.
+    pace: Option<Duration>,
+    taken_at: Option<Instant>,
+    gauges: Gauges,
+    /// `Some(None)` once the failure that ends the stream was its item.
+    end: Option<Option<Error>>,
 }
 
-impl Deliveries {
-    pub(super) fn new(queue: Queue, options: Settings) -> Result<Self, Error> {
-        limits::pull(&options.pull)?;
+impl<D: Decoding> Deliveries<D> {
+    pub(super) fn new(queue: Queue, settings: Settings, decoding: D, total: &Shared) -> Result<Self, Error> {
+        limits::pull(&settings.pull)?;
+        let mut pulls = Pulls::new(queue.clone(), &settings);
+        pulls.trust();
         Ok(Self {
-            acker: Acker::with_options(queue.clone(), options.acker.clone())?,
-            puller: Puller::new(queue, &options),
-            options,
+            acker: Acker::with_options(queue, settings.acker.clone())?,
+            pulls,
+            recorder: Recorder::new(total),
+            settings,
+            decoding,
             waiting: VecDeque::new(),
-            is_ended: false,
+            undecodable: JoinSet::new(),
+            pace: None,
+            taken_at: None,
+            gauges: Gauges::default(),
+            end: None,
         })
     }
 
@@ -53,115 +95,184 @@ impl Deliveries {
         &self.acker
     }
 
-    fn next_waiting(&mut self) -> Option<Delivery> {
+    /// What this stream has done so far.
+    pub fn stats(&self) -> Stats {
+        self.recorder.stats()
+    }
+
+    /// The next messages: waits for the first one, and then for up to `most` in all, but no longer than `linger`.
+    ///
+    /// `None` after the stream has ended, as from the stream itself. Dropping the future puts the messages that it has back to the front of
+    /// the stream.
+    ///
+    /// # Errors
+    ///
+    /// The failure that ends the stream.
+    pub async fn next_batch(&mut self, most: usize, linger: Duration) -> Option<Result<Vec<Delivery<D::Job>>, Error>> {
+        let mut batch = Gathered { deliveries: self, batch: Vec::new() };
+        match poll_fn(|context| batch.deliveries.poll_delivery(context)).await? {
+            Ok(first) => batch.batch.push(first),
+            Err(error) => return Some(Err(error)),
+        }
+        let mut timer = pin!(sleep(linger));
+        while batch.batch.len() < most {
+            let next = poll_fn(|context| match batch.deliveries.poll_if_more(context) {
+                Poll::Ready(next) => Poll::Ready(next),
+                Poll::Pending => timer.as_mut().poll(context).map(|()| None),
+            });
+            let Some(next) = next.await else { break };
+            batch.batch.push(next);
+        }
+        Some(Ok(mem::take(&mut batch.batch)))
+    }
+
+    fn next_waiting(&mut self) -> Option<Delivery<D::Job>> {
         while let Some(mut delivery) = self.waiting.pop_front() {
-            if Instant::from_std(delivery.message.lease_deadline) > Instant::now() {
+            if !delivery.message().lease().is_lost() {
+                self.taken_at = Some(Instant::now());
                 return Some(delivery);
             }
             // Another consumer may have it by now: it is not ours to decide on.
-            delivery.is_decided = true;
+            self.recorder.count(|stats| stats.expired += 1);
+            delivery.forget();
         }
         None
     }
-}
 
-impl Stream for Deliveries {
-    type Item = Result<Delivery, Error>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = &mut *self;
+    /// As [`poll_delivery`](Self::poll_delivery), but leaves the failure that ends the stream in place.
+    fn poll_if_more(&mut self, context: &mut Context<'_>) -> Poll<Option<Delivery<D::Job>>> {
         loop {
-            if let Some(delivery) = this.next_waiting() {
-                return Poll::Ready(Some(Ok(delivery)));
+            if let Some(delivery) = self.next_waiting() {
+                return Poll::Ready(Some(delivery));
             }
-            if this.is_ended {
+            if self.end.is_some() {
                 return Poll::Ready(None);
             }
-            if this.puller.is_ready() {
-                this.puller.start(this.options.pull);
+            ready!(self.poll_pull(context));
+        }
+    }
+
+    fn poll_delivery(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Delivery<D::Job>, Error>>> {
+        self.learn_pace();
+        let delivery = ready!(self.poll_if_more(context));
+        if delivery.is_some() && self.waiting.len().saturating_mul(2) < self.target() {
+            self.pull_ahead(context);
+        }
+        let end = || self.end.as_mut().and_then(Option::take).map(Err);
+        Poll::Ready(delivery.map(Ok).or_else(end))
+    }
+
+    /// The time since the last message was given out, if another one was there all the while.
+    fn learn_pace(&mut self) {
+        if let Some(taken_at) = self.taken_at.take().filter(|_| !self.waiting.is_empty()) {
+            let took = taken_at.elapsed();
+            self.pace = Some(self.pace.map_or(took, |pace| (pace * 7 + took) / 8));
+        }
+    }
+
+    fn target(&self) -> usize {
+        let most = self.settings.concurrency.max(self.settings.pull.batch_size as usize);
+        let Some(pace) = self.pace else { return most.min(FIRST) };
+        let half = self.settings.pull.visibility_timeout.as_secs_f64() / 2.0;
+        ((half / pace.as_secs_f64().max(1e-6)) as usize).clamp(1, most.max(1))
+    }
+
+    /// Goes on with pulls without waiting for them.
+    fn pull_ahead(&mut self, context: &mut Context<'_>) {
+        while self.end.is_none() && self.poll_pull(context).is_ready() {}
+    }
+
+    fn poll_pull(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        while let Poll::Ready(Some(_)) = self.undecodable.poll_join_next(context) {}
+        let target = self.target();
+        let ahead = self.waiting.len().saturating_add(self.pulls.asked());
+        self.pulls.start(target.saturating_sub(ahead), target);
+        self.gauge();
+        match ready!(self.pulls.poll(context, &self.recorder)).map(|pulled| pulled.result) {
+            Some(Ok(batch)) => self.pulled(batch),
+            Some(Err(error)) => {
+                self.recorder.count(|stats| stats.pull_failures += 1);
+                self.end = self.end.take().or_else(|| is_final(&error).then_some(Some(error)));
             }
-            match ready!(this.puller.poll(context)) {
-                Some(Err(error)) => {
-                    this.is_ended = is_final(&error);
-                    return Poll::Ready(Some(Err(error)));
+            None => {}
+        }
+        Poll::Ready(())
+    }
+
+    fn pulled(&mut self, batch: Batch) {
+        self.recorder.count(|stats| {
+            stats.pulls += 1;
+            stats.empty_pulls += u64::from(batch.is_empty());
+            stats.pulled += batch.len() as u64;
+            stats.without_lease += batch.without_lease as u64;
+            stats.backlog_count = batch.backlog_count;
+        });
+        for message in batch {
+            let (acker, counter) = (self.acker.clone(), self.recorder.handle());
+            match self.decoding.decode(&message) {
+                Ok(job) => {
+                    self.waiting.push_back(Delivery::new(job, message, acker, self.settings.undecided, counter));
                 }
-                Some(Ok(batch)) => this.waiting.extend(batch.into_iter().map(|message| Delivery {
-                    message,
-                    acker: this.acker.clone(),
-                    undecided: this.options.undecided,
-                    is_decided: false,
-                })),
-                None => {}
+                Err(error) => {
+                    self.recorder.count(|stats| stats.undecodable += 1);
+                    let undecodable = Undecodable { message, error };
+                    let undecided = self.settings.undecided;
+                    let decided = self.decoding.undecodable(undecodable);
+                    let settings = self.settings.clone();
+                    self.undecodable.spawn(async move {
+                        let (message, verdict) = decided.await;
+                        Delivery::new((), message, acker, undecided, counter).apply(verdict, &settings).await;
+                    });
+                }
             }
+        }
+    }
+
+    fn gauge(&mut self) {
+        let now = Gauges {
+            pulls_in_flight: self.pulls.in_flight() as u64,
+            waiting: self.waiting.len() as u64,
+            ..Gauges::default()
+        };
+        self.recorder.gauge(self.gauges, now);
+        self.gauges = now;
+    }
+}
+
+/// Messages that [`Deliveries::next_batch`] has gathered: they go back if it is dropped.
+struct Gathered<'a, D: Decoding> {
+    deliveries: &'a mut Deliveries<D>,
+    batch: Vec<Delivery<D::Job>>,
+}
+
+impl<D: Decoding> Drop for Gathered<'_, D> {
+    fn drop(&mut self) {
+        for delivery in self.batch.drain(..).rev() {
+            self.deliveries.waiting.push_front(delivery);
         }
     }
 }
 
-impl fmt::Debug for Deliveries {
+impl<D: Decoding> Stream for Deliveries<D> {
+    type Item = Result<Delivery<D::Job>, Error>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.get_mut().poll_delivery(context)
+    }
+}
+
+impl<D: Decoding> Unpin for Deliveries<D> {}
+
+impl<D: Decoding> Drop for Deliveries<D> {
+    fn drop(&mut self) {
+        let is_retried = self.settings.undecided == Undecided::Retry;
+        hand_back(&self.acker, self.pulls.take(), is_retried);
+        self.recorder.gauge(self.gauges, Gauges::default());
+    }
+}
+
+impl<D: Decoding> fmt::Debug for Deliveries<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Deliveries").field("waiting", &self.waiting.len()).finish_non_exhaustive()
-    }
-}
-
-/// A message that is to be decided on. One that is dropped undecided is handed back, or left, by
-/// [`Consumer::undecided`](super::Consumer::undecided).
-#[derive(Debug)]
-pub struct Delivery {
-    message: Message,
-    acker: Acker,
-    undecided: Undecided,
-    is_decided: bool,
-}
-
-impl Delivery {
-    /// The message.
-    pub fn message(&self) -> &Message {
-        &self.message
-    }
-
-    /// Acknowledges the message.
-    ///
-    /// # Errors
-    ///
-    /// As [`Acker::ack`].
-    pub async fn ack(self) -> Result<Receipt, Error> {
-        self.decide(Decision::Ack).await
-    }
-
-    /// Hands the message back, to be delivered again after the queue's own retry delay.
-    ///
-    /// # Errors
-    ///
-    /// As [`Acker::retry`].
-    pub async fn retry(self) -> Result<Receipt, Error> {
-        self.decide(Decision::Retry).await
-    }
-
-    /// Hands the message back, to be delivered again after `delay`, of at most 24 hours.
-    ///
-    /// # Errors
-    ///
-    /// As [`Acker::retry_in`].
-    pub async fn retry_in(self, delay: Duration) -> Result<Receipt, Error> {
-        self.decide(Decision::RetryIn(delay)).await
-    }
-
-    /// Leaves the message: it comes again when its lease ends.
-    pub fn leave(mut self) {
-        self.is_decided = true;
-    }
-
-    async fn decide(mut self, decision: Decision) -> Result<Receipt, Error> {
-        let receipt = self.acker.submit(Settlement::new(&self.message, decision)).await;
-        self.is_decided = true;
-        receipt
-    }
-}
-
-impl Drop for Delivery {
-    fn drop(&mut self) {
-        if !self.is_decided && self.undecided == Undecided::Retry {
-            self.acker.submit_detached(Settlement::retry_in(&self.message, Duration::ZERO));
-        }
     }
 }

@@ -24,6 +24,9 @@ pub enum Verdict {
     RetryIn(Duration),
     /// Nothing is sent: the message is delivered again when its lease expires.
     Leave,
+    /// The message is pushed to the [dead-letter queue](crate::Consumer::dead_letters), byte for byte, and acknowledged only after that. If
+    /// the push fails, it is left, so that it comes again. Without such a queue, it is retried as after an error.
+    DeadLetter,
 }
 
 /// What a handler may return: `()` and [`Verdict`], or a `Result` of one of them.
@@ -61,6 +64,52 @@ impl<V: IntoVerdict, E: Display> IntoVerdict for Result<V, E> {
     fn into_verdict(self) -> Result<Verdict, String> {
         // The alternate form, in which some error types print their sources, too.
         self.map_err(|error| format!("{error:#}")).and_then(V::into_verdict)
+    }
+}
+
+/// What a handler of batches may return: `()` or one [`Verdict`] for all messages, a list of one for each message in the same order, or a
+/// `Result` of these, whose error means that all failed.
+///
+/// A list of another length is a failure of all, since it does not tell which message it means.
+#[diagnostic::on_unimplemented(
+    message = "a handler of batches cannot return `{Self}`",
+    label = "neither a verdict on all messages nor one on each",
+    note = "return `()`, a `Verdict`, a `Vec<Verdict>`, or a `Result` of one of them whose error implements `Display`"
+)]
+pub trait IntoVerdicts {
+    /// The verdict on each of so many messages, or the text of the error that the handler failed with.
+    fn into_verdicts(self, messages: usize) -> Vec<Result<Verdict, String>>;
+}
+
+impl IntoVerdicts for Verdict {
+    fn into_verdicts(self, messages: usize) -> Vec<Result<Verdict, String>> {
+        vec![Ok(self); messages]
+    }
+}
+
+/// All messages are done.
+impl IntoVerdicts for () {
+    fn into_verdicts(self, messages: usize) -> Vec<Result<Verdict, String>> {
+        vec![Ok(Verdict::Ack); messages]
+    }
+}
+
+/// One verdict for each message.
+impl<V: IntoVerdict> IntoVerdicts for Vec<V> {
+    fn into_verdicts(self, messages: usize) -> Vec<Result<Verdict, String>> {
+        if self.len() == messages {
+            return self.into_iter().map(V::into_verdict).collect();
+        }
+        vec![Err(format!("the handler returned {} verdicts on {messages} messages", self.len())); messages]
+    }
+}
+
+impl<V: IntoVerdicts, E: Display> IntoVerdicts for Result<V, E> {
+    fn into_verdicts(self, messages: usize) -> Vec<Result<Verdict, String>> {
+        match self {
+            Ok(verdicts) => verdicts.into_verdicts(messages),
+            Err(error) => vec![Err(format!("{error:#}")); messages],
+        }
     }
 }
 

@@ -1,0 +1,274 @@
+//! Pulls: as many in flight as bring messages, and a rest after those that bring nothing.
+
+use std::{
+    collections::HashMap,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    task::{self, JoinSet},
+    time::{Instant, Sleep, sleep},
+};
+use tracing::{Instrument, Span, field};
+
+use super::{
+    recorder::{Recorder, since},
+    settings::Settings,
+};
+use crate::{
+    adaptive::Adaptive,
+    error::Error,
+    error_kind::ErrorKind,
+    outage::Outage,
+    pull::{Batch, PullOptions},
+    queue::Queue,
+};
+
+/// Longer rests could not be added to a clock.
+const AN_HOUR: Duration = Duration::from_secs(60 * 60);
+/// A queue is not to be asked without any rest.
+const SHORTEST: Duration = Duration::from_millis(1);
+/// How many pulls are in flight at most until the first message is settled.
+const UNTRUSTED: usize = 4;
+/// What a message takes beside its body.
+pub(super) const MESSAGE_BYTES: usize = 600;
+
+pub(super) struct Pulls {
+    queue: Queue,
+    options: PullOptions,
+    min_idle: Duration,
+    max_idle: Duration,
+    limit: Adaptive,
+    in_flight: JoinSet<Result<Batch, Error>>,
+    started: HashMap<task::Id, Started>,
+    /// How many messages the pulls in flight ask for.
+    asked: usize,
+    /// The rest after the next pull that brings nothing.
+    idle: Duration,
+    rest: Option<Rest>,
+    /// When the last rest began: what was sent before does not make the next one longer.
+    rested_at: Option<Instant>,
+    round_trip: Option<Duration>,
+    /// How many bytes a message takes, by those that came so far.
+    message_bytes: usize,
+    /// By how many steps pulling is slowed down.
+    slowdown: u32,
+    is_trusted: bool,
+    outage: Outage,
+}
+
+struct Started {
+    asked: usize,
+    at: Instant,
+    span: Span,
+}
+
+struct Rest {
+    until: Pin<Box<Sleep>>,
+    /// A message that comes meanwhile does not end it.
+    is_firm: bool,
+}
+
+/// A pull that has ended.
+pub(super) struct Pulled {
+    pub(super) result: Result<Batch, Error>,
+    pub(super) span: Span,
+}
+
+impl Pulls {
+    pub(super) fn new(queue: Queue, settings: &Settings) -> Self {
+        Self {
+            queue,
+            options: settings.pull,
+            min_idle: settings.min_idle.clamp(SHORTEST, AN_HOUR),
+            max_idle: settings.max_idle.clamp(SHORTEST, AN_HOUR),
+            limit: Adaptive::new(1, settings.max_pulls),
+            in_flight: JoinSet::new(),
+            started: HashMap::new(),
+            asked: 0,
+            idle: settings.min_idle.clamp(SHORTEST, AN_HOUR),
+            rest: None,
+            rested_at: None,
+            round_trip: None,
+            message_bytes: 0,
+            slowdown: 0,
+            is_trusted: false,
+            outage: Outage::default(),
+        }
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    pub(super) fn asked(&self) -> usize {
+        self.asked
+    }
+
+    pub(super) fn round_trip(&self) -> Duration {
+        self.round_trip.unwrap_or_default()
+    }
+
+    pub(super) fn message_bytes(&self) -> usize {
+        self.message_bytes
+    }
+
+    /// What is pulled comes to something: from now on, as many pulls may be in flight as bring messages.
+    pub(super) fn trust(&mut self) {
+        self.is_trusted = true;
+    }
+
+    pub(super) fn slow_down(&mut self, steps: u32) {
+        self.slowdown = steps;
+    }
+
+    pub(super) fn slowdown(&self) -> u32 {
+        self.slowdown
+    }
+
+    /// Takes what is in flight, for it to be awaited elsewhere.
+    pub(super) fn take(&mut self) -> JoinSet<Result<Batch, Error>> {
+        std::mem::take(&mut self.in_flight)
+    }
+
+    /// Starts pulls for this many messages, of which no more than `target` should be on their way or wait.
+    pub(super) fn start(&mut self, mut room: usize, target: usize) {
+        let most = (self.options.batch_size as usize).checked_shr(self.slowdown).unwrap_or(0).max(1);
+        let most_in_flight = match (self.slowdown, self.is_trusted) {
+            (0, true) => usize::MAX,
+            (0, false) => UNTRUSTED,
+            _ => 1,
+        };
+        let limit = self.limit.limit().min(most_in_flight);
+        while self.rest.is_none() && self.in_flight.len() < limit {
+            let batch = room.min(most);
+            // A little more room is waited for, since a small batch costs as much as a large one.
+            if batch == 0 || batch.saturating_mul(2) < target.min(most) {
+                return;
+            }
+            room = room.saturating_sub(batch);
+            self.start_one(batch);
+        }
+    }
+
+    fn start_one(&mut self, batch: usize) {
+        let (queue, options) = (self.queue.clone(), self.options.batch_size(batch.try_into().unwrap_or(u32::MAX)));
+        let span = tracing::info_span!(
+            "receive",
+            otel.kind = "client",
+            messaging.system = "cloudflare_queues",
+            messaging.operation.name = "receive",
+            messaging.destination.name = self.queue.id().as_str(),
+            messaging.batch.message_count = field::Empty,
+        );
+        let pull = self.in_flight.spawn(async move { queue.pull(options).await }.instrument(span.clone()));
+        self.started.insert(pull.id(), Started { asked: batch, at: Instant::now(), span });
+        self.asked = self.asked.saturating_add(batch);
+    }
+
+    /// The end of a pull, or `None` at the end of a rest.
+    pub(super) fn poll(&mut self, context: &mut Context<'_>, recorder: &Recorder) -> Poll<Option<Pulled>> {
+        if let Poll::Ready(Some(joined)) = self.in_flight.poll_join_next_with_id(context) {
+            let (id, result) = joined.unwrap_or_else(|error| (error.id(), Err(Error::invalid("the pull panicked"))));
+            let in_flight = self.started.len();
+            if let Some(started) = self.started.remove(&id) {
+                self.asked = self.asked.saturating_sub(started.asked);
+                self.learn(&started, in_flight, &result, recorder);
+                return Poll::Ready(Some(Pulled { result, span: started.span }));
+            }
+        }
+        let has_ended = self.rest.as_mut().is_some_and(|rest| rest.until.as_mut().poll(context).is_ready());
+        if !has_ended {
+            return Poll::Pending;
+        }
+        self.rest = None;
+        Poll::Ready(None)
+    }
+
+    fn learn(&mut self, started: &Started, in_flight: usize, result: &Result<Batch, Error>, recorder: &Recorder) {
+        let now = Instant::now();
+        match result {
+            Ok(batch) => {
+                let took = now.saturating_duration_since(started.at);
+                self.round_trip = Some(self.round_trip.map_or(took, |average| (average * 3 + took) / 4));
+                if let Some(failures) = self.outage.on_success() {
+                    tracing::info!(failures, "pulling works again");
+                }
+                recorder.pulled();
+                started.span.record("messaging.batch.message_count", batch.len());
+                if batch.is_empty() {
+                    self.limit.on_idle();
+                    self.rest(started.at, Duration::ZERO);
+                    return;
+                }
+                self.brought(batch, started, in_flight);
+            }
+            Err(error) => {
+                match error.kind() {
+                    ErrorKind::RateLimited => self.limit.on_rate_limit(started.at, now),
+                    _ => self.limit.on_failure(),
+                }
+                if let Some(failures) = self.outage.on_failure(now) {
+                    tracing::warn!(failures, %error, "pulling fails");
+                }
+                recorder.failed(error);
+                recorder.update(|record| since(&mut record.pulls_fail, true));
+                self.rest(started.at, error.retry_after().unwrap_or_default());
+            }
+        }
+    }
+
+    fn brought(&mut self, batch: &Batch, started: &Started, in_flight: usize) {
+        let is_full = batch.len().saturating_mul(2) >= started.asked;
+        if batch.attempts > 1 {
+            // It succeeded, but only after the service had asked for a wait.
+            self.limit.on_rate_limit(started.at, Instant::now());
+        } else if is_full {
+            self.limit.on_success(in_flight >= self.limit.limit());
+        } else {
+            self.limit.on_slack();
+        }
+        let bytes: usize = batch.iter().map(|message| message.body.raw().len().saturating_add(MESSAGE_BYTES)).sum();
+        let mean = bytes / batch.len().max(1);
+        self.message_bytes = mean.max(self.message_bytes.saturating_sub(self.message_bytes.saturating_sub(mean) / 8));
+        self.idle = self.min_idle;
+        if self.rest.as_ref().is_some_and(|rest| !rest.is_firm) {
+            self.rest = None;
+        }
+        if self.slowdown > 0 {
+            self.begin_rest(self.slowed_rest(), true);
+        }
+    }
+
+    /// Rests after a pull that brought nothing.
+    fn rest(&mut self, sent_at: Instant, at_least: Duration) {
+        let is_next = self.rested_at.is_none_or(|rested_at| sent_at > rested_at);
+        let idle = if is_next { self.idle.max(self.slowed_rest()) } else { Duration::ZERO };
+        self.begin_rest(idle.max(at_least), !at_least.is_zero());
+        if is_next {
+            self.idle = self.idle.saturating_mul(2).min(self.max_idle);
+        }
+    }
+
+    fn slowed_rest(&self) -> Duration {
+        self.min_idle.saturating_mul(1 << self.slowdown.min(31)).min(self.max_idle)
+    }
+
+    fn begin_rest(&mut self, rest: Duration, is_firm: bool) {
+        let rest = rest.min(AN_HOUR);
+        let now = Instant::now();
+        let before = self.rest.as_ref().map(|before| (before.until.deadline(), before.is_firm));
+        if !rest.is_zero() && before.is_none_or(|(ends, _)| ends < now + rest) {
+            let is_firm = is_firm || before.is_some_and(|(_, is_firm)| is_firm);
+            self.rested_at = Some(now);
+            self.rest = Some(Rest { until: Box::pin(sleep(rest)), is_firm });
+        }
+    }
+}
+
+/// Whether only a person can mend a failure.
+pub(super) fn is_final(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unauthorized | ErrorKind::NotFound)
+}

@@ -1,0 +1,137 @@
+//! Where a run writes down what it does: in its own stats, and in those of its consumer.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
+};
+
+use tokio::time::Instant;
+
+use super::stats::Stats;
+use crate::error::Error;
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Shared(Arc<Mutex<Record>>);
+
+#[derive(Debug, Default)]
+pub(super) struct Record {
+    pub(super) stats: Stats,
+    /// Runs and streams that have not ended.
+    pub(super) running: u32,
+    pub(super) last_pull: Option<Instant>,
+    pub(super) started: Option<Instant>,
+    /// Since when pulls fail, acknowledgements fail, and every handler is busy without one that ends.
+    pub(super) pulls_fail: Option<Instant>,
+    pub(super) acks_fail: Option<Instant>,
+    pub(super) slowed: Option<Instant>,
+    pub(super) busy: Option<Instant>,
+}
+
+impl Shared {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Record> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is the case now, beside what is counted.
+#[derive(Clone, Copy, Default, PartialEq)]
+pub(super) struct Gauges {
+    pub(super) pulls_in_flight: u64,
+    pub(super) waiting: u64,
+    pub(super) handlers_running: u64,
+    pub(super) slowdown: u32,
+    /// Every handler works.
+    pub(super) is_full: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Recorder {
+    run: Shared,
+    total: Shared,
+}
+
+impl Recorder {
+    /// For a run that begins.
+    pub(super) fn new(total: &Shared) -> Self {
+        let recorder = Self { run: Shared::default(), total: total.clone() };
+        recorder.update(|record| {
+            record.running = record.running.saturating_add(1);
+            record.started = Some(Instant::now());
+        });
+        recorder
+    }
+
+    /// For what counts on beside the run.
+    pub(super) fn handle(&self) -> Counter {
+        Counter { run: self.run.clone(), total: self.total.clone() }
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        self.run.lock().stats.clone()
+    }
+
+    pub(super) fn count(&self, change: impl Fn(&mut Stats)) {
+        self.update(|record| change(&mut record.stats));
+    }
+
+    pub(super) fn failed(&self, error: &Error) {
+        let text = error.to_string();
+        self.count(|stats| stats.last_error = Some(text.clone()));
+    }
+
+    pub(super) fn update(&self, change: impl Fn(&mut Record)) {
+        change(&mut self.run.lock());
+        change(&mut self.total.lock());
+    }
+
+    pub(super) fn pulled(&self) {
+        let (now, clock) = (Instant::now(), SystemTime::now());
+        self.update(|record| {
+            record.last_pull = Some(now);
+            record.pulls_fail = None;
+            record.stats.last_pull = Some(clock);
+        });
+    }
+
+    /// Takes the place of what was the case before.
+    pub(super) fn gauge(&self, before: Gauges, now: Gauges) {
+        if before == now {
+            return;
+        }
+        let moved = |total: &mut u64, before: u64, now: u64| *total = total.saturating_add(now).saturating_sub(before);
+        self.update(|record| {
+            let stats = &mut record.stats;
+            moved(&mut stats.pulls_in_flight, before.pulls_in_flight, now.pulls_in_flight);
+            moved(&mut stats.waiting, before.waiting, now.waiting);
+            moved(&mut stats.handlers_running, before.handlers_running, now.handlers_running);
+            stats.slowdown = now.slowdown;
+            since(&mut record.slowed, now.slowdown > 0);
+            since(&mut record.busy, now.is_full);
+        });
+    }
+}
+
+/// Since when a condition holds.
+pub(super) fn since(since: &mut Option<Instant>, holds: bool) {
+    *since = holds.then(|| since.unwrap_or_else(Instant::now));
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        self.update(|record| record.running = record.running.saturating_sub(1));
+    }
+}
+
+/// Counts without keeping a run alive.
+#[derive(Clone, Debug)]
+pub(super) struct Counter {
+    run: Shared,
+    total: Shared,
+}
+
+impl Counter {
+    pub(super) fn count(&self, change: impl Fn(&mut Stats)) {
+        change(&mut self.run.lock().stats);
+        change(&mut self.total.lock().stats);
+    }
+}

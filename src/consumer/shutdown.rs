@@ -1,0 +1,90 @@
+//! The end of a run, in good order or not.
+
+use std::{mem, pin::pin, time::Duration};
+
+use tokio::{runtime::Handle, task::JoinSet, time::sleep};
+
+use super::{
+    Report, Undecided,
+    run::{Event, Run},
+};
+use crate::{acker::Acker, error::Error, pull::Batch, settlement::Settlement};
+
+impl Run {
+    /// Lets handlers end, gives back what was not started, and waits for every outcome, each for its own time.
+    pub(super) async fn shut_down(mut self) -> Report {
+        self.finish(self.settings.shutdown_timeout, |run| !run.handled.is_empty() || run.pulls.in_flight() > 0).await;
+        self.drop_handlers();
+        self.finish(self.settings.flush_timeout, |run| !run.settling.is_empty()).await;
+        self.keep_all();
+        self.gauge();
+        Report { stats: self.recorder.stats(), unconfirmed: mem::take(&mut self.unconfirmed), error: self.error.take() }
+    }
+
+    /// Goes on for a while, as long as there is something to wait for.
+    async fn finish(&mut self, timeout: Duration, goes_on: impl Fn(&Self) -> bool) {
+        let mut timeout = pin!(sleep(timeout));
+        self.release();
+        while goes_on(self) {
+            self.gauge();
+            match self.next(timeout.as_mut()).await {
+                Event::Stop => break,
+                event => self.take(event),
+            }
+            // A pull that was in flight may have ended.
+            self.release();
+        }
+    }
+
+    fn drop_handlers(&mut self) {
+        self.handlers.abort_all();
+        let dropped: Vec<_> = mem::take(&mut self.handled).into_values().flat_map(|handled| handled.messages).collect();
+        let count = dropped.len() as u64;
+        self.recorder.count(|stats| stats.left += count);
+        dropped.into_iter().for_each(|held| self.forget(held.key, held.bytes));
+    }
+
+    fn release(&mut self) {
+        for waiting in mem::take(&mut self.waiting) {
+            self.forget(waiting.key, waiting.message.body.raw().len());
+            match self.settings.undecided {
+                Undecided::Retry => self.hand_back(&waiting.message),
+                Undecided::Leave => self.recorder.count(|stats| stats.left += 1),
+            }
+        }
+    }
+}
+
+impl Drop for Run {
+    /// What is decided is still sent, and what was not started is handed back, as long as the runtime is there.
+    fn drop(&mut self) {
+        self.settlements.detach_all();
+        let is_retried = self.settings.undecided == Undecided::Retry;
+        for waiting in mem::take(&mut self.waiting) {
+            if is_retried {
+                let _ = self.acker.submit_detached(Settlement::retry_in(waiting.message, Duration::ZERO));
+            }
+        }
+        hand_back(&self.acker, self.pulls.take(), is_retried);
+        self.gauge_nothing();
+    }
+}
+
+/// Hands back what pulls bring whose run or stream has ended. Nobody waits for the outcome.
+pub(super) fn hand_back(acker: &Acker, mut pulls: JoinSet<Result<Batch, Error>>, is_retried: bool) {
+    if pulls.is_empty() || !is_retried {
+        // Nobody is to be woken by them any more.
+        return pulls.detach_all();
+    }
+    let acker = acker.clone();
+    let hand_back = async move {
+        while let Some(pulled) = pulls.join_next().await {
+            for message in pulled.into_iter().flatten().flatten() {
+                let _ = acker.submit_detached(Settlement::retry_in(message, Duration::ZERO));
+            }
+        }
+    };
+    if let Ok(runtime) = Handle::try_current() {
+        runtime.spawn(hand_back);
+    }
+}

@@ -1,0 +1,55 @@
+//! The spans of handlers, with OpenTelemetry's names.
+
+use tracing::{Span, field};
+
+use super::work::Outcome;
+use crate::{ids::QueueId, message::Message};
+
+pub(super) fn process(queue_id: &QueueId, message: &Message) -> Span {
+    tracing::info_span!(
+        "process",
+        otel.kind = "consumer",
+        otel.status_code = field::Empty,
+        messaging.system = "cloudflare_queues",
+        messaging.operation.name = "process",
+        messaging.destination.name = queue_id.as_str(),
+        messaging.message.id = message.id,
+        attempts = message.attempts,
+        error.type = field::Empty,
+    )
+}
+
+pub(super) fn process_batch(queue_id: &QueueId, messages: usize) -> Span {
+    tracing::info_span!(
+        "process",
+        otel.kind = "consumer",
+        otel.status_code = field::Empty,
+        messaging.system = "cloudflare_queues",
+        messaging.operation.name = "process",
+        messaging.destination.name = queue_id.as_str(),
+        messaging.batch.message_count = messages,
+        error.type = field::Empty,
+    )
+}
+
+/// Logs a handler's error, within the span of its message.
+pub(super) fn note(outcome: Outcome) -> Outcome {
+    if let Err(error) = &outcome {
+        let span = Span::current();
+        span.record("otel.status_code", "ERROR");
+        span.record("error.type", "handler");
+        tracing::warn!(%error, "the handler failed");
+    }
+    outcome
+}
+
+pub(super) fn note_all(outcomes: Vec<Outcome>) -> Vec<Outcome> {
+    let mut last = None;
+    for error in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
+        // A failure of the whole batch has the same text for each message.
+        if last.replace(error) != Some(error) {
+            let _ = note(Err(error.clone()));
+        }
+    }
+    outcomes
+}

@@ -1,0 +1,201 @@
+//! On the emulator in process, and on a clock that stands still until nothing else can be done.
+
+mod acknowledging;
+
+mod handling;
+
+mod pulling;
+
+mod stopping;
+
+use std::{
+    future::pending,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use reqwest::{Request, Response, ResponseBuilderExt};
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+use super::*;
+use crate::{
+    ack::AckRequest,
+    emulator::{Emulator, EmulatorBuilder, QueueSettings},
+    push::PushMessage,
+    retry::RetryPolicy,
+    transport::{Executed, Http},
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MILLI: Duration = Duration::from_millis(1);
+
+/// A request as the network saw it.
+#[derive(Clone, Debug)]
+struct Seen {
+    /// The last part of its path.
+    operation: String,
+    /// How many requests of the operation came before.
+    nth: usize,
+    at: Instant,
+    body: Value,
+}
+
+type Times = dyn Fn(&Seen) -> Duration + Send + Sync;
+type Script = dyn Fn(&Seen) -> Option<http::Response<String>> + Send + Sync;
+
+/// The network before the emulator. It takes its time, half of it on the way to it, and may respond in its place.
+struct Network {
+    emulator: Arc<dyn Http>,
+    takes: Mutex<Box<Times>>,
+    script: Mutex<Box<Script>>,
+    seen: Mutex<Vec<Seen>>,
+}
+
+struct Passing(Arc<Network>);
+
+impl Http for Passing {
+    fn execute(&self, request: Request) -> Executed<'_> {
+        let network = Arc::clone(&self.0);
+        // What was sent arrives, even if nobody waits for the response any more.
+        let carried = async move { tokio::spawn(async move { network.carry(request).await }).await.unwrap() };
+        Box::pin(carried)
+    }
+}
+
+impl Network {
+    async fn carry(&self, request: Request) -> reqwest::Result<Response> {
+        let operation = request.url().path().rsplit('/').next().unwrap().to_owned();
+        let body = serde_json::from_slice(request.body().unwrap().as_bytes().unwrap()).unwrap();
+        let seen = {
+            let mut all = self.seen.lock().unwrap();
+            let nth = all.iter().rev().find(|seen| seen.operation == operation).map_or(0, |seen| seen.nth + 1);
+            let seen = Seen { operation, nth, at: Instant::now(), body };
+            all.push(seen.clone());
+            seen
+        };
+        let takes = (self.takes.lock().unwrap())(&seen);
+        sleep(takes / 2).await;
+        let scripted = (self.script.lock().unwrap())(&seen);
+        let response = match scripted {
+            Some(response) => {
+                let (head, body) = response.into_parts();
+                let mut response = http::Response::builder().status(head.status).url(request.url().clone());
+                *response.headers_mut().unwrap() = head.headers;
+                Ok(response.body(body).unwrap().into())
+            }
+            None => self.emulator.execute(request).await,
+        };
+        sleep(takes - takes / 2).await;
+        response
+    }
+}
+
+/// A queue on the emulator behind a network.
+struct World {
+    emulator: Emulator,
+    network: Arc<Network>,
+    queue: Queue,
+    /// Without the network.
+    direct: Queue,
+}
+
+impl World {
+    async fn with(messages: usize) -> Self {
+        let world = Self::new(Emulator::builder().queue(QueueSettings::new().max_retries(100)));
+        world.push(messages).await;
+        world
+    }
+
+    fn new(emulator: EmulatorBuilder) -> Self {
+        let emulator = emulator.real_time().in_process();
+        let direct = emulator.queue().unwrap();
+        let transport = Arc::clone(direct.parts().0);
+        let network = Arc::new(Network {
+            emulator: Arc::clone(&transport.http),
+            takes: Mutex::new(Box::new(|_| Duration::ZERO)),
+            script: Mutex::new(Box::new(|_| None)),
+            seen: Mutex::default(),
+        });
+        let seam = Arc::new(Passing(Arc::clone(&network)));
+        let builder = emulator.in_process_builder().unwrap().seam(seam, Arc::clone(&transport.random));
+        let client = builder.retry(RetryPolicy::new().budget(u32::MAX)).build().unwrap();
+        let queue = client.queue(emulator.account_id(), emulator.queue_id()).unwrap();
+        Self { emulator, network, queue, direct }
+    }
+
+    async fn push(&self, messages: usize) {
+        let pushed: Vec<_> = (0..messages).map(|number| PushMessage::json(&number).unwrap()).collect();
+        let _ = self.direct.push_all(&pushed).await.unwrap();
+    }
+
+    fn consumer(&self) -> Consumer {
+        Consumer::new(self.queue.clone())
+    }
+
+    /// From now on, each request takes so long.
+    fn takes(&self, time: Duration) {
+        self.takes_by(move |_| time);
+    }
+
+    fn takes_by(&self, time: impl Fn(&Seen) -> Duration + Send + Sync + 'static) {
+        *self.network.takes.lock().unwrap() = Box::new(time);
+    }
+
+    /// From now on, this responds, or leaves requests to the emulator.
+    fn responds(&self, script: impl Fn(&Seen) -> Option<http::Response<String>> + Send + Sync + 'static) {
+        *self.network.script.lock().unwrap() = Box::new(script);
+    }
+
+    /// The requests of an operation so far.
+    fn seen(&self, operation: &str) -> Vec<Seen> {
+        self.network.seen.lock().unwrap().iter().filter(|seen| seen.operation == operation).cloned().collect()
+    }
+
+    /// How many messages are not acknowledged.
+    fn left(&self) -> usize {
+        self.emulator.messages(self.emulator.queue_id()).len()
+    }
+
+    fn most_attempts(&self) -> u32 {
+        self.emulator.messages(self.emulator.queue_id()).iter().map(|message| message.attempts).max().unwrap_or(0)
+    }
+}
+
+/// A refusal by the service.
+fn refusal(status: u16, code: u64) -> http::Response<String> {
+    let error = serde_json::json!({ "code": code, "message": "no" });
+    let body = serde_json::json!({ "success": false, "errors": [error], "messages": [], "result": null });
+    http::Response::builder().status(status).body(body.to_string()).unwrap()
+}
+
+fn success(result: Value) -> http::Response<String> {
+    let body = serde_json::json!({ "success": true, "errors": [], "messages": [], "result": result });
+    http::Response::new(body.to_string())
+}
+
+/// Runs a consumer, and checks that every message is accounted for.
+async fn run<F>(
+    consumer: &Consumer,
+    stop: impl Future,
+    handler: impl Fn(Message) -> F + Send + Sync + 'static,
+) -> Report
+where
+    F: Future<Output: IntoVerdict> + Send + 'static,
+{
+    let report = consumer.run_until(stop, handler).await.unwrap();
+    check(&report);
+    report
+}
+
+fn check(report: &Report) {
+    let stats = &report.stats;
+    let parts = [stats.acknowledged, stats.retried, stats.left, stats.expired, stats.dead_lettered, stats.unconfirmed];
+    assert_eq!(stats.pulled, parts.iter().sum::<u64>(), "every message is accounted for, and once: {report:?}");
+    assert_eq!(report.unconfirmed.len() as u64, stats.unconfirmed.min(10_000));
+    assert_eq!((stats.waiting, stats.handlers_running), (0, 0), "nothing goes on after the end");
+}
+
+fn acks(request: &AckRequest) -> usize {
+    request.iter().filter(|settlement| settlement.decision.is_ack()).count()
+}

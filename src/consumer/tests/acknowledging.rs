@@ -1,0 +1,67 @@
+//! Acknowledgements that do not get through.
+
+use super::*;
+use crate::error_kind::ErrorKind;
+
+#[tokio::test(start_paused = true)]
+async fn refused_acknowledgements_end_the_run_where_only_a_person_can_help() {
+    for (status, kind) in [(403, ErrorKind::Unauthorized), (401, ErrorKind::Unauthorized), (404, ErrorKind::NotFound)] {
+        let world = World::with(5000).await;
+        world.takes(20 * MILLI);
+        world.responds(move |seen| (seen.operation == "ack").then(|| refusal(status, 10000)));
+        let report = run(&world.consumer(), pending::<()>(), |_| async { Verdict::Ack }).await;
+        assert_eq!(report.error.as_ref().unwrap().kind(), kind);
+        assert_eq!(report.stats.acknowledged, 0);
+        assert!(report.stats.unconfirmed > 0 && report.stats.pulled < 2000, "{report:?}");
+        assert!(report.stats.last_error.unwrap().contains("ack_messages"));
+        assert!(acks(&report.unconfirmed) > 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn acknowledgements_without_confirmation_slow_pulling_down() {
+    let bare = || Some(success(serde_json::json!({})));
+    let not_success = || {
+        let mut refusal = refusal(200, 15000);
+        *refusal.status_mut() = http::StatusCode::OK;
+        Some(refusal)
+    };
+    let scripts: [fn() -> Option<http::Response<String>>; 2] = [bare, not_success];
+    for script in scripts {
+        let world = World::with(5000).await;
+        world.takes(20 * MILLI);
+        world.responds(move |seen| (seen.operation == "ack").then(script).flatten());
+        let consumer = world.consumer();
+        let counting = consumer.clone();
+        let mut health = None;
+        let stop = async {
+            sleep(60 * SECOND).await;
+            health = Some(counting.health());
+        };
+        let report = run(&consumer, stop, |_| async { Verdict::Ack }).await;
+        assert_eq!(report.stats.acknowledged, 0);
+        // At full speed, all of them would have been handled within two seconds.
+        assert!(report.stats.pulled < 2000, "{}", report.stats.pulled);
+        assert!(report.stats.slowdown > 5, "{report:?}");
+        assert_eq!(health.unwrap().status, Status::AcksFail);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_report_holds_no_more_than_ten_thousand_leases_and_counts_the_rest() {
+    let world = World::with(12_000).await;
+    world.responds(|seen| (seen.operation == "ack").then(|| success(serde_json::json!({}))));
+    world.takes_by(|seen| if seen.operation == "ack" { 20 * SECOND } else { 10 * MILLI });
+    let report = run(&world.consumer().concurrency(1000), sleep(15 * SECOND), |_| async { Verdict::Ack }).await;
+    assert!(report.stats.unconfirmed > 10_000, "{}", report.stats.unconfirmed);
+    assert_eq!(report.unconfirmed.len(), 10_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_acknowledgement_slows_nothing_down() {
+    let world = World::with(2000).await;
+    world.takes(20 * MILLI);
+    world.responds(|seen| (seen.operation == "ack" && seen.nth % 10 == 0).then(|| refusal(503, 0)));
+    let report = run(&world.consumer(), sleep(60 * SECOND), |_| async { Verdict::Ack }).await;
+    assert_eq!((report.stats.acknowledged, report.stats.slowdown), (2000, 0));
+}

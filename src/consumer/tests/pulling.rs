@@ -1,0 +1,164 @@
+//! When pulls are sent, and for how much.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+use crate::error_kind::ErrorKind;
+
+fn sizes(world: &World) -> Vec<u64> {
+    world.seen("pull").iter().map(|seen| seen.body["batch_size"].as_u64().unwrap()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_queue_is_asked_ever_more_seldom_and_a_full_one_at_once() {
+    let world = World::with(0).await;
+    let start = Instant::now();
+    let stop = async {
+        sleep(4 * SECOND).await;
+        world.push(300).await;
+        sleep(SECOND).await;
+    };
+    let _ = run(&world.consumer().max_idle(SECOND), stop, |_| async { Verdict::Ack }).await;
+    let at: Vec<_> = world.seen("pull").iter().map(|seen| (seen.at - start).as_millis()).collect();
+    let expected = [0, 100, 300, 700, 1500, 2500, 3500];
+    assert!(at.iter().zip(expected).all(|(at, expected)| (expected..expected + 10).contains(at)), "{at:?}");
+    assert!(at.iter().filter(|at| (4500..4600).contains(*at)).count() >= 4, "{at:?}");
+    assert_eq!(world.left(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_queue_is_asked_no_more_than_every_ten_seconds() {
+    let world = World::with(0).await;
+    world.takes(1200 * MILLI);
+    let report = run(&world.consumer().concurrency(1000), sleep(3600 * SECOND), |_| async {}).await;
+    let pulls = world.seen("pull").len();
+    // The rests of the first 12.7 s, and then one pull each 11.2 s.
+    assert!((300..=330).contains(&pulls), "{pulls}");
+    assert_eq!(report.stats.empty_pulls, report.stats.pulls);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_is_leased_than_can_be_started_before_the_lease_ends() {
+    let world = World::with(500).await;
+    let consumer = world.consumer().concurrency(2);
+    let report = run(&consumer, sleep(600 * SECOND), |_| async {
+        sleep(20 * SECOND).await;
+        Verdict::Ack
+    })
+    .await;
+    assert_eq!((report.stats.expired, report.stats.lost_leases), (0, 0));
+    assert!(sizes(&world).iter().all(|size| *size <= 3), "{:?}", sizes(&world));
+    assert!((58..=62).contains(&report.stats.acknowledged), "{report:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_whose_lease_ran_out_before_it_was_started_is_left_to_others() {
+    let world = World::with(100).await;
+    let calls = AtomicUsize::new(0);
+    let consumer = world.consumer().concurrency(1).shutdown_timeout(Duration::ZERO).heartbeat(Duration::ZERO);
+    let report = run(&consumer, sleep(100 * SECOND), move |_| {
+        // Quick at first, so that many are pulled ahead, and then slow.
+        let time = if calls.fetch_add(1, Ordering::Relaxed) < 2 { Duration::ZERO } else { 90 * SECOND };
+        async move {
+            sleep(time).await;
+            Verdict::Ack
+        }
+    })
+    .await;
+    assert!(report.stats.expired > 50, "{report:?}");
+    assert_eq!(report.stats.lost_leases, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_that_passes_is_waited_out_and_one_that_does_not_ends_the_run() {
+    let world = World::with(1).await;
+    let start = Instant::now();
+    world.responds(move |seen| {
+        let mut limited = refusal(429, 10250);
+        limited.headers_mut().insert("retry-after", "61".parse().unwrap());
+        match (seen.operation.as_str(), start.elapsed().as_secs()) {
+            ("pull", 0) => Some(limited),
+            ("pull", 130..) => Some(refusal(401, 10000)),
+            _ => None,
+        }
+    });
+    let report = run(&world.consumer(), pending::<()>(), |_| async {}).await;
+    assert_eq!((report.stats.acknowledged, report.stats.pull_failures), (1, 2));
+    assert_eq!(report.error.unwrap().kind(), ErrorKind::Unauthorized);
+    let pulls = world.seen("pull");
+    assert!(pulls[1].at - pulls[0].at >= 61 * SECOND, "the service asked for that");
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_backlog_no_more_pulls_are_empty_than_were_in_flight() {
+    let world = World::with(20_000).await;
+    world.takes(1200 * MILLI);
+    let consumer = world.consumer().concurrency(1000);
+    let most = Arc::new(AtomicUsize::new(0));
+    let (seen, counting) = (Arc::clone(&most), consumer.clone());
+    let stats = consumer.clone();
+    let stop = async move {
+        while stats.stats().acknowledged < 20_000 {
+            sleep(10 * MILLI).await;
+        }
+    };
+    let report = run(&consumer, stop, move |_| {
+        seen.fetch_max(counting.stats().pulls_in_flight as usize, Ordering::Relaxed);
+        sleep(10 * MILLI)
+    })
+    .await;
+    assert_eq!(report.stats.acknowledged, 20_000);
+    let most = most.load(Ordering::Relaxed) as u64;
+    assert!(report.stats.empty_pulls <= most, "{} empty, {most} in flight", report.stats.empty_pulls);
+}
+
+#[tokio::test(start_paused = true)]
+async fn large_messages_are_held_within_the_bound_of_bytes() {
+    let world = World::with(0).await;
+    let large = PushMessage::text("x".repeat(20_000));
+    for _ in 0..100 {
+        let _ = world.direct.push_all(&vec![large.clone(); 10]).await.unwrap();
+    }
+    world.takes(1200 * MILLI);
+    let consumer = world.consumer().concurrency(1000).max_bytes(4 << 20);
+    let held = Arc::new(AtomicUsize::new(0));
+    let most = Arc::clone(&held);
+    let counting = consumer.clone();
+    let report = run(&consumer, sleep(60 * SECOND), move |_| {
+        let stats = counting.stats();
+        most.fetch_max((stats.waiting + stats.handlers_running) as usize, Ordering::Relaxed);
+        sleep(100 * MILLI)
+    })
+    .await;
+    let held = held.load(Ordering::Relaxed) * 20_000;
+    assert!(held <= 4 << 20, "{held}");
+    assert_eq!(report.stats.acknowledged, 1000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rate_limit_that_a_pull_waits_out_by_itself_lowers_the_pulls_in_flight() {
+    let world = World::with(20_000).await;
+    world.takes(SECOND);
+    let limited = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&limited);
+    let start = Instant::now();
+    world.responds(move |request| {
+        let is_limited = request.operation == "pull" && (5..6).contains(&start.elapsed().as_secs());
+        is_limited.then(|| {
+            seen.fetch_add(1, Ordering::Relaxed);
+            refusal(429, 10250)
+        })
+    });
+    let consumer = world.consumer().concurrency(1000);
+    let counting = consumer.clone();
+    let stop = async {
+        sleep(4500 * MILLI).await;
+        let before = counting.stats().pulls_in_flight;
+        sleep(4 * SECOND).await;
+        (before, counting.stats().pulls_in_flight)
+    };
+    let mut pulls = (0, 0);
+    let _ = run(&consumer, async { pulls = stop.await }, |_| sleep(10 * MILLI)).await;
+    // Undisturbed, they would have doubled with each second.
+    assert!(pulls.1 < 2 * pulls.0, "{pulls:?}");
+}

@@ -1,0 +1,117 @@
+//! How a run ends.
+
+use std::{
+    future::ready,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use tokio::sync::Notify;
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_that_is_done_at_the_start_costs_no_request() {
+    let world = World::with(3).await;
+    let report = run(&world.consumer(), ready(()), |_| async {}).await;
+    assert_eq!((world.network.seen.lock().unwrap().len(), world.most_attempts()), (0, 0));
+    assert_eq!(report.stats.pulled, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_during_a_pull_costs_each_of_its_messages_one_attempt() {
+    let world = World::with(3).await;
+    world.takes(SECOND);
+    let report = run(&world.consumer(), sleep(100 * MILLI), |_| async {}).await;
+    assert_eq!((report.stats.pulled, report.stats.retried), (3, 3));
+    assert_eq!((world.seen("pull").len(), world.most_attempts()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_loses_no_acknowledgement() {
+    let world = World::with(200).await;
+    for undecided in [Undecided::Retry, Undecided::Leave] {
+        let before = world.left();
+        let consumer = world.consumer().undecided(undecided).concurrency(7);
+        let report = run(&consumer, sleep(Duration::from_millis(3400)), |_| async {
+            sleep(Duration::from_millis(500)).await;
+            Verdict::Ack
+        })
+        .await;
+        // Six rounds ended before, and a seventh was let end.
+        assert_eq!((report.stats.acknowledged, before - world.left()), (49, 49));
+        assert_eq!(report.unconfirmed.len(), 0);
+        let (handed_back, left) = (report.stats.retried, report.stats.left);
+        let is_retried = undecided == Undecided::Retry;
+        assert_eq!((handed_back > 0, left > 0), (is_retried, !is_retried));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_never_ends_is_dropped_and_its_message_left() {
+    let world = World::with(3).await;
+    let start = Instant::now();
+    let report = run(&world.consumer(), sleep(SECOND), |_| pending::<Verdict>()).await;
+    assert_eq!((report.stats.pulled, report.stats.left), (3, 3));
+    assert_eq!(start.elapsed().as_secs(), 31);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_while_a_pull_hangs_is_bounded() {
+    let world = World::with(3).await;
+    world.takes(20 * SECOND);
+    let start = Instant::now();
+    let consumer = world.consumer().shutdown_timeout(5 * SECOND);
+    let report = run(&consumer, sleep(SECOND), |_| async {}).await;
+    assert_eq!((report.stats.pulled, start.elapsed().as_secs()), (0, 6));
+    // What the pull brings afterwards is handed back all the same.
+    sleep(60 * SECOND).await;
+    assert_eq!(
+        world.emulator.messages(world.emulator.queue_id()).iter().filter(|message| message.is_leased).count(),
+        0
+    );
+    assert_eq!((world.left(), world.most_attempts(), world.seen("ack").len()), (3, 1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_comes_while_acknowledgements_are_waited_for_is_given_back() {
+    for (undecided, expected) in [(Undecided::Retry, (2, 1, 1, 0)), (Undecided::Leave, (2, 1, 0, 1))] {
+        let world = World::with(2).await;
+        world.takes_by(|seen| if seen.operation == "pull" { SECOND / 2 } else { SECOND });
+        let consumer =
+            world.consumer().batch_size(1).max_pulls(1).undecided(undecided).shutdown_timeout(Duration::ZERO);
+        // The first message is acknowledged from 0.55 s to 1.55 s, the second one comes at 1 s.
+        let report = run(&consumer, sleep(SECOND * 7 / 10), |_| async { Verdict::Ack }).await;
+        let Stats { pulled, acknowledged, retried, left, .. } = report.stats;
+        assert_eq!((pulled, acknowledged, retried, left), expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_is_dropped_hands_back_what_no_handler_had() {
+    let world = World::with(10).await;
+    let started = Arc::new(Notify::new());
+    let start = Arc::clone(&started);
+    let calls = AtomicUsize::new(0);
+    let handler = move |_| {
+        if calls.fetch_add(1, Ordering::Relaxed) == 3 {
+            start.notify_one();
+        }
+        let is_first = calls.load(Ordering::Relaxed) < 4;
+        async move { if is_first { Verdict::Ack } else { pending().await } }
+    };
+    let consumer = world.consumer().concurrency(2);
+    tokio::select! {
+        _ = run(&consumer, pending::<()>(), handler) => unreachable!(),
+        () = started.notified() => {}
+    }
+    sleep(SECOND).await;
+    // Two or three were done, one or two were worked on, and no other one waits for its lease to expire.
+    let messages = world.emulator.messages(world.emulator.queue_id());
+    let left = messages.len() as u64;
+    assert!((7..=8).contains(&left), "{messages:?}");
+    assert!(messages.iter().filter(|message| message.is_leased).count() <= 2, "{messages:?}");
+    sleep(60 * SECOND).await;
+    let report = run(&world.consumer(), sleep(5 * SECOND), |_| async {}).await;
+    assert_eq!(report.stats.acknowledged, left);
+    assert_eq!(consumer.stats().handlers_running, 0);
+}

@@ -1,0 +1,76 @@
+//! Messages on their way through a handler.
+
+use std::vec;
+
+use tokio::time::Instant;
+use tracing::Span;
+
+use super::Verdict;
+use crate::{held::HeldLease, lease::LeaseId, message::Message, settlement::Lease};
+
+/// A handler's verdict on one message, or the text of the error that it failed with.
+pub(super) type Outcome = Result<Verdict, String>;
+
+/// A message that was pulled, and not started.
+pub(super) struct Waiting {
+    pub(super) message: Message,
+    /// By this, its lease is held.
+    pub(super) key: u64,
+    pub(super) since: Instant,
+    pub(super) pull: Span,
+}
+
+/// What a handler is given: one message, or more if it takes batches.
+pub(super) struct Work(vec::IntoIter<Waiting>);
+
+impl Work {
+    pub(super) fn new(work: Vec<Waiting>) -> Self {
+        Self(work.into_iter())
+    }
+}
+
+impl Iterator for Work {
+    type Item = Message;
+
+    fn next(&mut self) -> Option<Message> {
+        self.0.next().map(|waiting| waiting.message)
+    }
+}
+
+/// What a handler works on.
+pub(super) struct Handled {
+    pub(super) messages: Vec<HeldMessage>,
+    pub(super) since: Instant,
+}
+
+/// What is known of a message while a handler has it.
+pub(super) struct HeldMessage {
+    pub(super) key: u64,
+    pub(super) attempts: Option<u32>,
+    pub(super) bytes: usize,
+    /// Where more than its lease is needed afterwards.
+    pub(super) message: Option<Message>,
+    lease_id: LeaseId,
+    lease: HeldLease,
+}
+
+impl Handled {
+    pub(super) fn new(work: &[Waiting], needs_messages: bool) -> Self {
+        let held = |Waiting { message, key, .. }: &Waiting| HeldMessage {
+            key: *key,
+            attempts: message.attempts,
+            bytes: message.body.raw().len(),
+            message: needs_messages.then(|| message.clone()),
+            lease_id: message.lease_id.clone(),
+            lease: message.lease(),
+        };
+        Self { messages: work.iter().map(held).collect(), since: Instant::now() }
+    }
+}
+
+impl HeldMessage {
+    /// The lease, as long as it has been extended so far.
+    pub(super) fn lease(&self) -> Lease {
+        Lease::new(&self.lease_id, self.lease.deadline())
+    }
+}

@@ -1,0 +1,86 @@
+//! How long a message is held for certain, also after its lease was extended.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use tokio::time::sleep_until;
+
+/// How long the lease of a message lasts for certain, and when it is lost: see [`Message::lease`](crate::Message::lease).
+///
+/// A [`Consumer`](crate::Consumer) extends the lease while a handler works. If the service refuses that, or an extension does not
+/// come through in time, the lease is lost: another consumer may receive the message, and work that goes on is done twice.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// # use cloudflare_queues::{PushMessage, testing};
+/// # let message = testing::message(PushMessage::text("hello"));
+/// # async fn work() {}
+/// let lease = message.lease();
+/// tokio::select! {
+///     () = work() => println!("done"),
+///     () = lease.lost() => println!("gave up: another consumer may have the message"),
+/// }
+/// # });
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct HeldLease {
+    first: Instant,
+    extended: Extended,
+}
+
+impl HeldLease {
+    /// When the lease expires at the earliest, by what the service has confirmed so far.
+    pub fn deadline(&self) -> Instant {
+        self.extended.deadline().unwrap_or(self.first)
+    }
+
+    /// Whether the lease may have expired.
+    pub fn is_lost(&self) -> bool {
+        self.deadline() <= tokio::time::Instant::now().into_std()
+    }
+
+    /// Waits until the lease may have expired, however often it is extended before.
+    ///
+    /// It needs a tokio runtime with timers.
+    pub async fn lost(&self) {
+        while !self.is_lost() {
+            sleep_until(self.deadline().into()).await;
+        }
+    }
+}
+
+/// When the lease of a message ends by its last extension. Clones share it; it is no part of what a message is.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Extended(Option<Arc<Mutex<Instant>>>);
+
+impl Extended {
+    /// For a lease that will be extended.
+    pub(crate) fn from(deadline: Instant) -> Self {
+        Self(Some(Arc::new(Mutex::new(deadline))))
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        Some(*self.0.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// An extension never makes what was certain shorter.
+    pub(crate) fn extend(&self, deadline: Instant) {
+        if let Some(extended) = &self.0 {
+            let mut extended = extended.lock().unwrap_or_else(PoisonError::into_inner);
+            *extended = deadline.max(*extended);
+        }
+    }
+
+    pub(crate) fn held(&self, first: Instant) -> HeldLease {
+        HeldLease { first, extended: self.clone() }
+    }
+}
+
+impl PartialEq for Extended {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
