@@ -13,7 +13,6 @@ use crate::{
     queue::Queue,
     queues::Queues,
     retry::{self, RetryPolicy},
-    subscriptions::Subscriptions,
     transport::{DEFAULT_BASE_URL, Http, Random, Transport},
 };
 
@@ -112,19 +111,6 @@ impl Client {
         Error: From<A::Error>,
     {
         Ok(Queues::new(Arc::clone(&self.transport), account_id.try_into()?))
-    }
-
-    /// A handle on the event subscriptions of an account. Nothing is sent.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidInput`](ErrorKind::InvalidInput) if the id is none.
-    pub fn subscriptions<A>(&self, account_id: A) -> Result<Subscriptions, Error>
-    where
-        A: TryInto<AccountId>,
-        Error: From<A::Error>,
-    {
-        Ok(Subscriptions::new(Arc::clone(&self.transport), account_id.try_into()?))
     }
 }
 

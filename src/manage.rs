@@ -2,7 +2,7 @@
 
 mod consumers;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
@@ -15,6 +15,7 @@ use crate::{
     pull::Metrics,
     purge::PurgeStatus,
     queue::Queue,
+    queues::Queues,
     settings::{QueueDescription, QueueSettings},
     transport, wire,
 };
@@ -23,6 +24,11 @@ use crate::{
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 impl Queue {
+    /// A handle on all queues of the account.
+    pub fn queues(&self) -> Queues {
+        Queues::new(Arc::clone(self.parts().0), self.account_id().clone())
+    }
+
     /// The queue with its settings, consumers and producers.
     ///
     /// Operation `GET /accounts/{account_id}/queues/{queue_id}`.

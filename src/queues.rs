@@ -15,6 +15,7 @@ use crate::{
     queue::Queue,
     response::Success,
     settings::{NewQueue, QueueDescription},
+    subscriptions::Subscriptions,
     transport::{DEFAULT_BASE_URL, Transport},
 };
 
@@ -46,6 +47,11 @@ impl Queues {
     /// The id of the account.
     pub fn account_id(&self) -> &AccountId {
         &self.account
+    }
+
+    /// A handle on the event subscriptions of the account. Nothing is sent.
+    pub fn subscriptions(&self) -> Subscriptions {
+        Subscriptions::new(Arc::clone(&self.transport), self.account.clone())
     }
 
     /// A handle on a queue of the account. Nothing is sent.

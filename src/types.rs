@@ -6,11 +6,13 @@
 
 pub use crate::{
     body::{ContentType, MessageBody},
-    envelope::Envelope,
+    envelope::{Envelope, List, Nothing},
     generated::types::{
-        AckEntry, AckPayload, AckResult, ExtendEntry, ExtendPayload, ExtendResult, Identifier, PeekPayload, PeekResult,
-        PeekResultMessage, PullPayload, PullResult, PulledMessage, PurgeEntry, PurgePayload, PurgeResult,
-        PushBatchPayload, PushPayload, PushResult, RetryEntry, error::ConversionError,
+        AckEntry, AckPayload, AckResult, CreateQueuePayload, CreateSubscriptionPayload, EventDestination, ExtendEntry,
+        ExtendPayload, ExtendResult, Identifier, MetricsResult, PeekPayload, PeekResult, PeekResultMessage,
+        PullPayload, PullResult, PulledMessage, PurgeEntry, PurgePayload, PurgeQueuePayload, PurgeResult,
+        PushBatchPayload, PushPayload, PushResult, RetryEntry, UpdateQueuePayload, UpdateSubscriptionPayload,
+        error::ConversionError,
     },
     warning::Warnings,
 };

@@ -7,7 +7,7 @@ use cloudflare_queues::{
 
 fn emulated() -> (Emulator, Subscriptions) {
     let emulator = Emulator::in_process();
-    let subscriptions = emulator.client().unwrap().subscriptions(emulator.account_id()).unwrap();
+    let subscriptions = emulator.queue().unwrap().queues().subscriptions();
     (emulator, subscriptions)
 }
 

@@ -22,7 +22,24 @@ use support::Op;
 
 const REF: &str = "#/components/schemas/";
 /// Components that `build.rs` replaces by types written by hand, so that their own form is not generated.
-const REPLACED: [&str; 5] = ["ApiError", "LeaseId", "MessageBody", "MessageRef", "Warnings"];
+const REPLACED: [&str; 16] = [
+    "ApiError",
+    "ConsumerPayload",
+    "ConsumerResult",
+    "ConsumersResult",
+    "EventSource",
+    "LeaseId",
+    "MessageBody",
+    "MessageRef",
+    "NothingResult",
+    "PurgeStatusResult",
+    "QueueResult",
+    "QueueSettingsPayload",
+    "QueuesResult",
+    "SubscriptionResult",
+    "SubscriptionsResult",
+    "Warnings",
+];
 
 fn document() -> Value {
     serde_json::from_str(include_str!("../../openapi/queues.json")).unwrap()
@@ -81,8 +98,10 @@ fn every_operation_gives_a_method_a_body_and_an_envelope() {
     for operation in operations(&document) {
         let id = operation["operationId"].as_str().unwrap();
         assert!(id.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{id}");
-        assert_eq!(operation["requestBody"]["required"], true, "{id}");
-        assert!(body(&operation["requestBody"]).ends_with("Payload"), "{id}");
+        if operation.get("requestBody").is_some() {
+            assert_eq!(operation["requestBody"]["required"], true, "{id}");
+            assert!(body(&operation["requestBody"]).ends_with("Payload"), "{id}");
+        }
         assert_eq!(operation["responses"].as_object().unwrap().keys().collect::<Vec<_>>(), ["200"], "{id}");
         let response = body(&operation["responses"]["200"]);
         let result = &document["components"]["schemas"][response]["properties"]["result"]["allOf"][0];
@@ -114,7 +133,9 @@ fn what_is_sent_is_whole_numbers_and_what_arrives_is_tolerant() {
     let document = document();
     let (mut sent, mut read) = (BTreeSet::new(), BTreeSet::new());
     for operation in operations(&document) {
-        reachable(&document, body(&operation["requestBody"]), &mut sent);
+        if operation.get("requestBody").is_some() {
+            reachable(&document, body(&operation["requestBody"]), &mut sent);
+        }
         reachable(&document, body(&operation["responses"]["200"]), &mut read);
     }
     let schemas = document["components"]["schemas"].as_object().unwrap();

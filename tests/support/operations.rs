@@ -1,0 +1,195 @@
+//! The operations, for tests of what holds for each.
+
+use std::time::Duration;
+
+use cloudflare_queues::{
+    ConsumerSettings, Error, ErrorKind, EventSource, Lease, NewSubscription, PullOptions, PushMessage, Queue,
+    QueueDescription, QueueSettings,
+};
+use serde_json::json;
+
+use crate::{QUEUE, acks, leases};
+
+/// An operation that a test calls.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Op {
+    Ack,
+    Extend,
+    Pull,
+    Push,
+    PushBatch,
+    Peek,
+    Delete,
+    ListQueues,
+    CreateQueue,
+    GetQueue,
+    UpdateQueue,
+    ReplaceQueue,
+    DeleteQueue,
+    GetMetrics,
+    PurgeQueue,
+    GetPurge,
+    ListConsumers,
+    CreateConsumer,
+    GetConsumer,
+    UpdateConsumer,
+    DeleteConsumer,
+    ListSubscriptions,
+    CreateSubscription,
+    GetSubscription,
+    UpdateSubscription,
+    DeleteSubscription,
+}
+
+use Op::*;
+
+impl Op {
+    /// All that the document has: `errors_name_their_operation_as_the_document_does`.
+    pub const ALL: [Self; 26] = [
+        Ack,
+        Extend,
+        Pull,
+        Push,
+        PushBatch,
+        Peek,
+        Delete,
+        ListQueues,
+        CreateQueue,
+        GetQueue,
+        UpdateQueue,
+        ReplaceQueue,
+        DeleteQueue,
+        GetMetrics,
+        PurgeQueue,
+        GetPurge,
+        ListConsumers,
+        CreateConsumer,
+        GetConsumer,
+        UpdateConsumer,
+        DeleteConsumer,
+        ListSubscriptions,
+        CreateSubscription,
+        GetSubscription,
+        UpdateSubscription,
+        DeleteSubscription,
+    ];
+
+    /// Those that are about messages.
+    pub const MESSAGES: [Self; 7] = [Ack, Extend, Pull, Push, PushBatch, Peek, Delete];
+
+    pub fn id(self) -> &'static str {
+        match self {
+            Ack => "ack_messages",
+            Extend => "extend_messages",
+            Pull => "pull_messages",
+            Push => "push_message",
+            PushBatch => "push_messages",
+            Peek => "peek_messages",
+            Delete => "purge_messages",
+            ListQueues => "list_queues",
+            CreateQueue => "create_queue",
+            GetQueue => "get_queue",
+            UpdateQueue => "update_queue",
+            ReplaceQueue => "replace_queue",
+            DeleteQueue => "delete_queue",
+            GetMetrics => "get_queue_metrics",
+            PurgeQueue => "purge_queue",
+            GetPurge => "get_purge",
+            ListConsumers => "list_consumers",
+            CreateConsumer => "create_consumer",
+            GetConsumer => "get_consumer",
+            UpdateConsumer => "update_consumer",
+            DeleteConsumer => "delete_consumer",
+            ListSubscriptions => "list_subscriptions",
+            CreateSubscription => "create_subscription",
+            GetSubscription => "get_subscription",
+            UpdateSubscription => "update_subscription",
+            DeleteSubscription => "delete_subscription",
+        }
+    }
+
+    /// Whether carrying it out twice does no harm, so that it is sent again although it may have been carried out.
+    pub fn is_idempotent(self) -> bool {
+        !matches!(self, Pull | Push | PushBatch | CreateQueue | CreateConsumer | CreateSubscription)
+    }
+
+    /// Whether the result is a list.
+    pub fn is_list(self) -> bool {
+        matches!(self, ListQueues | ListConsumers | ListSubscriptions)
+    }
+
+    /// Whether a success needs no result.
+    pub fn is_without_result(self) -> bool {
+        matches!(self, DeleteQueue | DeleteConsumer | DeleteSubscription)
+    }
+
+    /// What a refusal that is of this kind for a pull is for this operation: paused deliveries concern messages alone.
+    pub fn sees(self, kind: ErrorKind) -> ErrorKind {
+        match kind {
+            ErrorKind::DeliveryPaused | ErrorKind::NotPullConsumer if !Self::MESSAGES.contains(&self) => match self {
+                CreateQueue | CreateConsumer | CreateSubscription => ErrorKind::AlreadyExists,
+                _ => ErrorKind::Rejected,
+            },
+            kind => kind,
+        }
+    }
+
+    pub async fn call(self, queue: &Queue) -> Result<(), Error> {
+        self.call_with(queue, "a lease", "a body").await
+    }
+
+    /// Calls the operation with this lease, or reference, or this text, where it takes one.
+    pub async fn call_with(self, queue: &Queue, lease: &str, text: &str) -> Result<(), Error> {
+        match self {
+            Ack => queue.ack(acks([lease])).await.map(drop).map_err(|failed| {
+                assert_eq!(leases(&failed.unconfirmed), [lease], "{failed}");
+                failed.error
+            }),
+            Extend => queue.extend([lease], Duration::from_secs(30)).await.map(drop).map_err(|failed| {
+                assert_eq!(failed.unconfirmed, [Lease::from(lease)], "{failed}");
+                failed.error
+            }),
+            Pull => queue.pull(PullOptions::default()).await.map(drop),
+            Push => queue.push(&PushMessage::text(text)).await.map(drop),
+            PushBatch => queue.push_batch(&[PushMessage::text(text)]).await.map(drop),
+            Peek => queue.peek(5).await.map(drop),
+            Delete => queue.delete_messages([lease]).await.map(drop),
+            _ => self.manage(queue).await,
+        }
+    }
+
+    async fn manage(self, queue: &Queue) -> Result<(), Error> {
+        let description: QueueDescription = serde_json::from_value(json!({ "queue_name": "jobs" })).unwrap();
+        let (settings, pull) = (QueueSettings::new().delivery_paused(true), ConsumerSettings::pull());
+        let (queues, subscriptions) = (queue.queues(), queue.queues().subscriptions());
+        let consumer = "b01b5594f784d0165c2985833f5660dd".try_into().unwrap();
+        let subscription = "b01b5594f784d0165c2985833f5660dd".try_into().unwrap();
+        let new = NewSubscription::new("a name", EventSource::new("r2"), &QUEUE.try_into().unwrap()).event("created");
+        match self {
+            ListQueues => queues.list().next().await.transpose().map(drop),
+            CreateQueue => match queues.create("jobs").await {
+                // The least that a success can say is too little for a handle.
+                Err(error) if error.to_string().starts_with("the response describes a queue without an id") => Ok(()),
+                made => made.map(drop),
+            },
+            GetQueue => queue.describe().await.map(drop),
+            UpdateQueue => queue.update_from(&description, settings).await.map(drop),
+            ReplaceQueue => queue.replace_settings(&description, settings).await.map(drop),
+            DeleteQueue => queue.delete().await,
+            GetMetrics => queue.metrics().await.map(drop),
+            PurgeQueue => queue.purge_all().await.map(drop),
+            GetPurge => queue.purge_status().await.map(drop),
+            ListConsumers => queue.consumers().await.map(drop),
+            CreateConsumer => queue.create_consumer(&pull).await.map(drop),
+            GetConsumer => queue.consumer(&consumer).await.map(drop),
+            UpdateConsumer => queue.update_consumer(&consumer, &pull).await.map(drop),
+            DeleteConsumer => queue.delete_consumer(&consumer).await,
+            ListSubscriptions => subscriptions.list().next().await.transpose().map(drop),
+            CreateSubscription => subscriptions.create(&new).await.map(drop),
+            GetSubscription => subscriptions.get(&subscription).await.map(drop),
+            UpdateSubscription => subscriptions.enable(&subscription, true).await.map(drop),
+            DeleteSubscription => subscriptions.delete(&subscription).await,
+            _ => panic!("{self:?} is about messages"),
+        }
+    }
+}
