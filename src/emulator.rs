@@ -33,25 +33,23 @@ mod queue;
 mod queued_message;
 mod queues;
 mod random;
+mod registry;
 mod reply;
 mod request;
 mod respond;
 mod result;
 mod routes;
+mod running;
 mod server;
 mod service;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod uri;
 
-use std::{
-    fmt, io,
-    net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt, io, net::Ipv4Addr, sync::Arc, time::Duration};
 
-use tokio::{net::TcpListener, task::AbortHandle};
+use tokio::net::TcpListener;
 
 pub use self::{
     behavior::{Behavior, ExtendFrom, JsonBodies, MissingContentType, UnknownLease, WarningsForm},
@@ -63,6 +61,7 @@ pub use self::{
 use self::{
     clock::Clock,
     in_process::InProcess,
+    running::{Running, Socket},
     service::{ACCOUNT_ID, API_KEY, EMAIL, Service},
 };
 pub use crate::operation::Operation;
@@ -70,6 +69,7 @@ use crate::{
     client::{Client, ClientBuilder},
     credentials::Credentials,
     error::Error,
+    ids::AccountId,
     queue::Queue,
 };
 
@@ -77,26 +77,6 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Emulator {
     running: Arc<Running>,
-}
-
-#[derive(Debug)]
-struct Running {
-    service: Arc<Service>,
-    queue_id: String,
-    /// `None` if requests reach the emulator in process alone.
-    socket: Option<Socket>,
-}
-
-#[derive(Debug)]
-struct Socket {
-    address: SocketAddr,
-    server: AbortHandle,
-}
-
-impl Drop for Socket {
-    fn drop(&mut self) {
-        self.server.abort();
-    }
 }
 
 impl Emulator {
@@ -241,9 +221,23 @@ impl Emulator {
         &self.running.queue_id
     }
 
+    /// Adds an account, beside the one that every emulator has: its queues are not seen from others.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the id is none.
+    pub fn add_account<A>(&self, account_id: A) -> Result<(), Error>
+    where
+        A: TryInto<AccountId>,
+        Error: From<A::Error>,
+    {
+        self.running.service.add_account(account_id.try_into()?.as_str());
+        Ok(())
+    }
+
     /// Makes another queue, and gives its id.
     pub fn create_queue(&self, settings: QueueSettings) -> String {
-        self.running.service.queues.create(settings)
+        self.running.service.queues.create(ACCOUNT_ID, settings)
     }
 
     /// Changes the settings of a queue; does nothing if there is no such queue. The queue is locked meanwhile: `change` must not use it.
@@ -387,7 +381,7 @@ impl EmulatorBuilder {
 
     fn service(self) -> (Arc<Service>, String) {
         let service = Service::new(Clock::new(self.real_time), self.behavior, self.api_token);
-        let queue_id = service.queues.create(self.queue);
+        let queue_id = service.queues.create(ACCOUNT_ID, self.queue);
         (Arc::new(service), queue_id)
     }
 }

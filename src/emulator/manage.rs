@@ -1,31 +1,18 @@
-//! What there is beside messages: accounts, queues by name, consumers, event subscriptions.
+//! What there is beside messages: queues by name, consumers, event subscriptions.
 
 mod consumers;
 mod queues;
-mod registry;
 mod request;
+mod show;
 mod subscriptions;
 
 use hyper::body::Bytes;
 
-pub(super) use self::registry::Registry;
-
 use self::request::Request;
-use super::{Emulator, reply::Refusal, service::Service};
-use crate::{error::Error, ids::AccountId, operation::Operation};
+use super::{reply::Refusal, service::Service};
+use crate::operation::Operation;
 
 type Result<T = http::Response<Bytes>> = std::result::Result<T, Refusal>;
-
-/// Whether an operation is about the messages of a queue, which is not for this module.
-pub(super) fn is_about_messages(operation: Operation) -> bool {
-    use Operation::{
-        AckMessages, ExtendMessages, PeekMessages, PullMessages, PurgeMessages, PushMessage, PushMessages,
-    };
-    match operation {
-        AckMessages | ExtendMessages | PeekMessages | PullMessages | PurgeMessages | PushMessage | PushMessages => true,
-        _ => false,
-    }
-}
 
 /// Carries out an operation whose path has these parameters, the first of which is an account that exists.
 pub(super) fn carry_out(
@@ -35,44 +22,36 @@ pub(super) fn carry_out(
     query: &str,
     body: &[u8],
 ) -> Result {
-    let request = &mut Request::new(service, parameters.first().copied().unwrap_or_default(), query, body);
-    match (operation, parameters.get(1..).unwrap_or_default()) {
-        (Operation::ListQueues, []) => queues::list(request),
-        (Operation::CreateQueue, []) => queues::create(request),
-        (Operation::GetQueue, [id]) => queues::get(request, id),
-        (Operation::UpdateQueue, [id]) => queues::update(request, id),
-        (Operation::ReplaceQueue, [id]) => queues::replace(request, id),
-        (Operation::DeleteQueue, [id]) => queues::delete(request, id),
-        (Operation::GetQueueMetrics, [id]) => queues::metrics(request, id),
-        (Operation::PurgeQueue, [id]) => queues::purge(request, id),
-        (Operation::GetPurge, [id]) => queues::purge_status(request, id),
-        (Operation::ListConsumers, [id]) => consumers::list(request, id),
-        (Operation::CreateConsumer, [id]) => consumers::create(request, id),
-        (Operation::GetConsumer, [id, consumer]) => consumers::get(request, id, consumer),
-        (Operation::UpdateConsumer, [id, consumer]) => consumers::update(request, id, consumer),
-        (Operation::DeleteConsumer, [id, consumer]) => consumers::delete(request, id, consumer),
-        (Operation::ListSubscriptions, []) => subscriptions::list(request),
-        (Operation::CreateSubscription, []) => subscriptions::create(request),
-        (Operation::GetSubscription, [id]) => subscriptions::get(request, id),
-        (Operation::UpdateSubscription, [id]) => subscriptions::update(request, id),
-        (Operation::DeleteSubscription, [id]) => subscriptions::delete(request, id),
-        _ => Err(Refusal::no_route()),
-    }
-}
-
-impl Emulator {
-    /// Adds an account, beside the one that every emulator has: its queues are not seen from others.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the id is none.
-    pub fn add_account<A>(&self, account_id: A) -> std::result::Result<(), Error>
-    where
-        A: TryInto<AccountId>,
-        Error: From<A::Error>,
-    {
-        let account_id = account_id.try_into()?;
-        self.running.service.registry().add_account(account_id.as_str());
-        Ok(())
+    let mut parameters = parameters.iter().copied();
+    let request = &mut Request::new(service, parameters.next().unwrap_or_default(), query, body);
+    let mut id = || parameters.next().unwrap_or_default();
+    match operation {
+        Operation::ListQueues => queues::list(request),
+        Operation::CreateQueue => queues::create(request),
+        Operation::GetQueue => queues::get(request, id()),
+        Operation::UpdateQueue => queues::update(request, id()),
+        Operation::ReplaceQueue => queues::replace(request, id()),
+        Operation::DeleteQueue => queues::delete(request, id()),
+        Operation::GetQueueMetrics => queues::metrics(request, id()),
+        Operation::PurgeQueue => queues::purge(request, id()),
+        Operation::GetPurge => queues::purge_status(request, id()),
+        Operation::ListConsumers => consumers::list(request, id()),
+        Operation::CreateConsumer => consumers::create(request, id()),
+        Operation::GetConsumer => consumers::get(request, id(), id()),
+        Operation::UpdateConsumer => consumers::update(request, id(), id()),
+        Operation::DeleteConsumer => consumers::delete(request, id(), id()),
+        Operation::ListSubscriptions => subscriptions::list(request),
+        Operation::CreateSubscription => subscriptions::create(request),
+        Operation::GetSubscription => subscriptions::get(request, id()),
+        Operation::UpdateSubscription => subscriptions::update(request, id()),
+        Operation::DeleteSubscription => subscriptions::delete(request, id()),
+        // They are not for this module. All are named, so that an operation without a route does not compile.
+        Operation::AckMessages
+        | Operation::ExtendMessages
+        | Operation::PeekMessages
+        | Operation::PullMessages
+        | Operation::PurgeMessages
+        | Operation::PushMessage
+        | Operation::PushMessages => Err(Refusal::no_route()),
     }
 }

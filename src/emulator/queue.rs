@@ -105,9 +105,10 @@ impl Queue {
         self.settings = change(self.settings.clone());
     }
 
-    /// Deletes all messages.
-    pub(super) fn clear(&mut self) {
-        *self = Self::new(self.settings.clone());
+    /// Deletes all messages. They are given back, since freeing many takes a while, for which the queue need not be locked.
+    pub(super) fn clear(&mut self) -> Self {
+        let empty = Self::new(self.settings.clone());
+        mem::replace(self, empty)
     }
 
     /// Does what is due: messages whose delay or lease has ended become visible, or are dead. Everything else expects that it was

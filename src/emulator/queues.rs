@@ -1,7 +1,7 @@
 //! All queues. Each has a lock of its own, of which no thread ever holds two.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
@@ -17,18 +17,24 @@ use super::{
 
 #[derive(Default)]
 pub(super) struct Queues {
-    by_id: RwLock<HashMap<String, Arc<Mutex<Queue>>>>,
+    by_id: RwLock<BTreeMap<String, Owned>>,
     /// By dead-letter queue, the queues whose messages it takes, or took.
     sources: RwLock<HashMap<String, BTreeSet<String>>>,
     /// Makes ids unique.
     counter: AtomicU64,
 }
 
+struct Owned {
+    account_id: String,
+    queue: Arc<Mutex<Queue>>,
+}
+
 impl Queues {
-    pub(super) fn create(&self, settings: QueueSettings) -> String {
+    pub(super) fn create(&self, account_id: &str, settings: QueueSettings) -> String {
         let queue_id = format!("{:032x}", 0xd1e5_u128 << 64 | u128::from(self.next()));
         self.add_source(&queue_id, settings.dead_letter_queue.as_deref());
         let queue = Arc::new(Mutex::new(Queue::new(settings)));
+        let queue = Owned { account_id: account_id.to_owned(), queue };
         self.by_id.write().unwrap_or_else(PoisonError::into_inner).insert(queue_id.clone(), queue);
         queue_id
     }
@@ -42,8 +48,9 @@ impl Queues {
         self.by_id.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 
-    pub(super) fn exists(&self, queue_id: &str) -> bool {
-        self.get(queue_id).is_some()
+    pub(super) fn exists(&self, account_id: &str, queue_id: &str) -> bool {
+        let queues = self.by_id.read().unwrap_or_else(PoisonError::into_inner);
+        queues.get(queue_id).is_some_and(|owned| owned.account_id == account_id)
     }
 
     /// Works on a queue as it is at the time that is given along. `None` if there is no such queue.
@@ -94,7 +101,8 @@ impl Queues {
     }
 
     fn get(&self, queue_id: &str) -> Option<Arc<Mutex<Queue>>> {
-        self.by_id.read().unwrap_or_else(PoisonError::into_inner).get(queue_id).cloned()
+        let queues = self.by_id.read().unwrap_or_else(PoisonError::into_inner);
+        queues.get(queue_id).map(|owned| Arc::clone(&owned.queue))
     }
 
     fn next(&self) -> u64 {

@@ -231,7 +231,7 @@ fn delay(behavior: &Behavior, seconds: Field<f64>) -> Result<Option<Time>> {
     Ok(seconds.whole(behavior, 0..=limits::MAX_DELAY.as_secs(), refusal)?.map(from_secs))
 }
 
-fn parse<'a, T: Deserialize<'a>>(behavior: &Behavior, body: &'a [u8]) -> Result<T> {
+pub(super) fn parse<'a, T: Deserialize<'a>>(behavior: &Behavior, body: &'a [u8]) -> Result<T> {
     let body = if body.is_empty() && behavior.empty_bodies { b"{}" } else { body };
     let Object(parsed) = serde_json::from_slice(body).map_err(|_| malformed())?;
     Ok(parsed)

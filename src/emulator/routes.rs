@@ -12,6 +12,7 @@ use super::{
     request::{self, Ack, Extend, Pull},
     result::{Acked, Extended, Message, Metadata, Peeked, Pulled, Purged, Pushed},
     service::Service,
+    uri::decode,
 };
 use crate::operation::Operation;
 
@@ -50,16 +51,8 @@ fn parameters(template: &str, segments: &[Cow<'_, str>]) -> Option<Vec<String>> 
 pub(super) fn carry_out(service: &Service, route: &Route, body: &[u8]) -> Result {
     let parameters: Vec<_> = route.parameters.iter().map(String::as_str).collect();
     let Some((account_id, rest)) = parameters.split_first() else { return Err(Refusal::no_route()) };
-    let (is_known, owns) = service.registry().knows(account_id, rest.first().copied());
-    if !is_known {
+    if !service.has_account(account_id) {
         return Err(Refusal::no_route());
-    }
-    let (true, [queue_id]) = (manage::is_about_messages(route.operation), rest) else {
-        return manage::carry_out(service, route.operation, &parameters, &route.query, body);
-    };
-    // A queue that does not exist is named before anything that is wrong with the body.
-    if !owns || !service.queues.exists(queue_id) {
-        return Err(Refusal::no_queue());
     }
     let carry_out = match route.operation {
         Operation::PushMessage => push,
@@ -69,32 +62,13 @@ pub(super) fn carry_out(service: &Service, route: &Route, body: &[u8]) -> Result
         Operation::ExtendMessages => extend,
         Operation::PeekMessages => peek,
         Operation::PurgeMessages => purge,
-        _ => return Err(Refusal::no_route()),
+        operation => return manage::carry_out(service, operation, &parameters, &route.query, body),
     };
-    carry_out(service, queue_id, body)
-}
-
-/// A segment of a path, without its percent-encoding.
-pub(super) fn decode(segment: &str) -> Result<Cow<'_, str>> {
-    if !segment.contains('%') {
-        return Ok(segment.into());
+    // A queue that does not exist is named before anything that is wrong with the body.
+    match rest {
+        [queue_id] if service.queues.exists(account_id, queue_id) => carry_out(service, queue_id, body),
+        _ => Err(Refusal::no_queue()),
     }
-    let mut bytes = segment.bytes();
-    let mut decoded = Vec::new();
-    while let Some(byte) = bytes.next() {
-        decoded.push(if byte == b'%' { hex(&mut bytes).ok_or_else(undecodable)? } else { byte });
-    }
-    String::from_utf8(decoded).map(Cow::Owned).map_err(|_| undecodable())
-}
-
-fn undecodable() -> Refusal {
-    Refusal::bad_request(7003, "the URI is not percent-encoded UTF-8")
-}
-
-/// The byte that two hexadecimal digits stand for.
-fn hex(digits: &mut impl Iterator<Item = u8>) -> Option<u8> {
-    let mut digit = || char::from(digits.next()?).to_digit(16);
-    u8::try_from(digit()?.checked_mul(16)?.checked_add(digit()?)?).ok()
 }
 
 fn push(service: &Service, queue_id: &str, body: &[u8]) -> Result {

@@ -1,6 +1,7 @@
 //! What all requests share.
 
 use std::{
+    collections::BTreeSet,
     fmt,
     sync::{
         Mutex, MutexGuard, PoisonError,
@@ -12,10 +13,10 @@ use super::{
     behavior::Behavior,
     clock::{Clock, Time},
     fault::Faults,
-    manage::Registry,
     queue::Queue,
     queues::Queues,
     random::Sequence,
+    registry::Registry,
     reply::Refusal,
 };
 
@@ -31,6 +32,7 @@ pub(super) struct Service {
     faults: Mutex<Faults>,
     api_token: Mutex<String>,
     requests: AtomicU64,
+    accounts: Mutex<BTreeSet<String>>,
     registry: Mutex<Registry>,
 }
 
@@ -51,7 +53,8 @@ impl Service {
             faults: Mutex::default(),
             api_token: Mutex::new(api_token),
             requests: AtomicU64::new(0),
-            registry: Mutex::new(Registry::new(ACCOUNT_ID)),
+            accounts: Mutex::new(BTreeSet::from([ACCOUNT_ID.to_owned()])),
+            registry: Mutex::default(),
         }
     }
 
@@ -60,7 +63,15 @@ impl Service {
         self.queues.with(&self.clock, queue_id, work).ok_or_else(Refusal::no_queue)
     }
 
-    /// What the queues are beside their messages. It is locked before a queue, never after.
+    pub(super) fn add_account(&self, account_id: &str) {
+        lock(&self.accounts).insert(account_id.to_owned());
+    }
+
+    pub(super) fn has_account(&self, account_id: &str) -> bool {
+        lock(&self.accounts).contains(account_id)
+    }
+
+    /// What the queues are beside their messages. It is locked before a queue, never after, and not at all for messages.
     pub(super) fn registry(&self) -> MutexGuard<'_, Registry> {
         lock(&self.registry)
     }

@@ -7,11 +7,11 @@ use serde_json::{Map, Value};
 
 use super::{
     Result,
-    registry::Consumer,
     request::{Request, number, seconds, text},
 };
 use crate::emulator::{
     clock::nanos,
+    registry::Consumer,
     reply::{Refusal, page, success},
     settings::QueueSettings,
 };
@@ -28,7 +28,7 @@ const BOUNDS: [(&str, u64, u64); 6] = [
 
 pub(super) fn list(request: &mut Request, id: &str) -> Result {
     request.queue(id)?;
-    let consumers: Vec<_> = request.registry.show_consumer(request.service, id).into_iter().collect();
+    let consumers: Vec<_> = request.show_consumer(id).into_iter().collect();
     Ok(page(consumers.into(), Value::Object(Map::new())))
 }
 
@@ -69,7 +69,7 @@ fn find(request: &Request, id: &str, consumer_id: &str) -> Result<()> {
 }
 
 fn show(request: &Request, id: &str) -> Result {
-    Ok(success(request.registry.show_consumer(request.service, id).unwrap_or_default()))
+    Ok(success(request.show_consumer(id).unwrap_or_default()))
 }
 
 fn valid(request: &Request) -> Result<Map<String, Value>> {
@@ -97,10 +97,8 @@ fn settings(fields: &Map<String, Value>) -> Map<String, Value> {
 }
 
 fn set(request: &mut Request, id: &str, consumer_id: String, mut fields: Map<String, Value>) -> Result {
-    let dead_letter_queue = match text(&fields, "dead_letter_queue").filter(|name| !name.is_empty()) {
-        Some(name) => Some(request.registry.find_or_make(request.service, request.account, name)),
-        None => None,
-    };
+    let name = text(&fields, "dead_letter_queue").filter(|name| !name.is_empty());
+    let dead_letter_queue = name.map(|name| request.find_or_make(name));
     for read_only in ["consumer_id", "created_on", "queue_name"] {
         fields.remove(read_only);
     }

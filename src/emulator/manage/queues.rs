@@ -5,11 +5,12 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Result,
-    registry::timestamp,
     request::{Request, number, seconds, text},
+    show::timestamp,
 };
 use crate::emulator::{
     clock::nanos,
+    registry::DEFAULT_RETENTION,
     reply::{Refusal, success},
     settings::QueueSettings,
 };
@@ -17,13 +18,12 @@ use crate::emulator::{
 const MAX_DELAY: u64 = 86_400;
 const MIN_RETENTION: u64 = 60;
 const MAX_RETENTION: u64 = 1_209_600;
-const DEFAULT_RETENTION: u64 = 345_600;
 
 pub(super) fn list(request: &mut Request) -> Result {
     let names = request.query("name");
     let queues = request.registry.of_account(request.account);
     let ids = queues.iter().filter(|(name, _)| names.is_empty() || names.iter().any(|wanted| wanted == *name));
-    let shown = ids.map(|(_, id)| request.registry.show_queue(request.service, id)).collect();
+    let shown = ids.map(|(_, id)| request.show_queue(id)).collect();
     request.page(shown)
 }
 
@@ -34,16 +34,15 @@ pub(super) fn create(request: &mut Request) -> Result {
         return Err(Refusal(StatusCode::CONFLICT, 11009, "a queue of this name exists"));
     }
     let settings = Settings::read(&fields)?;
-    let id = request.service.queues.create(QueueSettings::new().http_pull(false));
-    let record = request.registry.add(request.service, &id, request.account, &name);
-    record.jurisdiction = text(&fields, "jurisdiction").map(str::to_owned);
+    let id = request.add_queue(&name);
+    request.queue_mut(&id)?.jurisdiction = text(&fields, "jurisdiction").map(str::to_owned);
     settings.apply(request, &id)?;
     get(request, &id)
 }
 
 pub(super) fn get(request: &mut Request, id: &str) -> Result {
     request.queue(id)?;
-    Ok(success(request.registry.show_queue(request.service, id)))
+    Ok(success(request.show_queue(id)))
 }
 
 /// `PATCH`: what is not named stays, unless it is switched otherwise.
@@ -96,10 +95,7 @@ pub(super) fn purge(request: &mut Request, id: &str) -> Result {
     if request.fields()?.get("delete_messages_permanently") != Some(&Value::Bool(true)) {
         return Err(Refusal::malformed("`delete_messages_permanently` must be true"));
     }
-    let now = request.service.with_queue(id, |queue, now| {
-        queue.clear();
-        now
-    })?;
+    let (now, _deleted) = request.service.with_queue(id, |queue, now| (now, queue.clear()))?;
     let end = now.saturating_add(nanos(request.service.behavior().purge_time));
     request.queue_mut(id)?.purge = Some((now, end));
     purge_status(request, id)

@@ -6,11 +6,14 @@ use http::Response;
 use hyper::body::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::{Result, registry::Record, registry::Registry};
+use super::{Result, show};
 use crate::emulator::{
+    registry::{Consumer, Record, Registry},
     reply::{self, Refusal},
-    routes::decode,
-    service::Service,
+    request,
+    service::{ACCOUNT_ID, Service},
+    settings::QueueSettings,
+    uri::decode,
 };
 
 pub(super) struct Request<'a> {
@@ -24,13 +27,34 @@ pub(super) struct Request<'a> {
 impl<'a> Request<'a> {
     pub(super) fn new(service: &'a Service, account: &'a str, query: &'a str, body: &'a [u8]) -> Self {
         let mut registry = service.registry();
-        registry.sync(service);
+        sync(service, &mut registry);
         Self { service, registry, account, query, body }
     }
 
     /// The fields of the body.
     pub(super) fn fields(&self) -> Result<Map<String, Value>> {
-        serde_json::from_slice(self.body).map_err(|_| Refusal::malformed("the request's body is not a JSON object"))
+        request::parse(&self.service.behavior(), self.body)
+    }
+
+    pub(super) fn show_queue(&self, id: &str) -> Value {
+        show::queue(self.service, &self.registry, id)
+    }
+
+    pub(super) fn show_consumer(&self, id: &str) -> Option<Value> {
+        show::consumer(self.service, &self.registry, id)
+    }
+
+    /// Adds a queue without a consumer to the account, and gives its id.
+    pub(super) fn add_queue(&mut self, name: &str) -> String {
+        let id = self.service.queues.create(self.account, QueueSettings::new().http_pull(false));
+        self.registry.add(self.service.clock.now(), &id, self.account, name);
+        id
+    }
+
+    /// The queue of this name, made if there is none.
+    pub(super) fn find_or_make(&mut self, name: &str) -> String {
+        let found = self.registry.of_account(self.account).get(name).map(|id| (*id).to_owned());
+        found.unwrap_or_else(|| self.add_queue(name))
     }
 
     pub(super) fn queue(&self, id: &str) -> Result<&Record> {
@@ -65,6 +89,29 @@ impl<'a> Request<'a> {
             "total_count": total, "total_pages": total.div_ceil(per_page),
         });
         Ok(reply::page(shown.into(), info))
+    }
+}
+
+/// Takes over what was done to queues beside the operations: by the methods of the emulator.
+fn sync(service: &Service, registry: &mut Registry) {
+    for id in service.queues.ids() {
+        let Ok((http_pull, now)) = service.with_queue(&id, |queue, now| (queue.settings().http_pull, now)) else {
+            continue;
+        };
+        if registry.find(&id).is_none() {
+            let name = format!("queue-{}", registry.len().saturating_add(1));
+            registry.add(now, &id, ACCOUNT_ID, &name);
+        }
+        let consumer = registry.find(&id).and_then(|record| record.consumer.as_ref());
+        let is_pull = consumer.is_some_and(|consumer| consumer.kind() == "http_pull");
+        if http_pull == is_pull {
+            continue;
+        }
+        let fields = Map::from_iter([("type".to_owned(), "http_pull".into())]);
+        let consumer = http_pull.then(|| Consumer { id: registry.next_id(), created: now, fields });
+        if let Some(record) = registry.find_mut(&id) {
+            record.consumer = consumer;
+        }
     }
 }
 

@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 
 use super::{
     Result,
-    registry::timestamp,
     request::{Request, text},
+    show::timestamp,
 };
 use crate::emulator::reply::{Refusal, success};
 

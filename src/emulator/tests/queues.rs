@@ -1,6 +1,7 @@
 use std::{sync::mpsc, thread, time::Duration};
 
 use serde_json::json;
+use tokio::runtime::Handle;
 
 use super::*;
 use crate::{
@@ -47,6 +48,17 @@ async fn a_queue_does_not_wait_for_another() {
         });
     });
     assert_eq!(receiver.recv_timeout(Duration::from_secs(60)), Ok(Vec::new()));
+}
+
+#[tokio::test]
+async fn messages_do_not_wait_for_what_is_done_to_queues() {
+    let emulator = Emulator::in_process();
+    let (sender, receiver) = mpsc::channel();
+    let held = emulator.running.service.registry();
+    let (emulator, runtime) = (emulator.clone(), Handle::current());
+    thread::spawn(move || sender.send(runtime.block_on(send(&emulator, "/pull", "")).0));
+    assert_eq!(receiver.recv_timeout(Duration::from_secs(60)), Ok(StatusCode::OK));
+    drop(held);
 }
 
 #[tokio::test]

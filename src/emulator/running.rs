@@ -1,0 +1,27 @@
+//! What the handles of an emulator share.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use tokio::task::AbortHandle;
+
+use super::service::Service;
+
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) service: Arc<Service>,
+    pub(super) queue_id: String,
+    /// `None` if requests reach the emulator in process alone.
+    pub(super) socket: Option<Socket>,
+}
+
+#[derive(Debug)]
+pub(super) struct Socket {
+    pub(super) address: SocketAddr,
+    pub(super) server: AbortHandle,
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
