@@ -24,7 +24,11 @@ async fn a_retry_after_that_has_passed_never_leads_to_a_loop_without_a_wait() {
     for (status, code) in [(429, 10_250), (503, 15_000)] {
         for value in ["0", "Sun, 06 Nov 1994 08:49:37 GMT"] {
             let fixture = Fixture::under(1, 60 * SECOND, once).await;
-            fixture.responds(move |_| Some(with_retry_after(refusal(status, code), value)));
+            let calls = AtomicUsize::new(0);
+            fixture.responds(move |_| {
+                assert!(calls.fetch_add(1, Ordering::Relaxed) < 100, "requests without a wait");
+                Some(with_retry_after(refusal(status, code), value))
+            });
             let outcomes = ack_all(&fixture.acker(), &fixture.messages).await;
             assert_eq!(outcomes[0].as_ref().unwrap_err().status(), Some(status));
             let waits = fixture.waits();
@@ -91,21 +95,35 @@ async fn a_slow_ack_never_outlives_its_lease() {
 
 #[tokio::test(start_paused = true)]
 async fn the_budget_of_retries_holds_over_the_repetitions_of_the_acker() {
-    let fixture = Fixture::under(10_000, 600 * SECOND, |client| client.retry(RetryPolicy::new().budget(20))).await;
-    fixture.responds(|_| Some(refusal(503, 15_000)));
+    let policy = RetryPolicy::new().budget(20);
+    let fixture = Fixture::under(0, SECOND, |client| client.retry(policy.clone())).await.takes(SECOND);
     let acker = fixture.acker_with(AckerOptions::new().buffer(usize::MAX));
-    for message in &fixture.messages {
-        acker.ack(message).await.unwrap();
-    }
+    let submit = async |numbers: std::ops::Range<usize>| {
+        let deadline = (Instant::now() + 600 * SECOND).into_std();
+        let mut receipts = Vec::new();
+        for number in numbers {
+            receipts.push(acker.ack(Lease::new(unknown(number), deadline)).await.unwrap());
+        }
+        receipts
+    };
+    // With this, 64 requests are in flight.
+    fixture.responds(|seen| Some(counted(seen.acks, Value::Null)));
+    submit(0..12_400).await;
+    acker.flush().await;
+    let before = fixture.requests().len();
+    fixture.responds(|_| Some(with_retry_after(refusal(503, 15_000), "0")));
+    let receipts = submit(20_000..26_400).await;
     sleep(300 * SECOND).await;
-    let requests = fixture.requests().len();
-    // Twenty retries, one for each ten calls, and one every five seconds to find out whether it is over.
-    assert!((10..=100).contains(&requests), "{requests}");
-    fixture.responds(|_| None);
+    let requests = fixture.requests().len() - before;
+    // Each once, twenty retries, a few that further calls earn, and one every five seconds to find out whether it is over.
+    assert!((64 + 20..=64 + 20 + 10 + 60).contains(&requests), "{requests}");
+    fixture.responds(|seen| Some(counted(seen.acks, Value::Null)));
     let start = Instant::now();
     acker.close().await;
-    assert!(start.elapsed() < 120 * SECOND, "{:?}", start.elapsed());
-    assert_eq!(fixture.left(), 0, "what waited without a budget is sent when the service works again");
+    assert!(start.elapsed() < 60 * SECOND, "{:?}", start.elapsed());
+    for receipt in receipts {
+        assert_eq!(receipt.await.unwrap(), Confirmation::Confirmed);
+    }
 }
 
 #[tokio::test(start_paused = true)]
