@@ -30,7 +30,7 @@ fn older() -> Value {
     serde_json::from_str(include_str!("../fixtures/upstream.2025.json")).unwrap()
 }
 
-fn newer() -> Value {
+pub(crate) fn newer() -> Value {
     serde_json::from_str(include_str!("../../openapi/upstream.json")).unwrap()
 }
 
@@ -43,24 +43,24 @@ fn response<'a>(document: &'a Value, operation: &str) -> &'a Value {
     schema(document, operation, "/responses/200")
 }
 
-fn validator(document: &Value, schema: &Value) -> Validator {
+pub(crate) fn validator(document: &Value, schema: &Value) -> Validator {
     jsonschema::validator_for(&json!({ "components": document["components"], "allOf": [schema] })).unwrap()
 }
 
-fn runner(cases: u32) -> TestRunner {
+pub(crate) fn runner(cases: u32) -> TestRunner {
     TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() })
 }
 
 /// A queue whose service returns what it is told to, and what it was asked last.
-struct Service {
+pub(crate) struct Service {
     runtime: Runtime,
-    queue: Queue,
+    pub(crate) queue: Queue,
     exchange: Arc<Mutex<(String, Value)>>,
     _server: MockServer,
 }
 
 impl Service {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let server = MockServer::start();
         let exchange = Arc::new(Mutex::new((String::new(), json!({ "success": true, "result": {} }))));
         let shared = Arc::clone(&exchange);
@@ -77,11 +77,16 @@ impl Service {
         Self { runtime, queue, exchange, _server: server }
     }
 
-    fn run<T>(&self, call: impl Future<Output = T>) -> T {
+    pub(crate) fn run<T>(&self, call: impl Future<Output = T>) -> T {
         self.runtime.block_on(call)
     }
 
-    fn sent(&self) -> Value {
+    /// Responds with this from now on.
+    pub(crate) fn respond(&self, response: Value) {
+        self.exchange.lock().unwrap().1 = response;
+    }
+
+    pub(crate) fn sent(&self) -> Value {
         serde_json::from_str(&self.exchange.lock().unwrap().0).unwrap()
     }
 }

@@ -14,6 +14,15 @@ pub(crate) fn values(document: &Value, schema: &Value) -> BoxedStrategy<Value> {
             .prop_map(|parts| parts.into_iter().flat_map(|part| part.as_object().unwrap().clone()).collect())
             .boxed();
     }
+    if let Some(forms) = schema["oneOf"].as_array() {
+        let forms: Vec<_> = forms.iter().map(|form| values(document, form)).collect();
+        return (0..forms.len()).prop_flat_map(move |chosen| forms[chosen].clone()).boxed();
+    }
+    if schema["nullable"] == true {
+        let mut schema = schema.clone();
+        schema["nullable"] = false.into();
+        return prop_oneof![Just(Value::Null), values(document, &schema)].boxed();
+    }
     if let Some(values) = schema["enum"].as_array() {
         return sample::select(values.clone()).boxed();
     }

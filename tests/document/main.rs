@@ -12,6 +12,7 @@
 mod deviations;
 mod forms;
 mod generate;
+mod manage;
 mod refreshing;
 mod rust_types;
 

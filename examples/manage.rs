@@ -1,0 +1,27 @@
+//! From a queue's name to a message and back, on the emulator: `cargo run --example manage`. With `Client::from_env` and the id of an
+//! account, it is the same on Cloudflare.
+
+use cloudflare_queues::{AckRequest, ConsumerSettings, PullOptions, PushMessage, emulator::Emulator};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let emulator = Emulator::start().await?;
+    let client = emulator.client()?;
+
+    let queue = client.queues(emulator.account_id())?.get_or_create("jobs").await?;
+    queue.enable_pull(ConsumerSettings::pull().max_retries(10).dead_letter_queue("jobs-failed")).await?;
+    queue.push_all(&["one", "two", "three"].map(PushMessage::text)).await?;
+
+    let batch = queue.pull(PullOptions::new()).await?;
+    for message in &batch {
+        println!("received {:?}", message.body.text()?);
+    }
+    println!("all acknowledged: {}", queue.ack(AckRequest::ack_all(&batch)).await?.is_complete());
+
+    let mut queues = client.queues(emulator.account_id())?.list();
+    while let Some(queue) = queues.next().await {
+        println!("there is a queue called {:?}", queue?.name());
+    }
+    queue.delete().await?;
+    Ok(())
+}

@@ -1,0 +1,134 @@
+//! Both directions of what is not about messages: what is sent is of the published form, and every response of that form is read.
+
+use std::time::Duration;
+
+use cloudflare_queues::{
+    ConsumerSettings, ErrorKind, EventSource, Jurisdiction, NewQueue, NewSubscription, QueueDescription, QueueSettings,
+    SubscriptionChange, emulator::Emulator,
+};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use support::Op;
+
+use super::{
+    document,
+    forms::{Service, newer, runner, validator},
+    generate,
+};
+
+/// The operation of the published document that stands where ours does.
+fn published<'a>(published: &'a Value, op: Op) -> &'a Value {
+    let ours = document();
+    let paths = ours["paths"].as_object().unwrap().iter();
+    let mut operations = paths.flat_map(|(path, item)| item.as_object().unwrap().iter().map(move |item| (path, item)));
+    let (path, (method, _)) = operations.find(|(_, (_, operation))| operation["operationId"] == op.id()).unwrap();
+    &published["paths"][path][method]
+}
+
+fn content<'a>(holder: &'a Value) -> &'a Value {
+    &holder["content"]["application/json"]["schema"]
+}
+
+#[test]
+fn every_response_of_the_published_form_is_read() {
+    let (service, newer) = (Service::start(), newer());
+    for op in Op::ALL.into_iter().filter(|op| !Op::MESSAGES.contains(op)) {
+        let schema = content(&published(&newer, op)["responses"]["200"]);
+        let run = runner(100).run(&generate::values(&newer, schema), |response| {
+            service.respond(response.clone());
+            if let Err(error) = service.run(op.call(&service.queue)) {
+                // Each field may be missing, says the document: then it was not said that the call succeeded.
+                prop_assert!(response["success"].is_null() || response["result"].is_null(), "{op:?}: {error}");
+                prop_assert_eq!(error.kind(), ErrorKind::UnexpectedResponse);
+            }
+            Ok(())
+        });
+        run.unwrap();
+    }
+}
+
+#[test]
+fn an_odd_entry_costs_no_other_its_place_in_a_list() {
+    let service = Service::start();
+    let odd = json!([null, 7, "x", [], {}, { "queue_id": 7, "queue_name": null, "consumers": "none", "settings": [] }]);
+    let mut entries = odd.as_array().unwrap().clone();
+    entries.push(json!({ "queue_id": "b01b5594f784d0165c2985833f5660dd", "queue_name": "jobs", "created_on": "soon",
+        "jurisdiction": "moon", "consumers": [null, { "type": "of-tomorrow", "script": "one" }, { "script_name": "two" }],
+        "settings": { "delivery_delay": 5.0, "delivery_paused": "no", "of_tomorrow": 1 } }));
+    service.respond(json!({ "success": true, "result": entries, "result_info": { "total_pages": 1 } }));
+    let listed = service.run(service.queue.queues().list().all()).unwrap();
+    let jobs = listed.last().unwrap();
+    assert_eq!((listed.len(), jobs.name(), jobs.created()), (3, "jobs", None));
+    assert_eq!(jobs.delivery_delay(), Some(Duration::from_secs(5)));
+    assert_eq!((jobs.delivery_paused(), jobs.jurisdiction().unwrap().as_str()), (None, "moon"));
+    let scripts: Vec<_> = jobs.consumers().iter().map(|consumer| consumer.script().map(str::to_owned)).collect();
+    assert_eq!(scripts, [Some("one".to_owned()), Some("two".to_owned())]);
+    assert_eq!(jobs.consumers()[0].kind().as_str(), "of-tomorrow");
+    assert_eq!(jobs.fields()["settings"]["of_tomorrow"], 1, "what is not known is kept");
+}
+
+#[test]
+fn a_setting_that_is_not_known_is_sent_back_as_it_came() {
+    let service = Service::start();
+    let described =
+        json!({ "queue_name": "jobs", "settings": { "of_tomorrow": { "deep": [1.5] }, "delivery_delay": 7 } });
+    service.respond(json!({ "success": true, "result": described }));
+    let _ = service.run(service.queue.pause()).unwrap();
+    let settings = json!({ "of_tomorrow": { "deep": [1.5] }, "delivery_delay": 7, "delivery_paused": true });
+    assert_eq!(service.sent(), json!({ "queue_name": "jobs", "settings": settings }));
+}
+
+#[test]
+fn every_request_is_of_the_published_form() {
+    let (service, newer, hour) = (Service::start(), newer(), Duration::from_secs(3600));
+    let (queue, queues) = (&service.queue, service.queue.queues());
+    let id = "b01b5594f784d0165c2985833f5660dd";
+    let settings = QueueSettings::new().delivery_delay(hour).message_retention(hour).delivery_paused(true);
+    let described: QueueDescription = serde_json::from_value(json!({ "queue_name": "jobs" })).unwrap();
+    let check = |op: Op| {
+        let schema = content(&published(&newer, op)["requestBody"]);
+        assert!(validator(&newer, schema).is_valid(&service.sent()), "{op:?}: {}", service.sent());
+    };
+    for jurisdiction in [Jurisdiction::Eu, Jurisdiction::Us, Jurisdiction::FedRamp] {
+        let _ = service.run(queues.create(NewQueue::new("jobs").jurisdiction(jurisdiction).settings(settings.clone())));
+        check(Op::CreateQueue);
+    }
+    let _ = service.run(queue.update_from(&described, settings.clone())).unwrap();
+    check(Op::UpdateQueue);
+    let _ = service.run(queue.replace_settings(&described, settings)).unwrap();
+    check(Op::ReplaceQueue);
+    let _ = service.run(queue.purge_all()).unwrap();
+    check(Op::PurgeQueue);
+    for consumer in [
+        ConsumerSettings::pull().batch_size(5).max_retries(3).retry_delay(hour).visibility_timeout(hour),
+        ConsumerSettings::worker("script").max_concurrency(Some(5)).max_wait_time(Duration::from_secs(1)),
+        ConsumerSettings::notification().email(id).webhook(id).pagerduty(id).dead_letter_queue("jobs-failed"),
+    ] {
+        let _ = service.run(queue.create_consumer(&consumer)).unwrap();
+        check(Op::CreateConsumer);
+        let _ = service.run(queue.update_consumer(&id.try_into().unwrap(), &consumer)).unwrap();
+        check(Op::UpdateConsumer);
+    }
+    let source = EventSource::new("workersAi.model").with("model_name", "m");
+    let new = NewSubscription::new("events", source, &id.try_into().unwrap()).event("queued");
+    let _ = service.run(queues.subscriptions().create(&new)).unwrap();
+    check(Op::CreateSubscription);
+    let change = SubscriptionChange::new().name("n").events(["queued"]).enabled(true).queue(&id.try_into().unwrap());
+    let _ = service.run(queues.subscriptions().update(&id.try_into().unwrap(), change)).unwrap();
+    check(Op::UpdateSubscription);
+}
+
+#[tokio::test]
+async fn the_emulator_describes_what_it_has_in_the_published_form() {
+    let newer = newer();
+    let check = |component: &str, described: &serde_json::Map<String, Value>| {
+        let schema = json!({ "$ref": format!("#/components/schemas/{component}") });
+        let value = Value::Object(described.clone());
+        assert!(validator(&newer, &schema).is_valid(&value), "{component}: {value}");
+    };
+    let queue = Emulator::in_process().queue().unwrap();
+    check("mq_queue", queue.describe().await.unwrap().fields());
+    check("mq_consumer-response", queue.consumers().await.unwrap()[0].fields());
+    let new = NewSubscription::new("events", EventSource::new("kv"), queue.id()).event("created");
+    check("mq_event-subscription", queue.queues().subscriptions().create(&new).await.unwrap().fields());
+}
