@@ -1,8 +1,8 @@
 //! A local Queues service: for tests, for a first try without an account, and for programs in other languages.
 //!
-//! [`Emulator::start`] serves queues from memory on a free port of the loopback interface, over the same HTTP interface as the
-//! service. Its clock stands still until it is [advanced](Emulator::advance), so that tests of visibility timeouts and delays need
-//! not wait; [`Emulator::builder`] can make it run.
+//! [`Emulator::start`] serves queues from memory on a free port of the loopback interface, over the same HTTP interface
+//! as the service. Its clock stands still until it is [advanced](Emulator::advance), so that tests of visibility
+//! timeouts and delays need not wait; [`Emulator::builder`] can make it run.
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -20,8 +20,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! What Cloudflare's documents leave open is a switch ([`Behavior`]), and what can go wrong is asked for ([`Emulator::inject`]). A test that is
-//! to come out the same each time has its requests carried without a socket ([`Emulator::in_process_builder`]).
+//! What Cloudflare's documents leave open is a switch ([`Behavior`]), and what can go wrong is asked for
+//! ([`Emulator::inject`]). A test that is to come out the same each time has its requests carried without a socket
+//! ([`Emulator::in_process`]).
 
 mod behavior;
 mod clock;
@@ -129,9 +130,10 @@ impl Emulator {
 
     /// A builder of clients whose requests reach the emulator without a socket.
     ///
-    /// Nothing of that is left to chance: on a runtime of one thread whose clock is paused, no time is spent on timeouts and waits, and
-    /// the same test sends the same requests in the same order each time. The waits between attempts are drawn from a fixed sequence for
-    /// that. A request that was sent arrives, even if its call is dropped or times out in the meantime.
+    /// Nothing of that is left to chance: on a runtime of one thread whose clock is paused, no time is spent on
+    /// timeouts and waits, and the same test sends the same requests in the same order each time. The waits between
+    /// attempts are drawn from a fixed sequence for that. A request that was sent arrives, even if its call is dropped
+    /// or times out in the meantime.
     ///
     /// Settings of a connection have no effect on these clients, and another base URL leads nowhere.
     ///
@@ -201,7 +203,8 @@ impl Emulator {
         self.running.service.api_token().clone()
     }
 
-    /// Has the emulator accept another API token from now on, and no longer the one before: to test the rotation of tokens.
+    /// Has the emulator accept another API token from now on, and no longer the one before: to test the rotation of
+    /// tokens.
     pub fn set_api_token(&self, token: impl Into<String>) {
         *self.running.service.api_token() = token.into();
     }
@@ -240,7 +243,8 @@ impl Emulator {
         self.running.service.queues.create(ACCOUNT_ID, settings)
     }
 
-    /// Changes the settings of a queue; does nothing if there is no such queue. The queue is locked meanwhile: `change` must not use it.
+    /// Changes the settings of a queue; does nothing if there is no such queue. The queue is locked meanwhile: `change`
+    /// must not use it.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -263,8 +267,8 @@ impl Emulator {
         self.running.service.clock.advance(duration);
     }
 
-    /// Makes something go wrong with the next request; several faults befall as many requests, in order. An [`Injection`] can choose
-    /// the operation, and stay.
+    /// Makes something go wrong with the next request; several faults befall as many requests, in order. An
+    /// [`Injection`] can choose the operation, and stay.
     pub fn inject(&self, fault: impl Into<Injection>) {
         self.running.service.faults().add(fault.into());
     }
@@ -295,8 +299,9 @@ impl Emulator {
 /// ```
 /// use cloudflare_queues::emulator::{Behavior, Emulator, QueueSettings};
 ///
-/// let emulator = Emulator::builder().queue(QueueSettings::new().max_retries(1)).behavior(Behavior::new().late_acks(false));
-/// let queue = emulator.in_process().queue()?;
+/// let emulator =
+/// Emulator::builder().queue(QueueSettings::new().max_retries(1)).behavior(Behavior::new().late_acks(false)); let queue
+/// = emulator.in_process().queue()?;
 /// # Ok::<(), cloudflare_queues::Error>(())
 /// ```
 #[must_use = "a builder does nothing until start() or in_process() is called"]

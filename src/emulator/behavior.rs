@@ -81,15 +81,15 @@ impl Behavior {
         self
     }
 
-    /// What becomes of a lease that is unknown, malformed, or used up, and of a reference to a message that does not exist.
-    /// [`UnknownLease::Warn`] by default.
+    /// What becomes of a lease that is unknown, malformed, or used up, and of a reference to a message that does not
+    /// exist. [`UnknownLease::Warn`] by default.
     pub fn unknown_leases(mut self, unknown: UnknownLease) -> Self {
         self.unknown_leases = unknown;
         self
     }
 
-    /// Whether a message can be acknowledged by a lease that has expired, even if another consumer holds it by now. `true` by
-    /// default, as Cloudflare documents.
+    /// Whether a message can be acknowledged by a lease that has expired, even if another consumer holds it by now.
+    /// `true` by default, as Cloudflare documents.
     pub fn late_acks(mut self, accepted: bool) -> Self {
         self.late_acks = accepted;
         self
@@ -119,15 +119,15 @@ impl Behavior {
         self
     }
 
-    /// Whether a lease id still acknowledges and hands back after its lease was extended: the message has a new lease id then, but the
-    /// service does not return it. `true` by default; otherwise, the lease id is one that is unknown.
+    /// Whether a lease id still acknowledges and hands back after its lease was extended: the message has a new lease
+    /// id then, but the service does not return it. `true` by default; otherwise, the lease id is one that is unknown.
     pub fn acks_after_extend(mut self, accepted: bool) -> Self {
         self.acks_after_extend = accepted;
         self
     }
 
-    /// Whether a lease can be extended by the same lease id more than once. `true` by default; otherwise, the lease id is one that is
-    /// unknown.
+    /// Whether a lease can be extended by the same lease id more than once. `true` by default; otherwise, the lease id
+    /// is one that is unknown.
     pub fn repeated_extends(mut self, accepted: bool) -> Self {
         self.repeated_extends = accepted;
         self
@@ -139,7 +139,8 @@ impl Behavior {
         self
     }
 
-    /// Whether a lease ends earlier when it is extended to an earlier time. `true` by default; otherwise, its end stays.
+    /// Whether a lease ends earlier when it is extended to an earlier time. `true` by default; otherwise, its end
+    /// stays.
     pub fn shortening_extends(mut self, accepted: bool) -> Self {
         self.shortening_extends = accepted;
         self
@@ -151,8 +152,8 @@ impl Behavior {
         self
     }
 
-    /// How long extensions can make a lease last in all, from the delivery. 12 hours by default; a longer extension is accepted, and
-    /// ends by then.
+    /// How long extensions can make a lease last in all, from the delivery. 12 hours by default; a longer extension is
+    /// accepted, and ends by then.
     pub fn max_lease(mut self, duration: Duration) -> Self {
         self.max_lease = duration;
         self
@@ -164,27 +165,29 @@ impl Behavior {
         self
     }
 
-    /// Whether a request without a body is taken as one of the empty object `{}`, in every operation. `true` by default: the
-    /// document requires a body of a purge alone.
+    /// Whether a request without a body is taken as one of the empty object `{}`, in every operation. `true` by
+    /// default: the document requires a body of a purge alone.
     pub fn empty_bodies(mut self, accepted: bool) -> Self {
         self.empty_bodies = accepted;
         self
     }
 
-    /// Whether a field that is null is taken as absent, in every operation. `true` by default; otherwise, the request is refused.
+    /// Whether a field that is null is taken as absent, in every operation. `true` by default; otherwise, the request
+    /// is refused.
     pub fn nulls(mut self, accepted: bool) -> Self {
         self.nulls = accepted;
         self
     }
 
-    /// Whether a batch size, a delay or a visibility timeout with a fraction is rounded down, in every operation. `false` by default:
-    /// the request is refused.
+    /// Whether a batch size, a delay or a visibility timeout with a fraction is rounded down, in every operation.
+    /// `false` by default: the request is refused.
     pub fn fractions(mut self, accepted: bool) -> Self {
         self.fractions = accepted;
         self
     }
 
-    /// How long pulls are refused after a pull consumer was made. Zero by default; on the service, some seconds have been seen.
+    /// How long pulls are refused after a pull consumer was made. Zero by default; on the service, some seconds have
+    /// been seen.
     pub fn consumer_start(mut self, time: Duration) -> Self {
         self.consumer_start = time;
         self
@@ -243,7 +246,8 @@ pub enum ExtendFrom {
     LeaseEnd,
 }
 
-/// What becomes of an entry whose lease is unknown, malformed, or used up, and of an entry of a purge whose reference is.
+/// What becomes of an entry whose lease is unknown, malformed, or used up, and of an entry of a purge whose reference
+/// is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UnknownLease {

@@ -105,14 +105,15 @@ impl Queue {
         self.settings = change(self.settings.clone());
     }
 
-    /// Deletes all messages. They are given back, since freeing many takes a while, for which the queue need not be locked.
+    /// Deletes all messages. They are given back, since freeing many takes a while, for which the queue need not be
+    /// locked.
     pub(super) fn clear(&mut self) -> Self {
         let empty = Self::new(self.settings.clone());
         mem::replace(self, empty)
     }
 
-    /// Does what is due: messages whose delay or lease has ended become visible, or are dead. Everything else expects that it was
-    /// done at the same time.
+    /// Does what is due: messages whose delay or lease has ended become visible, or are dead. Everything else expects
+    /// that it was done at the same time.
     pub(super) fn expire(&mut self, now: Time) {
         while let Some(&(until, sequence)) = self.hidden.first()
             && until <= now
@@ -287,7 +288,8 @@ impl Queue {
         Some((dead_letter_queue, dead))
     }
 
-    /// A lease that was given for a message that is here, and whether it is still held. `extended`: also if it was extended.
+    /// A lease that was given for a message that is here, and whether it is still held. `extended`: also if it was
+    /// extended.
     fn find(&self, lease_id: &str, extended: bool) -> Option<(Lease, bool)> {
         let lease = Lease::from_id(lease_id)?;
         let message = self.messages.get(&lease.sequence)?;

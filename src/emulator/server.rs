@@ -25,8 +25,8 @@ use tokio::{
 
 use super::{reply::Reply, respond::respond, service::Service};
 
-/// How long to wait for the head of a request, also of the next one on an idle connection: longer than clients keep those, 90 s in
-/// `reqwest`, so that none is closed while a request is on its way.
+/// How long to wait for the head of a request, also of the next one on an idle connection: longer than clients keep
+/// those, 90 s in `reqwest`, so that none is closed while a request is on its way.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(100);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -51,7 +51,8 @@ async fn accept<T, F: Future<Output = io::Result<T>>>(mut attempt: impl FnMut() 
             // The client has left in the meantime.
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {}
             Err(error) => {
-                // Most likely, no descriptor is free. The connection keeps waiting, so that another attempt at once would fail at once.
+                // Most likely, no descriptor is free. The connection keeps waiting, so that another attempt at once
+                // would fail at once.
                 tracing::warn!(%error, "the emulator cannot accept a connection, and tries again");
                 sleep(ACCEPT_PAUSE).await;
             }

@@ -71,7 +71,8 @@ impl Service {
         lock(&self.accounts).contains(account_id)
     }
 
-    /// What the queues are beside their messages. It is locked before a queue, never after, and not at all for messages.
+    /// What the queues are beside their messages. It is locked before a queue, never after, and not at all for
+    /// messages.
     pub(super) fn registry(&self) -> MutexGuard<'_, Registry> {
         lock(&self.registry)
     }

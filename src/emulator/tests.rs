@@ -1,4 +1,5 @@
-//! What the emulator promises beside what a queue promises: requests that the client never sends, the clock, several queues.
+//! What the emulator promises beside what a queue promises: requests that the client never sends, the clock, several
+//! queues.
 
 mod extend;
 mod in_process;
