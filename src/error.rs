@@ -18,9 +18,8 @@ const QUOTA: [i64; 3] = [10251, 10252, 10253];
 /// use cloudflare_queues::{ErrorKind, PullOptions, emulator::{Emulator, Fault}};
 ///
 /// let emulator = Emulator::start().await?;
-/// let queue = emulator.queue()?;
 /// emulator.inject(Fault::RateLimited { code: 10252, retry_after: None });
-/// let error = queue.pull(PullOptions::new()).await.unwrap_err();
+/// let error = emulator.queue()?.pull(PullOptions::new()).await.unwrap_err();
 /// assert_eq!(error.kind(), ErrorKind::RateLimited);
 /// assert!(error.has_code(10252) && !error.is_transient()); // a quota is used up
 /// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
@@ -245,6 +244,5 @@ impl StdError for Error {
 const _: () = {
     const fn send_sync<T: Send + Sync + 'static>() {}
     send_sync::<Error>();
-    // An error is returned from every call: it must not make results large.
     assert!(size_of::<Error>() == size_of::<usize>());
 };
