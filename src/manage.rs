@@ -16,12 +16,11 @@ use crate::{
     purge::PurgeStatus,
     queue::Queue,
     queues::Queues,
+    response::gone,
+    retry::ASK_AGAIN,
     settings::{QueueDescription, QueueSettings},
     transport, wire,
 };
-
-/// How long to wait before asking again whether something is done.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 impl Queue {
     /// A handle on all queues of the account.
@@ -184,9 +183,4 @@ impl Queue {
 fn payload(description: &QueueDescription, settings: QueueSettings) -> Result<UpdateQueuePayload, Error> {
     limits::queue_settings(&settings)?;
     Ok(UpdateQueuePayload { queue_name: description.name().try_into().ok(), settings: Some(settings) })
-}
-
-/// What is not there any more is deleted, if an earlier attempt may have done it.
-pub(crate) fn gone(deleted: Result<(), Error>, missing: ErrorKind) -> Result<(), Error> {
-    deleted.or_else(|error| if error.kind() == missing && error.may_have_arrived() { Ok(()) } else { Err(error) })
 }

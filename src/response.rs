@@ -164,3 +164,8 @@ pub(crate) fn meaning(operation: Operation, error: Error) -> Error {
     };
     error.with_meaning(kind, message).with_advice(advice)
 }
+
+/// What is not there any more is deleted, if an earlier attempt may have done it.
+pub(crate) fn gone(deleted: Result<(), Error>, missing: ErrorKind) -> Result<(), Error> {
+    deleted.or_else(|error| if error.kind() == missing && error.may_have_arrived() { Ok(()) } else { Err(error) })
+}

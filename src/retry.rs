@@ -134,6 +134,9 @@ pub(crate) fn jittered(bound: Duration, random: u64) -> Duration {
 
 pub(crate) const NO_TIME: &str = "the call's deadline leaves no time for another attempt";
 
+/// How long to wait before asking again whether something is done.
+pub(crate) const ASK_AGAIN: Duration = Duration::from_secs(1);
+
 /// The retries that all calls of a client share, counted in tenths.
 #[derive(Debug)]
 pub(crate) struct Budget {

@@ -14,9 +14,8 @@ use crate::{
     ids::{AccountId, QueueId, SubscriptionId},
     limits,
     listing::Listing,
-    manage::gone,
     operation::Operation,
-    response::Success,
+    response::{Success, gone},
     transport::Transport,
 };
 

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::{ASK_AGAIN, gone};
 use crate::{
     ack::AckRequest,
     consumers::{ConsumerDescription, ConsumerKind, ConsumerSettings},
@@ -15,6 +14,8 @@ use crate::{
     operation::Operation,
     pull::PullOptions,
     queue::Queue,
+    response::gone,
+    retry::ASK_AGAIN,
     transport,
 };
 
