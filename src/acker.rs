@@ -11,7 +11,7 @@ mod worker;
 
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
-use tokio::sync::oneshot;
+use tokio::sync::{SemaphorePermit, oneshot};
 
 pub use self::{
     options::AckerOptions,
@@ -21,7 +21,7 @@ pub use self::{
 use self::{
     ledger::{Ledger, Pending},
     pace::Pace,
-    receipt::stopped,
+    receipt::{Observer, stopped},
     request::Requests,
     worker::Worker,
 };
@@ -156,21 +156,53 @@ impl Acker {
 
     /// Submits a lease as [`ack`](Self::ack) does, but for good: it is submitted, too, when the future is dropped, even if it was never
     /// polled.
-    pub(crate) fn settle(&self, settlement: Settlement) -> impl Future<Output = Result<Receipt, Error>> + Send + use<> {
-        let mut unsubmitted = Unsubmitted { acker: self.clone(), settlement: Some(settlement) };
+    pub(crate) fn settle(
+        &self,
+        settlement: Settlement,
+        observer: Observer,
+    ) -> impl Future<Output = Result<Receipt, Error>> + Send + use<> {
+        let mut unsubmitted = Unsubmitted { acker: self.clone(), lease: Some((settlement, observer)) };
         async move {
-            let Some(settlement) = unsubmitted.settlement.clone() else { return Err(stopped()) };
-            let receipt = unsubmitted.acker.submit(settlement).await;
-            unsubmitted.settlement.take();
-            receipt
+            let place = unsubmitted.acker.place().await;
+            // From here on, the outcome is the caller's to know.
+            let Some((settlement, observer)) = unsubmitted.lease.take() else { return Err(stopped()) };
+            unsubmitted.acker.add(place?, settlement, Some(observer))
         }
     }
 
     /// Submits a lease whose outcome nobody waits for, at once and from anywhere. Returns whether it was; otherwise it is left to expire,
     /// since the acker is closed, or holds too many of these.
     pub(crate) fn submit_detached(&self, settlement: Settlement) -> bool {
+        self.add_detached(settlement, None)
+    }
+
+    pub(crate) async fn submit(&self, settlement: Settlement) -> Result<Receipt, Error> {
+        // What is refused need not wait.
+        limits::settlement(&settlement)?;
+        self.add(self.place().await?, settlement, None)
+    }
+
+    async fn place(&self) -> Result<SemaphorePermit<'_>, Error> {
+        self.0.ledger.room.acquire().await.map_err(|_| stopped())
+    }
+
+    fn add(
+        &self,
+        place: SemaphorePermit<'_>,
+        settlement: Settlement,
+        observer: Option<Observer>,
+    ) -> Result<Receipt, Error> {
+        limits::settlement(&settlement)?;
+        let (reply, receipt) = oneshot::channel();
+        self.0.ledger.add(Pending::new(settlement, self.0.linger, observer, Some(reply)))?;
+        place.forget();
+        Ok(Receipt(receipt))
+    }
+
+    fn add_detached(&self, settlement: Settlement, observer: Option<Observer>) -> bool {
         let ledger = &self.0.ledger;
-        let added = limits::settlement(&settlement).and_then(|()| ledger.add_detached(settlement, self.0.linger));
+        let added = limits::settlement(&settlement)
+            .and_then(|()| ledger.add_detached(Pending::new(settlement, self.0.linger, observer, None)));
         if let Err(error) = &added {
             let leases = ledger.leave();
             if leases.is_power_of_two() {
@@ -179,29 +211,18 @@ impl Acker {
         }
         added.is_ok()
     }
-
-    pub(crate) async fn submit(&self, settlement: Settlement) -> Result<Receipt, Error> {
-        limits::settlement(&settlement)?;
-        let ledger = &self.0.ledger;
-        let place = ledger.room.acquire().await.map_err(|_| stopped())?;
-        // Nothing is awaited from here on, so that a lease that was registered is surely sent.
-        let (reply, receipt) = oneshot::channel();
-        ledger.add(Pending::new(settlement, self.0.linger, Some(reply)))?;
-        place.forget();
-        Ok(Receipt(receipt))
-    }
 }
 
 /// A lease that is submitted when this is dropped.
 struct Unsubmitted {
     acker: Acker,
-    settlement: Option<Settlement>,
+    lease: Option<(Settlement, Observer)>,
 }
 
 impl Drop for Unsubmitted {
     fn drop(&mut self) {
-        if let Some(settlement) = self.settlement.take() {
-            self.acker.submit_detached(settlement);
+        if let Some((settlement, observer)) = self.lease.take() {
+            self.acker.add_detached(settlement, Some(observer));
         }
     }
 }

@@ -11,7 +11,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::receipt::{Confirmation, stopped};
+use super::receipt::{Confirmation, Observer, stopped};
 use crate::{error::Error, lease::LeaseId, limits::MAX_LEASES, settlement::Settlement, transport};
 
 /// A lease is sent this long before it expires, whatever the linger, since an acknowledgement is known to take up to 2.4 s. A lease that
@@ -21,10 +21,10 @@ const BEFORE_LEASE_END: Duration = Duration::from_secs(5);
 const MAX_DETACHED: usize = 10_000;
 
 /// A lease on its way to its outcome.
-#[derive(Debug)]
 pub(super) struct Pending {
     pub(super) settlement: Settlement,
     send_by: Instant,
+    observer: Option<Observer>,
     /// `None` where nobody waits for the outcome, nor did for room in the buffer.
     reply: Option<oneshot::Sender<Result<Confirmation, Error>>>,
 }
@@ -33,6 +33,7 @@ impl Pending {
     pub(super) fn new(
         settlement: Settlement,
         linger: Duration,
+        observer: Option<Observer>,
         reply: Option<oneshot::Sender<Result<Confirmation, Error>>>,
     ) -> Self {
         let (now, lingered) = (Instant::now(), transport::after(linger));
@@ -40,10 +41,13 @@ impl Pending {
         // A lease that has expired is late already, and waits for others.
         let urgent =
             left.filter(|left| !left.is_zero()).map(|left| now + left.saturating_sub(BEFORE_LEASE_END).max(left / 2));
-        Self { settlement, send_by: urgent.map_or(lingered, |urgent| urgent.min(lingered)), reply }
+        Self { settlement, send_by: urgent.map_or(lingered, |urgent| urgent.min(lingered)), observer, reply }
     }
 
     pub(super) fn reply(self, outcome: Result<Confirmation, Error>) {
+        if let Some(observe) = self.observer {
+            observe(&outcome);
+        }
         if let Some(reply) = self.reply {
             // Receipts may be ignored.
             let _ = reply.send(outcome);
@@ -52,7 +56,6 @@ impl Pending {
 }
 
 /// What an acker's handles share with its worker.
-#[derive(Debug)]
 pub(super) struct Ledger {
     entries: Mutex<Entries>,
     /// Tells the worker that there may be something to do.
@@ -61,7 +64,7 @@ pub(super) struct Ledger {
     pub(super) room: Semaphore,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Entries {
     /// Waiting or in flight.
     claimed: HashSet<LeaseId>,
@@ -149,11 +152,11 @@ impl Ledger {
     }
 
     /// Registers a lease that nobody waits with, or leaves it to expire if too many of them wait.
-    pub(super) fn add_detached(&self, settlement: Settlement, linger: Duration) -> Result<(), Error> {
+    pub(super) fn add_detached(&self, pending: Pending) -> Result<(), Error> {
         if self.entries().detached >= MAX_DETACHED {
             return Err(Error::invalid("acker: too many leases wait that were dropped"));
         }
-        self.add(Pending::new(settlement, linger, None))
+        self.add(pending)
     }
 
     /// Counts a lease that is left to expire, and tells how many there were.

@@ -27,25 +27,15 @@ pub enum Confirmation {
     },
 }
 
+/// What sees the outcome of a lease on its way to the receipt, also if that is ignored.
+pub(crate) type Observer = Box<dyn FnOnce(&Result<Confirmation, Error>) + Send>;
+
 /// The outcome of one lease: a future, which can be ignored.
 ///
 /// It resolves to an error if the lease could not be settled before it expired, or if the runtime that the acker was made in stops first.
 /// [`Error::may_have_arrived`] is then `false` only if no request was sent for the lease, or if the service refused it.
 #[derive(Debug)]
 pub struct Receipt(pub(super) oneshot::Receiver<Result<Confirmation, Error>>);
-
-impl Receipt {
-    /// Has the outcome seen on its way, also if the receipt is ignored.
-    pub(crate) fn observed(self, observe: impl FnOnce(&Result<Confirmation, Error>) + Send + 'static) -> Self {
-        let (reply, receipt) = oneshot::channel();
-        tokio::spawn(async move {
-            let outcome = self.await;
-            observe(&outcome);
-            let _ = reply.send(outcome);
-        });
-        Self(receipt)
-    }
-}
 
 impl Future for Receipt {
     type Output = Result<Confirmation, Error>;

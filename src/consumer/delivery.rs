@@ -118,7 +118,7 @@ impl Held {
     /// What was decided stays so, even if the future is never polled.
     fn decide(mut self, decision: Decision) -> impl Future<Output = Result<Receipt, Error>> + Send + use<> {
         self.is_decided = true;
-        let (settle, counter) = (self.acker.settle(Settlement::new(&self.message, decision)), self.counter.clone());
+        let counter = self.counter.clone();
         let observe = move |outcome: &Result<Confirmation, Error>| {
             let is_confirmed = matches!(outcome, Ok(Confirmation::Confirmed));
             counter.count(|stats| {
@@ -130,7 +130,7 @@ impl Held {
                 *count += 1;
             });
         };
-        async move { Ok(settle.await?.observed(observe)) }
+        self.acker.settle(Settlement::new(&self.message, decision), Box::new(observe))
     }
 }
 

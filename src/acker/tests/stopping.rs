@@ -1,6 +1,10 @@
 //! Flushing, closing, dropping, and a runtime that stops.
 
-use std::{future::Future, pin::pin};
+use std::{
+    future::Future,
+    pin::pin,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use tokio::{
     runtime::{Builder, Runtime},
@@ -30,7 +34,8 @@ async fn a_flush_waits_for_all_that_came_before_and_closing_takes_no_more() {
     acker.ack(&fixture.messages[150]).await.unwrap();
     acker.close().await;
     assert_eq!(fixture.requests(), [100, 50, 1]);
-    let refused = [acker.ack(&fixture.messages[151]).await, acker.settle(Settlement::ack("late")).await];
+    let refused =
+        [acker.ack(&fixture.messages[151]).await, acker.settle(Settlement::ack("late"), Box::new(|_| ())).await];
     assert!(refused.into_iter().all(|refused| refused.unwrap_err().kind() == ErrorKind::InvalidInput));
     assert!(!acker.submit_detached(Settlement::retry("late")));
 }
@@ -170,7 +175,14 @@ async fn a_full_buffer_makes_callers_wait_and_one_that_gives_up_leaves_its_lease
 async fn giving_up_on_a_settlement_for_good_still_sends_it() {
     let fixture = Fixture::with(30).await.takes(10 * SECOND);
     let (acker, taken) = full(&fixture).await;
-    let settle = |message: usize| acker.settle(Settlement::ack(&fixture.messages[message]));
+    let confirmed = Arc::new(AtomicUsize::new(0));
+    let settle = |message: usize| {
+        let confirmed = Arc::clone(&confirmed);
+        let observe = move |outcome: &Result<_, _>| {
+            confirmed.fetch_add(usize::from(matches!(outcome, Ok(Confirmation::Confirmed))), Ordering::Relaxed);
+        };
+        acker.settle(Settlement::ack(&fixture.messages[message]), Box::new(observe))
+    };
     assert!(timeout(Duration::from_millis(5), settle(taken)).await.is_err());
     // One that was never polled, and one that is waited for.
     drop(settle(taken + 1));
@@ -178,6 +190,7 @@ async fn giving_up_on_a_settlement_for_good_still_sends_it() {
     acker.close().await;
     assert_eq!(receipt.await.unwrap(), Confirmation::Confirmed);
     assert_eq!((fixture.left(), fixture.leased()), (7, 7), "nothing is back in the queue");
+    assert_eq!(confirmed.load(Ordering::Relaxed), 3, "whoever counts outcomes sees those that nobody waits for, too");
 }
 
 #[test]
