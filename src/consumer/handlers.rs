@@ -20,10 +20,10 @@ where
     F: Future<Output: IntoVerdict> + Send + 'static,
 {
     move |mut work| {
-        let handled = work.next().map(&handler);
-        Box::pin(async {
+        let (handled, span) = (work.next().map(&handler), work.span);
+        Box::pin(async move {
             match handled {
-                Some(handled) => vec![spans::note(handled.await.into_verdict())],
+                Some(handled) => vec![spans::note(&span, handled.await.into_verdict())],
                 None => Vec::new(),
             }
         })
@@ -37,10 +37,11 @@ where
     F: Future<Output: IntoVerdicts> + Send + 'static,
 {
     move |work| {
+        let span = work.span.clone();
         let messages: Vec<_> = work.collect();
         let count = messages.len();
         let handled = handler(messages);
-        Box::pin(async move { spans::note_all(handled.await.into_verdicts(count)) })
+        Box::pin(async move { spans::note_all(&span, handled.await.into_verdicts(count)) })
     }
 }
 
@@ -60,13 +61,14 @@ where
             Ok(job) => Ok(handler(job, message)),
             Err(error) => Err(undecodable(&decoding, &counter, message, error)),
         });
-        Box::pin(async {
+        let span = work.span;
+        Box::pin(async move {
             let outcome = match handled {
                 Some(Ok(handled)) => handled.await.into_verdict(),
                 Some(Err(decided)) => decided.await.1,
                 None => return Vec::new(),
             };
-            vec![spans::note(outcome)]
+            vec![spans::note(&span, outcome)]
         })
     }
 }
@@ -83,6 +85,7 @@ where
     F: Future<Output: IntoVerdicts> + Send + 'static,
 {
     move |work| {
+        let span = work.span.clone();
         let (mut jobs, mut places) = (Vec::new(), Vec::new());
         for message in work {
             match decoding.decode(&message) {
@@ -107,7 +110,7 @@ where
                     Some(decided) => decided.await.1,
                 });
             }
-            spans::note_all(outcomes)
+            spans::note_all(&span, outcomes)
         })
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::recorder::Record;
+use super::{recorder::Record, run::STALLED};
 
 /// Whether a [`Consumer`](crate::Consumer) does what it is there for, for a probe such as `/healthz`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -50,9 +50,10 @@ impl Health {
         let now = Instant::now();
         let ago = |since: Instant| now.saturating_duration_since(since);
         let stuck = record.busy.filter(|busy| ago(*busy) > visibility_timeout);
+        let unsettled = record.unsettled.filter(|unsettled| ago(*unsettled) > STALLED);
         let found = [
             (Status::PullsFail, record.pulls_fail),
-            (Status::AcksFail, record.acks_fail),
+            (Status::AcksFail, record.acks_fail.or(unsettled)),
             (Status::Stuck, stuck),
             (Status::Slowed, record.slowed),
             (Status::Working, record.started),

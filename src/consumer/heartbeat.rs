@@ -22,8 +22,8 @@ const GROUP: usize = 100;
 const BETWEEN: Duration = Duration::from_millis(250);
 /// A timeout is sent in whole milliseconds.
 const ROUNDED: Duration = Duration::from_millis(1);
-/// Longer times could not be added to a clock.
-const A_YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// No lease is known to last longer than this, counted from the pull.
+const LONGEST: Duration = Duration::from_secs(12 * 60 * 60);
 
 pub(super) struct Heartbeat {
     queue: Queue,
@@ -65,7 +65,7 @@ impl Heartbeat {
         Self {
             queue,
             timeout,
-            most: settings.heartbeat.min(A_YEAR),
+            most: settings.heartbeat.min(LONGEST.saturating_sub(timeout)),
             lead: timeout / 3,
             leases: HashMap::new(),
             due: BTreeSet::new(),

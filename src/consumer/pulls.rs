@@ -47,6 +47,8 @@ pub(super) struct Pulls {
     asked: usize,
     /// The rest after the next pull that brings nothing.
     idle: Duration,
+    /// The rest after the last such pull.
+    last_idle: Duration,
     rest: Option<Rest>,
     /// When the last rest began: what was sent before does not make the next one longer.
     rested_at: Option<Instant>,
@@ -89,6 +91,7 @@ impl Pulls {
             started: HashMap::new(),
             asked: 0,
             idle: settings.min_idle.clamp(SHORTEST, AN_HOUR),
+            last_idle: Duration::ZERO,
             rest: None,
             rested_at: None,
             round_trip: None,
@@ -118,6 +121,10 @@ impl Pulls {
     /// What is pulled comes to something: from now on, as many pulls may be in flight as bring messages.
     pub(super) fn trust(&mut self) {
         self.is_trusted = true;
+    }
+
+    pub(super) fn is_trusted(&self) -> bool {
+        self.is_trusted
     }
 
     pub(super) fn slow_down(&mut self, steps: u32) {
@@ -245,14 +252,20 @@ impl Pulls {
     /// Rests after a pull that brought nothing.
     fn rest(&mut self, sent_at: Instant, at_least: Duration) {
         let is_next = self.rested_at.is_none_or(|rested_at| sent_at > rested_at);
-        let idle = if is_next { self.idle.max(self.slowed_rest()) } else { Duration::ZERO };
-        self.begin_rest(idle.max(at_least), !at_least.is_zero());
+        if is_next {
+            self.last_idle = self.idle;
+        }
+        // Those that were in flight with the first empty one begin the rest anew, and do not make it longer.
+        self.begin_rest(self.last_idle.max(self.slowed_rest()).max(at_least), !at_least.is_zero());
         if is_next {
             self.idle = self.idle.saturating_mul(2).min(self.max_idle);
         }
     }
 
     fn slowed_rest(&self) -> Duration {
+        if self.slowdown == 0 {
+            return Duration::ZERO;
+        }
         self.min_idle.saturating_mul(1 << self.slowdown.min(31)).min(self.max_idle)
     }
 

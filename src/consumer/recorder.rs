@@ -25,6 +25,7 @@ pub(super) struct Record {
     pub(super) acks_fail: Option<Instant>,
     pub(super) slowed: Option<Instant>,
     pub(super) busy: Option<Instant>,
+    pub(super) unsettled: Option<Instant>,
 }
 
 impl Shared {
@@ -42,6 +43,10 @@ pub(super) struct Gauges {
     pub(super) slowdown: u32,
     /// Every handler works.
     pub(super) is_full: bool,
+    /// Acknowledgements are not confirmed.
+    pub(super) acks_fail: bool,
+    /// Since when some wait for being confirmed, and none is.
+    pub(super) unsettled: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -107,6 +112,8 @@ impl Recorder {
             stats.slowdown = now.slowdown;
             since(&mut record.slowed, now.slowdown > 0);
             since(&mut record.busy, now.is_full);
+            since(&mut record.acks_fail, now.acks_fail);
+            record.unsettled = now.unsettled;
         });
     }
 }

@@ -27,6 +27,11 @@ use super::{
 };
 use crate::{ack::AckRequest, acker::Acker, error::Error, limits, outage::Outage, pull::Batch, queue::Queue};
 
+/// After what time without a confirmation pulling is slowed down by a step; each one more takes twice as long.
+pub(super) const STALLED: Duration = Duration::from_secs(5);
+/// How many messages may be unsettled until the first one is settled.
+const MOST_UNTRUSTED: usize = 1000;
+
 pub(super) struct Run {
     pub(super) pulls: Pulls,
     pub(super) settings: Settings,
@@ -45,6 +50,8 @@ pub(super) struct Run {
     pub(super) handlers_brake: Brake,
     pub(super) acks_brake: Brake,
     pub(super) acks_outage: Outage,
+    /// When an acknowledgement was last confirmed, or the first that is not was submitted.
+    pub(super) settled_at: Instant,
     /// How long handlers take on average.
     pub(super) handler_time: Option<Duration>,
     /// What the bodies of waiting messages and of those that are worked on take.
@@ -75,6 +82,7 @@ impl Run {
             handlers_brake: Brake::new("handlers fail", settings.bearable_failures),
             acks_brake: Brake::new("acknowledgements are not confirmed", 0.5),
             acks_outage: Outage::default(),
+            settled_at: Instant::now(),
             queue,
             settings,
             waiting: VecDeque::new(),
@@ -182,7 +190,7 @@ impl Run {
             let span = self.span(&work, first);
             let handled = Handled::new(&work, self.needs_messages());
             work.iter().for_each(|waiting| self.heartbeat.work_on(waiting.key));
-            let (handler, work) = (Arc::clone(handler), Work::new(work));
+            let (handler, work) = (Arc::clone(handler), Work::new(work, span.clone()));
             // The handler is called within the task, so that a panic of its own stays there.
             let task = self.handlers.spawn(async move { handler(work).await }.instrument(span));
             self.handled.insert(task.id(), handled);
@@ -252,11 +260,21 @@ impl Run {
 
     /// Pulls ahead while handlers work, but no more than they are expected to start on in time.
     fn start_pulls(&mut self) {
-        self.pulls.slow_down(self.handlers_brake.step().max(self.acks_brake.step()));
+        self.pulls.slow_down(self.handlers_brake.step().max(self.acks_step()));
+        if !self.pulls.is_trusted() && self.settling.len() >= MOST_UNTRUSTED {
+            return;
+        }
         let target = self.target().min(self.most_in_bytes());
         let ahead = self.waiting.len().saturating_add(self.pulls.asked());
         let room = target.saturating_sub(ahead).min(self.room_in_bytes(ahead));
         self.pulls.start(room, target);
+    }
+
+    /// By how many steps acknowledgements slow pulling down: those that are not confirmed, and those that have hung for long.
+    fn acks_step(&self) -> u32 {
+        let stalled = if self.settling.is_empty() { Duration::ZERO } else { self.settled_at.elapsed() };
+        let steps = stalled.as_secs().checked_div(STALLED.as_secs()).and_then(u64::checked_ilog2);
+        self.acks_brake.step().max(steps.map_or(0, |steps| steps.saturating_add(1)))
     }
 
     /// How many messages should wait or be on their way: what handlers start on until the next pull could bring more, and no more than
@@ -299,6 +317,8 @@ impl Run {
             handlers_running: self.handled.len() as u64,
             slowdown: self.pulls.slowdown(),
             is_full: self.handled.len() >= self.settings.concurrency.max(1),
+            acks_fail: self.acks_step() > 0,
+            unsettled: (!self.settling.is_empty()).then_some(self.settled_at),
         };
         self.recorder.gauge(self.gauges, now);
         self.gauges = now;

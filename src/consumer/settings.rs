@@ -166,7 +166,7 @@ impl<D> Consumer<D> {
     }
 
     /// For how long the lease of a message is extended while it waits or a handler works on it, counted from the pull. 60 minutes by
-    /// default; zero turns it off.
+    /// default, at most until the lease has lasted for 12 hours; zero turns it off.
     ///
     /// A lease is extended when a third of the visibility timeout is left, together with others, by the visibility timeout each time. If
     /// the service refuses, or no extension comes through in time, the lease is lost: [`Message::lease`](crate::Message::lease)

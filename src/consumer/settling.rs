@@ -10,7 +10,6 @@ use tokio::{
 use super::{
     Verdict,
     pulls::is_final,
-    recorder::since,
     run::Run,
     work::{Handled, HeldMessage, Outcome},
 };
@@ -118,6 +117,9 @@ impl Run {
             }
             Settled::Said(async { acker.submit(submitted).await?.await }.await)
         };
+        if self.settling.is_empty() {
+            self.settled_at = Instant::now();
+        }
         let task = self.settlements.spawn(settle);
         self.settling.insert(task.id(), Settling { settlement, is_dead_letter });
     }
@@ -151,12 +153,10 @@ impl Run {
             *count += 1;
         });
         self.pulls.trust();
+        self.settled_at = Instant::now();
         self.acks_brake.record(false);
         if let Some(failures) = self.acks_outage.on_success() {
             tracing::info!(failures, "acknowledgements are confirmed again");
-        }
-        if self.acks_brake.step() == 0 {
-            self.recorder.update(|record| record.acks_fail = None);
         }
     }
 
@@ -178,9 +178,6 @@ impl Run {
         }
         if let Some(error) = error {
             self.recorder.failed(error);
-        }
-        if self.acks_brake.step() > 0 {
-            self.recorder.update(|record| since(&mut record.acks_fail, true));
         }
     }
 

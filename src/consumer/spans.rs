@@ -33,22 +33,21 @@ pub(super) fn process_batch(queue_id: &QueueId, messages: usize) -> Span {
 }
 
 /// Logs a handler's error, within the span of its message.
-pub(super) fn note(outcome: Outcome) -> Outcome {
+pub(super) fn note(span: &Span, outcome: Outcome) -> Outcome {
     if let Err(error) = &outcome {
-        let span = Span::current();
         span.record("otel.status_code", "ERROR");
         span.record("error.type", "handler");
-        tracing::warn!(%error, "the handler failed");
+        tracing::warn!(parent: span, %error, "the handler failed");
     }
     outcome
 }
 
-pub(super) fn note_all(outcomes: Vec<Outcome>) -> Vec<Outcome> {
+pub(super) fn note_all(span: &Span, outcomes: Vec<Outcome>) -> Vec<Outcome> {
     let mut last = None;
     for error in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
         // A failure of the whole batch has the same text for each message.
         if last.replace(error) != Some(error) {
-            let _ = note(Err(error.clone()));
+            let _ = note(span, Err(error.clone()));
         }
     }
     outcomes

@@ -1,12 +1,18 @@
 //! On the emulator in process, and on a clock that stands still until nothing else can be done.
 
 mod acknowledging;
+mod batches;
+mod dead_letters;
 
 mod handling;
+mod leases;
+mod observing;
 
 mod pulling;
+mod rates;
 
 mod stopping;
+mod streaming;
 
 use std::{
     future::pending,
@@ -21,7 +27,7 @@ use tokio::time::{Instant, sleep};
 use super::*;
 use crate::{
     ack::AckRequest,
-    emulator::{Emulator, EmulatorBuilder, QueueSettings},
+    emulator::{Behavior, Emulator, EmulatorBuilder, QueueSettings},
     push::PushMessage,
     retry::RetryPolicy,
     transport::{Executed, Http},

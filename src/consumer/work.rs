@@ -21,11 +21,15 @@ pub(super) struct Waiting {
 }
 
 /// What a handler is given: one message, or more if it takes batches.
-pub(super) struct Work(vec::IntoIter<Waiting>);
+pub(super) struct Work {
+    messages: vec::IntoIter<Waiting>,
+    /// What the handler runs in.
+    pub(super) span: Span,
+}
 
 impl Work {
-    pub(super) fn new(work: Vec<Waiting>) -> Self {
-        Self(work.into_iter())
+    pub(super) fn new(work: Vec<Waiting>, span: Span) -> Self {
+        Self { messages: work.into_iter(), span }
     }
 }
 
@@ -33,7 +37,7 @@ impl Iterator for Work {
     type Item = Message;
 
     fn next(&mut self) -> Option<Message> {
-        self.0.next().map(|waiting| waiting.message)
+        self.messages.next().map(|waiting| waiting.message)
     }
 }
 

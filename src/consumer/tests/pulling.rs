@@ -98,9 +98,11 @@ async fn after_a_backlog_no_more_pulls_are_empty_than_were_in_flight() {
     let (seen, counting) = (Arc::clone(&most), consumer.clone());
     let stats = consumer.clone();
     let stop = async move {
-        while stats.stats().acknowledged < 20_000 {
+        while stats.stats().handler_times.count() < 20_000 {
             sleep(10 * MILLI).await;
         }
+        // Until the last of the pulls that were in flight is back.
+        sleep(1150 * MILLI).await;
     };
     let report = run(&consumer, stop, move |_| {
         seen.fetch_max(counting.stats().pulls_in_flight as usize, Ordering::Relaxed);

@@ -1,0 +1,83 @@
+//! Handlers of several messages.
+
+use super::*;
+
+async fn run_batches<F>(
+    consumer: &Consumer,
+    stop: impl Future,
+    handler: impl Fn(Vec<Message>) -> F + Send + Sync + 'static,
+) -> Report
+where
+    F: Future<Output: IntoVerdicts> + Send + 'static,
+{
+    let report = consumer.run_batches_until(stop, handler).await.unwrap();
+    check(&report);
+    report
+}
+
+fn number(message: &Message) -> u32 {
+    message.body.json().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_is_given_full_batches_and_the_rest_after_the_linger() {
+    let world = World::with(250).await;
+    let (start, sizes) = (Instant::now(), Arc::new(Mutex::new(Vec::new())));
+    let seen = Arc::clone(&sizes);
+    let consumer = world.consumer().concurrency(1).handler_batch_size(100).handler_linger(3 * SECOND);
+    let report = run_batches(&consumer, sleep(20 * SECOND), move |messages| {
+        seen.lock().unwrap().push((messages.len(), start.elapsed().as_secs()));
+        async {}
+    })
+    .await;
+    assert_eq!(*sizes.lock().unwrap(), [(100, 0), (100, 0), (50, 3)]);
+    assert_eq!((report.stats.acknowledged, world.left()), (250, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_may_decide_on_each_message() {
+    let world = World::with(9).await;
+    let consumer = world.consumer().handler_linger(MILLI);
+    let report = run_batches(&consumer, sleep(5 * SECOND), |messages| async move {
+        let verdict = |message: &Message| match number(message) % 3 {
+            0 => Verdict::Ack,
+            1 => Verdict::RetryIn(60 * SECOND),
+            _ => Verdict::Leave,
+        };
+        messages.iter().map(verdict).collect::<Vec<_>>()
+    })
+    .await;
+    assert_eq!((report.stats.acknowledged, report.stats.retried, report.stats.left), (3, 3, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_a_panic_or_a_list_of_another_length_is_a_failure_of_all() {
+    for way in 0..3 {
+        let world = World::with(6).await;
+        let consumer = world.consumer().handler_linger(MILLI).retry_delay(RetryDelay::fixed(3600 * SECOND));
+        let report = run_batches(&consumer, sleep(5 * SECOND), move |messages| {
+            assert_ne!(way, 0, "a panic");
+            async move { if way == 1 { Err("all of them") } else { Ok(vec![Verdict::Ack; messages.len() - 1]) } }
+        })
+        .await;
+        let panicked = if way == 0 { 6 } else { 0 };
+        assert_eq!((report.stats.failed, report.stats.retried, report.stats.panicked), (6, 6, panicked));
+        assert_eq!(world.left(), 6);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_typed_handler_of_batches_is_not_given_what_cannot_be_decoded() {
+    let world = World::with(4).await;
+    let _ = world.direct.push(&PushMessage::text("no number")).await.unwrap();
+    let consumer = world.consumer().handler_linger(MILLI).json::<u32>().on_undecodable(|message, _| async move {
+        assert_eq!(message.body.text().unwrap(), "no number");
+        Verdict::Ack
+    });
+    let handler = |jobs: Vec<(u32, Message)>| async move {
+        jobs.iter().map(|(number, _)| if *number == 0 { Verdict::Leave } else { Verdict::Ack }).collect::<Vec<_>>()
+    };
+    let report = consumer.run_batches_until(sleep(5 * SECOND), handler).await.unwrap();
+    check(&report);
+    assert_eq!((report.stats.undecodable, report.stats.acknowledged, report.stats.left), (1, 4, 1));
+}

@@ -1,0 +1,170 @@
+//! What a consumer tells of itself.
+
+use std::fmt::Write;
+
+use tracing::{
+    Event, Id, Metadata, Subscriber,
+    field::{Field, Visit},
+    span::{Attributes, Record},
+};
+
+use super::*;
+use crate::acker::AckerOptions;
+
+/// The lines that are logged meanwhile: of spans and events, each with its fields.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<String>>>);
+
+struct Line(String);
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        write!(self.0, " {field}={value:?}").unwrap();
+    }
+}
+
+impl Log {
+    fn lines(&self, with: &str) -> Vec<String> {
+        self.0.lock().unwrap().iter().filter(|line| line.contains(with)).cloned().collect()
+    }
+
+    fn add(&self, line: Line) {
+        self.0.lock().unwrap().push(line.0);
+    }
+}
+
+impl Subscriber for Log {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().starts_with("cloudflare_queues")
+    }
+
+    fn new_span(&self, span: &Attributes<'_>) -> Id {
+        let mut line = Line(format!("span {}", span.metadata().name()));
+        span.record(&mut line);
+        self.add(line);
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, values: &Record<'_>) {
+        let mut line = Line("record".to_owned());
+        values.record(&mut line);
+        self.add(line);
+    }
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {
+        self.add(Line("follows".to_owned()));
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        let mut line = Line(format!("event {}", event.metadata().level()));
+        event.record(&mut line);
+        self.add(line);
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handlers_error_is_a_warning_in_the_span_of_its_message() {
+    let log = Log::default();
+    let guard = tracing::subscriber::set_default(log.clone());
+    let world = World::with(1).await;
+    let report = run(&world.consumer(), sleep(SECOND), |message| async move {
+        if message.attempts == Some(1) { Err("the card was declined") } else { Ok(()) }
+    })
+    .await;
+    drop(guard);
+    assert_eq!(report.stats.failed, 1);
+    let spans = log.lines("span process");
+    assert_eq!(spans.len(), 2);
+    for field in
+        ["otel.kind=\"consumer\"", "messaging.system=\"cloudflare_queues\"", "messaging.message.id=", "attempts=1"]
+    {
+        assert!(spans[0].contains(field), "{}", spans[0]);
+    }
+    assert_eq!(log.lines("error=the card was declined").len(), 1);
+    assert_eq!((log.lines("otel.status_code").len(), log.lines("error.type=\"handler\"").len()), (1, 1));
+    assert_eq!(log.lines("follows").len(), 2, "each span is linked to its pull");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_span_can_be_the_users_own() {
+    let log = Log::default();
+    let guard = tracing::subscriber::set_default(log.clone());
+    let world = World::with(1).await;
+    let consumer = world.consumer().span(|message| {
+        let trace: u32 = message.body.json().unwrap();
+        tracing::info_span!(target: "cloudflare_queues", "mine", trace)
+    });
+    let _ = run(&consumer, sleep(SECOND), |_| async {}).await;
+    drop(guard);
+    assert_eq!((log.lines("span mine trace=0").len(), log.lines("span process").len()), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_hour_of_failing_pulls_is_logged_at_growing_intervals_and_its_end_once() {
+    for (status, code) in [(405, 0), (409, 10000), (503, 0)] {
+        let log = Log::default();
+        let guard = tracing::subscriber::set_default(log.clone());
+        let world = World::with(1).await;
+        let start = Instant::now();
+        world.responds(move |_| (start.elapsed() < 3600 * SECOND).then(|| refusal(status, code)));
+        let consumer = world.consumer();
+        let mut health = None;
+        let stop = async {
+            sleep(3000 * SECOND).await;
+            health = Some(consumer.health());
+            sleep(1000 * SECOND).await;
+        };
+        let report = run(&consumer, stop, |_| async {}).await;
+        drop(guard);
+        let warnings = log.lines("pulling fails").len();
+        assert!((5..=20).contains(&warnings), "{warnings}");
+        assert_eq!(log.lines("pulling works again").len(), 1);
+        let health = health.unwrap();
+        assert_eq!(health.status, Status::PullsFail);
+        assert!(health.lasting > 2900 * SECOND && health.last_error.is_some());
+        assert_eq!((report.stats.acknowledged, report.stats.last_pull.is_some()), (1, true));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn health_tells_a_consumer_that_works_from_one_that_is_stuck() {
+    let world = World::with(10).await;
+    let consumer = world.consumer().concurrency(2);
+    assert_eq!(consumer.health().status, Status::Stopped);
+    let mut seen = Vec::new();
+    let stop = async {
+        sleep(30 * SECOND).await;
+        seen.push(consumer.health());
+        sleep(300 * SECOND).await;
+        seen.push(consumer.health());
+    };
+    let _ = run(&consumer, stop, |_| pending::<()>()).await;
+    assert_eq!((seen[0].status, seen[0].is_healthy()), (Status::Working, true));
+    assert_eq!((seen[1].status, seen[1].is_healthy()), (Status::Stuck, false));
+    assert!(seen[1].lasting >= 320 * SECOND, "{:?}", seen[1]);
+    assert_eq!(consumer.health().status, Status::Stopped);
+}
+
+#[tokio::test(start_paused = true)]
+async fn stats_have_what_a_histogram_and_gauges_need() {
+    let world = World::with(20).await;
+    let consumer = world.consumer().concurrency(4).acker(AckerOptions::new().linger(MILLI));
+    let mut running = 0;
+    let stop = async {
+        sleep(150 * MILLI).await;
+        running = consumer.stats().handlers_running;
+        sleep(10 * SECOND).await;
+    };
+    let report = run(&consumer, stop, |_| sleep(100 * MILLI)).await;
+    assert_eq!(running, 4);
+    let times = &report.stats.handler_times;
+    assert_eq!((times.count(), times.sum().as_millis() / 10), (20, 200));
+    let filled: Vec<_> = times.buckets().filter(|(_, count)| *count > 0).collect();
+    assert_eq!(filled, [(128 * MILLI, 20)]);
+    let json = serde_json::to_value(&report.stats).unwrap();
+    assert_eq!((&json["pulled"], &json["pulls_in_flight"]), (&20.into(), &0.into()));
+}
