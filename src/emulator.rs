@@ -299,9 +299,9 @@ impl Emulator {
 /// ```
 /// use cloudflare_queues::emulator::{Behavior, Emulator, QueueSettings};
 ///
-/// let emulator =
-/// Emulator::builder().queue(QueueSettings::new().max_retries(1)).behavior(Behavior::new().late_acks(false)); let queue
-/// = emulator.in_process().queue()?;
+/// let builder = Emulator::builder().queue(QueueSettings::new().max_retries(1));
+/// let emulator = builder.behavior(Behavior::new().late_acks(false)).in_process();
+/// let queue = emulator.queue()?;
 /// # Ok::<(), cloudflare_queues::Error>(())
 /// ```
 #[must_use = "a builder does nothing until start() or in_process() is called"]
