@@ -35,20 +35,21 @@ use crate::{
 
 /// Acknowledges leases one by one, from any number of tasks, in requests of up to 100 of them.
 ///
-/// A request is sent when 100 leases wait, when the oldest of them has waited for [`linger`](AckerOptions::linger), or earlier if a lease is
-/// about to expire: 5 s before that, or in the middle of the time that it has left if that is less than 10 s. The number of requests in
-/// flight [adapts](AckerOptions::max_in_flight).
+/// A request is sent when 100 leases wait, when the oldest of them has waited for [`linger`](AckerOptions::linger), or
+/// earlier if a lease is about to expire: 5 s before that, or in the middle of the time that it has left if that is
+/// less than 10 s. The number of requests in flight [adapts](AckerOptions::max_in_flight).
 ///
-/// A request that fails is repeated while its leases last, after waits whose bound doubles from 1 s to 30 s, and never before a `Retry-After`
-/// has passed. Leases without a known deadline get the error of the first call, which [retries](crate::RetryPolicy) by itself. The
-/// [budget](crate::RetryPolicy::budget) of retries pays for both; while it is used up and the service fails, the acker tries one request
-/// every 5 s.
+/// A request that fails is repeated while its leases last, after waits whose bound doubles from 1 s to 30 s, and never
+/// before a `Retry-After` has passed. Leases without a known deadline get the error of the first call, which
+/// [retries](crate::RetryPolicy) by itself. The [budget](crate::RetryPolicy::budget) of retries pays for both; while it
+/// is used up and the service fails, the acker tries one request every 5 s.
 ///
-/// A request that the service refuses for what it asks (400, 413) is split into halves, so that a lease at fault does not keep the others
-/// from being settled. At most 32 requests are sent for 100 leases; those that are still among refused ones then get the error.
+/// A request that the service refuses for what it asks (400, 413) is split into halves, so that a lease at fault does
+/// not keep the others from being settled. At most 32 requests are sent for 100 leases; those that are still among
+/// refused ones then get the error.
 ///
-/// A clone shares the work. When the last one is dropped, what waits is still sent, as long as the tokio runtime is there; to wait for that,
-/// call [`close`](Self::close).
+/// A clone shares the work. When the last one is dropped, what waits is still sent, as long as the tokio runtime is
+/// there; to wait for that, call [`close`](Self::close).
 ///
 /// ```
 /// # use cloudflare_queues::{Acker, Confirmation, PullOptions, PushMessage, emulator::Emulator};
@@ -111,13 +112,14 @@ impl Acker {
 
     /// Acknowledges a message.
     ///
-    /// Waits while the [buffer](AckerOptions::buffer) is full. Dropping the future before it is done leaves the lease alone: nothing is sent for
-    /// it, and it can be submitted again.
+    /// Waits while the [buffer](AckerOptions::buffer) is full. Dropping the future before it is done leaves the lease
+    /// alone: nothing is sent for it, and it can be submitted again.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the lease is empty, if it was submitted before and its outcome is not known yet,
-    /// or if the acker is closed. [`Transport`](crate::ErrorKind::Transport) if the runtime that the acker was made in has stopped.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the lease is empty, if it was submitted before and its
+    /// outcome is not known yet, or if the acker is closed. [`Transport`](crate::ErrorKind::Transport) if the runtime
+    /// that the acker was made in has stopped.
     pub async fn ack(&self, lease: impl Into<Lease>) -> Result<Receipt, Error> {
         self.submit(Settlement::ack(lease)).await
     }
@@ -148,14 +150,15 @@ impl Acker {
         let _ = self.0.ledger.flush().await;
     }
 
-    /// Takes no more leases, and waits for the outcome of every lease that was submitted, as [`flush`](Self::flush) does.
+    /// Takes no more leases, and waits for the outcome of every lease that was submitted, as [`flush`](Self::flush)
+    /// does.
     pub async fn close(&self) {
         self.0.ledger.close();
         self.flush().await;
     }
 
-    /// Submits a lease as [`ack`](Self::ack) does, but for good: it is submitted, too, when the future is dropped, even if it was never
-    /// polled.
+    /// Submits a lease as [`ack`](Self::ack) does, but for good: it is submitted, too, when the future is dropped, even
+    /// if it was never polled.
     pub(crate) fn settle(
         &self,
         settlement: Settlement,
@@ -170,8 +173,8 @@ impl Acker {
         }
     }
 
-    /// Submits a lease whose outcome nobody waits for, at once and from anywhere. Returns whether it was; otherwise it is left to expire,
-    /// since the acker is closed, or holds too many of these.
+    /// Submits a lease whose outcome nobody waits for, at once and from anywhere. Returns whether it was; otherwise it
+    /// is left to expire, since the acker is closed, or holds too many of these.
     pub(crate) fn submit_detached(&self, settlement: Settlement) -> bool {
         self.add_detached(settlement, None)
     }

@@ -7,9 +7,9 @@ const ONE: usize = 4;
 
 /// A limit on requests in flight that grows while it holds work back and falls when requests fail.
 ///
-/// It doubles with each round trip until the first failure. From then on it grows by a quarter with each round trip, a failed request
-/// takes one off, and a rate limit halves it. With that, it stands as long as at most a fifth of the requests fail, and falls with one round
-/// trip by the share that failed.
+/// It doubles with each round trip until the first failure. From then on it grows by a quarter with each round trip, a
+/// failed request takes one off, and a rate limit halves it. With that, it stands as long as at most a fifth of the
+/// requests fail, and falls with one round trip by the share that failed.
 #[derive(Clone, Debug)]
 pub(crate) struct Adaptive {
     quarters: usize,
@@ -46,7 +46,8 @@ impl Adaptive {
         self.fall_to(self.quarters.saturating_sub(ONE));
     }
 
-    /// A request that was sent at `sent_at` met a rate limit. Those that were sent before the limit was halved do not halve it again.
+    /// A request that was sent at `sent_at` met a rate limit. Those that were sent before the limit was halved do not
+    /// halve it again.
     pub(crate) fn on_rate_limit(&mut self, sent_at: Instant, now: Instant) {
         if self.halved_at.is_none_or(|halved_at| sent_at >= halved_at) {
             self.halved_at = Some(now);

@@ -7,7 +7,8 @@ use tokio::time::Instant;
 const FIRST_INTERVAL: Duration = Duration::from_secs(10);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(10 * 60);
 
-/// Tells which of many failures to log: the first one, then one at intervals that double, and the first success after one that was logged.
+/// Tells which of many failures to log: the first one, then one at intervals that double, and the first success after
+/// one that was logged.
 #[derive(Debug, Default)]
 pub(crate) struct Outage {
     failures: u64,

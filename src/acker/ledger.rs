@@ -14,8 +14,8 @@ use tokio::{
 use super::receipt::{Confirmation, Observer, stopped};
 use crate::{error::Error, lease::LeaseId, limits::MAX_LEASES, settlement::Settlement, transport};
 
-/// A lease is sent this long before it expires, whatever the linger, since an acknowledgement is known to take up to 2.4 s. A lease that
-/// has less than twice of that left is sent in the middle of what it has left.
+/// A lease is sent this long before it expires, whatever the linger, since an acknowledgement is known to take up to
+/// 2.4 s. A lease that has less than twice of that left is sent in the middle of what it has left.
 const BEFORE_LEASE_END: Duration = Duration::from_secs(5);
 /// How many leases wait at most that nobody waits with: some three megabytes.
 const MAX_DETACHED: usize = 10_000;

@@ -28,8 +28,9 @@ impl AckerOptions {
 
     /// How long a lease waits at most for others to go with it. 50 ms by default.
     ///
-    /// With zero, only leases that are submitted at the same moment go together. With [`Duration::MAX`], a lease waits until 100 are there,
-    /// until it is about to expire, or until [`flush`](super::Acker::flush) or [`close`](super::Acker::close) is called.
+    /// With zero, only leases that are submitted at the same moment go together. With [`Duration::MAX`], a lease waits
+    /// until 100 are there, until it is about to expire, or until [`flush`](super::Acker::flush) or
+    /// [`close`](super::Acker::close) is called.
     pub const fn linger(mut self, linger: Duration) -> Self {
         self.linger = linger;
         self
@@ -37,15 +38,15 @@ impl AckerOptions {
 
     /// How many requests are in flight at most; zero counts as one. 256 by default.
     ///
-    /// The number in use adapts: it grows while leases wait for requests to end, falls when requests fail or meet a rate limit, and
-    /// recovers slowly. At a round trip of 2.4 s, 5,000 leases a second take 120 requests in flight.
+    /// The number in use adapts: it grows while leases wait for requests to end, falls when requests fail or meet a
+    /// rate limit, and recovers slowly. At a round trip of 2.4 s, 5,000 leases a second take 120 requests in flight.
     pub const fn max_in_flight(mut self, requests: usize) -> Self {
         self.max_in_flight = requests;
         self
     }
 
-    /// How many leases wait at most, beside those that are in flight, before [`Acker::ack`](super::Acker::ack) waits, too; zero counts as
-    /// one. A full buffer is sent without lingering. 1000 by default.
+    /// How many leases wait at most, beside those that are in flight, before [`Acker::ack`](super::Acker::ack) waits,
+    /// too; zero counts as one. A full buffer is sent without lingering. 1000 by default.
     pub const fn buffer(mut self, leases: usize) -> Self {
         self.buffer = leases;
         self

@@ -44,8 +44,8 @@ impl Pace {
         self.state().held_back_at = Some(Instant::now());
     }
 
-    /// A request succeeded for leases that were taken at `taken_at`. The limit is to grow if it held others back since, and to fall if the
-    /// service failed at first.
+    /// A request succeeded for leases that were taken at `taken_at`. The limit is to grow if it held others back since,
+    /// and to fall if the service failed at first.
     pub(super) fn succeeded(&self, taken_at: Instant, attempts: u32) {
         let mut state = self.state();
         state.is_working = true;
@@ -54,7 +54,9 @@ impl Pace {
             0 | 1 => state.in_flight.on_success(is_needed),
             _ => state.in_flight.on_failure(),
         }
-        if let Some(failures) = state.outage.on_success() {
+        let ended = state.outage.on_success();
+        drop(state);
+        if let Some(failures) = ended {
             tracing::info!(failures, "acknowledgements succeed again");
         }
     }
@@ -66,13 +68,15 @@ impl Pace {
             ErrorKind::RateLimited => state.in_flight.on_rate_limit(sent_at, now),
             _ => state.in_flight.on_failure(),
         }
-        if let Some(failures) = state.outage.on_failure(now) {
+        let failures = state.outage.on_failure(now);
+        drop(state);
+        if let Some(failures) = failures {
             tracing::warn!(failures, %error, "acknowledgements fail");
         }
     }
 
-    /// Whether a request may be repeated although the retries of the client are used up: while the service works, they are not what it
-    /// needs; while it fails, one request now and then finds out when that ends.
+    /// Whether a request may be repeated although the retries of the client are used up: while the service works, they
+    /// are not what it needs; while it fails, one request now and then finds out when that ends.
     pub(super) fn may_try(&self) -> bool {
         let (mut state, now) = (self.state(), Instant::now());
         let is_time = state.tried_at.is_none_or(|tried_at| now.duration_since(tried_at) >= BETWEEN_TRIES);
@@ -84,7 +88,8 @@ impl Pace {
 
     /// The service refused a request for what it asks, which says nothing of how many it can take.
     pub(super) fn refused(&self, error: &Error) {
-        if let Some(failures) = self.state().outage.on_failure(Instant::now()) {
+        let failures = self.state().outage.on_failure(Instant::now());
+        if let Some(failures) = failures {
             tracing::warn!(failures, %error, "acknowledgements are refused");
         }
     }

@@ -32,8 +32,9 @@ pub(crate) type Observer = Box<dyn FnOnce(&Result<Confirmation, Error>) + Send>;
 
 /// The outcome of one lease: a future, which can be ignored.
 ///
-/// It resolves to an error if the lease could not be settled before it expired, or if the runtime that the acker was made in stops first.
-/// [`Error::may_have_arrived`] is then `false` only if no request was sent for the lease, or if the service refused it.
+/// It resolves to an error if the lease could not be settled before it expired, or if the runtime that the acker was
+/// made in stops first. [`Error::may_have_arrived`] is then `false` only if no request was sent for the lease, or if
+/// the service refused it.
 #[derive(Debug)]
 pub struct Receipt(pub(super) oneshot::Receiver<Result<Confirmation, Error>>);
 

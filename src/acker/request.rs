@@ -17,10 +17,12 @@ use crate::{
     ack::AckOutcome, error::Error, lease::LeaseId, queue::Queue, retry::jittered, settlement::Settlement, transport,
 };
 
-/// The bounds of the first and of the longest wait between two calls for the same leases, each of which retries by itself.
+/// The bounds of the first and of the longest wait between two calls for the same leases, each of which retries by
+/// itself.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// How many requests the leases of one that is refused are tried with, that one included: enough to single out two of 100 for certain.
+/// How many requests the leases of one that is refused are tried with, that one included: enough to single out two of
+/// 100 for certain.
 const MAX_REQUESTS: usize = 32;
 
 pub(super) struct Requests {
@@ -30,7 +32,8 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    /// Gives each of these leases its outcome. Those of a request that the service refuses are tried by halves, the larger ones first.
+    /// Gives each of these leases its outcome. Those of a request that the service refuses are tried by halves, the
+    /// larger ones first.
     pub(super) async fn settle(&self, leases: Vec<Pending>, taken_at: Instant) {
         let mut groups = VecDeque::from([(leases, None)]);
         let mut requests: usize = 1;
@@ -48,8 +51,8 @@ impl Requests {
         }
     }
 
-    /// Repeats a request while its leases last. Returns them if the service refuses the request for what it asks. An error speaks for the
-    /// `earlier` ones, too.
+    /// Repeats a request while its leases last. Returns them if the service refuses the request for what it asks. An
+    /// error speaks for the `earlier` ones, too.
     async fn settle_whole(
         &self,
         mut group: Vec<Pending>,
@@ -105,7 +108,8 @@ impl Requests {
         Vec::new()
     }
 
-    /// A wait whose bound doubles, but is at most half of what the longest lease has left, so that a chance remains after it.
+    /// A wait whose bound doubles, but is at most half of what the longest lease has left, so that a chance remains
+    /// after it.
     fn backoff(&self, group: &[Pending], waits: u32) -> Duration {
         let now = Instant::now().into_std();
         let left = |settlement: &Settlement| Some(settlement.lease.deadline()?.saturating_duration_since(now));
@@ -114,7 +118,8 @@ impl Requests {
         jittered(bound.min(left / 2).max(FIRST_WAIT), self.queue.random())
     }
 
-    /// Gives each lease what the service said of it. What no warning names is confirmed only if the counts leave no other way.
+    /// Gives each lease what the service said of it. What no warning names is confirmed only if the counts leave no
+    /// other way.
     fn confirm(&self, group: Vec<Pending>, outcome: &AckOutcome) {
         let warned: HashMap<&LeaseId, &str> = outcome
             .warnings

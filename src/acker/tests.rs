@@ -213,7 +213,8 @@ struct Log(Arc<Mutex<Vec<String>>>);
 
 impl Log {
     fn new() -> Self {
-        // With a single subscriber, tracing would decide for all threads by the one that comes first, and not look again.
+        // With a single subscriber, tracing would decide for all threads by the one that comes first, and not look
+        // again.
         static OTHERS: OnceLock<[tracing::Dispatch; 2]> = OnceLock::new();
         OTHERS.get_or_init(|| [(); 2].map(|()| tracing::Dispatch::new(Self::default())));
         Self::default()

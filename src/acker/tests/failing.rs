@@ -115,7 +115,8 @@ async fn the_budget_of_retries_holds_over_the_repetitions_of_the_acker() {
     let receipts = submit(20_000..26_400).await;
     sleep(300 * SECOND).await;
     let requests = fixture.requests().len() - before;
-    // Each once, twenty retries, a few that further calls earn, and one every five seconds to find out whether it is over.
+    // Each once, twenty retries, a few that further calls earn, and one every five seconds to find out whether it is
+    // over.
     assert!((64 + 20..=64 + 20 + 10 + 60).contains(&requests), "{requests}");
     fixture.responds(|seen| Some(counted(seen.acks, Value::Null)));
     let start = Instant::now();
