@@ -24,6 +24,7 @@ mod in_flight;
 mod in_process;
 mod input;
 mod leaks;
+mod manage;
 mod many;
 mod messages;
 mod properties;

@@ -194,6 +194,16 @@ async fn enabling_pulls_can_be_repeated_keeps_settings_and_waits_until_pulls_are
 }
 
 #[tokio::test(start_paused = true)]
+async fn enabling_pulls_gives_back_what_it_pulled() {
+    let (_emulator, _, queues) = emulated();
+    let queue = queues.create("jobs").await.unwrap();
+    let _ = queue.push(&PushMessage::text("early")).await.unwrap();
+    queue.enable_pull(ConsumerSettings::pull()).await.unwrap();
+    let batch = queue.pull(PullOptions::new()).await.unwrap();
+    assert_eq!(batch.iter().map(|message| message.attempts).collect::<Vec<_>>(), [Some(2)]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn enabling_pulls_survives_a_lost_response() {
     for fault in [Fault::ResetBefore, Fault::ResetAfter, Fault::ServerError(502), Fault::CutOff] {
         let (emulator, _, queues) = emulated();

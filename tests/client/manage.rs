@@ -1,0 +1,53 @@
+//! What a refusal means to whoever manages queues.
+
+use cloudflare_queues::ErrorKind;
+
+use support::{Act, Op, Server};
+
+use ErrorKind::*;
+
+/// The operation, the status and the code of a refusal, the kind of error, and what the error says.
+#[rustfmt::skip]
+const TABLE: &[(Op, u16, i64, ErrorKind, &str)] = &[
+    (Op::CreateQueue, 409, 11009, AlreadyExists, "use the one that exists, or delete it first"),
+    (Op::CreateQueue, 409, 0, AlreadyExists, "use the one that exists, or delete it first"),
+    (Op::CreateQueue, 400, 11003, InvalidName, "choose another name"),
+    (Op::CreateQueue, 404, 0, NotFound, "check the account id"),
+    (Op::CreateQueue, 400, 100128, Rejected, "code 100128"),
+    (Op::UpdateQueue, 409, 11009, AlreadyExists, "a queue of this name"),
+    (Op::UpdateQueue, 409, 0, Rejected, "the service refused the request"),
+    (Op::GetQueue, 404, 11000, NotFound, "`Client::queue_named`"),
+    (Op::GetQueue, 404, 10104, NotFound, "`Client::queue_named`"),
+    (Op::DeleteQueue, 400, 11005, InUse, "remove what depends on the queue first"),
+    (Op::DeleteQueue, 400, 11017, InUse, "event notifications are sent to the queue"),
+    (Op::CreateConsumer, 400, 11004, AlreadyExists, "the queue has a consumer"),
+    (Op::CreateConsumer, 404, 10007, Rejected, "deploy the Worker first"),
+    (Op::GetConsumer, 404, 10013, NoSuchConsumer, "list the queue's consumers"),
+    (Op::UpdateConsumer, 400, 10105, NoSuchConsumer, "list the queue's consumers"),
+    (Op::DeleteConsumer, 404, 11006, NoSuchConsumer, "list the queue's consumers"),
+    (Op::DeleteConsumer, 404, 10104, NotFound, "there is no such queue"),
+    (Op::GetConsumer, 404, 7003, NotFound, "check the account id and the queue id"),
+    (Op::CreateSubscription, 405, 0, AlreadyExists, "the source has an event subscription"),
+    (Op::GetSubscription, 404, 0, NotFound, "there is no such event subscription"),
+    (Op::Push, 400, 10013, Rejected, "code 10013"),
+];
+
+#[tokio::test]
+async fn each_refusal_is_of_a_kind_that_a_program_can_act_on() {
+    let server = Server::playing([]);
+    let queue = support::queue(&server.url);
+    for &(op, status, code, kind, says) in TABLE {
+        server.play(support::refused(status, code));
+        let error = op.call(&queue).await.unwrap_err();
+        assert_eq!((error.kind(), error.may_have_arrived()), (kind, false), "{op:?} {status} {code}: {error}");
+        assert!(error.to_string().contains(says), "{op:?} {status} {code}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_under_status_200_is_what_its_code_says() {
+    let body = r#"{"success":false,"errors":[{"code":11009,"message":"taken"}],"result":null}"#;
+    let server = Server::playing([Act::Respond(support::response(200, &[], body))]);
+    let error = Op::CreateQueue.call(&support::queue(&server.url)).await.unwrap_err();
+    assert_eq!(error.kind(), AlreadyExists);
+}
