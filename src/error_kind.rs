@@ -7,7 +7,8 @@ use serde::Serialize;
 /// What sort of failure an [`Error`](crate::Error) is.
 ///
 /// What is said of sending again assumes the default [`RetryPolicy`](crate::RetryPolicy). To acknowledge, peek or delete by reference twice does
-/// no harm, so these are sent again where a push, which could duplicate a message, and a pull, which could strand a batch, are not.
+/// no harm, so these are sent again where a push, which could duplicate a message, and a pull, which could strand a batch, are not. Of
+/// what manages queues, all is sent again but what makes a queue, a consumer or an event subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
