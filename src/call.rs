@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    mem,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -180,7 +181,8 @@ impl Call {
         loop {
             attempts = attempts.saturating_add(1);
             let Some(next) = request.take() else { break Err(Error::invalid("the request could not be copied")) };
-            request = next.try_clone();
+            let (next, copy) = copied(next);
+            request = copy;
             let sent_at = Instant::now();
             let error = match self.attempt(next, &credentials, attempts == 1).await {
                 Ok(Received { response, ray_id }) => {
@@ -252,6 +254,14 @@ impl Call {
         error.edit_texts(|text| redactor.redact(text));
         response::meaning(self.operation, error).in_operation(self.operation.id(), attempts)
     }
+}
+
+/// A request with a copy of it to send again. Its headers are not copied: [`Transport::attempt`] sets them.
+fn copied(mut request: Request) -> (Request, Option<Request>) {
+    let headers = mem::take(request.headers_mut());
+    let copy = request.try_clone();
+    *request.headers_mut() = headers;
+    (request, copy)
 }
 
 fn redactor(credentials: &Headers, request: Option<&Request>) -> Redactor {

@@ -68,37 +68,33 @@ impl Redactor {
     }
 
     pub(crate) fn redact(&self, text: &mut String) {
+        self.redact_all([text]);
+    }
+
+    /// Redacts many texts with one look at the secrets.
+    pub(crate) fn redact_all<'t>(&self, texts: impl IntoIterator<Item = &'t mut String>) {
+        let mut texts: Vec<&mut String> = texts.into_iter().collect();
         if self.is_blind {
-            REDACTED.clone_into(text);
+            texts.into_iter().for_each(|text| REDACTED.clone_into(text));
             return;
         }
-        let hidden = self.hidden(text);
-        if !hidden.contains(&true) {
-            return;
-        }
-        let mut redacted = String::with_capacity(text.len());
-        let mut was_hidden = false;
-        for (at, character) in text.char_indices() {
-            let is_hidden = hidden.iter().skip(at).take(character.len_utf8()).any(|hidden| *hidden);
-            match (is_hidden, was_hidden) {
-                (true, false) => redacted.push_str(REDACTED),
-                (true, true) => {}
-                (false, _) => redacted.push(character),
+        // The texts are short and the secrets may be long: keep only what both have.
+        let in_texts: HashSet<&[u8]> = texts.iter().flat_map(|text| text.as_bytes().windows(PART)).collect();
+        let parts = self.secrets.iter().flat_map(|secret| secret.as_bytes().windows(PART));
+        let shared: HashSet<&[u8]> = parts.filter(|part| in_texts.contains(part)).collect();
+        for text in &mut texts {
+            let hidden = self.hidden(text, &shared);
+            if hidden.contains(&true) {
+                **text = without(text, &hidden);
             }
-            was_hidden = is_hidden;
         }
-        *text = redacted;
     }
 
     /// Which bytes of a text are quoted from a secret.
-    fn hidden(&self, text: &str) -> Vec<bool> {
+    fn hidden(&self, text: &str, shared: &HashSet<&[u8]>) -> Vec<bool> {
         let mut hidden = vec![false; text.len()];
         let mut hide =
             |from: usize, length: usize| hidden.iter_mut().skip(from).take(length).for_each(|hidden| *hidden = true);
-        // The text is short and the secrets may be long: keep only what both have.
-        let in_text: HashSet<&[u8]> = text.as_bytes().windows(PART).collect();
-        let parts = self.secrets.iter().flat_map(|secret| secret.as_bytes().windows(PART));
-        let shared: HashSet<&[u8]> = parts.filter(|part| in_text.contains(part)).collect();
         let quoted = text.as_bytes().windows(PART).enumerate().filter(|(_, part)| shared.contains(part));
         quoted.for_each(|(at, _)| hide(at, PART));
         for secret in self.secrets.iter().filter(|secret| secret.len() < PART) {
@@ -106,6 +102,22 @@ impl Redactor {
         }
         hidden
     }
+}
+
+/// The text with one mark in the place of each run of hidden bytes.
+fn without(text: &str, hidden: &[bool]) -> String {
+    let mut redacted = String::with_capacity(text.len());
+    let mut was_hidden = false;
+    for (at, character) in text.char_indices() {
+        let is_hidden = hidden.iter().skip(at).take(character.len_utf8()).any(|hidden| *hidden);
+        match (is_hidden, was_hidden) {
+            (true, false) => redacted.push_str(REDACTED),
+            (true, true) => {}
+            (false, _) => redacted.push(character),
+        }
+        was_hidden = is_hidden;
+    }
+    redacted
 }
 
 /// Where the string that a JSON text begins with ends.

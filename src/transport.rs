@@ -11,7 +11,9 @@ use std::{
 
 use reqwest::{
     Request, Response, ResponseBuilderExt, Url,
-    header::{CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING, USER_AGENT},
+    header::{
+        ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING, USER_AGENT,
+    },
 };
 use tokio::{
     runtime::Handle,
@@ -30,6 +32,7 @@ use crate::{
 pub(crate) const DEFAULT_BASE_URL: &str = "https://api.cloudflare.com/client/v4";
 const CF_RAY: HeaderName = HeaderName::from_static("cf-ray");
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("cloudflare-queues/", env!("CARGO_PKG_VERSION")));
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const BYTE_ORDER_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
 
 /// Longer timeouts could not be added to a clock.
@@ -96,10 +99,16 @@ impl Transport {
         end: Instant,
         bound: usize,
     ) -> Result<Received, Error> {
+        let has_body = request.body().is_some();
         let headers = request.headers_mut();
         // The generator sends the document's version here, where the service would expect a date of its own.
         headers.remove("api-version");
         headers.insert(USER_AGENT, AGENT);
+        // A request that is sent again has no headers yet.
+        headers.entry(ACCEPT).or_insert(JSON);
+        if has_body {
+            headers.entry(CONTENT_TYPE).or_insert(JSON);
+        }
         for (name, value) in credentials.iter() {
             headers.insert(name, value.clone());
         }

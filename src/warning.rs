@@ -52,16 +52,17 @@ impl Warnings {
         // The longest first: one lease can begin like another.
         subjects.sort_by_key(|(secret, _)| Reverse(secret.len()));
         let warnings = texts.into_iter().map(|(named, text)| {
-            let mut message = match text {
+            let message = match text {
                 Value::String(text) => text,
                 other => alone(&other).map_or_else(|| other.to_string(), str::to_owned),
             };
             let found = || subjects.iter().find(|(secret, _)| message.contains(secret.as_ref()));
             let id = named.or_else(|| found().map(|(_, id)| (*id).clone()));
-            redactor.redact(&mut message);
             Warning { subject: id.map(&subject), message }
         });
-        warnings.collect()
+        let mut warnings: Vec<_> = warnings.collect();
+        redactor.redact_all(warnings.iter_mut().map(|warning| &mut warning.message));
+        warnings
     }
 }
 
