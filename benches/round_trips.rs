@@ -1,7 +1,8 @@
-//! Messages a second of a consumer at long round trips, on a paused clock: `cargo bench -p benches --bench round_trips`.
+//! Messages a second of a consumer at long round trips, on a paused clock: `cargo bench -p benches --bench
+//! round_trips`.
 //!
-//! Every request takes a round trip. 1,000 handlers take 10 ms each; nothing else is set. The figures are exact, since no real time is in
-//! them.
+//! Every request takes a round trip. 1,000 handlers take 10 ms each; nothing else is set. The figures are exact, since
+//! no real time is in them.
 
 use std::{
     error::Error,

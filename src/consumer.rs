@@ -37,9 +37,9 @@ use crate::{error::Error, message::Message, queue::Queue};
 
 /// Pulls messages and gives them to a handler, as many at a time as allowed, until it is told to stop.
 ///
-/// Any number of consumers, on any number of machines, can share a queue and need nothing else in common: a message that one of them
-/// was given is hidden from the others for the visibility timeout, and comes again if it was not acknowledged by then. Delivery is at
-/// least once: a handler that overruns its lease may work on a message that another one has been given too.
+/// Run as many consumers as you like, on any number of machines: a message that one of them was given is hidden from
+/// the others for the visibility timeout, and comes again if it was not acknowledged by then. Delivery is at least
+/// once.
 ///
 /// ```
 /// # use cloudflare_queues::{Consumer, PushMessage, Verdict, emulator::Emulator};
@@ -63,6 +63,48 @@ use crate::{error::Error, message::Message, queue::Queue};
 /// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// # Pulling
+///
+/// It pulls ahead as much as handlers start on during two round trips, but no more than they are expected to start on
+/// within half of a lease, than [`max_bytes`](Self::max_bytes), and than [`max_pulls`](Self::max_pulls) pulls in flight
+/// bring. At an empty queue, one pull is in flight at a time, with rests that grow to [`max_idle`](Self::max_idle),
+/// since empty pulls are billed.
+///
+/// # Leases
+///
+/// The lease of a message is [extended](Self::heartbeat) while it waits and while a handler works on it. When that
+/// fails, the handler can [know](Message::lease), and an acknowledgement is sent all the same: it is reported as
+/// confirmed only if the service says so.
+///
+/// # When things fail
+///
+/// - A handler returns an error or panics: the message is retried by [`retry_delay`](Self::retry_delay), or goes to
+///   the [dead letters](Self::dead_letters) after [`max_attempts`](Self::max_attempts).
+/// - More handlers fail than [`bearable_failures`](Self::bearable_failures): pulling slows down step by step, until
+///   handlers succeed.
+/// - A pull fails: fewer pulls are in flight, and rests grow. The run ends if the credentials are refused or there is
+///   no such queue.
+/// - An acknowledgement fails: it is sent again while the lease lasts. The run ends as above; otherwise pulling slows
+///   down while none is confirmed.
+///
+/// All of this is in the [stats](Self::stats), the [health](Self::health) and the log.
+///
+/// # Tracing
+///
+/// - The span `receive` is a pull, of kind `client`. Its fields: `messaging.system`, `messaging.operation.name`,
+///   `messaging.destination.name`, which is the queue's id, and `messaging.batch.message_count`.
+/// - The span `process` is a handler, of kind `consumer`. Its fields: the first three of these,
+///   `messaging.message.id` and `attempts`, or `messaging.batch.message_count`; and `otel.status_code` and
+///   `error.type` if it fails. It follows from its `receive`.
+///
+/// Events, all of them warnings but the recoveries: `the handler failed` (with `error`, within `process`), `a handler
+/// panicked`, `pulling fails` and `acknowledgements are not confirmed` (once, and then at growing intervals, with
+/// `failures`), `pulling works again`, `pulling is slowed down` (with `slowdown`), `pulling at full speed again`,
+/// `leases could not be extended`, `a handler outlasts the lease of its message`. No event has a body, a lease id or a
+/// credential.
+///
+/// To carry a trace from a producer, put its context into the body, and make the [span](Self::span) by it.
 #[derive(Clone, Debug)]
 #[must_use = "a consumer does nothing until it is run"]
 pub struct Consumer<D = Raw> {
@@ -109,18 +151,19 @@ impl Consumer {
 
     /// Runs until `stop` is done, or until a pull or an acknowledgement fails for what only a person can mend.
     ///
-    /// Then it pulls no more, gives running handlers and pulls in flight [`shutdown_timeout`](Self::shutdown_timeout) to end, retries what
-    /// was not started, and waits up to [`flush_timeout`](Self::flush_timeout) for the outcome of every acknowledgement. A stop that is
-    /// done at the start costs no request. A handler that panics is one that failed.
+    /// Then it pulls no more, gives running handlers and pulls in flight [`shutdown_timeout`](Self::shutdown_timeout)
+    /// to end, retries what was not started, and waits up to [`flush_timeout`](Self::flush_timeout) for the outcome of
+    /// every acknowledgement. A stop that is done at the start costs no request. A handler that panics is one that
+    /// failed.
     ///
-    /// To end at once, for example at a second ctrl-c, drop the future. Handlers are dropped with it, and their messages come again when
-    /// their leases expire. What handlers decided is still sent, and messages that were not started are [handed back](Self::undecided),
-    /// in the background, as long as the tokio runtime is there.
+    /// To end at once, for example at a second ctrl-c, drop the future. Handlers are dropped with it, and their
+    /// messages come again when their leases expire. What handlers decided is still sent, and messages that were not
+    /// started are [handed back](Self::undecided), in the background, as long as the tokio runtime is there.
     ///
     /// # Errors
     ///
-    /// Refused before anything is sent: a batch size or a visibility timeout out of its bounds, and a call outside a tokio runtime. What
-    /// ends a run later is in the [report](Report::error).
+    /// Refused before anything is sent: a batch size or a visibility timeout out of its bounds, and a call outside a
+    /// tokio runtime. What ends a run later is in the [report](Report::error).
     pub async fn run_until<H, F>(&self, stop: impl Future, handler: H) -> Result<Report, Error>
     where
         H: Fn(Message) -> F + Send + Sync + 'static,
@@ -130,11 +173,12 @@ impl Consumer {
         Ok(run.until(stop, Arc::new(handlers::one(handler))).await)
     }
 
-    /// Runs as [`run_until`](Self::run_until), with a handler that is given several messages at once, for example for a bulk insert.
+    /// Runs as [`run_until`](Self::run_until), with a handler that is given several messages at once, for example for a
+    /// bulk insert.
     ///
     /// It is given [`handler_batch_size`](Self::handler_batch_size) messages, or those that came within
-    /// [`handler_linger`](Self::handler_linger); [`concurrency`](Self::concurrency) counts batches. It decides on all messages at once, or
-    /// on each: see [`IntoVerdicts`].
+    /// [`handler_linger`](Self::handler_linger); [`concurrency`](Self::concurrency) counts batches. It decides on all
+    /// messages at once, or on each: see [`IntoVerdicts`].
     ///
     /// ```
     /// # use cloudflare_queues::{Consumer, Message, PushMessage, emulator::Emulator};
@@ -149,7 +193,8 @@ impl Consumer {
     ///     let _ = done.send(());
     ///     async { Ok::<_, std::io::Error>(()) }
     /// };
-    /// let consumer = Consumer::new(queue).concurrency(1).handler_batch_size(50).handler_linger(Duration::from_millis(10));
+    /// let consumer = Consumer::new(queue).concurrency(1).handler_batch_size(50);
+    /// let consumer = consumer.handler_linger(Duration::from_millis(10));
     /// let report = consumer.run_batches_until(stop.recv(), insert).await?;
     /// assert_eq!(report.stats.acknowledged, 50);
     /// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
@@ -172,8 +217,9 @@ impl Consumer {
 impl<T: DeserializeOwned + 'static> Consumer<Json<T>> {
     /// What to do with a message that cannot be decoded; the function is async and may fail, as a handler.
     ///
-    /// By default it goes to the [dead-letter queue](Self::dead_letters) if one is set. Otherwise it is left, so that it is delivered
-    /// again until the queue's `max_retries` are used up. It is [counted](Stats::undecodable) in any case.
+    /// By default it goes to the [dead-letter queue](Self::dead_letters) if one is set. Otherwise it is left, so that
+    /// it is delivered again until the queue's `max_retries` are used up. It is [counted](Stats::undecodable) in any
+    /// case.
     pub fn on_undecodable<F>(mut self, decide: impl Fn(Message, Error) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output: IntoVerdict> + Send + 'static,
@@ -182,7 +228,8 @@ impl<T: DeserializeOwned + 'static> Consumer<Json<T>> {
         self
     }
 
-    /// As [`run_until`](Consumer::run_until) of a consumer without decoding; the handler is given the body and the message.
+    /// As [`run_until`](Consumer::run_until) of a consumer without decoding; the handler is given the body and the
+    /// message.
     ///
     /// # Errors
     ///
@@ -197,8 +244,8 @@ impl<T: DeserializeOwned + 'static> Consumer<Json<T>> {
         Ok(run.until(stop, Arc::new(handler)).await)
     }
 
-    /// As [`run_batches_until`](Consumer::run_batches_until) of a consumer without decoding; the handler is given bodies with their
-    /// messages. Those that cannot be decoded are not among them.
+    /// As [`run_batches_until`](Consumer::run_batches_until) of a consumer without decoding; the handler is given
+    /// bodies with their messages. Those that cannot be decoded are not among them.
     ///
     /// # Errors
     ///
@@ -262,7 +309,8 @@ impl<D> Consumer<D> {
 impl Consumer {
     /// The messages as a stream, for a loop of your own.
     ///
-    /// Pulls that fail are repeated; the stream ends after a failure that only a person can mend, which is its last item.
+    /// Pulls that fail are repeated; the stream ends after a failure that only a person can mend, which is its last
+    /// item.
     ///
     /// # Errors
     ///

@@ -7,10 +7,12 @@ use std::{
 
 use tokio::time::sleep_until;
 
-/// How long the lease of a message lasts for certain, and when it is lost: see [`Message::lease`](crate::Message::lease).
+/// How long the lease of a message lasts for certain, and when it is lost: see
+/// [`Message::lease`](crate::Message::lease).
 ///
-/// A [`Consumer`](crate::Consumer) extends the lease while a handler works. If the service refuses that, or an extension does not
-/// come through in time, the lease is lost: another consumer may receive the message, and work that goes on is done twice.
+/// A [`Consumer`](crate::Consumer) extends the lease while a handler works. If the service refuses that, or an
+/// extension does not come through in time, the lease is lost: another consumer may receive the message, and work that
+/// goes on is done twice.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {

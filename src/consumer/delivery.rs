@@ -44,8 +44,8 @@ impl<T> Delivery<T> {
 
     /// Acknowledges the message.
     ///
-    /// It waits while the acker's [buffer](crate::AckerOptions::buffer) is full. Dropping the future does not take the decision back: it is
-    /// sent all the same, unless too many of them wait already.
+    /// It waits while the acker's [buffer](crate::AckerOptions::buffer) is full. Dropping the future does not take the
+    /// decision back: it is sent all the same, unless too many of them wait already.
     ///
     /// # Errors
     ///

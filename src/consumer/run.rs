@@ -270,15 +270,16 @@ impl Run {
         self.pulls.start(room, target);
     }
 
-    /// By how many steps acknowledgements slow pulling down: those that are not confirmed, and those that have hung for long.
+    /// By how many steps acknowledgements slow pulling down: those that are not confirmed, and those that have hung for
+    /// long.
     fn acks_step(&self) -> u32 {
         let stalled = if self.settling.is_empty() { Duration::ZERO } else { self.settled_at.elapsed() };
         let steps = stalled.as_secs().checked_div(STALLED.as_secs()).and_then(u64::checked_ilog2);
         self.acks_brake.step().max(steps.map_or(0, |steps| steps.saturating_add(1)))
     }
 
-    /// How many messages should wait or be on their way: what handlers start on until the next pull could bring more, and no more than
-    /// they are expected to start on within half of a lease.
+    /// How many messages should wait or be on their way: what handlers start on until the next pull could bring more,
+    /// and no more than they are expected to start on within half of a lease.
     fn target(&self) -> usize {
         let group = self.group_size();
         let free = self.settings.concurrency.max(1).saturating_sub(self.handled.len()).saturating_mul(group);

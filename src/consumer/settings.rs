@@ -149,9 +149,9 @@ impl<D> Consumer<D> {
 
     /// How many pulls are in flight at most. 128 by default; zero counts as one.
     ///
-    /// The number adapts: it doubles with each round trip while full batches come and handlers wait, falls when pulls fail or bring
-    /// little, and is one at an empty queue. 128 pulls of 100 messages bring the 5,000 messages a second that the service allows for a
-    /// queue at round trips of up to 2.5 s.
+    /// The number adapts: it doubles with each round trip while full batches come and handlers wait, falls when pulls
+    /// fail or bring little, and is one at an empty queue. 128 pulls of 100 messages bring the 5,000 messages a second
+    /// that the service allows for a queue at round trips of up to 2.5 s.
     pub fn max_pulls(mut self, pulls: usize) -> Self {
         self.settings.max_pulls = pulls;
         self
@@ -159,49 +159,55 @@ impl<D> Consumer<D> {
 
     /// How many bytes of messages are held at most, by the sizes seen so far. 64 MiB by default.
     ///
-    /// It bounds how much is pulled ahead; what was pulled stays until its handler ends. A message at a time is pulled in any case.
+    /// It bounds how much is pulled ahead; what was pulled stays until its handler ends. A message at a time is pulled
+    /// in any case.
     pub fn max_bytes(mut self, bytes: usize) -> Self {
         self.settings.max_bytes = bytes;
         self
     }
 
-    /// For how long the lease of a message is extended while it waits or a handler works on it, counted from the pull. 60 minutes by
-    /// default, at most until the lease has lasted for 12 hours; zero turns it off.
+    /// For how long the lease of a message is extended while it waits or a handler works on it, counted from the pull.
+    /// 60 minutes by default, at most until the lease has lasted for 12 hours; zero turns it off.
     ///
-    /// A lease is extended when a third of the visibility timeout is left, together with others, by the visibility timeout each time. If
-    /// the service refuses, or no extension comes through in time, the lease is lost: [`Message::lease`](crate::Message::lease)
-    /// tells the handler. A stream extends no leases.
+    /// A lease is extended when a third of the visibility timeout is left, together with others, by the visibility
+    /// timeout each time. If the service refuses, or no extension comes through in time, the lease is lost:
+    /// [`Message::lease`](crate::Message::lease) tells the handler. A stream extends no leases.
     pub fn heartbeat(mut self, longest: Duration) -> Self {
         self.settings.heartbeat = longest;
         self
     }
 
-    /// The share of handlers, from 0 to 1, that may fail before pulling is slowed down step by step. 0.5 by default; 1 never slows down.
+    /// The share of handlers, from 0 to 1, that may fail before pulling is slowed down step by step. 0.5 by default; 1
+    /// never slows down.
     ///
-    /// With each step, the rest between pulls doubles, from [`min_idle`](Self::min_idle) to [`max_idle`](Self::max_idle), and batches
-    /// halve. The steps are taken back as handlers succeed. Acknowledgements that are not confirmed slow pulling down in the same way.
+    /// With each step, the rest between pulls doubles, from [`min_idle`](Self::min_idle) to
+    /// [`max_idle`](Self::max_idle), and batches halve. The steps are taken back as handlers succeed. Acknowledgements
+    /// that are not confirmed slow pulling down in the same way.
     pub fn bearable_failures(mut self, share: f64) -> Self {
         self.settings.bearable_failures = share;
         self
     }
 
-    /// The queue that takes messages whose verdict is [`DeadLetter`](super::Verdict::DeadLetter), byte for byte. None by default.
+    /// The queue that takes messages whose verdict is [`DeadLetter`](super::Verdict::DeadLetter), byte for byte. None
+    /// by default.
     ///
-    /// It works beside the dead-letter queue that the service itself may have for the queue. Messages of the types `bytes` and `v8` cannot
-    /// be pushed over HTTP, and are left. A crash between the push and the acknowledgement leads to a second push.
+    /// It works beside the dead-letter queue that the service itself may have for the queue. Messages of the types
+    /// `bytes` and `v8` cannot be pushed over HTTP, and are left. A crash between the push and the acknowledgement
+    /// leads to a second push.
     pub fn dead_letters(mut self, queue: Queue) -> Self {
         self.settings.dead_letters = Some(queue);
         self
     }
 
-    /// After how many attempts a message whose handler failed goes to the [dead-letter queue](Self::dead_letters). Without bound by default.
+    /// After how many attempts a message whose handler failed goes to the [dead-letter queue](Self::dead_letters).
+    /// Without bound by default.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.settings.max_attempts = Some(attempts);
         self
     }
 
-    /// How many messages a handler of [`run_batches_until`](Consumer::run_batches_until) is given at most. 100 by default; zero counts as
-    /// one.
+    /// How many messages a handler of [`run_batches_until`](Consumer::run_batches_until) is given at most. 100 by
+    /// default; zero counts as one.
     pub fn handler_batch_size(mut self, messages: usize) -> Self {
         self.settings.handler_batch = messages;
         self
@@ -213,7 +219,8 @@ impl<D> Consumer<D> {
         self
     }
 
-    /// Makes the span that a handler runs in, in the place of the crate's own, for example with a parent from the message's body.
+    /// Makes the span that a handler runs in, in the place of the crate's own, for example with a parent from the
+    /// message's body.
     ///
     /// The fields `otel.status_code` and `error.type` are recorded in it if it has them.
     pub fn span(mut self, make: impl Fn(&Message) -> Span + Send + Sync + 'static) -> Self {

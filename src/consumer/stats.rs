@@ -11,9 +11,9 @@ use crate::{ack::AckRequest, error::Error};
 
 /// What a consumer did so far.
 ///
-/// Once a run has ended, every message that it [pulled](Self::pulled) is in exactly one of [`acknowledged`](Self::acknowledged),
-/// [`retried`](Self::retried), [`left`](Self::left), [`expired`](Self::expired), [`dead_lettered`](Self::dead_lettered) and
-/// [`unconfirmed`](Self::unconfirmed).
+/// Once a run has ended, every message that it [pulled](Self::pulled) is in exactly one of
+/// [`acknowledged`](Self::acknowledged), [`retried`](Self::retried), [`left`](Self::left), [`expired`](Self::expired),
+/// [`dead_lettered`](Self::dead_lettered) and [`unconfirmed`](Self::unconfirmed).
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Stats {
@@ -23,8 +23,8 @@ pub struct Stats {
     pub acknowledged: u64,
     /// Messages whose retry the service confirmed.
     pub retried: u64,
-    /// Messages that nothing was sent for: by a handler's verdict, because it did not end in time, or because a dead letter could not be
-    /// pushed. Also those that a stream's user dropped, whatever became of them.
+    /// Messages that nothing was sent for: by a handler's verdict, because it did not end in time, or because a dead
+    /// letter could not be pushed. Also those that a stream's user dropped, whatever became of them.
     pub left: u64,
     /// Messages whose lease had expired before a handler could start on them.
     pub expired: u64,
@@ -60,7 +60,8 @@ pub struct Stats {
     pub waiting: u64,
     /// Handlers that work now.
     pub handlers_running: u64,
-    /// By how many steps pulling is slowed down now, since handlers fail or acknowledgements are not confirmed; zero is full speed.
+    /// By how many steps pulling is slowed down now, since handlers fail or acknowledgements are not confirmed; zero is
+    /// full speed.
     pub slowdown: u32,
     /// How many messages of the queue were not acknowledged at the last pull, as the service estimates.
     pub backlog_count: Option<u64>,
@@ -79,8 +80,8 @@ pub struct Stats {
 pub struct Report {
     /// What was done in this run.
     pub stats: Stats,
-    /// The leases whose acknowledgement or retry the service did not confirm, as a request that can be sent again: the first 10,000 of
-    /// them. [`Stats::unconfirmed`] counts all.
+    /// The leases whose acknowledgement or retry the service did not confirm, as a request that can be sent again: the
+    /// first 10,000 of them. [`Stats::unconfirmed`] counts all.
     pub unconfirmed: AckRequest,
     /// The failure that ended the run, if it was not told to stop.
     pub error: Option<Error>,
@@ -115,14 +116,14 @@ impl HandlerTimes {
         self.sum
     }
 
-    /// The buckets: a time, and how many of the recorded times are below it but not below that of the bucket before. The last one also
-    /// holds all that are longer.
+    /// The buckets: a time, and how many of the recorded times are below it but not below that of the bucket before.
+    /// The last one also holds all that are longer.
     pub fn buckets(&self) -> impl ExactSizeIterator<Item = (Duration, u64)> {
         self.buckets.iter().enumerate().map(|(bucket, count)| (below(bucket), *count))
     }
 
-    /// A time that the given share of the recorded times, from 0 to 1, stay below: the next power of two in milliseconds. Zero if nothing
-    /// was recorded.
+    /// A time that the given share of the recorded times, from 0 to 1, stay below: the next power of two in
+    /// milliseconds. Zero if nothing was recorded.
     pub fn quantile(&self, share: f64) -> Duration {
         let wanted = share.clamp(0.0, 1.0) * self.count() as f64;
         let mut seen = 0;

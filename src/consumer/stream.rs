@@ -32,10 +32,11 @@ const FIRST: usize = 10;
 
 /// Messages, one after the other: see [`Consumer::stream`](super::Consumer::stream).
 ///
-/// No more messages wait within the stream than are expected to be taken within half of a lease, by the time between them so far, and no
-/// more than the larger of [`batch_size`](super::Consumer::batch_size) and [`concurrency`](super::Consumer::concurrency). Messages whose
-/// lease expires while they wait are passed over; no lease is extended. A pull that fails is repeated, as in a run. Dropping the stream
-/// treats messages that wait, and those that pulls in flight bring, as [undecided](super::Consumer::undecided).
+/// No more messages wait within the stream than are expected to be taken within half of a lease, by the time between
+/// them so far, and no more than the larger of [`batch_size`](super::Consumer::batch_size) and
+/// [`concurrency`](super::Consumer::concurrency). Messages whose lease expires while they wait are passed over; no
+/// lease is extended. A pull that fails is repeated, as in a run. Dropping the stream treats messages that wait, and
+/// those that pulls in flight bring, as [undecided](super::Consumer::undecided).
 ///
 /// ```
 /// # use cloudflare_queues::{Consumer, PushMessage, emulator::Emulator};
@@ -102,8 +103,8 @@ impl<D: Decoding> Deliveries<D> {
 
     /// The next messages: waits for the first one, and then for up to `most` in all, but no longer than `linger`.
     ///
-    /// `None` after the stream has ended, as from the stream itself. Dropping the future puts the messages that it has back to the front of
-    /// the stream.
+    /// `None` after the stream has ended, as from the stream itself. Dropping the future puts the messages that it has
+    /// back to the front of the stream.
     ///
     /// # Errors
     ///

@@ -24,8 +24,9 @@ pub enum Verdict {
     RetryIn(Duration),
     /// Nothing is sent: the message is delivered again when its lease expires.
     Leave,
-    /// The message is pushed to the [dead-letter queue](crate::Consumer::dead_letters), byte for byte, and acknowledged only after that. If
-    /// the push fails, it is left, so that it comes again. Without such a queue, it is retried as after an error.
+    /// The message is pushed to the [dead-letter queue](crate::Consumer::dead_letters), byte for byte, and acknowledged
+    /// only after that. If the push fails, it is left, so that it comes again. Without such a queue, it is retried as
+    /// after an error.
     DeadLetter,
 }
 
@@ -67,8 +68,8 @@ impl<V: IntoVerdict, E: Display> IntoVerdict for Result<V, E> {
     }
 }
 
-/// What a handler of batches may return: `()` or one [`Verdict`] for all messages, a list of one for each message in the same order, or a
-/// `Result` of these, whose error means that all failed.
+/// What a handler of batches may return: `()` or one [`Verdict`] for all messages, a list of one for each message in
+/// the same order, or a `Result` of these, whose error means that all failed.
 ///
 /// A list of another length is a failure of all, since it does not tell which message it means.
 #[diagnostic::on_unimplemented(

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use tokio::sync::MutexGuard;
 use tracing::{
     Event, Id, Metadata, Subscriber,
     field::{Field, Visit},
@@ -66,10 +67,31 @@ impl Subscriber for Log {
     fn exit(&self, _: &Id) {}
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_handlers_error_is_a_warning_in_the_span_of_its_message() {
+/// One test at a time keeps a log.
+static LOGGING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// From now on, keeps what is logged on this thread, until the guards are dropped.
+async fn keep() -> (Log, impl Drop) {
+    struct Guards(
+        #[expect(dead_code, reason = "they are dropped")] (tracing::subscriber::DefaultGuard, MutexGuard<'static, ()>),
+    );
+    impl Drop for Guards {
+        fn drop(&mut self) {}
+    }
+    let lock = LOGGING.lock().await;
+    // What is logged for the first time on a thread without a subscriber would stay switched off.
+    let world = World::with(1).await;
+    world.responds(|seen| (seen.operation == "pull" && seen.nth == 0).then(|| refusal(503, 0)));
+    let fail = |message: Message| async move { if message.attempts == Some(1) { Err("no") } else { Ok(()) } };
+    let _ = run(&world.consumer(), sleep(SECOND), fail).await;
     let log = Log::default();
     let guard = tracing::subscriber::set_default(log.clone());
+    (log, Guards((guard, lock)))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handlers_error_is_a_warning_in_the_span_of_its_message() {
+    let (log, guard) = keep().await;
     let world = World::with(1).await;
     let report = run(&world.consumer(), sleep(SECOND), |message| async move {
         if message.attempts == Some(1) { Err("the card was declined") } else { Ok(()) }
@@ -91,8 +113,7 @@ async fn a_handlers_error_is_a_warning_in_the_span_of_its_message() {
 
 #[tokio::test(start_paused = true)]
 async fn a_span_can_be_the_users_own() {
-    let log = Log::default();
-    let guard = tracing::subscriber::set_default(log.clone());
+    let (log, guard) = keep().await;
     let world = World::with(1).await;
     let consumer = world.consumer().span(|message| {
         let trace: u32 = message.body.json().unwrap();
@@ -106,8 +127,7 @@ async fn a_span_can_be_the_users_own() {
 #[tokio::test(start_paused = true)]
 async fn an_hour_of_failing_pulls_is_logged_at_growing_intervals_and_its_end_once() {
     for (status, code) in [(405, 0), (409, 10000), (503, 0)] {
-        let log = Log::default();
-        let guard = tracing::subscriber::set_default(log.clone());
+        let (log, guard) = keep().await;
         let world = World::with(1).await;
         let start = Instant::now();
         world.responds(move |_| (start.elapsed() < 3600 * SECOND).then(|| refusal(status, code)));

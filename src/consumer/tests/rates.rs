@@ -58,3 +58,34 @@ async fn acknowledgements_go_out_in_full_requests_under_load() {
     let requests = world.seen("ack").len();
     assert!(requests <= 120, "{requests} for 10,000 messages");
 }
+
+#[tokio::test(start_paused = true)]
+async fn of_ten_consumers_two_are_killed_and_no_message_is_lost() {
+    let world = World::with(3000).await;
+    world.takes(1200 * MILLI);
+    let handled = Arc::new(Mutex::new(vec![0_u32; 3000]));
+    let mut consumers = Vec::new();
+    for _ in 0..10 {
+        let (consumer, handled) = (world.consumer().concurrency(20), Arc::clone(&handled));
+        consumers.push(tokio::spawn(async move {
+            let handler = move |message: Message| {
+                let (number, handled) = (message.body.json::<usize>().unwrap(), Arc::clone(&handled));
+                async move {
+                    sleep(100 * MILLI).await;
+                    handled.lock().unwrap()[number] += 1;
+                }
+            };
+            run(&consumer, sleep(180 * SECOND), handler).await
+        }));
+    }
+    sleep(5 * SECOND).await;
+    let killed: Vec<_> = consumers.drain(..2).collect();
+    killed.iter().for_each(tokio::task::JoinHandle::abort);
+    for consumer in consumers {
+        assert!(consumer.await.unwrap().unconfirmed.is_empty());
+    }
+    let handled = handled.lock().unwrap();
+    assert_eq!((handled.iter().filter(|times| **times == 0).count(), world.left()), (0, 0));
+    // Twice is only what one of the killed ones had done, and not yet acknowledged.
+    assert!(handled.iter().filter(|times| **times > 1).count() <= 2 * 20 * 15, "{handled:?}");
+}
