@@ -262,7 +262,7 @@ async fn consumers_of_every_kind_are_kept_as_they_were_set() {
         let again = queue.update_consumer(&id, &ConsumerSettings::from(&made)).await.unwrap();
         assert_eq!(again, made);
         assert_eq!(queue.consumer(&id).await.unwrap(), made);
-        assert_eq!(queue.consumers().await.unwrap(), [made.clone()]);
+        assert_eq!(queue.consumers().await.unwrap(), std::slice::from_ref(&made));
         match made.kind() {
             ConsumerKind::HttpPull => assert_eq!((made.batch_size(), made.max_retries()), (Some(50), Some(3))),
             ConsumerKind::Worker => {

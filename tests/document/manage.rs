@@ -17,7 +17,7 @@ use super::{
 };
 
 /// The operation of the published document that stands where ours does.
-fn published<'a>(published: &'a Value, op: Op) -> &'a Value {
+fn published(published: &Value, op: Op) -> &Value {
     let ours = document();
     let paths = ours["paths"].as_object().unwrap().iter();
     let mut operations = paths.flat_map(|(path, item)| item.as_object().unwrap().iter().map(move |item| (path, item)));
@@ -25,7 +25,7 @@ fn published<'a>(published: &'a Value, op: Op) -> &'a Value {
     &published["paths"][path][method]
 }
 
-fn content<'a>(holder: &'a Value) -> &'a Value {
+fn content(holder: &Value) -> &Value {
     &holder["content"]["application/json"]["schema"]
 }
 
