@@ -1,4 +1,5 @@
-//! The consumers of a queue as the service knows them: their descriptions, and the settings that they are made or changed with.
+//! The consumers of a queue as the service knows them: their descriptions, and the settings that they are made or
+//! changed with.
 
 use std::time::{Duration, SystemTime};
 
@@ -28,7 +29,8 @@ open_names! {
 described! {
     /// A consumer of a queue as the service describes it.
     ///
-    /// What the service left out, or sent in a form that this crate does not know, reads as `None`; [`fields`](Self::fields) has it.
+    /// What the service left out, or sent in a form that this crate does not know, reads as `None`;
+    /// [`fields`](Self::fields) has it.
     ConsumerDescription
 }
 
@@ -114,8 +116,8 @@ described! {
     /// let worker = ConsumerSettings::worker("my-script").max_concurrency(None).max_wait_time(Duration::from_secs(1));
     /// ```
     ///
-    /// To change a single setting of a consumer, start from its description: `ConsumerSettings::from(&description)` has all of them,
-    /// also those that this crate does not know.
+    /// To change a single setting of a consumer, start from its description: `ConsumerSettings::from(&description)` has
+    /// all of them, also those that this crate does not know.
     #[must_use = "settings do nothing until they are given to a queue"]
     ConsumerSettings
 }
@@ -146,8 +148,8 @@ impl ConsumerSettings {
         ConsumerKind::from(self.0.text("type").unwrap_or_default())
     }
 
-    /// The name of the queue that takes the messages which used up their retries, at most 100. It is made if there is none. By default,
-    /// such messages are deleted.
+    /// The name of the queue that takes the messages which used up their retries, at most 100. It is made if there is
+    /// none. By default, such messages are deleted.
     pub fn dead_letter_queue(self, name: impl Into<String>) -> Self {
         self.field("dead_letter_queue", name.into())
     }
@@ -162,18 +164,20 @@ impl ConsumerSettings {
         self.setting("max_retries", retries)
     }
 
-    /// How long a retried message waits, unless the retry says otherwise: at most 24 hours, in whole seconds, rounded up.
+    /// How long a retried message waits, unless the retry says otherwise: at most 24 hours, in whole seconds, rounded
+    /// up.
     pub fn retry_delay(self, delay: Duration) -> Self {
         self.setting("retry_delay", fields::seconds(delay))
     }
 
-    /// How long a lease lasts, unless the pull says otherwise: at most 12 hours, in whole milliseconds, rounded up. 30 s by default. For pull
-    /// consumers.
+    /// How long a lease lasts, unless the pull says otherwise: at most 12 hours, in whole milliseconds, rounded up. 30
+    /// s by default. For pull consumers.
     pub fn visibility_timeout(self, timeout: Duration) -> Self {
         self.setting("visibility_timeout_ms", fields::millis(timeout))
     }
 
-    /// How long a batch waits to be full: at most 1 minute, in whole milliseconds, rounded up. 5 s by default. For Workers.
+    /// How long a batch waits to be full: at most 1 minute, in whole milliseconds, rounded up. 5 s by default. For
+    /// Workers.
     pub fn max_wait_time(self, wait: Duration) -> Self {
         self.setting("max_wait_time_ms", fields::millis(wait))
     }

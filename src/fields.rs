@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// The fields of an object. What is missing, null, or of an odd type reads as `None`, so that it costs nothing beside itself.
+/// The fields of an object. What is missing, null, or of an odd type reads as `None`, so that it costs nothing beside
+/// itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]

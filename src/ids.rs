@@ -1,4 +1,5 @@
-//! The ids of accounts, queues, consumers and event subscriptions, each a type of its own, so that they cannot be mixed up.
+//! The ids of accounts, queues, consumers and event subscriptions, each a type of its own, so that they cannot be mixed
+//! up.
 
 use std::{borrow::Cow, convert::Infallible, fmt, str::FromStr};
 
@@ -121,7 +122,8 @@ ids! {
     /// # Ok::<(), cloudflare_queues::Error>(())
     /// ```
     AccountId: "account_id";
-    /// The id of a queue: 1 to 32 letters, digits, `_` and `-`. Cloudflare's are 32 hexadecimal digits, and not the queue's name.
+    /// The id of a queue: 1 to 32 letters, digits, `_` and `-`. Cloudflare's are 32 hexadecimal digits, and not the
+    /// queue's name.
     QueueId: "queue_id";
     /// The id of a consumer of a queue: 1 to 32 letters, digits, `_` and `-`.
     ConsumerId: "consumer_id";

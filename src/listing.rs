@@ -79,8 +79,8 @@ impl<T> Listing<T> {
         Ok(entries)
     }
 
-    /// Takes a page in. The list ends where the service says so, and where a page has nothing that is new: a service that does not
-    /// know of pages gives the first one for ever.
+    /// Takes a page in. The list ends where the service says so, and where a page has nothing that is new: a service
+    /// that does not know of pages gives the first one for ever.
     fn take(&mut self, Success { result: List(entries), pages, .. }: Success<List<T>>) {
         let mut has_new = false;
         for entry in entries {

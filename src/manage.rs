@@ -42,9 +42,9 @@ impl Queue {
 
     /// Changes settings of the queue, and leaves the others as they are.
     ///
-    /// It takes two requests: the queue is [described](Self::describe), and [changed from that](Self::update_from), so that no setting is
-    /// lost whatever the service does with those that are not named. Of two programs that change the same queue at the same time, one may
-    /// undo the change of the other.
+    /// It takes two requests: the queue is [described](Self::describe), and [changed from that](Self::update_from), so
+    /// that no setting is lost whatever the service does with those that are not named. Of two programs that change the
+    /// same queue at the same time, one may undo the change of the other.
     ///
     /// # Errors
     ///
@@ -112,7 +112,8 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// [`NotFound`](ErrorKind::NotFound) if there was no such queue, [`InUse`](ErrorKind::InUse) if something still depends on it.
+    /// [`NotFound`](ErrorKind::NotFound) if there was no such queue, [`InUse`](ErrorKind::InUse) if something still
+    /// depends on it.
     pub async fn delete(&self) -> Result<(), Error> {
         let ((_, account, queue), call) = (self.parts(), self.call(Operation::DeleteQueue));
         let deleted = call.run(call.client().delete_queue(account, queue)).await.map(drop);

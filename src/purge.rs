@@ -22,8 +22,8 @@ impl PurgeStatus {
         self.0.time("completed")
     }
 
-    /// Whether the deletion has ended. The service's document calls it a text, without saying of which form; another tool of Cloudflare
-    /// reads a boolean of another name. Both are understood.
+    /// Whether the deletion has ended. The service's document calls it a text, without saying of which form; another
+    /// tool of Cloudflare reads a boolean of another name. Both are understood.
     pub fn is_complete(&self) -> bool {
         ["completed", "complete"].iter().any(|name| match self.fields().get(*name) {
             Some(Value::Bool(is_complete)) => *is_complete,

@@ -111,16 +111,17 @@ impl Queues {
 
     /// Makes a queue.
     ///
-    /// The request is not sent again where it may have arrived. So [`AlreadyExists`](ErrorKind::AlreadyExists) is no echo of an earlier
-    /// attempt of the same call: there was such a queue before.
+    /// The request is not sent again where it may have arrived. So [`AlreadyExists`](ErrorKind::AlreadyExists) is no
+    /// echo of an earlier attempt of the same call: there was such a queue before.
     ///
     /// Operation `POST /accounts/{account_id}/queues`.
     ///
     /// # Errors
     ///
-    /// [`AlreadyExists`](ErrorKind::AlreadyExists) if another queue has the name, [`InvalidName`](ErrorKind::InvalidName) if no queue can
-    /// have it. Refused before anything is sent: an empty name, a setting out of its bounds. Where the request
-    /// [may have arrived](Error::may_have_arrived), [`find`](Self::find) tells whether the queue was made.
+    /// [`AlreadyExists`](ErrorKind::AlreadyExists) if another queue has the name,
+    /// [`InvalidName`](ErrorKind::InvalidName) if no queue can have it. Refused before anything is sent: an empty name,
+    /// a setting out of its bounds. Where the request [may have arrived](Error::may_have_arrived), [`find`](Self::find)
+    /// tells whether the queue was made.
     pub async fn create(&self, queue: impl Into<NewQueue>) -> Result<Queue, Error> {
         let queue = queue.into();
         limits::queue_name(&queue.name)?;
@@ -139,8 +140,8 @@ impl Queues {
     ///
     /// # Errors
     ///
-    /// As [`find`](Self::find) and [`create`](Self::create), but not for a queue that exists, nor where the response to its creation was
-    /// lost and the queue is there.
+    /// As [`find`](Self::find) and [`create`](Self::create), but not for a queue that exists, nor where the response to
+    /// its creation was lost and the queue is there.
     pub async fn get_or_create(&self, queue: impl Into<NewQueue>) -> Result<Queue, Error> {
         let queue = queue.into();
         let name = queue.name.clone();

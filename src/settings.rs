@@ -34,7 +34,8 @@ open_names! {
 described! {
     /// A queue as the service describes it.
     ///
-    /// What the service left out, or sent in a form that this crate does not know, reads as `None`; [`fields`](Self::fields) has it.
+    /// What the service left out, or sent in a form that this crate does not know, reads as `None`;
+    /// [`fields`](Self::fields) has it.
     QueueDescription
 }
 
@@ -88,8 +89,8 @@ impl QueueDescription {
         self.0.object("settings").flag("delivery_paused")
     }
 
-    /// The consumers. The service may list fewer than [there are](Self::consumer_count); [`Queue::consumers`](crate::Queue::consumers)
-    /// asks for them.
+    /// The consumers. The service may list fewer than [there are](Self::consumer_count);
+    /// [`Queue::consumers`](crate::Queue::consumers) asks for them.
     pub fn consumers(&self) -> Vec<ConsumerDescription> {
         self.0.list("consumers").iter().filter_map(|entry| serde_json::from_value(entry.clone()).ok()).collect()
     }
@@ -147,7 +148,8 @@ impl Producer {
 }
 
 described! {
-    /// Settings of a queue: those to make it with, or those to change. What is not set stays as it is, or has the service's default.
+    /// Settings of a queue: those to make it with, or those to change. What is not set stays as it is, or has the
+    /// service's default.
     ///
     /// ```
     /// use cloudflare_queues::QueueSettings;
@@ -171,8 +173,8 @@ impl QueueSettings {
         self.setting("delivery_delay", fields::seconds(delay))
     }
 
-    /// How long a message is kept: 60 seconds to 14 days, in whole seconds, rounded up. The service's default is 4 days (1 day on the
-    /// free plan).
+    /// How long a message is kept: 60 seconds to 14 days, in whole seconds, rounded up. The service's default is 4 days
+    /// (1 day on the free plan).
     pub fn message_retention(self, retention: Duration) -> Self {
         self.setting("message_retention_period", fields::seconds(retention))
     }

@@ -36,8 +36,8 @@ described! {
 }
 
 impl EventSource {
-    /// A source of a kind, such as `images`, `kv`, `r2`, `superSlurper`, `vectorize`, `workersAi.model`, `workersBuilds.worker`,
-    /// `workers.script`, `workflows.workflow`, or one that is newer than this crate.
+    /// A source of a kind, such as `images`, `kv`, `r2`, `superSlurper`, `vectorize`, `workersAi.model`,
+    /// `workersBuilds.worker`, `workers.script`, `workflows.workflow`, or one that is newer than this crate.
     pub fn new(kind: impl Into<String>) -> Self {
         Self(Fields::default()).with("type", kind.into())
     }
@@ -62,7 +62,8 @@ impl EventSource {
 described! {
     /// An event subscription as the service describes it.
     ///
-    /// What the service left out, or sent in a form that this crate does not know, reads as `None`; [`fields`](Self::fields) has it.
+    /// What the service left out, or sent in a form that this crate does not know, reads as `None`;
+    /// [`fields`](Self::fields) has it.
     SubscriptionDescription
 }
 
@@ -157,7 +158,8 @@ impl NewSubscription {
     }
 }
 
-/// What of an event subscription is to change. What is not set stays as it is; where the events come from cannot be changed.
+/// What of an event subscription is to change. What is not set stays as it is; where the events come from cannot be
+/// changed.
 #[must_use = "nothing changes until it is given to Subscriptions::update"]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SubscriptionChange {
@@ -224,8 +226,8 @@ impl Subscriptions {
     ///
     /// # Errors
     ///
-    /// [`AlreadyExists`](ErrorKind::AlreadyExists) if the source has a subscription. Refused before anything is sent: a subscription to no
-    /// event.
+    /// [`AlreadyExists`](ErrorKind::AlreadyExists) if the source has a subscription. Refused before anything is sent: a
+    /// subscription to no event.
     pub async fn create(&self, subscription: &NewSubscription) -> Result<SubscriptionDescription, Error> {
         limits::events(&subscription.events)?;
         let payload = CreateSubscriptionPayload {

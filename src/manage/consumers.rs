@@ -47,7 +47,8 @@ impl Queue {
         Ok(call.run(call.client().get_consumer(account, queue, id.wire())).await?.result)
     }
 
-    /// Makes a consumer. Pulls are refused for some seconds after a pull consumer was made: [`enable_pull`](Self::enable_pull) waits.
+    /// Makes a consumer. Pulls are refused for some seconds after a pull consumer was made:
+    /// [`enable_pull`](Self::enable_pull) waits.
     ///
     /// The request is not sent again where it may have arrived.
     ///
@@ -55,7 +56,8 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// [`AlreadyExists`](ErrorKind::AlreadyExists) if the queue has a consumer. Refused before anything is sent: a setting out of its bounds.
+    /// [`AlreadyExists`](ErrorKind::AlreadyExists) if the queue has a consumer. Refused before anything is sent: a
+    /// setting out of its bounds.
     pub async fn create_consumer(&self, settings: &ConsumerSettings) -> Result<ConsumerDescription, Error> {
         limits::consumer_settings(settings)?;
         let ((_, account, queue), call) = (self.parts(), self.call(Operation::CreateConsumer));
@@ -69,7 +71,8 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// Refused before anything is sent: a setting out of its bounds. For a consumer that does not exist, the service may make one.
+    /// Refused before anything is sent: a setting out of its bounds. For a consumer that does not exist, the service
+    /// may make one.
     pub async fn update_consumer(
         &self,
         id: &ConsumerId,
@@ -93,16 +96,16 @@ impl Queue {
         gone(deleted, ErrorKind::NoSuchConsumer)
     }
 
-    /// Lets the queue be pulled over HTTP: makes a pull consumer, or changes the one that there is, and waits until pulls are accepted. The
-    /// call can be repeated. Settings that are not named stay as they are.
+    /// Lets the queue be pulled over HTTP: makes a pull consumer, or changes the one that there is, and waits until
+    /// pulls are accepted. The call can be repeated. Settings that are not named stay as they are.
     ///
-    /// To see whether pulls are accepted, a new consumer pulls a message, and gives it back at once if there is one: that counts as
-    /// one of its deliveries.
+    /// To see whether pulls are accepted, a new consumer pulls a message, and gives it back at once if there is one:
+    /// that counts as one of its deliveries.
     ///
     /// # Errors
     ///
-    /// As [`set_pull_consumer`](Self::set_pull_consumer); [`NotPullConsumer`](ErrorKind::NotPullConsumer) if pulls are still refused
-    /// after a minute.
+    /// As [`set_pull_consumer`](Self::set_pull_consumer); [`NotPullConsumer`](ErrorKind::NotPullConsumer) if pulls are
+    /// still refused after a minute.
     pub async fn enable_pull(&self, settings: ConsumerSettings) -> Result<ConsumerDescription, Error> {
         let (consumer, is_new) = self.set_pull(settings).await?;
         if is_new {
@@ -115,8 +118,8 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// [`AlreadyExists`](ErrorKind::AlreadyExists) if the queue has a consumer of another kind, which has to be deleted first. Refused before
-    /// anything is sent: settings of another kind, or out of their bounds.
+    /// [`AlreadyExists`](ErrorKind::AlreadyExists) if the queue has a consumer of another kind, which has to be deleted
+    /// first. Refused before anything is sent: settings of another kind, or out of their bounds.
     pub async fn set_pull_consumer(&self, settings: ConsumerSettings) -> Result<ConsumerDescription, Error> {
         Ok(self.set_pull(settings).await?.0)
     }
