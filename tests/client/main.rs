@@ -20,6 +20,7 @@ mod decisions;
 mod envelope;
 mod environment;
 mod faults;
+mod features;
 mod in_flight;
 mod in_process;
 mod input;

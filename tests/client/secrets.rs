@@ -2,13 +2,7 @@
 
 use std::{error::Error as _, fmt::Write, time::Duration};
 
-use cloudflare_queues::{
-    AckRequest, ApiError, Client, Credentials, Error, LeaseId, PullOptions, PushMessage, Queue,
-    types::{
-        AckEntry, AckPayload, AckResult, Envelope, MessageBody, PullResult, PulledMessage, PushBatchPayload,
-        PushPayload, RetryEntry, Warnings,
-    },
-};
+use cloudflare_queues::{AckRequest, Client, Credentials, Error, PullOptions, PushMessage, Queue};
 use serde_json::{Value, json};
 
 use support::{ACCOUNT, Act, Op, QUEUE, Request, Server, quick};
@@ -257,28 +251,6 @@ async fn an_error_about_a_body_does_not_quote_it() {
             assert_shows_nothing(&shown(&error.unwrap_err()), body);
         }
     }
-}
-
-#[test]
-fn no_debug_form_of_a_wire_type_shows_a_secret() {
-    let lease = || LeaseId::from(LEASE);
-    let body = || MessageBody::from(Value::from(BODY));
-    let push: PushPayload = serde_json::from_value(json!({"body": BODY, "content_type": "text"})).unwrap();
-    let pulled = PulledMessage { lease_id: Some(lease()), body: Some(body()), ..PulledMessage::default() };
-    let warnings = Warnings::from(json!({LEASE: format!("{LEASE} is gone")}));
-    let result = AckResult { warnings: Some(warnings.clone()), ..AckResult::default() };
-    let pull = PullResult { messages: Some(vec![pulled.clone()]), ..PullResult::default() };
-    let ack = AckPayload {
-        acks: vec![AckEntry { lease_id: lease() }],
-        retries: vec![RetryEntry { lease_id: lease(), delay_seconds: Some(1) }],
-    };
-    let batch = PushBatchPayload { messages: vec![push.clone()], delay_seconds: None };
-    let envelopes = (Envelope::success(result.clone()), Envelope::success(pull.clone()));
-    let shown = format!("{push:#?} {pulled:#?} {warnings:#?} {result:#?} {pull:#?} {ack:#?} {batch:#?}");
-    assert_shows_nothing(&shown, "payloads and results");
-    assert_shows_nothing(&format!("{envelopes:#?} {:?} {:?}", lease(), body()), "envelopes and parts");
-    let failure: Envelope<AckResult> = Envelope::failure(vec![ApiError::new(7, "no")]);
-    assert!(format!("{failure:?}").contains('7'));
 }
 
 #[test]

@@ -6,10 +6,7 @@ use std::{
     time::Duration,
 };
 
-use cloudflare_queues::{
-    AckError, AckRequest, Client, Credentials, ErrorKind, PullOptions, PushMessage, Queue,
-    types::{AckResult, Envelope, PeekResult, PullResult, PurgeResult, PushResult},
-};
+use cloudflare_queues::{AckError, AckRequest, Client, Credentials, ErrorKind, PullOptions, PushMessage, Queue};
 use httpmock::{HttpMockResponse, MockServer};
 use jsonschema::Validator;
 use proptest::{
@@ -17,7 +14,6 @@ use proptest::{
     prelude::*,
     test_runner::{Config, TestRunner},
 };
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
@@ -89,42 +85,6 @@ impl Service {
     pub(crate) fn sent(&self) -> Value {
         serde_json::from_str(&self.exchange.lock().unwrap().0).unwrap()
     }
-}
-
-#[track_caller]
-fn all_are_read<T: DeserializeOwned>(count: u32, document: &Value, operation: &str) {
-    let schema = response(document, operation);
-    let validator = validator(document, schema);
-    let run = runner(count).run(&generate::values(document, schema), |response| {
-        prop_assert!(validator.is_valid(&response), "not of the published form");
-        serde_json::from_str::<Envelope<T>>(&response.to_string())
-            .map(drop)
-            .map_err(|error| TestCaseError::fail(error.to_string()))
-    });
-    run.unwrap();
-}
-
-#[test]
-fn every_response_to_an_ack_of_the_older_form_is_read() {
-    all_are_read::<AckResult>(10_000, &older(), "/ack");
-}
-
-#[test]
-fn every_response_to_an_ack_of_the_newer_form_is_read() {
-    all_are_read::<AckResult>(10_000, &newer(), "/ack");
-}
-
-#[test]
-fn every_response_to_a_pull_or_a_peek_is_read() {
-    all_are_read::<PullResult>(10_000, &newer(), "/pull");
-    all_are_read::<PeekResult>(10_000, &newer(), "/peek");
-}
-
-#[test]
-fn every_response_to_a_push_or_a_purge_is_read() {
-    all_are_read::<PushResult>(10_000, &newer(), "");
-    all_are_read::<PushResult>(10_000, &newer(), "/batch");
-    all_are_read::<PurgeResult>(10_000, &newer(), "/purge");
 }
 
 #[test]

@@ -14,7 +14,6 @@ mod forms;
 mod generate;
 mod manage;
 mod refreshing;
-mod rust_types;
 
 use std::collections::BTreeSet;
 
