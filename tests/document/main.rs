@@ -9,6 +9,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod bounds;
 mod deviations;
 mod forms;
 mod generate;
