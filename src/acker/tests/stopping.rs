@@ -204,6 +204,6 @@ fn an_acker_and_its_futures_can_go_between_threads() {
             acker.ack("lease")
         }
         send(&acker.close());
-        let _ = future(acker);
+        drop(future(acker));
     };
 }
