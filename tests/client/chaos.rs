@@ -57,9 +57,10 @@ async fn run(seed: u64, trace: Trace) -> Totals {
 async fn life(world: Arc<World>) {
     let death = if world.below(3) == 0 { Duration::from_millis(world.below(20_000)) } else { AN_AGE };
     let life = async {
-        match world.below(4) {
+        match world.below(5) {
             0 => world.consume().await,
             1 => world.acknowledge_singly().await,
+            2 => world.stream().await,
             _ => world.acknowledge_together().await,
         }
     };

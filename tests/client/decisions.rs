@@ -214,3 +214,30 @@ fn without_a_runtime_or_timers_every_call_is_the_same_error() {
     }
     drop(emulator);
 }
+
+#[tokio::test]
+async fn what_does_not_look_like_a_ray_id_is_not_shown() {
+    for echoed in [support::TOKEN, "a-lease-id-that-was-sent-back", "8f1c2d3e4f5a6b7c-FRA-and-more-than-that"] {
+        let refused = Act::Respond(format!("HTTP/1.1 400 No\r\ncf-ray: {echoed}\r\ncontent-length: 0\r\n\r\n").into());
+        let error = support::queue(&Server::playing([refused]).url).pull(PullOptions::new()).await.unwrap_err();
+        assert_eq!(error.ray_id(), None);
+        assert!(!format!("{error} {error:?}").contains(echoed), "{error:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn leases_that_expired_before_the_response_arrived_are_a_warning() {
+    let emulator = cloudflare_queues::emulator::Emulator::in_process();
+    let queue = emulator.queue().unwrap();
+    queue.push(&PushMessage::text("hello")).await.unwrap();
+    let late = |after| cloudflare_queues::emulator::Fault::Slow { before: Duration::ZERO, after, fault: None };
+    let second = Duration::from_secs(1);
+    for (after, warnings) in [(second / 2, 0), (second * 5, 1)] {
+        emulator.inject(late(after));
+        crate::trace::keep();
+        let batch = queue.pull(PullOptions::new().visibility_timeout(second)).await.unwrap();
+        let warned = crate::trace::kept().matches("the leases expired before the response to the pull arrived").count();
+        assert_eq!((batch.len(), warned), (1, warnings), "{after:?}");
+        tokio::time::sleep(second * 10).await;
+    }
+}

@@ -61,7 +61,7 @@ async fn no_fault_shows_a_secret_in_an_error_or_at_any_level_of_a_trace() {
     places.push(((echoing.url.clone(), None), false));
     for ((url, _), hangs) in places {
         for queue in queues(&url, hangs) {
-            for op in Op::MESSAGES {
+            for op in Op::ALL {
                 if let Err(error) = op.call_with(&queue, LEASE, BODY).await {
                     errors += &shown(&error);
                 }

@@ -7,10 +7,10 @@ use std::{
 };
 
 use cloudflare_queues::{
-    AckError, AckOutcome, AckRequest, AckerOptions, Batch, Confirmation, Consumer, LeaseId, Message, PullOptions,
-    Report, RetryDelay, Undecided, Verdict,
+    AckError, AckOutcome, AckRequest, AckerOptions, Batch, Confirmation, Consumer, Error, ErrorKind, LeaseId, Message,
+    PullOptions, Report, RetryDelay, Undecided, Verdict,
 };
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::world::{LEASE, World};
 
@@ -138,6 +138,35 @@ impl World {
         }
     }
 
+    /// Decides on the messages of a stream, some of which are dropped; what was dropped before the end is part of it.
+    pub(super) async fn stream(&self) {
+        let undecided = if self.below(2) == 0 { Undecided::Retry } else { Undecided::Leave };
+        let consumer = Consumer::new(self.queue.clone()).batch_size(self.batch_size()).visibility_timeout(LEASE);
+        let mut deliveries = consumer.undecided(undecided).stream().unwrap();
+        let acker = deliveries.acker().clone();
+        let mut receipts = Vec::new();
+        for _ in 0..=self.below(5) {
+            let (most, linger) = (1 + self.below(20) as usize, Duration::from_millis(self.below(500)));
+            let Ok(Some(Ok(batch))) = timeout(LEASE, deliveries.next_batch(most, linger)).await else { break };
+            for delivery in batch {
+                match (self.decide(delivery.message()), self.below(2)) {
+                    (None, 0) => delivery.leave(),
+                    (None, _) => drop(delivery),
+                    (Some((number, true)), _) => receipts.push((number, true, delivery.ack().await.unwrap())),
+                    (Some((number, false)), _) => receipts.push((number, false, delivery.retry().await.unwrap())),
+                }
+            }
+        }
+        drop(deliveries);
+        acker.close().await;
+        for (number, is_ack, receipt) in receipts {
+            match receipt.await {
+                Ok(Confirmation::Confirmed) => self.hear(is_ack, vec![number], 0),
+                _ => self.hear(is_ack, Vec::new(), 1),
+            }
+        }
+    }
+
     /// Runs a consumer for a while.
     pub(super) async fn consume(self: &Arc<Self>) {
         let seconds = |bound| Duration::from_secs(self.below(bound));
@@ -175,7 +204,9 @@ impl World {
         let (stats, unconfirmed) = (report.stats, report.unconfirmed.len());
         let known = stats.acknowledged + stats.retried + stats.left + stats.expired + unconfirmed as u64;
         assert_eq!((stats.pulled, stats.panicked), (known, 0), "{stats:?}");
-        assert!(report.error.is_none(), "{:?}", report.error);
+        // A refusal ends a run, whether it met a pull or an acknowledgement.
+        let is_expected = |error: &Error| error.kind() == ErrorKind::Unauthorized;
+        assert!(report.error.as_ref().is_none_or(is_expected), "{:?}", report.error);
         for lease in report.unconfirmed.lease_ids() {
             decided.remove(lease);
         }

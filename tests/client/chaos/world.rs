@@ -41,13 +41,14 @@ impl Random {
     }
 
     fn fault(&mut self) -> Fault {
-        match self.below(7) {
+        match self.below(8) {
             0 => Fault::RateLimited { code: [10250, 971, 10252][self.below(3) as usize], retry_after: None },
             1 => Fault::RateLimited { code: 10250, retry_after: Some(Duration::from_secs(self.below(5))) },
             2 => Fault::ServerError(502),
             3 => Fault::NotSuccess,
             4 => Fault::CutOff,
             5 => Fault::ResetBefore,
+            6 => Fault::Forbidden,
             _ => Fault::ResetAfter,
         }
     }
