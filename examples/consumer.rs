@@ -1,6 +1,7 @@
 //! Works off a queue until ctrl-c, and prints what was done.
 //!
-//! It takes `CLOUDFLARE_API_TOKEN`, `CLOUDFLARE_ACCOUNT_ID` and `CLOUDFLARE_QUEUE_ID`; `cargo run --example emulator` prints some to try.
+//! It takes `CLOUDFLARE_API_TOKEN`, `CLOUDFLARE_ACCOUNT_ID` and `CLOUDFLARE_QUEUE_ID`; `cargo run --example emulator`
+//! prints some to try.
 
 use std::time::Duration;
 

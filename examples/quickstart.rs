@@ -1,7 +1,7 @@
 //! Pushes, pulls, acknowledges and retries: on an embedded emulator, or on Cloudflare if the environment says where.
 //!
-//! Cloudflare is used when `CLOUDFLARE_API_TOKEN` (or `CLOUDFLARE_EMAIL` with `CLOUDFLARE_API_KEY`), `CLOUDFLARE_ACCOUNT_ID` and
-//! `CLOUDFLARE_QUEUE_ID` are set.
+//! Cloudflare is used when `CLOUDFLARE_API_TOKEN` (or `CLOUDFLARE_EMAIL` with `CLOUDFLARE_API_KEY`),
+//! `CLOUDFLARE_ACCOUNT_ID` and `CLOUDFLARE_QUEUE_ID` are set.
 
 use std::{env, time::Duration};
 

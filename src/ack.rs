@@ -16,8 +16,8 @@ use crate::{
 
 /// Leases to settle: each message is either acknowledged, and so deleted, or retried.
 ///
-/// Filling it cannot fail; [`Queue::ack`](crate::Queue::ack) checks it as a whole before anything is sent. It takes any number of leases,
-/// which are sent in requests of at most 100.
+/// Filling it cannot fail; [`Queue::ack`](crate::Queue::ack) checks it as a whole before anything is sent. It takes any
+/// number of leases, which are sent in requests of at most 100.
 ///
 /// ```
 /// use cloudflare_queues::{AckRequest, Settlement};
@@ -65,8 +65,8 @@ impl AckRequest {
 
     /// Retries a message after the queue's own retry delay.
     ///
-    /// The delivery counts as an attempt: when the queue's `max_retries` are used up, the message goes to the dead-letter queue, or is
-    /// deleted if there is none.
+    /// The delivery counts as an attempt: when the queue's `max_retries` are used up, the message goes to the
+    /// dead-letter queue, or is deleted if there is none.
     pub fn retry(&mut self, lease: impl Into<Lease>) -> &mut Self {
         self.push(Settlement::retry(lease))
     }
@@ -80,8 +80,8 @@ impl AckRequest {
 
     /// When to stop sending the request again.
     ///
-    /// By default, each request of up to 100 leases is sent again until the first of its leases expires. Past its deadline a request is
-    /// still sent, but only once, since the service accepts late acknowledgements. The client's
+    /// By default, each request of up to 100 leases is sent again until the first of its leases expires. Past its
+    /// deadline a request is still sent, but only once, since the service accepts late acknowledgements. The client's
     /// [call timeout](crate::ClientBuilder::call_timeout) applies in any case.
     pub fn deadline(&mut self, deadline: Instant) -> &mut Self {
         self.deadline = Some(deadline);
@@ -146,8 +146,8 @@ impl<'a> IntoIterator for &'a AckRequest {
 
 /// What was asked for when leases were settled, beside what the service confirmed.
 ///
-/// A successful response does not mean that every lease was settled; check [`is_complete`](Self::is_complete). A count that is not a number is
-/// unknown, and one that is larger than asked is not what was asked for: neither is complete.
+/// A successful response does not mean that every lease was settled; check [`is_complete`](Self::is_complete). A count
+/// that is not a number is unknown, and one that is larger than asked is not what was asked for: neither is complete.
 #[must_use = "the service may have confirmed less than was asked for: check is_complete()"]
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -178,10 +178,11 @@ impl AckOutcome {
         }
     }
 
-    /// Whether the service confirmed everything: in each response, both counts are as requested, and no lease has a warning.
+    /// Whether the service confirmed everything: in each response, both counts are as requested, and no lease has a
+    /// warning.
     ///
-    /// The service does not say which lease a count falls short by, so treat what is incomplete as not done: unless they were deleted, the
-    /// messages are delivered again when their leases expire.
+    /// The service does not say which lease a count falls short by, so treat what is incomplete as not done: unless
+    /// they were deleted, the messages are delivered again when their leases expire.
     pub fn is_complete(&self) -> bool {
         self.is_complete
     }

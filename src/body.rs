@@ -75,8 +75,8 @@ impl fmt::Display for ContentType {
 
 /// The body of a message that was pulled or peeked, or that is to be pushed.
 ///
-/// It is decoded when asked for, so that one that cannot be decoded costs neither the other messages of its batch nor its own lease. A
-/// clone shares the text. Its `Debug` form shows only its type and its size.
+/// It is decoded when asked for, so that one that cannot be decoded costs neither the other messages of its batch nor
+/// its own lease. A clone shares the text. Its `Debug` form shows only its type and its size.
 ///
 /// ```
 /// use cloudflare_queues::{ContentType, PushMessage};
@@ -110,13 +110,13 @@ impl Body {
 
     /// The body, deserialized from JSON.
     ///
-    /// A `json` body arrives as JSON text or as the base64 of one; both are understood. A body of another type is read as the JSON text
-    /// that its [`bytes`](Self::bytes) are.
+    /// A `json` body arrives as JSON text or as the base64 of one; both are understood. A body of another type is read
+    /// as the JSON text that its [`bytes`](Self::bytes) are.
     ///
     /// # Errors
     ///
-    /// [`UndecodableBody`](ErrorKind::UndecodableBody) if the body is not JSON, does not fit `T`, or is of type `v8`. The error says where,
-    /// and never what.
+    /// [`UndecodableBody`](ErrorKind::UndecodableBody) if the body is not JSON, does not fit `T`, or is of type `v8`.
+    /// The error says where, and never what.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
         if self.content_type == ContentType::V8 {
             return Err(undecodable("a `v8` body cannot be decoded outside Workers"));
@@ -144,8 +144,8 @@ impl Body {
         }
     }
 
-    /// The body as bytes. Base64 is decoded in a `bytes` body and, where it is used, in a `json` body; `text`, `v8` and unknown types are
-    /// given as they came.
+    /// The body as bytes. Base64 is decoded in a `bytes` body and, where it is used, in a `json` body; `text`, `v8` and
+    /// unknown types are given as they came.
     ///
     /// # Errors
     ///

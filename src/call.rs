@@ -38,8 +38,8 @@ pub(crate) struct Call {
     deadline: Instant,
     max_response_bytes: usize,
     span: Span,
-    /// What the generated method does not hand on of a response with status 200, set once: it drops what comes beside a body, and a body
-    /// that it cannot read costs it the headers.
+    /// What the generated method does not hand on of a response with status 200, set once: it drops what comes beside a
+    /// body, and a body that it cannot read costs it the headers.
     beside: OnceLock<Beside>,
 }
 
@@ -54,8 +54,8 @@ struct Beside {
 }
 
 impl Transport {
-    /// A call that begins now, and ends by the caller's deadline if that comes first. The response may be larger than the client's bound
-    /// by `more_bytes`.
+    /// A call that begins now, and ends by the caller's deadline if that comes first. The response may be larger than
+    /// the client's bound by `more_bytes`.
     pub(crate) fn call(
         self: &Arc<Self>,
         operation: Operation,
@@ -219,7 +219,8 @@ impl Call {
 
     async fn attempt(&self, request: Request, credentials: &Headers, is_first: bool) -> Result<Received, Error> {
         let _place = self.transport.place(if is_first { self.end } else { self.deadline }).await?;
-        // A late acknowledgement is taken, too: a deadline that has passed keeps it from being repeated, not from being sent.
+        // A late acknowledgement is taken, too: a deadline that has passed keeps it from being repeated, not from being
+        // sent.
         let end = if is_first && self.remaining().is_zero() { self.end } else { self.deadline };
         let received = self.transport.attempt(request, credentials, end, self.max_response_bytes).await;
         self.transport.free().await;
@@ -273,7 +274,8 @@ fn redactor(credentials: &Headers, request: Option<&Request>) -> Redactor {
 }
 
 impl ClientHooks<Arc<Call>> for generated::Client {
-    /// A failure is handed on in the extensions of a response that stands in for one, since the generated method knows no error of ours.
+    /// A failure is handed on in the extensions of a response that stands in for one, since the generated method knows
+    /// no error of ours.
     async fn exec(&self, request: Request, _: &OperationInfo) -> reqwest::Result<Response> {
         self.inner().send(request).await.or_else(|error| {
             let mut stand_in = http::Response::new("");

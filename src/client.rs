@@ -75,9 +75,9 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](ErrorKind::InvalidInput) if an id has no character or more than 32, or others than letters, digits, `_` and
-    /// `-`. A queue's id is not its name: what does not look like an id is refused where the base URL is Cloudflare's own.
-    /// [`queue_named`](Self::queue_named) finds a queue by its name.
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if an id has no character or more than 32, or others than letters,
+    /// digits, `_` and `-`. A queue's id is not its name: what does not look like an id is refused where the base URL
+    /// is Cloudflare's own. [`queue_named`](Self::queue_named) finds a queue by its name.
     pub fn queue<A, Q>(&self, account_id: A, queue_id: Q) -> Result<Queue, Error>
     where
         A: TryInto<AccountId>,
@@ -157,8 +157,8 @@ pub struct ClientBuilder {
 }
 
 impl ClientBuilder {
-    /// A builder with the credentials of the environment ([`Credentials::from_env`]) and the base URL of `CLOUDFLARE_BASE_URL`, if
-    /// that is set.
+    /// A builder with the credentials of the environment ([`Credentials::from_env`]) and the base URL of
+    /// `CLOUDFLARE_BASE_URL`, if that is set.
     ///
     /// # Errors
     ///
@@ -178,7 +178,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Allows a base URL of plain `http`, which shows credentials and messages to the network in between. Loopback needs no leave.
+    /// Allows a base URL of plain `http`, which shows credentials and messages to the network in between. Loopback
+    /// needs no leave.
     pub fn allow_plain_http(mut self) -> Self {
         self.allow_plain_http = true;
         self
@@ -186,9 +187,10 @@ impl ClientBuilder {
 
     /// Sends requests through this `reqwest` client, instead of one made here.
     ///
-    /// Build it with [`redirect::Policy::none`]: one that follows redirects may carry `X-Auth-Key` to another host, and every response
-    /// that it followed one for is an error. Its user agent is overridden; [`connect_timeout`](Self::connect_timeout) and
-    /// [`proxy`](Self::proxy) do not apply to it, and timeouts of its own hold beside those that are set here.
+    /// Build it with [`redirect::Policy::none`]: one that follows redirects may carry `X-Auth-Key` to another host, and
+    /// every response that it followed one for is an error. Its user agent is overridden;
+    /// [`connect_timeout`](Self::connect_timeout) and [`proxy`](Self::proxy) do not apply to it, and timeouts of its
+    /// own hold beside those that are set here.
     pub fn http_client(mut self, http: reqwest::Client) -> Self {
         self.http = Some(http);
         self
@@ -202,18 +204,19 @@ impl ClientBuilder {
         self
     }
 
-    /// Sends requests through a proxy. Without it, the environment's `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` apply, but not to
-    /// loopback.
+    /// Sends requests through a proxy. Without it, the environment's `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` apply,
+    /// but not to loopback.
     pub fn proxy(mut self, proxy: Proxy) -> Self {
         self.proxy = Some(proxy);
         self
     }
 
-    /// How many requests may be under way at once, at least one: further calls wait until one has its response, or their own time is up. It
-    /// bounds the connections, too, but for a few that are opened where one is not yet free, or is given up.
+    /// How many requests may be under way at once, at least one: further calls wait until one has its response, or
+    /// their own time is up. It bounds the connections, too, but for a few that are opened where one is not yet free,
+    /// or is given up.
     ///
-    /// A future that was polled and then is left alone keeps its place: with a bound, do not wait for one call within the same task that
-    /// holds another back, such as in the body of a loop over `buffer_unordered`.
+    /// A future that was polled and then is left alone keeps its place: with a bound, do not wait for one call within
+    /// the same task that holds another back, such as in the body of a loop over `buffer_unordered`.
     pub fn max_in_flight(mut self, requests: usize) -> Self {
         self.max_in_flight = Some(requests);
         self
@@ -243,8 +246,8 @@ impl ClientBuilder {
         self
     }
 
-    /// The largest response that is read. A pull is given as much again as the messages that it asks for can take, so that no leased
-    /// batch is refused for its size.
+    /// The largest response that is read. A pull is given as much again as the messages that it asks for can take, so
+    /// that no leased batch is refused for its size.
     pub fn max_response_bytes(mut self, bytes: usize) -> Self {
         self.max_response_bytes = bytes;
         self
@@ -254,13 +257,14 @@ impl ClientBuilder {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](ErrorKind::InvalidInput) if the base URL has no host, holds a user name, password, query or fragment, or is plain
-    /// `http` to anything but loopback without [leave](Self::allow_plain_http), or if there is both a `reqwest` client and a proxy.
-    /// [`Transport`](ErrorKind::Transport) if TLS cannot be set up.
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if the base URL has no host, holds a user name, password, query or
+    /// fragment, or is plain `http` to anything but loopback without [leave](Self::allow_plain_http), or if there is
+    /// both a `reqwest` client and a proxy. [`Transport`](ErrorKind::Transport) if TLS cannot be set up.
     ///
     /// # Panics
     ///
-    /// With the feature `rustls-no-provider` alone, `reqwest` panics if the application has installed no provider for rustls.
+    /// With the feature `rustls-no-provider` alone, `reqwest` panics if the application has installed no provider for
+    /// rustls.
     pub fn build(self) -> Result<Client, Error> {
         let base_url = self.checked_base_url()?;
         if let Some(set) = self.max_in_flight.filter(|set| !(1..=Semaphore::MAX_PERMITS).contains(set)) {
@@ -271,8 +275,8 @@ impl ClientBuilder {
             (Some(_), Some(_)) => return Err(Error::invalid("proxy: set it on the HTTP client that is given")),
             (Some(http), None) => http,
             (None, proxy) => {
-                // An API call that is redirected is a fault, and credentials must not travel. Whether a request is sent again is
-                // for our policy to say: none is to be kept for `reqwest` to do so.
+                // An API call that is redirected is a fault, and credentials must not travel. Whether a request is sent
+                // again is for our policy to say: none is to be kept for `reqwest` to do so.
                 let retries = reqwest::retry::never().max_retries_per_request(0);
                 let mut http = reqwest::Client::builder().redirect(redirect::Policy::none()).retry(retries);
                 // Whether another crate of the application turns HTTP/2 on in `reqwest` is to change nothing.

@@ -95,10 +95,11 @@ impl Credentials {
 
     /// Credentials that a function provides, for those that change while the client runs.
     ///
-    /// The function is called before the first request, and again when the service refuses the credentials with status 401 or 403. If it
-    /// then returns others, the request is sent once more with these; if not, the call fails. Calls that wait for new
-    /// credentials share one call of the function, and each request carries one set of credentials whole. Where the function fails,
-    /// so does the call, with [`CredentialsUnavailable`](ErrorKind::CredentialsUnavailable).
+    /// The function is called before the first request, and again when the service refuses the credentials with status
+    /// 401 or 403. If it then returns others, the request is sent once more with these; if not, the call fails. Calls
+    /// that wait for new credentials share one call of the function, and each request carries one set of credentials
+    /// whole. Where the function fails, so does the call, with
+    /// [`CredentialsUnavailable`](ErrorKind::CredentialsUnavailable).
     ///
     /// The function returns credentials of one of the other kinds.
     pub fn from_provider<F, P>(provider: P) -> Self
@@ -109,13 +110,13 @@ impl Credentials {
         Self(Kind::Provided(Arc::new(move || Box::pin(provider()))))
     }
 
-    /// The credentials in the environment: `CLOUDFLARE_API_TOKEN`, or `CLOUDFLARE_EMAIL` with `CLOUDFLARE_API_KEY`. A variable that
-    /// is empty counts as absent.
+    /// The credentials in the environment: `CLOUDFLARE_API_TOKEN`, or `CLOUDFLARE_EMAIL` with `CLOUDFLARE_API_KEY`. A
+    /// variable that is empty counts as absent.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput), naming the variable, if none is set, if both kinds are, if half of a pair is
-    /// missing, or if a value cannot stand in a header.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput), naming the variable, if none is set, if both kinds are, if
+    /// half of a pair is missing, or if a value cannot stand in a header.
     pub fn from_env() -> Result<Self, Error> {
         Self::from_variables(variable)
     }

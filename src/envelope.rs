@@ -12,7 +12,8 @@ use crate::api_error::ApiError;
 
 /// The envelope of Cloudflare's API: whether the call succeeded, the errors if not, and the result if so.
 ///
-/// Each field may be missing or null. The envelope's `messages` are passed over: they are remarks that nothing depends on.
+/// Each field may be missing or null. The envelope's `messages` are passed over: they are remarks that nothing depends
+/// on.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Envelope<T> {
@@ -58,8 +59,8 @@ enum Field {
     Other,
 }
 
-/// By hand, because a response must be an object, and because what comes with a failure must not cost its codes: the result is read
-/// only beside `success: true`, wherever in the response that is.
+/// By hand, because a response must be an object, and because what comes with a failure must not cost its codes: the
+/// result is read only beside `success: true`, wherever in the response that is.
 impl<'de, T: DeserializeOwned> Deserialize<'de> for Envelope<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(EnvelopeVisitor(PhantomData))

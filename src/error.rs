@@ -9,9 +9,9 @@ const QUOTA: [i64; 3] = [10251, 10252, 10253];
 
 /// Why a call did not succeed.
 ///
-/// Match on [`kind`](Self::kind). The `Display` form is one line that ends with what to do next. Neither form shows a token, a key, a
-/// lease id or a message's body: a run of eight bytes or more of what was sent, and a shorter secret that is quoted whole, is taken
-/// out of the service's words.
+/// Match on [`kind`](Self::kind). The `Display` form is one line that ends with what to do next. Neither form shows a
+/// token, a key, a lease id or a message's body: a run of eight bytes or more of what was sent, and a shorter secret
+/// that is quoted whole, is taken out of the service's words.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -141,8 +141,8 @@ impl Error {
         self.0.kind
     }
 
-    /// Whether the same call may succeed later although nobody does anything about it: after a failure of the network or the service, a
-    /// timeout, or a rate limit, but not where a quota is used up (codes 10251, 10252, 10253).
+    /// Whether the same call may succeed later although nobody does anything about it: after a failure of the network
+    /// or the service, a timeout, or a rate limit, but not where a quota is used up (codes 10251, 10252, 10253).
     ///
     /// It does not say that the call can be repeated safely: see [`may_have_arrived`](Self::may_have_arrived).
     pub fn is_transient(&self) -> bool {
@@ -156,7 +156,8 @@ impl Error {
         }
     }
 
-    /// The operation that failed, by its name in the crate's OpenAPI document, such as `ack_messages`. `None` outside a call.
+    /// The operation that failed, by its name in the crate's OpenAPI document, such as `ack_messages`. `None` outside a
+    /// call.
     pub fn operation(&self) -> Option<&'static str> {
         self.0.operation
     }
@@ -191,8 +192,8 @@ impl Error {
         self.0.attempts
     }
 
-    /// Whether a request may have arrived and been carried out, at any attempt, or at any of the requests that a call consists of. If
-    /// not, because nothing arrived or because the service refused it, the operation had no effect.
+    /// Whether a request may have arrived and been carried out, at any attempt, or at any of the requests that a call
+    /// consists of. If not, because nothing arrived or because the service refused it, the operation had no effect.
     pub fn may_have_arrived(&self) -> bool {
         self.0.may_have_arrived
     }

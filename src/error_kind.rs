@@ -6,9 +6,10 @@ use serde::Serialize;
 
 /// What sort of failure an [`Error`](crate::Error) is.
 ///
-/// What is said of sending again assumes the default [`RetryPolicy`](crate::RetryPolicy). To acknowledge, peek or delete by reference twice does
-/// no harm, so these are sent again where a push, which could duplicate a message, and a pull, which could strand a batch, are not. Of
-/// what manages queues, all is sent again but what makes a queue, a consumer or an event subscription.
+/// What is said of sending again assumes the default [`RetryPolicy`](crate::RetryPolicy). To acknowledge, peek or
+/// delete by reference twice does no harm, so these are sent again where a push, which could duplicate a message, and a
+/// pull, which could strand a batch, are not. Of what manages queues, all is sent again but what makes a queue, a
+/// consumer or an event subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -25,16 +26,18 @@ pub enum ErrorKind {
     NotPullConsumer,
     /// Delivery from the queue is paused (409). Not sent again.
     DeliveryPaused,
-    /// There is one already: a queue of this name (11009), a consumer of this queue (11004), a subscription of this source. Not sent again.
+    /// There is one already: a queue of this name (11009), a consumer of this queue (11004), a subscription of this
+    /// source. Not sent again.
     AlreadyExists,
     /// The queue has no such consumer (10013, 10105, 11006). Not sent again.
     NoSuchConsumer,
     /// No queue can have this name (11003). Not sent again.
     InvalidName,
-    /// Something still depends on the queue: a Worker is bound to it (11005), or event notifications are sent to it (11017). Not sent again.
+    /// Something still depends on the queue: a Worker is bound to it (11005), or event notifications are sent to it
+    /// (11017). Not sent again.
     InUse,
-    /// The service refused the call for its rate (429). Every operation is sent again, after `Retry-After` if there is one, unless the
-    /// service's code says that a quota is used up (10251, 10252, 10253).
+    /// The service refused the call for its rate (429). Every operation is sent again, after `Retry-After` if there is
+    /// one, unless the service's code says that a quota is used up (10251, 10252, 10253).
     RateLimited,
     /// The service refused the request for what it asks, or its firewall for where it comes from. Not sent again.
     ///
@@ -42,13 +45,16 @@ pub enum ErrorKind {
     Rejected,
     /// The service failed (5xx). An idempotent operation is sent again.
     ServiceFailure,
-    /// The connection could not be made, or broke. An idempotent operation is sent again; a push or a pull only if no connection was made.
+    /// The connection could not be made, or broke. An idempotent operation is sent again; a push or a pull only if no
+    /// connection was made.
     ///
     /// A response without a length whose JSON is cut short counts as a connection that broke.
     Transport,
-    /// An attempt or the whole call took longer than allowed. An attempt that did is sent again as for [`Transport`](Self::Transport).
+    /// An attempt or the whole call took longer than allowed. An attempt that did is sent again as for
+    /// [`Transport`](Self::Transport).
     Timeout,
-    /// The response was not what the service documents, so that it is unknown whether the call was carried out. Not sent again.
+    /// The response was not what the service documents, so that it is unknown whether the call was carried out. Not
+    /// sent again.
     ///
     /// So is a response that is compressed, which is never asked for. A byte order mark is passed over.
     UnexpectedResponse,

@@ -25,15 +25,16 @@ impl ExtendOutcome {
         Self { requested: 0, extend_count: Some(0), warnings: Vec::new(), is_complete: true, deadline: None }
     }
 
-    /// Whether the service confirmed everything: in each response, the count is as requested, and no lease has a warning.
+    /// Whether the service confirmed everything: in each response, the count is as requested, and no lease has a
+    /// warning.
     ///
     /// The service does not say which lease a count falls short by, so take none of them to be extended if it does.
     pub fn is_complete(&self) -> bool {
         self.is_complete
     }
 
-    /// When the leases expire at the earliest if the outcome is complete: the visibility timeout, counted from before the first request was
-    /// sent. `None` if no lease was extended for certain.
+    /// When the leases expire at the earliest if the outcome is complete: the visibility timeout, counted from before
+    /// the first request was sent. `None` if no lease was extended for certain.
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline.filter(|_| self.is_complete)
     }

@@ -109,7 +109,8 @@ pub(crate) fn parse_time(text: &str) -> Option<SystemTime> {
         None => minutes(offset.strip_prefix('+')?)?,
         Some(offset) => minutes(offset)?.checked_neg()?,
     };
-    // The days of the proleptic Gregorian calendar, counted in years that begin in March, so that a leap day is a year's last.
+    // The days of the proleptic Gregorian calendar, counted in years that begin in March, so that a leap day is a
+    // year's last.
     let (year, month) = if month > 2 { (year, month - 3) } else { (year.checked_sub(1)?, month + 9) };
     let days = year * 365 + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
     let days = days + (month * 153 + 2) / 5 + day - 1 - 719_468;

@@ -12,9 +12,9 @@ use serde_json::value::{RawValue, to_raw_value};
 
 /// Names one delivery of one message; whoever holds it can delete the message.
 ///
-/// It comes with a [`Message`](crate::Message) and goes into an [`AckRequest`](crate::AckRequest). It is kept as the JSON
-/// text that stood on the wire, so that acknowledging it copies that text once, into the request, and escapes nothing. A
-/// clone shares the text. Its `Debug` form is redacted, and it has no `Display`.
+/// It comes with a [`Message`](crate::Message) and goes into an [`AckRequest`](crate::AckRequest). It is kept as the
+/// JSON text that stood on the wire, so that acknowledging it copies that text once, into the request, and escapes
+/// nothing. A clone shares the text. Its `Debug` form is redacted, and it has no `Display`.
 ///
 /// Its serde implementations are for JSON alone, and read what is no string as an empty lease, which is never sent. Use
 /// [`expose_secret`](Self::expose_secret) to store a lease in any other form, and `LeaseId::from` to read it back.
@@ -91,8 +91,8 @@ impl<'de> Deserialize<'de> for LeaseId {
         if is_string && !raw.get().contains('\\') {
             return Ok(Self(raw.into()));
         }
-        // The same string can be escaped in several ways: keep one of them, so that equal leases compare equal. To refuse what is no
-        // string, or half of a character, would cost the batch that it came with.
+        // The same string can be escaped in several ways: keep one of them, so that equal leases compare equal. To
+        // refuse what is no string, or half of a character, would cost the batch that it came with.
         let text = unquote(&raw).filter(|_| is_string).unwrap_or_default();
         Ok(Self::from(text.as_ref()))
     }
@@ -100,8 +100,9 @@ impl<'de> Deserialize<'de> for LeaseId {
 
 /// Names one message that was peeked; whoever holds it can delete the message.
 ///
-/// It comes with a [`PeekedMessage`](crate::PeekedMessage) and goes into [`Queue::delete_messages`](crate::Queue::delete_messages). It is kept and
-/// redacted as a [`LeaseId`] is, and its serde implementations are for JSON alone.
+/// It comes with a [`PeekedMessage`](crate::PeekedMessage) and goes into
+/// [`Queue::delete_messages`](crate::Queue::delete_messages). It is kept and redacted as a [`LeaseId`] is, and its
+/// serde implementations are for JSON alone.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
@@ -138,8 +139,8 @@ impl fmt::Debug for MessageRef {
     }
 }
 
-/// The string that a JSON text stands for, without a copy where nothing is escaped; any other JSON as it is. `None` for a string that
-/// is none, since it holds half of a character.
+/// The string that a JSON text stands for, without a copy where nothing is escaped; any other JSON as it is. `None` for
+/// a string that is none, since it holds half of a character.
 pub(crate) fn unquote(raw: &RawValue) -> Option<Cow<'_, str>> {
     if !raw.get().starts_with('"') {
         return Some(Cow::Borrowed(raw.get()));

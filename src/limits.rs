@@ -74,8 +74,8 @@ fn ordinal(index: usize) -> usize {
     index.saturating_add(1)
 }
 
-/// The place of a lease that is given already. Leases are ciphertexts, which differ at their ends: those are compared first, at a
-/// small part of what it would cost to hash all of each.
+/// The place of a lease that is given already. Leases are ciphertexts, which differ at their ends: those are compared
+/// first, at a small part of what it would cost to hash all of each.
 pub(crate) fn repeated<'a, I: Iterator<Item = &'a LeaseId>>(leases: impl Fn() -> I) -> Option<usize> {
     let end = |text: &str| text.as_bytes().last_chunk().map_or(0, |end| u64::from_ne_bytes(*end));
     let mut sorted: Vec<_> = leases().map(LeaseId::as_json).map(|text| (end(text), text)).collect();

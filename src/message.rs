@@ -55,8 +55,8 @@ pub struct Message {
 }
 
 impl Message {
-    /// The lease as it is held now: when it expires by the last extension of a [`Consumer`](crate::Consumer), and a future that is done
-    /// once it is lost.
+    /// The lease as it is held now: when it expires by the last extension of a [`Consumer`](crate::Consumer), and a
+    /// future that is done once it is lost.
     pub fn lease(&self) -> HeldLease {
         self.extended.held(self.lease_deadline)
     }

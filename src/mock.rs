@@ -18,7 +18,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! What a matcher cannot say typed, such as a failure, is said through `into_inner()`, which gives httpmock's own `When` and `Then`.
+//! What a matcher cannot say typed, such as a failure, is said through `into_inner()`, which gives httpmock's own
+//! `When` and `Then`.
 
 #![allow(
     clippy::all,

@@ -44,8 +44,8 @@ impl PushMessage {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the value does not serialize, or if it is a bare string, which the service
-    /// refuses with code 10207: push that as [`text`](Self::text).
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the value does not serialize, or if it is a bare string,
+    /// which the service refuses with code 10207: push that as [`text`](Self::text).
     pub fn json<T: Serialize + ?Sized>(value: &T) -> Result<Self, Error> {
         // The error's text could quote the value.
         let raw = to_raw_value(value).map_err(|_| Error::invalid("body: the value does not serialize to JSON"))?;
@@ -71,8 +71,9 @@ impl PushMessage {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the body is neither `text` nor `json`, since the service takes no other type over
-    /// HTTP, or if it is a bare JSON string. [`UndecodableBody`](crate::ErrorKind::UndecodableBody) if it is not of its type.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the body is neither `text` nor `json`, since the service
+    /// takes no other type over HTTP, or if it is a bare JSON string.
+    /// [`UndecodableBody`](crate::ErrorKind::UndecodableBody) if it is not of its type.
     pub fn from_body(body: &Body) -> Result<Self, Error> {
         match body.content_type() {
             ContentType::Text => Ok(Self::text(body.text()?)),
@@ -92,7 +93,8 @@ impl PushMessage {
         Ok(Self { body: Body::new(raw.into(), ContentType::Json), size, delay: None })
     }
 
-    /// Delays the first delivery: at most 24 hours, sent in whole seconds, rounded up. Without it, the queue's own delay applies.
+    /// Delays the first delivery: at most 24 hours, sent in whole seconds, rounded up. Without it, the queue's own
+    /// delay applies.
     #[must_use]
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = Some(delay);
@@ -128,8 +130,8 @@ pub struct PushOutcome {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PushAllError {
-    /// The failure of the request that ended the call. If [`may_have_arrived`](Error::may_have_arrived), the messages of that
-    /// request may have been pushed.
+    /// The failure of the request that ended the call. If [`may_have_arrived`](Error::may_have_arrived), the messages
+    /// of that request may have been pushed.
     pub error: Error,
     /// How many messages were pushed for certain: the first ones, in order.
     pub pushed: usize,

@@ -23,8 +23,8 @@ const MAX_PULLED_MESSAGE_BYTES: usize = 6 * limits::MAX_MESSAGE_BYTES + 4096;
 
 /// A handle on one queue: cheap to clone, and to be shared between tasks.
 ///
-/// Dropping the future of one of its methods gives up waiting for the response; the request may have arrived by then. Every method fails with
-/// [`InvalidInput`](crate::ErrorKind::InvalidInput) outside a tokio runtime with timers.
+/// Dropping the future of one of its methods gives up waiting for the response; the request may have arrived by then.
+/// Every method fails with [`InvalidInput`](crate::ErrorKind::InvalidInput) outside a tokio runtime with timers.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), cloudflare_queues::Error> {
@@ -68,14 +68,16 @@ impl Queue {
     /// It takes one request. There is no long polling: a queue that has nothing to give returns an empty batch at once.
     ///
     /// An entry that is not of the documented form costs no other message its lease; one without a lease is only
-    /// [counted](Batch::without_lease). Leases that expired before the response arrived are logged as a warning: set a longer visibility timeout.
+    /// [counted](Batch::without_lease). Leases that expired before the response arrived are logged as a warning: set a
+    /// longer visibility timeout.
     ///
     /// Operation `POST /accounts/{account_id}/queues/{queue_id}/messages/pull`.
     ///
     /// # Errors
     ///
-    /// Refused before anything is sent: options out of their bounds. Where a pull [may have arrived](Error::may_have_arrived), messages
-    /// may be under leases that nobody knows; they are delivered again when those expire.
+    /// Refused before anything is sent: options out of their bounds. Where a pull [may have
+    /// arrived](Error::may_have_arrived), messages may be under leases that nobody knows; they are delivered again when
+    /// those expire.
     pub async fn pull(&self, options: PullOptions) -> Result<Batch, Error> {
         limits::pull(&options)?;
         let ((_, account, queue), payload) = (self.parts(), wire::pull_payload(options));
@@ -130,14 +132,15 @@ impl Queue {
         Ok(PushOutcome { metrics: wire::metrics(result.metadata) })
     }
 
-    /// Pushes any number of messages, in order, in as few requests of at most 100 messages and 256 KB as that takes, one after the other.
+    /// Pushes any number of messages, in order, in as few requests of at most 100 messages and 256 KB as that takes,
+    /// one after the other.
     ///
     /// Nothing is sent for no messages.
     ///
     /// # Errors
     ///
-    /// As for [`push`](Self::push); every message is checked before the first request. [`PushAllError`] says how many messages were pushed
-    /// for certain, and how many were in the request that failed.
+    /// As for [`push`](Self::push); every message is checked before the first request. [`PushAllError`] says how many
+    /// messages were pushed for certain, and how many were in the request that failed.
     pub async fn push_all(&self, messages: &[PushMessage]) -> Result<PushOutcome, PushAllError> {
         let refused = |error| PushAllError { error, pushed: 0, failed: 0 };
         messages.iter().try_for_each(limits::push).map_err(refused)?;
@@ -174,7 +177,8 @@ impl Queue {
     /// Deletes messages that were peeked, 1 to 100, by their references.
     ///
     /// It takes one request. `Ok` means that the service carried it out; what it left is in the outcome, which may be
-    /// [incomplete](DeleteOutcome::is_complete). A message that another consumer holds under a lease may be deleted, too.
+    /// [incomplete](DeleteOutcome::is_complete). A message that another consumer holds under a lease may be deleted,
+    /// too.
     ///
     /// Operation `POST /accounts/{account_id}/queues/{queue_id}/messages/purge`.
     ///

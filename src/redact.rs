@@ -1,9 +1,9 @@
 //! Takes secrets out of the service's words, which may quote what was sent.
 //!
-//! The rule: a run of [`PART`] bytes or more that the service's text shares with a secret is taken out, and so is a shorter secret of
-//! at least [`WHOLE`] bytes that is quoted whole. Secret is the credential, and every string, key and number of the request, as it was
-//! written and with its JSON escapes undone, but for the [words](document::WORDS) of the OpenAPI document. A secret that is quoted in
-//! another encoding, such as base64, is not recognised.
+//! The rule: a run of [`PART`] bytes or more that the service's text shares with a secret is taken out, and so is a
+//! shorter secret of at least [`WHOLE`] bytes that is quoted whole. Secret is the credential, and every string, key and
+//! number of the request, as it was written and with its JSON escapes undone, but for the [words](document::WORDS) of
+//! the OpenAPI document. A secret that is quoted in another encoding, such as base64, is not recognised.
 
 use std::collections::HashSet;
 

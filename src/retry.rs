@@ -12,15 +12,17 @@ use crate::{error::Error, error_kind::ErrorKind, operation::Operation};
 
 /// When a failed request is sent again.
 ///
-/// The bound of a wait grows as powers of two from [`initial_backoff`](Self::initial_backoff) to [`max_backoff`](Self::max_backoff), and the
-/// actual wait is drawn evenly from the upper half of it ("equal jitter"), so that clients that failed together do not return together.
-/// A longer `Retry-After` takes the place of the drawn wait; a shorter one, or one that has passed, does not shorten it.
+/// The bound of a wait grows as powers of two from [`initial_backoff`](Self::initial_backoff) to
+/// [`max_backoff`](Self::max_backoff), and the actual wait is drawn evenly from the upper half of it ("equal jitter"),
+/// so that clients that failed together do not return together. A longer `Retry-After` takes the place of the drawn
+/// wait; a shorter one, or one that has passed, does not shorten it.
 ///
 /// With the defaults, four attempts wait at most 0.25 + 0.5 + 1 s in all, if the service names no time.
 ///
-/// All calls of a client share a [`budget`](Self::budget) of retries, so that many callers do not make an outage worse. Each retry takes
-/// one from it, each call puts a tenth of one back. With the default of 100, a thousand calls that all fail make at most 1000 + 100 +
-/// 100 requests, 1.2 a call, and further ones 1.1 a call; a single caller has 33 failing calls with every retry before it notices.
+/// All calls of a client share a [`budget`](Self::budget) of retries, so that many callers do not make an outage worse.
+/// Each retry takes one from it, each call puts a tenth of one back. With the default of 100, a thousand calls that all
+/// fail make at most 1000 + 100 + 100 requests, 1.2 a call, and further ones 1.1 a call; a single caller has 33 failing
+/// calls with every retry before it notices.
 ///
 /// ```
 /// use cloudflare_queues::{Client, Credentials, RetryPolicy};
@@ -80,7 +82,8 @@ impl RetryPolicy {
         self
     }
 
-    /// How many retries a client's calls can have beyond one in ten calls; `u32::MAX` is as good as no bound. 100 by default.
+    /// How many retries a client's calls can have beyond one in ten calls; `u32::MAX` is as good as no bound. 100 by
+    /// default.
     pub const fn budget(mut self, retries: u32) -> Self {
         self.budget = retries;
         self
@@ -172,15 +175,17 @@ pub(crate) enum Next {
 }
 
 impl Operation {
-    /// Whether carrying the operation out twice does no more than once, so that it may be sent again although it may have arrived.
+    /// Whether carrying the operation out twice does no more than once, so that it may be sent again although it may
+    /// have arrived.
     pub(crate) fn is_idempotent(self) -> bool {
         match self {
             // What is acknowledged or deleted stays so: a lease or a reference names one message for ever.
             Self::AckMessages | Self::PurgeMessages => true,
             // It changes nothing.
             Self::PeekMessages => true,
-            // Whether the time counts from now or from the lease's end, a lease that is extended twice lasts no shorter than once; and if the
-            // first time used up the lease id, the second is refused, which is reported as not extended.
+            // Whether the time counts from now or from the lease's end, a lease that is extended twice lasts no shorter
+            // than once; and if the first time used up the lease id, the second is refused, which is reported as not
+            // extended.
             Self::ExtendMessages => true,
             // The batch of the first response would be stranded until its leases expire.
             Self::PullMessages => false,
@@ -197,9 +202,11 @@ impl Operation {
             | Self::GetSubscription => true,
             // They say what is to be, not what is to be added.
             Self::UpdateQueue | Self::ReplaceQueue | Self::UpdateConsumer | Self::UpdateSubscription => true,
-            // What is gone stays so; the method takes a missing thing for a deleted one if an earlier attempt may have arrived.
+            // What is gone stays so; the method takes a missing thing for a deleted one if an earlier attempt may have
+            // arrived.
             Self::DeleteQueue | Self::DeleteConsumer | Self::DeleteSubscription => true,
-            // It may delete what was pushed since the first attempt; but until the call ends, what is pushed may be deleted anyway.
+            // It may delete what was pushed since the first attempt; but until the call ends, what is pushed may be
+            // deleted anyway.
             Self::PurgeQueue => true,
             // The second attempt would be refused for what the first one made, as if somebody else had made it.
             Self::CreateQueue | Self::CreateConsumer | Self::CreateSubscription => false,

@@ -18,8 +18,9 @@ use crate::{
 impl Queue {
     /// Settles leases: acknowledges messages, and retries others.
     ///
-    /// Every 100 leases take one request, sent one after the other; the client's timeouts hold for each of them. `Ok` means that the service
-    /// carried out each of them; what it confirmed is in the outcome, which may be [less than was asked for](AckOutcome::is_complete).
+    /// Every 100 leases take one request, sent one after the other; the client's timeouts hold for each of them. `Ok`
+    /// means that the service carried out each of them; what it confirmed is in the outcome, which may be [less than
+    /// was asked for](AckOutcome::is_complete).
     ///
     /// Dropping the future drops the request: clone it before, which copies no lease, to be able to send it again.
     ///
@@ -27,9 +28,10 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// [`AckError`] has what was confirmed, and exactly the leases that were not, to be sent again. Refused before anything is sent: an
-    /// empty request, an empty lease, a lease that is in the request twice, a delay over 24 hours. A request that the service
-    /// [rejects](crate::ErrorKind::Rejected) for itself does not keep the others from being sent; any other failure does.
+    /// [`AckError`] has what was confirmed, and exactly the leases that were not, to be sent again. Refused before
+    /// anything is sent: an empty request, an empty lease, a lease that is in the request twice, a delay over 24 hours.
+    /// A request that the service [rejects](crate::ErrorKind::Rejected) for itself does not keep the others from being
+    /// sent; any other failure does.
     pub async fn ack(&self, request: AckRequest) -> Result<AckOutcome, AckError> {
         let mut confirmed = AckOutcome::nothing();
         if let Err(error) = limits::ack(&request) {
@@ -79,12 +81,13 @@ impl Queue {
 
     /// Extends leases: they last for `visibility_timeout` from now, 1 ms to 12 hours, and no attempt is counted.
     ///
-    /// Every 100 leases take one request, sent one after the other. The leases keep their ids here, since the response has no others.
+    /// Every 100 leases take one request, sent one after the other. The leases keep their ids here, since the response
+    /// has no others.
     ///
-    /// Cloudflare documents little of this operation. It is not known whether the time counts from now or from a lease's end, whether a
-    /// lease can be extended twice, or shortened, what becomes of one that has expired, and whether the old id acknowledges for
-    /// certain. So take a lease to be extended only if the outcome [is complete](ExtendOutcome::is_complete), and then only until
-    /// [`ExtendOutcome::deadline`].
+    /// Cloudflare documents little of this operation. It is not known whether the time counts from now or from a
+    /// lease's end, whether a lease can be extended twice, or shortened, what becomes of one that has expired, and
+    /// whether the old id acknowledges for certain. So take a lease to be extended only if the outcome [is
+    /// complete](ExtendOutcome::is_complete), and then only until [`ExtendOutcome::deadline`].
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -104,8 +107,9 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// [`ExtendError`] has what was confirmed, and the leases that were not. Refused before anything is sent: no lease, an empty one, one
-    /// that is given twice, a visibility timeout out of its bounds. After a failure, nothing more is sent.
+    /// [`ExtendError`] has what was confirmed, and the leases that were not. Refused before anything is sent: no lease,
+    /// an empty one, one that is given twice, a visibility timeout out of its bounds. After a failure, nothing more is
+    /// sent.
     pub async fn extend(
         &self,
         leases: impl IntoIterator<Item = impl Into<Lease>>,

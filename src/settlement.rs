@@ -6,8 +6,8 @@ use crate::{lease::LeaseId, message::Message};
 
 /// The lease that one delivery of a message is under, and when it expires, if that is known.
 ///
-/// Everything that takes a lease takes `impl Into<Lease>`: a [`Message`], by reference or by value, carries its deadline along; a bare
-/// [`LeaseId`] or a string has none.
+/// Everything that takes a lease takes `impl Into<Lease>`: a [`Message`], by reference or by value, carries its
+/// deadline along; a bare [`LeaseId`] or a string has none.
 ///
 /// ```
 /// use cloudflare_queues::{Lease, LeaseId};
@@ -80,7 +80,8 @@ impl From<&Lease> for Lease {
     }
 }
 
-/// The deadline that leases set for a request that holds them: the first of those that have not passed, or one that has if all have.
+/// The deadline that leases set for a request that holds them: the first of those that have not passed, or one that has
+/// if all have.
 pub(crate) fn deadline<'a>(leases: impl Iterator<Item = &'a Lease>, now: Instant) -> Option<Instant> {
     let (mut next, mut passed) = (None, None);
     for deadline in leases.filter_map(Lease::deadline) {

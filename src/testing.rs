@@ -27,7 +27,8 @@ use crate::{
 
 static MADE: AtomicU64 = AtomicU64::new(0);
 
-/// The message that a consumer receives when this one was pushed: at its first attempt, under a lease of its own that lasts 30 s.
+/// The message that a consumer receives when this one was pushed: at its first attempt, under a lease of its own that
+/// lasts 30 s.
 ///
 /// Its public fields can be changed afterwards.
 pub fn message(pushed: PushMessage) -> Message {

@@ -147,7 +147,8 @@ impl Transport {
         }
     }
 
-    /// The connection is free a moment after its response is read: whoever waits for it would open another one until then.
+    /// The connection is free a moment after its response is read: whoever waits for it would open another one until
+    /// then.
     pub(crate) async fn free(&self) {
         if self.in_flight.as_ref().is_some_and(|in_flight| in_flight.available_permits() == 0) {
             tokio::task::yield_now().await;
@@ -155,8 +156,8 @@ impl Transport {
     }
 }
 
-/// tokio panics where there is no runtime, or one without timers: this is an error here. The panic of the latter is caught, since
-/// nothing else tells.
+/// tokio panics where there is no runtime, or one without timers: this is an error here. The panic of the latter is
+/// caught, since nothing else tells.
 pub(crate) fn require_runtime() -> Result<(), Error> {
     let has_timers = || catch_unwind(|| drop(sleep(Duration::ZERO))).is_ok();
     if Handle::try_current().is_ok() && has_timers() {

@@ -185,8 +185,8 @@ fn time(milliseconds: Option<f64>) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(whole(milliseconds)?))
 }
 
-/// Reads a pull's response in which one entry does not fit the document, so that it costs no other message its lease: a number in the
-/// place of a message, a key that repeats, half of a character in an id.
+/// Reads a pull's response in which one entry does not fit the document, so that it costs no other message its lease: a
+/// number in the place of a message, a key that repeats, half of a character in an id.
 pub(crate) fn recover_pull(body: &[u8]) -> Option<Envelope<PullResult>> {
     let (messages, mut rest) = recover(body)?;
     let messages = messages.into_iter().map(|entry| {

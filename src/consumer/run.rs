@@ -22,8 +22,7 @@ use super::{
     pulls::{MESSAGE_BYTES, Pulled, Pulls, is_final},
     recorder::{Counter, Gauges, Recorder, Shared},
     settings::Settings,
-    settling::{Settled, Settling},
-    work::{Handled, Outcome, Waiting, Work},
+    work::{Handled, Outcome, Settled, Settling, Waiting, Work},
 };
 use crate::{ack::AckRequest, acker::Acker, error::Error, limits, outage::Outage, pull::Batch, queue::Queue};
 

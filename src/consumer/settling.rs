@@ -11,7 +11,7 @@ use super::{
     Verdict,
     pulls::is_final,
     run::Run,
-    work::{Handled, HeldMessage, Outcome},
+    work::{Handled, HeldMessage, Outcome, Settled, Settling},
 };
 use crate::{
     acker::Confirmation,
@@ -24,18 +24,6 @@ use crate::{
 
 /// How many leases that were not confirmed a report holds.
 const MOST_UNCONFIRMED: usize = 10_000;
-
-/// A lease whose settlement is under way.
-pub(super) struct Settling {
-    settlement: Settlement,
-    is_dead_letter: bool,
-}
-
-pub(super) enum Settled {
-    Said(Result<Confirmation, Error>),
-    /// The dead letter could not be pushed, so that nothing was sent for the lease.
-    NotPushed(Error),
-}
 
 impl Run {
     /// A handler has ended.

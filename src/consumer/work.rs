@@ -6,7 +6,14 @@ use tokio::time::Instant;
 use tracing::Span;
 
 use super::Verdict;
-use crate::{held::HeldLease, lease::LeaseId, message::Message, settlement::Lease};
+use crate::{
+    acker::Confirmation,
+    error::Error,
+    held::HeldLease,
+    lease::LeaseId,
+    message::Message,
+    settlement::{Lease, Settlement},
+};
 
 /// A handler's verdict on one message, or the text of the error that it failed with.
 pub(super) type Outcome = Result<Verdict, String>;
@@ -77,4 +84,16 @@ impl HeldMessage {
     pub(super) fn lease(&self) -> Lease {
         Lease::new(&self.lease_id, self.lease.deadline())
     }
+}
+
+/// A lease whose settlement is under way.
+pub(super) struct Settling {
+    pub(super) settlement: Settlement,
+    pub(super) is_dead_letter: bool,
+}
+
+pub(super) enum Settled {
+    Said(Result<Confirmation, Error>),
+    /// The dead letter could not be pushed, so that nothing was sent for the lease.
+    NotPushed(Error),
 }

@@ -136,7 +136,8 @@ impl Queue {
             Ok(made) => return Ok((made, true)),
             Err(error) => error,
         };
-        // Somebody else was faster, or the response was lost: then the consumer is there. It may be new, so that pulls are waited for.
+        // Somebody else was faster, or the response was lost: then the consumer is there. It may be new, so that pulls
+        // are waited for.
         if error.kind() != ErrorKind::AlreadyExists && !error.may_have_arrived() {
             return Err(error);
         }
