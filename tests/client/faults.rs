@@ -35,65 +35,113 @@ pub(crate) enum Fault {
 /// Where a fault awaits requests, and how many it has been sent, if it can tell.
 pub(crate) type Place = (String, Option<Box<dyn Fn() -> usize>>);
 
-/// What a caller sees: the kind, or `None` for success; whether the request may have arrived; and how often an
-/// operation of three attempts is sent, one that does no harm twice and any other. `None` is as often as the deadline
-/// allows.
-pub(crate) type Row = (&'static str, Fault, Option<ErrorKind>, bool, Option<[u32; 2]>);
+/// What a caller sees.
+#[derive(Clone, Copy)]
+pub(crate) struct Seen {
+    /// `None` for success.
+    kind: Option<ErrorKind>,
+    may_have_arrived: bool,
+    /// How often an operation of three attempts is sent, one that may be carried out twice and any other. `None` is as
+    /// often as the deadline allows.
+    requests: Option<[u32; 2]>,
+}
 
+impl Seen {
+    const SUCCESS: Self = Self { kind: None, may_have_arrived: true, requests: ONCE };
+    /// Nothing arrived.
+    const UNSENT: Self = Self { kind: Some(Transport), may_have_arrived: false, requests: ALWAYS };
+    /// It may have arrived and been carried out.
+    const LOST: Self = Self { kind: Some(Transport), may_have_arrived: true, requests: IDEMPOTENT };
+    const LATE: Self = Self { kind: Some(Timeout), may_have_arrived: true, requests: None };
+    const UNREADABLE: Self = Self { kind: Some(UnexpectedResponse), may_have_arrived: true, requests: ONCE };
+    const FAILED: Self = Self { kind: Some(ServiceFailure), may_have_arrived: true, requests: IDEMPOTENT };
+    const BUSY: Self = Self { kind: Some(RateLimited), may_have_arrived: false, requests: ALWAYS };
+
+    /// Somebody has to act before the same request fares better.
+    const fn refused(kind: ErrorKind) -> Self {
+        Self { kind: Some(kind), may_have_arrived: false, requests: ONCE }
+    }
+
+    pub(crate) fn hangs(self) -> bool {
+        self.requests.is_none()
+    }
+}
+
+const ONCE: Option<[u32; 2]> = Some([1, 1]);
+const IDEMPOTENT: Option<[u32; 2]> = Some([3, 1]);
+const ALWAYS: Option<[u32; 2]> = Some([3, 3]);
+
+type Row = (&'static str, Fault, Seen);
+
+/// The table of retries: every fault, and what comes of it.
 #[rustfmt::skip] // A row a line, so that the whole promise is seen at a glance.
 pub(crate) fn table(elsewhere: &str) -> Vec<Row> {
     use Fault::{Hangup, NoTls, Play, Refuse, Silence, Tls};
     let raw = |tail: &str| format!("{HEAD}{tail}").into_bytes();
-    let status = |status, headers: &[(&str, &str)], body: &str| Play(Act::Respond(support::response(status, headers, body)));
-    let large = format!("x-large: {}\r\ncontent-length: 0\r\n\r\n", "x".repeat(1 << 20));
-    let (once, harmless, always) = (Some([1, 1]), Some([3, 1]), Some([3, 3]));
-    vec![
-        // The fault                               what happens                                             kind
-        // arrived  requests
-        ("a connection that is refused",           Refuse,                                                  Some(Transport),        false, always),
-        ("a connection that is never spoken on",   Silence,                                                 Some(Timeout),          true,  None),
-        ("a connection that is closed at once",    Hangup,                                                  Some(Transport),        true,  harmless),
-        ("TLS that is none",                       NoTls,                                                   Some(Transport),        false, always),
-        ("TLS with a certificate for its name",    Tls("localhost"),                                        None,                   true,  once),
-        ("TLS with a certificate for another name", Tls("127.0.0.1"),                                       Some(Transport),        false, always),
-        ("a reset during the request",             Play(Act::Reset),                                        Some(Transport),        true,  harmless),
-        ("a connection closed after the request",  Play(Act::Cut(Vec::new())),                              Some(Transport),        true,  harmless),
-        ("silence after the request",              Play(Act::Stall(Vec::new())),                            Some(Timeout),          true,  None),
-        ("a head that is cut off",                 Play(Act::Cut(HEAD.into())),                             Some(Transport),        true,  harmless),
-        ("a head that stalls",                     Play(Act::Stall(HEAD.into())),                           Some(Timeout),          true,  None),
-        ("a head of 1 MB",                         Play(Act::Cut(raw(&large))),                             Some(Transport),        true,  harmless),
-        ("a body that is cut off",                 Play(Act::Cut(raw("content-length: 54\r\n\r\n{"))),      Some(Transport),        true,  harmless),
-        ("a body that stalls",                     Play(Act::Stall(raw("content-length: 54\r\n\r\n{"))),    Some(Timeout),          true,  None),
-        ("a chunk that is cut off",                Play(Act::Cut(raw("transfer-encoding: chunked\r\n\r\n9\r\n{\"s"))), Some(Transport), true, harmless),
-        ("a chunk without a size",                 Play(Act::Cut(raw("transfer-encoding: chunked\r\n\r\nno\r\n"))), Some(Transport), true, harmless),
-        ("a length that is too long",              Play(Act::Cut(raw(&format!("content-length: 99\r\n\r\n{SUCCESS}")))), Some(Transport), true, harmless),
-        ("a length that is too short",             Play(Act::Cut(raw(&format!("content-length: 9\r\n\r\n{SUCCESS}")))), Some(UnexpectedResponse), true, once),
-        ("a length that is no number",             Play(Act::Cut(raw("content-length: no\r\n\r\n{}"))),     Some(Transport),        true,  harmless),
-        ("two lengths",                            Play(Act::Cut(raw("content-length: 2\r\ncontent-length: 3\r\n\r\n{}"))), Some(Transport), true, harmless),
-        ("a body that never ends",                 Play(Act::Flood(raw("\r\n"), usize::MAX)),               Some(UnexpectedResponse), true,  once),
-        ("a body that announces 1 TB",             Play(Act::Stall(raw("content-length: 1099511627776\r\n\r\n"))), Some(UnexpectedResponse), true, once),
-        ("one byte after the other",               Play(Act::Drip(raw("content-length: 99\r\n\r\n"))),      Some(Timeout),          true,  None),
-        ("garbage",                                Play(Act::Cut(b"\0\xff\x01 garbage \r\n\r\n".to_vec())), Some(Transport),        true,  harmless),
-        ("an interim response and no other",         Play(Act::Cut(b"HTTP/1.1 103 Early Hints\r\n\r\n".to_vec())), Some(Transport),   true,  harmless),
-        ("a response of no length, as HTTP/1.0 has", Play(Act::Cut(format!("HTTP/1.0 200 OK\r\n\r\n{SUCCESS}").into())), None,           true,  once),
-        ("a response that is doubled",              Play(Act::Respond([support::response(200, &[], SUCCESS), support::response(200, &[], "{}")].concat())), None, true, once),
-        ("HTML under 200",                         status(200, &[], "<html>"),                              Some(UnexpectedResponse), true,  once),
-        ("an empty response",                        status(200, &[], ""),                                    Some(UnexpectedResponse), true,  once),
-        ("success without a result",               status(200, &[], r#"{"success":true,"result":null}"#),   Some(UnexpectedResponse), true,  once),
-        ("no success under 200",                   status(200, &[], r#"{"success":false}"#),                Some(Rejected),         true,  once),
-        ("success under another status",           status(202, &[], SUCCESS),                               Some(UnexpectedResponse), true,  once),
-        ("a redirect to another host",             status(307, &[("location", elsewhere)], ""),             Some(UnexpectedResponse), true,  once),
-        ("a redirect that turns it into a GET",    status(302, &[("location", elsewhere)], ""),             Some(UnexpectedResponse), true,  once),
-        ("refused credentials",                    status(401, &[], "{}"),                                  Some(Unauthorized),     false, once),
-        ("no queue",                               status(404, &[], "{}"),                                  Some(NotFound),         false, once),
-        ("no pull consumer",                       status(405, &[], "{}"),                                  Some(NotPullConsumer),  false, once),
-        ("a request that took too long",           status(408, &[], "{}"),                                  Some(Timeout),          true,  harmless),
-        ("a paused queue",                         status(409, &[], "{}"),                                  Some(DeliveryPaused),   false, once),
-        ("too many requests",                      Play(support::refused(429, 10250)),                      Some(RateLimited),      false, always),
-        ("storage that is full",                   Play(support::refused(429, 10251)),                      Some(RateLimited),      false, once),
-        ("a wait beyond the cap",                  status(429, &[("retry-after", "61")], "{}"),             Some(RateLimited),      false, once),
-        ("a failing service",                      status(503, &[], "<html>"),                              Some(ServiceFailure),   true,  harmless),
-    ]
+    let cut = |tail: &str| Play(Act::Cut(raw(tail)));
+    let stall = |tail: &str| Play(Act::Stall(raw(tail)));
+    let sent = |bytes: &[u8]| Play(Act::Cut(bytes.to_vec()));
+    let status = |status, headers: &[(&str, &str)]| Play(Act::Respond(support::response(status, headers, "{}")));
+    let page = |status| Play(Act::Respond(support::response(status, &[], "<html>")));
+    let body = |body: &str| Play(support::ok(body));
+    let code = |status, code| Play(support::refused(status, code));
+    let doubled = [support::response(200, &[], SUCCESS), support::response(200, &[], "{}")].concat();
+    let late_request = Seen { kind: Some(Timeout), ..Seen::FAILED };
+    let unsuccessful = Seen { kind: Some(Rejected), ..Seen::UNREADABLE };
+    let mut rows = vec![
+        ("a connection that is refused", Refuse, Seen::UNSENT),
+        ("a connection that is never spoken on", Silence, Seen::LATE),
+        ("a connection that is closed at once", Hangup, Seen::LOST),
+        ("TLS that is none", NoTls, Seen::UNSENT),
+        ("TLS with a certificate for its name", Tls("localhost"), Seen::SUCCESS),
+        ("TLS with a certificate for another name", Tls("127.0.0.1"), Seen::UNSENT),
+        ("a reset during the request", Play(Act::Reset), Seen::LOST),
+        ("a connection closed after the request", sent(b""), Seen::LOST),
+        ("silence after the request", Play(Act::Stall(Vec::new())), Seen::LATE),
+        ("a head that is cut off", cut(""), Seen::LOST),
+        ("a head that stalls", stall(""), Seen::LATE),
+        ("a head of 1 MB", cut(&format!("x-large: {}\r\ncontent-length: 0\r\n\r\n", "x".repeat(1 << 20))), Seen::LOST),
+        ("a body that is cut off", cut("content-length: 54\r\n\r\n{"), Seen::LOST),
+        ("a body that stalls", stall("content-length: 54\r\n\r\n{"), Seen::LATE),
+        ("a chunk that is cut off", cut("transfer-encoding: chunked\r\n\r\n9\r\n{\"s"), Seen::LOST),
+        ("a chunk without a size", cut("transfer-encoding: chunked\r\n\r\nno\r\n"), Seen::LOST),
+        ("a length that is too long", cut(&format!("content-length: 99\r\n\r\n{SUCCESS}")), Seen::LOST),
+        ("a length that is too short", cut(&format!("content-length: 9\r\n\r\n{SUCCESS}")), Seen::UNREADABLE),
+        ("a length that is no number", cut("content-length: no\r\n\r\n{}"), Seen::LOST),
+        ("two lengths", cut("content-length: 2\r\ncontent-length: 3\r\n\r\n{}"), Seen::LOST),
+        ("a body that never ends", Play(Act::Flood(raw("\r\n"), usize::MAX)), Seen::UNREADABLE),
+        ("a body that announces 1 TB", stall("content-length: 1099511627776\r\n\r\n"), Seen::UNREADABLE),
+        ("one byte after the other", Play(Act::Drip(raw("content-length: 99\r\n\r\n"))), Seen::LATE),
+        ("garbage", sent(b"\0\xff\x01 garbage \r\n\r\n"), Seen::LOST),
+        ("another protocol", sent(b"SSH-2.0-OpenSSH_9.9\r\n\r\n"), Seen::LOST),
+        ("an interim response and no other", sent(b"HTTP/1.1 103 Early Hints\r\n\r\n"), Seen::LOST),
+        ("a response without a length", sent(format!("HTTP/1.0 200 OK\r\n\r\n{SUCCESS}").as_bytes()), Seen::SUCCESS),
+        ("a response that is doubled", Play(Act::Respond(doubled)), Seen::SUCCESS),
+        ("HTML under 200", body("<html>"), Seen::UNREADABLE),
+        ("an empty response", body(""), Seen::UNREADABLE),
+        ("JSON that is cut off", body(r#"{"success":true,"#), Seen::UNREADABLE),
+        ("success without a result", body(r#"{"success":true,"result":null}"#), Seen::UNREADABLE),
+        ("no success under 200", body(r#"{"success":false}"#), unsuccessful),
+        ("success under another status", Play(Act::Respond(support::response(202, &[], SUCCESS))), Seen::UNREADABLE),
+        ("a redirect to another host", status(307, &[("location", elsewhere)]), Seen::UNREADABLE),
+        ("a redirect that turns it into a GET", status(302, &[("location", elsewhere)]), Seen::UNREADABLE),
+        ("malformed credentials", code(400, 6003), Seen::refused(Unauthorized)),
+        ("refused credentials", status(401, &[]), Seen::refused(Unauthorized)),
+        ("a lacking permission", code(403, 10000), Seen::refused(Unauthorized)),
+        ("a refused request", code(400, 10026), Seen::refused(Rejected)),
+        ("no queue", status(404, &[]), Seen::refused(NotFound)),
+        ("no pull consumer", status(405, &[]), Seen::refused(NotPullConsumer)),
+        ("a request that took too long", status(408, &[]), late_request),
+        ("a paused queue", status(409, &[]), Seen::refused(DeliveryPaused)),
+        ("a wait beyond the cap", status(429, &[("retry-after", "61")]), Seen::refused(RateLimited)),
+        ("too many requests", page(429), Seen::BUSY),
+        ("a failing service", code(500, 15000), Seen::FAILED),
+        ("a page of the edge", page(502), Seen::FAILED),
+        ("another page of the edge", page(522), Seen::FAILED),
+    ];
+    rows.extend([971, 10250, 10429].map(|limit| ("a rate", code(429, limit), Seen::BUSY)));
+    rows.extend([10251, 10252, 10253].map(|quota| ("a quota", code(429, quota), Seen::refused(RateLimited))));
+    rows
 }
 
 pub(crate) fn place(fault: Fault) -> Place {
@@ -139,10 +187,11 @@ pub(crate) fn queues(url: &str, hang: bool) -> [Queue; 2] {
 #[tokio::test]
 async fn every_fault_ends_in_time_and_says_truly_whether_the_request_may_have_arrived() {
     let elsewhere = Server::playing([support::bare_success()]);
-    for (row, fault, kind, may_have_arrived, requests) in table(&elsewhere.url) {
+    for (row, fault, seen) in table(&elsewhere.url) {
+        let Seen { kind, may_have_arrived, requests } = seen;
         let (url, heard) = place(fault);
         let heard = || heard.as_ref().map(|heard| heard() as u32);
-        let [queue, _] = queues(&url, requests.is_none());
+        let [queue, _] = queues(&url, seen.hangs());
         for op in Op::ALL {
             // What is heard over TLS does not fit its response to the request.
             if op.is_list() && row == "TLS with a certificate for its name" {
@@ -152,7 +201,7 @@ async fn every_fault_ends_in_time_and_says_truly_whether_the_request_may_have_ar
             let call = op.call(&queue);
             // A call that outlives its deadline by so much does not end by itself.
             let result = tokio::time::timeout(Duration::from_secs(60), call).await.expect(row);
-            let expected = requests.map(|[harmless, others]| if op.is_idempotent() { harmless } else { others });
+            let expected = requests.map(|[twice, others]| if op.is_idempotent() { twice } else { others });
             if let (Some(before), Some(after)) = (before, heard()) {
                 let sent = after - before;
                 // Without a connection, no request and so no credential leaves.

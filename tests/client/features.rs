@@ -2,8 +2,8 @@
 
 use std::{env, process::Command};
 
-/// If the packages that `cargo test` selects took these features, cargo would build what they need for the examples, too. So their
-/// tests have a cargo of their own.
+/// If the packages that `cargo test` selects took these features, cargo would build what they need for the examples,
+/// too. So their tests have a cargo of their own.
 #[test]
 fn the_mocks_and_the_schemas_pass_their_tests() {
     for tests in [["--test", "features"], ["--doc", "mock"]] {

@@ -8,7 +8,7 @@ use serde_json::json;
 use support::{Act, Op, Server};
 
 use crate::{
-    faults::{EMAIL, Fault, KEY, Row, TOKEN, place, queues, table},
+    faults::{EMAIL, Fault, KEY, TOKEN, place, queues, table},
     trace,
 };
 
@@ -27,12 +27,11 @@ fn shown(error: &Error) -> String {
 }
 
 /// Responses that quote every secret.
-fn quoting() -> impl Iterator<Item = Row> {
+fn quoting() -> impl Iterator<Item = Fault> {
     let quote = format!("{TOKEN} {EMAIL} {KEY} {LEASE} {BODY}");
     let html = format!("<html>{quote}</html>");
-    [(200, html.clone()), (503, html), (200, quote)].into_iter().map(|(status, body)| {
-        ("a quote", Fault::Play(Act::Respond(support::response(status, &[], body))), None, true, Some([1, 1]))
-    })
+    let responses = [(200, html.clone()), (503, html), (200, quote)].into_iter();
+    responses.map(|(status, body)| Fault::Play(Act::Respond(support::response(status, &[], body))))
 }
 
 /// Responses whose faults quote what the service was sent, and no more: what it was not sent, nobody could know for a
@@ -52,11 +51,8 @@ async fn no_fault_shows_a_secret_in_an_error_or_at_any_level_of_a_trace() {
     trace::keep();
     let elsewhere = Server::playing([support::bare_success()]);
     let mut errors = String::new();
-    let mut places: Vec<_> = table(&elsewhere.url)
-        .into_iter()
-        .chain(quoting())
-        .map(|(_, fault, _, _, requests)| (place(fault), requests.is_none()))
-        .collect();
+    let faults = table(&elsewhere.url).into_iter().map(|(_, fault, seen)| (place(fault), seen.hangs()));
+    let mut places: Vec<_> = faults.chain(quoting().map(|fault| (place(fault), false))).collect();
     let echoing = echoing();
     places.push(((echoing.url.clone(), None), false));
     for ((url, _), hangs) in places {

@@ -1,90 +1,14 @@
-//! What is sent again, and what is not.
+//! How requests are sent again; `faults` has the table of what is, and what is not.
 
 use std::time::{Duration, Instant, SystemTime};
 
 use cloudflare_queues::{ErrorKind, RetryPolicy};
 
-use support::{Act, Op, RAY, Server, quick};
+use support::{Act, Op, Server, quick};
 
 use ErrorKind::*;
 
 const SUCCESS: &str = r#"{"success":true,"errors":[],"messages":[],"result":{}}"#;
-
-/// A failure, its kind, and how often an operation of three attempts is sent: one that does no harm twice, and any
-/// other.
-type Row = (&'static str, Act, ErrorKind, [u32; 2]);
-
-async fn assert_attempts(table: Vec<Row>) {
-    let server = Server::playing([]);
-    for (row, act, kind, [harmless, others]) in table {
-        // A client for each row, since its calls share a budget of retries.
-        let queue = support::stubborn_queue(&server.url, 3);
-        for op in Op::ALL {
-            server.play(act.clone());
-            let Err(error) = op.call(&queue).await else {
-                assert!(op.is_without_result(), "{op:?}, {row}");
-                continue;
-            };
-            let attempts = if op.is_idempotent() { harmless } else { others };
-            assert_eq!(error.kind(), op.sees(kind), "{op:?}, {row}: {error}");
-            assert_eq!(error.attempts(), attempts, "{op:?}, {row}: {error}");
-            assert_eq!(server.requests().len(), attempts as usize, "{op:?}, {row}: {error}");
-            let is_refused = error.status().is_some_and(|status| (400..=499).contains(&status) && status != 408);
-            assert_eq!(error.may_have_arrived(), !is_refused, "{op:?}, {row}: {error}");
-        }
-    }
-}
-
-#[tokio::test]
-async fn only_what_does_no_harm_is_sent_again_after_it_may_have_been_carried_out() {
-    let half = format!("HTTP/1.1 200 OK\r\ncf-ray: {RAY}\r\ntransfer-encoding: chunked\r\n\r\n9\r\n{{\"success");
-    assert_attempts(vec![
-        ("a failure", support::refused(500, 15000), ServiceFailure, [3, 1]),
-        ("a page of the edge", Act::Respond(support::response(502, &[], "<html>")), ServiceFailure, [3, 1]),
-        ("another page", Act::Respond(support::response(522, &[], "")), ServiceFailure, [3, 1]),
-        ("a request that took too long", Act::Respond(support::response(408, &[], "")), Timeout, [3, 1]),
-        ("a reset", Act::Reset, Transport, [3, 1]),
-        ("a connection closed without a response", Act::Cut(Vec::new()), Transport, [3, 1]),
-        ("a head that is cut off", Act::Cut(b"HTTP/1.1 200 OK\r\nconte".to_vec()), Transport, [3, 1]),
-        ("a body that is cut off", support::cut_off(200, SUCCESS), Transport, [3, 1]),
-        ("a chunk that is cut off", Act::Cut(half.into_bytes()), Transport, [3, 1]),
-        ("a response that is no HTTP", Act::Cut(b"SSH-2.0-OpenSSH_9.9\r\n\r\n".to_vec()), Transport, [3, 1]),
-    ])
-    .await;
-}
-
-#[tokio::test]
-async fn a_busy_service_is_asked_again_and_one_whose_quota_is_used_up_is_not() {
-    assert_attempts(vec![
-        ("overloaded", support::refused(429, 10250), RateLimited, [3, 3]),
-        ("the account's rate", support::refused(429, 971), RateLimited, [3, 3]),
-        ("the account's rate, newer", support::refused(429, 10429), RateLimited, [3, 3]),
-        ("no code", Act::Respond(support::response(429, &[], "<html>")), RateLimited, [3, 3]),
-        ("storage is full", support::refused(429, 10251), RateLimited, [1, 1]),
-        ("the queue is disabled", support::refused(429, 10252), RateLimited, [1, 1]),
-        ("the free tier is used up", support::refused(429, 10253), RateLimited, [1, 1]),
-    ])
-    .await;
-}
-
-#[tokio::test]
-async fn what_somebody_has_to_mend_first_is_not_sent_again() {
-    assert_attempts(vec![
-        ("rejected", support::refused(400, 10026), Rejected, [1, 1]),
-        ("malformed credentials", support::refused(400, 6003), Unauthorized, [1, 1]),
-        ("wrong credentials", support::refused(401, 10000), Unauthorized, [1, 1]),
-        ("a lacking permission", support::refused(403, 10000), Unauthorized, [1, 1]),
-        ("no queue", support::refused(404, 10104), NotFound, [1, 1]),
-        ("no pull consumer", support::refused(405, 0), NotPullConsumer, [1, 1]),
-        ("paused", support::refused(409, 0), DeliveryPaused, [1, 1]),
-        ("a redirect", support::refused(307, 0), UnexpectedResponse, [1, 1]),
-        ("no success", support::ok(r#"{"success":false}"#), Rejected, [1, 1]),
-        ("HTML", support::ok("<html>"), UnexpectedResponse, [1, 1]),
-        ("no result", support::ok(r#"{"success":true}"#), UnexpectedResponse, [1, 1]),
-        ("JSON that is cut off", support::ok(r#"{"success":true,"#), UnexpectedResponse, [1, 1]),
-    ])
-    .await;
-}
 
 #[tokio::test]
 async fn an_ack_succeeds_once_its_troubles_are_over() {
