@@ -11,6 +11,8 @@ use crate::document;
 
 const PART: usize = 8;
 const WHOLE: usize = 4;
+/// As many bytes of a text are kept, give or take a character.
+const MAX_TEXT: usize = 16 << 10;
 const REDACTED: &str = "[redacted]";
 
 #[derive(Default)]
@@ -78,6 +80,7 @@ impl Redactor {
             texts.into_iter().for_each(|text| REDACTED.clone_into(text));
             return;
         }
+        texts.iter_mut().for_each(|text| shorten(text));
         // The texts are short and the secrets may be long: keep only what both have.
         let in_texts: HashSet<&[u8]> = texts.iter().flat_map(|text| text.as_bytes().windows(PART)).collect();
         let parts = self.secrets.iter().flat_map(|secret| secret.as_bytes().windows(PART));
@@ -101,6 +104,13 @@ impl Redactor {
             text.match_indices(secret.as_str()).for_each(|(at, _)| hide(at, secret.len()));
         }
         hidden
+    }
+}
+
+/// More of a text is of no use, and takes many times its memory to look through.
+fn shorten(text: &mut String) {
+    if let Some((end, _)) = text.char_indices().find(|(at, _)| *at >= MAX_TEXT) {
+        text.truncate(end);
     }
 }
 

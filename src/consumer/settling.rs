@@ -114,9 +114,10 @@ impl Run {
 
     /// The outcome of an acknowledgement or a retry is known.
     pub(super) fn settled(&mut self, joined: Result<(task::Id, Settled), JoinError>) {
-        let unclear = Confirmation::Unclear { counted: None, requested: 1 };
-        let (id, settled) = joined.unwrap_or_else(|error| (error.id(), Settled::Said(Ok(unclear))));
+        let (id, settled) = joined.map_or_else(|error| (error.id(), None), |(id, settled)| (id, Some(settled)));
         let Some(Settling { settlement, is_dead_letter }) = self.settling.remove(&id) else { return };
+        // A task that did not end said nothing of what it sent.
+        let Some(settled) = settled else { return self.keep_unless_unpushed(settlement, is_dead_letter) };
         match settled {
             Settled::Said(Ok(Confirmation::Confirmed)) => self.confirmed(&settlement, is_dead_letter),
             Settled::Said(said) => self.not_confirmed(settlement, said.err()),
@@ -179,8 +180,16 @@ impl Run {
 
     /// Keeps what was still under way at the end.
     pub(super) fn keep_all(&mut self) {
-        for settling in std::mem::take(&mut self.settling).into_values() {
-            self.keep(settling.settlement);
+        for Settling { settlement, is_dead_letter } in std::mem::take(&mut self.settling).into_values() {
+            self.keep_unless_unpushed(settlement, is_dead_letter);
+        }
+    }
+
+    /// A dead letter that may not have been pushed must not be acknowledged by whoever sends the report's leases again.
+    fn keep_unless_unpushed(&mut self, settlement: Settlement, is_dead_letter: bool) {
+        match is_dead_letter {
+            true => self.recorder.count(|stats| stats.left += 1),
+            false => self.keep(settlement),
         }
     }
 

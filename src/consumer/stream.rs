@@ -186,7 +186,8 @@ impl<D: Decoding> Deliveries<D> {
     fn poll_pull(&mut self, context: &mut Context<'_>) -> Poll<()> {
         while let Poll::Ready(Some(_)) = self.undecodable.poll_join_next(context) {}
         let target = self.target();
-        let ahead = self.waiting.len().saturating_add(self.pulls.asked());
+        let decided = self.undecodable.len();
+        let ahead = self.waiting.len().saturating_add(decided).saturating_add(self.pulls.asked());
         self.pulls.start(target.saturating_sub(ahead), target);
         self.gauge();
         match ready!(self.pulls.poll(context, &self.recorder)).map(|pulled| pulled.result) {

@@ -57,7 +57,9 @@ async fn no_fault_shows_a_secret_in_an_error_or_at_any_level_of_a_trace() {
     places.push(((echoing.url.clone(), None), false));
     for ((url, _), hangs) in places {
         for queue in queues(&url, hangs) {
-            for op in Op::ALL {
+            // The rest of the operations take the same way, and only this place quotes what it was sent.
+            let ops = if url == echoing.url { &Op::ALL[..] } else { &Op::MESSAGES[..] };
+            for op in ops {
                 if let Err(error) = op.call_with(&queue, LEASE, BODY).await {
                     errors += &shown(&error);
                 }
