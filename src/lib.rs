@@ -51,6 +51,8 @@ mod settings;
 mod settle;
 mod settlement;
 mod subscriptions;
+#[cfg(test)]
+mod test_log;
 #[cfg(any(feature = "emulator", feature = "mock"))]
 pub mod testing;
 mod transport;

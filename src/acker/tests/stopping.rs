@@ -82,6 +82,7 @@ fn what_was_dropped_before_a_flush_or_a_close_is_in_it() {
 #[tokio::test(start_paused = true)]
 async fn what_is_dropped_while_acks_hang_is_bounded_and_starts_no_task() {
     let log = Log::new();
+    crate::test_log::keep_on();
     let _logging = tracing::subscriber::set_default(log.clone());
     let fixture = Fixture::with(0).await.takes(Duration::from_secs(25));
     fixture.responds(|_| Some(counted(0, Value::Null)));

@@ -78,6 +78,7 @@ async fn keep() -> (Log, impl Drop) {
     impl Drop for Guards {
         fn drop(&mut self) {}
     }
+    crate::test_log::keep_on();
     let lock = LOGGING.lock().await;
     // What is logged for the first time on a thread without a subscriber would stay switched off.
     let world = World::with(1).await;
