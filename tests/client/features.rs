@@ -11,7 +11,7 @@ fn the_mocks_and_the_schemas_pass_their_tests() {
         cargo.args(["test", "-p", "cloudflare-queues", "-p", env!("CARGO_PKG_NAME"), "--features"]);
         let output = cargo.arg(concat!(env!("CARGO_PKG_NAME"), "/full")).args(tests).output().unwrap();
         let [stdout, stderr] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
-        assert!(output.status.success(), "{tests:?}: {stderr}{stdout}");
+        assert!(output.status.success(), "{tests:?}: {}: {stderr}{stdout}", output.status);
         assert!(stdout.lines().any(|line| line.ends_with("... ok")), "{tests:?} ran nothing: {stdout}");
     }
 }
