@@ -35,4 +35,5 @@ mod rotation;
 mod secrets;
 mod statuses;
 mod tls;
+mod toolchain;
 mod trace;
