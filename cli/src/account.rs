@@ -1,0 +1,57 @@
+//! Which account, and how it is reached.
+
+use clap::Args;
+use cloudflare_queues::{Client, ClientBuilder, Queue, Queues};
+
+use crate::exit::{Exit, Failure};
+
+/// How to reach the account.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Account")]
+pub(crate) struct Account {
+    /// The id of the account
+    #[arg(long = "account", global = true, value_name = "ID", env = "CLOUDFLARE_ACCOUNT_ID", hide_env_values = true)]
+    id: Option<String>,
+    /// Where the service is, up to and with /client/v4
+    #[arg(long, global = true, value_name = "URL", env = "CLOUDFLARE_BASE_URL", hide_env_values = true)]
+    base_url: Option<String>,
+    /// Allow a base URL of plain http, which shows the token and the messages to the network
+    #[arg(long, global = true)]
+    plain_http: bool,
+}
+
+impl Account {
+    pub(crate) fn client(&self) -> Result<Client, Failure> {
+        // It fails only if there is a provider already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        Ok(self.builder()?.build()?)
+    }
+
+    fn builder(&self) -> Result<ClientBuilder, Failure> {
+        let mut builder = ClientBuilder::from_env()?;
+        if let Some(url) = self.base_url.as_ref().filter(|url| !url.is_empty()) {
+            builder = builder.base_url(url);
+        }
+        Ok(if self.plain_http { builder.allow_plain_http() } else { builder })
+    }
+
+    /// The queues of the account.
+    pub(crate) fn queues(&self) -> Result<Queues, Failure> {
+        let id = self.id.as_deref().filter(|id| !id.is_empty());
+        let id = id.ok_or_else(|| Failure::new(Exit::Input, "set CLOUDFLARE_ACCOUNT_ID, or give --account"))?;
+        Ok(self.client()?.queues(id)?)
+    }
+
+    /// A queue by its name or its id.
+    pub(crate) async fn queue(&self, name_or_id: &str) -> Result<Queue, Failure> {
+        find(&self.queues()?, name_or_id).await
+    }
+}
+
+/// What looks like an id is taken for one.
+pub(crate) async fn find(queues: &Queues, name_or_id: &str) -> Result<Queue, Failure> {
+    if name_or_id.len() == 32 && name_or_id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Ok(queues.queue(name_or_id)?);
+    }
+    Ok(queues.named(name_or_id).await?)
+}

@@ -1,0 +1,72 @@
+//! How the program ends when it does not succeed.
+
+use std::{fmt, io, process::ExitCode};
+
+use cloudflare_queues::{Error, ErrorKind};
+
+/// The exit codes, as `--help` lists them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    Output = 1,
+    Input = 2,
+    NotFound = 3,
+    Refused = 4,
+    Partly = 5,
+    Service = 6,
+}
+
+impl Exit {
+    pub(crate) fn of(error: &Error) -> Self {
+        match error.kind() {
+            ErrorKind::InvalidInput | ErrorKind::CredentialsUnavailable => Self::Input,
+            ErrorKind::NotFound | ErrorKind::NoSuchConsumer => Self::NotFound,
+            ErrorKind::UndecodableBody => Self::Partly,
+            _ if error.is_transient() => Self::Service,
+            ErrorKind::UnexpectedResponse => Self::Service,
+            _ => Self::Refused,
+        }
+    }
+}
+
+/// Why a command did not do what it was asked for.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    exit: Exit,
+    message: String,
+}
+
+impl Failure {
+    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, message: message.into() }
+    }
+
+    /// Tells the user.
+    pub(crate) fn report(self) -> ExitCode {
+        if !self.message.is_empty() {
+            anstream::eprintln!("cf-queues: {}", self.message);
+        }
+        ExitCode::from(self.exit as u8)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::new(Exit::of(&error), error.to_string())
+    }
+}
+
+/// Whoever closes a pipe has read enough.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self::new(Exit::Output, "");
+        }
+        Self::new(Exit::Output, format!("the output could not be written: {error}"))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}

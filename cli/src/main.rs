@@ -1,0 +1,24 @@
+//! `cf-queues`: the command line for Cloudflare Queues.
+
+mod account;
+mod arguments;
+mod commands;
+mod exit;
+mod output;
+mod requests;
+mod view;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use arguments::Arguments;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    requests::log(arguments.verbose);
+    match commands::run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
