@@ -129,7 +129,7 @@ async fn consume(backlog: usize) -> Result<()> {
         return Err("the emulator did not start".into());
     };
     let client = Client::builder(Credentials::api_token("emulator-token")?).base_url(base_url).build()?;
-    let queue = client.queue(account_id, queue_id)?;
+    let queue = client.queues(account_id)?.queue(queue_id)?;
     fill(&queue, backlog, &"x".repeat(1000)).await?;
 
     let wanted = BACKLOGS[0];

@@ -24,7 +24,7 @@ const BASE_URL: &str = "CLOUDFLARE_BASE_URL";
 /// use cloudflare_queues::{Client, Credentials};
 ///
 /// let client = Client::new(Credentials::api_token("token")?)?;
-/// let queue = client.queue("023e105f4ecef8ad9ca31a8372d0c353", "b01b5594f784d0165c2985833f5660dd")?;
+/// let queue = client.queues("023e105f4ecef8ad9ca31a8372d0c353")?.queue("b01b5594f784d0165c2985833f5660dd")?;
 /// # Ok::<(), cloudflare_queues::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -73,18 +73,31 @@ impl Client {
 
     /// A handle on a queue. Nothing is sent, so that it says nothing about whether there is such a queue.
     ///
+    /// It takes ids, and no strings, so that the two cannot be swapped. [`queues`](Self::queues) and [`Queues::queue`]
+    /// take a string each.
+    ///
+    /// ```
+    /// use cloudflare_queues::{AccountId, Client, Credentials, QueueId};
+    ///
+    /// let account_id: AccountId = "023e105f4ecef8ad9ca31a8372d0c353".parse()?;
+    /// let queue_id: QueueId = "b01b5594f784d0165c2985833f5660dd".parse()?;
+    /// let queue = Client::new(Credentials::api_token("token")?)?.queue(account_id, queue_id)?;
+    /// # Ok::<(), cloudflare_queues::Error>(())
+    /// ```
+    ///
+    /// ```compile_fail
+    /// # use cloudflare_queues::{AccountId, Client, Credentials, QueueId};
+    /// # let client = Client::new(Credentials::api_token("token")?)?;
+    /// let queue = client.queue("023e105f4ecef8ad9ca31a8372d0c353", "b01b5594f784d0165c2985833f5660dd")?;
+    /// # Ok::<(), cloudflare_queues::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
-    /// [`InvalidInput`](ErrorKind::InvalidInput) if an id has no character or more than 32, or others than letters,
-    /// digits, `_` and `-`. A queue's id is not its name: what does not look like an id is refused where the base URL
-    /// is Cloudflare's own. [`queue_named`](Self::queue_named) finds a queue by its name.
-    pub fn queue<A, Q>(&self, account_id: A, queue_id: Q) -> Result<Queue, Error>
-    where
-        A: TryInto<AccountId>,
-        Q: TryInto<QueueId>,
-        Error: From<A::Error> + From<Q::Error>,
-    {
-        self.queues(account_id)?.queue(queue_id)
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if the queue's id looks like a name, where the base URL is
+    /// Cloudflare's own: [`queue_named`](Self::queue_named) finds a queue by its name.
+    pub fn queue(&self, account_id: impl Into<AccountId>, queue_id: impl Into<QueueId>) -> Result<Queue, Error> {
+        Queues::new(Arc::clone(&self.transport), account_id.into()).queue(queue_id.into())
     }
 
     /// Looks up a queue by its name, with one request as a rule.
@@ -92,19 +105,16 @@ impl Client {
     /// # Errors
     ///
     /// [`NotFound`](ErrorKind::NotFound) if the account has no queue of this name; as [`Queues::find`].
-    pub async fn queue_named<A>(&self, account_id: A, name: &str) -> Result<Queue, Error>
-    where
-        A: TryInto<AccountId>,
-        Error: From<A::Error>,
-    {
-        self.queues(account_id)?.named(name).await
+    pub async fn queue_named(&self, account_id: impl Into<AccountId>, name: &str) -> Result<Queue, Error> {
+        Queues::new(Arc::clone(&self.transport), account_id.into()).named(name).await
     }
 
     /// A handle on the queues of an account, to list and to make them. Nothing is sent.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](ErrorKind::InvalidInput) if the id is none.
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if the id has no character or more than 32, or others than letters,
+    /// digits, `_` and `-`.
     pub fn queues<A>(&self, account_id: A) -> Result<Queues, Error>
     where
         A: TryInto<AccountId>,
@@ -119,10 +129,10 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// As [`Client::from_env`] and [`Client::queue`]; a variable that is missing is named.
+    /// As [`Client::from_env`], [`Client::queues`] and [`Queues::queue`]; a variable that is missing is named.
     pub fn from_env() -> Result<Self, Error> {
         let required = |name| credentials::variable(name)?.ok_or_else(|| Error::invalid(format!("{name} is not set")));
-        Client::from_env()?.queue(required("CLOUDFLARE_ACCOUNT_ID")?, required("CLOUDFLARE_QUEUE_ID")?)
+        Client::from_env()?.queues(required("CLOUDFLARE_ACCOUNT_ID")?)?.queue(required("CLOUDFLARE_QUEUE_ID")?)
     }
 }
 

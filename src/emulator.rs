@@ -70,7 +70,7 @@ use crate::{
     client::{Client, ClientBuilder},
     credentials::Credentials,
     error::Error,
-    ids::AccountId,
+    ids::{AccountId, QueueId},
     queue::Queue,
 };
 
@@ -215,12 +215,12 @@ impl Emulator {
     }
 
     /// The account that all queues belong to.
-    pub fn account_id(&self) -> &'static str {
-        ACCOUNT_ID
+    pub fn account_id(&self) -> &AccountId {
+        &self.running.account_id
     }
 
     /// The queue that every emulator has.
-    pub fn queue_id(&self) -> &str {
+    pub fn queue_id(&self) -> &QueueId {
         &self.running.queue_id
     }
 
@@ -239,8 +239,8 @@ impl Emulator {
     }
 
     /// Makes another queue, and gives its id.
-    pub fn create_queue(&self, settings: QueueSettings) -> String {
-        self.running.service.queues.create(ACCOUNT_ID, settings)
+    pub fn create_queue(&self, settings: QueueSettings) -> QueueId {
+        self.running.service.queues.create(self.account_id().as_str(), settings)
     }
 
     /// Changes the settings of a queue; does nothing if there is no such queue. The queue is locked meanwhile: `change`
@@ -253,8 +253,8 @@ impl Emulator {
     /// # Ok::<(), std::io::Error>(()) })?;
     /// # Ok::<(), std::io::Error>(())
     /// ```
-    pub fn configure_queue(&self, queue_id: &str, change: impl FnOnce(QueueSettings) -> QueueSettings) {
-        self.running.service.queues.configure(&self.running.service.clock, queue_id, change);
+    pub fn configure_queue(&self, queue_id: &QueueId, change: impl FnOnce(QueueSettings) -> QueueSettings) {
+        self.running.service.queues.configure(&self.running.service.clock, queue_id.as_str(), change);
     }
 
     /// Changes how the emulator behaves where the service may behave in more than one way.
@@ -284,8 +284,8 @@ impl Emulator {
     }
 
     /// The messages of a queue that are not acknowledged, in the order in which they came.
-    pub fn messages(&self, queue_id: &str) -> Vec<QueuedMessage> {
-        let messages = self.running.service.with_queue(queue_id, |queue, _| {
+    pub fn messages(&self, queue_id: &QueueId) -> Vec<QueuedMessage> {
+        let messages = self.running.service.with_queue(queue_id.as_str(), |queue, _| {
             queue.messages().map(|(sequence, message)| (sequence, message.clone())).collect::<Vec<_>>()
         });
         let messages =
@@ -372,21 +372,21 @@ impl EmulatorBuilder {
     pub async fn start(self) -> io::Result<Emulator> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)).await?;
         let address = listener.local_addr()?;
-        let (service, queue_id) = self.service();
-        let server = tokio::spawn(server::serve(listener, Arc::clone(&service))).abort_handle();
-        let socket = Some(Socket { address, server });
-        Ok(Emulator { running: Arc::new(Running { service, queue_id, socket }) })
+        let running = self.running();
+        let server = tokio::spawn(server::serve(listener, Arc::clone(&running.service))).abort_handle();
+        Ok(Emulator { running: Arc::new(Running { socket: Some(Socket { address, server }), ..running }) })
     }
 
     /// An emulator without a socket, whose clients reach it within the process. The port has no effect.
     pub fn in_process(self) -> Emulator {
-        let (service, queue_id) = self.service();
-        Emulator { running: Arc::new(Running { service, queue_id, socket: None }) }
+        Emulator { running: Arc::new(self.running()) }
     }
 
-    fn service(self) -> (Arc<Service>, String) {
+    fn running(self) -> Running {
         let service = Service::new(Clock::new(self.real_time), self.behavior, self.api_token);
-        let queue_id = service.queues.create(ACCOUNT_ID, self.queue);
-        (Arc::new(service), queue_id)
+        let account_id = AccountId::numbered(ACCOUNT_ID);
+        service.add_account(account_id.as_str());
+        let queue_id = service.queues.create(account_id.as_str(), self.queue);
+        Running { service: Arc::new(service), account_id, queue_id, socket: None }
     }
 }

@@ -11,7 +11,7 @@
 //! });
 //!
 //! let client = Client::builder(Credentials::api_token("token")?).base_url(server.base_url()).build()?;
-//! let outcome = client.queue("my-account", "my-queue")?.ack(AckRequest::ack_all(["lease"])).await?;
+//! let outcome = client.queues("my-account")?.queue("my-queue")?.ack(AckRequest::ack_all(["lease"])).await?;
 //! assert!(outcome.is_complete());
 //! mock.assert();
 //! # Ok::<(), Box<dyn std::error::Error>>(()) })?;

@@ -58,7 +58,9 @@ impl Queues {
     ///
     /// # Errors
     ///
-    /// As [`Client::queue`](crate::Client::queue).
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if the id has no character or more than 32, or others than letters,
+    /// digits, `_` and `-`. A queue's id is not its name: what does not look like an id is refused where the base URL
+    /// is Cloudflare's own. [`named`](Self::named) finds a queue by its name.
     pub fn queue<Q>(&self, queue_id: Q) -> Result<Queue, Error>
     where
         Q: TryInto<QueueId>,

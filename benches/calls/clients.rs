@@ -27,7 +27,7 @@ pub(crate) async fn ours(load: Load) -> Result<()> {
         client = client.max_in_flight(64);
     }
     let client = client.build()?;
-    let queue = client.queue(ACCOUNT, &load.queue)?;
+    let queue = client.queues(ACCOUNT)?.queue(&load.queue)?;
     if load.is_pull() {
         return drive(load, async move |_| decode(&queue).await).await;
     }
@@ -54,7 +54,7 @@ async fn decode(queue: &Queue) -> Result<()> {
 /// One message at a time, grouped by us.
 pub(crate) async fn acker(load: Load) -> Result<()> {
     let client = Client::builder(Credentials::api_token(TOKEN)?).base_url(&load.url).build()?;
-    let acker = Acker::new(client.queue(ACCOUNT, &load.queue)?)?;
+    let acker = Acker::new(client.queues(ACCOUNT)?.queue(&load.queue)?)?;
     // An acker takes a lease once at a time.
     let leases: Vec<_> = (0..load.in_flight).map(|task| LeaseId::from(lease(task))).collect();
     drive(load, async move |task| match acker.ack(leases.get(task).ok_or("no lease")?).await?.await? {

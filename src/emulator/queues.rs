@@ -14,6 +14,7 @@ use super::{
     queue::Queue,
     settings::QueueSettings,
 };
+use crate::ids::QueueId;
 
 #[derive(Default)]
 pub(super) struct Queues {
@@ -30,12 +31,12 @@ struct Owned {
 }
 
 impl Queues {
-    pub(super) fn create(&self, account_id: &str, settings: QueueSettings) -> String {
-        let queue_id = format!("{:032x}", 0xd1e5_u128 << 64 | u128::from(self.next()));
-        self.add_source(&queue_id, settings.dead_letter_queue.as_deref());
+    pub(super) fn create(&self, account_id: &str, settings: QueueSettings) -> QueueId {
+        let queue_id = QueueId::numbered(0xd1e5_u128 << 64 | u128::from(self.next()));
+        self.add_source(queue_id.as_str(), settings.dead_letter_queue.as_deref());
         let queue = Arc::new(Mutex::new(Queue::new(settings)));
         let queue = Owned { account_id: account_id.to_owned(), queue };
-        self.by_id.write().unwrap_or_else(PoisonError::into_inner).insert(queue_id.clone(), queue);
+        self.by_id.write().unwrap_or_else(PoisonError::into_inner).insert(queue_id.to_string(), queue);
         queue_id
     }
 
@@ -44,8 +45,10 @@ impl Queues {
         self.by_id.write().unwrap_or_else(PoisonError::into_inner).remove(queue_id);
     }
 
-    pub(super) fn ids(&self) -> Vec<String> {
-        self.by_id.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    /// All ids, and the account of each.
+    pub(super) fn ids(&self) -> Vec<(String, String)> {
+        let queues = self.by_id.read().unwrap_or_else(PoisonError::into_inner);
+        queues.iter().map(|(id, owned)| (id.clone(), owned.account_id.clone())).collect()
     }
 
     pub(super) fn exists(&self, account_id: &str, queue_id: &str) -> bool {

@@ -5,11 +5,13 @@ use std::{net::SocketAddr, sync::Arc};
 use tokio::task::AbortHandle;
 
 use super::service::Service;
+use crate::ids::{AccountId, QueueId};
 
 #[derive(Debug)]
 pub(super) struct Running {
     pub(super) service: Arc<Service>,
-    pub(super) queue_id: String,
+    pub(super) account_id: AccountId,
+    pub(super) queue_id: QueueId,
     /// `None` if requests reach the emulator in process alone.
     pub(super) socket: Option<Socket>,
 }

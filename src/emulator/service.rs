@@ -20,7 +20,7 @@ use super::{
     reply::Refusal,
 };
 
-pub(super) const ACCOUNT_ID: &str = "e41a7092c5f34b6f8d2b1c7a90f3d5e8";
+pub(super) const ACCOUNT_ID: u128 = 0xe41a_7092_c5f3_4b6f_8d2b_1c7a_90f3_d5e8;
 pub(super) const EMAIL: &str = "emulator@example.com";
 pub(super) const API_KEY: &str = "emulator-key";
 
@@ -43,7 +43,7 @@ impl fmt::Debug for Service {
 }
 
 impl Service {
-    /// Without a queue.
+    /// Without an account.
     pub(super) fn new(clock: Clock, behavior: Behavior, api_token: String) -> Self {
         Self {
             clock,
@@ -53,7 +53,7 @@ impl Service {
             faults: Mutex::default(),
             api_token: Mutex::new(api_token),
             requests: AtomicU64::new(0),
-            accounts: Mutex::new(BTreeSet::from([ACCOUNT_ID.to_owned()])),
+            accounts: Mutex::default(),
             registry: Mutex::default(),
         }
     }

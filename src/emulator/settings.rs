@@ -53,8 +53,8 @@ impl QueueSettings {
     }
 
     /// The id of the queue that takes the messages that used up their retries. By default, they are deleted.
-    pub fn dead_letter_queue(mut self, queue_id: impl Into<String>) -> Self {
-        self.dead_letter_queue = Some(queue_id.into());
+    pub fn dead_letter_queue(mut self, queue_id: impl AsRef<str>) -> Self {
+        self.dead_letter_queue = Some(queue_id.as_ref().to_owned());
         self
     }
 

@@ -10,7 +10,7 @@ use std::{
 
 use cloudflare_queues::{
     AckRequest, Acker, AckerOptions, Batch, Client, Confirmation, Consumer, LeaseId, Message, PullOptions, PushMessage,
-    Queue, RetryPolicy, Verdict,
+    Queue, QueueId, RetryPolicy, Verdict,
     emulator::{Emulator, QueueSettings, QueuedMessage},
 };
 use futures_core::Stream;
@@ -67,7 +67,7 @@ impl World {
         let client = Client::builder(emulator.credentials().unwrap()).base_url(emulator.base_url());
         // Whatever a dropped call would keep is missed by the next.
         let client = client.retry(RetryPolicy::none()).max_in_flight(1).build().unwrap();
-        let queue = |queue_id: &str| client.queue(emulator.account_id(), queue_id).unwrap();
+        let queue = |queue_id: &QueueId| client.queue(emulator.account_id(), queue_id).unwrap();
         let (queue, other) = (queue(emulator.queue_id()), queue(&emulator.create_queue(QueueSettings::default())));
         Self { emulator, queue, other }
     }

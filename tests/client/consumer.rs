@@ -186,7 +186,7 @@ async fn a_stream_gives_messages_to_decide_on_and_hands_back_those_that_are_drop
 #[tokio::test]
 async fn a_stream_ends_after_a_failure_that_only_a_person_can_mend() {
     let emulator = Emulator::start().await.unwrap();
-    let missing = emulator.client().unwrap().queue(emulator.account_id(), "no-such-queue").unwrap();
+    let missing = emulator.queue().unwrap().queues().queue("no-such-queue").unwrap();
     let mut deliveries = Consumer::new(missing).stream().unwrap();
     let mut poll = async || poll_fn(|context| Pin::new(&mut deliveries).poll_next(context)).await;
     assert_eq!(poll().await.unwrap().unwrap_err().kind(), ErrorKind::NotFound);

@@ -29,7 +29,7 @@ fn call_as_the_environment_says() {
         Err(error) => return println!("{:?}: {error}", error.kind()),
     };
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(Op::Pull.call(&client.queue(ACCOUNT, QUEUE).unwrap())).unwrap();
+    runtime.block_on(Op::Pull.call(&client.queues(ACCOUNT).unwrap().queue(QUEUE).unwrap())).unwrap();
     println!("it was carried out");
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cloudflare_queues::{AckRequest, Client, Credentials, Error, ErrorKind, PullOptions, PushMessage};
 
-use support::{ACCOUNT, QUEUE, Server};
+use support::{ACCOUNT, Server};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const NANOSECOND: Duration = Duration::from_nanos(1);
@@ -42,11 +42,11 @@ fn an_id_that_would_not_stand_in_a_path_is_refused() {
         ("my.queue", characters),
     ];
     for (id, says) in table {
-        assert_refused(&client.queue(id, QUEUE).unwrap_err(), id, &["account_id: ", says]);
-        assert_refused(&client.queue(ACCOUNT, id).unwrap_err(), id, &["queue_id: ", says]);
+        assert_refused(&client.queues(id).unwrap_err(), id, &["account_id: ", says]);
+        assert_refused(&client.queues(ACCOUNT).unwrap().queue(id).unwrap_err(), id, &["queue_id: ", says]);
     }
     for id in ["a", "_", "-", "0", &"a".repeat(32), "Az09_-"] {
-        client.queue(id, id).unwrap();
+        client.queues(id).unwrap().queue(id).unwrap();
     }
 }
 
@@ -54,7 +54,7 @@ fn an_id_that_would_not_stand_in_a_path_is_refused() {
 fn an_id_of_other_letters_is_refused_with_a_reason_that_is_true() {
     let client = support::builder("http://127.0.0.1:9").build().unwrap();
     // 17 characters, but 34 bytes.
-    let error = client.queue("é".repeat(17), QUEUE).unwrap_err();
+    let error = client.queues("é".repeat(17)).unwrap_err();
     assert!(!error.to_string().contains("1 to 32 characters, but has 17"), "{error}");
 }
 

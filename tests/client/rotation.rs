@@ -38,7 +38,7 @@ fn world() -> World {
         }
     });
     let client = Client::builder(credentials).base_url(&server.url).retry(RetryPolicy::none()).build().unwrap();
-    World { queue: client.queue(ACCOUNT, QUEUE).unwrap(), server, accepted, provided, asked }
+    World { queue: client.queues(ACCOUNT).unwrap().queue(QUEUE).unwrap(), server, accepted, provided, asked }
 }
 
 impl World {

@@ -222,7 +222,7 @@ async fn no_debug_form_of_ours_shows_a_secret() {
         let credentials = credentials.unwrap();
         let builder = Client::builder(credentials.clone()).base_url(&server.url);
         let client = builder.clone().build().unwrap();
-        let queue = client.queue(ACCOUNT, QUEUE).unwrap();
+        let queue = client.queues(ACCOUNT).unwrap().queue(QUEUE).unwrap();
         let batch = queue.pull(PullOptions::default()).await.unwrap();
         let message = &batch.messages[0];
         let errors = (

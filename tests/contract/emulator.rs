@@ -263,7 +263,7 @@ async fn a_queue_that_gives_nothing_says_why() {
     emulator.configure_queue(emulator.queue_id(), |settings| settings.http_pull(false));
     let error = service.queue.pull(PullOptions::default()).await.unwrap_err();
     assert_eq!((error.kind(), error.status()), (ErrorKind::NotPullConsumer, Some(405)));
-    let missing = emulator.client().unwrap().queue(emulator.account_id(), "my-queue").unwrap();
+    let missing = emulator.queue().unwrap().queues().queue("my-queue").unwrap();
     let error = missing.pull(PullOptions::default()).await.unwrap_err();
     assert_eq!((error.kind(), error.has_code(10104)), (ErrorKind::NotFound, true));
 }

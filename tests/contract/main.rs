@@ -33,7 +33,7 @@ impl Service {
     async fn on_cloudflare() -> Option<Self> {
         let variable = |name| env::var(name).ok().filter(|value| !value.is_empty());
         let ids = (variable("CLOUDFLARE_ACCOUNT_ID")?, variable("CLOUDFLARE_QUEUE_ID")?);
-        let queue = Client::from_env().unwrap().queue(ids.0, ids.1).unwrap();
+        let queue = Client::from_env().unwrap().queues(ids.0).unwrap().queue(ids.1).unwrap();
         // Messages that are not ours must not be acknowledged.
         let batch = queue.pull(PullOptions::new().batch_size(1)).await.unwrap();
         if let Some(message) = batch.messages.first() {

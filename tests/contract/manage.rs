@@ -167,7 +167,7 @@ async fn settings_out_of_their_bounds_are_refused_before_anything_is_sent() {
 #[tokio::test(start_paused = true)]
 async fn a_name_in_the_place_of_an_id_is_refused_with_a_hint() {
     let client = Client::new(cloudflare_queues::Credentials::api_token("token").unwrap()).unwrap();
-    let error = client.queue("023e105f4ecef8ad9ca31a8372d0c353", "my-queue").unwrap_err();
+    let error = client.queues("023e105f4ecef8ad9ca31a8372d0c353").unwrap().queue("my-queue").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     assert!(error.to_string().contains("queue_named"), "{error}");
     assert!(QueueId::try_from("not/an/id").is_err());

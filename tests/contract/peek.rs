@@ -73,7 +73,15 @@ async fn whatever_form_a_purges_errors_have_it_is_not_complete_and_nothing_is_lo
         let response = json!({ "success": true, "result": { "errors": errors, "warnings": null } });
         server.mock(|_, then| drop(then.status(200).json_body(response)));
         let client = Client::builder(Credentials::api_token("token").unwrap()).base_url(server.base_url()).build();
-        let outcome = client.unwrap().queue("account", "queue").unwrap().delete_messages(["ref-1"]).await.unwrap();
+        let outcome = client
+            .unwrap()
+            .queues("account")
+            .unwrap()
+            .queue("queue")
+            .unwrap()
+            .delete_messages(["ref-1"])
+            .await
+            .unwrap();
         assert!(!outcome.is_complete() && outcome.errors[0].message.ends_with("is gone"), "{outcome:?}");
         assert_eq!(outcome.errors[0].subject, Some(MessageRef::from("ref-1")));
         assert!(!format!("{outcome:?}").contains("ref-1"), "{outcome:?}");

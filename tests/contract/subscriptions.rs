@@ -12,7 +12,7 @@ fn emulated() -> (Emulator, Subscriptions) {
 }
 
 fn new(emulator: &Emulator, name: &str, source: EventSource) -> NewSubscription {
-    NewSubscription::new(name, source, &emulator.queue_id().try_into().unwrap()).event("created").event("deleted")
+    NewSubscription::new(name, source, emulator.queue_id()).event("created").event("deleted")
 }
 
 #[tokio::test(start_paused = true)]
@@ -23,7 +23,7 @@ async fn a_subscription_is_what_it_was_made_to_be_until_it_is_changed() {
     let made = subscriptions.create(&new(&emulator, "pushes", source.clone())).await.unwrap();
     assert_eq!((made.name(), made.is_enabled(), made.source()), ("pushes", Some(true), source.clone()));
     assert_eq!(made.events(), ["created", "deleted"]);
-    assert_eq!(made.queue_id().unwrap(), emulator.queue_id());
+    assert_eq!(&made.queue_id().unwrap(), emulator.queue_id());
     assert!(made.created().is_some() && made.modified() == made.created());
 
     let id = made.id().unwrap();
@@ -58,7 +58,7 @@ async fn a_second_subscription_to_a_source_and_one_to_nothing_are_refused() {
     let new = new(&emulator, "images", EventSource::new("images"));
     let id = subscriptions.create(&new).await.unwrap().id().unwrap();
     assert_eq!(subscriptions.create(&new).await.unwrap_err().kind(), ErrorKind::AlreadyExists);
-    let nothing = NewSubscription::new("none", EventSource::new("kv"), &emulator.queue_id().try_into().unwrap());
+    let nothing = NewSubscription::new("none", EventSource::new("kv"), emulator.queue_id());
     assert_eq!(subscriptions.create(&nothing).await.unwrap_err().kind(), ErrorKind::InvalidInput);
     emulator.inject(Fault::ResetAfter.on(Operation::DeleteSubscription));
     subscriptions.delete(&id).await.unwrap();

@@ -68,7 +68,7 @@ impl Service {
             });
         });
         let client = Client::builder(Credentials::api_token("token").unwrap()).base_url(server.base_url()).build();
-        let queue = client.unwrap().queue("account", "queue").unwrap();
+        let queue = client.unwrap().queues("account").unwrap().queue("queue").unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         Self { runtime, queue, exchange, _server: server }
     }

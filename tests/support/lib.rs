@@ -251,7 +251,7 @@ pub fn builder(url: &str) -> ClientBuilder {
 }
 
 pub fn open(builder: ClientBuilder) -> Queue {
-    builder.build().unwrap().queue(ACCOUNT, QUEUE).unwrap()
+    builder.build().unwrap().queues(ACCOUNT).unwrap().queue(QUEUE).unwrap()
 }
 
 /// A queue whose every request is sent once.

@@ -32,7 +32,7 @@ impl World {
         command
             .env("CLOUDFLARE_BASE_URL", self.emulator.base_url())
             .env("CLOUDFLARE_API_TOKEN", self.emulator.api_token())
-            .env("CLOUDFLARE_ACCOUNT_ID", self.emulator.account_id());
+            .env("CLOUDFLARE_ACCOUNT_ID", self.emulator.account_id().as_str());
         command
     }
 
@@ -53,7 +53,7 @@ impl World {
 
     /// The id of the queue that every emulator has.
     pub fn id(&self) -> &str {
-        self.emulator.queue_id()
+        self.emulator.queue_id().as_str()
     }
 
     pub fn push(&self, messages: &[PushMessage]) {
@@ -62,7 +62,7 @@ impl World {
 
     #[expect(dead_code, reason = "soon")]
     pub fn messages(&self) -> Vec<QueuedMessage> {
-        self.emulator.messages(self.id())
+        self.emulator.messages(self.emulator.queue_id())
     }
 }
 

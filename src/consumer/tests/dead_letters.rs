@@ -7,8 +7,7 @@ use crate::pull::PullOptions;
 async fn world() -> (World, Queue) {
     let world = World::with(0).await;
     let dead = world.emulator.create_queue(QueueSettings::new());
-    let account = world.emulator.account_id().try_into().unwrap();
-    let queue = Queue::new(Arc::clone(world.queue.parts().0), account, dead.as_str().try_into().unwrap());
+    let queue = world.queue.queues().queue(dead).unwrap();
     (world, queue)
 }
 

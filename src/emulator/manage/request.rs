@@ -11,7 +11,7 @@ use crate::emulator::{
     registry::{Consumer, Record, Registry},
     reply::{self, Refusal},
     request,
-    service::{ACCOUNT_ID, Service},
+    service::Service,
     settings::QueueSettings,
     uri::decode,
 };
@@ -46,7 +46,7 @@ impl<'a> Request<'a> {
 
     /// Adds a queue without a consumer to the account, and gives its id.
     pub(super) fn add_queue(&mut self, name: &str) -> String {
-        let id = self.service.queues.create(self.account, QueueSettings::new().http_pull(false));
+        let id = self.service.queues.create(self.account, QueueSettings::new().http_pull(false)).to_string();
         self.registry.add(self.service.clock.now(), &id, self.account, name);
         id
     }
@@ -94,13 +94,13 @@ impl<'a> Request<'a> {
 
 /// Takes over what was done to queues beside the operations: by the methods of the emulator.
 fn sync(service: &Service, registry: &mut Registry) {
-    for id in service.queues.ids() {
+    for (id, account) in service.queues.ids() {
         let Ok((http_pull, now)) = service.with_queue(&id, |queue, now| (queue.settings().http_pull, now)) else {
             continue;
         };
         if registry.find(&id).is_none() {
             let name = format!("queue-{}", registry.len().saturating_add(1));
-            registry.add(now, &id, ACCOUNT_ID, &name);
+            registry.add(now, &id, &account, &name);
         }
         let consumer = registry.find(&id).and_then(|record| record.consumer.as_ref());
         let is_pull = consumer.is_some_and(|consumer| consumer.kind() == "http_pull");

@@ -39,7 +39,7 @@ async fn an_array_is_not_an_object() {
 #[tokio::test]
 async fn every_refusal_is_the_services_envelope() {
     let emulator = Emulator::start().await.unwrap();
-    let (account, queue) = (emulator.account_id(), emulator.queue_id());
+    let (account, queue) = (emulator.account_id(), emulator.queue_id().as_str());
     let of_queue = |queue: &str| format!("/accounts/{account}/queues/{queue}/messages");
     let requests = [
         (of_queue("%ff"), 16, 400, 7003),

@@ -8,7 +8,7 @@ use std::{
 };
 
 use cloudflare_queues::{
-    Acker, AckerOptions, Client, Consumer, Message, PushMessage, Queue, RetryPolicy, Verdict,
+    Acker, AckerOptions, Client, Consumer, Message, PushMessage, Queue, QueueId, RetryPolicy, Verdict,
     emulator::{Behavior, Emulator, Fault, JsonBodies, QueueSettings, UnknownLease, WarningsForm},
 };
 use tokio::time::{Instant, sleep, timeout};
@@ -85,7 +85,7 @@ pub(super) struct World {
     /// Whether the service names every lease that it left alone.
     pub(super) is_exact: bool,
     client: Client,
-    dead_letters: String,
+    dead_letters: QueueId,
     random: Mutex<Random>,
     told: Mutex<Told>,
     trace: Trace,
@@ -233,7 +233,7 @@ impl World {
 
     /// Consumes all that is left of a queue, now that nothing goes wrong: nothing is stuck, and everything is
     /// confirmed.
-    async fn drain(&self, queue_id: &str) -> Vec<u32> {
+    async fn drain(&self, queue_id: &QueueId) -> Vec<u32> {
         self.emulator.configure_queue(queue_id, |settings| settings.max_retries(u32::MAX));
         let left = self.emulator.messages(queue_id).len();
         let queue = self.client.queue(self.emulator.account_id(), queue_id).unwrap();
