@@ -1,13 +1,13 @@
-//! Works off a queue until ctrl-c, and prints what was done.
+//! Works off a queue of JSON messages, some of which fail: `cargo run --example consumer`.
 //!
-//! It takes `CLOUDFLARE_API_TOKEN`, `CLOUDFLARE_ACCOUNT_ID` and `CLOUDFLARE_QUEUE_ID`; `cargo run --example emulator`
-//! prints some to try.
+//! A service that runs until SIGTERM, with health and metrics, is in `examples/apps/production.rs`.
 
 use std::time::Duration;
 
-use cloudflare_queues::{Consumer, Queue, RetryDelay};
+use cloudflare_queues::{Consumer, PushMessage, RetryDelay, emulator::Emulator};
+use serde::{Deserialize, Serialize};
 
-#[derive(serde::Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct Job {
     number: u32,
 }
@@ -22,12 +22,20 @@ async fn work(job: Job) -> Result<(), String> {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let queue = Queue::from_env()?;
+    let emulator = Emulator::start().await?;
+    let queue = emulator.queue()?;
+    let jobs = (1..=20).map(|number| PushMessage::json(&Job { number })).collect::<Result<Vec<_>, _>>()?;
+    queue.push_all(&jobs).await?;
+
     let consumer = Consumer::new(queue)
         .json::<Job>()
         .concurrency(50)
         .retry_delay(RetryDelay::exponential(Duration::from_secs(10), Duration::from_secs(600)));
-    let report = consumer.run_until(tokio::signal::ctrl_c(), |job, _message| work(job)).await?;
-    println!("{report:#?}");
+    // A program would stop at ctrl-c: `tokio::signal::ctrl_c()`.
+    let stop = tokio::time::sleep(Duration::from_millis(300));
+    let report = consumer.run_until(stop, |job, _message| work(job)).await?;
+
+    println!("acknowledged {}, retried {}", report.stats.acknowledged, report.stats.retried);
+    assert_eq!((report.stats.acknowledged, report.stats.retried), (18, 2));
     report.error.map_or(Ok(()), |error| Err(error.into()))
 }

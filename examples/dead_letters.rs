@@ -1,0 +1,40 @@
+//! Moves messages that cannot be handled to another queue: `cargo run --example dead_letters`.
+
+use std::time::Duration;
+
+use cloudflare_queues::{
+    Consumer, PushMessage, RetryDelay, Verdict,
+    emulator::{Emulator, QueueSettings},
+};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let emulator = Emulator::start().await?;
+    let queue = emulator.queue()?;
+    let failed = emulator.create_queue(QueueSettings::new());
+    let failed = queue.queues().queue(failed)?;
+    queue.push_all(&["good", "hopeless", "unlucky"].map(PushMessage::text)).await?;
+
+    let consumer = Consumer::new(queue)
+        .dead_letters(failed.clone())
+        .max_attempts(2)
+        .retry_delay(RetryDelay::fixed(Duration::ZERO));
+    let stop = tokio::time::sleep(Duration::from_millis(500));
+    let report = consumer
+        .run_until(stop, |message| async move {
+            match message.body.text().as_deref() {
+                Ok("good") => Ok(Verdict::Ack),
+                // No further attempt can help.
+                Ok("hopeless") => Ok(Verdict::DeadLetter),
+                // Retried, and moved once its second attempt has failed.
+                _ => Err("no luck"),
+            }
+        })
+        .await?;
+
+    for message in failed.peek(100).await? {
+        println!("dead letter: {}", message.body.text()?);
+    }
+    assert_eq!((report.stats.acknowledged, report.stats.dead_lettered), (1, 2));
+    Ok(())
+}
