@@ -1,5 +1,6 @@
 //! The pull loop: bounded concurrency, acknowledgements beside the work, and a graceful end.
 
+mod acks;
 mod brake;
 mod decoding;
 mod delivery;

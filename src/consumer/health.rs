@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::{recorder::Record, run::STALLED};
+use super::{acks::STALLED, recorder::Record};
 
 /// Whether a [`Consumer`](crate::Consumer) does what it is there for, for a probe such as `/healthz`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]

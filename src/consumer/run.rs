@@ -17,6 +17,7 @@ use tracing::{Instrument, Span};
 
 use super::{
     Report,
+    acks::Acks,
     brake::Brake,
     heartbeat::Heartbeat,
     pulls::{MESSAGE_BYTES, Pulled, Pulls, is_final},
@@ -24,10 +25,8 @@ use super::{
     settings::Settings,
     work::{Handled, Outcome, Settled, Settling, Waiting, Work},
 };
-use crate::{ack::AckRequest, acker::Acker, error::Error, limits, outage::Outage, pull::Batch, queue::Queue};
+use crate::{ack::AckRequest, acker::Acker, error::Error, limits, pull::Batch, queue::Queue};
 
-/// After what time without a confirmation pulling is slowed down by a step; each one more takes twice as long.
-pub(super) const STALLED: Duration = Duration::from_secs(5);
 /// How many messages may be unsettled until the first one is settled.
 const MOST_UNTRUSTED: usize = 1000;
 
@@ -47,10 +46,7 @@ pub(super) struct Run {
     pub(super) settling: HashMap<task::Id, Settling>,
     /// Slow pulling down: handlers that fail, and acknowledgements that do.
     pub(super) handlers_brake: Brake,
-    pub(super) acks_brake: Brake,
-    pub(super) acks_outage: Outage,
-    /// When an acknowledgement was last confirmed, or the first that is not was submitted.
-    pub(super) settled_at: Instant,
+    pub(super) acks: Acks,
     /// How long handlers take on average.
     pub(super) handler_time: Option<Duration>,
     /// What the bodies of waiting messages and of those that are worked on take.
@@ -79,9 +75,7 @@ impl Run {
             recorder: Recorder::new(total),
             heartbeat: Heartbeat::new(queue.clone(), &settings),
             handlers_brake: Brake::new("handlers fail", settings.bearable_failures),
-            acks_brake: Brake::new("acknowledgements are not confirmed", 0.5),
-            acks_outage: Outage::default(),
-            settled_at: Instant::now(),
+            acks: Acks::new(),
             queue,
             settings,
             waiting: VecDeque::new(),
@@ -259,7 +253,7 @@ impl Run {
 
     /// Pulls ahead while handlers work, but no more than they are expected to start on in time.
     fn start_pulls(&mut self) {
-        self.pulls.slow_down(self.handlers_brake.step().max(self.acks_step()));
+        self.pulls.slow_down(self.handlers_brake.step().max(self.acks.step()));
         if !self.pulls.is_trusted() && self.settling.len() >= MOST_UNTRUSTED {
             return;
         }
@@ -267,14 +261,6 @@ impl Run {
         let ahead = self.waiting.len().saturating_add(self.pulls.asked());
         let room = target.saturating_sub(ahead).min(self.room_in_bytes(ahead));
         self.pulls.start(room, target);
-    }
-
-    /// By how many steps acknowledgements slow pulling down: those that are not confirmed, and those that have hung for
-    /// long.
-    fn acks_step(&self) -> u32 {
-        let stalled = if self.settling.is_empty() { Duration::ZERO } else { self.settled_at.elapsed() };
-        let steps = stalled.as_secs().checked_div(STALLED.as_secs()).and_then(u64::checked_ilog2);
-        self.acks_brake.step().max(steps.map_or(0, |steps| steps.saturating_add(1)))
     }
 
     /// How many messages should wait or be on their way: what handlers start on until the next pull could bring more,
@@ -317,8 +303,8 @@ impl Run {
             handlers_running: self.handled.len() as u64,
             slowdown: self.pulls.slowdown(),
             is_full: self.handled.len() >= self.settings.concurrency.max(1),
-            acks_fail: self.acks_step() > 0,
-            unsettled: (!self.settling.is_empty()).then_some(self.settled_at),
+            acks_fail: self.acks.step() > 0,
+            unsettled: self.acks.unsettled(),
         };
         self.recorder.gauge(self.gauges, now);
         self.gauges = now;

@@ -2,14 +2,10 @@
 
 use std::time::Duration;
 
-use tokio::{
-    task::{self, JoinError},
-    time::Instant,
-};
+use tokio::task::{self, JoinError};
 
 use super::{
     Verdict,
-    pulls::is_final,
     run::Run,
     work::{Handled, HeldMessage, Outcome, Settled, Settling},
 };
@@ -105,9 +101,7 @@ impl Run {
             }
             Settled::Said(async { acker.submit(submitted).await?.await }.await)
         };
-        if self.settling.is_empty() {
-            self.settled_at = Instant::now();
-        }
+        self.acks.begin();
         let task = self.settlements.spawn(settle);
         self.settling.insert(task.id(), Settling { settlement, is_dead_letter });
     }
@@ -116,17 +110,19 @@ impl Run {
     pub(super) fn settled(&mut self, joined: Result<(task::Id, Settled), JoinError>) {
         let (id, settled) = joined.map_or_else(|error| (error.id(), None), |(id, settled)| (id, Some(settled)));
         let Some(Settling { settlement, is_dead_letter }) = self.settling.remove(&id) else { return };
+        self.acks.end();
         // A task that did not end said nothing of what it sent.
         let Some(settled) = settled else { return self.keep_unless_unpushed(settlement, is_dead_letter) };
         match settled {
             Settled::Said(Ok(Confirmation::Confirmed)) => self.confirmed(&settlement, is_dead_letter),
-            Settled::Said(said) => self.not_confirmed(settlement, said.err()),
+            Settled::Said(said) => self.not_confirmed(settlement, said.err().as_ref()),
             Settled::NotPushed(error) => {
                 self.recorder.count(|stats| {
                     stats.left += 1;
                     stats.dead_letter_failures += 1;
                 });
-                self.refused(Some(&error));
+                self.acks.not_begun();
+                self.recorder.failed(&error);
             }
         }
     }
@@ -142,32 +138,16 @@ impl Run {
             *count += 1;
         });
         self.pulls.trust();
-        self.settled_at = Instant::now();
-        self.acks_brake.record(false);
-        if let Some(failures) = self.acks_outage.on_success() {
-            tracing::info!(failures, "acknowledgements are confirmed again");
-        }
+        self.acks.confirmed();
     }
 
-    fn not_confirmed(&mut self, settlement: Settlement, error: Option<Error>) {
+    fn not_confirmed(&mut self, settlement: Settlement, error: Option<&Error>) {
         self.keep(settlement);
-        self.refused(error.as_ref());
-        // Every further message would be handled in vain, too.
-        let error = error.filter(|error| is_final(error) && error.status().is_some());
-        self.error = self.error.take().or(error);
-    }
-
-    fn refused(&mut self, error: Option<&Error>) {
-        self.acks_brake.record(true);
-        // The acker logs requests that fail.
-        if error.is_none()
-            && let Some(failures) = self.acks_outage.on_failure(Instant::now())
-        {
-            tracing::warn!(failures, "acknowledgements are not confirmed: messages will be handled again");
-        }
+        self.acks.not_confirmed(error);
         if let Some(error) = error {
             self.recorder.failed(error);
         }
+        self.error = self.error.take().or_else(|| self.acks.error());
     }
 
     /// Keeps a lease that was not confirmed for the report, as long as there are not too many.

@@ -1,0 +1,92 @@
+//! What becomes of acknowledgements and retries, and by how much that slows pulling down.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{brake::Brake, pulls::is_final};
+use crate::{error::Error, outage::Outage};
+
+/// After what time without a confirmation pulling is slowed down by a step; each one more takes twice as long.
+pub(super) const STALLED: Duration = Duration::from_secs(5);
+
+#[derive(Debug)]
+pub(super) struct Acks {
+    brake: Brake,
+    outage: Outage,
+    /// Those whose outcome is not known.
+    under_way: usize,
+    /// When one was last confirmed, or the first of those under way began.
+    settled_at: Instant,
+    /// What ends the run or the stream.
+    error: Option<Error>,
+}
+
+impl Acks {
+    pub(super) fn new() -> Self {
+        Self {
+            brake: Brake::new("acknowledgements are not confirmed", 0.5),
+            outage: Outage::default(),
+            under_way: 0,
+            settled_at: Instant::now(),
+            error: None,
+        }
+    }
+
+    pub(super) fn begin(&mut self) {
+        if self.under_way == 0 {
+            self.settled_at = Instant::now();
+        }
+        self.under_way = self.under_way.saturating_add(1);
+    }
+
+    /// One of them is not under way any more, whatever came of it.
+    pub(super) fn end(&mut self) {
+        self.under_way = self.under_way.saturating_sub(1);
+    }
+
+    pub(super) fn confirmed(&mut self) {
+        self.settled_at = Instant::now();
+        self.brake.record(false);
+        if let Some(failures) = self.outage.on_success() {
+            tracing::info!(failures, "acknowledgements are confirmed again");
+        }
+    }
+
+    /// What stands in the place of an acknowledgement: a dead letter that was not pushed.
+    pub(super) fn not_begun(&mut self) {
+        self.brake.record(true);
+    }
+
+    /// `error` is `None` if the service left open what it did.
+    pub(super) fn not_confirmed(&mut self, error: Option<&Error>) {
+        self.brake.record(true);
+        let Some(error) = error else {
+            if let Some(failures) = self.outage.on_failure(Instant::now()) {
+                tracing::warn!(failures, "acknowledgements are not confirmed: messages will be handled again");
+            }
+            return;
+        };
+        // The acker logs requests that fail. Every further message would be handled in vain if only a person can help.
+        if self.error.is_none() && is_final(error) && error.status().is_some() {
+            self.error = Some(error.clone());
+        }
+    }
+
+    /// By how many steps they slow pulling down: those that are not confirmed, and those that have hung for long.
+    pub(super) fn step(&self) -> u32 {
+        let stalled = self.unsettled().map(|since| since.elapsed()).unwrap_or_default();
+        let steps = stalled.as_secs().checked_div(STALLED.as_secs()).and_then(u64::checked_ilog2);
+        self.brake.step().max(steps.map_or(0, |steps| steps.saturating_add(1)))
+    }
+
+    /// Since when some wait for being confirmed, and none is.
+    pub(super) fn unsettled(&self) -> Option<Instant> {
+        (self.under_way > 0).then_some(self.settled_at)
+    }
+
+    /// A failure that only a person can mend.
+    pub(super) fn error(&mut self) -> Option<Error> {
+        self.error.take()
+    }
+}
