@@ -1,5 +1,6 @@
 //! Groups single acknowledgements into few requests.
 
+mod late;
 mod ledger;
 mod options;
 mod pace;
@@ -11,17 +12,21 @@ mod worker;
 
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
-use tokio::sync::{SemaphorePermit, oneshot};
+use tokio::{
+    runtime,
+    sync::{SemaphorePermit, oneshot},
+};
 
 pub use self::{
     options::AckerOptions,
     receipt::{Confirmation, Receipt},
 };
 
+pub(crate) use self::receipt::Observer;
 use self::{
     ledger::{Ledger, Pending},
     pace::Pace,
-    receipt::{Observer, stopped},
+    receipt::stopped,
     request::Requests,
     worker::Worker,
 };
@@ -73,6 +78,8 @@ pub struct Acker(Arc<Handle>);
 struct Handle {
     ledger: Arc<Ledger>,
     linger: Duration,
+    /// Where it was made.
+    runtime: runtime::Handle,
 }
 
 impl Drop for Handle {
@@ -107,7 +114,7 @@ impl Acker {
         let ledger = Arc::new(Ledger::new(options.buffer));
         let requests = Requests { queue, ledger: Arc::clone(&ledger), pace: Pace::new(options.max_in_flight) };
         tokio::spawn(Worker::new(Arc::clone(&ledger), requests).run());
-        Ok(Self(Arc::new(Handle { ledger, linger: options.linger })))
+        Ok(Self(Arc::new(Handle { ledger, linger: options.linger, runtime: runtime::Handle::current() })))
     }
 
     /// Acknowledges a message.
@@ -144,10 +151,16 @@ impl Acker {
 
     /// Sends what waits at once, and waits for the outcome of every lease that was submitted before.
     ///
-    /// That includes what was dropped before: a [`Delivery`](crate::Delivery), or a whole stream of them.
+    /// That includes what was dropped before: a [`Delivery`](crate::Delivery), or a whole [stream](crate::Deliveries) of
+    /// them, with what its pulls in flight bring.
     pub async fn flush(&self) {
+        let late = self.0.ledger.late();
         // The channel closes if the worker is gone, and has nothing left to send.
         let _ = self.0.ledger.flush().await;
+        if let Some(late) = late {
+            late.await;
+            let _ = self.0.ledger.flush().await;
+        }
     }
 
     /// Takes no more leases, and waits for the outcome of every lease that was submitted, as [`flush`](Self::flush)
@@ -173,10 +186,15 @@ impl Acker {
         }
     }
 
-    /// Submits a lease whose outcome nobody waits for, at once and from anywhere. Returns whether it was; otherwise it
-    /// is left to expire, since the acker is closed, or holds too many of these.
-    pub(crate) fn submit_detached(&self, settlement: Settlement) -> bool {
-        self.add_detached(settlement, None)
+    /// Submits a lease whose outcome nobody waits for, at once and from anywhere. If the acker is closed, or holds too
+    /// many of these, it is left to expire.
+    pub(crate) fn submit_detached(&self, settlement: Settlement, observer: Option<Observer>) {
+        self.add_detached(settlement, observer, false);
+    }
+
+    /// Sends what waits at once, and from now on lets nothing linger.
+    pub(crate) fn hurry(&self) {
+        self.0.ledger.hurry();
     }
 
     pub(crate) async fn submit(&self, settlement: Settlement) -> Result<Receipt, Error> {
@@ -195,24 +213,20 @@ impl Acker {
         settlement: Settlement,
         observer: Option<Observer>,
     ) -> Result<Receipt, Error> {
-        limits::settlement(&settlement)?;
         let (reply, receipt) = oneshot::channel();
-        self.0.ledger.add(Pending::new(settlement, self.0.linger, observer, Some(reply)))?;
+        self.0.ledger.add(Pending::new(settlement, self.0.linger, observer, Some(reply)), false)?;
         place.forget();
         Ok(Receipt(receipt))
     }
 
-    fn add_detached(&self, settlement: Settlement, observer: Option<Observer>) -> bool {
+    fn add_detached(&self, settlement: Settlement, observer: Option<Observer>, is_late: bool) {
         let ledger = &self.0.ledger;
-        let added = limits::settlement(&settlement)
-            .and_then(|()| ledger.add_detached(Pending::new(settlement, self.0.linger, observer, None)));
-        if let Err(error) = &added {
+        if let Err(error) = ledger.add(Pending::new(settlement, self.0.linger, observer, None), is_late) {
             let leases = ledger.leave();
             if leases.is_power_of_two() {
                 tracing::warn!(leases, %error, "leases that were dropped are left to expire");
             }
         }
-        added.is_ok()
     }
 }
 
@@ -225,7 +239,7 @@ struct Unsubmitted {
 impl Drop for Unsubmitted {
     fn drop(&mut self) {
         if let Some((settlement, observer)) = self.lease.take() {
-            self.acker.add_detached(settlement, Some(observer));
+            self.acker.add_detached(settlement, Some(observer), false);
         }
     }
 }

@@ -2,17 +2,24 @@
 
 use std::{
     collections::{HashSet, VecDeque},
+    future::Future,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use tokio::{
-    sync::{Notify, Semaphore, oneshot},
+    sync::{Notify, Semaphore, oneshot, watch},
     time::Instant,
 };
 
 use super::receipt::{Confirmation, Observer, stopped};
-use crate::{error::Error, lease::LeaseId, limits::MAX_LEASES, settlement::Settlement, transport};
+use crate::{
+    error::Error,
+    lease::LeaseId,
+    limits::{self, MAX_LEASES},
+    settlement::Settlement,
+    transport,
+};
 
 /// A lease is sent this long before it expires, whatever the linger, since an acknowledgement is known to take up to
 /// 2.4 s. A lease that has less than twice of that left is sent in the middle of what it has left.
@@ -44,13 +51,22 @@ impl Pending {
         Self { settlement, send_by: urgent.map_or(lingered, |urgent| urgent.min(lingered)), observer, reply }
     }
 
-    pub(super) fn reply(self, outcome: Result<Confirmation, Error>) {
-        if let Some(observe) = self.observer {
+    pub(super) fn reply(mut self, outcome: Result<Confirmation, Error>) {
+        if let Some(observe) = self.observer.take() {
             observe(&outcome);
         }
-        if let Some(reply) = self.reply {
+        if let Some(reply) = self.reply.take() {
             // Receipts may be ignored.
             let _ = reply.send(outcome);
+        }
+    }
+}
+
+/// A request that the runtime dropped with itself.
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if let Some(observe) = self.observer.take() {
+            observe(&Err(stopped().or_may_have_arrived(true)));
         }
     }
 }
@@ -62,6 +78,8 @@ pub(super) struct Ledger {
     pub(super) changed: Notify,
     /// A place for each lease that waits. It is closed when the worker is gone.
     pub(super) room: Semaphore,
+    /// How many there are who bring leases even after the acker is closed.
+    late: watch::Sender<usize>,
 }
 
 #[derive(Default)]
@@ -81,12 +99,32 @@ struct Entries {
     /// Who waits for so many leases to have their outcome.
     flushes: Vec<(u64, oneshot::Sender<()>)>,
     is_closed: bool,
+    /// What waits does not wait for more to go with it.
+    is_hurried: bool,
     /// No handle is left.
     is_abandoned: bool,
     is_stopped: bool,
 }
 
 impl Entries {
+    /// Claims a lease, unless there is something against it. The first word on it counts, until its outcome is known.
+    fn claim(&mut self, pending: &Pending, is_late: bool) -> Result<(), Error> {
+        limits::settlement(&pending.settlement)?;
+        if self.is_stopped {
+            return Err(stopped());
+        }
+        if self.is_closed && !is_late {
+            return Err(Error::invalid("acker: it is closed"));
+        }
+        if pending.reply.is_none() && self.detached >= MAX_DETACHED {
+            return Err(Error::invalid("acker: too many leases wait that were dropped"));
+        }
+        if !self.claimed.insert(pending.settlement.lease.id().clone()) {
+            return Err(Error::invalid("lease_id: the lease is being acknowledged or retried already"));
+        }
+        Ok(())
+    }
+
     /// How many leases came before the first that waits.
     fn taken(&self) -> u64 {
         self.submitted.saturating_sub(self.waiting.len() as u64)
@@ -99,6 +137,7 @@ impl Entries {
             && (self.waiting.len() >= MAX_LEASES
                 || room == 0
                 || self.is_abandoned
+                || self.is_hurried
                 || self.due.is_none_or(|due| due <= Instant::now())
                 || is_flushed())
     }
@@ -120,20 +159,17 @@ impl Ledger {
             entries: Mutex::default(),
             changed: Notify::new(),
             room: Semaphore::new(buffer.clamp(1, Semaphore::MAX_PERMITS)),
+            late: watch::Sender::new(0),
         }
     }
 
-    /// Registers a lease. The first word on it counts, until its outcome is known.
-    pub(super) fn add(&self, pending: Pending) -> Result<(), Error> {
+    /// Registers a lease; one that `is_late` even if the acker is closed. The refusal of one is its outcome, too.
+    pub(super) fn add(&self, pending: Pending, is_late: bool) -> Result<(), Error> {
         let mut entries = self.entries();
-        if entries.is_stopped {
-            return Err(stopped());
-        }
-        if entries.is_closed {
-            return Err(Error::invalid("acker: it is closed"));
-        }
-        if !entries.claimed.insert(pending.settlement.lease.id().clone()) {
-            return Err(Error::invalid("lease_id: the lease is being acknowledged or retried already"));
+        if let Err(error) = entries.claim(&pending, is_late) {
+            drop(entries);
+            pending.reply(Err(error.clone()));
+            return Err(error);
         }
         let is_earlier = entries.due.is_none_or(|due| pending.send_by < due);
         if is_earlier {
@@ -142,21 +178,13 @@ impl Ledger {
         entries.detached = entries.detached.saturating_add(usize::from(pending.reply.is_none()));
         entries.submitted = entries.submitted.saturating_add(1);
         entries.waiting.push_back(pending);
-        let is_full = entries.waiting.len() == MAX_LEASES || self.room.available_permits() == 0;
+        let is_full = entries.waiting.len() == MAX_LEASES || entries.is_hurried || self.room.available_permits() == 0;
         drop(entries);
         // Anything else changes nothing for the worker.
         if is_earlier || is_full {
             self.changed.notify_one();
         }
         Ok(())
-    }
-
-    /// Registers a lease that nobody waits with, or leaves it to expire if too many of them wait.
-    pub(super) fn add_detached(&self, pending: Pending) -> Result<(), Error> {
-        if self.entries().detached >= MAX_DETACHED {
-            return Err(Error::invalid("acker: too many leases wait that were dropped"));
-        }
-        self.add(pending)
     }
 
     /// Counts a lease that is left to expire, and tells how many there were.
@@ -205,6 +233,29 @@ impl Ledger {
     /// Takes no more leases from here on.
     pub(super) fn close(&self) {
         self.entries().is_closed = true;
+    }
+
+    /// Sends what waits, and from now on each lease as soon as requests in flight allow.
+    pub(super) fn hurry(&self) {
+        self.entries().is_hurried = true;
+        self.changed.notify_one();
+    }
+
+    /// Somebody brings leases from now on, or does no more.
+    pub(super) fn count_late(&self, change: impl FnOnce(usize) -> usize) {
+        self.late.send_modify(|late| *late = change(*late));
+    }
+
+    /// Completes once nobody brings leases any more; `None` if nobody does.
+    pub(super) fn late(&self) -> Option<impl Future<Output = ()>> {
+        let mut late = self.late.subscribe();
+        if *late.borrow() == 0 {
+            return None;
+        }
+        Some(async move {
+            // The channel lasts as long as the acker.
+            let _ = late.wait_for(|late| *late == 0).await;
+        })
     }
 
     /// Sends what waits, and tells when all leases that came up to now have their outcome.

@@ -85,7 +85,11 @@ impl Acks {
         (self.under_way > 0).then_some(self.settled_at)
     }
 
-    /// A failure that only a person can mend.
+    pub(super) fn has_error(&self) -> bool {
+        self.error.is_some()
+    }
+
+    /// A failure that only a person can mend, once.
     pub(super) fn error(&mut self) -> Option<Error> {
         self.error.take()
     }

@@ -1,11 +1,19 @@
 //! What a handler is given: the message alone, or its body decoded, too.
 
-use std::{fmt, future::Future, marker::PhantomData, pin::Pin, sync::Arc};
+use std::{
+    fmt,
+    future::{Future, poll_fn},
+    marker::PhantomData,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+};
 
 use serde::de::DeserializeOwned;
 
 use super::{IntoVerdict, work::Outcome};
-use crate::{error::Error, message::Message};
+use crate::{error::Error, error_kind::ErrorKind, message::Message};
 
 /// What a [`Consumer`](super::Consumer) makes of bodies: [`Raw`] or [`Json`].
 pub trait Decoding: sealed::Sealed {
@@ -16,18 +24,11 @@ pub trait Decoding: sealed::Sealed {
     fn decode(&self, message: &Message) -> Result<Self::Job, Error>;
 
     #[doc(hidden)]
-    fn undecodable(&self, undecodable: Undecodable) -> Decided;
+    fn undecodable(&self, message: &Message, error: Error) -> Decided;
 }
 
 mod sealed {
     pub trait Sealed: Clone + Send + Sync + 'static {}
-}
-
-/// A message that could not be decoded.
-#[derive(Debug)]
-pub struct Undecodable {
-    pub(super) message: Message,
-    pub(super) error: Error,
 }
 
 /// The decoding of a [`Consumer`](super::Consumer) whose handler is given messages as they came.
@@ -44,8 +45,8 @@ impl Decoding for Raw {
         Ok(())
     }
 
-    fn undecodable(&self, Undecodable { message, error }: Undecodable) -> Decided {
-        Box::pin(async move { (message, Err(error.to_string())) })
+    fn undecodable(&self, _: &Message, error: Error) -> Decided {
+        Box::pin(async move { Err(error.to_string()) })
     }
 }
 
@@ -56,8 +57,9 @@ pub struct Json<T> {
     body: PhantomData<fn() -> T>,
 }
 
-pub(super) type Decided = Pin<Box<dyn Future<Output = (Message, Outcome)> + Send>>;
-type Decide = dyn Fn(Message, Error) -> Pin<Box<dyn Future<Output = Outcome> + Send>> + Send + Sync;
+/// What becomes of a message that could not be decoded.
+pub(super) type Decided = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+type Decide = dyn Fn(Message, Error) -> Decided + Send + Sync;
 
 impl<T> Json<T> {
     pub(super) fn new(default: super::Verdict) -> Self {
@@ -68,7 +70,7 @@ impl<T> Json<T> {
     where
         F: Future<Output: IntoVerdict> + Send + 'static,
     {
-        let decide = move |message, error| -> Pin<Box<dyn Future<Output = Outcome> + Send>> {
+        let decide = move |message, error| -> Decided {
             let decided = decide(message, error);
             Box::pin(async { decided.await.into_verdict() })
         };
@@ -86,22 +88,34 @@ impl<T: DeserializeOwned + 'static> Decoding for Json<T> {
     type Job = T;
 
     fn decode(&self, message: &Message) -> Result<T, Error> {
-        message.body.json()
+        let decoded = catch_unwind(AssertUnwindSafe(|| message.body.json()));
+        decoded
+            .unwrap_or_else(|_| Err(Error::new(ErrorKind::UndecodableBody, "the type panics when it reads the body")))
     }
 
-    fn undecodable(&self, Undecodable { message, error }: Undecodable) -> Decided {
+    fn undecodable(&self, message: &Message, error: Error) -> Decided {
         match &self.decide {
             Some(decide) => {
-                let decided = decide(message.clone(), error);
-                Box::pin(async move { (message, decided.await) })
+                let (decide, message) = (Arc::clone(decide), message.clone());
+                Box::pin(contained(async move { decide(message, error).await }))
             }
             None => {
                 tracing::warn!(%error, messaging.message.id = message.id, "a message could not be decoded");
                 let verdict = self.default;
-                Box::pin(async move { (message, Ok(verdict)) })
+                Box::pin(async move { Ok(verdict) })
             }
         }
     }
+}
+
+/// A panic is a failure: it costs one message, where others would be lost with the task.
+async fn contained(decided: impl Future<Output = Outcome>) -> Outcome {
+    let mut decided = pin!(decided);
+    poll_fn(|context| {
+        let polled = catch_unwind(AssertUnwindSafe(|| decided.as_mut().poll(context)));
+        polled.unwrap_or_else(|_| Poll::Ready(Err("what decides on undecodable messages panicked".to_owned())))
+    })
+    .await
 }
 
 impl<T: 'static> sealed::Sealed for Json<T> {}

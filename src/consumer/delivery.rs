@@ -1,10 +1,10 @@
 //! One message of a stream, to be decided on.
 
-use std::{fmt, future::Future, time::Duration};
+use std::{fmt, future::Future, sync::Arc, time::Duration};
 
-use super::{Undecided, Verdict, recorder::Counter, settings::Settings};
+use super::{Undecided, Verdict, outcomes::Outcomes, pulse::Pulse, settings::Settings, work::Outcome};
 use crate::{
-    acker::{Acker, Confirmation, Receipt},
+    acker::{Acker, Receipt},
     error::Error,
     limits,
     message::Message,
@@ -14,6 +14,29 @@ use crate::{
 
 /// A message that is to be decided on. One that is dropped undecided is retried, or left, by
 /// [`Consumer::undecided`](super::Consumer::undecided).
+///
+/// Its lease is [extended](super::Consumer::heartbeat) until then, also after the stream is dropped. If that fails, the
+/// lease is lost, and another consumer may receive the message: [`Message::lease`] tells.
+///
+/// ```
+/// # use cloudflare_queues::{Consumer, PushMessage, emulator::Emulator};
+/// # use std::time::Duration;
+/// # async fn work() {}
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// # let emulator = Emulator::start().await?;
+/// # let queue = emulator.queue()?;
+/// # queue.push(&PushMessage::text("hello")).await?;
+/// # let mut deliveries = Consumer::new(queue).stream()?;
+/// # let mut batch = deliveries.next_batch(1, Duration::ZERO).await.unwrap_or(Ok(vec![]))?;
+/// # let delivery = batch.remove(0);
+/// let lease = delivery.message().lease();
+/// tokio::select! {
+///     () = work() => drop(delivery.ack().await?),
+///     () = lease.lost() => delivery.leave(),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Delivery<T = ()> {
     job: T,
     held: Held,
@@ -21,15 +44,31 @@ pub struct Delivery<T = ()> {
 
 struct Held {
     message: Message,
-    acker: Acker,
-    undecided: Undecided,
-    counter: Counter,
+    /// By this, its lease is held.
+    key: u64,
+    origin: Arc<Origin>,
+    is_given_out: bool,
     is_decided: bool,
 }
 
+/// What a stream shares with its deliveries, which may outlast it.
+pub(super) struct Origin {
+    pub(super) acker: Acker,
+    pub(super) pulse: Pulse,
+    pub(super) outcomes: Outcomes,
+    pub(super) undecided: Undecided,
+}
+
 impl<T> Delivery<T> {
-    pub(super) fn new(job: T, message: Message, acker: Acker, undecided: Undecided, counter: Counter) -> Self {
-        Self { job, held: Held { message, acker, undecided, counter, is_decided: false } }
+    pub(super) fn new(job: T, mut message: Message, origin: &Arc<Origin>) -> Self {
+        let (key, origin) = (origin.pulse.hold(&mut message), Arc::clone(origin));
+        Self { job, held: Held { message, key, origin, is_given_out: false, is_decided: false } }
+    }
+
+    /// From here on, it is not the stream's to decide on.
+    pub(super) fn give_out(&mut self) {
+        self.held.is_given_out = true;
+        self.held.origin.pulse.work_on(self.held.key);
     }
 
     /// The message.
@@ -74,6 +113,7 @@ impl<T> Delivery<T> {
 
     /// Leaves the message: it is delivered again when its lease expires.
     pub fn leave(mut self) {
+        self.held.origin.outcomes.decided(false);
         self.held.leave();
     }
 
@@ -83,9 +123,10 @@ impl<T> Delivery<T> {
     }
 
     /// Does what is to become of a message that could not be decoded.
-    pub(super) async fn apply(mut self, verdict: Result<Verdict, String>, settings: &Settings) {
-        let message = &self.held.message;
-        let verdict = verdict.unwrap_or_else(|error| {
+    pub(super) async fn apply(mut self, outcome: Outcome, settings: &Settings) {
+        let (message, outcomes) = (&self.held.message, &self.held.origin.outcomes);
+        outcomes.decided(outcome.is_err());
+        let verdict = outcome.unwrap_or_else(|error| {
             tracing::warn!(%error, messaging.message.id = message.id, "what decides on undecodable messages failed");
             settings.retry_delay.verdict(message.attempts, Some(message), Some(&error))
         });
@@ -98,52 +139,50 @@ impl<T> Delivery<T> {
                 let pushed = async { dead_letters.push(&PushMessage::from_body(&message.body)?).await };
                 if let Err(error) = pushed.await {
                     tracing::warn!(%error, messaging.message.id = message.id, "a dead letter could not be pushed");
-                    self.held.counter.count(|stats| stats.dead_letter_failures += 1);
+                    outcomes.counter().count(|stats| stats.dead_letter_failures += 1);
                     return self.held.leave();
                 }
                 Decision::Ack
             }
         };
         // The outcome is counted where it is known.
-        let _ = self.held.decide(decision).await;
+        let _ = self.held.settle(decision).await;
     }
 }
 
 impl Held {
     fn leave(&mut self) {
         self.is_decided = true;
-        self.counter.count(|stats| stats.left += 1);
+        self.origin.outcomes.counter().count(|stats| stats.left += 1);
+    }
+
+    fn decide(self, decision: Decision) -> impl Future<Output = Result<Receipt, Error>> + Send + use<> {
+        self.origin.outcomes.decided(false);
+        self.settle(decision)
     }
 
     /// What was decided stays so, even if the future is never polled.
-    fn decide(mut self, decision: Decision) -> impl Future<Output = Result<Receipt, Error>> + Send + use<> {
+    fn settle(mut self, decision: Decision) -> impl Future<Output = Result<Receipt, Error>> + Send + use<> {
         self.is_decided = true;
-        let counter = self.counter.clone();
-        let observe = move |outcome: &Result<Confirmation, Error>| {
-            let is_confirmed = matches!(outcome, Ok(Confirmation::Confirmed));
-            counter.count(|stats| {
-                let count = match (is_confirmed, decision) {
-                    (false, _) => &mut stats.unconfirmed,
-                    (true, Decision::Ack) => &mut stats.acknowledged,
-                    (true, _) => &mut stats.retried,
-                };
-                *count += 1;
-            });
-        };
-        self.acker.settle(Settlement::new(&self.message, decision), Box::new(observe))
+        let observer = self.origin.outcomes.observe(decision);
+        self.origin.acker.settle(Settlement::new(&self.message, decision), observer)
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
+        let Origin { acker, pulse, outcomes, undecided } = &*self.origin;
+        pulse.release(self.key);
         if self.is_decided {
             return;
         }
-        match self.undecided {
+        if self.is_given_out {
+            outcomes.decided(true);
+        }
+        match undecided {
             Undecided::Retry => {
-                // Nobody learns the outcome.
-                let _ = self.acker.submit_detached(Settlement::retry_in(&self.message, Duration::ZERO));
-                self.leave();
+                let decision = Decision::RetryIn(Duration::ZERO);
+                acker.submit_detached(Settlement::new(&self.message, decision), Some(outcomes.observe(decision)));
             }
             Undecided::Leave => self.leave(),
         }

@@ -4,7 +4,7 @@ use std::{future::Future, pin::Pin};
 
 use super::{
     Decoding, IntoVerdict, IntoVerdicts,
-    decoding::{Decided, Undecodable},
+    decoding::Decided,
     recorder::Counter,
     spans,
     work::{Outcome, Work},
@@ -59,13 +59,13 @@ where
     move |mut work| {
         let handled = work.next().map(|message| match decoding.decode(&message) {
             Ok(job) => Ok(handler(job, message)),
-            Err(error) => Err(undecodable(&decoding, &counter, message, error)),
+            Err(error) => Err(undecodable(&decoding, &counter, &message, error)),
         });
         let span = work.span;
         Box::pin(async move {
             let outcome = match handled {
                 Some(Ok(handled)) => handled.await.into_verdict(),
-                Some(Err(decided)) => decided.await.1,
+                Some(Err(decided)) => decided.await,
                 None => return Vec::new(),
             };
             vec![spans::note(&span, outcome)]
@@ -93,7 +93,7 @@ where
                     jobs.push((job, message));
                     places.push(None);
                 }
-                Err(error) => places.push(Some(undecodable(&decoding, &counter, message, error))),
+                Err(error) => places.push(Some(undecodable(&decoding, &counter, &message, error))),
             }
         }
         let count = jobs.len();
@@ -107,7 +107,7 @@ where
             for undecodable in places {
                 outcomes.push(match undecodable {
                     None => decoded.next().unwrap_or_else(|| Err("the handler gave no verdict".to_owned())),
-                    Some(decided) => decided.await.1,
+                    Some(decided) => decided.await,
                 });
             }
             spans::note_all(&span, outcomes)
@@ -115,7 +115,7 @@ where
     }
 }
 
-fn undecodable<D: Decoding>(decoding: &D, counter: &Counter, message: Message, error: Error) -> Decided {
+fn undecodable<D: Decoding>(decoding: &D, counter: &Counter, message: &Message, error: Error) -> Decided {
     counter.count(|stats| stats.undecodable += 1);
-    decoding.undecodable(Undecodable { message, error })
+    decoding.undecodable(message, error)
 }

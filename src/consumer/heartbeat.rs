@@ -13,7 +13,7 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::{recorder::Recorder, settings::Settings};
+use super::{recorder::Counter, settings::Settings};
 use crate::{extend::ExtendOutcome, held::Extended, lease::LeaseId, message::Message, queue::Queue, settlement::Lease};
 
 /// The largest number of leases in a request.
@@ -111,15 +111,15 @@ impl Heartbeat {
     }
 
     /// Does what is due, and sees to it that the task is woken for what comes next.
-    pub(super) fn poll(&mut self, context: &mut Context<'_>, recorder: &Recorder) {
+    pub(super) fn poll(&mut self, context: &mut Context<'_>, counter: &Counter) {
         loop {
             while let Poll::Ready(Some(joined)) = self.requests.poll_join_next(context) {
                 // A request that panicked has no outcome: its leases are lost at their ends.
-                joined.unwrap_or_default().into_iter().for_each(|beat| self.settle(beat, recorder));
+                joined.unwrap_or_default().into_iter().for_each(|beat| self.settle(beat, counter));
             }
             let Some((first, _)) = self.due.first().copied() else { return };
             if first <= Instant::now() {
-                self.beat(recorder);
+                self.beat(counter);
                 continue;
             }
             if self.timer.as_ref().is_none_or(|timer| timer.is_elapsed() || timer.deadline() > first) {
@@ -132,7 +132,7 @@ impl Heartbeat {
     }
 
     /// Extends all leases that are due, or will be soon, in few requests.
-    fn beat(&mut self, recorder: &Recorder) {
+    fn beat(&mut self, counter: &Counter) {
         let now = Instant::now();
         let soon = now + self.lead / 2;
         let (mut group, mut later) = (Vec::new(), Vec::new());
@@ -141,7 +141,7 @@ impl Heartbeat {
             let Some(held) = self.leases.get_mut(&key) else { continue };
             if held.deadline <= now {
                 if held.is_worked_on {
-                    recorder.count(|stats| stats.lost_leases += 1);
+                    counter.count(|stats| stats.lost_leases += 1);
                     tracing::warn!("a handler outlasts the lease of its message: another consumer may receive it");
                 }
                 continue;
@@ -166,14 +166,14 @@ impl Heartbeat {
         }
     }
 
-    fn settle(&mut self, beat: Beat, recorder: &Recorder) {
+    fn settle(&mut self, beat: Beat, counter: &Counter) {
         let (now, lead) = (Instant::now(), self.lead);
         let Some(held) = self.leases.get_mut(&beat.key) else { return };
         self.due.remove(&(held.due, beat.key));
         held.is_under_way = false;
         held.is_alone |= beat.is_alone;
         let wait = if let Some(deadline) = beat.deadline {
-            recorder.count(|stats| stats.extended += 1);
+            counter.count(|stats| stats.extended += 1);
             held.extended.extend(deadline);
             held.deadline = held.deadline.max(deadline.into());
             held.deadline.saturating_duration_since(now).saturating_sub(lead)

@@ -1,6 +1,7 @@
 //! Where a run writes down what it does: in its own stats, and in those of its consumer.
 
 use std::{
+    ops::Deref,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::SystemTime,
 };
@@ -49,16 +50,14 @@ pub(super) struct Gauges {
     pub(super) unsettled: Option<Instant>,
 }
 
+/// Writes down what a run or a stream does while it lasts.
 #[derive(Debug)]
-pub(super) struct Recorder {
-    run: Shared,
-    total: Shared,
-}
+pub(super) struct Recorder(Counter);
 
 impl Recorder {
     /// For a run that begins.
     pub(super) fn new(total: &Shared) -> Self {
-        let recorder = Self { run: Shared::default(), total: total.clone() };
+        let recorder = Self(Counter { run: Shared::default(), total: total.clone() });
         recorder.update(|record| {
             record.running = record.running.saturating_add(1);
             record.started = Some(Instant::now());
@@ -68,13 +67,36 @@ impl Recorder {
 
     /// For what counts on beside the run.
     pub(super) fn handle(&self) -> Counter {
-        Counter { run: self.run.clone(), total: self.total.clone() }
+        self.0.clone()
     }
 
     pub(super) fn stats(&self) -> Stats {
-        self.run.lock().stats.clone()
+        self.0.run.lock().stats.clone()
     }
+}
 
+impl Deref for Recorder {
+    type Target = Counter;
+
+    fn deref(&self) -> &Counter {
+        &self.0
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        self.update(|record| record.running = record.running.saturating_sub(1));
+    }
+}
+
+/// Writes down without keeping a run alive.
+#[derive(Clone, Debug)]
+pub(super) struct Counter {
+    run: Shared,
+    total: Shared,
+}
+
+impl Counter {
     pub(super) fn count(&self, change: impl Fn(&mut Stats)) {
         self.update(|record| change(&mut record.stats));
     }
@@ -121,24 +143,4 @@ impl Recorder {
 /// Since when a condition holds.
 pub(super) fn since(since: &mut Option<Instant>, holds: bool) {
     *since = holds.then(|| since.unwrap_or_else(Instant::now));
-}
-
-impl Drop for Recorder {
-    fn drop(&mut self) {
-        self.update(|record| record.running = record.running.saturating_sub(1));
-    }
-}
-
-/// Counts without keeping a run alive.
-#[derive(Clone, Debug)]
-pub(super) struct Counter {
-    run: Shared,
-    total: Shared,
-}
-
-impl Counter {
-    pub(super) fn count(&self, change: impl Fn(&mut Stats)) {
-        change(&mut self.run.lock().stats);
-        change(&mut self.total.lock().stats);
-    }
 }

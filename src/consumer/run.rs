@@ -229,7 +229,7 @@ impl Run {
         let span = if self.settings.is_batched {
             super::spans::process_batch(self.queue.id(), work.len())
         } else if let Some(span) = &self.settings.span {
-            (span.0)(&first.message)
+            span.make(&first.message).unwrap_or_else(|| super::spans::process(self.queue.id(), &first.message))
         } else {
             super::spans::process(self.queue.id(), &first.message)
         };

@@ -1,6 +1,11 @@
 //! How a consumer pulls, works and stops.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
 
 use tracing::Span;
 
@@ -33,7 +38,16 @@ pub(super) struct Settings {
 
 /// Makes the span of a message.
 #[derive(Clone)]
-pub(super) struct MakeSpan(pub(super) Arc<dyn Fn(&Message) -> Span + Send + Sync>);
+pub(super) struct MakeSpan(Arc<dyn Fn(&Message) -> Span + Send + Sync>);
+
+impl MakeSpan {
+    /// `None` if the user's function panics.
+    pub(super) fn make(&self, message: &Message) -> Option<Span> {
+        let made = catch_unwind(AssertUnwindSafe(|| (self.0)(message)));
+        made.inspect_err(|_| tracing::warn!(messaging.message.id = message.id, "the function of the span panicked"))
+            .ok()
+    }
+}
 
 impl fmt::Debug for MakeSpan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -171,7 +185,8 @@ impl<D> Consumer<D> {
     ///
     /// A lease is extended when a third of the visibility timeout is left, together with others, by the visibility
     /// timeout each time. If the service refuses, or no extension comes through in time, the lease is lost:
-    /// [`Message::lease`](crate::Message::lease) tells the handler. A stream extends no leases.
+    /// [`Message::lease`](crate::Message::lease) tells the handler. A stream extends leases in the same way, until a
+    /// [`Delivery`](super::Delivery) is decided on or dropped.
     pub fn heartbeat(mut self, longest: Duration) -> Self {
         self.settings.heartbeat = longest;
         self
@@ -222,7 +237,8 @@ impl<D> Consumer<D> {
     /// Makes the span that a handler runs in, in the place of the crate's own, for example with a parent from the
     /// message's body.
     ///
-    /// The fields `otel.status_code` and `error.type` are recorded in it if it has them.
+    /// The fields `otel.status_code` and `error.type` are recorded in it if it has them. If the function panics, the
+    /// crate's own span takes its place.
     pub fn span(mut self, make: impl Fn(&Message) -> Span + Send + Sync + 'static) -> Self {
         self.settings.span = Some(MakeSpan(Arc::new(make)));
         self

@@ -2,19 +2,20 @@
 
 use std::{mem, pin::pin, time::Duration};
 
-use tokio::{runtime::Handle, task::JoinSet, time::sleep};
+use tokio::time::sleep;
 
 use super::{
     Report, Undecided,
     run::{Event, Run},
 };
-use crate::{acker::Acker, error::Error, pull::Batch, settlement::Settlement};
+use crate::settlement::Settlement;
 
 impl Run {
     /// Lets handlers end, gives back what was not started, and waits for every outcome, each for its own time.
     pub(super) async fn shut_down(mut self) -> Report {
         self.finish(self.settings.shutdown_timeout, |run| !run.handled.is_empty() || run.pulls.in_flight() > 0).await;
         self.drop_handlers();
+        self.acker.hurry();
         self.finish(self.settings.flush_timeout, |run| !run.settling.is_empty()).await;
         self.keep_all();
         self.gauge();
@@ -33,6 +34,17 @@ impl Run {
             }
             // A pull that was in flight may have ended.
             self.release();
+        }
+        self.take_ended();
+    }
+
+    /// What has ended counts, even if nobody looked before the time was over.
+    fn take_ended(&mut self) {
+        while let Some(joined) = self.handlers.try_join_next_with_id() {
+            self.end(joined);
+        }
+        while let Some(joined) = self.settlements.try_join_next_with_id() {
+            self.settled(joined);
         }
     }
 
@@ -59,32 +71,14 @@ impl Drop for Run {
     /// What is decided is still sent, and what was not started is handed back, as long as the runtime is there.
     fn drop(&mut self) {
         self.settlements.detach_all();
-        let is_retried = self.settings.undecided == Undecided::Retry;
-        for waiting in mem::take(&mut self.waiting) {
-            if is_retried {
-                let _ = self.acker.submit_detached(Settlement::retry_in(waiting.message, Duration::ZERO));
+        self.acker.hurry();
+        let waiting = mem::take(&mut self.waiting);
+        if self.settings.undecided == Undecided::Retry {
+            for waiting in waiting {
+                self.acker.submit_detached(Settlement::retry_in(waiting.message, Duration::ZERO), None);
             }
+            self.acker.hand_back(self.pulls.take());
         }
-        hand_back(&self.acker, self.pulls.take(), is_retried);
         self.gauge_nothing();
-    }
-}
-
-/// Hands back what pulls bring whose run or stream has ended. Nobody waits for the outcome.
-pub(super) fn hand_back(acker: &Acker, mut pulls: JoinSet<Result<Batch, Error>>, is_retried: bool) {
-    if pulls.is_empty() || !is_retried {
-        // Nobody is to be woken by them any more.
-        return pulls.detach_all();
-    }
-    let acker = acker.clone();
-    let hand_back = async move {
-        while let Some(pulled) = pulls.join_next().await {
-            for message in pulled.into_iter().flatten().flatten() {
-                let _ = acker.submit_detached(Settlement::retry_in(message, Duration::ZERO));
-            }
-        }
-    };
-    if let Ok(runtime) = Handle::try_current() {
-        runtime.spawn(hand_back);
     }
 }

@@ -24,7 +24,7 @@ pub struct Stats {
     /// Messages whose retry the service confirmed.
     pub retried: u64,
     /// Messages that nothing was sent for: by a handler's verdict, because it did not end in time, or because a dead
-    /// letter could not be pushed. Also those that a stream's user dropped, whatever became of them.
+    /// letter could not be pushed.
     pub left: u64,
     /// Messages whose lease had expired before a handler could start on them.
     pub expired: u64,

@@ -6,6 +6,7 @@ use std::{
     future::poll_fn,
     mem,
     pin::{Pin, pin},
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -18,12 +19,14 @@ use tokio::{
 
 use super::{
     Raw, Stats, Undecided,
-    decoding::{Decoding, Undecodable},
-    delivery::Delivery,
+    decoding::Decoding,
+    delivery::{Delivery, Origin},
+    heartbeat::Heartbeat,
+    outcomes::Outcomes,
     pulls::{Pulls, is_final},
-    recorder::{Gauges, Recorder, Shared},
+    pulse::Pulse,
+    recorder::{Recorder, Shared},
     settings::Settings,
-    shutdown::hand_back,
 };
 use crate::{acker::Acker, error::Error, limits, pull::Batch, queue::Queue};
 
@@ -34,9 +37,16 @@ const FIRST: usize = 10;
 ///
 /// No more messages wait within the stream than are expected to be taken within half of a lease, by the time between
 /// them so far, and no more than the larger of [`batch_size`](super::Consumer::batch_size) and
-/// [`concurrency`](super::Consumer::concurrency). Messages whose lease expires while they wait are passed over; no
-/// lease is extended. A pull that fails is repeated, as in a run. Dropping the stream treats messages that wait, and
-/// those that pulls in flight bring, as [undecided](super::Consumer::undecided).
+/// [`concurrency`](super::Consumer::concurrency). The leases of those that wait are
+/// [extended](super::Consumer::heartbeat) as well as those of [deliveries](Delivery); messages whose lease is lost while
+/// they wait are passed over.
+///
+/// A pull that fails is repeated, as in a run. Pulling slows down while acknowledgements are not confirmed, and while
+/// more deliveries than [bearable](super::Consumer::bearable_failures) are dropped undecided. A failure that only a
+/// person can mend, of a pull or of an acknowledgement, ends the stream.
+///
+/// Messages that wait when the stream is dropped or ends, and those that pulls in flight bring, are
+/// [undecided](super::Consumer::undecided).
 ///
 /// ```
 /// # use cloudflare_queues::{Consumer, PushMessage, emulator::Emulator};
@@ -59,14 +69,13 @@ pub struct Deliveries<D: Decoding = Raw> {
     pulls: Pulls,
     settings: Settings,
     decoding: D,
-    acker: Acker,
+    origin: Arc<Origin>,
     recorder: Recorder,
     waiting: VecDeque<Delivery<D::Job>>,
     undecodable: JoinSet<()>,
     /// How long the caller takes for a message, and since when it has the last one.
     pace: Option<Duration>,
     taken_at: Option<Instant>,
-    gauges: Gauges,
     /// `Some(None)` once the failure that ends the stream was its item.
     end: Option<Option<Error>>,
 }
@@ -76,24 +85,31 @@ impl<D: Decoding> Deliveries<D> {
         limits::pull(&settings.pull)?;
         let mut pulls = Pulls::new(queue.clone(), &settings);
         pulls.trust();
+        let acker = Acker::with_options(queue.clone(), settings.acker.clone())?;
+        let recorder = Recorder::new(total);
+        let origin = Origin {
+            acker,
+            pulse: Pulse::new(Heartbeat::new(queue, &settings), recorder.handle()),
+            outcomes: Outcomes::new(recorder.handle(), settings.bearable_failures),
+            undecided: settings.undecided,
+        };
         Ok(Self {
-            acker: Acker::with_options(queue, settings.acker.clone())?,
+            origin: Arc::new(origin),
             pulls,
-            recorder: Recorder::new(total),
+            recorder,
             settings,
             decoding,
             waiting: VecDeque::new(),
             undecodable: JoinSet::new(),
             pace: None,
             taken_at: None,
-            gauges: Gauges::default(),
             end: None,
         })
     }
 
     /// The acker that all deliveries go through, to [close](Acker::close) it when the last of them is decided.
     pub fn acker(&self) -> &Acker {
-        &self.acker
+        &self.origin.acker
     }
 
     /// What this stream has done so far.
@@ -131,6 +147,7 @@ impl<D: Decoding> Deliveries<D> {
         while let Some(mut delivery) = self.waiting.pop_front() {
             if !delivery.message().lease().is_lost() {
                 self.taken_at = Some(Instant::now());
+                delivery.give_out();
                 return Some(delivery);
             }
             // Another consumer may have it by now: it is not ours to decide on.
@@ -143,6 +160,11 @@ impl<D: Decoding> Deliveries<D> {
     /// As [`poll_delivery`](Self::poll_delivery), but leaves the failure that ends the stream in place.
     fn poll_if_more(&mut self, context: &mut Context<'_>) -> Poll<Option<Delivery<D::Job>>> {
         loop {
+            if let Some(error) = self.origin.outcomes.failure(context.waker()) {
+                // Whatever is done with them would be done again.
+                self.waiting.clear();
+                self.end_with(error);
+            }
             if let Some(delivery) = self.next_waiting() {
                 return Poll::Ready(Some(delivery));
             }
@@ -159,6 +181,7 @@ impl<D: Decoding> Deliveries<D> {
         if delivery.is_some() && self.waiting.len().saturating_mul(2) < self.target() {
             self.pull_ahead(context);
         }
+        self.gauge();
         let end = || self.end.as_mut().and_then(Option::take).map(Err);
         Poll::Ready(delivery.map(Ok).or_else(end))
     }
@@ -185,6 +208,7 @@ impl<D: Decoding> Deliveries<D> {
 
     fn poll_pull(&mut self, context: &mut Context<'_>) -> Poll<()> {
         while let Poll::Ready(Some(_)) = self.undecodable.poll_join_next(context) {}
+        self.pulls.slow_down(self.origin.outcomes.step());
         let target = self.target();
         let decided = self.undecodable.len();
         let ahead = self.waiting.len().saturating_add(decided).saturating_add(self.pulls.asked());
@@ -194,7 +218,9 @@ impl<D: Decoding> Deliveries<D> {
             Some(Ok(batch)) => self.pulled(batch),
             Some(Err(error)) => {
                 self.recorder.count(|stats| stats.pull_failures += 1);
-                self.end = self.end.take().or_else(|| is_final(&error).then_some(Some(error)));
+                if is_final(&error) {
+                    self.end_with(error);
+                }
             }
             None => {}
         }
@@ -210,34 +236,40 @@ impl<D: Decoding> Deliveries<D> {
             stats.backlog_count = batch.backlog_count;
         });
         for message in batch {
-            let (acker, counter) = (self.acker.clone(), self.recorder.handle());
             match self.decoding.decode(&message) {
-                Ok(job) => {
-                    self.waiting.push_back(Delivery::new(job, message, acker, self.settings.undecided, counter));
-                }
+                Ok(job) => self.waiting.push_back(Delivery::new(job, message, &self.origin)),
                 Err(error) => {
                     self.recorder.count(|stats| stats.undecodable += 1);
-                    let undecodable = Undecodable { message, error };
-                    let undecided = self.settings.undecided;
-                    let decided = self.decoding.undecodable(undecodable);
+                    let decided = self.decoding.undecodable(&message, error);
+                    let mut delivery = Delivery::new((), message, &self.origin);
+                    delivery.give_out();
                     let settings = self.settings.clone();
-                    self.undecodable.spawn(async move {
-                        let (message, verdict) = decided.await;
-                        Delivery::new((), message, acker, undecided, counter).apply(verdict, &settings).await;
-                    });
+                    self.undecodable.spawn(async move { delivery.apply(decided.await, &settings).await });
                 }
             }
         }
     }
 
-    fn gauge(&mut self) {
-        let now = Gauges {
-            pulls_in_flight: self.pulls.in_flight() as u64,
-            waiting: self.waiting.len() as u64,
-            ..Gauges::default()
-        };
-        self.recorder.gauge(self.gauges, now);
-        self.gauges = now;
+    fn end_with(&mut self, error: Error) {
+        if self.end.is_none() {
+            self.end = Some(Some(error));
+            self.stop_pulls();
+        }
+    }
+
+    fn stop_pulls(&mut self) {
+        let pulls = self.pulls.take();
+        if self.settings.undecided == Undecided::Retry {
+            self.origin.acker.hand_back(pulls);
+        }
+    }
+
+    fn gauge(&self) {
+        let (in_flight, waiting) = (self.pulls.in_flight() as u64, self.waiting.len() as u64);
+        self.origin.outcomes.gauge(|gauges| {
+            gauges.pulls_in_flight = in_flight;
+            gauges.waiting = waiting;
+        });
     }
 }
 
@@ -267,9 +299,8 @@ impl<D: Decoding> Unpin for Deliveries<D> {}
 
 impl<D: Decoding> Drop for Deliveries<D> {
     fn drop(&mut self) {
-        let is_retried = self.settings.undecided == Undecided::Retry;
-        hand_back(&self.acker, self.pulls.take(), is_retried);
-        self.recorder.gauge(self.gauges, Gauges::default());
+        self.stop_pulls();
+        self.origin.outcomes.end();
     }
 }
 

@@ -7,6 +7,7 @@ mod dead_letters;
 mod handling;
 mod leases;
 mod observing;
+mod panics;
 
 mod pulling;
 mod rates;
@@ -195,11 +196,14 @@ where
 }
 
 fn check(report: &Report) {
-    let stats = &report.stats;
+    check_sum(&report.stats);
+    assert_eq!(report.unconfirmed.len() as u64, report.stats.unconfirmed.min(10_000));
+    assert_eq!((report.stats.waiting, report.stats.handlers_running), (0, 0), "nothing goes on after the end");
+}
+
+fn check_sum(stats: &Stats) {
     let parts = [stats.acknowledged, stats.retried, stats.left, stats.expired, stats.dead_lettered, stats.unconfirmed];
-    assert_eq!(stats.pulled, parts.iter().sum::<u64>(), "every message is accounted for, and once: {report:?}");
-    assert_eq!(report.unconfirmed.len() as u64, stats.unconfirmed.min(10_000));
-    assert_eq!((stats.waiting, stats.handlers_running), (0, 0), "nothing goes on after the end");
+    assert_eq!(stats.pulled, parts.iter().sum::<u64>(), "every message is accounted for, and once: {stats:?}");
 }
 
 fn acks(request: &AckRequest) -> usize {

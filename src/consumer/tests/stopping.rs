@@ -1,13 +1,16 @@
 //! How a run ends.
 
 use std::{
-    future::ready,
+    future::{poll_fn, ready},
+    ops::Range,
+    pin::pin,
     sync::atomic::{AtomicUsize, Ordering},
 };
 
 use tokio::sync::Notify;
 
 use super::*;
+use crate::acker::AckerOptions;
 
 #[tokio::test(start_paused = true)]
 async fn a_stop_that_is_done_at_the_start_costs_no_request() {
@@ -44,6 +47,45 @@ async fn shutdown_loses_no_acknowledgement() {
         let is_retried = undecided == Undecided::Retry;
         assert_eq!((handed_back > 0, left > 0), (is_retried, !is_retried));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn acknowledgements_linger_no_longer_once_the_last_handler_has_ended() {
+    let world = World::with(3).await;
+    let (start, linger) = (Instant::now(), AckerOptions::new().linger(Duration::MAX));
+    let report = run(&world.consumer().acker(linger.clone()), sleep(SECOND), |_| async {}).await;
+    assert_eq!((report.stats.acknowledged, start.elapsed().as_secs()), (3, 1));
+    // Nor if the run is dropped.
+    world.push(3).await;
+    let consumer = world.consumer().acker(linger);
+    assert!(tokio::time::timeout(SECOND, run(&consumer, pending::<()>(), |_| async {})).await.is_err());
+    sleep(SECOND).await;
+    assert_eq!(world.left(), 0);
+}
+
+/// Polls a future but for these times, as if the thread was busy with something else.
+async fn busy<F: Future>(times: &[Range<u64>], future: F) -> F::Output {
+    let (start, mut future) = (Instant::now(), pin!(future));
+    let mut timer = pin!(sleep(Duration::ZERO));
+    poll_fn(|context| {
+        let now = start.elapsed().as_millis() as u64;
+        let Some(busy) = times.iter().find(|busy| busy.contains(&now)) else { return future.as_mut().poll(context) };
+        timer.as_mut().reset(start + Duration::from_millis(busy.end));
+        timer.as_mut().poll(context).map(|()| unreachable!())
+    })
+    .await
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_ended_in_time_counts_even_if_it_is_seen_too_late() {
+    let world = World::with(3).await;
+    world.takes_by(|seen| if seen.operation == "ack" { 10 * SECOND } else { Duration::ZERO });
+    let options = AckerOptions::new().linger(Duration::ZERO);
+    let consumer = world.consumer().acker(options).shutdown_timeout(SECOND * 11 / 2).flush_timeout(SECOND * 21 / 2);
+    // The handlers end at 6 s, the time for them at 6.5 s; the acknowledgements at 17 s, the time for them at 17.5 s.
+    let busy = busy(&[5500..7000, 16_500..18_000], run(&consumer, sleep(SECOND), |_| sleep(6 * SECOND)));
+    let report = busy.await;
+    assert_eq!((report.stats.acknowledged, world.left()), (3, 0), "{report:?}");
 }
 
 #[tokio::test(start_paused = true)]

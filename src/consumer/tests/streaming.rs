@@ -40,6 +40,149 @@ async fn what_is_dropped_before_close_is_handed_back_by_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_pull_brings_after_its_stream_was_dropped_is_handed_back_by_close() {
+    for undecided in [Undecided::Retry, Undecided::Leave] {
+        let world = World::with(10).await;
+        world.takes(SECOND);
+        let mut deliveries = world.consumer().undecided(undecided).stream().unwrap();
+        assert!(tokio::time::timeout(SECOND / 10, next(&mut deliveries)).await.is_err());
+        let (acker, start) = (deliveries.acker().clone(), Instant::now());
+        drop(deliveries);
+        acker.close().await;
+        if undecided == Undecided::Retry {
+            let messages = world.emulator.messages(world.emulator.queue_id());
+            assert!(messages.iter().all(|message| message.attempts == 1 && !message.is_leased), "{messages:?}");
+        }
+        assert!(start.elapsed() < 3 * SECOND, "{:?}", start.elapsed());
+    }
+}
+
+/// Takes messages and acknowledges them as fast as it can, and returns what ends the stream within the time.
+async fn drain(deliveries: &mut Deliveries, time: Duration) -> Option<Error> {
+    let drained = tokio::time::timeout(time, async {
+        loop {
+            match next(deliveries).await.unwrap() {
+                Ok(delivery) => drop(delivery.ack().await.unwrap()),
+                Err(error) => return error,
+            }
+        }
+    });
+    drained.await.ok()
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_acknowledgements_end_a_stream_where_only_a_person_can_help() {
+    for (status, kind) in [(403, ErrorKind::Unauthorized), (401, ErrorKind::Unauthorized), (404, ErrorKind::NotFound)] {
+        let world = World::with(5000).await;
+        world.takes(20 * MILLI);
+        world.responds(move |seen| (seen.operation == "ack").then(|| refusal(status, 10000)));
+        let mut deliveries = world.consumer().stream().unwrap();
+        let error = drain(&mut deliveries, 20 * SECOND).await.unwrap();
+        assert_eq!((error.kind(), error.operation()), (kind, Some("ack_messages")));
+        assert!(next(&mut deliveries).await.is_none());
+        let stats = deliveries.stats();
+        assert!(stats.pulled < 2000 && stats.last_error.unwrap().contains("ack_messages"), "{}", stats.pulled);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_waits_for_messages_is_told_of_refused_acknowledgements() {
+    let world = World::with(1).await;
+    world.takes(SECOND);
+    world.responds(move |seen| (seen.operation == "ack").then(|| refusal(403, 10000)));
+    let mut deliveries = world.consumer().min_idle(3600 * SECOND).max_idle(3600 * SECOND).stream().unwrap();
+    assert!(drain(&mut deliveries, 60 * SECOND).await.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn acknowledgements_without_confirmation_slow_a_stream_down() {
+    let bare = || success(serde_json::json!({}));
+    let not_success = || {
+        let mut refusal = refusal(200, 15000);
+        *refusal.status_mut() = http::StatusCode::OK;
+        refusal
+    };
+    let scripts: [fn() -> http::Response<String>; 2] = [bare, not_success];
+    for script in scripts {
+        let world = World::with(5000).await;
+        world.takes(20 * MILLI);
+        world.responds(move |seen| (seen.operation == "ack").then(script));
+        let consumer = world.consumer();
+        let mut deliveries = consumer.stream().unwrap();
+        assert!(drain(&mut deliveries, 60 * SECOND).await.is_none());
+        let (stats, health) = (deliveries.stats(), consumer.health());
+        // At full speed, all of them would have been taken within two seconds.
+        assert!(stats.acknowledged == 0 && stats.pulled < 2000, "{}", stats.pulled);
+        assert!(stats.unconfirmed > 0 && stats.slowdown > 2, "{stats:?}");
+        assert_eq!(health.status, Status::AcksFail);
+        // It works again.
+        world.responds(|_| None);
+        assert!(drain(&mut deliveries, 600 * SECOND).await.is_none());
+        assert_eq!((deliveries.stats().slowdown, consumer.health().status), (0, Status::Working));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn acknowledgements_that_hang_slow_a_stream_down_whose_user_waits_for_none() {
+    let world = World::with(10_000).await;
+    world.takes_by(|seen| if seen.operation == "ack" { 3600 * SECOND } else { 20 * MILLI });
+    let consumer = world.consumer();
+    let mut deliveries = consumer.stream().unwrap();
+    let drained = tokio::time::timeout(80 * SECOND, async {
+        while let Some(Ok(delivery)) = next(&mut deliveries).await {
+            drop(delivery.ack());
+            sleep(MILLI).await;
+        }
+    });
+    assert!(drained.await.is_err());
+    assert!(deliveries.stats().pulled < 9000, "{}", deliveries.stats().pulled);
+    assert_eq!(consumer.health().status, Status::AcksFail);
+}
+
+#[tokio::test(start_paused = true)]
+async fn deliveries_that_are_dropped_undecided_slow_a_stream_down() {
+    for (share, least, most) in [(0.5, 100, 3000), (1.0, 20_000, usize::MAX)] {
+        let world = World::with(500).await;
+        world.takes(20 * MILLI);
+        let mut deliveries = world.consumer().bearable_failures(share).stream().unwrap();
+        let dropping = async {
+            while let Some(Ok(delivery)) = next(&mut deliveries).await {
+                drop(delivery);
+            }
+        };
+        assert!(tokio::time::timeout(20 * SECOND, dropping).await.is_err());
+        let pulled = deliveries.stats().pulled as usize;
+        assert!((least..most).contains(&pulled), "{pulled}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_accounts_for_every_message_once() {
+    for undecided in [Undecided::Retry, Undecided::Leave] {
+        let world = World::with(300).await;
+        world.takes(20 * MILLI);
+        world.responds(|seen| (seen.operation == "ack" && seen.nth == 2).then(|| success(serde_json::json!({}))));
+        let consumer = world.consumer().undecided(undecided);
+        let mut deliveries = consumer.stream().unwrap();
+        for number in 0..200 {
+            let delivery = next(&mut deliveries).await.unwrap().unwrap();
+            match number % 5 {
+                0 => drop(delivery),
+                1 => delivery.leave(),
+                2 => drop(delivery.retry_in(SECOND).await),
+                3 => drop(delivery.retry_in(Duration::MAX).await),
+                _ => drop(delivery.ack()),
+            }
+        }
+        let acker = deliveries.acker().clone();
+        drop(deliveries);
+        acker.close().await;
+        check_sum(&consumer.stats());
+        assert!(consumer.stats().unconfirmed >= 40);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_decision_that_is_given_up_is_sent_all_the_same() {
     let world = World::with(3).await;
     world.takes(SECOND);
@@ -92,6 +235,46 @@ async fn a_slow_loop_is_given_no_more_than_it_takes_within_half_a_lease() {
         delivery.ack().await.unwrap();
     }
     assert_eq!((deliveries.stats().expired, world.left() <= 201), (0, true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_leases_of_a_stream_last_until_its_messages_are_decided_on() {
+    let world = World::with(20).await;
+    let mut deliveries = world.consumer().stream().unwrap();
+    let mut held = vec![next(&mut deliveries).await.unwrap().unwrap()];
+    // The others wait within the stream meanwhile, which nobody polls.
+    sleep(600 * SECOND).await;
+    held.extend(deliveries.next_batch(19, SECOND).await.unwrap().unwrap());
+    let acker = deliveries.acker().clone();
+    let stats = deliveries.stats();
+    drop(deliveries);
+    // Deliveries outlast their stream.
+    sleep(600 * SECOND).await;
+    assert!(stats.extended > 100 && stats.expired == 0, "{stats:?}");
+    for delivery in held {
+        assert!(!delivery.message().lease().is_lost());
+        assert_eq!(delivery.message().attempts, Some(1));
+        drop(delivery.ack().await.unwrap());
+    }
+    acker.close().await;
+    assert_eq!(world.left(), 0);
+    let extensions = world.seen("extend").len();
+    sleep(600 * SECOND).await;
+    assert_eq!(world.seen("extend").len(), extensions, "nothing is extended for nobody");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delivery_tells_that_its_lease_is_lost() {
+    for (heartbeat, lost_after) in [(Duration::ZERO, 60), (300 * SECOND, 340)] {
+        let world = World::with(1).await;
+        let consumer = world.consumer().heartbeat(heartbeat);
+        let mut deliveries = consumer.stream().unwrap();
+        let (start, delivery) = (Instant::now(), next(&mut deliveries).await.unwrap().unwrap());
+        delivery.message().lease().lost().await;
+        assert!(start.elapsed().as_secs().abs_diff(lost_after) <= 20, "{heartbeat:?}: {:?}", start.elapsed());
+        sleep(SECOND).await;
+        assert_eq!(consumer.stats().lost_leases, 1);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,35 @@
+//! Leases that are still to come when nobody waits for their messages any more.
+
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use super::Acker;
+use crate::{error::Error, pull::Batch, settlement::Settlement};
+
+/// Whoever brings leases even after the acker is closed: a flush waits for it to be dropped.
+struct Late(Acker);
+
+impl Acker {
+    /// Retries at once what pulls bring, in the background. Nobody waits for the outcome.
+    pub(crate) fn hand_back(&self, mut pulls: JoinSet<Result<Batch, Error>>) {
+        if pulls.is_empty() {
+            return;
+        }
+        self.0.ledger.count_late(|late| late.saturating_add(1));
+        let late = Late(self.clone());
+        self.0.runtime.spawn(async move {
+            while let Some(pulled) = pulls.join_next().await {
+                for message in pulled.into_iter().flatten().flatten() {
+                    late.0.add_detached(Settlement::retry_in(message, Duration::ZERO), None, true);
+                }
+            }
+        });
+    }
+}
+
+impl Drop for Late {
+    fn drop(&mut self) {
+        self.0.0.ledger.count_late(|late| late.saturating_sub(1));
+    }
+}

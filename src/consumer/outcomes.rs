@@ -1,0 +1,134 @@
+//! What becomes of a stream's messages, as the stream has to know it to slow down or to end.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::Waker,
+};
+
+use super::{
+    acks::Acks,
+    brake::Brake,
+    recorder::{Counter, Gauges},
+};
+use crate::{
+    acker::{Confirmation, Observer},
+    error::Error,
+    settlement::Decision,
+};
+
+/// A stream shares it with its deliveries, which may outlast it.
+#[derive(Clone)]
+pub(super) struct Outcomes(Arc<Shared>);
+
+struct Shared {
+    counter: Counter,
+    state: Mutex<State>,
+}
+
+struct State {
+    acks: Acks,
+    /// Slows pulling down while deliveries are dropped undecided.
+    drops: Brake,
+    /// `None` once the stream has ended.
+    gauges: Option<Gauges>,
+    /// Wakes who waits for the stream.
+    waker: Option<Waker>,
+}
+
+impl Outcomes {
+    pub(super) fn new(counter: Counter, bearable_failures: f64) -> Self {
+        let drops = Brake::new("deliveries are dropped undecided", bearable_failures);
+        let state = State { acks: Acks::new(), drops, gauges: Some(Gauges::default()), waker: None };
+        Self(Arc::new(Shared { counter, state: Mutex::new(state) }))
+    }
+
+    pub(super) fn counter(&self) -> &Counter {
+        &self.0.counter
+    }
+
+    /// By how many steps pulling is slowed down.
+    pub(super) fn step(&self) -> u32 {
+        let state = self.0.state();
+        state.drops.step().max(state.acks.step())
+    }
+
+    /// What only a person can mend; otherwise, whoever waits is woken once there is such a failure.
+    pub(super) fn failure(&self, waker: &Waker) -> Option<Error> {
+        let mut state = self.0.state();
+        let failure = state.acks.error();
+        state.waker = failure.is_none().then(|| waker.clone());
+        failure
+    }
+
+    /// A delivery was decided on, or dropped undecided.
+    pub(super) fn decided(&self, is_dropped: bool) {
+        self.0.state().drops.record(is_dropped);
+    }
+
+    /// A settlement is submitted; what it returns sees the outcome.
+    pub(super) fn observe(&self, decision: Decision) -> Observer {
+        self.0.state().acks.begin();
+        self.0.gauge(|_| ());
+        let shared = Arc::clone(&self.0);
+        Box::new(move |outcome| shared.settled(decision, outcome))
+    }
+
+    pub(super) fn gauge(&self, change: impl FnOnce(&mut Gauges)) {
+        self.0.gauge(change);
+    }
+
+    /// The stream is over.
+    pub(super) fn end(&self) {
+        self.0.gauge(|gauges| *gauges = Gauges::default());
+        self.0.state().gauges = None;
+    }
+}
+
+impl Shared {
+    fn settled(&self, decision: Decision, outcome: &Result<Confirmation, Error>) {
+        let is_confirmed = matches!(outcome, Ok(Confirmation::Confirmed));
+        self.counter.count(|stats| {
+            let count = match (is_confirmed, decision) {
+                (false, _) => &mut stats.unconfirmed,
+                (true, Decision::Ack) => &mut stats.acknowledged,
+                (true, _) => &mut stats.retried,
+            };
+            *count += 1;
+        });
+        let error = outcome.as_ref().err();
+        if let Some(error) = error {
+            self.counter.failed(error);
+        }
+        let mut state = self.state();
+        state.acks.end();
+        match is_confirmed {
+            true => state.acks.confirmed(),
+            false => state.acks.not_confirmed(error),
+        }
+        let waker = state.acks.has_error().then(|| state.waker.take()).flatten();
+        drop(state);
+        self.gauge(|_| ());
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Writes down how things are, with a change.
+    fn gauge(&self, change: impl FnOnce(&mut Gauges)) {
+        let mut state = self.state();
+        let Some(before) = state.gauges else { return };
+        let mut now = Gauges {
+            slowdown: state.drops.step().max(state.acks.step()),
+            acks_fail: state.acks.step() > 0,
+            unsettled: state.acks.unsettled(),
+            ..before
+        };
+        change(&mut now);
+        state.gauges = Some(now);
+        self.counter.gauge(before, now);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
