@@ -27,6 +27,8 @@ mod fields;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod generated;
+#[cfg(any(doc, doctest))]
+pub mod guide;
 mod held;
 mod ids;
 mod lease;
