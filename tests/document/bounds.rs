@@ -38,7 +38,7 @@ fn no_text_states_another_bound_than_the_document() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let bounds = [(" hours", bounds("maximum", &[3600, 3_600_000])), (" KB", bounds("x-max-bytes", &[1000]))];
     let mut found = 0;
-    for (path, text) in ["README.md", "src"].into_iter().flat_map(|path| texts(&root.join(path))) {
+    for (path, text) in ["README.md", "guide", "src"].into_iter().flat_map(|path| texts(&root.join(path))) {
         for (unit, bounds) in &bounds {
             let stated = stated(&text, unit);
             found += stated.len();
