@@ -1,6 +1,6 @@
 //! What is pushed, and what the service returns.
 
-use std::{error::Error as StdError, fmt, time::Duration};
+use std::{error::Error as StdError, fmt, iter, time::Duration};
 
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -8,6 +8,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use crate::{
     body::{Body, ContentType, MessageBody},
     error::Error,
+    limits,
     pull::Metrics,
 };
 
@@ -30,6 +31,9 @@ pub struct PushMessage {
 }
 
 impl PushMessage {
+    /// The largest [`size`](Self::size) of a message that the service takes: 128 KB.
+    pub const MAX_SIZE: usize = limits::MAX_MESSAGE_BYTES;
+
     /// A message of content type `text`.
     ///
     /// [`Queue::push`](crate::Queue::push) refuses more than 128 KB (128,000 bytes) of UTF-8.
@@ -109,6 +113,24 @@ impl PushMessage {
     /// The size of the body in bytes, by which the service's limits go: of the text, or of the JSON text.
     pub fn size(&self) -> usize {
         self.size
+    }
+
+    /// Splits messages, in order, into batches that [`Queue::push_batch`](crate::Queue::push_batch) takes: of at most
+    /// 100 messages and 256 KB, as [`Queue::push_all`](crate::Queue::push_all) sends them.
+    ///
+    /// ```
+    /// use cloudflare_queues::PushMessage;
+    ///
+    /// let messages = vec![PushMessage::text("hello"); 250];
+    /// assert_eq!(PushMessage::batches(&messages).map(<[_]>::len).collect::<Vec<_>>(), [100, 100, 50]);
+    /// ```
+    pub fn batches(messages: &[Self]) -> impl Iterator<Item = &[Self]> {
+        let mut rest = messages;
+        iter::from_fn(move || {
+            let batch = limits::first_batch(rest);
+            rest = rest.get(batch.len()..).unwrap_or_default();
+            Some(batch).filter(|batch| !batch.is_empty())
+        })
     }
 
     pub(crate) fn delayed_by(&self) -> Option<Duration> {

@@ -145,8 +145,7 @@ impl Queue {
         let refused = |error| PushAllError { error, pushed: 0, failed: 0 };
         messages.iter().try_for_each(limits::push).map_err(refused)?;
         let (mut outcome, mut pushed) = (PushOutcome::default(), 0);
-        while let Some(rest) = messages.get(pushed..).filter(|rest| !rest.is_empty()) {
-            let batch = limits::first_batch(rest);
+        for batch in PushMessage::batches(messages) {
             let failed = |error| PushAllError { error, pushed, failed: batch.len() };
             outcome = self.push_batch(batch).await.map_err(failed)?;
             pushed = pushed.saturating_add(batch.len());

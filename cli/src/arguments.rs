@@ -47,6 +47,14 @@ pub(crate) struct Common {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Ls(commands::ls::Ls),
+    Info(commands::info::Info),
     Peek(commands::peek::Peek),
+    Tail(commands::tail::Tail),
     Push(commands::push::Push),
+    Consume(commands::consume::Consume),
+    Redrive(commands::redrive::Redrive),
+    Export(commands::export::Export),
+    Import(commands::import::Import),
+    Purge(commands::purge::Purge),
+    Completions(commands::completions::Completions),
 }

@@ -1,8 +1,16 @@
 //! One module a command.
 
+pub(crate) mod completions;
+pub(crate) mod consume;
+pub(crate) mod export;
+pub(crate) mod import;
+pub(crate) mod info;
 pub(crate) mod ls;
 pub(crate) mod peek;
+pub(crate) mod purge;
 pub(crate) mod push;
+pub(crate) mod redrive;
+pub(crate) mod tail;
 
 use std::io;
 
@@ -19,8 +27,16 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     runtime.block_on(async {
         match arguments.command {
             Command::Ls(ls) => ls.run(&common).await,
+            Command::Info(info) => info.run(&common).await,
             Command::Peek(peek) => peek.run(&common).await,
+            Command::Tail(tail) => tail.run(&common).await,
             Command::Push(push) => push.run(&common).await,
+            Command::Consume(consume) => consume.run(&common).await,
+            Command::Redrive(redrive) => redrive.run(&common).await,
+            Command::Export(export) => export.run(&common).await,
+            Command::Import(import) => import.run(&common).await,
+            Command::Purge(purge) => purge.run(&common).await,
+            Command::Completions(completions) => completions.run(),
         }
     })
 }

@@ -13,6 +13,7 @@ pub(crate) enum Exit {
     Refused = 4,
     Partly = 5,
     Service = 6,
+    Interrupted = 130,
 }
 
 impl Exit {
@@ -40,6 +41,24 @@ impl Failure {
         Self { exit, message: message.into() }
     }
 
+    pub(crate) fn output(error: &io::Error) -> Self {
+        Self::new(Exit::Output, format!("the output could not be written: {error}"))
+    }
+
+    pub(crate) fn with_note(mut self, note: &str) -> Self {
+        self.message = format!("{}\n{note}", self.message);
+        self
+    }
+
+    pub(crate) fn exit(&self) -> Exit {
+        self.exit
+    }
+
+    /// The program was told to stop a second time.
+    pub(crate) fn interrupted() -> Self {
+        Self::new(Exit::Interrupted, "interrupted")
+    }
+
     /// Tells the user.
     pub(crate) fn report(self) -> ExitCode {
         if !self.message.is_empty() {
@@ -61,7 +80,7 @@ impl From<io::Error> for Failure {
         if error.kind() == io::ErrorKind::BrokenPipe {
             return Self::new(Exit::Output, "");
         }
-        Self::new(Exit::Output, format!("the output could not be written: {error}"))
+        Self::output(&error)
     }
 }
 

@@ -4,9 +4,14 @@ mod account;
 mod arguments;
 mod commands;
 mod exit;
+mod filter;
+mod lines;
 mod output;
+mod progress;
+mod record;
 mod requests;
-mod view;
+mod signals;
+mod sweep;
 
 use std::process::ExitCode;
 

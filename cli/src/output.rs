@@ -6,6 +6,9 @@ use clap::ValueEnum;
 use comfy_table::{Table, presets};
 use serde::Serialize;
 
+const BOLD: &str = "\u{1b}[1m";
+const PLAIN: &str = "\u{1b}[0m";
+
 /// A form of output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
@@ -29,16 +32,59 @@ pub(crate) trait Row: Serialize {
     fn cells(&self) -> Vec<String>;
 }
 
-/// Prints rows, all at once, so that their columns line up.
-pub(crate) fn print<R: Row>(format: Format, rows: &[R]) -> io::Result<()> {
-    let mut out = anstream::stdout().lock();
-    match format {
-        Format::Ndjson => rows.iter().try_for_each(|row| writeln!(out, "{}", json(row)?))?,
-        Format::Table => write!(out, "{}", table(rows))?,
+impl<R: Row> Row for &R {
+    fn head(&self) -> Vec<&'static str> {
+        (**self).head()
     }
-    out.flush()
+
+    fn cells(&self) -> Vec<String> {
+        (**self).cells()
+    }
 }
 
+/// Prints rows, all at once, so that their columns line up.
+pub(crate) fn print<R: Row>(format: Format, rows: &[R]) -> io::Result<()> {
+    Lister::new(format).print(rows)
+}
+
+/// Prints rows as they come, under one head.
+pub(crate) struct Lister {
+    format: Format,
+    has_head: bool,
+}
+
+impl Lister {
+    pub(crate) fn new(format: Format) -> Self {
+        Self { format, has_head: false }
+    }
+
+    pub(crate) fn print<R: Row>(&mut self, rows: &[R]) -> io::Result<()> {
+        let Some(first) = rows.first() else { return Ok(()) };
+        let mut out = anstream::stdout().lock();
+        match self.format {
+            Format::Ndjson => rows.iter().try_for_each(|row| writeln!(out, "{}", json(row)?))?,
+            Format::Table => {
+                let mut lines = table(&first.head(), rows);
+                if self.has_head {
+                    lines.remove(0);
+                } else if let Some(head) = lines.first_mut() {
+                    *head = format!("{BOLD}{head}{PLAIN}");
+                }
+                self.has_head = true;
+                lines.iter().try_for_each(|line| writeln!(out, "{line}"))?;
+            }
+        }
+        out.flush()
+    }
+}
+
+/// A list of properties, one a line.
+pub(crate) fn pairs(pairs: &[(&str, String)]) -> String {
+    let width = pairs.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+    pairs.iter().map(|(name, value)| format!("{BOLD}{name:width$}{PLAIN}  {}\n", plain(value))).collect()
+}
+
+/// One line of JSON.
 pub(crate) fn json(row: &impl Serialize) -> io::Result<String> {
     Ok(serde_json::to_string(row)?)
 }
@@ -48,19 +94,13 @@ pub(crate) fn cell(value: Option<impl ToString>) -> String {
     value.map_or_else(String::new, |value| value.to_string())
 }
 
-fn table<R: Row>(rows: &[R]) -> String {
-    let Some(first) = rows.first() else { return String::new() };
+fn table<R: Row>(head: &[&str], rows: &[R]) -> Vec<String> {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(first.head());
+    table.load_style(presets::NOTHING).set_header(head);
     for row in rows {
         table.add_row(row.cells().iter().map(|cell| plain(cell)));
     }
-    let mut text: String = table.lines().map(|line| format!("{}\n", line.trim_end())).collect();
-    if let Some(end) = text.find('\n') {
-        text.insert_str(end, "\u{1b}[0m");
-        text.insert_str(0, "\u{1b}[1m");
-    }
-    text
+    table.lines().map(|line| line.trim().to_owned()).collect()
 }
 
 /// Text that a terminal takes for nothing but text.

@@ -6,7 +6,7 @@ use crate::{
     arguments::Common,
     exit::Failure,
     output::{self, Format},
-    view::Look,
+    record::Record,
 };
 
 /// Look at messages without taking a lease
@@ -18,7 +18,7 @@ pub(crate) struct Peek {
     /// How many messages: 1 to 100
     #[arg(short = 'n', long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
     number: u32,
-    /// Show the bodies
+    /// Show the bodies, too
     #[arg(long)]
     bodies: bool,
 }
@@ -26,7 +26,7 @@ pub(crate) struct Peek {
 impl Peek {
     pub(crate) async fn run(&self, common: &Common) -> Result<(), Failure> {
         let messages = common.account.queue(&self.queue).await?.peek(self.number).await?;
-        let rows: Vec<Look> = messages.iter().map(|message| Look::new(message, self.bodies)).collect();
+        let rows: Vec<_> = messages.iter().map(|message| Record::of_peeked(message, self.bodies)).collect();
         Ok(output::print(Format::or_fitting(common.output), &rows)?)
     }
 }

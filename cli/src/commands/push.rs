@@ -1,23 +1,112 @@
 //! `push`: messages from an argument, a file or standard input.
 
+use std::{
+    fs::File,
+    io::{self, BufReader, IsTerminal, Read},
+    path::PathBuf,
+    time::Duration,
+};
+
 use clap::Args;
 use cloudflare_queues::PushMessage;
 
-use crate::{arguments::Common, exit::Failure};
+use crate::{
+    arguments::Common,
+    exit::{Exit, Failure},
+    lines::{Lines, Parse, Pushed},
+    output::{self, Format},
+    progress::Progress,
+    record,
+    signals::Signals,
+};
 
-/// Push messages
+const HELP: &str = "\
+Without BODY and --file, each line of standard input is a message.
+
+Examples:
+  cf-queues push jobs 'hello'
+  cf-queues push jobs --json '{\"number\": 7}' --delay 5m
+  cf-queues push jobs --file letter.txt
+  jq -c '.jobs[]' jobs.json | cf-queues push jobs --json";
+
+/// Push messages: from an argument, a file, or the lines of standard input
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  cf-queues push jobs 'hello'")]
+#[command(after_help = HELP)]
 pub(crate) struct Push {
     /// The queue's name or id
     queue: String,
-    /// The body
-    body: String,
+    /// The body of the message
+    body: Option<String>,
+    /// Push this file as one message
+    #[arg(long, value_name = "PATH", conflicts_with = "body")]
+    file: Option<PathBuf>,
+    /// The body is JSON, or each line of standard input is (NDJSON); otherwise, it is text
+    #[arg(long)]
+    json: bool,
+    /// Delay the first delivery by up to 24 hours, such as 90s or 2h
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    delay: Option<Duration>,
+    /// Pass over so many lines at the beginning, which were pushed before
+    #[arg(long, value_name = "LINES", default_value_t = 0, conflicts_with_all = ["body", "file"])]
+    skip: u64,
 }
 
 impl Push {
-    pub(crate) async fn run(&self, common: &Common) -> Result<(), Failure> {
-        common.account.queue(&self.queue).await?.push(&PushMessage::text(&self.body)).await?;
-        Ok(())
+    pub(crate) async fn run(self, common: &Common) -> Result<(), Failure> {
+        let format = Format::or_fitting(common.output);
+        let single = match (&self.body, &self.file) {
+            (Some(body), _) => Some(self.message(body)?),
+            (None, Some(path)) => Some(self.message(&read(path)?)?),
+            (None, None) => None,
+        };
+        let queue = common.account.queue(&self.queue).await?;
+        if let Some(message) = single {
+            queue.push(&message).await?;
+            return Ok(output::print(format, &[Pushed::one()])?);
+        }
+        if io::stdin().is_terminal() {
+            anstream::eprintln!("cf-queues: each line is a message; end with ctrl-d");
+        }
+        let parse: Parse = if self.json { json_line } else { text_line };
+        let progress = Progress::of(None);
+        let lines = Lines { queue, delay: self.delay, skip: self.skip, parse, progress: progress.clone() };
+        let (pushed, failure) = lines.push(BufReader::new(io::stdin()), Signals::listen()?.told(1)).await;
+        progress.end();
+        output::print(format, &[&pushed])?;
+        pushed.result(failure)
     }
+
+    fn message(&self, body: &str) -> Result<PushMessage, Failure> {
+        let wrong = |what| Failure::new(Exit::Input, format!("the body {what}"));
+        let message = if self.json { record::json(body).map_err(wrong)? } else { PushMessage::text(body) };
+        Ok(self.delay.into_iter().fold(message, PushMessage::delay))
+    }
+}
+
+fn read(path: &PathBuf) -> Result<String, Failure> {
+    let mut text = String::new();
+    let result = File::open(path).and_then(|mut file| file.read_to_string(&mut text));
+    result.map_err(|error| Failure::new(Exit::Input, format!("{}: {error}", path.display())))?;
+    Ok(text)
+}
+
+fn text_line(line: &[u8]) -> Result<Option<PushMessage>, String> {
+    let text = str::from_utf8(line).map_err(|_| "is not UTF-8".to_owned())?;
+    fitting(PushMessage::text(text)).map(Some)
+}
+
+fn json_line(line: &[u8]) -> Result<Option<PushMessage>, String> {
+    if line.trim_ascii().is_empty() {
+        return Ok(None);
+    }
+    let text = str::from_utf8(line).map_err(|_| "is not UTF-8".to_owned())?;
+    fitting(record::json(text)?).map(Some)
+}
+
+/// A message that is too large would cost the batch that it is in.
+pub(crate) fn fitting(message: PushMessage) -> Result<PushMessage, String> {
+    if message.size() > PushMessage::MAX_SIZE {
+        return Err(format!("has {} bytes, and the service takes {} at most", message.size(), PushMessage::MAX_SIZE));
+    }
+    Ok(message)
 }

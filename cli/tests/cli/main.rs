@@ -1,5 +1,6 @@
 //! The program as its user sees it, against the emulator.
 
+#![cfg(unix)]
 #![allow(
     unreachable_pub,
     clippy::unwrap_used,
@@ -9,5 +10,12 @@
     reason = "a test may fail"
 )]
 
+mod consuming;
+mod exporting;
+mod failing;
+mod help;
 mod looking;
+mod pushing;
+mod redriving;
+mod terminal;
 mod world;

@@ -1,12 +1,21 @@
 //! An emulator in the test's process, and the program beside it.
 
-use std::time::Duration;
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    net::TcpListener,
+    path::PathBuf,
+    process::{Child, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
 
 use assert_cmd::Command;
 use cloudflare_queues::{
     PushMessage, Queue,
-    emulator::{Emulator, EmulatorBuilder, QueuedMessage},
+    emulator::{Emulator, EmulatorBuilder, QueueSettings, QueuedMessage},
 };
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
@@ -26,13 +35,30 @@ impl World {
         Self { emulator: runtime.block_on(builder.start()).unwrap(), runtime }
     }
 
+    /// One whose queue delivers messages so many times after the first one.
+    pub fn retrying(max_retries: u32) -> Self {
+        Self::of(Emulator::builder().real_time().queue(QueueSettings::new().max_retries(max_retries)))
+    }
+
+    fn variables(&self) -> [(&'static str, String); 3] {
+        [
+            ("CLOUDFLARE_BASE_URL", self.emulator.base_url()),
+            ("CLOUDFLARE_API_TOKEN", self.emulator.api_token()),
+            ("CLOUDFLARE_ACCOUNT_ID", self.emulator.account_id().to_string()),
+        ]
+    }
+
     /// The program, connected to the emulator.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = bare(arguments);
+        command.envs(self.variables());
         command
-            .env("CLOUDFLARE_BASE_URL", self.emulator.base_url())
-            .env("CLOUDFLARE_API_TOKEN", self.emulator.api_token())
-            .env("CLOUDFLARE_ACCOUNT_ID", self.emulator.account_id().as_str());
+    }
+
+    /// The same, to be run beside the test.
+    pub fn program(&self, arguments: &[&str]) -> std::process::Command {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_cf-queues"));
+        command.args(arguments).envs(self.variables()).stdin(Stdio::null());
         command
     }
 
@@ -44,7 +70,7 @@ impl World {
 
     /// Its lines, as JSON.
     pub fn objects(&self, arguments: &[&str]) -> Vec<Value> {
-        self.run(arguments).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        objects(&self.run(arguments))
     }
 
     pub fn queue(&self) -> Queue {
@@ -56,14 +82,31 @@ impl World {
         self.emulator.queue_id().as_str()
     }
 
+    /// Another queue.
+    pub fn other(&self) -> String {
+        self.emulator.create_queue(QueueSettings::new()).to_string()
+    }
+
     pub fn push(&self, messages: &[PushMessage]) {
         self.runtime.block_on(self.queue().push_all(messages)).unwrap();
     }
 
-    #[expect(dead_code, reason = "soon")]
+    pub fn push_numbers(&self, count: usize) {
+        self.push(&(0..count).map(|number| PushMessage::text(number.to_string())).collect::<Vec<_>>());
+    }
+
     pub fn messages(&self) -> Vec<QueuedMessage> {
         self.emulator.messages(self.emulator.queue_id())
     }
+
+    pub fn texts(&self, queue: &str) -> Vec<String> {
+        let messages = self.emulator.messages(queue);
+        messages.iter().map(|message| message.body.text().unwrap().into_owned()).collect()
+    }
+}
+
+pub fn objects(lines: &str) -> Vec<Value> {
+    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// The program, without anything in its environment that is about Cloudflare.
@@ -74,4 +117,74 @@ pub fn bare(arguments: &[&str]) -> Command {
     }
     command.args(arguments).timeout(Duration::from_secs(60));
     command
+}
+
+pub fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).unwrap();
+}
+
+/// Waits until this is so.
+pub fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(started.elapsed() < Duration::from_secs(60), "{what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A folder of this test alone.
+pub fn folder(name: &str) -> PathBuf {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// A service that gives this result to each pull, one after the other, and then an empty one; and counts
+/// acknowledgements. Returns its base URL.
+pub fn scripted(results: Vec<Value>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/client/v4", listener.local_addr().unwrap());
+    let results = std::sync::Arc::new(std::sync::Mutex::new(results.into_iter()));
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (mut stream, results) = (BufReader::new(stream.unwrap()), std::sync::Arc::clone(&results));
+            thread::spawn(move || {
+                while let Some((line, body)) = request(&mut stream) {
+                    let path = line.split(' ').nth(1).unwrap();
+                    let result = match path.rsplit('/').next().unwrap() {
+                        "pull" => results.lock().unwrap().next().unwrap_or_else(|| serde_json::json!({})),
+                        "ack" => serde_json::json!({
+                            "ackCount": body["acks"].as_array().map_or(0, Vec::len),
+                            "retryCount": body["retries"].as_array().map_or(0, Vec::len),
+                        }),
+                        "consumers" => serde_json::json!([]),
+                        _ => serde_json::json!({}),
+                    };
+                    let body = serde_json::json!({ "success": true, "result": result }).to_string();
+                    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+                    stream.get_mut().write_all(head.as_bytes()).unwrap();
+                }
+            });
+        }
+    });
+    url
+}
+
+fn request(stream: &mut impl BufRead) -> Option<(String, Value)> {
+    let mut first = String::new();
+    stream.read_line(&mut first).ok().filter(|read| *read > 0)?;
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line).ok()?;
+        match line.trim_end().to_ascii_lowercase().split_once(": ") {
+            Some(("content-length", value)) => length = value.parse().unwrap(),
+            Some(_) => {}
+            None => break,
+        }
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).ok()?;
+    Some((first, serde_json::from_slice(&body).unwrap_or_default()))
 }

@@ -1,0 +1,257 @@
+//! `consume`: a program is run for each message.
+
+mod program;
+
+use std::{
+    ffi::OsString,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use clap::{Args, ValueEnum};
+use cloudflare_queues::{Consumer, Message, Queue, Report, RetryDelay, Stats, Verdict};
+use serde::Serialize;
+use tokio::sync::Notify;
+
+use self::program::{Ended, Program};
+use crate::{
+    arguments::Common,
+    exit::{Exit, Failure},
+    output::{self, Format, Row},
+    progress::Progress,
+    signals::Signals,
+};
+
+/// How long acknowledgements may take after a second ctrl-c.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+const HELP: &str = "\
+The body is on the program's standard input. Its environment has CF_QUEUES_MESSAGE_ID,
+CF_QUEUES_ATTEMPTS, CF_QUEUES_TIMESTAMP (RFC 3339), CF_QUEUES_CONTENT_TYPE, CF_QUEUES_QUEUE_ID and
+CF_QUEUES_METADATA (JSON), beside what is set for consume itself.
+
+How the program ends decides:
+  0                 the message is acknowledged
+  75 (EX_TEMPFAIL)  the message is retried, after --retry-delay if that is given
+  any other status  --on-failure decides; so it does if a signal ended the program
+  cannot be started the message is retried, and consume ends
+  over --timeout    it gets SIGTERM, 10 s later SIGKILL, and --on-failure decides
+
+The lease is extended while a program runs. Ctrl-c and SIGTERM end the pulling and wait for the
+programs that run, each in a process group of its own; a second one kills them, and their messages
+come again.
+
+Example:
+  cf-queues consume jobs --concurrency 4 -- ./handle.sh --verbose";
+
+/// Run a program for each message
+#[derive(Args, Debug)]
+#[command(after_help = HELP)]
+pub(crate) struct Consume {
+    /// The queue's name or id; it needs a pull consumer
+    queue: String,
+    /// The program and its arguments
+    #[arg(last = true, required = true, value_name = "PROGRAM")]
+    program: Vec<OsString>,
+    /// How many programs run at the same time
+    #[arg(long, value_name = "NUMBER", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
+    concurrency: u16,
+    /// What becomes of a message whose program failed
+    #[arg(long, value_name = "ACTION", default_value = "retry")]
+    on_failure: OnFailure,
+    /// The queue that --on-failure dead-letter pushes to, by name or id
+    #[arg(long, value_name = "QUEUE", required_if_eq("on_failure", "dead-letter"))]
+    dead_letters: Option<String>,
+    /// How long a retried message waits; otherwise, the queue's own setting holds
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    retry_delay: Option<Duration>,
+    /// How long a program may take
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+    /// End when the queue is empty
+    #[arg(long)]
+    until_empty: bool,
+    /// Give the program the lease, too, as CF_QUEUES_LEASE_ID: whoever has it can delete the message
+    #[arg(long)]
+    expose_lease: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum OnFailure {
+    /// Retry the message
+    Retry,
+    /// Acknowledge the message: it is deleted
+    Ack,
+    /// Push the message to --dead-letters, and acknowledge it
+    DeadLetter,
+    /// Retry the message, and end
+    Stop,
+}
+
+impl Consume {
+    pub(crate) async fn run(self, common: &Common) -> Result<(), Failure> {
+        let queues = common.account.queues()?;
+        let queue = crate::account::find(&queues, &self.queue).await?;
+        let consumer = match &self.dead_letters {
+            None => self.consumer(queue.clone()),
+            Some(name) => self.consumer(queue.clone()).dead_letters(crate::account::find(&queues, name).await?),
+        };
+        let program = Program::new(&self.program, queue.id(), self.timeout, self.expose_lease)?;
+        let work = Arc::new(Work {
+            program,
+            on_failure: self.on_failure,
+            retry: self.retry_delay.map_or(Verdict::Retry, Verdict::RetryIn),
+            progress: Progress::of(None),
+            ended: Mutex::default(),
+            end: Notify::new(),
+        });
+        let signals = Signals::listen()?;
+        let (stats, working) = (consumer.clone(), Arc::clone(&work));
+        let stop = async {
+            tokio::select! {
+                () = signals.clone().told(1) => {}
+                () = working.end.notified() => {}
+                () = emptied(&stats), if self.until_empty => {}
+            }
+        };
+        let handling = Arc::clone(&work);
+        let handler = move |message| Arc::clone(&handling).handle(message);
+        let report = tokio::select! {
+            report = consumer.run_until(stop, handler) => report?,
+            () = signals.clone().told(2) => {
+                // Handlers are dropped, and their programs killed with them; what was decided is sent.
+                drop(consumer);
+                tokio::time::sleep(LAST_WORDS).await;
+                return Err(Failure::interrupted());
+            }
+        };
+        work.progress.end();
+        output::print(Format::or_fitting(common.output), &[Summary::from(&report.stats)])?;
+        let ended = work.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
+        result(report, ended)
+    }
+
+    fn consumer(&self, queue: Queue) -> Consumer {
+        let never = Duration::MAX;
+        Consumer::new(queue)
+            .concurrency(self.concurrency.into())
+            .retry_delay(self.retry_delay.map_or_else(RetryDelay::queue, RetryDelay::fixed))
+            .max_idle(Duration::from_secs(5))
+            // A program ends by its own timeout, and its lease lasts until then.
+            .heartbeat(self.timeout.saturating_add(program::GRACE).saturating_add(Duration::from_secs(60)))
+            .shutdown_timeout(never)
+    }
+}
+
+/// Ends once a pull was empty while nothing was worked on.
+async fn emptied(consumer: &Consumer) {
+    let mut before: Option<Stats> = None;
+    loop {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let now = consumer.stats();
+        let is_idle = now.waiting == 0 && now.handlers_running == 0;
+        let has_stayed = |before: &Stats| now.pulled == before.pulled && now.empty_pulls > before.empty_pulls;
+        if is_idle && before.as_ref().is_some_and(has_stayed) {
+            return;
+        }
+        let is_same = |before: &Stats| is_idle && now.pulled == before.pulled;
+        if !before.as_ref().is_some_and(is_same) {
+            before = is_idle.then_some(now);
+        }
+    }
+}
+
+fn result(report: Report, ended: Option<Failure>) -> Result<(), Failure> {
+    if let Some(failure) = ended {
+        return Err(failure);
+    }
+    if let Some(error) = report.error {
+        return Err(error.into());
+    }
+    if report.stats.unconfirmed > 0 {
+        let message = format!("{} messages are not confirmed: they may come again", report.stats.unconfirmed);
+        return Err(Failure::new(Exit::Partly, message));
+    }
+    Ok(())
+}
+
+/// What handles messages.
+struct Work {
+    program: Program,
+    on_failure: OnFailure,
+    retry: Verdict,
+    progress: Progress,
+    /// Why consuming ends by itself.
+    ended: Mutex<Option<Failure>>,
+    end: Notify,
+}
+
+impl Work {
+    async fn handle(self: Arc<Self>, message: Message) -> Result<Verdict, String> {
+        let failed = match self.program.run(&message).await {
+            Ended::Status(0) => return Ok(Verdict::Ack),
+            Ended::Status(75) => return Ok(self.retry),
+            Ended::NotStarted { error, is_final } => {
+                let what = format!("the program could not be started: {error}");
+                if is_final {
+                    self.stop(Failure::new(Exit::Input, what));
+                    return Ok(Verdict::Retry);
+                }
+                what
+            }
+            Ended::Undecodable(error) => error.to_string(),
+            Ended::Status(status) => format!("the program failed with status {status}"),
+            Ended::Killed => "the program was ended by a signal".to_owned(),
+            Ended::TimedOut => "the program took too long".to_owned(),
+        };
+        self.progress.say(&format!("message {}: {failed}", message.id));
+        match self.on_failure {
+            OnFailure::Ack => Ok(Verdict::Ack),
+            OnFailure::DeadLetter => Ok(Verdict::DeadLetter),
+            OnFailure::Retry => Err(failed),
+            OnFailure::Stop => {
+                self.stop(Failure::new(Exit::Partly, failed));
+                Ok(self.retry)
+            }
+        }
+    }
+
+    fn stop(&self, failure: Failure) {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
+        self.end.notify_one();
+    }
+}
+
+#[derive(Serialize)]
+struct Summary {
+    acknowledged: u64,
+    retried: u64,
+    dead_lettered: u64,
+    failed: u64,
+    left: u64,
+    unconfirmed: u64,
+}
+
+impl From<&Stats> for Summary {
+    fn from(stats: &Stats) -> Self {
+        Self {
+            acknowledged: stats.acknowledged,
+            retried: stats.retried,
+            dead_lettered: stats.dead_lettered,
+            failed: stats.failed,
+            left: stats.left.saturating_add(stats.expired),
+            unconfirmed: stats.unconfirmed,
+        }
+    }
+}
+
+impl Row for Summary {
+    fn head(&self) -> Vec<&'static str> {
+        vec!["ACKNOWLEDGED", "RETRIED", "DEAD LETTERS", "FAILED", "LEFT", "UNCONFIRMED"]
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let Self { acknowledged, retried, dead_lettered, failed, left, unconfirmed } = self;
+        [acknowledged, retried, dead_lettered, failed, left, unconfirmed].map(ToString::to_string).into()
+    }
+}

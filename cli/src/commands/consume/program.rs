@@ -1,0 +1,160 @@
+//! One run of a program, with a message on its standard input.
+
+use std::{
+    ffi::{OsStr, OsString},
+    io,
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+
+use cloudflare_queues::{Error, Message, QueueId};
+use tokio::{
+    io::AsyncWriteExt,
+    process::{Child, Command},
+    time::timeout,
+};
+
+use crate::{
+    exit::{Exit, Failure},
+    record::time,
+};
+
+/// How long a program has to end after it was asked to.
+pub(super) const GRACE: Duration = Duration::from_secs(10);
+
+pub(super) struct Program {
+    program: OsString,
+    arguments: Vec<OsString>,
+    queue: String,
+    timeout: Duration,
+    with_lease: bool,
+}
+
+/// How a program ended.
+#[derive(Debug)]
+pub(super) enum Ended {
+    Status(i32),
+    /// By a signal that somebody else sent.
+    Killed,
+    TimedOut,
+    /// It is final if it would be so for every message.
+    NotStarted {
+        error: io::Error,
+        is_final: bool,
+    },
+    Undecodable(Error),
+}
+
+impl Program {
+    pub(super) fn new(
+        words: &[OsString],
+        queue: &QueueId,
+        timeout: Duration,
+        with_lease: bool,
+    ) -> Result<Self, Failure> {
+        let missing = || Failure::new(Exit::Input, "no program is given");
+        let (program, arguments) = words.split_first().ok_or_else(missing)?;
+        Ok(Self {
+            program: program.clone(),
+            arguments: arguments.to_vec(),
+            queue: queue.to_string(),
+            timeout,
+            with_lease,
+        })
+    }
+
+    pub(super) async fn run(&self, message: &Message) -> Ended {
+        let body = match message.body.bytes() {
+            Ok(body) => body,
+            Err(error) => return Ended::Undecodable(error),
+        };
+        let mut child = match self.command(message).spawn() {
+            Ok(child) => Running(child),
+            Err(error) => {
+                use io::ErrorKind::{ArgumentListTooLong, InvalidInput, OutOfMemory, WouldBlock};
+                // These pass, or are about this message.
+                let is_final = !matches!(error.kind(), ArgumentListTooLong | InvalidInput | OutOfMemory | WouldBlock);
+                return Ended::NotStarted { error, is_final };
+            }
+        };
+        let input = child.0.stdin.take();
+        let ended = async {
+            // A program need not read its input.
+            let write = async {
+                if let Some(mut input) = input {
+                    let _ = input.write_all(&body).await;
+                }
+            };
+            let ((), status) = tokio::join!(write, child.0.wait());
+            status
+        };
+        if let Ok(status) = timeout(self.timeout, ended).await {
+            return status.map_or(Ended::Killed, Ended::from);
+        }
+        child.ask_to_end();
+        let _ = timeout(GRACE, child.0.wait()).await;
+        Ended::TimedOut
+    }
+
+    fn command(&self, message: &Message) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments).stdin(Stdio::piped()).kill_on_drop(true);
+        let mut set = |name: &str, value: &dyn AsRef<OsStr>| _ = command.env(name, value);
+        set("CF_QUEUES_MESSAGE_ID", &message.id);
+        set("CF_QUEUES_QUEUE_ID", &self.queue);
+        set("CF_QUEUES_CONTENT_TYPE", &message.body.content_type().as_str());
+        if let Some(attempts) = message.attempts {
+            set("CF_QUEUES_ATTEMPTS", &attempts.to_string());
+        }
+        if let Some(timestamp) = message.timestamp {
+            set("CF_QUEUES_TIMESTAMP", &time(timestamp));
+        }
+        if let Ok(metadata) = serde_json::to_string(&message.metadata) {
+            set("CF_QUEUES_METADATA", &metadata);
+        }
+        if self.with_lease {
+            set("CF_QUEUES_LEASE_ID", &message.lease_id.expose_secret().as_ref());
+        }
+        // A ctrl-c on the terminal is for this program alone.
+        #[cfg(unix)]
+        command.process_group(0);
+        command
+    }
+}
+
+impl From<ExitStatus> for Ended {
+    fn from(status: ExitStatus) -> Self {
+        status.code().map_or(Self::Killed, Self::Status)
+    }
+}
+
+/// A program that is killed, with all that it started, when this is dropped.
+struct Running(Child);
+
+impl Running {
+    #[cfg(unix)]
+    fn signal(&self, signal: rustix::process::Signal) {
+        // Once it was waited for, it has no id, which could be another's by now.
+        let id = self.0.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
+        if let Some(id) = id {
+            let _ = rustix::process::kill_process_group(id, signal);
+        }
+    }
+
+    #[cfg(unix)]
+    fn ask_to_end(&mut self) {
+        self.signal(rustix::process::Signal::TERM);
+    }
+
+    #[cfg(not(unix))]
+    fn ask_to_end(&mut self) {
+        let _ = self.0.start_kill();
+    }
+}
+
+#[cfg(unix)]
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.signal(rustix::process::Signal::KILL);
+    }
+}

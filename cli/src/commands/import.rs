@@ -1,0 +1,70 @@
+//! `import`: pushes what `export` wrote.
+
+use std::{
+    fs::File,
+    io::{self, BufReader, Read},
+    path::PathBuf,
+    time::Duration,
+};
+
+use clap::Args;
+use cloudflare_queues::PushMessage;
+
+use super::push::fitting;
+use crate::{
+    arguments::Common,
+    exit::{Exit, Failure},
+    lines::Lines,
+    output::{self, Format},
+    progress::Progress,
+    record,
+    signals::Signals,
+};
+
+const HELP: &str = "\
+Of `json` and `text` bodies, every byte comes back. The service takes no other type over HTTP: such
+lines are named, and left out.
+
+Example:
+  cf-queues import jobs jobs.ndjson";
+
+/// Push the messages that export wrote
+#[derive(Args, Debug)]
+#[command(after_help = format!("{}\n{HELP}", record::FORMAT))]
+pub(crate) struct Import {
+    /// The queue's name or id
+    queue: String,
+    /// The file to read; otherwise, standard input
+    file: Option<PathBuf>,
+    /// Delay the first deliveries by up to 24 hours, such as 90s or 2h
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    delay: Option<Duration>,
+    /// Pass over so many lines at the beginning, which were pushed before
+    #[arg(long, value_name = "LINES", default_value_t = 0)]
+    skip: u64,
+}
+
+impl Import {
+    pub(crate) async fn run(self, common: &Common) -> Result<(), Failure> {
+        let source: Box<dyn Read + Send> = match &self.file {
+            None => Box::new(io::stdin()),
+            Some(path) => Box::new(
+                File::open(path).map_err(|error| Failure::new(Exit::Input, format!("{}: {error}", path.display())))?,
+            ),
+        };
+        let queue = common.account.queue(&self.queue).await?;
+        let progress = Progress::of(None);
+        let lines = Lines { queue, delay: self.delay, skip: self.skip, parse, progress: progress.clone() };
+        let (pushed, failure) = lines.push(BufReader::new(source), Signals::listen()?.told(1)).await;
+        progress.end();
+        output::print(Format::or_fitting(common.output), &[&pushed])?;
+        pushed.result(failure)
+    }
+}
+
+fn parse(line: &[u8]) -> Result<Option<PushMessage>, String> {
+    if line.trim_ascii().is_empty() {
+        return Ok(None);
+    }
+    fitting(record::message(line)?).map(Some)
+}

@@ -1,0 +1,75 @@
+//! `purge`: deletes all messages of a queue.
+
+use std::{
+    io::{self, IsTerminal},
+    time::Duration,
+};
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::{
+    arguments::Common,
+    exit::{Exit, Failure},
+    output::{self, Format, Row, plain},
+};
+
+/// Delete all messages of a queue, which cannot be undone
+#[derive(Args, Debug)]
+#[command(
+    after_help = "The queue's name has to be typed, unless --yes is given.\n\nExample:\n  cf-queues purge jobs-failed"
+)]
+pub(crate) struct Purge {
+    /// The queue's name or id
+    queue: String,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    /// How long to wait until the service has deleted them all
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = humantime::parse_duration)]
+    wait: Duration,
+}
+
+#[derive(Serialize)]
+struct Purged {
+    queue: String,
+    is_complete: bool,
+}
+
+impl Purge {
+    pub(crate) async fn run(self, common: &Common) -> Result<(), Failure> {
+        let queue = common.account.queue(&self.queue).await?;
+        let name = queue.describe().await?.name().to_owned();
+        if !self.yes {
+            let backlog = queue.metrics().await?.backlog_count;
+            let count = backlog.map_or_else(|| "all".to_owned(), |count| format!("about {count}"));
+            confirm(&name, &count)?;
+        }
+        let status = queue.purge_all_and_wait(self.wait).await?;
+        let purged = Purged { queue: name, is_complete: status.is_complete() };
+        Ok(output::print(Format::or_fitting(common.output), &[purged])?)
+    }
+}
+
+fn confirm(name: &str, count: &str) -> Result<(), Failure> {
+    if !io::stdin().is_terminal() {
+        return Err(Failure::new(Exit::Input, "nothing is deleted: standard input is no terminal; give --yes"));
+    }
+    anstream::eprint!("This deletes {count} messages of `{0}`. Type {0} to go on: ", plain(name));
+    let mut typed = String::new();
+    io::stdin().read_line(&mut typed)?;
+    if typed.trim() != name || name.is_empty() {
+        return Err(Failure::new(Exit::Input, "nothing is deleted: that is not the queue's name"));
+    }
+    Ok(())
+}
+
+impl Row for Purged {
+    fn head(&self) -> Vec<&'static str> {
+        vec!["QUEUE", "PURGED"]
+    }
+
+    fn cells(&self) -> Vec<String> {
+        vec![self.queue.clone(), if self.is_complete { "yes" } else { "not yet" }.to_owned()]
+    }
+}

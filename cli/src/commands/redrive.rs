@@ -1,0 +1,205 @@
+//! `redrive`: messages of one queue are moved to another one.
+
+use clap::Args;
+use cloudflare_queues::{Error, Message, PushMessage, Queue};
+use serde::Serialize;
+use tokio::time::sleep;
+
+use crate::{
+    account::find,
+    arguments::Common,
+    exit::{Exit, Failure},
+    filter::{self, Condition, Subject, matches},
+    output::{self, Format, Row},
+    progress::Progress,
+    signals::Signals,
+    sweep::{Counts, Fate, Held, Plan, Sink, Sweep, Taken, backoff},
+};
+
+const HELP: &str = "\
+A message is pushed to TO before it is acknowledged in FROM, so that redrive can be killed at any
+moment and run again: what was in flight comes again after a minute, and may be in TO twice.
+
+Each message that stays in FROM is delivered once by that, which counts as an attempt, and is then
+hidden until redrive has likely ended. One that would not be delivered again is pushed anew.
+
+Example:
+  cf-queues redrive jobs-failed jobs --filter '/type=order' --rate 500";
+
+/// Move messages from one queue to another, such as from a dead-letter queue back
+#[derive(Args, Debug)]
+#[command(after_help = format!("{}\n\n{HELP}", filter::HELP))]
+pub(crate) struct Redrive {
+    /// The queue's name or id; it needs a pull consumer
+    from: String,
+    /// The name or id of the queue to push to
+    to: String,
+    /// Move only messages that meet this condition; repeat it for more
+    #[arg(long, value_name = "CONDITION")]
+    filter: Vec<Condition>,
+    /// Move at most so many messages
+    #[arg(long, value_name = "NUMBER")]
+    limit: Option<u64>,
+    /// Messages a second at most; the service allows 5000 for a queue
+    #[arg(long, value_name = "NUMBER", default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..))]
+    rate: u32,
+    /// Batches of up to 100 messages in flight at most
+    #[arg(long, value_name = "NUMBER", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
+    batches: u16,
+    /// Show what would be moved, by a look that changes nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Copy: the messages stay in FROM, too
+    #[arg(long)]
+    keep: bool,
+}
+
+#[derive(Serialize)]
+struct Summary {
+    from: String,
+    to: String,
+    #[serde(flatten)]
+    counts: Counts,
+}
+
+impl Redrive {
+    pub(crate) async fn run(self, common: &Common) -> Result<(), Failure> {
+        let queues = common.account.queues()?;
+        let (from, to) = (find(&queues, &self.from).await?, find(&queues, &self.to).await?);
+        if from.id() == to.id() {
+            return Err(Failure::new(Exit::Input, "FROM and TO are the same queue"));
+        }
+        let format = Format::or_fitting(common.output);
+        if self.dry_run {
+            return self.look(&from, format).await;
+        }
+        // Before anything is leased for it.
+        to.describe().await?;
+        let signals = Signals::listen()?;
+        let backlog = from.metrics().await?.backlog_count;
+        let expected = self.limit.map_or(backlog, |limit| Some(backlog.map_or(limit, |backlog| backlog.min(limit))));
+        let progress = Progress::of(expected);
+        let plan = Plan {
+            conditions: self.filter,
+            keep: self.keep,
+            limit: self.limit,
+            rate: self.rate.into(),
+            most_batches: self.batches.into(),
+        };
+        let sweep = Sweep::prepare(from, Pushing { to, progress: progress.clone() }, plan, progress.clone()).await?;
+        let hold = sweep.hold();
+        let swept = tokio::select! {
+            swept = sweep.run(signals.clone().told(1)) => swept,
+            () = signals.told(2) => return Err(Failure::interrupted()),
+        };
+        progress.end();
+        if swept.counts.skipped > 0 || self.keep {
+            progress.say(&format!("what stays is hidden for {}", humantime::format_duration(hold)));
+        }
+        let summary = Summary { from: self.from, to: self.to, counts: swept.counts };
+        output::print(format, &[summary])?;
+        swept.result()
+    }
+
+    async fn look(&self, from: &Queue, format: Format) -> Result<(), Failure> {
+        let (messages, backlog) = (from.peek(100).await?, from.metrics().await?.backlog_count);
+        let met = messages.iter().filter(|message| {
+            let body = &message.body;
+            let subject = Subject { id: &message.id, attempts: message.attempts, timestamp: message.timestamp, body };
+            matches(&self.filter, subject)
+        });
+        let forecast = Forecast { backlog, looked_at: messages.len(), would_be_moved: met.count() };
+        Ok(output::print(format, &[forecast])?)
+    }
+}
+
+/// What a dry run tells.
+#[derive(Serialize)]
+struct Forecast {
+    backlog: Option<u64>,
+    looked_at: usize,
+    would_be_moved: usize,
+}
+
+impl Row for Forecast {
+    fn head(&self) -> Vec<&'static str> {
+        vec!["BACKLOG", "LOOKED AT", "WOULD BE MOVED OF THESE"]
+    }
+
+    fn cells(&self) -> Vec<String> {
+        vec![output::cell(self.backlog), self.looked_at.to_string(), self.would_be_moved.to_string()]
+    }
+}
+
+impl Row for Summary {
+    fn head(&self) -> Vec<&'static str> {
+        vec!["FROM", "TO", "MOVED", "SKIPPED", "UNFIT", "LEFT", "UNCONFIRMED"]
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let Counts { taken, skipped, unfit, left, unconfirmed } = self.counts;
+        let counts = [taken, skipped, unfit, left, unconfirmed].map(|count| count.to_string());
+        [self.from.clone(), self.to.clone()].into_iter().chain(counts).collect()
+    }
+}
+
+/// Pushes messages to a queue.
+pub(crate) struct Pushing {
+    pub(crate) to: Queue,
+    pub(crate) progress: Progress,
+}
+
+/// How often a push that failed is repeated before the sweep ends, beside the client's own retries.
+const TRIES: u32 = 8;
+
+impl Sink for Pushing {
+    async fn take(&self, messages: &[Message], leases: &mut Held<'_>) -> Taken {
+        let mut fates = vec![Fate::Failed; messages.len()];
+        let (mut copies, mut places) = (Vec::new(), Vec::new());
+        for (message, fate) in messages.iter().zip(&mut fates) {
+            match PushMessage::from_body(&message.body) {
+                Ok(copy) => {
+                    copies.push(copy);
+                    places.push(fate);
+                }
+                Err(error) => {
+                    *fate = Fate::Unfit;
+                    self.progress.remark(&format!("message {} stays: {error}", message.id));
+                }
+            }
+        }
+        let mut places = places.into_iter();
+        let mut failure = None;
+        for batch in PushMessage::batches(&copies) {
+            if let Err(error) = self.push(batch, leases).await {
+                failure = error.map(Failure::from);
+                break;
+            }
+            places.by_ref().take(batch.len()).for_each(|fate| *fate = Fate::Taken);
+        }
+        Taken { fates, failure }
+    }
+}
+
+impl Pushing {
+    /// Pushes a batch until it is there. What may have arrived is pushed again: so it would be if it were left to another
+    /// run. `None` if the leases are lost meanwhile.
+    async fn push(&self, batch: &[PushMessage], leases: &mut Held<'_>) -> Result<(), Option<Error>> {
+        let mut tries = 0;
+        loop {
+            if !leases.keep().await {
+                self.progress.remark("leases were lost before their messages could be pushed");
+                return Err(None);
+            }
+            let error = match self.to.push_batch(batch).await {
+                Ok(_) => return Ok(()),
+                Err(error) => error,
+            };
+            tries += 1;
+            if !error.is_transient() || tries >= TRIES {
+                return Err(Some(error));
+            }
+            sleep(error.retry_after().unwrap_or_default().max(backoff(tries))).await;
+        }
+    }
+}

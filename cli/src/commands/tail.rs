@@ -1,0 +1,121 @@
+//! `tail`: follows a queue by looking again and again.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    time::Duration,
+};
+
+use clap::Args;
+use cloudflare_queues::{PeekedMessage, Queue};
+use tokio::time::sleep;
+
+use crate::{
+    arguments::Common,
+    exit::Failure,
+    filter::{self, Condition, Subject, matches},
+    output::{Format, Lister},
+    progress::Progress,
+    record::Record,
+    signals::Signals,
+    sweep::backoff,
+};
+
+/// A look shows no more.
+const MOST: u32 = 100;
+/// So many messages are known to have been shown.
+const MOST_SEEN: usize = 100_000;
+
+const HELP: &str = "\
+It looks at up to 100 messages each time and takes no lease, so that consumers are not disturbed. It
+does not see a message that is consumed between two looks, nor those behind the first 100.
+
+Example:
+  cf-queues tail jobs --bodies --filter '/type=order'";
+
+/// Follow the messages of a queue without taking a lease
+#[derive(Args, Debug)]
+#[command(after_help = format!("{}\n\n{HELP}", filter::HELP))]
+pub(crate) struct Tail {
+    /// The queue's name or id
+    queue: String,
+    /// Show the bodies, too
+    #[arg(long)]
+    bodies: bool,
+    /// Show only messages that meet this condition; repeat it for more
+    #[arg(long, value_name = "CONDITION")]
+    filter: Vec<Condition>,
+    /// Do not show messages that are there at the beginning
+    #[arg(long)]
+    new: bool,
+    /// The time between two looks
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
+    interval: Duration,
+}
+
+impl Tail {
+    pub(crate) async fn run(self, common: &Common) -> Result<(), Failure> {
+        let queue = common.account.queue(&self.queue).await?;
+        let signals = Signals::listen()?;
+        tokio::select! {
+            result = self.follow(&queue, Format::or_fitting(common.output)) => result,
+            () = signals.told(1) => Ok(()),
+        }
+    }
+
+    async fn follow(&self, queue: &Queue, format: Format) -> Result<(), Failure> {
+        let (mut seen, mut lister) = (Seen::default(), Lister::new(format));
+        let (mut is_first, mut is_told, mut failures) = (true, false, 0_u32);
+        let progress = Progress::hidden();
+        loop {
+            let wait = match queue.peek(MOST).await {
+                Ok(messages) => {
+                    failures = 0;
+                    if messages.len() >= MOST as usize && !is_told {
+                        progress.say("the queue has 100 messages or more: those behind the first 100 are not seen");
+                        is_told = true;
+                    }
+                    let fresh: Vec<_> = messages.iter().filter(|message| seen.is_new(&message.id)).collect();
+                    let shown = fresh.into_iter().filter(|message| !(is_first && self.new) && self.is_meant(message));
+                    let rows: Vec<_> = shown.map(|message| Record::of_peeked(message, self.bodies)).collect();
+                    lister.print(&rows)?;
+                    is_first = false;
+                    self.interval.max(Duration::from_millis(50))
+                }
+                Err(error) if error.is_transient() => {
+                    failures = failures.saturating_add(1);
+                    progress.say(&error.to_string());
+                    error.retry_after().unwrap_or_default().max(backoff(failures))
+                }
+                Err(error) => return Err(error.into()),
+            };
+            sleep(wait).await;
+        }
+    }
+
+    fn is_meant(&self, message: &PeekedMessage) -> bool {
+        let PeekedMessage { id, attempts, timestamp, body, .. } = message;
+        matches(&self.filter, Subject { id, attempts: *attempts, timestamp: *timestamp, body })
+    }
+}
+
+/// The ids of the messages that were shown last.
+#[derive(Default)]
+struct Seen {
+    ids: HashSet<String>,
+    order: VecDeque<String>,
+}
+
+impl Seen {
+    fn is_new(&mut self, id: &str) -> bool {
+        if !self.ids.insert(id.to_owned()) {
+            return false;
+        }
+        self.order.push_back(id.to_owned());
+        if self.order.len() > MOST_SEEN
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.ids.remove(&oldest);
+        }
+        true
+    }
+}

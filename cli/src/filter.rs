@@ -1,0 +1,212 @@
+//! Which messages are meant: conditions on their properties and on what is in their bodies.
+
+use std::{
+    cmp::Ordering,
+    str::FromStr,
+    time::{Duration, SystemTime},
+};
+
+use cloudflare_queues::Body;
+use serde_json::Value;
+
+pub(crate) const HELP: &str = "\
+Filters: FIELD OPERATOR VALUE; a message has to meet all that are given.
+  fields      id, attempts, age, type (the content type), body (as text),
+              or a JSON pointer into the body, such as /user/name
+  operators   =  !=  <  <=  >  >=  ~ (contains)  !~ (does not contain)
+  examples    /type=order   /amount>=100   age>1h   attempts>3   body~timeout";
+
+/// A condition on a message.
+#[derive(Clone, Debug)]
+pub(crate) struct Condition {
+    field: Field,
+    operator: Operator,
+    value: String,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Field {
+    Id,
+    Attempts,
+    Age,
+    Type,
+    Body,
+    Pointer(String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Operator {
+    Equal,
+    NotEqual,
+    AtMost,
+    AtLeast,
+    Less,
+    More,
+    Contains,
+    ContainsNot,
+}
+
+/// The longer ones first, since they begin like the shorter ones.
+const OPERATORS: [(&str, Operator); 8] = [
+    ("!=", Operator::NotEqual),
+    ("<=", Operator::AtMost),
+    (">=", Operator::AtLeast),
+    ("!~", Operator::ContainsNot),
+    ("=", Operator::Equal),
+    ("<", Operator::Less),
+    (">", Operator::More),
+    ("~", Operator::Contains),
+];
+
+/// What conditions look at.
+#[derive(Clone, Copy)]
+pub(crate) struct Subject<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) attempts: Option<u32>,
+    pub(crate) timestamp: Option<SystemTime>,
+    pub(crate) body: &'a Body,
+}
+
+impl FromStr for Condition {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let no_operator = || "there is no operator: = != < <= > >= ~ !~".to_owned();
+        let at = text.find(['=', '!', '<', '>', '~']).ok_or_else(no_operator)?;
+        let (field, rest) = text.split_at(at);
+        let find = |(sign, operator): &(&str, Operator)| Some((*operator, rest.strip_prefix(sign)?));
+        let (operator, value) = OPERATORS.iter().find_map(find).ok_or_else(no_operator)?;
+        let field = match field.trim() {
+            "id" => Field::Id,
+            "attempts" => Field::Attempts,
+            "age" => Field::Age,
+            "type" => Field::Type,
+            "body" => Field::Body,
+            pointer if pointer.starts_with('/') => Field::Pointer(pointer.to_owned()),
+            other => {
+                return Err(format!(
+                    "`{other}` is no field: id, attempts, age, type, body, or a JSON pointer like /a/b"
+                ));
+            }
+        };
+        let value = value.trim().to_owned();
+        let is_readable = match field {
+            Field::Age => humantime::parse_duration(&value).is_ok(),
+            Field::Attempts => value.parse::<f64>().is_ok(),
+            _ => true,
+        };
+        if !is_readable {
+            return Err(format!("`{value}` is no {}", if field == Field::Age { "time such as 1h" } else { "number" }));
+        }
+        Ok(Self { field, operator, value })
+    }
+}
+
+/// Whether the message meets all conditions.
+pub(crate) fn matches(conditions: &[Condition], subject: Subject<'_>) -> bool {
+    conditions.iter().all(|condition| condition.is_met(subject))
+}
+
+impl Condition {
+    /// What a message does not have is different from any value, and neither more nor less than it.
+    fn is_met(&self, subject: Subject<'_>) -> bool {
+        match &self.field {
+            Field::Id => self.compare(subject.id),
+            Field::Type => self.compare(subject.body.content_type().as_str()),
+            Field::Attempts => self.compare_or_absent(subject.attempts.map(|attempts| attempts.to_string())),
+            Field::Body => self.compare_or_absent(subject.body.text().ok()),
+            Field::Age => {
+                let age = subject.timestamp.map(|time| time.elapsed().unwrap_or_default());
+                let value = humantime::parse_duration(&self.value).unwrap_or(Duration::MAX);
+                age.map_or(self.is_negative(), |age| self.is_so(Some(age.cmp(&value)), false))
+            }
+            Field::Pointer(pointer) => {
+                let body = subject.body.json::<Value>().ok();
+                let found = body.as_ref().and_then(|body| body.pointer(pointer));
+                self.compare_or_absent(found.map(|found| match found {
+                    Value::String(text) => text.clone(),
+                    other => other.to_string(),
+                }))
+            }
+        }
+    }
+
+    fn compare_or_absent(&self, found: Option<impl AsRef<str>>) -> bool {
+        found.map_or(self.is_negative(), |found| self.compare(found.as_ref()))
+    }
+
+    /// Numbers are compared as numbers, everything else as text.
+    fn compare(&self, found: &str) -> bool {
+        let order = match (found.parse::<f64>(), self.value.parse::<f64>()) {
+            (Ok(found), Ok(value)) => found.partial_cmp(&value),
+            _ => Some(found.cmp(self.value.as_str())),
+        };
+        self.is_so(order, found.contains(&self.value))
+    }
+
+    fn is_so(&self, order: Option<Ordering>, contains: bool) -> bool {
+        match self.operator {
+            Operator::Equal => order == Some(Ordering::Equal),
+            Operator::NotEqual => order != Some(Ordering::Equal),
+            Operator::Less => order == Some(Ordering::Less),
+            Operator::More => order == Some(Ordering::Greater),
+            Operator::AtMost => order.is_some_and(Ordering::is_le),
+            Operator::AtLeast => order.is_some_and(Ordering::is_ge),
+            Operator::Contains => contains,
+            Operator::ContainsNot => !contains,
+        }
+    }
+
+    fn is_negative(&self) -> bool {
+        matches!(self.operator, Operator::NotEqual | Operator::ContainsNot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cloudflare_queues::PushMessage;
+
+    use super::*;
+
+    fn meets(condition: &str, json: &str) -> bool {
+        let value: Value = serde_json::from_str(json).unwrap();
+        let pushed = PushMessage::json(&value).unwrap();
+        let timestamp = SystemTime::now().checked_sub(Duration::from_secs(3600));
+        let subject = Subject { id: "m-1", attempts: Some(4), timestamp, body: pushed.body() };
+        matches(&[condition.parse().unwrap()], subject)
+    }
+
+    #[test]
+    fn a_message_meets_what_it_should() {
+        let body = r#"{"type":"order","amount":100,"user":{"name":"Ada"},"flag":true}"#;
+        for condition in [
+            "/type=order",
+            "/type!=other",
+            "/amount>=100",
+            "/amount<1e3",
+            "/user/name~da",
+            "/user/name!~bob",
+            "/flag=true",
+            "/missing!=1",
+            "body~order",
+            "type=json",
+            "attempts>3",
+            "age>59m",
+            "age<2h",
+            "id=m-1",
+        ] {
+            assert!(meets(condition, body), "{condition}");
+        }
+        for condition in ["/type=other", "/amount>100", "/missing=1", "/missing<1", "age>2h", "attempts<=3", "id!=m-1"]
+        {
+            assert!(!meets(condition, body), "{condition}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_condition_is_refused() {
+        for text in ["", "order", "size=1", "age>soon", "attempts=many", "/a!b"] {
+            assert!(text.parse::<Condition>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! Pushes a message for each line of a file or a pipe, in order, several requests at a time.
+
+use std::{
+    collections::VecDeque,
+    future::Future,
+    io::{self, BufRead, Read},
+    pin::pin,
+    thread,
+    time::Duration,
+};
+
+use cloudflare_queues::{Error, PushMessage, Queue};
+use serde::Serialize;
+use tokio::{
+    sync::mpsc,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+
+use crate::{
+    exit::{Exit, Failure},
+    output::Row,
+    progress::Progress,
+    sweep::backoff,
+};
+
+/// A longer line cannot be a message.
+const MOST_BYTES: u64 = 1 << 20;
+const BATCH: usize = 100;
+const BATCH_BYTES: usize = 256_000;
+/// How long a line waits for others to be pushed with it.
+const LINGER: Duration = Duration::from_millis(100);
+const MOST_IN_FLIGHT: usize = 16;
+/// How often a batch is sent that fails for a time, beside the client's own retries.
+const TRIES: u32 = 8;
+
+/// What became of the lines.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Pushed {
+    /// Messages that were pushed.
+    pub(crate) pushed: u64,
+    /// Lines that cannot be messages.
+    pub(crate) refused: u64,
+    /// All lines up to this one were pushed or refused.
+    pub(crate) through_line: u64,
+    /// Whether a line was not pushed, so that those after it do not count as through.
+    #[serde(skip)]
+    is_cut: bool,
+}
+
+impl Row for Pushed {
+    fn head(&self) -> Vec<&'static str> {
+        vec!["PUSHED", "REFUSED", "THROUGH LINE"]
+    }
+
+    fn cells(&self) -> Vec<String> {
+        [self.pushed, self.refused, self.through_line].map(|count| count.to_string()).into()
+    }
+}
+
+/// Makes a message of a line, or says what is wrong with it; `None` if it is to be passed over.
+pub(crate) type Parse = fn(&[u8]) -> Result<Option<PushMessage>, String>;
+
+/// A line that was read, by its number.
+struct Line {
+    number: u64,
+    message: Result<Option<PushMessage>, String>,
+}
+
+/// Messages that are pushed in one request, and the last line before the next one's.
+#[derive(Default)]
+struct Batch {
+    messages: Vec<PushMessage>,
+    bytes: usize,
+    refused: u64,
+    through_line: u64,
+}
+
+impl Batch {
+    fn is_full_with(&self, message: &PushMessage) -> bool {
+        self.messages.len() >= BATCH || self.bytes.saturating_add(message.size()) > BATCH_BYTES
+    }
+}
+
+pub(crate) struct Lines {
+    pub(crate) queue: Queue,
+    pub(crate) delay: Option<Duration>,
+    /// So many lines at the beginning are passed over.
+    pub(crate) skip: u64,
+    pub(crate) parse: Parse,
+    pub(crate) progress: Progress,
+}
+
+impl Lines {
+    /// Goes on to the end of the source, until a batch fails, or until `stop` is done.
+    pub(crate) async fn push(
+        self,
+        source: impl BufRead + Send + 'static,
+        stop: impl Future<Output = ()>,
+    ) -> (Pushed, Option<Failure>) {
+        let mut lines = self.read(source);
+        let (mut done, mut failure) = (Pushed { through_line: self.skip, ..Pushed::default() }, None);
+        let mut in_flight: VecDeque<JoinHandle<(Batch, Result<(), Error>)>> = VecDeque::new();
+        let (mut next, mut is_open) = (Batch::default(), true);
+        let mut stop = pin!(stop);
+        while is_open && failure.is_none() {
+            tokio::select! {
+                biased;
+                () = &mut stop => {
+                    failure = Some(Failure::new(Exit::Partly, "stopped before the end"));
+                }
+                joined = async { in_flight.front_mut()?.await.ok() }, if !in_flight.is_empty() => {
+                    in_flight.pop_front();
+                    failure = done.add(joined, &self.progress);
+                }
+                line = timeout(LINGER, lines.recv()), if in_flight.len() < MOST_IN_FLIGHT => match line {
+                    Ok(Some(Ok(line))) => {
+                        if let Some(full) = self.take(&mut next, line) {
+                            in_flight.push_back(tokio::spawn(self.send(full)));
+                        }
+                    }
+                    Ok(Some(Err(error))) => {
+                        failure = Some(Failure::new(Exit::Input, format!("the input could not be read: {error}")));
+                    }
+                    Ok(None) => is_open = false,
+                    Err(_) if next.through_line > 0 => {
+                        in_flight.push_back(tokio::spawn(self.send(std::mem::take(&mut next))));
+                    }
+                    Err(_) => {}
+                },
+            }
+        }
+        // What was read before a failure of the input or the end is pushed, too.
+        let is_cut = failure.as_ref().is_some_and(|failure| failure.exit() != Exit::Input);
+        if next.through_line > 0 && !is_cut {
+            in_flight.push_back(tokio::spawn(self.send(next)));
+        }
+        for sent in in_flight {
+            let more = done.add(sent.await.ok(), &self.progress);
+            failure = failure.or(more);
+        }
+        (done, failure)
+    }
+
+    /// Takes a line into the batch, or begins another with it.
+    fn take(&self, batch: &mut Batch, line: Line) -> Option<Batch> {
+        let mut full = None;
+        match line.message {
+            Ok(Some(message)) => {
+                if batch.is_full_with(&message) {
+                    full = Some(std::mem::take(batch));
+                }
+                batch.bytes = batch.bytes.saturating_add(message.size());
+                batch.messages.push(self.delay.into_iter().fold(message, PushMessage::delay));
+            }
+            Ok(None) => {}
+            Err(what) => {
+                batch.refused += 1;
+                self.progress.remark(&format!("line {} {what}", line.number));
+            }
+        }
+        batch.through_line = line.number;
+        full
+    }
+
+    /// Pushes a batch until it is there; what may have arrived, too, as another run would.
+    fn send(&self, batch: Batch) -> impl Future<Output = (Batch, Result<(), Error>)> + Send + use<> {
+        let queue = self.queue.clone();
+        async move {
+            let mut tries = 0;
+            while !batch.messages.is_empty() {
+                let Err(error) = queue.push_batch(&batch.messages).await else { break };
+                tries += 1;
+                if !error.is_transient() || tries >= TRIES {
+                    return (batch, Err(error));
+                }
+                sleep(error.retry_after().unwrap_or_default().max(backoff(tries))).await;
+            }
+            (batch, Ok(()))
+        }
+    }
+
+    /// Reads on a thread of its own, which ends with the source, or once nobody takes the lines.
+    fn read(&self, mut source: impl BufRead + Send + 'static) -> mpsc::Receiver<io::Result<Line>> {
+        let (read, lines) = mpsc::channel(4 * BATCH);
+        let (skip, parse) = (self.skip, self.parse);
+        thread::spawn(move || {
+            for number in 1_u64.. {
+                let line = match next_line(&mut source) {
+                    Ok(None) => return,
+                    Ok(Some(_)) if number <= skip => continue,
+                    Ok(Some(line)) => Ok(Line { number, message: line.and_then(|line| parse(&line)) }),
+                    Err(error) => Err(error),
+                };
+                let is_last = line.is_err();
+                if read.blocking_send(line).is_err() || is_last {
+                    return;
+                }
+            }
+        });
+        lines
+    }
+}
+
+impl Pushed {
+    /// A message that was no line.
+    pub(crate) fn one() -> Self {
+        Self { pushed: 1, ..Self::default() }
+    }
+
+    /// Says how to go on if not every line was pushed.
+    pub(crate) fn result(self, failure: Option<Failure>) -> Result<(), Failure> {
+        match failure {
+            Some(failure) => {
+                let line = self.through_line;
+                Err(failure.with_note(&format!("lines up to {line} are pushed: go on with --skip {line}")))
+            }
+            None if self.refused > 0 => {
+                Err(Failure::new(Exit::Partly, format!("{} lines cannot be messages", self.refused)))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Counts a batch that ended. Lines are through only as long as none before them failed.
+    fn add(&mut self, sent: Option<(Batch, Result<(), Error>)>, progress: &Progress) -> Option<Failure> {
+        let failure = match sent {
+            None => Failure::new(Exit::Service, "a task panicked"),
+            Some((_, Err(error))) => error.into(),
+            Some((batch, Ok(()))) => return self.count(&batch, progress),
+        };
+        self.is_cut = true;
+        Some(failure)
+    }
+
+    fn count(&mut self, batch: &Batch, progress: &Progress) -> Option<Failure> {
+        self.pushed += batch.messages.len() as u64;
+        self.refused += batch.refused;
+        if !self.is_cut {
+            self.through_line = batch.through_line;
+        }
+        progress.at(self.pushed);
+        None
+    }
+}
+
+/// The next line without its end; what is wrong with it if it is too long. `None` at the end.
+fn next_line(source: &mut impl BufRead) -> io::Result<Option<Result<Vec<u8>, String>>> {
+    let mut line = Vec::new();
+    if source.by_ref().take(MOST_BYTES).read_until(b'\n', &mut line)? == 0 {
+        return Ok(None);
+    }
+    if line.ends_with(b"\n") {
+        line.pop();
+    } else if line.len() as u64 >= MOST_BYTES {
+        source.skip_until(b'\n')?;
+        return Ok(Some(Err("is longer than any message".to_owned())));
+    }
+    Ok(Some(Ok(line)))
+}

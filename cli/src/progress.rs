@@ -1,0 +1,73 @@
+//! How far a command is: on standard error, and only if that is a terminal.
+
+use std::{
+    io::{self, IsTerminal},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::output::plain;
+
+/// Remarks on single messages beyond these are not shown: the counts at the end have them all.
+const MOST_REMARKS: u32 = 20;
+
+/// A progress bar, and what is said beside it. A clone shares it.
+#[derive(Clone)]
+pub(crate) struct Progress {
+    bar: ProgressBar,
+    remarks: Arc<AtomicU32>,
+}
+
+impl Progress {
+    /// For so many messages, if that is known.
+    pub(crate) fn of(messages: Option<u64>) -> Self {
+        if !io::stderr().is_terminal() {
+            return Self::hidden();
+        }
+        let bar = ProgressBar::with_draw_target(messages, ProgressDrawTarget::stderr());
+        let template = match messages {
+            Some(_) => "{bar:30} {human_pos}/{human_len} messages, {per_sec}, {eta} left {msg}",
+            None => "{spinner} {human_pos} messages, {per_sec} {msg}",
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Self { bar, remarks: Arc::default() }
+    }
+
+    pub(crate) fn hidden() -> Self {
+        Self { bar: ProgressBar::hidden(), remarks: Arc::default() }
+    }
+
+    pub(crate) fn at(&self, messages: u64) {
+        // What was pushed since may be more than there was at first.
+        if self.bar.length().is_some_and(|length| length < messages) {
+            self.bar.set_length(messages);
+        }
+        self.bar.set_position(messages);
+    }
+
+    /// Says something, above the bar if there is one.
+    pub(crate) fn say(&self, text: &str) {
+        self.bar.suspend(|| anstream::eprintln!("cf-queues: {}", plain(text)));
+    }
+
+    /// Says something of a single message.
+    pub(crate) fn remark(&self, text: &str) {
+        match self.remarks.fetch_add(1, Ordering::Relaxed) {
+            0..MOST_REMARKS => self.say(text),
+            MOST_REMARKS => self.say("further remarks on single messages are left out"),
+            _ => {}
+        }
+    }
+
+    pub(crate) fn end(&self) {
+        self.bar.finish_and_clear();
+    }
+}

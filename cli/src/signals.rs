@@ -1,0 +1,62 @@
+//! Ctrl-c and SIGTERM: the first asks for an end, the second for one at once.
+
+use std::io;
+
+use tokio::{signal, sync::watch};
+
+/// How often the program was told to stop.
+#[derive(Clone, Debug)]
+pub(crate) struct Signals(watch::Receiver<u32>);
+
+impl Signals {
+    pub(crate) fn listen() -> io::Result<Self> {
+        let (told, times) = watch::channel(0_u32);
+        let mut source = Source::new()?;
+        tokio::spawn(async move {
+            while source.next().await.is_some() {
+                told.send_modify(|times| *times = times.saturating_add(1));
+            }
+        });
+        Ok(Self(times))
+    }
+
+    /// Ends once the program was told to stop so many times.
+    pub(crate) async fn told(mut self, times: u32) {
+        if self.0.wait_for(|told| *told >= times).await.is_err() {
+            // Nobody can tell any more.
+            std::future::pending().await
+        }
+    }
+}
+
+#[cfg(unix)]
+struct Source(signal::unix::Signal, signal::unix::Signal);
+
+#[cfg(unix)]
+impl Source {
+    fn new() -> io::Result<Self> {
+        use signal::unix::{SignalKind, signal};
+        Ok(Self(signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?))
+    }
+
+    async fn next(&mut self) -> Option<()> {
+        tokio::select! {
+            told = self.0.recv() => told,
+            told = self.1.recv() => told,
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct Source;
+
+#[cfg(not(unix))]
+impl Source {
+    fn new() -> io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) -> Option<()> {
+        signal::ctrl_c().await.ok()
+    }
+}

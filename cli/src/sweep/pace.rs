@@ -1,0 +1,117 @@
+//! How many batches are in flight, how large they are, and when the next one begins.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{BATCH, LEASE, Plan, cycle::Cycle};
+
+/// After so many pulls in a row that bring nothing new, the queue has nothing to give.
+const EMPTY: u32 = 3;
+/// The rest after such a pull.
+const REST: Duration = Duration::from_millis(200);
+/// For how long pulls may fail.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// What all batches in flight may hold.
+const MOST_BYTES: f64 = 64e6;
+
+pub(super) struct Pace {
+    rate: f64,
+    most: usize,
+    /// How many batches should be in flight.
+    wanted: usize,
+    /// How many messages may still be asked for, if that is bounded.
+    left: Option<u64>,
+    next: Instant,
+    /// The average size of a message, and the share that the last batch has in it.
+    bytes: f64,
+    empty: u32,
+    failing: Option<Instant>,
+    failures: u32,
+}
+
+impl Pace {
+    pub(super) fn new(plan: &Plan) -> Self {
+        Self {
+            rate: plan.rate,
+            most: plan.most_batches.max(1),
+            wanted: 1,
+            left: plan.limit,
+            next: Instant::now(),
+            bytes: 0.0,
+            empty: 0,
+            failing: None,
+            failures: 0,
+        }
+    }
+
+    pub(super) fn is_drained(&self) -> bool {
+        self.empty >= EMPTY
+    }
+
+    pub(super) fn may_start(&self, in_flight: usize) -> bool {
+        // At what may be the end, one pull at a time.
+        let wanted = if self.empty > 0 { 1 } else { self.wanted };
+        in_flight < wanted && self.left != Some(0)
+    }
+
+    pub(super) fn next(&self) -> Instant {
+        self.next
+    }
+
+    /// How many messages the batch that starts now is of. At a low rate, no more than a second's.
+    pub(super) fn started(&mut self) -> u32 {
+        let by_bytes = MOST_BYTES / self.wanted.max(1) as f64 / self.bytes.max(1.0);
+        let asked = f64::from(BATCH).min(self.rate).min(by_bytes).max(1.0) as u32;
+        let asked = self.left.map_or(asked, |left| asked.min(u32::try_from(left).unwrap_or(asked)));
+        self.left = self.left.map(|left| left.saturating_sub(asked.into()));
+        self.next = self.next.max(Instant::now()) + self.time(asked);
+        asked
+    }
+
+    /// Takes a batch in. Returns whether pulls have failed for too long.
+    pub(super) fn ended(&mut self, cycle: &Cycle, in_flight: usize) -> bool {
+        let unused = cycle.asked.saturating_sub(cycle.pulled);
+        self.next = self.next.checked_sub(self.time(unused)).unwrap_or(self.next);
+        let untaken = u64::from(cycle.asked).saturating_sub(cycle.counts.taken);
+        self.left = self.left.map(|left| left.saturating_add(untaken));
+        let Some(error) = &cycle.pull_error else {
+            (self.failing, self.failures) = (None, 0);
+            self.filled(cycle, in_flight);
+            return false;
+        };
+        self.wanted = (self.wanted / 2).max(1);
+        self.failures = self.failures.saturating_add(1);
+        let since = *self.failing.get_or_insert_with(Instant::now);
+        let wait = error.retry_after().unwrap_or_default().max(backoff(self.failures));
+        self.next = self.next.max(Instant::now() + wait.min(PATIENCE));
+        !error.is_transient() || wait > PATIENCE || since.elapsed() > PATIENCE
+    }
+
+    fn filled(&mut self, cycle: &Cycle, in_flight: usize) {
+        if cycle.is_new {
+            self.empty = 0;
+            let average = cycle.bytes as f64 / f64::from(cycle.pulled.max(1));
+            self.bytes = if self.bytes == 0.0 { average } else { self.bytes.mul_add(0.8, average * 0.2) };
+            if cycle.pulled >= cycle.asked {
+                self.wanted = self.wanted.saturating_add(1).min(self.most);
+            }
+            return;
+        }
+        self.wanted = (self.wanted / 2).max(1);
+        // Others may still bring something.
+        if in_flight == 0 {
+            self.empty = self.empty.saturating_add(1);
+            self.next = self.next.max(Instant::now() + REST);
+        }
+    }
+
+    fn time(&self, messages: u32) -> Duration {
+        Duration::try_from_secs_f64(f64::from(messages) / self.rate).unwrap_or(LEASE)
+    }
+}
+
+/// The wait after so many failures in a row.
+pub(crate) fn backoff(failures: u32) -> Duration {
+    Duration::from_millis(500).saturating_mul(1 << failures.min(6))
+}

@@ -1,0 +1,163 @@
+//! `consume`: a program for each message.
+
+use std::{fs, process::Stdio, time::Duration};
+
+use cloudflare_queues::PushMessage;
+use rustix::process::Signal;
+
+use crate::world::{World, eventually, folder, objects, signal};
+
+/// Consumes until the queue is empty; returns the exit code, the summary, and what was said.
+fn consume(world: &World, options: &[&str], program: &[&str]) -> (Option<i32>, serde_json::Value, String) {
+    let id = world.id().to_owned();
+    let arguments: Vec<&str> =
+        ["consume", &id, "--until-empty"].iter().chain(options).chain(&["--"]).chain(program).copied().collect();
+    let output = world.command(&arguments).output().unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    let summary = stdout.lines().last().map(|line| objects(line).remove(0)).unwrap_or_default();
+    (output.status.code(), summary, String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn a_program_gets_the_body_and_the_metadata_and_acknowledges_by_status_0() {
+    let world = World::new();
+    world.push(&[PushMessage::text("the \0 body\n")]);
+    let id = world.messages()[0].id.clone();
+    let script = r#"{ cat; env | grep ^CF_QUEUES_ | sort; } > "$0""#;
+    let file = folder("consume").join("seen");
+    let (code, summary, _) = consume(&world, &[], &["sh", "-c", script, file.to_str().unwrap()]);
+    assert_eq!((code, &summary["acknowledged"]), (Some(0), &1.into()));
+    let seen = fs::read_to_string(file).unwrap();
+    assert!(seen.starts_with("the \0 body\nCF_QUEUES_ATTEMPTS=1\nCF_QUEUES_CONTENT_TYPE=text\n"), "{seen}");
+    assert!(seen.contains(&format!("CF_QUEUES_MESSAGE_ID={id}\n")), "{seen}");
+    assert!(seen.contains(&format!("CF_QUEUES_QUEUE_ID={}\n", world.id())), "{seen}");
+    assert!(!seen.contains("LEASE"), "{seen}");
+    assert!(world.messages().is_empty());
+}
+
+#[test]
+fn status_75_retries_later_and_other_failures_by_option() {
+    for (options, status, left, counted) in [
+        (&[][..], "75", 1, "retried"),
+        (&[], "1", 1, "retried"),
+        (&["--on-failure", "ack"], "3", 0, "acknowledged"),
+        (&["--on-failure", "ack"], "75", 1, "retried"),
+    ] {
+        let world = World::new();
+        world.push_numbers(1);
+        let options: Vec<&str> = ["--retry-delay", "1h"].iter().chain(options).copied().collect();
+        let (code, summary, told) = consume(&world, &options, &["sh", "-c", &format!("exit {status}")]);
+        assert_eq!((code, &summary[counted]), (Some(0), &1.into()), "{status} {options:?} {told}");
+        assert_eq!(world.messages().len(), left, "{status} {options:?}");
+    }
+}
+
+#[test]
+fn a_dead_letter_is_pushed_before_it_is_acknowledged() {
+    let world = World::new();
+    let dead = world.other();
+    world.push_numbers(1);
+    let (code, summary, _) = consume(&world, &["--on-failure", "dead-letter", "--dead-letters", &dead], &["false"]);
+    assert_eq!((code, &summary["dead_lettered"]), (Some(0), &1.into()));
+    assert_eq!((world.messages().len(), world.texts(&dead)), (0, vec!["0".to_owned()]));
+}
+
+#[test]
+fn a_failure_can_stop() {
+    let world = World::new();
+    world.push_numbers(5);
+    let (code, _, told) = consume(&world, &["--on-failure", "stop", "--concurrency", "1"], &["false"]);
+    assert_eq!(code, Some(5), "{told}");
+    assert_eq!(world.messages().len(), 5);
+}
+
+#[test]
+fn a_program_that_is_killed_acknowledges_nothing() {
+    let world = World::new();
+    world.push_numbers(1);
+    let (code, summary, told) = consume(&world, &["--retry-delay", "1h"], &["sh", "-c", "kill -9 $$"]);
+    assert_eq!((code, &summary["retried"], &summary["failed"]), (Some(0), &1.into(), &1.into()));
+    assert!(told.contains("ended by a signal"), "{told}");
+    assert_eq!(world.messages().len(), 1);
+}
+
+#[test]
+fn a_program_that_hangs_is_ended_with_what_it_started_and_acknowledges_nothing() {
+    let world = World::new();
+    world.push_numbers(1);
+    let pid = folder("hang").join("pid");
+    let script = r#"sleep 1000 & echo $! > "$0"; wait"#;
+    let options = ["--timeout", "300ms", "--retry-delay", "1h"];
+    let (code, summary, told) = consume(&world, &options, &["sh", "-c", script, pid.to_str().unwrap()]);
+    assert_eq!((code, &summary["retried"]), (Some(0), &1.into()), "{told}");
+    assert!(told.contains("took too long"), "{told}");
+    let pid = fs::read_to_string(pid).unwrap();
+    eventually("what it started is gone", || {
+        let state = fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
+        state.map_or(true, |state| state.contains(") Z "))
+    });
+    assert_eq!(world.messages().len(), 1);
+}
+
+#[test]
+fn a_program_that_cannot_be_started_ends_it_and_costs_each_message_an_attempt_at_most() {
+    let world = World::new();
+    world.push_numbers(50);
+    let (code, _, told) = consume(&world, &[], &["/does/not/exist"]);
+    assert_eq!(code, Some(2), "{told}");
+    assert!(told.contains("could not be started"), "{told}");
+    assert_eq!(world.messages().len(), 50);
+    assert!(world.messages().iter().all(|message| message.attempts <= 1));
+}
+
+#[test]
+fn a_signal_drains() {
+    for sent in [Signal::INT, Signal::TERM] {
+        let world = World::new();
+        world.push_numbers(1);
+        let mark = folder("drain").join(format!("{sent:?}"));
+        let script = r#"touch "$0"; sleep 1"#;
+        let mut command = world.program(&["consume", world.id(), "--", "sh", "-c", script, mark.to_str().unwrap()]);
+        let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+        eventually("the program runs", || mark.exists());
+        signal(&child, sent);
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+        assert!(world.messages().is_empty(), "{sent:?}");
+    }
+}
+
+#[test]
+fn a_second_signal_kills_the_programs() {
+    let world = World::new();
+    world.push_numbers(1);
+    let mark = folder("twice").join("pid");
+    let script = r#"echo $$ > "$0.new"; mv "$0.new" "$0"; sleep 1000"#;
+    let mut command = world.program(&["consume", world.id(), "--", "sh", "-c", script, mark.to_str().unwrap()]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    eventually("the program runs", || mark.exists());
+    signal(&child, Signal::INT);
+    std::thread::sleep(Duration::from_millis(200));
+    signal(&child, Signal::INT);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let pid = fs::read_to_string(mark).unwrap();
+    let is_gone =
+        || fs::read_to_string(format!("/proc/{}/stat", pid.trim())).map_or(true, |state| state.contains(") Z "));
+    eventually("the program is gone", is_gone);
+    assert_eq!(world.messages().len(), 1);
+}
+
+#[test]
+fn a_program_that_works_for_longer_than_a_lease_keeps_it() {
+    let world = World::new();
+    world.push_numbers(1);
+    let mark = folder("long").join("mark");
+    let script = r#"touch "$0"; sleep 2"#;
+    let mut command =
+        world.program(&["consume", world.id(), "--until-empty", "--", "sh", "-c", script, mark.to_str().unwrap()]);
+    let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+    eventually("the program runs", || mark.exists());
+    // The lease of a minute is extended before that.
+    world.emulator.advance(Duration::from_secs(50));
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(world.messages().is_empty());
+}

@@ -1,0 +1,130 @@
+//! `export`, and `import` of what it wrote.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    process::Stdio,
+};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use cloudflare_queues::{
+    PushMessage,
+    emulator::{Behavior, Emulator, JsonBodies},
+};
+use serde_json::{Value, json, value::RawValue};
+
+use crate::world::{World, bare, folder, objects, scripted};
+
+fn bodies() -> Vec<PushMessage> {
+    let raw = |text: &str| PushMessage::json(&RawValue::from_string(text.to_owned()).unwrap()).unwrap();
+    vec![
+        PushMessage::text(""),
+        PushMessage::text("plain \"quotes\" \u{1f600} \u{0} \u{1b}[0m \r\n line"),
+        PushMessage::text("eyJhIjoxfQ=="),
+        raw(r#"{"b":  1.0, "a": 1e400, "a": "\u00e9\ud83d\ude00"}"#),
+        raw("{\n  \"pretty\": [1,\r\n 2]\n}"),
+        raw("12345678901234567890123.50"),
+        raw("null"),
+    ]
+}
+
+#[test]
+fn what_is_exported_and_imported_is_the_same_byte_for_byte() {
+    for form in [JsonBodies::Text, JsonBodies::Base64] {
+        let world = World::of(Emulator::builder().real_time().behavior(Behavior::new().json_bodies(form)));
+        let (there, file) = (world.other(), folder("round-trip").join("all.ndjson"));
+        world.push(&bodies());
+        let bodies_of = |queue: &str| -> BTreeSet<(String, String)> {
+            let messages = world.emulator.messages(queue);
+            let bodies = messages.iter().map(|message| &message.body);
+            bodies.map(|body| (body.content_type().to_string(), body.text().unwrap().into_owned())).collect()
+        };
+        let pushed = bodies_of(world.id());
+        world.run(&["export", world.id(), "--to", file.to_str().unwrap(), "--remove"]);
+        assert!(world.messages().is_empty());
+        world.run(&["import", &there, file.to_str().unwrap()]);
+        assert_eq!(bodies_of(&there), pushed);
+        assert_eq!(pushed.len(), bodies().len());
+    }
+}
+
+#[test]
+fn bodies_of_other_types_are_exported_whole_and_not_imported() {
+    let bytes: Vec<u8> = (0..=255).collect();
+    let message = |id: &str, content_type: &str, body: Value| {
+        json!({
+            "id": id, "lease_id": format!("lease-{id}"), "attempts": 1, "timestamp_ms": 0, "body": body,
+            "metadata": { "CF-Content-Type": content_type },
+        })
+    };
+    let messages = [
+        message("a", "bytes", BASE64_STANDARD.encode(&bytes).into()),
+        message("b", "v8", "/w9vIgFh".into()),
+        message("c", "new", json!({ "x": [1] })),
+        message("d", "bytes", "no base64!".into()),
+    ];
+    let url = scripted(vec![json!({ "messages": messages })]);
+    let world = World::new();
+    let mut command = bare(&["export", "b01b5594f784d0165c2985833f5660dd"]);
+    command.env("CLOUDFLARE_BASE_URL", url).env("CLOUDFLARE_API_TOKEN", "t").env("CLOUDFLARE_ACCOUNT_ID", "a");
+    let output = command.assert().success().get_output().stdout.clone();
+    let lines = objects(str::from_utf8(&output).unwrap());
+    assert_eq!(BASE64_STANDARD.decode(lines[0]["body_base64"].as_str().unwrap()).unwrap(), bytes);
+    assert_eq!(lines[1]["body_raw"], "/w9vIgFh");
+    assert_eq!(lines[2]["body_raw"], json!({ "x": [1] }));
+    assert_eq!(lines[3]["body_raw"], "no base64!");
+    assert!(!String::from_utf8_lossy(&output).contains("lease-"));
+    let refused = world.command(&["import", world.id()]).write_stdin(output).assert().code(5);
+    assert_eq!(objects(str::from_utf8(&refused.get_output().stdout).unwrap())[0]["refused"], 4);
+    assert!(world.messages().is_empty());
+}
+
+#[test]
+fn an_export_leaves_every_message_unless_told_otherwise() {
+    let world = World::retrying(0);
+    world.push_numbers(250);
+    for _ in 0..2 {
+        assert_eq!(world.objects(&["export", world.id()]).len(), 250);
+        world.emulator.advance(std::time::Duration::from_secs(3600));
+    }
+    assert_eq!(world.messages().len(), 250);
+}
+
+#[test]
+fn a_full_disk_loses_nothing() {
+    let world = World::new();
+    world.push_numbers(250);
+    let mut command = world.program(&["export", world.id(), "--remove"]);
+    let child = command.stdout(File::create("/dev/full").unwrap()).stderr(Stdio::piped()).spawn().unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(world.messages().len(), 250);
+    // At once, without waiting for a lease.
+    assert_eq!(world.objects(&["export", world.id(), "--remove"]).len(), 250);
+    assert!(world.messages().is_empty());
+}
+
+#[test]
+fn a_broken_pipe_loses_nothing() {
+    let world = World::new();
+    world.push_numbers(250);
+    let mut command = world.program(&["export", world.id(), "--remove"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    assert_eq!(world.messages().len(), 250);
+}
+
+#[test]
+fn half_a_line_of_an_export_that_was_killed_is_ended() {
+    let world = World::new();
+    world.push(&[PushMessage::text("whole")]);
+    let file = folder("half").join("out.ndjson");
+    fs::write(&file, "{\"content_type\":\"te").unwrap();
+    world.run(&["export", world.id(), "--to", file.to_str().unwrap(), "--remove"]);
+    let file = fs::read_to_string(&file).unwrap();
+    assert!(file.starts_with("{\"content_type\":\"te\n{"), "{file}");
+    let import = world.command(&["import", world.id()]).write_stdin(file).assert().code(5);
+    assert!(String::from_utf8_lossy(&import.get_output().stderr).contains("line 1 is no record"));
+    assert_eq!(world.texts(world.id()), ["whole"]);
+}

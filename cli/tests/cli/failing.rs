@@ -1,0 +1,55 @@
+//! Exit codes, and what is said and not said.
+
+use cloudflare_queues::emulator::{Fault, QueueSettings};
+
+use crate::world::{World, bare};
+
+#[test]
+fn each_failure_has_its_code() {
+    let world = World::new();
+    let unknown = "ffffffffffffffffffffffffffffffff";
+    bare(&["ls"]).assert().code(2);
+    world.command(&["peek"]).assert().code(2);
+    world.command(&["peek", world.id(), "-n", "101"]).assert().code(2);
+    world.command(&["push", world.id(), "--json", "{"]).assert().code(2);
+    world.command(&["peek", "no-such-queue"]).assert().code(3);
+    world.command(&["peek", unknown]).assert().code(3);
+    world.command(&["redrive", world.id(), unknown]).assert().code(3);
+    world.command(&["ls"]).env("CLOUDFLARE_API_TOKEN", "wrong").assert().code(4);
+    world.command(&["ls"]).env("CLOUDFLARE_BASE_URL", "http://127.0.0.1:9/client/v4").assert().code(6);
+    world.emulator.configure_queue(world.id(), |settings: QueueSettings| settings.delivery_paused(true));
+    world.command(&["export", world.id()]).assert().code(4);
+}
+
+#[test]
+fn retry_after_is_obeyed() {
+    let world = World::new();
+    let wait = std::time::Duration::from_secs(2);
+    world.emulator.inject(Fault::RateLimited { code: 971, retry_after: Some(wait) });
+    let started = std::time::Instant::now();
+    world.run(&["ls"]);
+    assert!(started.elapsed() >= wait);
+}
+
+#[test]
+fn verbose_shows_requests_and_no_secret() {
+    let world = World::new();
+    let output = world.command(&["-v", "push", world.id(), "the-s3cret-body"]).assert().success();
+    let told = String::from_utf8(output.get_output().stderr.clone()).unwrap();
+    assert!(told.contains("push_message") && told.contains("200"), "{told}");
+    assert!(!told.contains("s3cret") && !told.contains(&world.emulator.api_token()), "{told}");
+    let output = world.command(&["-v", "export", world.id()]).assert().success();
+    let told = String::from_utf8(output.get_output().stderr.clone()).unwrap();
+    assert!(told.contains("pull_messages") && !told.contains("s3cret"), "{told}");
+    assert!(!told.contains("\u{1b}"), "{told}");
+}
+
+#[test]
+fn purge_wants_the_name_or_yes() {
+    let world = World::new();
+    world.push_numbers(3);
+    world.command(&["purge", world.id()]).write_stdin("whatever\n").assert().code(2);
+    assert_eq!(world.messages().len(), 3);
+    world.run(&["purge", world.id(), "--yes"]);
+    assert!(world.messages().is_empty());
+}

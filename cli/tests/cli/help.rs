@@ -1,0 +1,50 @@
+//! The texts of `--help`, and what it costs.
+
+use std::{fs, path::Path};
+
+use crate::world::bare;
+
+fn commands() -> Vec<String> {
+    let help = bare(&["--help"]).output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let section = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap().to_owned();
+    let lines = section.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+    lines.map(|line| line.split_whitespace().next().unwrap().to_owned()).collect()
+}
+
+/// To take the texts as they are now: `UPDATE_HELP=1 cargo test -p cf-queues help`.
+#[test]
+fn help_is_as_it_was() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/help");
+    for command in std::iter::once(String::new()).chain(commands()) {
+        let arguments: Vec<&str> = [command.as_str(), "--help"].into_iter().filter(|word| !word.is_empty()).collect();
+        let output = bare(&arguments).assert().success();
+        let help = String::from_utf8(output.get_output().stdout.clone()).unwrap();
+        let file = folder.join(format!("{}.txt", if command.is_empty() { "cf-queues" } else { &command }));
+        if std::env::var_os("UPDATE_HELP").is_some() {
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(&file, &help).unwrap();
+        }
+        let before = fs::read_to_string(&file).unwrap_or_default();
+        assert_eq!(help, before, "{}: UPDATE_HELP=1 takes it over", file.display());
+    }
+}
+
+#[test]
+fn every_command_has_an_example() {
+    let commands = commands();
+    assert!(commands.len() >= 11, "{commands:?}");
+    for command in commands {
+        let output = bare(&[&command, "--help"]).assert().success();
+        let help = String::from_utf8(output.get_output().stdout.clone()).unwrap();
+        assert!(help.contains("Example") && help.contains(&format!("cf-queues {command}")), "{help}");
+    }
+}
+
+#[test]
+fn completions_are_for_every_shell() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let output = bare(&["completions", shell]).assert().success();
+        assert!(String::from_utf8_lossy(&output.get_output().stdout).contains("redrive"), "{shell}");
+    }
+}

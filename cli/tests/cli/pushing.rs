@@ -1,0 +1,80 @@
+//! `push` and `import`.
+
+use std::{collections::BTreeSet, fs, io::Write, process::Stdio};
+
+use cloudflare_queues::{
+    PushMessage,
+    emulator::{Fault, Operation},
+};
+
+use crate::world::{World, eventually, folder, objects};
+
+#[test]
+fn an_argument_a_file_and_json_are_messages() {
+    let world = World::new();
+    let file = folder("push").join("letter.txt");
+    fs::write(&file, "two\nlines\n").unwrap();
+    world.run(&["push", world.id(), "hello"]);
+    world.run(&["push", world.id(), "--json", r#"{"a":1.0}"#]);
+    world.run(&["push", world.id(), "--file", file.to_str().unwrap()]);
+    assert_eq!(world.texts(world.id()), ["hello", r#"{"a":1.0}"#, "two\nlines\n"]);
+    let types: Vec<_> = world.messages().iter().map(|message| message.body.content_type().to_string()).collect();
+    assert_eq!(types, ["text", "json", "text"]);
+}
+
+#[test]
+fn each_line_is_a_message_in_order() {
+    let world = World::new();
+    let lines: String = (0..1000).map(|number| format!("{number}\n")).collect();
+    let output = world.command(&["push", world.id()]).write_stdin(lines).assert().success();
+    let summary = objects(str::from_utf8(&output.get_output().stdout).unwrap());
+    assert_eq!((&summary[0]["pushed"], &summary[0]["through_line"]), (&1000.into(), &1000.into()));
+    let mut numbers: Vec<usize> = world.texts(world.id()).iter().map(|text| text.parse().unwrap()).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..1000).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_line_is_pushed_although_no_other_follows() {
+    let world = World::new();
+    let mut child = world.program(&["push", world.id()]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(b"one\n").unwrap();
+    eventually("it is pushed", || world.texts(world.id()) == ["one"]);
+    drop(input);
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_line_that_cannot_be_a_message_is_named_and_the_others_are_pushed() {
+    let world = World::new();
+    let lines = b"{\"a\":1}\nnot json s3cret\n\n\"bare\"\n[2]\n";
+    let output = world.command(&["push", world.id(), "--json"]).write_stdin(lines.as_slice()).assert().code(5);
+    let told = String::from_utf8(output.get_output().stderr.clone()).unwrap();
+    assert!(told.contains("line 2 is no JSON") && told.contains("line 4 "), "{told}");
+    assert!(!told.contains("s3cret"), "{told}");
+    assert_eq!(world.texts(world.id()), [r#"{"a":1}"#, "[2]"]);
+}
+
+#[test]
+fn a_message_that_is_too_large_costs_no_other() {
+    let world = World::new();
+    let lines = format!("one\n{}\n{}\ntwo\n", "x".repeat(PushMessage::MAX_SIZE + 1), "y".repeat(3 << 20));
+    world.command(&["push", world.id()]).write_stdin(lines).assert().code(5);
+    assert_eq!(world.texts(world.id()), ["one", "two"]);
+}
+
+#[test]
+fn a_push_that_stops_says_where_to_go_on() {
+    let world = World::new();
+    let lines: String = (0..250).map(|number| format!("{number}\n")).collect();
+    // One of three batches is refused, for good.
+    world.emulator.inject(Fault::RateLimited { code: 10252, retry_after: None }.on(Operation::PushMessages));
+    let output = world.command(&["push", world.id()]).write_stdin(lines.clone()).assert().code(4);
+    let told = String::from_utf8(output.get_output().stderr.clone()).unwrap();
+    let skip = told.split("go on with --skip ").nth(1).unwrap().trim().to_owned();
+    assert!(["0", "100", "200"].contains(&skip.as_str()), "{told}");
+    world.command(&["push", world.id(), "--skip", &skip]).write_stdin(lines).assert().success();
+    let numbers: BTreeSet<usize> = world.texts(world.id()).iter().map(|text| text.parse().unwrap()).collect();
+    assert_eq!(numbers.len(), 250);
+}

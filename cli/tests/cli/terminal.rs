@@ -1,0 +1,71 @@
+//! What differs on a terminal.
+
+use std::{
+    fs::File,
+    io::{Read, Write},
+    process::{Command, Stdio},
+};
+
+use rustix::{
+    fs::{Mode, OFlags},
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+};
+
+use crate::world::World;
+
+/// Runs a program with all three streams on a terminal, and returns what it showed.
+fn on_terminal(mut command: Command, typed: &str) -> (Option<i32>, String) {
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let name = ptsname(&terminal, Vec::new()).unwrap();
+    let end = rustix::fs::open(name.as_c_str(), OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+    let stream = || Stdio::from(end.try_clone().unwrap());
+    let mut child = command.env("TERM", "xterm").stdin(stream()).stdout(stream()).stderr(stream()).spawn().unwrap();
+    drop((command, end));
+    let mut terminal = File::from(terminal);
+    terminal.write_all(typed.as_bytes()).unwrap();
+    let mut shown = Vec::new();
+    // It is an error once nobody has the other end.
+    let _ = terminal.read_to_end(&mut shown);
+    (child.wait().unwrap().code(), String::from_utf8_lossy(&shown).into_owned())
+}
+
+#[test]
+fn a_terminal_gets_a_table_in_colors_unless_told_otherwise() {
+    let world = World::new();
+    let mut command = world.program(&["ls"]);
+    command.env_remove("NO_COLOR");
+    let (code, shown) = on_terminal(command, "");
+    assert_eq!(code, Some(0));
+    assert!(shown.contains("\u{1b}[1mNAME") && shown.contains(world.id()), "{shown:?}");
+    let mut command = world.program(&["ls"]);
+    command.env("NO_COLOR", "1");
+    let (_, shown) = on_terminal(command, "");
+    assert!(shown.contains("NAME") && !shown.contains('\u{1b}'), "{shown:?}");
+    let (_, shown) = on_terminal(world.program(&["ls", "--output", "ndjson"]), "");
+    assert!(shown.starts_with('{') && !shown.contains('\u{1b}'), "{shown:?}");
+}
+
+#[test]
+fn progress_is_shown_on_a_terminal_alone() {
+    let world = World::new();
+    let to = world.other();
+    world.push_numbers(300);
+    let (code, shown) = on_terminal(world.program(&["redrive", world.id(), &to, "--rate", "150"]), "");
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(shown.contains("/300 messages") && shown.contains(" left"), "{shown:?}");
+    let output = world.command(&["redrive", &to, world.id()]).assert().success();
+    assert!(output.get_output().stderr.is_empty());
+}
+
+#[test]
+fn purge_takes_the_name_from_a_terminal() {
+    let world = World::new();
+    world.push_numbers(3);
+    let name = world.objects(&["ls"])[0]["name"].as_str().unwrap().to_owned();
+    let (code, _) = on_terminal(world.program(&["purge", world.id()]), "another\n");
+    assert_eq!((code, world.messages().len()), (Some(2), 3));
+    let (code, shown) = on_terminal(world.program(&["purge", world.id()]), &format!("{name}\n"));
+    assert_eq!((code, world.messages().len()), (Some(0), 0), "{shown}");
+}
