@@ -29,19 +29,19 @@ pub(crate) struct Arguments {
     pub(crate) command: Command,
     #[command(flatten)]
     pub(crate) common: Common,
-    /// Show each request on standard error, without secrets
-    #[arg(short, long, global = true)]
-    pub(crate) verbose: bool,
 }
 
 /// What every command takes.
 #[derive(Args, Debug)]
 pub(crate) struct Common {
-    #[command(flatten)]
-    pub(crate) account: Account,
     /// Print a table or one JSON object a line [default: a table on a terminal, else ndjson]
     #[arg(long, global = true, value_name = "FORMAT")]
     pub(crate) output: Option<Format>,
+    /// Show each request on standard error, without secrets
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
+    #[command(flatten)]
+    pub(crate) account: Account,
 }
 
 #[derive(Debug, Subcommand)]

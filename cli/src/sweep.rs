@@ -20,7 +20,6 @@ use std::{
 };
 
 use cloudflare_queues::{ConsumerKind, Message, Queue};
-use serde::Serialize;
 use tokio::{task::JoinSet, time::sleep_until};
 
 use self::{cycle::Cycle, pace::Pace};
@@ -65,7 +64,7 @@ pub(crate) enum Fate {
 }
 
 /// What became of messages.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     /// They were taken.
     pub(crate) taken: u64,

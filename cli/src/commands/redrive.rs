@@ -58,8 +58,11 @@ pub(crate) struct Redrive {
 struct Summary {
     from: String,
     to: String,
-    #[serde(flatten)]
-    counts: Counts,
+    moved: u64,
+    skipped: u64,
+    unfit: u64,
+    left: u64,
+    unconfirmed: u64,
 }
 
 impl Redrive {
@@ -96,7 +99,8 @@ impl Redrive {
         if swept.counts.skipped > 0 || self.keep {
             progress.say(&format!("what stays is hidden for {}", humantime::format_duration(hold)));
         }
-        let summary = Summary { from: self.from, to: self.to, counts: swept.counts };
+        let Counts { taken, skipped, unfit, left, unconfirmed } = swept.counts;
+        let summary = Summary { from: self.from, to: self.to, moved: taken, skipped, unfit, left, unconfirmed };
         output::print(format, &[summary])?;
         swept.result()
     }
@@ -137,9 +141,9 @@ impl Row for Summary {
     }
 
     fn cells(&self) -> Vec<String> {
-        let Counts { taken, skipped, unfit, left, unconfirmed } = self.counts;
-        let counts = [taken, skipped, unfit, left, unconfirmed].map(|count| count.to_string());
-        [self.from.clone(), self.to.clone()].into_iter().chain(counts).collect()
+        let Self { from, to, moved, skipped, unfit, left, unconfirmed } = self;
+        let counts = [moved, skipped, unfit, left, unconfirmed].map(ToString::to_string);
+        [from.clone(), to.clone()].into_iter().chain(counts).collect()
     }
 }
 

@@ -50,14 +50,14 @@ impl World {
     /// How often each number is in a queue.
     fn numbers(&self, queue: &Queue) -> HashMap<usize, usize> {
         let mut numbers = HashMap::new();
-        for message in self.emulator.messages(queue.id().as_str()) {
+        for message in self.emulator.messages(queue.id()) {
             *numbers.entry(message.body.json().unwrap()).or_default() += 1;
         }
         numbers
     }
 
     fn in_flight(&self) -> usize {
-        self.emulator.messages(self.from.id().as_str()).iter().filter(|message| message.is_leased).count()
+        self.emulator.messages(self.from.id()).iter().filter(|message| message.is_leased).count()
     }
 }
 

@@ -35,7 +35,7 @@ fn what_is_exported_and_imported_is_the_same_byte_for_byte() {
         let (there, file) = (world.other(), folder("round-trip").join("all.ndjson"));
         world.push(&bodies());
         let bodies_of = |queue: &str| -> BTreeSet<(String, String)> {
-            let messages = world.emulator.messages(queue);
+            let messages = world.messages_of(queue);
             let bodies = messages.iter().map(|message| &message.body);
             bodies.map(|body| (body.content_type().to_string(), body.text().unwrap().into_owned())).collect()
         };

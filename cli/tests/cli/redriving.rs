@@ -14,7 +14,7 @@ fn messages_are_moved_byte_for_byte() {
     world.push_numbers(250);
     world.push(&[PushMessage::json(&serde_json::json!({ "a": 1.50 })).unwrap()]);
     let summary = &world.objects(&["redrive", world.id(), &to])[0];
-    assert_eq!(summary["taken"], 251);
+    assert_eq!(summary["moved"], 251);
     assert!(world.messages().is_empty());
     let moved: BTreeSet<String> = world.texts(&to).into_iter().collect();
     assert_eq!(moved.len(), 251);
@@ -50,7 +50,7 @@ fn a_redrive_that_is_told_to_stop_ends_what_it_began() {
     signal(&child, Signal::TERM);
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(5));
-    let moved = objects(str::from_utf8(&output.stdout).unwrap())[0]["taken"].as_u64().unwrap();
+    let moved = objects(str::from_utf8(&output.stdout).unwrap())[0]["moved"].as_u64().unwrap();
     assert_eq!((world.texts(&to).len() as u64, world.messages().len() as u64), (moved, 500 - moved));
     assert!(world.messages().iter().all(|message| !message.is_leased));
 }

@@ -12,7 +12,7 @@ use std::{
 
 use assert_cmd::Command;
 use cloudflare_queues::{
-    PushMessage, Queue,
+    PushMessage, Queue, QueueId,
     emulator::{Emulator, EmulatorBuilder, QueueSettings, QueuedMessage},
 };
 use rustix::process::{Pid, Signal, kill_process};
@@ -96,11 +96,15 @@ impl World {
     }
 
     pub fn messages(&self) -> Vec<QueuedMessage> {
-        self.emulator.messages(self.emulator.queue_id())
+        self.messages_of(self.id())
+    }
+
+    pub fn messages_of(&self, queue: &str) -> Vec<QueuedMessage> {
+        self.emulator.messages(&QueueId::try_from(queue).unwrap())
     }
 
     pub fn texts(&self, queue: &str) -> Vec<String> {
-        let messages = self.emulator.messages(queue);
+        let messages = self.messages_of(queue);
         messages.iter().map(|message| message.body.text().unwrap().into_owned()).collect()
     }
 }
