@@ -7,6 +7,7 @@ use proc_macro2::TokenStream;
 use progenitor::{GenerationSettings, Generator, HooksMode, InterfaceStyle};
 use quote::{format_ident, quote};
 use serde_json::Value;
+use syn::{File, ImplItem, ImplItemFn, Item, TraitItem, TraitItemFn, parse_quote};
 
 const DOCUMENT: &str = "openapi/queues.json";
 
@@ -52,7 +53,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     write(&out, "operations.rs", operations(&document)?)?;
     write(&out, "limits.rs", limits(&json))?;
     if env::var_os("CARGO_FEATURE_MOCK").is_some() {
-        write(&out, "mock.rs", generator.httpmock(&document, "crate::generated")?)?;
+        write_file(&out, "mock.rs", documented(generator.httpmock(&document, "crate::generated")?)?)?;
     }
     Ok(())
 }
@@ -190,8 +191,63 @@ fn words_of(schema: &Value, words: &mut BTreeSet<String>) {
     }
 }
 
+/// Documents the mocks, of whose items the generator documents only the trait.
+fn documented(tokens: TokenStream) -> syn::Result<File> {
+    let mut file: File = syn::parse2(tokens)?;
+    for item in &mut file.items {
+        match item {
+            Item::Mod(operations) => {
+                let items = operations.content.iter_mut().flat_map(|(_, items)| items);
+                items.for_each(document_operation);
+            }
+            Item::Trait(extension) => {
+                for method in &mut extension.items {
+                    if let TraitItem::Fn(TraitItemFn { attrs, sig, .. }) = method {
+                        let doc = format!("Makes a mock of the operation `{}`.", sig.ident);
+                        attrs.push(parse_quote!(#[doc = #doc]));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(file)
+}
+
+/// Documents one of the generator's wrappers: `FooWhen` and `FooThen`, with their methods.
+fn document_operation(item: &mut Item) {
+    match item {
+        Item::Struct(wrapper) => {
+            let name = wrapper.ident.to_string();
+            let doc = match name.strip_suffix("When") {
+                Some(operation) => format!("Which requests of `{}` a mock is for.", snake_case(operation)),
+                None => format!("What a mock of `{}` responds.", snake_case(name.trim_end_matches("Then"))),
+            };
+            wrapper.attrs.push(parse_quote!(#[doc = #doc]));
+        }
+        Item::Impl(wrapper) => {
+            for method in &mut wrapper.items {
+                if let ImplItem::Fn(ImplItemFn { attrs, sig, .. }) = method {
+                    let doc = match sig.ident.to_string().as_str() {
+                        "new" => "Wraps httpmock's own.".to_owned(),
+                        "into_inner" => "httpmock's own, for what has no method here, such as a failure.".to_owned(),
+                        "ok" => "Responds with status 200 and this body.".to_owned(),
+                        "body" => "Only requests with this body.".to_owned(),
+                        parameter => format!("Only requests with this `{parameter}`."),
+                    };
+                    attrs.push(parse_quote!(#[doc = #doc]));
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
 fn write(out: &str, name: &str, tokens: TokenStream) -> Result<(), Box<dyn Error>> {
-    let file = syn::parse2(tokens)?;
+    write_file(out, name, syn::parse2(tokens)?)
+}
+
+fn write_file(out: &str, name: &str, file: File) -> Result<(), Box<dyn Error>> {
     fs::write(Path::new(out).join(name), prettyplease::unparse(&file))?;
     Ok(())
 }

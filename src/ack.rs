@@ -148,6 +148,18 @@ impl<'a> IntoIterator for &'a AckRequest {
 ///
 /// A successful response does not mean that every lease was settled; check [`is_complete`](Self::is_complete). A count
 /// that is not a number is unknown, and one that is larger than asked is not what was asked for: neither is complete.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// use cloudflare_queues::{AckRequest, emulator::Emulator};
+///
+/// let queue = Emulator::in_process().queue()?;
+/// let outcome = queue.ack(AckRequest::ack_all(["a-lease-that-does-not-exist"])).await?;
+/// assert!(!outcome.is_complete()); // the call succeeded, and acknowledged nothing
+/// assert_eq!((outcome.acks_requested, outcome.ack_count), (1, Some(0)));
+/// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "the service may have confirmed less than was asked for: check is_complete()"]
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

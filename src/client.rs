@@ -147,6 +147,18 @@ impl Queue {
 /// | [`call_timeout`](Self::call_timeout) | 120 s |
 /// | [`retry`](Self::retry) | [`RetryPolicy::default`] |
 /// | [`max_response_bytes`](Self::max_response_bytes) | 1 MiB |
+///
+/// ```
+/// use cloudflare_queues::{Client, Credentials, RetryPolicy};
+/// use std::time::Duration;
+///
+/// let client = Client::builder(Credentials::api_token("token")?)
+///     .call_timeout(Duration::from_secs(20))
+///     .max_in_flight(64)
+///     .retry(RetryPolicy::new().max_attempts(2))
+///     .build()?;
+/// # Ok::<(), cloudflare_queues::Error>(())
+/// ```
 #[must_use = "a builder does nothing until build() is called"]
 #[derive(Clone)]
 pub struct ClientBuilder {

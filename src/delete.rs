@@ -5,6 +5,18 @@ use crate::{lease::MessageRef, warning::Warning};
 /// What was to be deleted, beside what the service had to say about it.
 ///
 /// The service gives no count here; it names what it did not do. Check [`is_complete`](Self::is_complete).
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// use cloudflare_queues::{PushMessage, emulator::Emulator};
+///
+/// let queue = Emulator::in_process().queue()?;
+/// queue.push(&PushMessage::text("hello")).await?;
+/// let refs = queue.peek(100).await?.into_iter().filter_map(|message| message.message_ref);
+/// assert!(queue.delete_messages(refs).await?.is_complete());
+/// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "the service may have left messages where they are: check is_complete()"]
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

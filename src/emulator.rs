@@ -75,6 +75,19 @@ use crate::{
 };
 
 /// A running emulator. It stops when the last handle is dropped.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// use cloudflare_queues::{PushMessage, emulator::{Emulator, Fault, Operation, QueueSettings}};
+///
+/// let emulator = Emulator::builder().queue(QueueSettings::new().max_retries(1)).start().await?;
+/// emulator.inject(Fault::ServerError(503).on(Operation::PushMessage));
+/// let queue = emulator.queue()?;
+/// assert!(queue.push(&PushMessage::text("hello")).await.is_err());
+/// assert!(emulator.messages(emulator.queue_id()).is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Emulator {
     running: Arc<Running>,

@@ -10,6 +10,21 @@ use serde::Serialize;
 /// delete by reference twice does no harm, so these are sent again where a push, which could duplicate a message, and a
 /// pull, which could strand a batch, are not. Of what manages queues, all is sent again but what makes a queue, a
 /// consumer or an event subscription.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// use cloudflare_queues::{ErrorKind, PullOptions, emulator::{Emulator, Fault}};
+///
+/// let emulator = Emulator::in_process();
+/// emulator.inject(Fault::Forbidden);
+/// match emulator.queue()?.pull(PullOptions::new()).await {
+///     Ok(batch) => println!("{} messages", batch.len()),
+///     Err(error) if error.kind() == ErrorKind::Unauthorized => println!("ask for another token: {error}"),
+///     Err(error) => return Err(error.into()),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

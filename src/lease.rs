@@ -18,6 +18,14 @@ use serde_json::value::{RawValue, to_raw_value};
 ///
 /// Its serde implementations are for JSON alone, and read what is no string as an empty lease, which is never sent. Use
 /// [`expose_secret`](Self::expose_secret) to store a lease in any other form, and `LeaseId::from` to read it back.
+///
+/// ```
+/// use cloudflare_queues::{AckRequest, LeaseId};
+///
+/// // Stored when the message was pulled, and read again after a restart.
+/// let stored = String::from("a-lease");
+/// let request = AckRequest::ack_all([LeaseId::from(stored)]);
+/// ```
 #[derive(Clone)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct LeaseId(#[cfg_attr(feature = "schemars", schemars(with = "String"))] Arc<RawValue>);

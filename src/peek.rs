@@ -9,6 +9,19 @@ use crate::{body::Body, lease::MessageRef};
 /// A message as [`Queue::peek`](crate::Queue::peek) shows it: it stays where it is, and any consumer may pull it.
 ///
 /// Its `Debug` form shows neither body nor reference.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// use cloudflare_queues::{PushMessage, emulator::Emulator};
+///
+/// let queue = Emulator::in_process().queue()?;
+/// queue.push(&PushMessage::text("hello")).await?;
+/// for message in queue.peek(100).await? {
+///     println!("{}: {}", message.id, message.body.text()?);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct PeekedMessage {

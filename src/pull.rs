@@ -55,6 +55,19 @@ impl Default for PullOptions {
 }
 
 /// The messages that one pull leased, in no particular order.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// use cloudflare_queues::{AckRequest, PullOptions, PushMessage, emulator::Emulator};
+///
+/// let queue = Emulator::in_process().queue()?;
+/// queue.push(&PushMessage::text("hello")).await?;
+/// let batch = queue.pull(PullOptions::new()).await?;
+/// println!("{} messages, {:?} in the queue", batch.len(), batch.backlog_count);
+/// assert!(queue.ack(AckRequest::ack_all(&batch)).await?.is_complete());
+/// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "the messages are leased: acknowledge or retry them"]
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]

@@ -149,6 +149,21 @@ pub struct PushOutcome {
 /// Why [`Queue::push_all`](crate::Queue::push_all) did not push every message, and how many it did.
 ///
 /// Its `Display` form and its source are those of the [`error`](Self::error), and it converts into that one with `?`.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// use cloudflare_queues::{PushMessage, emulator::{Emulator, Fault}};
+///
+/// let emulator = Emulator::in_process();
+/// let queue = emulator.queue()?;
+/// let messages = vec![PushMessage::text("hello"); 150];
+/// emulator.inject(Fault::ServerError(502));
+/// let failed = queue.push_all(&messages).await.unwrap_err();
+/// assert_eq!((failed.pushed, failed.failed), (0, 100));
+/// queue.push_all(&messages[failed.pushed..]).await?; // may duplicate the 100 of the failed request
+/// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PushAllError {

@@ -112,6 +112,21 @@ impl Decision {
 /// A lease, and what is to become of its message.
 ///
 /// An [`AckRequest`](crate::AckRequest) is a list of these, and what could not be confirmed comes back as these.
+///
+/// ```
+/// use cloudflare_queues::{AckRequest, Settlement};
+/// use std::time::Duration;
+///
+/// let results = [("lease-1", true), ("lease-2", false)];
+/// let request: AckRequest = results
+///     .into_iter()
+///     .map(|(lease, is_done)| match is_done {
+///         true => Settlement::ack(lease),
+///         false => Settlement::retry_in(lease, Duration::from_secs(30)),
+///     })
+///     .collect();
+/// assert_eq!(request.len(), 2);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Settlement {

@@ -201,6 +201,23 @@ impl SubscriptionChange {
 }
 
 /// A handle on the event subscriptions of an account: cheap to clone.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// use cloudflare_queues::{EventSource, NewSubscription, emulator::Emulator};
+///
+/// let emulator = Emulator::in_process();
+/// let subscriptions = emulator.client()?.queues(emulator.account_id())?.subscriptions();
+/// let source = EventSource::new("r2");
+/// let uploads = NewSubscription::new("uploads", source, emulator.queue()?.id()).event("bucket.created");
+/// subscriptions.create(&uploads).await?;
+/// let mut list = subscriptions.list();
+/// while let Some(subscription) = list.next().await {
+///     println!("{:?}", subscription?.name());
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Subscriptions {
     transport: Arc<Transport>,

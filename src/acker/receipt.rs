@@ -35,6 +35,24 @@ pub(crate) type Observer = Box<dyn FnOnce(&Result<Confirmation, Error>) + Send>;
 /// It resolves to an error if the lease could not be settled before it expired, or if the runtime that the acker was
 /// made in stops first. [`Error::may_have_arrived`] is then `false` only if no request was sent for the lease, or if
 /// the service refused it.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// use cloudflare_queues::{Acker, Confirmation, PullOptions, PushMessage, emulator::Emulator};
+///
+/// let queue = Emulator::in_process().queue()?;
+/// queue.push(&PushMessage::text("hello")).await?;
+/// let acker = Acker::new(queue.clone())?;
+/// for message in queue.pull(PullOptions::new()).await? {
+///     match acker.ack(message).await?.await {
+///         Ok(Confirmation::Confirmed) => println!("acknowledged"),
+///         Ok(doubtful) => println!("the service says {doubtful:?}"),
+///         Err(error) => println!("not acknowledged: {error}"),
+///     }
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Receipt(pub(super) oneshot::Receiver<Result<Confirmation, Error>>);
 

@@ -74,6 +74,23 @@ pub struct Stats {
 }
 
 /// How a run ended.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// use cloudflare_queues::{Consumer, PushMessage, emulator::Emulator};
+/// use std::time::Duration;
+///
+/// let queue = Emulator::in_process().queue()?;
+/// queue.push(&PushMessage::text("hello")).await?;
+/// let stop = tokio::time::sleep(Duration::from_millis(10));
+/// let report = Consumer::new(queue.clone()).run_until(stop, |_message| async {}).await?;
+/// assert_eq!((report.stats.pulled, report.stats.acknowledged), (1, 1));
+/// if !report.unconfirmed.is_empty() {
+///     println!("{:?}", queue.ack(report.unconfirmed).await);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "it holds the leases that were not confirmed"]
 #[derive(Clone, Debug)]
 #[non_exhaustive]

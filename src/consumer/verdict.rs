@@ -12,6 +12,19 @@ use serde::Serialize;
 use crate::message::Message;
 
 /// What a handler makes of a message.
+///
+/// ```
+/// use cloudflare_queues::{Message, Verdict};
+/// use std::time::Duration;
+///
+/// async fn handler(message: Message) -> Result<Verdict, std::io::Error> {
+///     Ok(match message.body.text() {
+///         Ok(text) if text == "later" => Verdict::RetryIn(Duration::from_secs(60)),
+///         Ok(_) => Verdict::Ack,
+///         Err(_) => Verdict::DeadLetter,
+///     })
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
