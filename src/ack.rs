@@ -1,4 +1,4 @@
-//! Acknowledging: the request, what came of it, and the error that holds what did not.
+//! Acknowledging: the request, its outcome, and the error with the leases that were not confirmed.
 
 use std::{
     error::Error as StdError,
@@ -16,8 +16,8 @@ use crate::{
 
 /// Leases to settle: each message is either acknowledged, and so deleted, or retried.
 ///
-/// Filling it cannot fail; [`Queue::ack`](crate::Queue::ack) checks it as a whole before anything is sent. It takes any
-/// number of leases, which are sent in requests of at most 100.
+/// Adding leases cannot fail: [`Queue::ack`](crate::Queue::ack) checks the whole request before anything is sent. It
+/// takes any number of leases, and sends them in requests of at most 100.
 ///
 /// ```
 /// use cloudflare_queues::{AckRequest, Settlement};
@@ -48,22 +48,22 @@ impl AckRequest {
         Self { settlements: Vec::with_capacity(leases), deadline: None }
     }
 
-    /// Acknowledges all of these, such as the messages of a [`Batch`](crate::Batch).
+    /// A request that acknowledges all of these, such as the messages of a [`Batch`](crate::Batch).
     pub fn ack_all(leases: impl IntoIterator<Item = impl Into<Lease>>) -> Self {
         leases.into_iter().map(Settlement::ack).collect()
     }
 
-    /// Retries all of these after the queue's own retry delay.
+    /// A request that retries all of these after the queue's retry delay.
     pub fn retry_all(leases: impl IntoIterator<Item = impl Into<Lease>>) -> Self {
         leases.into_iter().map(Settlement::retry).collect()
     }
 
-    /// Acknowledges a message: it is done, and the queue deletes it.
+    /// Acknowledges a message: the queue deletes it.
     pub fn ack(&mut self, lease: impl Into<Lease>) -> &mut Self {
         self.push(Settlement::ack(lease))
     }
 
-    /// Retries a message after the queue's own retry delay.
+    /// Retries a message after the queue's retry delay.
     ///
     /// The delivery counts as an attempt: when the queue's `max_retries` are used up, the message goes to the
     /// dead-letter queue, or is deleted if there is none.
@@ -78,27 +78,27 @@ impl AckRequest {
         self.push(Settlement::retry_in(lease, delay))
     }
 
-    /// When to stop sending the request again.
+    /// Sets when to stop retrying the request.
     ///
-    /// By default, each request of up to 100 leases is sent again until the first of its leases expires. Past its
-    /// deadline a request is still sent, but only once, since the service accepts late acknowledgements. The client's
-    /// [call timeout](crate::ClientBuilder::call_timeout) applies in any case.
+    /// By default, a request of up to 100 leases is retried until the first of its leases expires. After its deadline,
+    /// a request is still sent once, since the service accepts late acknowledgements. The client's [call
+    /// timeout](crate::ClientBuilder::call_timeout) applies in any case.
     pub fn deadline(&mut self, deadline: Instant) -> &mut Self {
         self.deadline = Some(deadline);
         self
     }
 
-    /// How many leases the request holds.
+    /// The number of leases in the request.
     pub fn len(&self) -> usize {
         self.settlements.len()
     }
 
-    /// Whether the request holds no lease. [`Queue::ack`](crate::Queue::ack) refuses to send it then.
+    /// Whether the request has no leases. [`Queue::ack`](crate::Queue::ack) refuses to send an empty request.
     pub fn is_empty(&self) -> bool {
         self.settlements.is_empty()
     }
 
-    /// The leases with what is to become of each message, in the order in which they were added.
+    /// The leases with their decisions, in the order in which they were added.
     pub fn iter(&self) -> slice::Iter<'_, Settlement> {
         self.settlements.iter()
     }
@@ -144,10 +144,10 @@ impl<'a> IntoIterator for &'a AckRequest {
     }
 }
 
-/// What was asked for when leases were settled, beside what the service confirmed.
+/// What a request asked for, and what the service confirmed.
 ///
-/// A successful response does not mean that every lease was settled; check [`is_complete`](Self::is_complete). A count
-/// that is not a number is unknown, and one that is larger than asked is not what was asked for: neither is complete.
+/// A successful response does not mean that every lease was settled; check [`is_complete`](Self::is_complete). If a
+/// count is missing, not a number, or larger than requested, the outcome is not complete.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -164,15 +164,15 @@ impl<'a> IntoIterator for &'a AckRequest {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AckOutcome {
-    /// How many messages were to be acknowledged.
+    /// How many messages the request acknowledges.
     pub acks_requested: u64,
-    /// How many the service says it acknowledged; `None` if it did not say, which is not zero.
+    /// How many messages the service acknowledged, by its count. `None` if it sent no count, which does not mean zero.
     pub ack_count: Option<u64>,
-    /// How many messages were to be retried.
+    /// How many messages the request retries.
     pub retries_requested: u64,
-    /// How many the service says it will retry; `None` if it did not say, which is not zero.
+    /// How many messages the service will retry, by its count. `None` if it sent no count, which does not mean zero.
     pub retry_count: Option<u64>,
-    /// The service's warnings about single leases. Errors that came beside `success: true` are here, too.
+    /// The service's warnings about single leases. Errors that came with `success: true` are here as well.
     pub warnings: Vec<Warning<LeaseId>>,
     is_complete: bool,
 }
@@ -190,11 +190,11 @@ impl AckOutcome {
         }
     }
 
-    /// Whether the service confirmed everything: in each response, both counts are as requested, and no lease has a
-    /// warning.
+    /// Whether the service confirmed everything: in every response, both counts match the request, and there are no
+    /// warnings.
     ///
-    /// The service does not say which lease a count falls short by, so treat what is incomplete as not done: unless
-    /// they were deleted, the messages are delivered again when their leases expire.
+    /// The service does not say which lease is missing from a count, so treat an incomplete request as not done.
+    /// Messages that were not deleted are delivered again when their leases expire.
     pub fn is_complete(&self) -> bool {
         self.is_complete
     }
@@ -217,7 +217,7 @@ impl AckOutcome {
     }
 }
 
-/// A total is unknown as soon as one request that asked for something was given no count.
+/// A total is unknown as soon as one request that asked for something got no count.
 fn tally(requested: &mut u64, total: &mut Option<u64>, more: u64, count: Option<u64>) {
     *total = match (*total, count) {
         (Some(total), Some(count)) => Some(total.saturating_add(count)),
@@ -228,9 +228,9 @@ fn tally(requested: &mut u64, total: &mut Option<u64>, more: u64, count: Option<
     *requested = requested.saturating_add(more);
 }
 
-/// Why [`Queue::ack`](crate::Queue::ack) did not settle every lease, with the leases that it did not.
+/// Why [`Queue::ack`](crate::Queue::ack) failed, with the leases that were not confirmed.
 ///
-/// Its `Display` form and its source are those of the [`error`](Self::error), and it converts into that one with `?`.
+/// It displays as its [`error`](Self::error), has the same source, and converts into it with `?`.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -249,11 +249,11 @@ fn tally(requested: &mut u64, total: &mut Option<u64>, more: u64, count: Option<
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct AckError {
-    /// The failure. Where several requests failed, this is the last failure, with the codes of all of them.
+    /// The failure. If several requests failed, this is the last failure, with the codes of all of them.
     pub error: Error,
-    /// What the service confirmed before or beside the failure; nothing is requested in it if no request succeeded.
+    /// What the service confirmed in the requests that succeeded.
     pub confirmed: AckOutcome,
-    /// The leases that were not confirmed, as a request that can be sent again.
+    /// The leases that were not confirmed, as a request that you can send again.
     pub unconfirmed: AckRequest,
 }
 

@@ -11,18 +11,18 @@ use serde_json::Value;
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema), schemars(!from, default))]
 #[non_exhaustive]
 pub struct ApiError {
-    /// The service's code; 0 where it has none.
+    /// The service's code, or 0 if there is none.
     pub code: i64,
-    /// The error in the service's words, with secrets taken out.
+    /// The service's text, without secrets.
     pub message: String,
-    /// Where the error is explained.
+    /// A URL that explains the error.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub documentation_url: Option<String>,
-    /// The part of the request at fault, as a JSON pointer.
+    /// The part of the request that caused the error, as a JSON pointer.
     #[serde(rename = "source", serialize_with = "as_source", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schemars", schemars(with = "Option<Source>"))]
     pub source_pointer: Option<String>,
-    /// The errors behind this one.
+    /// The causes of this error.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub error_chain: Vec<ApiError>,
 }
@@ -57,7 +57,7 @@ impl ApiError {
     }
 }
 
-/// Takes what there is: one entry of an odd shape must not cost the others, or the status.
+/// Takes what it can read: one malformed entry must not lose the others, or the status.
 impl From<Value> for ApiError {
     fn from(value: Value) -> Self {
         let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);

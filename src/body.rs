@@ -20,17 +20,17 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// How a message's body is encoded, by its property `CF-Content-Type`.
+/// How a message's body is encoded, as its property `CF-Content-Type` says.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(from = "String")]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema), schemars(with = "String"))]
 #[non_exhaustive]
 pub enum ContentType {
-    /// JSON, which is also what a message without the property holds.
+    /// JSON. Also the type of a message without the property.
     Json,
     /// Plain text.
     Text,
-    /// Binary data, which travels as base64.
+    /// Binary data, sent as base64.
     Bytes,
     /// A JavaScript value, serialized by V8. It cannot be decoded outside Workers.
     V8,
@@ -75,8 +75,8 @@ impl fmt::Display for ContentType {
 
 /// The body of a message that was pulled or peeked, or that is to be pushed.
 ///
-/// It is decoded when asked for, so that one that cannot be decoded costs neither the other messages of its batch nor
-/// its own lease. A clone shares the text. Its `Debug` form shows only its type and its size.
+/// It is decoded on demand, so a body that cannot be decoded affects neither its lease nor the other messages of the
+/// batch. Clones share the text. Its `Debug` output shows only the type and the size.
 ///
 /// ```
 /// use cloudflare_queues::{ContentType, PushMessage};
@@ -103,20 +103,20 @@ impl Body {
         &self.content_type
     }
 
-    /// The body as it is on the wire, in JSON, whatever its content type: to keep one that cannot be decoded.
+    /// The JSON text from the wire, whatever the content type. Use it to store a body that cannot be decoded.
     pub fn raw(&self) -> &str {
         self.raw.0.get()
     }
 
     /// The body, deserialized from JSON.
     ///
-    /// A `json` body arrives as JSON text or as the base64 of one; both are understood. A body of another type is read
-    /// as the JSON text that its [`bytes`](Self::bytes) are.
+    /// A `json` body may arrive as JSON text or as base64 of it; both work. For any other type, the
+    /// [`bytes`](Self::bytes) are parsed as JSON.
     ///
     /// # Errors
     ///
     /// [`UndecodableBody`](ErrorKind::UndecodableBody) if the body is not JSON, does not fit `T`, or is of type `v8`.
-    /// The error says where, and never what.
+    /// The error says where in the body, but does not quote it.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
         if self.content_type == ContentType::V8 {
             return Err(undecodable("a `v8` body cannot be decoded outside Workers"));
@@ -135,7 +135,7 @@ impl Body {
     ///
     /// # Errors
     ///
-    /// [`UndecodableBody`](ErrorKind::UndecodableBody) if [`bytes`](Self::bytes) fails or they are not UTF-8.
+    /// [`UndecodableBody`](ErrorKind::UndecodableBody) if [`bytes`](Self::bytes) fails or the bytes are not UTF-8.
     pub fn text(&self) -> Result<Cow<'_, str>, Error> {
         let not_utf8 = || undecodable("the body is not UTF-8");
         match self.bytes()? {
@@ -145,7 +145,7 @@ impl Body {
     }
 
     /// The body as bytes. Base64 is decoded in a `bytes` body and, where it is used, in a `json` body; `text`, `v8` and
-    /// unknown types are given as they came.
+    /// unknown types are returned as received.
     ///
     /// # Errors
     ///
@@ -184,7 +184,7 @@ fn undecodable(message: impl Into<Cow<'static, str>>) -> Error {
     Error::new(ErrorKind::UndecodableBody, message)
 }
 
-/// A JSON text and the base64 of one never begin alike: the latter begins with one of `C D I L M N O W Z b d e`.
+/// JSON text and base64 of JSON text start with different characters: the latter with one of `C D I L M N O W Z b d e`.
 fn begins_as_json(text: &str) -> bool {
     matches!(
         text.bytes().next(),
@@ -192,7 +192,7 @@ fn begins_as_json(text: &str) -> bool {
     )
 }
 
-/// A message's body as JSON on the wire. Its `Debug` form shows only its size.
+/// A message's body as JSON on the wire. Its `Debug` output shows only its size.
 #[derive(Clone)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct MessageBody(Arc<Box<RawValue>>);

@@ -18,7 +18,7 @@ use crate::{
 
 const BASE_URL: &str = "CLOUDFLARE_BASE_URL";
 
-/// A client of the service: credentials, connections, and when failed requests are sent again. Cheap to clone.
+/// A client for the service. It holds the credentials, the connections and the retry policy, and is cheap to clone.
 ///
 /// ```
 /// use cloudflare_queues::{Client, Credentials};
@@ -33,7 +33,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client with the defaults that [`ClientBuilder`] lists.
+    /// Creates a client with the defaults that [`ClientBuilder`] lists.
     ///
     /// # Errors
     ///
@@ -42,7 +42,7 @@ impl Client {
         Self::builder(credentials).build()
     }
 
-    /// A client with what the environment says and the defaults for the rest: see [`ClientBuilder::from_env`].
+    /// Creates a client from environment variables, with defaults for everything else: see [`ClientBuilder::from_env`].
     ///
     /// # Errors
     ///
@@ -51,7 +51,7 @@ impl Client {
         ClientBuilder::from_env()?.build()
     }
 
-    /// A builder, for other than the defaults.
+    /// Returns a builder, to change the defaults.
     pub fn builder(credentials: Credentials) -> ClientBuilder {
         ClientBuilder {
             credentials,
@@ -71,7 +71,7 @@ impl Client {
         }
     }
 
-    /// A handle on a queue. Nothing is sent, so that it says nothing about whether there is such a queue.
+    /// Returns a handle to a queue. Nothing is sent, so this does not check that the queue exists.
     ///
     /// It takes ids, and no strings, so that the two cannot be swapped. [`queues`](Self::queues) and [`Queues::queue`]
     /// take a string each.
@@ -100,7 +100,7 @@ impl Client {
         Queues::new(Arc::clone(&self.transport), account_id.into()).queue(queue_id.into())
     }
 
-    /// Looks up a queue by its name, with one request as a rule.
+    /// Finds a queue by its name. This usually takes one request.
     ///
     /// # Errors
     ///
@@ -109,7 +109,7 @@ impl Client {
         Queues::new(Arc::clone(&self.transport), account_id.into()).named(name).await
     }
 
-    /// A handle on the queues of an account, to list and to make them. Nothing is sent.
+    /// Returns a handle to the queues of an account, to list and create them. Nothing is sent.
     ///
     /// # Errors
     ///
@@ -125,7 +125,8 @@ impl Client {
 }
 
 impl Queue {
-    /// The queue that `CLOUDFLARE_ACCOUNT_ID` and `CLOUDFLARE_QUEUE_ID` name, with a client by [`Client::from_env`].
+    /// Returns the queue that `CLOUDFLARE_ACCOUNT_ID` and `CLOUDFLARE_QUEUE_ID` name, with a client from
+    /// [`Client::from_env`].
     ///
     /// # Errors
     ///
@@ -179,12 +180,12 @@ pub struct ClientBuilder {
 }
 
 impl ClientBuilder {
-    /// A builder with the credentials of the environment ([`Credentials::from_env`]) and the base URL of
-    /// `CLOUDFLARE_BASE_URL`, if that is set.
+    /// Creates a builder with the credentials from the environment ([`Credentials::from_env`]) and, if it is set, the
+    /// base URL in `CLOUDFLARE_BASE_URL`.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](ErrorKind::InvalidInput), naming the variable at fault.
+    /// [`InvalidInput`](ErrorKind::InvalidInput). The error names the variable.
     pub fn from_env() -> Result<Self, Error> {
         let builder = Client::builder(Credentials::from_env()?);
         Ok(match credentials::variable(BASE_URL)? {
@@ -193,32 +194,32 @@ impl ClientBuilder {
         })
     }
 
-    /// Where the service is, up to and with `/client/v4`.
+    /// Sets the base URL of the service, including `/client/v4`.
     pub fn base_url(mut self, base_url: impl Into<String>) -> Self {
         self.base_url = base_url.into();
         self.base_url_field = "base URL";
         self
     }
 
-    /// Allows a base URL of plain `http`, which shows credentials and messages to the network in between. Loopback
-    /// needs no leave.
+    /// Allows a base URL with plain `http`, which exposes credentials and messages to the network. Loopback addresses
+    /// are always allowed.
     pub fn allow_plain_http(mut self) -> Self {
         self.allow_plain_http = true;
         self
     }
 
-    /// Sends requests through this `reqwest` client, instead of one made here.
+    /// Sends requests through this `reqwest` client instead of creating one.
     ///
-    /// Build it with [`redirect::Policy::none`]: one that follows redirects may carry `X-Auth-Key` to another host, and
-    /// every response that it followed one for is an error. Its user agent is overridden;
-    /// [`connect_timeout`](Self::connect_timeout) and [`proxy`](Self::proxy) do not apply to it, and timeouts of its
-    /// own hold beside those that are set here.
+    /// Build it with [`redirect::Policy::none`]: a client that follows redirects may send `X-Auth-Key` to another host,
+    /// and a response reached through a redirect is an error. Its user agent is overridden;
+    /// [`connect_timeout`](Self::connect_timeout) and [`proxy`](Self::proxy) do not apply to it, and its own timeouts
+    /// apply in addition to those set here.
     pub fn http_client(mut self, http: reqwest::Client) -> Self {
         self.http = Some(http);
         self
     }
 
-    /// Sends requests to what stands in for the network, and draws waits from what stands in for chance.
+    /// Sends requests through a substitute for the network, and draws waits from a substitute for chance.
     #[cfg(feature = "emulator")]
     pub(crate) fn seam(mut self, http: Arc<dyn Http>, random: Arc<Random>) -> Self {
         self.seam = Some(http);
@@ -233,42 +234,42 @@ impl ClientBuilder {
         self
     }
 
-    /// How many requests may be under way at once, at least one: further calls wait until one has its response, or
-    /// their own time is up. It bounds the connections, too, but for a few that are opened where one is not yet free,
-    /// or is given up.
+    /// Limits how many requests are in flight at the same time, at least one. Further calls wait until a request has
+    /// its response, or until they time out. This also limits the number of connections, apart from a few that are
+    /// opened before another one is free again.
     ///
-    /// A future that was polled and then is left alone keeps its place: with a bound, do not wait for one call within
-    /// the same task that holds another back, such as in the body of a loop over `buffer_unordered`.
+    /// A future that was polled and is not polled any further keeps its place. With a limit, do not await one call in
+    /// the task that holds back another, for example in the body of a loop over `buffer_unordered`.
     pub fn max_in_flight(mut self, requests: usize) -> Self {
         self.max_in_flight = Some(requests);
         self
     }
 
-    /// How long a connection may take to be made, TLS included.
+    /// Limits how long it takes to connect, including TLS.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
     }
 
-    /// How long one attempt may take, from its start to the end of the response.
+    /// Limits how long one attempt takes, from its start to the end of the response.
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.request_timeout = timeout;
         self
     }
 
-    /// How long a call may take in all, with every attempt and every wait between them.
+    /// Limits how long a call takes in total, including all attempts and the waits between them.
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
         self.call_timeout = timeout;
         self
     }
 
-    /// When failed requests are sent again.
+    /// Sets when failed requests are retried.
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
         self.retry = policy;
         self
     }
 
-    /// The largest response that is read. A pull is given as much again as the messages that it asks for can take, so
+    /// Limits the size of a response. A pull may be larger by as much as the messages that it asks for can take, so
     /// that no leased batch is refused for its size.
     pub fn max_response_bytes(mut self, bytes: usize) -> Self {
         self.max_response_bytes = bytes;
@@ -280,8 +281,8 @@ impl ClientBuilder {
     /// # Errors
     ///
     /// [`InvalidInput`](ErrorKind::InvalidInput) if the base URL has no host, holds a user name, password, query or
-    /// fragment, or is plain `http` to anything but loopback without [leave](Self::allow_plain_http), or if there is
-    /// both a `reqwest` client and a proxy. [`Transport`](ErrorKind::Transport) if TLS cannot be set up.
+    /// fragment, is plain `http` to anything but loopback without [`allow_plain_http`](Self::allow_plain_http), or if
+    /// both a `reqwest` client and a proxy are set. [`Transport`](ErrorKind::Transport) if TLS cannot be set up.
     ///
     /// # Panics
     ///
@@ -297,11 +298,11 @@ impl ClientBuilder {
             (Some(_), Some(_)) => return Err(Error::invalid("proxy: set it on the HTTP client that is given")),
             (Some(http), None) => http,
             (None, proxy) => {
-                // An API call that is redirected is a fault, and credentials must not travel. Whether a request is sent
-                // again is for our policy to say: none is to be kept for `reqwest` to do so.
+                // An API call must not be redirected, since the credentials would go along. Retries are up to our own
+                // policy, so `reqwest` need not keep a copy of the request.
                 let retries = reqwest::retry::never().max_retries_per_request(0);
                 let mut http = reqwest::Client::builder().redirect(redirect::Policy::none()).retry(retries);
-                // Whether another crate of the application turns HTTP/2 on in `reqwest` is to change nothing.
+                // Another crate in the application may enable HTTP/2 in `reqwest`; that must not change anything here.
                 http = http.http1_only();
                 http = match proxy {
                     Some(proxy) => http.proxy(proxy),
@@ -350,7 +351,7 @@ impl ClientBuilder {
     }
 }
 
-/// Without the proxy, which may hold a password, and the base URL, which is not checked yet.
+/// Leaves out the proxy, which may contain a password, and the base URL, which has not been checked yet.
 impl fmt::Debug for ClientBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientBuilder").field("credentials", &self.credentials).finish_non_exhaustive()

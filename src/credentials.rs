@@ -1,4 +1,4 @@
-//! Credentials: an API token, or an email with a global API key; given once, or provided by a function.
+//! Credentials: an API token, or an email with a global API key. Either fixed, or provided by a function.
 
 use std::{env, error::Error as StdError, fmt, future::Future, pin::Pin, sync::Arc};
 
@@ -15,9 +15,9 @@ const BEARER: &str = "Bearer ";
 const X_AUTH_EMAIL: HeaderName = HeaderName::from_static("x-auth-email");
 const X_AUTH_KEY: HeaderName = HeaderName::from_static("x-auth-key");
 
-/// Proves to the service who is calling.
+/// Credentials for the Cloudflare API.
 ///
-/// The `Debug` form says which kind it is, and nothing else.
+/// The `Debug` output shows only their kind.
 ///
 /// ```
 /// use cloudflare_queues::{Client, Credentials};
@@ -60,11 +60,11 @@ impl Headers {
 }
 
 impl Credentials {
-    /// An API token with the permission Queues Write or Workers Scripts Write, sent as a bearer token.
+    /// An API token with the permission Queues Write or Workers Scripts Write. It is sent as a bearer token.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the token is empty or cannot stand in a header.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the token is empty, or not valid in a header.
     pub fn api_token(token: impl Into<String>) -> Result<Self, Error> {
         Self::token("API token", &token.into())
     }
@@ -73,11 +73,11 @@ impl Credentials {
         Ok(Self::fixed([(AUTHORIZATION, sensitive(field, BEARER, token)?)]))
     }
 
-    /// An account's email and its global API key: the older scheme, which gives every permission that the user has.
+    /// An account's email and global API key: the older scheme, which grants all of the user's permissions.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if either is empty or cannot stand in a header.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if either is empty, or not valid in a header.
     pub fn email_and_key(email: impl Into<String>, key: impl Into<String>) -> Result<Self, Error> {
         Self::pair(["email", "API key"], &email.into(), &key.into())
     }
@@ -93,15 +93,14 @@ impl Credentials {
         Self(Kind::Fixed(Arc::new(Headers(HeaderMap::from_iter(headers)))))
     }
 
-    /// Credentials that a function provides, for those that change while the client runs.
+    /// Credentials provided by a function, for tokens that change while the client runs.
     ///
     /// The function is called before the first request, and again when the service refuses the credentials with status
-    /// 401 or 403. If it then returns others, the request is sent once more with these; if not, the call fails. Calls
-    /// that wait for new credentials share one call of the function, and each request carries one set of credentials
-    /// whole. Where the function fails, so does the call, with
+    /// 401 or 403. If it returns different ones, the request is sent once more with those. Otherwise the call fails.
+    /// Concurrent calls share one call of the function. If the function fails, the call fails with
     /// [`CredentialsUnavailable`](ErrorKind::CredentialsUnavailable).
     ///
-    /// The function returns credentials of one of the other kinds.
+    /// The function must return credentials of one of the other kinds.
     pub fn from_provider<F, P>(provider: P) -> Self
     where
         P: Fn() -> F + Send + Sync + 'static,
@@ -110,13 +109,13 @@ impl Credentials {
         Self(Kind::Provided(Arc::new(move || Box::pin(provider()))))
     }
 
-    /// The credentials in the environment: `CLOUDFLARE_API_TOKEN`, or `CLOUDFLARE_EMAIL` with `CLOUDFLARE_API_KEY`. A
-    /// variable that is empty counts as absent.
+    /// Reads the credentials from the environment: `CLOUDFLARE_API_TOKEN`, or `CLOUDFLARE_EMAIL` with
+    /// `CLOUDFLARE_API_KEY`. An empty variable counts as not set.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput), naming the variable, if none is set, if both kinds are, if
-    /// half of a pair is missing, or if a value cannot stand in a header.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput), if none is set, if both kinds are set, if half of a pair is
+    /// missing, or if a value is not valid in a header. The error names the variable.
     pub fn from_env() -> Result<Self, Error> {
         Self::from_variables(variable)
     }
@@ -183,7 +182,7 @@ fn sensitive(field: &str, prefix: &str, secret: &str) -> Result<HeaderValue, Err
     if secret.is_empty() {
         return Err(Error::invalid(format!("{field}: must not be empty")));
     }
-    // White space at an end is a slip of copying, and would be trimmed on the way.
+    // Leading or trailing white space is a copying mistake, and would be trimmed on the way.
     let printable = secret.bytes().all(|byte| byte.is_ascii_graphic());
     match HeaderValue::try_from(format!("{prefix}{secret}")) {
         Ok(mut value) if printable => {

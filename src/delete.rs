@@ -1,10 +1,10 @@
-//! What came of deleting messages by reference.
+//! The outcome of deleting messages by reference.
 
 use crate::{lease::MessageRef, warning::Warning};
 
-/// What was to be deleted, beside what the service had to say about it.
+/// What a request deletes, and the service's objections.
 ///
-/// The service gives no count here; it names what it did not do. Check [`is_complete`](Self::is_complete).
+/// The service sends no count here. It names what it did not delete: check [`is_complete`](Self::is_complete).
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -21,16 +21,16 @@ use crate::{lease::MessageRef, warning::Warning};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeleteOutcome {
-    /// How many messages were to be deleted.
+    /// How many messages the request deletes.
     pub requested: u64,
-    /// What kept the service from deleting messages.
+    /// Why the service did not delete messages.
     pub errors: Vec<Warning<MessageRef>>,
     /// The service's warnings about single references.
     pub warnings: Vec<Warning<MessageRef>>,
 }
 
 impl DeleteOutcome {
-    /// Whether the service named nothing that it left.
+    /// Whether the service reported no errors and no warnings.
     pub fn is_complete(&self) -> bool {
         self.errors.is_empty() && self.warnings.is_empty()
     }

@@ -1,17 +1,17 @@
-//! What came of extending leases.
+//! The outcome of extending leases.
 
 use std::{error::Error as StdError, fmt, time::Instant};
 
 use crate::{error::Error, lease::LeaseId, settlement::Lease, warning::Warning};
 
-/// How many leases were to be extended, beside how many the service confirmed.
+/// How many leases a request extends, and how many the service confirmed.
 #[must_use = "the service may have extended less than was asked for: check is_complete()"]
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ExtendOutcome {
-    /// How many leases were to be extended.
+    /// How many leases the request extends.
     pub requested: u64,
-    /// How many the service says it extended; `None` if it did not say, which is not zero.
+    /// How many leases the service extended, by its count. `None` if it sent no count, which does not mean zero.
     pub extend_count: Option<u64>,
     /// The service's warnings about single leases.
     pub warnings: Vec<Warning<LeaseId>>,
@@ -25,21 +25,21 @@ impl ExtendOutcome {
         Self { requested: 0, extend_count: Some(0), warnings: Vec::new(), is_complete: true, deadline: None }
     }
 
-    /// Whether the service confirmed everything: in each response, the count is as requested, and no lease has a
-    /// warning.
+    /// Whether the service confirmed everything: in every response, the count matches the request, and there are no
+    /// warnings.
     ///
-    /// The service does not say which lease a count falls short by, so take none of them to be extended if it does.
+    /// The service does not say which lease is missing from a count, so treat an incomplete request as not done.
     pub fn is_complete(&self) -> bool {
         self.is_complete
     }
 
-    /// When the leases expire at the earliest if the outcome is complete: the visibility timeout, counted from before
-    /// the first request was sent. `None` if no lease was extended for certain.
+    /// The earliest time at which the leases expire: the visibility timeout, counted from before the first request was
+    /// sent. `None` if the outcome is not complete.
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline.filter(|_| self.is_complete)
     }
 
-    /// Adds the response to one of several requests, after which its leases last `until` then.
+    /// Adds the response to one of several requests, whose leases then last until `until`.
     pub(crate) fn add(&mut self, requested: u64, count: Option<u64>, warnings: Vec<Warning<LeaseId>>, until: Instant) {
         self.is_complete &= count == Some(requested) && warnings.is_empty();
         self.requested = self.requested.saturating_add(requested);
@@ -49,9 +49,9 @@ impl ExtendOutcome {
     }
 }
 
-/// Why [`Queue::extend`](crate::Queue::extend) did not extend every lease, with the leases that it did not.
+/// Why [`Queue::extend`](crate::Queue::extend) failed, with the leases that were not extended for certain.
 ///
-/// Its `Display` form and its source are those of the [`error`](Self::error), and it converts into that one with `?`.
+/// It displays as its [`error`](Self::error), has the same source, and converts into it with `?`.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ExtendError {

@@ -1,12 +1,12 @@
-//! What the service describes as a JSON object: kept as it came, and read field by field.
+//! JSON objects from the service: kept as received, and read field by field.
 
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// The fields of an object. What is missing, null, or of an odd type reads as `None`, so that it costs nothing beside
-/// itself.
+/// The fields of an object. A field that is missing, null or of the wrong type reads as `None`, and does not affect the
+/// others.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
@@ -67,7 +67,7 @@ impl Fields {
         self.0.insert(object.to_owned(), within.0.into());
     }
 
-    /// Takes over what the other has, and keeps the rest, also within objects.
+    /// Takes over the fields of the other, recursively, and keeps the rest.
     pub(crate) fn overlay(&mut self, other: &Self) {
         for (name, value) in &other.0 {
             match (self.0.get_mut(name), value) {
@@ -144,7 +144,7 @@ macro_rules! described {
         pub struct $name($crate::fields::Fields);
 
         impl $name {
-            /// All fields as they are on the wire, also those that this crate does not know.
+            /// All fields as on the wire, including those that this crate does not know.
             pub fn fields(&self) -> &serde_json::Map<String, serde_json::Value> {
                 &self.0.0
             }
@@ -158,7 +158,7 @@ macro_rules! described {
     };
 }
 
-/// A public enum of names that the service may add to: one that is not known is kept, shown, and sent back as it came.
+/// A public enum of names that the service may add to. An unknown name is kept, shown, and sent back as received.
 macro_rules! open_names {
     ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $text:literal,)* }) => {
         $(#[$meta])*

@@ -7,12 +7,12 @@ use std::{
 
 use tokio::time::sleep_until;
 
-/// How long the lease of a message lasts for certain, and when it is lost: see
+/// The state of a message's lease: how long it lasts for certain, and when it is lost. See
 /// [`Message::lease`](crate::Message::lease).
 ///
-/// A [`Consumer`](crate::Consumer) extends the lease while a handler works. If the service refuses that, or an
-/// extension does not come through in time, the lease is lost: another consumer may receive the message, and work that
-/// goes on is done twice.
+/// A [`Consumer`](crate::Consumer) extends the lease while a handler works. If the service refuses, or an extension
+/// does not succeed in time, the lease is lost: another consumer may receive the message, and the work may be done
+/// twice.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -34,7 +34,7 @@ pub struct HeldLease {
 }
 
 impl HeldLease {
-    /// When the lease expires at the earliest, by what the service has confirmed so far.
+    /// The earliest time at which the lease expires, given what the service has confirmed so far.
     pub fn deadline(&self) -> Instant {
         self.extended.deadline().unwrap_or(self.first)
     }
@@ -44,9 +44,9 @@ impl HeldLease {
         self.deadline() <= tokio::time::Instant::now().into_std()
     }
 
-    /// Waits until the lease may have expired, however often it is extended before.
+    /// Waits until the lease may have expired, including all extensions until then.
     ///
-    /// It needs a tokio runtime with timers.
+    /// This needs a tokio runtime with timers.
     pub async fn lost(&self) {
         while !self.is_lost() {
             sleep_until(self.deadline().into()).await;
@@ -54,7 +54,8 @@ impl HeldLease {
     }
 }
 
-/// When the lease of a message ends by its last extension. Clones share it; it is no part of what a message is.
+/// When a message's lease ends after its last extension. Clones share it, and it does not count when messages are
+/// compared.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Extended(Option<Arc<Mutex<Instant>>>);
 
@@ -68,7 +69,7 @@ impl Extended {
         Some(*self.0.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// An extension never makes what was certain shorter.
+    /// An extension never shortens what was certain before.
     pub(crate) fn extend(&self, deadline: Instant) {
         if let Some(extended) = &self.0 {
             let mut extended = extended.lock().unwrap_or_else(PoisonError::into_inner);

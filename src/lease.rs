@@ -1,4 +1,4 @@
-//! Lease ids and references to messages: secrets that are only ever passed on.
+//! Lease ids and message references: secrets that are only passed on.
 
 use std::{
     borrow::Cow,
@@ -10,14 +10,14 @@ use std::{
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 
-/// Names one delivery of one message; whoever holds it can delete the message.
+/// Identifies one delivery of one message. It is a secret: whoever has it can delete the message.
 ///
-/// It comes with a [`Message`](crate::Message) and goes into an [`AckRequest`](crate::AckRequest). It is kept as the
-/// JSON text that stood on the wire, so that acknowledging it copies that text once, into the request, and escapes
-/// nothing. A clone shares the text. Its `Debug` form is redacted, and it has no `Display`.
+/// It comes with a [`Message`](crate::Message) and goes into an [`AckRequest`](crate::AckRequest). It keeps the JSON
+/// text from the wire, so acknowledging it copies that text once and escapes nothing. Clones share the text. Its
+/// `Debug` output is redacted, and it has no `Display`.
 ///
-/// Its serde implementations are for JSON alone, and read what is no string as an empty lease, which is never sent. Use
-/// [`expose_secret`](Self::expose_secret) to store a lease in any other form, and `LeaseId::from` to read it back.
+/// Its serde implementations work with JSON only, and read anything but a string as an empty lease, which is never
+/// sent. To store a lease in another format, use [`expose_secret`](Self::expose_secret) and `LeaseId::from`.
 ///
 /// ```
 /// use cloudflare_queues::{AckRequest, LeaseId};
@@ -31,13 +31,13 @@ use serde_json::value::{RawValue, to_raw_value};
 pub struct LeaseId(#[cfg_attr(feature = "schemars", schemars(with = "String"))] Arc<RawValue>);
 
 impl LeaseId {
-    /// The lease id in clear, for storing it or for handing it to another process.
+    /// The lease id as plain text, to store it or to pass it to another process.
     pub fn expose_secret(&self) -> Cow<'_, str> {
-        // Only what can be unquoted was taken for a lease.
+        // Only text that can be unquoted was accepted as a lease.
         unquote(&self.0).unwrap_or_default()
     }
 
-    /// As it stands on the wire, in quotes.
+    /// As on the wire, in quotes.
     pub(crate) fn as_json(&self) -> &str {
         self.0.get()
     }
@@ -99,25 +99,25 @@ impl<'de> Deserialize<'de> for LeaseId {
         if is_string && !raw.get().contains('\\') {
             return Ok(Self(raw.into()));
         }
-        // The same string can be escaped in several ways: keep one of them, so that equal leases compare equal. To
-        // refuse what is no string, or half of a character, would cost the batch that it came with.
+        // A string can be escaped in several ways: keep one form, so that equal leases compare equal. Refusing anything
+        // but a valid string would lose the whole batch.
         let text = unquote(&raw).filter(|_| is_string).unwrap_or_default();
         Ok(Self::from(text.as_ref()))
     }
 }
 
-/// Names one message that was peeked; whoever holds it can delete the message.
+/// Identifies one peeked message. It is a secret: whoever has it can delete the message.
 ///
 /// It comes with a [`PeekedMessage`](crate::PeekedMessage) and goes into
-/// [`Queue::delete_messages`](crate::Queue::delete_messages). It is kept and redacted as a [`LeaseId`] is, and its
-/// serde implementations are for JSON alone.
+/// [`Queue::delete_messages`](crate::Queue::delete_messages). It is stored and redacted like a [`LeaseId`], and its
+/// serde implementations work with JSON only.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct MessageRef(pub(crate) LeaseId);
 
 impl MessageRef {
-    /// The reference in clear, for storing it or for handing it to another process.
+    /// The reference as plain text, to store it or to pass it to another process.
     pub fn expose_secret(&self) -> Cow<'_, str> {
         self.0.expose_secret()
     }
@@ -147,8 +147,8 @@ impl fmt::Debug for MessageRef {
     }
 }
 
-/// The string that a JSON text stands for, without a copy where nothing is escaped; any other JSON as it is. `None` for
-/// a string that is none, since it holds half of a character.
+/// The string that a JSON text represents, without a copy if nothing is escaped; any other JSON as it is. `None` for an
+/// invalid string, such as one with half of a surrogate pair.
 pub(crate) fn unquote(raw: &RawValue) -> Option<Cow<'_, str>> {
     if !raw.get().starts_with('"') {
         return Some(Cow::Borrowed(raw.get()));

@@ -1,4 +1,4 @@
-//! A list that the service gives in pages, as a stream of its entries.
+//! A paginated list, as a stream of its entries.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -12,9 +12,9 @@ use futures_core::Stream;
 
 use crate::{envelope::List, error::Error, response::Success};
 
-/// The entries of a list, as a stream that asks for a page when the one before is used up.
+/// The entries of a list, as a stream that requests the next page when it needs one.
 ///
-/// An entry that moves to a later page while the list is read comes once. After an error, the stream ends.
+/// An entry that moves to a later page while the list is read is returned once. After an error, the stream ends.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -57,16 +57,16 @@ impl<T> Listing<T> {
         }
     }
 
-    /// The next entry; `None` at the end.
+    /// Returns the next entry, or `None` at the end.
     ///
     /// # Errors
     ///
-    /// As the operation that gives a page.
+    /// As for the operation that requests a page.
     pub async fn next(&mut self) -> Option<Result<T, Error>> {
         poll_fn(|context| Pin::new(&mut *self).poll_next(context)).await
     }
 
-    /// All entries that are left.
+    /// Returns all remaining entries.
     ///
     /// # Errors
     ///
@@ -79,8 +79,8 @@ impl<T> Listing<T> {
         Ok(entries)
     }
 
-    /// Takes a page in. The list ends where the service says so, and where a page has nothing that is new: a service
-    /// that does not know of pages gives the first one for ever.
+    /// Adds a page. The list ends where the service says so, or at a page without new entries: a service without
+    /// pagination returns the first page forever.
     fn take(&mut self, Success { result: List(entries), pages, .. }: Success<List<T>>) {
         let mut has_new = false;
         for entry in entries {

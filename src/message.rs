@@ -13,7 +13,7 @@ use crate::{
 
 /// A message under a lease, as [`Queue::pull`](crate::Queue::pull) returns it.
 ///
-/// Its `Debug` form shows neither body nor lease.
+/// Its `Debug` output shows neither the body nor the lease.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -34,19 +34,19 @@ use crate::{
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Message {
-    /// The message's own id, the same at every delivery; empty if the service sent none.
+    /// The id of the message, the same at every delivery. Empty if the service sent none.
     pub id: String,
-    /// By this, the message is acknowledged or retried.
+    /// The lease, by which the message is acknowledged or retried.
     pub lease_id: LeaseId,
-    /// How often the message was delivered, this time included, if the service says.
+    /// How often the message was delivered, including this time, if the service sent it.
     pub attempts: Option<u32>,
-    /// When the message was pushed, if the service says.
+    /// When the message was pushed, if the service sent it.
     pub timestamp: Option<SystemTime>,
     /// The body.
     pub body: Body,
     /// The properties that came with the message, such as `CF-Content-Type`.
     pub metadata: Map<String, Value>,
-    /// When the lease expires at the earliest: the visibility timeout, counted from before the pull was sent.
+    /// The earliest time at which the lease expires: the visibility timeout, counted from before the pull was sent.
     ///
     /// After it, another consumer may receive the message. The service
     /// [still accepts](https://developers.cloudflare.com/queues/configuration/pull-consumers/) an acknowledgement then.
@@ -55,15 +55,15 @@ pub struct Message {
 }
 
 impl Message {
-    /// The lease as it is held now: when it expires by the last extension of a [`Consumer`](crate::Consumer), and a
-    /// future that is done once it is lost.
+    /// The current state of the lease, including extensions by a [`Consumer`](crate::Consumer), and a future that
+    /// completes once it is lost.
     pub fn lease(&self) -> HeldLease {
         self.extended.held(self.lease_deadline)
     }
 
-    /// How long the lease lasts from now at the least; zero if it may have expired.
+    /// How long the lease lasts at least, from now. Zero if it may have expired.
     ///
-    /// It follows tokio's clock, so that it also holds while a test has paused that.
+    /// This follows tokio's clock, also while a test has paused it.
     pub fn lease_remaining(&self) -> Duration {
         Instant::from_std(self.lease().deadline()).saturating_duration_since(Instant::now())
     }

@@ -1,4 +1,4 @@
-//! Messages that were looked at without a lease.
+//! Messages that were read without a lease.
 
 use std::time::SystemTime;
 
@@ -6,9 +6,9 @@ use serde_json::{Map, Value};
 
 use crate::{body::Body, lease::MessageRef};
 
-/// A message as [`Queue::peek`](crate::Queue::peek) shows it: it stays where it is, and any consumer may pull it.
+/// A message as [`Queue::peek`](crate::Queue::peek) returns it. It stays in the queue, and any consumer may pull it.
 ///
-/// Its `Debug` form shows neither body nor reference.
+/// Its `Debug` output shows neither the body nor the reference.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -25,13 +25,14 @@ use crate::{body::Body, lease::MessageRef};
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct PeekedMessage {
-    /// The message's own id, the same at every delivery; empty if the service sent none.
+    /// The id of the message, the same at every delivery. Empty if the service sent none.
     pub id: String,
-    /// By this, the message can be [deleted](crate::Queue::delete_messages); `None` if the service sent none.
+    /// The reference by which the message can be [deleted](crate::Queue::delete_messages). `None` if the service sent
+    /// none.
     pub message_ref: Option<MessageRef>,
-    /// How often the message was delivered, if the service says.
+    /// How often the message was delivered, if the service sent it.
     pub attempts: Option<u32>,
-    /// When the message was pushed, if the service says.
+    /// When the message was pushed, if the service sent it.
     pub timestamp: Option<SystemTime>,
     /// The body.
     pub body: Body,

@@ -12,7 +12,7 @@ use crate::message::Message;
 
 /// How many messages to lease, and for how long.
 ///
-/// Both are always sent, whatever the queue's own settings are, so that the client knows when the leases expire.
+/// Both are always sent and override the queue's own settings, so the client knows when the leases expire.
 ///
 /// ```
 /// use cloudflare_queues::PullOptions;
@@ -33,15 +33,16 @@ impl PullOptions {
         Self { batch_size: 5, visibility_timeout: Duration::from_secs(30) }
     }
 
-    /// The most messages to lease: 1 to 100, 5 by default. Fewer may come although the queue holds more.
+    /// The maximum number of messages to lease: 1 to 100, 5 by default. The service may return fewer although the queue
+    /// has more.
     pub const fn batch_size(mut self, messages: u32) -> Self {
         self.batch_size = messages;
         self
     }
 
-    /// For how long no other consumer receives the messages: 1 ms to 12 hours, 30 seconds by default.
+    /// How long no other consumer receives the messages: 1 ms to 12 hours, 30 seconds by default.
     ///
-    /// Sent in whole milliseconds, rounded down, so that the client never takes a lease to be longer than it is.
+    /// Sent in whole milliseconds, rounded down, so that the client never assumes a lease to be longer than it is.
     pub const fn visibility_timeout(mut self, timeout: Duration) -> Self {
         self.visibility_timeout = timeout;
         self
@@ -72,17 +73,17 @@ impl Default for PullOptions {
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Batch {
-    /// The leased messages; none if the queue has none to give.
+    /// The leased messages.
     pub messages: Vec<Message>,
     /// How many entries came without a lease id. They cannot be acknowledged, and are delivered again.
     pub without_lease: usize,
-    /// How many entries came with the lease of another entry of the batch. The first one is kept.
+    /// How many entries had the same lease as another entry of the batch. The first one is kept.
     pub duplicates: usize,
-    /// How many messages of the queue are not acknowledged, as the service estimates, if it says.
+    /// The service's estimate of how many messages in the queue are not acknowledged, if it sent one.
     pub backlog_count: Option<u64>,
     /// The queue's metrics, if the service sent them.
     pub metrics: Option<Metrics>,
-    /// How many requests the pull took: more than one if the service was asked too often.
+    /// How many requests the pull took: more than one after a rate limit.
     pub(crate) attempts: u32,
 }
 

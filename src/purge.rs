@@ -1,4 +1,4 @@
-//! How far the deletion of all messages of a queue is.
+//! The progress of deleting all messages of a queue.
 
 use std::time::SystemTime;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::fields::described;
 
 described! {
-    /// How far the deletion of all messages of a queue is, as the service describes it.
+    /// The progress of deleting all messages of a queue, as the service reports it.
     PurgeStatus
 }
 
@@ -17,13 +17,13 @@ impl PurgeStatus {
         self.0.time("started_at")
     }
 
-    /// When the deletion ended, if it did and the service says when.
+    /// When the deletion ended, if it has and the service sent the time.
     pub fn completed(&self) -> Option<SystemTime> {
         self.0.time("completed")
     }
 
-    /// Whether the deletion has ended. The service's document calls it a text, without saying of which form; another
-    /// tool of Cloudflare reads a boolean of another name. Both are understood.
+    /// Whether the deletion has ended. The published document has a text of unspecified form here, and another
+    /// Cloudflare tool reads a boolean with another name. Both work.
     pub fn is_complete(&self) -> bool {
         ["completed", "complete"].iter().any(|name| match self.fields().get(*name) {
             Some(Value::Bool(is_complete)) => *is_complete,

@@ -12,7 +12,7 @@ use crate::{
     pull::Metrics,
 };
 
-/// A message to push. Its `Debug` form does not show its body.
+/// A message to push. Its `Debug` output does not show the body.
 ///
 /// ```
 /// use cloudflare_queues::PushMessage;
@@ -48,15 +48,15 @@ impl PushMessage {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the value does not serialize, or if it is a bare string,
-    /// which the service refuses with code 10207: push that as [`text`](Self::text).
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the value cannot be serialized, or if it is a bare string,
+    /// which the service refuses with code 10207. Push strings as [`text`](Self::text).
     pub fn json<T: Serialize + ?Sized>(value: &T) -> Result<Self, Error> {
         // The error's text could quote the value.
         let raw = to_raw_value(value).map_err(|_| Error::invalid("body: the value does not serialize to JSON"))?;
         Self::raw_json(raw)
     }
 
-    /// A message with the body of another one, byte for byte: to move a message to another queue.
+    /// A message with the body of another message, byte for byte. Use it to move a message to another queue.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -66,7 +66,7 @@ impl PushMessage {
     /// # dead_letters.push(&PushMessage::text("again")).await?;
     /// for message in dead_letters.pull(PullOptions::new()).await? {
     ///     queue.push(&PushMessage::from_body(&message.body)?).await?;
-    ///     // Only now: what is pushed twice is better than what is lost.
+    ///     // Only now: a duplicate is better than a lost message.
     ///     let _ = dead_letters.ack(AckRequest::ack_all([message])).await?;
     /// }
     /// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
@@ -76,8 +76,8 @@ impl PushMessage {
     /// # Errors
     ///
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the body is neither `text` nor `json`, since the service
-    /// takes no other type over HTTP, or if it is a bare JSON string.
-    /// [`UndecodableBody`](crate::ErrorKind::UndecodableBody) if it is not of its type.
+    /// accepts no other type over HTTP, or if it is a bare JSON string.
+    /// [`UndecodableBody`](crate::ErrorKind::UndecodableBody) if the body does not match its type.
     pub fn from_body(body: &Body) -> Result<Self, Error> {
         match body.content_type() {
             ContentType::Text => Ok(Self::text(body.text()?)),
@@ -97,7 +97,7 @@ impl PushMessage {
         Ok(Self { body: Body::new(raw.into(), ContentType::Json), size, delay: None })
     }
 
-    /// Delays the first delivery: at most 24 hours, sent in whole seconds, rounded up. Without it, the queue's own
+    /// Delays the first delivery by up to 24 hours, sent in whole seconds, rounded up. By default, the queue's own
     /// delay applies.
     #[must_use]
     pub fn delay(mut self, delay: Duration) -> Self {
@@ -110,7 +110,7 @@ impl PushMessage {
         &self.body
     }
 
-    /// The size of the body in bytes, by which the service's limits go: of the text, or of the JSON text.
+    /// The size of the body in bytes, as the service's limits count it: the length of the text, or of the JSON text.
     pub fn size(&self) -> usize {
         self.size
     }
@@ -138,7 +138,7 @@ impl PushMessage {
     }
 }
 
-/// What the service returns for a push.
+/// The service's response to a push.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 #[non_exhaustive]
 pub struct PushOutcome {
@@ -146,9 +146,9 @@ pub struct PushOutcome {
     pub metrics: Option<Metrics>,
 }
 
-/// Why [`Queue::push_all`](crate::Queue::push_all) did not push every message, and how many it did.
+/// Why [`Queue::push_all`](crate::Queue::push_all) failed, and how many messages it had pushed.
 ///
-/// Its `Display` form and its source are those of the [`error`](Self::error), and it converts into that one with `?`.
+/// It displays as its [`error`](Self::error), has the same source, and converts into it with `?`.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {

@@ -21,10 +21,10 @@ use crate::{
 /// Room for a message's body in a response (128 KB, each byte escaped as six) and for what is beside it.
 const MAX_PULLED_MESSAGE_BYTES: usize = 6 * limits::MAX_MESSAGE_BYTES + 4096;
 
-/// A handle on one queue: cheap to clone, and to be shared between tasks.
+/// A handle to one queue. It is cheap to clone and can be shared between tasks.
 ///
-/// Dropping the future of one of its methods gives up waiting for the response; the request may have arrived by then.
-/// Every method fails with [`InvalidInput`](crate::ErrorKind::InvalidInput) outside a tokio runtime with timers.
+/// Dropping the future of one of its methods stops waiting for the response. The request may have arrived by then.
+/// Outside a tokio runtime with timers, every method fails with [`InvalidInput`](crate::ErrorKind::InvalidInput).
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), cloudflare_queues::Error> {
@@ -65,9 +65,9 @@ impl Queue {
 
     /// Leases a batch of messages.
     ///
-    /// It takes one request. There is no long polling: a queue that has nothing to give returns an empty batch at once.
+    /// This takes one request. There is no long polling: an empty queue returns an empty batch at once.
     ///
-    /// An entry that is not of the documented form costs no other message its lease; one without a lease is only
+    /// An entry that is not of the documented form does not affect the other messages. An entry without a lease is only
     /// [counted](Batch::without_lease). Leases that expired before the response arrived are logged as a warning: set a
     /// longer visibility timeout.
     ///
@@ -75,9 +75,9 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// Refused before anything is sent: options out of their bounds. Where a pull [may have
-    /// arrived](Error::may_have_arrived), messages may be under leases that nobody knows; they are delivered again when
-    /// those expire.
+    /// Refused before anything is sent: options out of their bounds. If the pull [may have
+    /// arrived](Error::may_have_arrived), messages may be leased that you did not receive. They are delivered again
+    /// when the leases expire.
     pub async fn pull(&self, options: PullOptions) -> Result<Batch, Error> {
         limits::pull(&options)?;
         let ((_, account, queue), payload) = (self.parts(), wire::pull_payload(options));
@@ -105,8 +105,8 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// Refused before anything is sent: a body over 128 KB, a delay over 24 hours. Pushing again what
-    /// [may have arrived](Error::may_have_arrived) can duplicate the message; this crate does not do it by itself.
+    /// Refused before anything is sent: a body over 128 KB, a delay over 24 hours. If the push [may have
+    /// arrived](Error::may_have_arrived), pushing again can duplicate the message, so it is not retried automatically.
     pub async fn push(&self, message: &PushMessage) -> Result<PushOutcome, Error> {
         limits::push(message)?;
         let ((_, account, queue), payload) = (self.parts(), wire::push_payload(message));
@@ -121,7 +121,7 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// As for [`push`](Self::push). Also refused: no message, more than 100, or more than 256 KB in all.
+    /// As for [`push`](Self::push). Also refused: no message, more than 100 messages, or more than 256 KB in total.
     pub async fn push_batch(&self, messages: &[PushMessage]) -> Result<PushOutcome, Error> {
         limits::push_batch(messages)?;
         let messages = messages.iter().map(wire::push_payload).collect();
@@ -132,15 +132,14 @@ impl Queue {
         Ok(PushOutcome { metrics: wire::metrics(result.metadata) })
     }
 
-    /// Pushes any number of messages, in order, in as few requests of at most 100 messages and 256 KB as that takes,
-    /// one after the other.
+    /// Pushes any number of messages in order, in sequential requests of up to 100 messages and 256 KB.
     ///
-    /// Nothing is sent for no messages.
+    /// Without messages, nothing is sent.
     ///
     /// # Errors
     ///
-    /// As for [`push`](Self::push); every message is checked before the first request. [`PushAllError`] says how many
-    /// messages were pushed for certain, and how many were in the request that failed.
+    /// As for [`push`](Self::push). All messages are checked before the first request. [`PushAllError`] reports how
+    /// many messages were pushed for certain, and how many were in the request that failed.
     pub async fn push_all(&self, messages: &[PushMessage]) -> Result<PushOutcome, PushAllError> {
         let refused = |error| PushAllError { error, pushed: 0, failed: 0 };
         messages.iter().try_for_each(limits::push).map_err(refused)?;
@@ -155,7 +154,7 @@ impl Queue {
 
     /// Looks at up to `batch_size` messages, 1 to 100, without leasing them.
     ///
-    /// It takes one request. The messages stay where they are, for any consumer to pull, and no delivery is counted.
+    /// This takes one request. The messages stay in the queue, and no attempt is counted.
     ///
     /// Operation `POST /accounts/{account_id}/queues/{queue_id}/messages/peek`.
     ///
@@ -173,17 +172,16 @@ impl Queue {
         Ok(messages.into_iter().map(wire::peeked).collect())
     }
 
-    /// Deletes messages that were peeked, 1 to 100, by their references.
+    /// Deletes 1 to 100 peeked messages by their references.
     ///
-    /// It takes one request. `Ok` means that the service carried it out; what it left is in the outcome, which may be
-    /// [incomplete](DeleteOutcome::is_complete). A message that another consumer holds under a lease may be deleted,
-    /// too.
+    /// This takes one request. `Ok` means that the service carried it out, but it may have skipped messages: check
+    /// [`is_complete`](DeleteOutcome::is_complete). A message that another consumer has leased may be deleted as well.
     ///
     /// Operation `POST /accounts/{account_id}/queues/{queue_id}/messages/purge`.
     ///
     /// # Errors
     ///
-    /// Refused before anything is sent: no reference, more than 100, an empty one, or one that is given twice.
+    /// Refused before anything is sent: no reference, more than 100, an empty reference, or the same one twice.
     pub async fn delete_messages(
         &self,
         refs: impl IntoIterator<Item = impl Into<MessageRef>>,
@@ -205,23 +203,23 @@ impl Queue {
         self.transport.call(operation, self.ids.queue.as_str(), None, 0)
     }
 
-    /// A call whose response holds so many messages.
+    /// A call whose response has up to this many messages.
     fn call_for(&self, operation: Operation, messages: u32) -> Arc<Call> {
         let room = (messages as usize).saturating_mul(MAX_PULLED_MESSAGE_BYTES);
         self.transport.call(operation, self.ids.queue.as_str(), None, room)
     }
 
-    /// Takes a retry from those that all calls of the client share, if one is left.
+    /// Takes a retry from the budget that all calls on the client share, if one is left.
     pub(crate) fn withdraw_retry(&self) -> bool {
         self.transport.budget.withdraw()
     }
 
-    /// Draws from the client's source of chance.
+    /// Draws a random number from the client's source.
     pub(crate) fn random(&self) -> u64 {
         (self.transport.random)()
     }
 
-    /// What a call of an operation goes by.
+    /// What every call needs.
     pub(crate) fn parts(&self) -> (&Arc<Transport>, &Identifier, &Identifier) {
         (&self.transport, self.ids.account.wire(), self.ids.queue.wire())
     }

@@ -1,4 +1,4 @@
-//! What a queue is: its description, and the settings that it is made or changed with.
+//! A queue's description, and the settings to create or change it with.
 
 use std::time::{Duration, SystemTime};
 
@@ -13,7 +13,7 @@ use crate::{
 };
 
 open_names! {
-    /// Where a queue's data stays. It is chosen when the queue is made.
+    /// Where a queue's data is stored. It is chosen when the queue is created.
     ///
     /// ```
     /// use cloudflare_queues::Jurisdiction;
@@ -34,8 +34,7 @@ open_names! {
 described! {
     /// A queue as the service describes it.
     ///
-    /// What the service left out, or sent in a form that this crate does not know, reads as `None`;
-    /// [`fields`](Self::fields) has it.
+    /// A field that is missing or of an unknown form reads as `None`; [`fields`](Self::fields) has everything.
     QueueDescription
 }
 
@@ -59,22 +58,22 @@ impl QueueDescription {
         self.0.text("queue_name").unwrap_or_default()
     }
 
-    /// When the queue was made.
+    /// When the queue was created.
     pub fn created(&self) -> Option<SystemTime> {
         self.0.time("created_on")
     }
 
-    /// When the queue was changed last.
+    /// When the queue was last changed.
     pub fn modified(&self) -> Option<SystemTime> {
         self.0.time("modified_on")
     }
 
-    /// Where the queue's data stays, if that was chosen.
+    /// Where the queue's data is stored, if that was chosen.
     pub fn jurisdiction(&self) -> Option<Jurisdiction> {
         self.0.text("jurisdiction").map(Jurisdiction::from)
     }
 
-    /// How long a pushed message waits, unless the push says otherwise.
+    /// The delay of pushed messages, unless the push has its own.
     pub fn delivery_delay(&self) -> Option<Duration> {
         self.0.object("settings").seconds("delivery_delay")
     }
@@ -100,7 +99,7 @@ impl QueueDescription {
         self.0.count("consumers_total_count")
     }
 
-    /// The producers that the service knows of, such as Workers; those that push over HTTP are not among them.
+    /// The producers that the service knows, such as Workers. Programs that push over HTTP are not among them.
     pub fn producers(&self) -> Vec<Producer> {
         self.0.list("producers").iter().filter_map(|entry| serde_json::from_value(entry.clone()).ok()).collect()
     }
@@ -126,7 +125,7 @@ open_names! {
 }
 
 described! {
-    /// Who pushes messages to a queue, as the service describes it.
+    /// A producer of a queue, as the service describes it.
     Producer
 }
 
@@ -148,8 +147,8 @@ impl Producer {
 }
 
 described! {
-    /// Settings of a queue: those to make it with, or those to change. What is not set stays as it is, or has the
-    /// service's default.
+    /// Settings to create or change a queue with. A setting that is not given stays as it is, or has the service's
+    /// default.
     ///
     /// ```
     /// use cloudflare_queues::QueueSettings;
@@ -163,12 +162,12 @@ described! {
 }
 
 impl QueueSettings {
-    /// Without a setting.
+    /// No settings.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// How long a pushed message waits, unless the push says otherwise: at most 24 hours, in whole seconds, rounded up.
+    /// The delay of pushed messages, unless the push has its own: at most 24 hours, in whole seconds, rounded up.
     pub fn delivery_delay(self, delay: Duration) -> Self {
         self.setting("delivery_delay", fields::seconds(delay))
     }
@@ -196,7 +195,7 @@ impl QueueSettings {
     }
 }
 
-/// A queue to make.
+/// A queue to create.
 ///
 /// ```
 /// use cloudflare_queues::{Jurisdiction, NewQueue, QueueSettings};
@@ -217,7 +216,7 @@ impl NewQueue {
         Self { name: name.into(), jurisdiction: None, settings: QueueSettings::new() }
     }
 
-    /// Where the queue's data is to stay.
+    /// Where to store the queue's data.
     pub fn jurisdiction(mut self, jurisdiction: Jurisdiction) -> Self {
         self.jurisdiction = Some(jurisdiction);
         self

@@ -18,20 +18,20 @@ use crate::{
 impl Queue {
     /// Settles leases: acknowledges messages, and retries others.
     ///
-    /// Every 100 leases take one request, sent one after the other; the client's timeouts hold for each of them. `Ok`
-    /// means that the service carried out each of them; what it confirmed is in the outcome, which may be [less than
-    /// was asked for](AckOutcome::is_complete).
+    /// Sends one request per 100 leases, one after the other. The client's timeouts apply to each request. `Ok` means
+    /// that the service carried out every request, but it may have confirmed less than you asked for: check
+    /// [`is_complete`](AckOutcome::is_complete).
     ///
-    /// Dropping the future drops the request: clone it before, which copies no lease, to be able to send it again.
+    /// Dropping the future drops the request. To be able to send it again, clone it first; a clone copies no lease.
     ///
     /// Operation `POST /accounts/{account_id}/queues/{queue_id}/messages/ack`.
     ///
     /// # Errors
     ///
-    /// [`AckError`] has what was confirmed, and exactly the leases that were not, to be sent again. Refused before
-    /// anything is sent: an empty request, an empty lease, a lease that is in the request twice, a delay over 24 hours.
-    /// A request that the service [rejects](crate::ErrorKind::Rejected) for itself does not keep the others from being
-    /// sent; any other failure does.
+    /// [`AckError`] holds what was confirmed and the leases that were not, so that you can send those again. Refused
+    /// before anything is sent: an empty request, an empty lease, the same lease twice, a delay over 24 hours. If the
+    /// service [rejects](crate::ErrorKind::Rejected) one of several requests, the others are still sent. Any other
+    /// failure ends the call.
     pub async fn ack(&self, request: AckRequest) -> Result<AckOutcome, AckError> {
         let mut confirmed = AckOutcome::nothing();
         if let Err(error) = limits::ack(&request) {
@@ -79,15 +79,15 @@ impl Queue {
         Ok(call.attempts())
     }
 
-    /// Extends leases: they last for `visibility_timeout` from now, 1 ms to 12 hours, and no attempt is counted.
+    /// Extends leases by `visibility_timeout` from now, 1 ms to 12 hours. No attempt is counted.
     ///
-    /// Every 100 leases take one request, sent one after the other. The leases keep their ids here, since the response
-    /// has no others.
+    /// Sends one request per 100 leases, one after the other. The leases keep their ids, since the response has no new
+    /// ones.
     ///
-    /// Cloudflare documents little of this operation. It is not known whether the time counts from now or from a
-    /// lease's end, whether a lease can be extended twice, or shortened, what becomes of one that has expired, and
-    /// whether the old id acknowledges for certain. So take a lease to be extended only if the outcome [is
-    /// complete](ExtendOutcome::is_complete), and then only until [`ExtendOutcome::deadline`].
+    /// Cloudflare documents little about this operation. It is not known whether the time counts from now or from the
+    /// end of the lease, whether a lease can be extended twice or shortened, what happens to an expired lease, and
+    /// whether the old id can always acknowledge the message. Rely on an extension only if the outcome [is
+    /// complete](ExtendOutcome::is_complete), and only until [`ExtendOutcome::deadline`].
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -107,9 +107,9 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// [`ExtendError`] has what was confirmed, and the leases that were not. Refused before anything is sent: no lease,
-    /// an empty one, one that is given twice, a visibility timeout out of its bounds. After a failure, nothing more is
-    /// sent.
+    /// [`ExtendError`] holds what was confirmed and the leases that were not. Refused before anything is sent: no
+    /// lease, an empty lease, the same lease twice, a visibility timeout out of bounds. After a failure, no further
+    /// request is sent.
     pub async fn extend(
         &self,
         leases: impl IntoIterator<Item = impl Into<Lease>>,
@@ -137,7 +137,7 @@ impl Queue {
         visibility_timeout: Duration,
         confirmed: &mut ExtendOutcome,
     ) -> Result<(), Error> {
-        // A lease that has expired is another consumer's by now.
+        // An expired lease may belong to another consumer by now.
         let deadline = settlement::deadline(leases.iter(), Instant::now().into_std());
         let ((transport, account, queue), payload) = (self.parts(), wire::extend_payload(leases, visibility_timeout));
         let call = transport.call(Operation::ExtendMessages, queue, deadline, 0);

@@ -1,13 +1,13 @@
-//! What is to become of the message that a lease is for.
+//! What to do with a leased message.
 
 use std::time::{Duration, Instant};
 
 use crate::{lease::LeaseId, message::Message};
 
-/// The lease that one delivery of a message is under, and when it expires, if that is known.
+/// The lease of one delivery of a message, and when it expires, if that is known.
 ///
-/// Everything that takes a lease takes `impl Into<Lease>`: a [`Message`], by reference or by value, carries its
-/// deadline along; a bare [`LeaseId`] or a string has none.
+/// Methods that take a lease accept `impl Into<Lease>`. A [`Message`], by reference or by value, brings its deadline
+/// along. A bare [`LeaseId`] or a string has no deadline.
 ///
 /// ```
 /// use cloudflare_queues::{Lease, LeaseId};
@@ -22,7 +22,7 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// A lease that expires at `deadline`. A failed request is not sent again for its sake after that.
+    /// A lease that expires at `deadline`. A failed request is not retried after that.
     pub fn new(lease_id: impl Into<LeaseId>, deadline: Instant) -> Self {
         Self { id: lease_id.into(), deadline: Some(deadline) }
     }
@@ -32,7 +32,7 @@ impl Lease {
         &self.id
     }
 
-    /// When the lease expires at the earliest, if that is known.
+    /// The earliest time at which the lease expires, if that is known.
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline
     }

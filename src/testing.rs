@@ -1,4 +1,4 @@
-//! Values that only the service makes otherwise, for tests of code that uses this crate.
+//! Creates values that otherwise only the service creates, for tests of code that uses this crate.
 //!
 //! ```
 //! use cloudflare_queues::{ErrorKind, PushMessage, testing};
@@ -27,8 +27,7 @@ use crate::{
 
 static MADE: AtomicU64 = AtomicU64::new(0);
 
-/// The message that a consumer receives when this one was pushed: at its first attempt, under a lease of its own that
-/// lasts 30 s.
+/// The message that a consumer receives after this one was pushed: the first attempt, with a lease of 30 s.
 ///
 /// Its public fields can be changed afterwards.
 pub fn message(pushed: PushMessage) -> Message {

@@ -7,19 +7,19 @@ use serde_json::Value;
 
 use crate::{lease::LeaseId, redact::Redactor};
 
-/// The service's remark on one lease or reference, or on the request as a whole.
+/// A warning from the service about a lease, a reference, or the whole request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Warning<T> {
-    /// The lease or the reference that the remark is about, if the service names it.
+    /// The lease or reference that the warning is about, if the service names it.
     pub subject: Option<T>,
-    /// The service's words, with secrets taken out.
+    /// The service's text, without secrets.
     pub message: String,
 }
 
 /// Warnings as they are on the wire: a map of lease id or reference to text, or a list of texts.
 ///
-/// Anything else is kept as a warning, too, since the operation that it comes with is done.
+/// Anything else is kept as a warning as well, since the operation has been carried out.
 #[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
@@ -35,7 +35,7 @@ impl Warnings {
         }
     }
 
-    /// A list names leases only within its texts: find them, and leave no secret there for a log to show.
+    /// A list names leases only inside its texts: find them, and remove the secrets before they reach a log.
     pub(crate) fn read<'a, T>(
         self,
         subjects: impl Iterator<Item = &'a LeaseId>,
@@ -49,7 +49,7 @@ impl Warnings {
             other => vec![(None, other)],
         };
         let mut subjects: Vec<_> = subjects.map(|id| (id.expose_secret(), id)).collect();
-        // The longest first: one lease can begin like another.
+        // The longest first, since one lease can be the prefix of another.
         subjects.sort_by_key(|(secret, _)| Reverse(secret.len()));
         let warnings = texts.into_iter().map(|(named, text)| {
             let message = match text {
@@ -66,7 +66,7 @@ impl Warnings {
     }
 }
 
-/// The text of `{"message": text}`, the form of a purge's errors. Where more stands beside it, all of it is kept.
+/// The text of `{"message": text}`, the form of a purge's errors. If there are other fields, all of it is kept.
 fn alone(remark: &Value) -> Option<&str> {
     let fields = remark.as_object().filter(|fields| fields.len() == 1)?;
     fields.get("message")?.as_str()
