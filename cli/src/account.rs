@@ -21,9 +21,19 @@ pub(crate) struct Account {
 }
 
 impl Account {
+    /// Where the service is.
+    pub(crate) fn base_url(&self) -> &str {
+        self.base_url.as_deref().filter(|url| !url.is_empty()).unwrap_or("https://api.cloudflare.com/client/v4")
+    }
+
+    /// The id of the account, as it was given.
+    pub(crate) fn id(&self) -> Result<&str, Failure> {
+        let id = self.id.as_deref().filter(|id| !id.is_empty());
+        id.ok_or_else(|| Failure::new(Exit::Input, "set CLOUDFLARE_ACCOUNT_ID, or give --account"))
+    }
+
     pub(crate) fn client(&self) -> Result<Client, Failure> {
-        // It fails only if there is a provider already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        install_tls();
         Ok(self.builder()?.build()?)
     }
 
@@ -37,9 +47,7 @@ impl Account {
 
     /// The queues of the account.
     pub(crate) fn queues(&self) -> Result<Queues, Failure> {
-        let id = self.id.as_deref().filter(|id| !id.is_empty());
-        let id = id.ok_or_else(|| Failure::new(Exit::Input, "set CLOUDFLARE_ACCOUNT_ID, or give --account"))?;
-        Ok(self.client()?.queues(id)?)
+        Ok(self.client()?.queues(self.id()?)?)
     }
 
     /// A queue by its name or its id.
@@ -48,10 +56,20 @@ impl Account {
     }
 }
 
+pub(crate) fn install_tls() {
+    // It fails only if there is a provider already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
 /// What looks like an id is taken for one.
 pub(crate) async fn find(queues: &Queues, name_or_id: &str) -> Result<Queue, Failure> {
-    if name_or_id.len() == 32 && name_or_id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+    if is_id(name_or_id) {
         return Ok(queues.queue(name_or_id)?);
     }
     Ok(queues.named(name_or_id).await?)
+}
+
+/// Whether this has the form of a queue's id.
+pub(crate) fn is_id(name_or_id: &str) -> bool {
+    name_or_id.len() == 32 && name_or_id.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

@@ -56,5 +56,6 @@ pub(crate) enum Command {
     Export(commands::export::Export),
     Import(commands::import::Import),
     Purge(commands::purge::Purge),
+    Doctor(commands::doctor::Doctor),
     Completions(commands::completions::Completions),
 }

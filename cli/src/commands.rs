@@ -2,6 +2,7 @@
 
 pub(crate) mod completions;
 pub(crate) mod consume;
+pub(crate) mod doctor;
 pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod info;
@@ -36,6 +37,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
             Command::Export(export) => export.run(&common).await,
             Command::Import(import) => import.run(&common).await,
             Command::Purge(purge) => purge.run(&common).await,
+            Command::Doctor(doctor) => doctor.run(&common).await,
             Command::Completions(completions) => completions.run(),
         }
     })

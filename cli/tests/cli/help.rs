@@ -33,7 +33,7 @@ fn help_is_as_it_was() {
 #[test]
 fn every_command_has_an_example() {
     let commands = commands();
-    assert!(commands.len() >= 11, "{commands:?}");
+    assert!(commands.len() >= 12, "{commands:?}");
     for command in commands {
         let output = bare(&[&command, "--help"]).assert().success();
         let help = String::from_utf8(output.get_output().stdout.clone()).unwrap();

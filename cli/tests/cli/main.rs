@@ -11,6 +11,7 @@
 )]
 
 mod consuming;
+mod doctor;
 mod exporting;
 mod failing;
 mod help;

@@ -1,0 +1,121 @@
+//! `doctor`: what is wrong, and what to do about it.
+
+mod checks;
+mod probe;
+
+use std::{
+    io::{self, IsTerminal},
+    time::Duration,
+};
+
+use clap::Args;
+use cloudflare_queues::{ConsumerSettings, Queue};
+use serde::Serialize;
+
+use self::checks::Checks;
+use crate::{
+    arguments::Common,
+    exit::{Exit, Failure},
+    output::{self, Format, Row},
+};
+
+const HELP: &str = "\
+It looks at the credentials, the account, the network, a proxy, the clock and, if one is named, at a
+queue: its name, its pull consumer, its settings. It changes nothing, but offers to enable a pull
+consumer that is missing.
+
+--probe asks a queue what Cloudflare's documents leave open: how leases are extended, what becomes
+of late and unknown ones, in which form bodies arrive, which bounds hold. It pushes and deletes
+messages, so it takes only a queue that is empty; use one that nothing else uses. Its report holds no
+secret: paste it into an issue of this project.
+
+Examples:
+  cf-queues doctor jobs
+  cf-queues doctor --probe scratch > report.md";
+
+/// Find out what is wrong with credentials, names, the network or a queue, and what to do about it
+#[derive(Args, Debug)]
+#[command(after_help = HELP)]
+pub(crate) struct Doctor {
+    /// The name or id of a queue to look at
+    queue: Option<String>,
+    /// Enable a pull consumer if the queue has no consumer, without asking
+    #[arg(long, requires = "queue")]
+    enable_pull: bool,
+    /// Ask an empty queue of your own what is not documented, and print a report
+    #[arg(long, value_name = "QUEUE", conflicts_with = "queue")]
+    probe: Option<String>,
+    /// How long the leases of a probe last
+    #[arg(long, hide = true, default_value = "3s", value_parser = humantime::parse_duration)]
+    probe_lease: Duration,
+}
+
+/// What came of a check.
+#[derive(Serialize)]
+struct Finding {
+    check: &'static str,
+    state: State,
+    found: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    advice: Option<String>,
+    #[serde(skip)]
+    exit: Exit,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum State {
+    Ok,
+    Doubtful,
+    Wrong,
+}
+
+impl Row for Finding {
+    fn head(&self) -> Vec<&'static str> {
+        vec!["", "CHECK", "FOUND", "WHAT TO DO"]
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let state = match self.state {
+            State::Ok => "ok",
+            State::Doubtful => "?",
+            State::Wrong => "WRONG",
+        };
+        vec![state.to_owned(), self.check.to_owned(), self.found.clone(), output::cell(self.advice.as_ref())]
+    }
+}
+
+impl Doctor {
+    pub(crate) async fn run(self, common: &Common) -> Result<(), Failure> {
+        if let Some(queue) = &self.probe {
+            return probe::run(common, queue, self.probe_lease).await;
+        }
+        let mut checks = Checks::default();
+        let queue = checks.all(&common.account, self.queue.as_deref()).await;
+        let wrong = checks.findings.iter().find(|finding| finding.state == State::Wrong).map(|finding| finding.exit);
+        output::print(Format::or_fitting(common.output), &checks.findings)?;
+        if let Some(queue) = queue.filter(|_| checks.lacks_consumer)
+            && (self.enable_pull || asked("Enable a pull consumer of the queue? [y/N] ")?)
+        {
+            return enable(&queue).await;
+        }
+        wrong.map_or(Ok(()), |exit| Err(Failure::new(exit, "")))
+    }
+}
+
+async fn enable(queue: &Queue) -> Result<(), Failure> {
+    queue.enable_pull(ConsumerSettings::pull()).await?;
+    anstream::eprintln!("cf-queues: enabled; pulls may be refused for some seconds yet");
+    Ok(())
+}
+
+/// Only a person at a terminal is asked.
+fn asked(question: &str) -> io::Result<bool> {
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return Ok(false);
+    }
+    anstream::eprint!("{question}");
+    let mut reply = String::new();
+    io::stdin().read_line(&mut reply)?;
+    Ok(matches!(reply.trim(), "y" | "Y" | "yes"))
+}

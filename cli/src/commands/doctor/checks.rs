@@ -1,0 +1,321 @@
+//! The checks, each of which builds on those before it.
+
+use std::{
+    env,
+    time::{Duration, SystemTime},
+};
+
+use cloudflare_queues::{
+    AccountId, ConsumerKind, Credentials, Error, ErrorKind, Queue, QueueDescription, Queues,
+    reqwest::{self, Url, header::DATE, redirect},
+};
+
+use super::{Finding, State};
+use crate::{
+    account::{Account, find, install_tls, is_id},
+    exit::{Exit, Failure},
+};
+
+const CONNECT: Duration = Duration::from_secs(10);
+/// A clock that is further off makes certificates and the ages of messages wrong.
+const MOST_SKEW: Duration = Duration::from_secs(60);
+
+#[derive(Default)]
+pub(super) struct Checks {
+    pub(super) findings: Vec<Finding>,
+    /// The queue has no consumer at all.
+    pub(super) lacks_consumer: bool,
+}
+
+impl Checks {
+    /// Makes all checks that can be made. Returns the queue, if it was found.
+    pub(super) async fn all(&mut self, account: &Account, queue: Option<&str>) -> Option<Queue> {
+        let mut is_ready = self.credentials();
+        is_ready &= self.account_id(account);
+        self.proxy();
+        is_ready &= self.network(account).await;
+        if !is_ready {
+            return None;
+        }
+        let queues = match account.queues() {
+            Ok(queues) => queues,
+            Err(failure) => {
+                self.failed("client", failure, "correct what is named");
+                return None;
+            }
+        };
+        if !self.listing(&queues).await {
+            return None;
+        }
+        let queue = self.queue(&queues, queue?).await?;
+        self.consumers(&queue).await;
+        self.backlog(&queue).await;
+        Some(queue)
+    }
+
+    fn add(&mut self, check: &'static str, state: State, exit: Exit, found: String, advice: Option<String>) {
+        self.findings.push(Finding { check, state, found, advice, exit });
+    }
+
+    fn ok(&mut self, check: &'static str, found: impl Into<String>) {
+        self.add(check, State::Ok, Exit::Partly, found.into(), None);
+    }
+
+    fn doubtful(&mut self, check: &'static str, found: impl Into<String>, advice: &str) {
+        self.add(check, State::Doubtful, Exit::Partly, found.into(), Some(advice.to_owned()));
+    }
+
+    fn failed(&mut self, check: &'static str, failure: impl Into<Failure>, advice: &str) {
+        let failure = failure.into();
+        self.add(check, State::Wrong, failure.exit(), failure.to_string(), Some(advice.to_owned()));
+    }
+
+    fn credentials(&mut self) -> bool {
+        match Credentials::from_env() {
+            Ok(_) if is_set("CLOUDFLARE_API_TOKEN") => self.ok("credentials", "CLOUDFLARE_API_TOKEN"),
+            Ok(_) => self.ok("credentials", "CLOUDFLARE_EMAIL with CLOUDFLARE_API_KEY"),
+            Err(error) => {
+                self.failed(
+                    "credentials",
+                    error,
+                    "make an API token with the permission Queues Write (My Profile, API Tokens), and set \
+                     CLOUDFLARE_API_TOKEN to it",
+                );
+                return false;
+            }
+        }
+        true
+    }
+
+    fn account_id(&mut self, account: &Account) -> bool {
+        let checked = account.id().and_then(|id| Ok((id, AccountId::try_from(id)?)));
+        match checked {
+            Ok((id, _)) if is_id(id) => self.ok("account", id),
+            Ok((id, _)) if account.base_url().contains("cloudflare.com") => {
+                self.doubtful(
+                    "account",
+                    id,
+                    "Cloudflare's ids have 32 hexadecimal digits; the dashboard's URL shows yours",
+                );
+            }
+            Ok((id, _)) => self.ok("account", id),
+            Err(failure) => {
+                self.failed("account", failure, "take the id from the dashboard's URL, after dash.cloudflare.com/");
+                return false;
+            }
+        }
+        true
+    }
+
+    /// The library takes its proxy from the environment.
+    fn proxy(&mut self) {
+        let names = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+        let Some(name) = names.into_iter().find(|name| is_set(name)) else { return };
+        let value = env::var(name).unwrap_or_default();
+        // It may hold a password.
+        let host =
+            Url::parse(&value).ok().and_then(|url| Some((url.host_str()?.to_owned(), url.port_or_known_default())));
+        match host {
+            Some((host, port)) => self.ok("proxy", format!("{name} leads to {host}:{}", port.unwrap_or_default())),
+            None => self.doubtful("proxy", format!("{name} is no URL"), "set it to http://HOST:PORT, or unset it"),
+        }
+    }
+
+    /// Whether anything responds, and by which clock.
+    async fn network(&mut self, account: &Account) -> bool {
+        install_tls();
+        let url = account.base_url();
+        let is_loopback = url.contains("//127.0.0.1") || url.contains("//localhost") || url.contains("//[::1]");
+        let client = reqwest::Client::builder().redirect(redirect::Policy::none()).timeout(CONNECT);
+        let client = if is_loopback { client.no_proxy() } else { client };
+        let response = match client.build() {
+            Ok(client) => client.get(url).send().await,
+            Err(error) => Err(error),
+        };
+        let response = match response {
+            Ok(response) => response,
+            Err(error) => {
+                let found = format!("{url} does not respond: {}", innermost(&error));
+                let advice = "check the base URL, the network, a firewall, and a proxy (HTTPS_PROXY, NO_PROXY)";
+                self.add("network", State::Wrong, Exit::Service, found, Some(advice.to_owned()));
+                return false;
+            }
+        };
+        self.ok("network", format!("{url} responds"));
+        let date = response.headers().get(DATE).and_then(|date| date.to_str().ok());
+        let Some(theirs) = date.and_then(|date| httpdate::parse_http_date(date).ok()) else { return true };
+        let ours = SystemTime::now();
+        let skew = ours.duration_since(theirs).or_else(|_| theirs.duration_since(ours)).unwrap_or_default();
+        if skew <= MOST_SKEW {
+            self.ok("clock", "within a minute of the service's");
+        } else {
+            let found =
+                format!("{} off the service's", humantime::format_duration(Duration::from_secs(skew.as_secs())));
+            self.doubtful("clock", found, "set the clock; certificates and the ages of messages go by it");
+        }
+        true
+    }
+
+    async fn listing(&mut self, queues: &Queues) -> bool {
+        match queues.list().next().await {
+            None => self.ok("permission", "the account has no queue"),
+            Some(Ok(_)) => self.ok("permission", "the credentials can list queues; writing shows only when it is done"),
+            Some(Err(error)) => {
+                let advice = refusal(&error);
+                self.failed("permission", error, advice);
+                return false;
+            }
+        }
+        true
+    }
+
+    async fn queue(&mut self, queues: &Queues, name_or_id: &str) -> Option<Queue> {
+        let queue = match find(queues, name_or_id).await {
+            Ok(queue) => queue,
+            Err(failure) => {
+                let advice = self.similar(queues, name_or_id).await;
+                self.failed("queue", failure, &advice);
+                return None;
+            }
+        };
+        let described = match queue.describe().await {
+            Ok(described) => described,
+            Err(error) => {
+                let advice = self.similar(queues, name_or_id).await;
+                self.failed("queue", error, &advice);
+                return None;
+            }
+        };
+        self.ok("queue", format!("{}, with the id {}", described.name(), queue.id()));
+        if described.delivery_paused() == Some(true) {
+            let advice = format!("wrangler queues resume-delivery {}", described.name());
+            self.add(
+                "delivery",
+                State::Wrong,
+                Exit::Refused,
+                "it is paused: pulls are refused".to_owned(),
+                Some(advice),
+            );
+        }
+        Some(queue)
+    }
+
+    /// Names that the one that was given may have meant.
+    async fn similar(&self, queues: &Queues, name: &str) -> String {
+        let all = queues.list().all().await.unwrap_or_default();
+        let wanted = name.to_lowercase();
+        let near = |queue: &&QueueDescription| {
+            let name = queue.name().to_lowercase();
+            name.contains(&wanted) || wanted.contains(&name) || distance(&name, &wanted) <= 2
+        };
+        let names: Vec<_> = all.iter().filter(near).map(QueueDescription::name).take(5).collect();
+        match names[..] {
+            [] => "`cf-queues ls` lists the queues of the account; check the account id, too".to_owned(),
+            _ => format!("did you mean {}?", names.join(", ")),
+        }
+    }
+
+    async fn consumers(&mut self, queue: &Queue) {
+        let consumers = match queue.consumers().await {
+            Ok(consumers) => consumers,
+            Err(error) => return self.failed("consumer", error, "the token may lack a permission"),
+        };
+        let Some(pull) = consumers.iter().find(|consumer| consumer.kind() == ConsumerKind::HttpPull) else {
+            self.lacks_consumer = consumers.is_empty();
+            let kinds: Vec<_> = consumers.iter().map(|consumer| consumer.kind().as_str().to_owned()).collect();
+            let (found, advice) = match kinds[..] {
+                [] => ("there is none: pulls are refused".to_owned(), "run this again with --enable-pull"),
+                _ => (
+                    format!("there is no pull consumer, but one of the kind {}", kinds.join(", ")),
+                    "a queue has one consumer: remove that one first, or redrive from another queue",
+                ),
+            };
+            return self.add("consumer", State::Wrong, Exit::Refused, found, Some(advice.to_owned()));
+        };
+        self.ok("consumer", "a pull consumer");
+        let retries = pull.max_retries();
+        if pull.dead_letter_queue().is_none_or(str::is_empty) {
+            let found = match retries {
+                Some(retries) => format!("none: a message is deleted after {retries} retries"),
+                None => "none: a message is deleted after its last retry".to_owned(),
+            };
+            self.doubtful("dead letters", found, "name a dead-letter queue if messages must not be lost");
+        }
+    }
+
+    async fn backlog(&mut self, queue: &Queue) {
+        let metrics = match queue.metrics().await {
+            Ok(metrics) => metrics,
+            Err(error) => return self.failed("backlog", error, "the token may lack a permission"),
+        };
+        let age = metrics.oldest_message.map(|oldest| oldest.elapsed().unwrap_or_default());
+        let age = age
+            .map(|age| format!(", the oldest {} old", humantime::format_duration(Duration::from_secs(age.as_secs()))));
+        let count = metrics.backlog_count.map_or_else(|| "unknown".to_owned(), |count| format!("{count} messages"));
+        self.ok("backlog", format!("{count}{}", age.unwrap_or_default()));
+    }
+}
+
+fn is_set(name: &str) -> bool {
+    env::var_os(name).is_some_and(|value| !value.is_empty())
+}
+
+/// What to do when the service refuses to list queues.
+fn refusal(error: &Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::Unauthorized if error.has_code(6003) || error.has_code(6111) => {
+            "the token is malformed: copy it again, whole and without quotes"
+        }
+        ErrorKind::Unauthorized if error.has_code(9109) => {
+            "the token lacks the permission Queues Write (or Workers Scripts Write) for this account"
+        }
+        ErrorKind::Unauthorized => "the token is unknown, expired, or of another account: make another one",
+        ErrorKind::NotFound => "the account id is none, or the base URL leads elsewhere",
+        ErrorKind::Rejected if error.status() == Some(403) => {
+            "a firewall challenges this machine: try from another network, or without the proxy"
+        }
+        ErrorKind::RateLimited => "wait: the account's limit of requests holds for up to 5 minutes",
+        _ => "try again later",
+    }
+}
+
+/// The error that the others are about.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
+/// How many letters have to be changed, added or removed.
+fn distance(from: &str, to: &str) -> usize {
+    let to: Vec<char> = to.chars().collect();
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (line, from) in from.chars().enumerate() {
+        let mut corner = line;
+        let mut left = line + 1;
+        for (cell, to) in row.iter_mut().skip(1).zip(&to) {
+            left = (corner + usize::from(from != *to)).min(*cell + 1).min(left + 1);
+            corner = std::mem::replace(cell, left);
+        }
+        if let Some(first) = row.first_mut() {
+            *first = line + 1;
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::distance;
+
+    #[test]
+    fn a_distance_counts_changes() {
+        for (from, to, expected) in
+            [("jobs", "jobs", 0), ("jobs", "job", 1), ("jbos", "jobs", 2), ("", "abc", 3), ("kitten", "sitting", 3)]
+        {
+            assert_eq!(distance(from, to), expected, "{from} {to}");
+        }
+    }
+}
