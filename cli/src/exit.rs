@@ -4,6 +4,8 @@ use std::{fmt, io, process::ExitCode};
 
 use cloudflare_queues::{Error, ErrorKind};
 
+use crate::output::plain;
+
 /// The exit codes, as `--help` lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -61,8 +63,10 @@ impl Failure {
 
     /// Tells the user.
     pub(crate) fn report(self) -> ExitCode {
-        if !self.message.is_empty() {
-            anstream::eprintln!("cf-queues: {}", self.message);
+        let mut start = "cf-queues: ";
+        for line in self.message.lines() {
+            anstream::eprintln!("{start}{}", plain(line));
+            start = "  ";
         }
         ExitCode::from(self.exit as u8)
     }
@@ -70,7 +74,13 @@ impl Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self::new(Exit::of(&error), error.to_string())
+        let failure = Self::new(Exit::of(&error), error.to_string());
+        match error.kind() {
+            ErrorKind::NotFound | ErrorKind::Unauthorized | ErrorKind::NotPullConsumer | ErrorKind::DeliveryPaused => {
+                failure.with_note("`cf-queues doctor QUEUE` finds out more")
+            }
+            _ => failure,
+        }
     }
 }
 

@@ -100,7 +100,8 @@ fn table<R: Row>(head: &[&str], rows: &[R]) -> Vec<String> {
     for row in rows {
         table.add_row(row.cells().iter().map(|cell| plain(cell)));
     }
-    table.lines().map(|line| line.trim().to_owned()).collect()
+    // Each cell has a space on either side.
+    table.lines().map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned()).collect()
 }
 
 /// Text that a terminal takes for nothing but text.

@@ -37,9 +37,11 @@ How the program ends decides:
   cannot be started the message is retried, and consume ends
   over --timeout    it gets SIGTERM, 10 s later SIGKILL, and --on-failure decides
 
-The lease is extended while a program runs. Ctrl-c and SIGTERM end the pulling and wait for the
-programs that run, each in a process group of its own; a second one kills them, and their messages
-come again.
+The lease is extended while a program runs. While more than half of the programs fail, messages are
+pulled more slowly.
+
+Ctrl-c and SIGTERM end the pulling and wait for the programs that run, each in a process group of
+its own; a second one kills them, and their messages come again.
 
 Example:
   cf-queues consume jobs --concurrency 4 -- ./handle.sh --verbose";

@@ -26,8 +26,8 @@ consumer that is missing.
 
 --probe asks a queue what Cloudflare's documents leave open: how leases are extended, what becomes
 of late and unknown ones, in which form bodies arrive, which bounds hold. It pushes and deletes
-messages, so it takes only a queue that is empty; use one that nothing else uses. Its report holds no
-secret: paste it into an issue of this project.
+messages for some five minutes, so it takes only a queue that is empty; use one that nothing else
+uses. Its report holds no secret: paste it into an issue of this project.
 
 Examples:
   cf-queues doctor jobs
@@ -46,7 +46,7 @@ pub(crate) struct Doctor {
     #[arg(long, value_name = "QUEUE", conflicts_with = "queue")]
     probe: Option<String>,
     /// How long the leases of a probe last
-    #[arg(long, hide = true, default_value = "3s", value_parser = humantime::parse_duration)]
+    #[arg(long, hide = true, default_value = "10s", value_parser = humantime::parse_duration)]
     probe_lease: Duration,
 }
 

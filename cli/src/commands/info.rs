@@ -109,6 +109,7 @@ impl Report {
             ("Retention", lasts(self.retention_seconds)),
         ];
         pairs.extend(self.consumers.iter().map(|consumer| ("Consumer", consumer.to_string())));
+        pairs.retain(|(_, value)| !value.is_empty());
         pairs.extend(self.producers.iter().map(|producer| ("Producer", producer.clone())));
         pairs
     }

@@ -1,6 +1,6 @@
 //! `redrive` as a program; its loop has tests of its own, in virtual time.
 
-use std::{collections::BTreeSet, process::Stdio, time::Duration};
+use std::{collections::BTreeSet, fs, process::Stdio, thread, time::Duration};
 
 use cloudflare_queues::PushMessage;
 use rustix::process::Signal;
@@ -75,4 +75,25 @@ fn a_redrive_that_is_killed_and_run_again_loses_nothing() {
 
 fn child_ended(world: &World) -> bool {
     world.messages().is_empty()
+}
+
+#[test]
+fn memory_does_not_grow_with_the_backlog() {
+    let most = |messages: usize| {
+        let world = World::new();
+        world.push(&vec![PushMessage::text("x".repeat(200)); messages]);
+        let to = world.other();
+        let mut child = world.program(&["redrive", world.id(), &to]).stdout(Stdio::null()).spawn().unwrap();
+        let (mut most, status) = (0, format!("/proc/{}/status", child.id()));
+        while child.try_wait().unwrap().is_none() {
+            let status = fs::read_to_string(&status).unwrap_or_default();
+            let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+            most = peak.map_or(most, |peak| peak.parse::<u64>().unwrap());
+            thread::sleep(Duration::from_millis(20));
+        }
+        assert_eq!(world.texts(&to).len(), messages);
+        most
+    };
+    let (small, large) = (most(5_000), most(50_000));
+    assert!(large < small + 8_000, "{small} kB for 5,000, {large} kB for 50,000");
 }

@@ -67,7 +67,9 @@ impl Checks {
 
     fn failed(&mut self, check: &'static str, failure: impl Into<Failure>, advice: &str) {
         let failure = failure.into();
-        self.add(check, State::Wrong, failure.exit(), failure.to_string(), Some(advice.to_owned()));
+        // The note leads here.
+        let found = failure.to_string().lines().next().unwrap_or_default().to_owned();
+        self.add(check, State::Wrong, failure.exit(), found, Some(advice.to_owned()));
     }
 
     fn credentials(&mut self) -> bool {

@@ -11,7 +11,7 @@ use std::{
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use self::raw::{Raw, Reply};
 use crate::{
@@ -38,6 +38,8 @@ struct Probe {
     raw: Raw,
     /// How long leases last.
     lasts: Duration,
+    /// When the last lease that was asked for began, at the earliest.
+    leased_at: Instant,
     answers: Vec<Answer>,
     progress: Progress,
 }
@@ -49,7 +51,8 @@ pub(super) async fn run(common: &Common, queue: &str, lease: Duration) -> Result
         return Err(Failure::new(Exit::Input, "the queue is not empty: take one that nothing else uses"));
     }
     let raw = Raw::new(&common.account, &queue)?;
-    let mut probe = Probe { raw, lasts: lease, answers: Vec::new(), progress: Progress::of(None) };
+    let mut probe =
+        Probe { raw, lasts: lease, leased_at: Instant::now(), answers: Vec::new(), progress: Progress::of(None) };
     let result = probe.ask().await;
     let cleared = queue.purge_all().await;
     probe.progress.end();
@@ -106,13 +109,18 @@ impl Probe {
         u64::try_from(self.lasts.as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Waits for some leases' time.
+    /// Waits until so many times a lease have passed since the last one began.
+    async fn wait_until(&self, leases: f64) {
+        sleep_until(self.leased_at + self.lasts.mul_f64(leases)).await;
+    }
+
+    /// Waits for so many times a lease.
     async fn wait(&self, leases: f64) {
         sleep(self.lasts.mul_f64(leases)).await;
     }
 
     /// The leases of so many new messages, in a queue without others.
-    async fn leased(&self, messages: usize) -> Result<Vec<String>, Failure> {
+    async fn leased(&mut self, messages: usize) -> Result<Vec<String>, Failure> {
         self.empty().await?;
         let pushed = vec![json!({ "body": "probe", "content_type": "text" }); messages];
         self.raw.post("/batch", &json!({ "messages": pushed })).await?;
@@ -131,7 +139,7 @@ impl Probe {
     }
 
     /// The lease of a new message.
-    async fn lease(&self) -> Result<String, Failure> {
+    async fn lease(&mut self) -> Result<String, Failure> {
         Ok(self.leased(1).await?.pop().unwrap_or_default())
     }
 

@@ -51,14 +51,14 @@ impl Probe {
         const TOPIC: &str = "Extensions";
         let ms = self.lease_ms();
         let lease = self.lease().await?;
-        self.wait(0.5).await;
+        self.wait_until(0.5).await;
         let reply = self.tell(TOPIC, "an extension after half of a lease", "/extend", &extension(&lease, ms)).await?;
         self.note(TOPIC, "fields of the response, in order", reply.order());
-        self.wait(0.75).await;
+        self.wait_until(1.25).await;
         let given = self.given().await?;
         self.note(TOPIC, "whether the message is given out after 1.25 times the lease", yes(given.is_some()));
         if given.is_none() {
-            self.wait(0.5).await;
+            self.wait_until(1.75).await;
             let given = self.given().await?;
             self.note(TOPIC, "and after 1.75 times (yes: the time counts from the request)", yes(given.is_some()));
         }
@@ -68,17 +68,17 @@ impl Probe {
             .await?;
         self.tell(TOPIC, "a second one by the same id", "/extend", &extension(&lease, ms.saturating_mul(3))).await?;
         self.tell(TOPIC, "an acknowledgement by the old id", "/ack", &json!({ "acks": [entry(&lease)] })).await?;
-        self.wait(3.5).await;
+        self.wait_until(3.5).await;
         self.gone(TOPIC).await?;
 
         let lease = self.lease().await?;
         self.tell(TOPIC, "an extension to a tenth of the lease", "/extend", &extension(&lease, ms / 10)).await?;
-        self.wait(0.4).await;
+        self.wait_until(0.6).await;
         let given = self.given().await?;
         self.note(TOPIC, "whether that made the lease shorter", yes(given.is_some()));
 
         let lease = self.lease().await?;
-        self.wait(1.5).await;
+        self.wait_until(1.5).await;
         self.tell(TOPIC, "an extension of a lease that has expired", "/extend", &extension(&lease, ms)).await?;
         let given = self.given().await?;
         self.note(TOPIC, "whether the message is given out then", yes(given.is_some()));

@@ -116,15 +116,25 @@ impl Probe {
 
     pub(super) async fn references(&mut self) -> Result<(), Failure> {
         const TOPIC: &str = "Peeks and deletions by reference";
-        let lease = self.lease().await?;
-        let peeked = self.tell(TOPIC, "peek at a leased message", "/peek", &json!({ "batch_size": 10 })).await?;
-        if let Some(found) = peeked.messages().first().and_then(|message| message["ref"].as_str()) {
-            let refs = json!({ "refs": [{ "ref": found }] });
-            self.tell(TOPIC, "deletion of a leased message", "/purge", &refs).await?;
-            self.tell(TOPIC, "the same again", "/purge", &refs).await?;
-            self.tell(TOPIC, "acknowledgement of a deleted message", "/ack", &json!({ "acks": [entry(&lease)] }))
-                .await?;
+        self.empty().await?;
+        self.raw.post("", &json!({ "body": "probe", "content_type": "text" })).await?;
+        let mut found = None;
+        for _ in 0..super::PULLS {
+            let peeked = self.raw.post("/peek", &json!({ "batch_size": 1 })).await?;
+            found = peeked.messages().first().and_then(|message| message.get("ref")?.as_str().map(str::to_owned));
+            if found.is_some() {
+                self.note(TOPIC, "peek at a message", &peeked.shown);
+                break;
+            }
+            tokio::time::sleep(super::BETWEEN_PULLS).await;
         }
+        let lease = self.given().await?.unwrap_or_default();
+        self.tell(TOPIC, "peek at a leased message", "/peek", &json!({ "batch_size": 1 })).await?;
+        let refs = json!({ "refs": [{ "ref": found.unwrap_or_default() }] });
+        self.tell(TOPIC, "deletion of a leased message", "/purge", &refs).await?;
+        self.tell(TOPIC, "the same again", "/purge", &refs).await?;
+        let ack = json!({ "acks": [entry(&lease)] });
+        self.tell(TOPIC, "acknowledgement of a message that is deleted", "/ack", &ack).await?;
         self.tell(TOPIC, "deletion by a made-up reference", "/purge", &json!({ "refs": [{ "ref": "probe" }] })).await?;
         self.tell(TOPIC, "deletion of none", "/purge", &json!({ "refs": [] })).await?;
         self.tell(TOPIC, "peek at 101", "/peek", &json!({ "batch_size": 101 })).await?;
