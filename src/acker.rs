@@ -38,23 +38,23 @@ use crate::{
     transport,
 };
 
-/// Acknowledges leases one by one, from any number of tasks, in requests of up to 100 of them.
+/// Acknowledges single leases from any number of tasks, and groups them into requests of up to 100.
 ///
-/// A request is sent when 100 leases wait, when the oldest of them has waited for [`linger`](AckerOptions::linger), or
-/// earlier if a lease is about to expire: 5 s before that, or in the middle of the time that it has left if that is
-/// less than 10 s. The number of requests in flight [adapts](AckerOptions::max_in_flight).
+/// A request is sent when 100 leases are waiting, when the oldest of them has waited for
+/// [`linger`](AckerOptions::linger), or earlier if a lease is about to expire: 5 s before that, or halfway through its
+/// remaining time if that is less than 10 s. The number of requests in flight [adapts](AckerOptions::max_in_flight).
 ///
-/// A request that fails is repeated while its leases last, after waits whose bound doubles from 1 s to 30 s, and never
-/// before a `Retry-After` has passed. Leases without a known deadline get the error of the first call, which
-/// [retries](crate::RetryPolicy) by itself. The [budget](crate::RetryPolicy::budget) of retries pays for both; while it
-/// is used up and the service fails, the acker tries one request every 5 s.
+/// A failed request is repeated until its leases expire, after waits that double from 1 s to 30 s, and never before a
+/// `Retry-After` has passed. Leases without a known deadline get the error of the first call, which
+/// [retries](crate::RetryPolicy) by itself. Both kinds of retries use the [budget](crate::RetryPolicy::budget); while
+/// it is used up and the service fails, the acker tries one request every 5 s.
 ///
-/// A request that the service refuses for what it asks (400, 413) is split into halves, so that a lease at fault does
-/// not keep the others from being settled. At most 32 requests are sent for 100 leases; those that are still among
-/// refused ones then get the error.
+/// A request that the service refuses because of its content (400, 413) is split into halves, so that one bad lease
+/// does not affect the others. At most 32 requests are sent for 100 leases; leases that are then still part of a
+/// refused request get the error.
 ///
-/// A clone shares the work. When the last one is dropped, what waits is still sent, as long as the tokio runtime is
-/// there; to wait for that, call [`close`](Self::close).
+/// Clones share the same buffer. When the last one is dropped, waiting leases are still sent, as long as the tokio
+/// runtime is running. To wait for that, call [`close`](Self::close).
 ///
 /// ```
 /// # use cloudflare_queues::{Acker, Confirmation, PullOptions, PushMessage, emulator::Emulator};
@@ -74,7 +74,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Acker(Arc<Handle>);
 
-/// What the clones of an acker share. The worker ends after it is dropped.
+/// State shared by the clones of an acker. The worker ends after it is dropped.
 struct Handle {
     ledger: Arc<Ledger>,
     linger: Duration,
@@ -95,7 +95,7 @@ impl fmt::Debug for Acker {
 }
 
 impl Acker {
-    /// An acker with the default options.
+    /// Creates an acker with the default options.
     ///
     /// # Errors
     ///
@@ -104,11 +104,11 @@ impl Acker {
         Self::with_options(queue, AckerOptions::default())
     }
 
-    /// An acker with options of your own.
+    /// Creates an acker with the given options.
     ///
     /// # Errors
     ///
-    /// As [`new`](Self::new).
+    /// As for [`new`](Self::new).
     pub fn with_options(queue: Queue, options: AckerOptions) -> Result<Self, Error> {
         transport::require_runtime()?;
         let ledger = Arc::new(Ledger::new(options.buffer));
@@ -119,23 +119,23 @@ impl Acker {
 
     /// Acknowledges a message.
     ///
-    /// Waits while the [buffer](AckerOptions::buffer) is full. Dropping the future before it is done leaves the lease
-    /// alone: nothing is sent for it, and it can be submitted again.
+    /// Waits while the [buffer](AckerOptions::buffer) is full. If the future is dropped before it completes, nothing is
+    /// sent for the lease, and it can be submitted again.
     ///
     /// # Errors
     ///
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the lease is empty, if it was submitted before and its
     /// outcome is not known yet, or if the acker is closed. [`Transport`](crate::ErrorKind::Transport) if the runtime
-    /// that the acker was made in has stopped.
+    /// in which the acker was created has stopped.
     pub async fn ack(&self, lease: impl Into<Lease>) -> Result<Receipt, Error> {
         self.submit(Settlement::ack(lease)).await
     }
 
-    /// Retries a message after the queue's own retry delay. Waits as [`ack`](Self::ack) does.
+    /// Retries a message after the queue's retry delay. Waits as [`ack`](Self::ack) does.
     ///
     /// # Errors
     ///
-    /// As [`ack`](Self::ack).
+    /// As for [`ack`](Self::ack).
     pub async fn retry(&self, lease: impl Into<Lease>) -> Result<Receipt, Error> {
         self.submit(Settlement::retry(lease)).await
     }
@@ -144,15 +144,15 @@ impl Acker {
     ///
     /// # Errors
     ///
-    /// As [`ack`](Self::ack), and if the delay is longer.
+    /// As for [`ack`](Self::ack), and if the delay is longer.
     pub async fn retry_in(&self, lease: impl Into<Lease>, delay: Duration) -> Result<Receipt, Error> {
         self.submit(Settlement::retry_in(lease, delay)).await
     }
 
-    /// Sends what waits at once, and waits for the outcome of every lease that was submitted before.
+    /// Sends waiting leases at once, and waits for the outcome of every lease submitted before.
     ///
-    /// That includes what was dropped before: a [`Delivery`](crate::Delivery), or a whole [stream](crate::Deliveries) of
-    /// them, with what its pulls in flight bring.
+    /// This includes everything dropped before: a [`Delivery`](crate::Delivery), or a whole [stream](crate::Deliveries)
+    /// with the messages of its pulls in flight.
     pub async fn flush(&self) {
         let late = self.0.ledger.late();
         // The channel closes if the worker is gone, and has nothing left to send.
@@ -163,15 +163,13 @@ impl Acker {
         }
     }
 
-    /// Takes no more leases, and waits for the outcome of every lease that was submitted, as [`flush`](Self::flush)
-    /// does.
+    /// Accepts no more leases, and waits for the outcome of every submitted lease, as [`flush`](Self::flush) does.
     pub async fn close(&self) {
         self.0.ledger.close();
         self.flush().await;
     }
 
-    /// Submits a lease as [`ack`](Self::ack) does, but for good: it is submitted, too, when the future is dropped, even
-    /// if it was never polled.
+    /// Submits a lease as [`ack`](Self::ack) does, but also if the future is dropped, even if it was never polled.
     pub(crate) fn settle(
         &self,
         settlement: Settlement,
@@ -180,25 +178,25 @@ impl Acker {
         let mut unsubmitted = Unsubmitted { acker: self.clone(), lease: Some((settlement, observer)) };
         async move {
             let place = unsubmitted.acker.place().await;
-            // From here on, the outcome is the caller's to know.
+            // From here on, the caller learns the outcome.
             let Some((settlement, observer)) = unsubmitted.lease.take() else { return Err(stopped()) };
             unsubmitted.acker.add(place?, settlement, Some(observer))
         }
     }
 
-    /// Submits a lease whose outcome nobody waits for, at once and from anywhere. If the acker is closed, or holds too
-    /// many of these, it is left to expire.
+    /// Submits a lease immediately, without anyone waiting for the outcome. If the acker is closed, or holds too many
+    /// of these, the lease is left to expire.
     pub(crate) fn submit_detached(&self, settlement: Settlement, observer: Option<Observer>) {
         self.add_detached(settlement, observer, false);
     }
 
-    /// Sends what waits at once, and from now on lets nothing linger.
+    /// Sends waiting leases at once, and lets nothing linger from now on.
     pub(crate) fn hurry(&self) {
         self.0.ledger.hurry();
     }
 
     pub(crate) async fn submit(&self, settlement: Settlement) -> Result<Receipt, Error> {
-        // What is refused need not wait.
+        // An invalid lease need not wait.
         limits::settlement(&settlement)?;
         self.add(self.place().await?, settlement, None)
     }
@@ -230,7 +228,7 @@ impl Acker {
     }
 }
 
-/// A lease that is submitted when this is dropped.
+/// Submits its lease when dropped.
 struct Unsubmitted {
     acker: Acker,
     lease: Option<(Settlement, Observer)>,

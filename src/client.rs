@@ -94,8 +94,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](ErrorKind::InvalidInput) if the queue's id looks like a name, where the base URL is
-    /// Cloudflare's own: [`queue_named`](Self::queue_named) finds a queue by its name.
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if the id looks like a name and the base URL is Cloudflare's own.
+    /// [`queue_named`](Self::queue_named) finds a queue by its name.
     pub fn queue(&self, account_id: impl Into<AccountId>, queue_id: impl Into<QueueId>) -> Result<Queue, Error> {
         Queues::new(Arc::clone(&self.transport), account_id.into()).queue(queue_id.into())
     }
@@ -104,7 +104,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`NotFound`](ErrorKind::NotFound) if the account has no queue of this name; as [`Queues::find`].
+    /// [`NotFound`](ErrorKind::NotFound) if the account has no queue with this name. Otherwise as for [`Queues::find`].
     pub async fn queue_named(&self, account_id: impl Into<AccountId>, name: &str) -> Result<Queue, Error> {
         Queues::new(Arc::clone(&self.transport), account_id.into()).named(name).await
     }
@@ -113,8 +113,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](ErrorKind::InvalidInput) if the id has no character or more than 32, or others than letters,
-    /// digits, `_` and `-`.
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if the id is empty, is longer than 32 characters, or contains anything
+    /// but letters, digits, `_` and `-`.
     pub fn queues<A>(&self, account_id: A) -> Result<Queues, Error>
     where
         A: TryInto<AccountId>,

@@ -1,5 +1,4 @@
-//! The consumers of a queue as the service knows them: their descriptions, and the settings that they are made or
-//! changed with.
+//! The consumers of a queue: their descriptions, and the settings to create or change them with.
 
 use std::time::{Duration, SystemTime};
 
@@ -19,9 +18,9 @@ open_names! {
     ConsumerKind {
         /// Programs pull them over HTTP, as this crate's [`Consumer`](crate::Consumer) does.
         HttpPull = "http_pull",
-        /// They are delivered to a Worker.
+        /// The service delivers them to a Worker.
         Worker = "worker",
-        /// They are sent as notifications.
+        /// The service sends them as notifications.
         Notification = "notification",
     }
 }
@@ -29,8 +28,7 @@ open_names! {
 described! {
     /// A consumer of a queue as the service describes it.
     ///
-    /// What the service left out, or sent in a form that this crate does not know, reads as `None`;
-    /// [`fields`](Self::fields) has it.
+    /// A field that is missing or of an unknown form reads as `None`; [`fields`](Self::fields) has everything.
     ConsumerDescription
 }
 
@@ -55,7 +53,7 @@ impl ConsumerDescription {
         self.0.text("script").or_else(|| self.0.text("script_name"))
     }
 
-    /// The name of the queue that takes the messages which used up their retries.
+    /// The name of the dead-letter queue.
     pub fn dead_letter_queue(&self) -> Option<&str> {
         self.0.text("dead_letter_queue")
     }
@@ -65,37 +63,37 @@ impl ConsumerDescription {
         self.0.text("queue_name")
     }
 
-    /// When the consumer was made.
+    /// When the consumer was created.
     pub fn created(&self) -> Option<SystemTime> {
         self.0.time("created_on")
     }
 
-    /// The most messages of a batch.
+    /// The maximum number of messages in a batch.
     pub fn batch_size(&self) -> Option<u32> {
         self.settings().small_count("batch_size")
     }
 
-    /// How often a message is delivered again after its first delivery.
+    /// How often a message is redelivered after its first delivery.
     pub fn max_retries(&self) -> Option<u32> {
         self.settings().small_count("max_retries")
     }
 
-    /// How long a retried message waits, unless the retry says otherwise.
+    /// The delay of retried messages, unless the retry has its own.
     pub fn retry_delay(&self) -> Option<Duration> {
         self.settings().seconds("retry_delay")
     }
 
-    /// How long a lease lasts, unless the pull says otherwise; for pull consumers.
+    /// How long a lease lasts, unless the pull has its own visibility timeout. For pull consumers.
     pub fn visibility_timeout(&self) -> Option<Duration> {
         self.settings().millis("visibility_timeout_ms")
     }
 
-    /// How long a batch waits to be full; for Workers.
+    /// How long a batch waits to fill up. For Workers.
     pub fn max_wait_time(&self) -> Option<Duration> {
         self.settings().millis("max_wait_time_ms")
     }
 
-    /// The most invocations at a time; for Workers. `None` is the platform's maximum.
+    /// The maximum number of concurrent invocations. `None` is the platform's maximum. For Workers.
     pub fn max_concurrency(&self) -> Option<u32> {
         self.settings().small_count("max_concurrency")
     }
@@ -106,7 +104,7 @@ impl ConsumerDescription {
 }
 
 described! {
-    /// A consumer to make, or what one is to be. What is not set has the service's default.
+    /// Settings to create or replace a consumer with. A setting that is not given has the service's default.
     ///
     /// ```
     /// use cloudflare_queues::ConsumerSettings;
@@ -116,8 +114,8 @@ described! {
     /// let worker = ConsumerSettings::worker("my-script").max_concurrency(None).max_wait_time(Duration::from_secs(1));
     /// ```
     ///
-    /// To change a single setting of a consumer, start from its description: `ConsumerSettings::from(&description)` has
-    /// all of them, also those that this crate does not know.
+    /// To change one setting of a consumer, start from its description: `ConsumerSettings::from(&description)` has all
+    /// settings, including those that this crate does not know.
     #[must_use = "settings do nothing until they are given to a queue"]
     ConsumerSettings
 }
@@ -133,7 +131,7 @@ impl ConsumerSettings {
         Self::of_kind(ConsumerKind::Worker).field("script_name", script.into())
     }
 
-    /// Notifications; at least one target has to be named.
+    /// Notifications. Add at least one target.
     pub fn notification() -> Self {
         Self::of_kind(ConsumerKind::Notification)
     }
@@ -148,56 +146,56 @@ impl ConsumerSettings {
         ConsumerKind::from(self.0.text("type").unwrap_or_default())
     }
 
-    /// The name of the queue that takes the messages which used up their retries, at most 100. It is made if there is
-    /// none. By default, such messages are deleted.
+    /// The name of the dead-letter queue, which receives the messages that have used up their retries. The service
+    /// creates the queue if it does not exist. By default, such messages are deleted.
     pub fn dead_letter_queue(self, name: impl Into<String>) -> Self {
         self.field("dead_letter_queue", name.into())
     }
 
-    /// The most messages of a batch: 1 to 100.
+    /// The maximum number of messages in a batch: 1 to 100.
     pub fn batch_size(self, messages: u32) -> Self {
         self.setting("batch_size", messages)
     }
 
-    /// How often a message is delivered again after its first delivery: at most 100. 3 by default.
+    /// How often a message is redelivered after its first delivery: at most 100. 3 by default.
     pub fn max_retries(self, retries: u32) -> Self {
         self.setting("max_retries", retries)
     }
 
-    /// How long a retried message waits, unless the retry says otherwise: at most 24 hours, in whole seconds, rounded
-    /// up.
+    /// The delay of retried messages, unless the retry has its own: at most 24 hours, in whole seconds, rounded up.
     pub fn retry_delay(self, delay: Duration) -> Self {
         self.setting("retry_delay", fields::seconds(delay))
     }
 
-    /// How long a lease lasts, unless the pull says otherwise: at most 12 hours, in whole milliseconds, rounded up. 30
-    /// s by default. For pull consumers.
+    /// How long a lease lasts, unless the pull has its own visibility timeout: at most 12 hours, in whole milliseconds,
+    /// rounded up. 30 s by default. For pull consumers.
     pub fn visibility_timeout(self, timeout: Duration) -> Self {
         self.setting("visibility_timeout_ms", fields::millis(timeout))
     }
 
-    /// How long a batch waits to be full: at most 1 minute, in whole milliseconds, rounded up. 5 s by default. For
+    /// How long a batch waits to fill up: at most 1 minute, in whole milliseconds, rounded up. 5 s by default. For
     /// Workers.
     pub fn max_wait_time(self, wait: Duration) -> Self {
         self.setting("max_wait_time_ms", fields::millis(wait))
     }
 
-    /// The most invocations at a time, 1 to 250; `None` is the platform's maximum, the default. For Workers.
+    /// The maximum number of concurrent invocations, 1 to 250. `None`, the default, is the platform's maximum. For
+    /// Workers.
     pub fn max_concurrency(self, invocations: Option<u32>) -> Self {
         self.setting("max_concurrency", invocations)
     }
 
-    /// Whom an email goes to, by the id of the address. For notifications; further ones are added.
+    /// Adds a recipient of an email, by the id of the address. For notifications.
     pub fn email(self, id: impl Into<String>) -> Self {
         self.target("email", id.into())
     }
 
-    /// A webhook to call, by its id. For notifications; further ones are added.
+    /// Adds a webhook, by its id. For notifications.
     pub fn webhook(self, id: impl Into<String>) -> Self {
         self.target("webhooks", id.into())
     }
 
-    /// Whom PagerDuty alerts, by the id of the service. For notifications; further ones are added.
+    /// Adds a PagerDuty service to alert, by its id. For notifications.
     pub fn pagerduty(self, id: impl Into<String>) -> Self {
         self.target("pagerduty", id.into())
     }
@@ -229,7 +227,7 @@ impl ConsumerSettings {
     }
 }
 
-/// All that can be set: what the service alone decides is left out, and the Worker has the name under which it is sent.
+/// All settings: leaves out what only the service decides, and renames the Worker to the name used in requests.
 impl From<&ConsumerDescription> for ConsumerSettings {
     fn from(description: &ConsumerDescription) -> Self {
         let mut fields = description.0.clone();

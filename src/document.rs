@@ -1,5 +1,4 @@
-//! What the build script finds in `openapi/queues.json` beside the types: each bound, and the words for fields and
-//! values.
+//! The bounds, and the names of fields and values, that the build script finds in `openapi/queues.json`.
 
 #![expect(dead_code, reason = "every bound is here, also those that are equal to another")]
 

@@ -4,14 +4,14 @@ use std::{borrow::Cow, error::Error as StdError, fmt, sync::Arc, time::Duration}
 
 use crate::{api_error::ApiError, error_kind::ErrorKind};
 
-/// Codes of a 429 that no wait within a call can mend: storage full, queue disabled, free tier used up.
+/// Codes of a 429 that no wait within a call can resolve: storage full, queue disabled, free tier used up.
 const QUOTA: [i64; 3] = [10251, 10252, 10253];
 
-/// Why a call did not succeed.
+/// Why a call failed.
 ///
-/// Match on [`kind`](Self::kind). The `Display` form is one line that ends with what to do next. Neither form shows a
-/// token, a key, a lease id or a message's body: a run of eight bytes or more of what was sent, and a shorter secret
-/// that is quoted whole, is taken out of the service's words.
+/// Match on [`kind`](Self::kind). Its `Display` output is one line that ends with what to do next. Neither `Display`
+/// nor `Debug` shows a token, a key, a lease id or a message body: if the service quotes eight bytes or more of a
+/// request, or all of a shorter secret, that part is removed.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -33,7 +33,7 @@ struct Inner {
     kind: ErrorKind,
     operation: Option<&'static str>,
     message: Cow<'static, str>,
-    /// In the place of what the kind says to do.
+    /// Replaces the advice of the kind.
     advice: Option<&'static str>,
     status: Option<u16>,
     api_errors: Vec<ApiError>,
@@ -65,7 +65,7 @@ impl Error {
         Self::new(ErrorKind::InvalidInput, message)
     }
 
-    /// Whether another request may fare better: the firewall, which challenges with 403, looks at where they come from.
+    /// Whether another request may succeed. Not if the firewall challenges with 403, since it looks at the sender.
     pub(crate) fn refuses_the_request(&self) -> bool {
         self.0.kind == ErrorKind::Rejected && self.0.status != Some(403)
     }
@@ -80,7 +80,7 @@ impl Error {
         self.0.status = Some(status);
         self.0.ray_id = ray_id;
         self.0.retry_after = retry_after;
-        // Whoever refuses a request does not carry it out; only a 408 leaves that open.
+        // A refused request is not carried out; only a 408 leaves that open.
         self.0.may_have_arrived = !(400..=499).contains(&status) || status == 408;
         self
     }
@@ -121,7 +121,7 @@ impl Error {
         self
     }
 
-    /// The last failure of a call of several requests, with what the earlier one said.
+    /// Combines the last failure of a call of several requests with an earlier one.
     pub(crate) fn after(mut self, earlier: Self) -> Self {
         self.0.may_have_arrived |= earlier.0.may_have_arrived;
         self.0.attempts = self.0.attempts.saturating_add(earlier.0.attempts);
@@ -130,21 +130,21 @@ impl Error {
         self
     }
 
-    /// Applies `edit` to every text that is not ours.
+    /// Applies `edit` to every text from the service.
     pub(crate) fn edit_texts(&mut self, edit: impl Fn(&mut String)) {
         self.0.api_errors.iter_mut().for_each(|error| error.edit_texts(&edit));
         self.0.ray_id.iter_mut().for_each(edit);
     }
 
-    /// What sort of failure this is.
+    /// The kind of failure.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// Whether the same call may succeed later although nobody does anything about it: after a failure of the network
-    /// or the service, a timeout, or a rate limit, but not where a quota is used up (codes 10251, 10252, 10253).
+    /// Whether the same call may succeed later without any intervention: after a failure of the network or the service,
+    /// a timeout, or a rate limit, but not if a quota is used up (codes 10251, 10252, 10253).
     ///
-    /// It does not say that the call can be repeated safely: see [`may_have_arrived`](Self::may_have_arrived).
+    /// This does not mean that the call can be repeated safely: see [`may_have_arrived`](Self::may_have_arrived).
     pub fn is_transient(&self) -> bool {
         match self.0.kind {
             ErrorKind::RateLimited => !QUOTA.iter().any(|code| self.has_code(*code)),
@@ -156,7 +156,7 @@ impl Error {
         }
     }
 
-    /// The operation that failed, by its name in the crate's OpenAPI document, such as `ack_messages`. `None` outside a
+    /// The operation that failed, by its id in the crate's OpenAPI document, such as `ack_messages`. `None` outside a
     /// call.
     pub fn operation(&self) -> Option<&'static str> {
         self.0.operation
@@ -177,23 +177,23 @@ impl Error {
         self.0.api_errors.iter().any(|error| error.has_code(code))
     }
 
-    /// The response's `cf-ray`, by which Cloudflare's support finds the request.
+    /// The response's `cf-ray`, which identifies the request to Cloudflare's support.
     pub fn ray_id(&self) -> Option<&str> {
         self.0.ray_id.as_deref()
     }
 
-    /// How long the service asked to wait, by the header `Retry-After` in either of its forms.
+    /// How long the service asked to wait, from the `Retry-After` header in either of its forms.
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
     }
 
-    /// How many requests were sent, or tried to be; 0 if the input was refused.
+    /// How many requests were sent or attempted. 0 if the input was refused.
     pub fn attempts(&self) -> u32 {
         self.0.attempts
     }
 
-    /// Whether a request may have arrived and been carried out, at any attempt, or at any of the requests that a call
-    /// consists of. If not, because nothing arrived or because the service refused it, the operation had no effect.
+    /// Whether a request may have arrived and been carried out, in any attempt or any of the call's requests. If
+    /// `false`, the operation had no effect, because nothing arrived or the service refused it.
     pub fn may_have_arrived(&self) -> bool {
         self.0.may_have_arrived
     }

@@ -1,14 +1,13 @@
-//! What sort of failure an error is.
+//! The kinds of errors.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// What sort of failure an [`Error`](crate::Error) is.
+/// The kind of failure of an [`Error`](crate::Error).
 ///
-/// What is said of sending again assumes the default [`RetryPolicy`](crate::RetryPolicy). To acknowledge, peek or
-/// delete by reference twice does no harm, so these are sent again where a push, which could duplicate a message, and a
-/// pull, which could strand a batch, are not. Of what manages queues, all is sent again but what makes a queue, a
+/// What is said here about retries assumes the default [`RetryPolicy`](crate::RetryPolicy). An idempotent operation is
+/// any but a push, which could duplicate a message, a pull, which could strand a batch, and creating a queue, a
 /// consumer or an event subscription.
 ///
 /// ```
@@ -33,52 +32,49 @@ pub enum ErrorKind {
     InvalidInput,
     /// The function that provides the credentials failed. Nothing was sent.
     CredentialsUnavailable,
-    /// The credentials are malformed or unknown, or lack a permission. Sent again once if a function provides others.
+    /// The credentials are malformed or unknown, or lack a permission. Retried once if a function provides new ones.
     Unauthorized,
-    /// There is no such account or queue, or the base URL leads elsewhere. Not sent again.
+    /// There is no such account or queue, or the base URL is wrong. Not retried.
     NotFound,
-    /// The queue has no HTTP pull consumer (405), or it was made only seconds ago. Not sent again.
+    /// The queue has no HTTP pull consumer (405), or it was created only seconds ago. Not retried.
     NotPullConsumer,
-    /// Delivery from the queue is paused (409). Not sent again.
+    /// Delivery from the queue is paused (409). Not retried.
     DeliveryPaused,
-    /// There is one already: a queue of this name (11009), a consumer of this queue (11004), a subscription of this
-    /// source. Not sent again.
+    /// It already exists: a queue with this name (11009), a consumer of this queue (11004), a subscription to this
+    /// source. Not retried.
     AlreadyExists,
-    /// The queue has no such consumer (10013, 10105, 11006). Not sent again.
+    /// The queue has no such consumer (10013, 10105, 11006). Not retried.
     NoSuchConsumer,
-    /// No queue can have this name (11003). Not sent again.
+    /// The name is not valid (11003). Not retried.
     InvalidName,
     /// Something still depends on the queue: a Worker is bound to it (11005), or event notifications are sent to it
-    /// (11017). Not sent again.
+    /// (11017). Not retried.
     InUse,
-    /// The service refused the call for its rate (429). Every operation is sent again, after `Retry-After` if there is
-    /// one, unless the service's code says that a quota is used up (10251, 10252, 10253).
+    /// The rate limit was exceeded (429). Every operation is retried, after `Retry-After` if there is one, unless a
+    /// quota is used up (10251, 10252, 10253).
     RateLimited,
-    /// The service refused the request for what it asks, or its firewall for where it comes from. Not sent again.
+    /// The service refused the content of the request, or its firewall refused the sender. Not retried.
     ///
-    /// A failure under status 200 (`success: false`) is of this kind, unless its code says that it is of another.
+    /// A failure with status 200 (`success: false`) is of this kind, unless its code means another one.
     Rejected,
-    /// The service failed (5xx). An idempotent operation is sent again.
+    /// The service failed (5xx). Idempotent operations are retried.
     ServiceFailure,
-    /// The connection could not be made, or broke. An idempotent operation is sent again; a push or a pull only if no
-    /// connection was made.
+    /// The connection failed or broke. Idempotent operations are retried; the others only if no connection was made.
     ///
-    /// A response without a length whose JSON is cut short counts as a connection that broke.
+    /// A response without a length whose JSON is cut short counts as a broken connection.
     Transport,
-    /// An attempt or the whole call took longer than allowed. An attempt that did is sent again as for
-    /// [`Transport`](Self::Transport).
+    /// An attempt or the whole call took too long. An attempt is retried as for [`Transport`](Self::Transport).
     Timeout,
-    /// The response was not what the service documents, so that it is unknown whether the call was carried out. Not
-    /// sent again.
+    /// The response is not as documented, so it is unknown whether the call was carried out. Not retried.
     ///
-    /// So is a response that is compressed, which is never asked for. A byte order mark is passed over.
+    /// A compressed response is of this kind as well, since none is requested. A byte order mark is ignored.
     UnexpectedResponse,
-    /// A message's body does not decode into the type asked for. The message and its lease are untouched.
+    /// A message's body cannot be decoded into the requested type. The message and its lease are not affected.
     UndecodableBody,
 }
 
 impl ErrorKind {
-    /// What to do about the failure, as an error's text ends.
+    /// What to do about the failure: the end of an error's text.
     pub(crate) fn next_step(self) -> &'static str {
         match self {
             Self::InvalidInput => "correct the input; nothing was sent",

@@ -1,4 +1,4 @@
-//! What the build script makes of `openapi/queues.json`.
+//! The code that the build script generates from `openapi/queues.json`.
 
 #![allow(
     clippy::all,

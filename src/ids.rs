@@ -1,5 +1,4 @@
-//! The ids of accounts, queues, consumers and event subscriptions, each a type of its own, so that they cannot be mixed
-//! up.
+//! The ids of accounts, queues, consumers and event subscriptions. Each is a separate type, so they cannot be mixed up.
 
 use std::{borrow::Cow, convert::Infallible, fmt, str::FromStr};
 
@@ -17,7 +16,7 @@ macro_rules! ids {
         pub struct $name(Identifier);
 
         impl $name {
-            /// The id as it stands in a URL.
+            /// The id as used in a URL.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -133,7 +132,7 @@ ids! {
 
 #[cfg(feature = "emulator")]
 impl AccountId {
-    /// The number in the form of Cloudflare's ids.
+    /// A number in the form of Cloudflare's ids.
     pub(crate) fn numbered(number: u128) -> Self {
         Self(numbered(number))
     }
@@ -146,7 +145,7 @@ impl QueueId {
         Self(numbered(number))
     }
 
-    /// Whether the id has the form of Cloudflare's own, which tells it from most names.
+    /// Whether the id has the form of Cloudflare's own ids, which most names do not have.
     pub(crate) fn is_cloudflares(&self) -> bool {
         self.0.len() == 32 && self.0.bytes().all(|byte| byte.is_ascii_hexdigit())
     }
@@ -158,14 +157,14 @@ fn numbered(number: u128) -> Identifier {
     id.unwrap_or_else(|_| unreachable!("32 hexadecimal digits are an id"))
 }
 
-/// Lets functions take what is an id already, and what may be one.
+/// Lets functions accept an id, or a string that may be one.
 impl From<Infallible> for Error {
     fn from(never: Infallible) -> Self {
         match never {}
     }
 }
 
-/// An id goes into the path, where `.` and `..` would lead elsewhere with the credentials attached.
+/// An id becomes part of the path, where `.` and `..` would send the credentials elsewhere.
 fn check(field: &str, id: &str) -> Result<(), Error> {
     if !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')) {
         return Err(Error::invalid(format!("{field}: may hold only letters, digits, `_` and `-`")));

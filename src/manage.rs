@@ -1,4 +1,4 @@
-//! What a queue offers beside its messages: its settings, its metrics, its end.
+//! Managing a queue: its settings, its metrics, and deleting it.
 
 mod consumers;
 
@@ -23,12 +23,12 @@ use crate::{
 };
 
 impl Queue {
-    /// A handle on all queues of the account.
+    /// Returns a handle to all queues of the account.
     pub fn queues(&self) -> Queues {
         Queues::new(Arc::clone(self.parts().0), self.account_id().clone())
     }
 
-    /// The queue with its settings, consumers and producers.
+    /// Returns the queue's settings, consumers and producers.
     ///
     /// Operation `GET /accounts/{account_id}/queues/{queue_id}`.
     ///
@@ -42,19 +42,19 @@ impl Queue {
 
     /// Changes settings of the queue, and leaves the others as they are.
     ///
-    /// It takes two requests: the queue is [described](Self::describe), and [changed from that](Self::update_from), so
-    /// that no setting is lost whatever the service does with those that are not named. Of two programs that change the
-    /// same queue at the same time, one may undo the change of the other.
+    /// This takes two requests: it [describes](Self::describe) the queue and then [sends](Self::update_from) all
+    /// settings, so that none is lost, whatever the service does with settings that a request leaves out. If two
+    /// programs change a queue at the same time, one may undo the other's change.
     ///
     /// # Errors
     ///
-    /// Refused before anything is sent: a setting out of its bounds.
+    /// Refused before anything is sent: a setting out of bounds.
     pub async fn update(&self, change: QueueSettings) -> Result<QueueDescription, Error> {
         limits::queue_settings(&change)?;
         self.update_from(&self.describe().await?, change).await
     }
 
-    /// As [`update`](Self::update), for a queue whose description is known, with one request.
+    /// Like [`update`](Self::update), but with one request, for a queue whose description you have.
     ///
     /// Operation `PATCH /accounts/{account_id}/queues/{queue_id}`.
     ///
@@ -71,7 +71,8 @@ impl Queue {
         Ok(call.run(call.client().update_queue(account, queue, &payload)).await?.result)
     }
 
-    /// Sets all settings of the queue, whose description is known: those that are not named get the service's defaults.
+    /// Replaces all settings of a queue whose description you have. Settings that are not given get the service's
+    /// defaults.
     ///
     /// Operation `PUT /accounts/{account_id}/queues/{queue_id}`.
     ///
@@ -120,7 +121,7 @@ impl Queue {
         gone(deleted, ErrorKind::NotFound)
     }
 
-    /// The queue's backlog.
+    /// Returns the size of the queue's backlog.
     ///
     /// Operation `GET /accounts/{account_id}/queues/{queue_id}/metrics`.
     ///
@@ -133,7 +134,7 @@ impl Queue {
         Ok(wire::metrics_of(result))
     }
 
-    /// Begins to delete all messages of the queue, which the service does in the background. They cannot be had back.
+    /// Starts deleting all messages of the queue, which the service does in the background. They cannot be recovered.
     ///
     /// Operation `POST /accounts/{account_id}/queues/{queue_id}/purge`.
     ///
@@ -146,7 +147,7 @@ impl Queue {
         Ok(call.run(call.client().purge_queue(account, queue, &payload)).await?.result)
     }
 
-    /// How far the deletion of all messages is.
+    /// Returns the progress of deleting all messages.
     ///
     /// Operation `GET /accounts/{account_id}/queues/{queue_id}/purge`.
     ///
@@ -158,11 +159,11 @@ impl Queue {
         Ok(call.run(call.client().get_purge(account, queue)).await?.result)
     }
 
-    /// Deletes all messages of the queue, and waits until that is done, asking every second.
+    /// Deletes all messages of the queue, and checks every second until that is done.
     ///
     /// # Errors
     ///
-    /// [`Timeout`](ErrorKind::Timeout) if it is not done within this time; the service continues with it.
+    /// [`Timeout`](ErrorKind::Timeout) if it is not done in time. The service continues.
     pub async fn purge_all_and_wait(&self, timeout: Duration) -> Result<PurgeStatus, Error> {
         self.purge_all().await?;
         let end = transport::after(timeout);
@@ -180,7 +181,7 @@ impl Queue {
     }
 }
 
-/// The name goes with every change, as Cloudflare's own tools send it.
+/// Every change includes the name, since Cloudflare's own tools send it.
 fn payload(description: &QueueDescription, settings: QueueSettings) -> Result<UpdateQueuePayload, Error> {
     limits::queue_settings(&settings)?;
     Ok(UpdateQueuePayload { queue_name: description.name().try_into().ok(), settings: Some(settings) })

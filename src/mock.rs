@@ -1,4 +1,4 @@
-//! Typed matchers and responses for [`httpmock`], one pair for each operation, for tests of code that uses this crate.
+//! Typed [`httpmock`] matchers and responses for every operation, for tests of code that uses this crate.
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -18,8 +18,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! What a matcher cannot say typed, such as a failure, is said through `into_inner()`, which gives httpmock's own
-//! `When` and `Then`.
+//! For anything without a typed method, such as a failure, `into_inner()` returns httpmock's own `When` and `Then`.
 
 #![allow(
     clippy::all,

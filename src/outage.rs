@@ -1,4 +1,4 @@
-//! When failures that repeat are worth a line in the log.
+//! Decides which of many repeated failures to log.
 
 use std::time::Duration;
 
@@ -7,19 +7,19 @@ use tokio::time::Instant;
 const FIRST_INTERVAL: Duration = Duration::from_secs(10);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(10 * 60);
 
-/// Tells which of many failures to log: the first one, then one at intervals that double, and the first success after
-/// one that was logged.
+/// Decides which failures to log: the first one, then one at intervals that double, and the first success after a
+/// logged failure.
 #[derive(Debug, Default)]
 pub(crate) struct Outage {
     failures: u64,
     last: Option<Instant>,
-    /// Until when nothing is logged, and how long that was.
+    /// When the next failure is logged, and the length of the interval.
     quiet: Option<(Instant, Duration)>,
     is_logged: bool,
 }
 
 impl Outage {
-    /// How many failures there were, if this one is to be logged.
+    /// The number of failures so far, if this one should be logged.
     pub(crate) fn on_failure(&mut self, now: Instant) -> Option<u64> {
         let is_over = !self.is_logged;
         if is_over && self.last.zip(self.quiet).is_some_and(|(last, (_, interval))| now.duration_since(last) > interval)
@@ -38,7 +38,7 @@ impl Outage {
         Some(self.failures)
     }
 
-    /// How many failures there were, if it is to be logged that they are over.
+    /// The number of failures, if their end should be logged.
     pub(crate) fn on_success(&mut self) -> Option<u64> {
         std::mem::take(&mut self.is_logged).then_some(self.failures)
     }

@@ -1,4 +1,4 @@
-//! The queues of an account: to list, to find by name, and to make.
+//! The queues of an account: listing them, finding them by name, and creating them.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::{
     transport::{DEFAULT_BASE_URL, Transport},
 };
 
-/// A handle on the queues of an account: cheap to clone.
+/// A handle to the queues of an account. It is cheap to clone.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -49,18 +49,18 @@ impl Queues {
         &self.account
     }
 
-    /// A handle on the event subscriptions of the account. Nothing is sent.
+    /// Returns a handle to the event subscriptions of the account. Nothing is sent.
     pub fn subscriptions(&self) -> Subscriptions {
         Subscriptions::new(Arc::clone(&self.transport), self.account.clone())
     }
 
-    /// A handle on a queue of the account. Nothing is sent.
+    /// Returns a handle to a queue of the account. Nothing is sent.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](ErrorKind::InvalidInput) if the id has no character or more than 32, or others than letters,
-    /// digits, `_` and `-`. A queue's id is not its name: what does not look like an id is refused where the base URL
-    /// is Cloudflare's own. [`named`](Self::named) finds a queue by its name.
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if the id is empty, is longer than 32 characters, or contains anything
+    /// but letters, digits, `_` and `-`. A queue's id is not its name: with Cloudflare's own base URL, an id that looks
+    /// like a name is refused. [`named`](Self::named) finds a queue by its name.
     pub fn queue<Q>(&self, queue_id: Q) -> Result<Queue, Error>
     where
         Q: TryInto<QueueId>,
@@ -75,11 +75,12 @@ impl Queues {
         Ok(self.handle(queue_id))
     }
 
-    /// The queue of this name.
+    /// Finds the queue with this name.
     ///
     /// # Errors
     ///
-    /// [`NotFound`](ErrorKind::NotFound) if the account has no queue of this name; as [`find`](Self::find).
+    /// [`NotFound`](ErrorKind::NotFound) if the account has no queue with this name. Otherwise as for
+    /// [`find`](Self::find).
     pub async fn named(&self, name: &str) -> Result<Queue, Error> {
         let found = self.find(name).await?;
         let none = || Error::new(ErrorKind::NotFound, "the account has no queue of this name");
@@ -87,14 +88,14 @@ impl Queues {
         Ok(self.handle(found.ok_or_else(|| none().with_advice(advice))?.id()?))
     }
 
-    /// All queues, as a stream that asks for a page of them when the one before is used up.
+    /// Returns all queues, as a stream that requests the next page when it needs one.
     ///
     /// Operation `GET /accounts/{account_id}/queues`.
     pub fn list(&self) -> Listing<QueueDescription> {
         self.pages(None)
     }
 
-    /// The queue of this name as the service describes it, or `None`. It takes one request as a rule.
+    /// Returns the description of the queue with this name, or `None`. This usually takes one request.
     ///
     /// # Errors
     ///
@@ -111,19 +112,19 @@ impl Queues {
         Ok(None)
     }
 
-    /// Makes a queue.
+    /// Creates a queue.
     ///
-    /// The request is not sent again where it may have arrived. So [`AlreadyExists`](ErrorKind::AlreadyExists) is no
-    /// echo of an earlier attempt of the same call: there was such a queue before.
+    /// The request is not retried if it may have arrived, so [`AlreadyExists`](ErrorKind::AlreadyExists) always means
+    /// that the queue existed before the call.
     ///
     /// Operation `POST /accounts/{account_id}/queues`.
     ///
     /// # Errors
     ///
     /// [`AlreadyExists`](ErrorKind::AlreadyExists) if another queue has the name,
-    /// [`InvalidName`](ErrorKind::InvalidName) if no queue can have it. Refused before anything is sent: an empty name,
-    /// a setting out of its bounds. Where the request [may have arrived](Error::may_have_arrived), [`find`](Self::find)
-    /// tells whether the queue was made.
+    /// [`InvalidName`](ErrorKind::InvalidName) if the name is not valid. Refused before anything is sent: an empty
+    /// name, a setting out of bounds. If the request [may have arrived](Error::may_have_arrived), use
+    /// [`find`](Self::find) to see whether the queue was created.
     pub async fn create(&self, queue: impl Into<NewQueue>) -> Result<Queue, Error> {
         let queue = queue.into();
         limits::queue_name(&queue.name)?;
@@ -138,12 +139,12 @@ impl Queues {
         Ok(self.handle(made.id()?))
     }
 
-    /// The queue of this name, made if there is none. An existing queue is left as it is, whatever its settings.
+    /// Returns the queue with this name, and creates it if it does not exist. An existing queue keeps its settings.
     ///
     /// # Errors
     ///
-    /// As [`find`](Self::find) and [`create`](Self::create), but not for a queue that exists, nor where the response to
-    /// its creation was lost and the queue is there.
+    /// As for [`find`](Self::find) and [`create`](Self::create). It is not an error if the queue exists, or if it was
+    /// created and the response was lost.
     pub async fn get_or_create(&self, queue: impl Into<NewQueue>) -> Result<Queue, Error> {
         let queue = queue.into();
         let name = queue.name.clone();
@@ -151,7 +152,7 @@ impl Queues {
             return Ok(self.handle(found.id()?));
         }
         match self.create(queue).await {
-            // Somebody else was faster, or the response was lost.
+            // Someone else was faster, or the response was lost.
             Err(error) if error.kind() == ErrorKind::AlreadyExists || error.may_have_arrived() => {
                 let found = self.find(&name).await.ok().flatten();
                 Ok(self.handle(found.ok_or(error)?.id()?))

@@ -1,9 +1,9 @@
-//! Takes secrets out of the service's words, which may quote what was sent.
+//! Removes secrets from the service's texts, which may quote what was sent.
 //!
-//! The rule: a run of [`PART`] bytes or more that the service's text shares with a secret is taken out, and so is a
-//! shorter secret of at least [`WHOLE`] bytes that is quoted whole. Secret is the credential, and every string, key and
-//! number of the request, as it was written and with its JSON escapes undone, but for the [words](document::WORDS) of
-//! the OpenAPI document. A secret that is quoted in another encoding, such as base64, is not recognised.
+//! The rule: every run of at least [`PART`] bytes that a text shares with a secret is removed, and so is a shorter
+//! secret of at least [`WHOLE`] bytes that is quoted in full. Secrets are the credential, and every string, key and
+//! number in the request, both as written and with JSON escapes decoded, except for the [words](document::WORDS) of the
+//! OpenAPI document. A secret that is quoted in another encoding, such as base64, is not recognised.
 
 use std::collections::HashSet;
 
@@ -11,14 +11,14 @@ use crate::document;
 
 const PART: usize = 8;
 const WHOLE: usize = 4;
-/// As many bytes of a text are kept, give or take a character.
+/// How many bytes of a text are kept, to within a character.
 const MAX_TEXT: usize = 16 << 10;
 const REDACTED: &str = "[redacted]";
 
 #[derive(Default)]
 pub(crate) struct Redactor {
     secrets: Vec<String>,
-    /// What was sent cannot be told, so nothing of the service's words is shown.
+    /// It is not known what was sent, so none of the service's text is shown.
     is_blind: bool,
 }
 
@@ -29,7 +29,7 @@ impl Redactor {
         redactor
     }
 
-    /// Adds what a request's body holds: any nesting, any order, keys that repeat.
+    /// Adds the contents of a request's body: any nesting, any order, repeated keys.
     pub(crate) fn add_request(&mut self, json: &[u8]) {
         let Ok(mut rest) = str::from_utf8(json) else {
             self.is_blind = true;
@@ -57,7 +57,7 @@ impl Redactor {
         if written.contains('\\') {
             match serde_json::from_str::<String>(token) {
                 Ok(unescaped) => self.add(&unescaped),
-                // Half of a character is sent as it was written.
+                // Half of a surrogate pair is sent as written.
                 Err(_) => self.is_blind = true,
             }
         }
@@ -73,7 +73,7 @@ impl Redactor {
         self.redact_all([text]);
     }
 
-    /// Redacts many texts with one look at the secrets.
+    /// Redacts several texts, and indexes the secrets once.
     pub(crate) fn redact_all<'t>(&self, texts: impl IntoIterator<Item = &'t mut String>) {
         let mut texts: Vec<&mut String> = texts.into_iter().collect();
         if self.is_blind {
@@ -81,7 +81,7 @@ impl Redactor {
             return;
         }
         texts.iter_mut().for_each(|text| shorten(text));
-        // The texts are short and the secrets may be long: keep only what both have.
+        // The texts are short and the secrets may be long: keep only what they have in common.
         let in_texts: HashSet<&[u8]> = texts.iter().flat_map(|text| text.as_bytes().windows(PART)).collect();
         let parts = self.secrets.iter().flat_map(|secret| secret.as_bytes().windows(PART));
         let shared: HashSet<&[u8]> = parts.filter(|part| in_texts.contains(part)).collect();
@@ -93,7 +93,7 @@ impl Redactor {
         }
     }
 
-    /// Which bytes of a text are quoted from a secret.
+    /// Marks the bytes of a text that are quoted from a secret.
     fn hidden(&self, text: &str, shared: &HashSet<&[u8]>) -> Vec<bool> {
         let mut hidden = vec![false; text.len()];
         let mut hide =
@@ -107,14 +107,14 @@ impl Redactor {
     }
 }
 
-/// More of a text is of no use, and takes many times its memory to look through.
+/// A longer text is of no use, and searching it takes many times its size in memory.
 fn shorten(text: &mut String) {
     if let Some((end, _)) = text.char_indices().find(|(at, _)| *at >= MAX_TEXT) {
         text.truncate(end);
     }
 }
 
-/// The text with one mark in the place of each run of hidden bytes.
+/// The text with each run of hidden bytes replaced by one mark.
 fn without(text: &str, hidden: &[bool]) -> String {
     let mut redacted = String::with_capacity(text.len());
     let mut was_hidden = false;
@@ -130,7 +130,7 @@ fn without(text: &str, hidden: &[bool]) -> String {
     redacted
 }
 
-/// Where the string that a JSON text begins with ends.
+/// The end of the string at the start of a JSON text.
 fn end_of_string(json: &str) -> usize {
     let mut is_escaped = false;
     for (at, byte) in json.bytes().enumerate().skip(1) {

@@ -1,4 +1,4 @@
-//! Which operation may be sent again after which failure, and after how long: pure functions.
+//! Decides whether a failed request is retried, and after what wait: pure functions.
 
 use std::{
     hash::{BuildHasher, Hasher, RandomState},
@@ -10,19 +10,19 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 
 use crate::{error::Error, error_kind::ErrorKind, operation::Operation};
 
-/// When a failed request is sent again.
+/// When to retry a failed request.
 ///
-/// The bound of a wait grows as powers of two from [`initial_backoff`](Self::initial_backoff) to
-/// [`max_backoff`](Self::max_backoff), and the actual wait is drawn evenly from the upper half of it ("equal jitter"),
-/// so that clients that failed together do not return together. A longer `Retry-After` takes the place of the drawn
-/// wait; a shorter one, or one that has passed, does not shorten it.
+/// The bound of the wait doubles from [`initial_backoff`](Self::initial_backoff) to [`max_backoff`](Self::max_backoff),
+/// and the actual wait is drawn uniformly from the upper half of it ("equal jitter"), so that clients that failed
+/// together do not return together. A longer `Retry-After` replaces the drawn wait; a shorter one, or one in the past,
+/// does not shorten it.
 ///
-/// With the defaults, four attempts wait at most 0.25 + 0.5 + 1 s in all, if the service names no time.
+/// With the defaults, four attempts wait at most 0.25 + 0.5 + 1 s in total, unless the service sends `Retry-After`.
 ///
-/// All calls of a client share a [`budget`](Self::budget) of retries, so that many callers do not make an outage worse.
-/// Each retry takes one from it, each call puts a tenth of one back. With the default of 100, a thousand calls that all
-/// fail make at most 1000 + 100 + 100 requests, 1.2 a call, and further ones 1.1 a call; a single caller has 33 failing
-/// calls with every retry before it notices.
+/// All calls on a client share a [`budget`](Self::budget) of retries, so that many callers do not make an outage worse.
+/// Each retry takes one from it, and each call returns a tenth of one. With the default of 100, a thousand failing
+/// calls make at most 1000 + 100 + 100 requests, 1.2 per call, and later ones 1.1 per call. A single caller can have 33
+/// failing calls with all their retries before it is limited.
 ///
 /// ```
 /// use cloudflare_queues::{Client, Credentials, RetryPolicy};
@@ -53,12 +53,12 @@ impl RetryPolicy {
         }
     }
 
-    /// A policy that sends every request once.
+    /// A policy without retries.
     pub const fn none() -> Self {
         Self::new().max_attempts(1)
     }
 
-    /// How often a request is sent at most; 1 (or 0) means once, with no retry. 4 by default.
+    /// The maximum number of times a request is sent. 1 (or 0) means no retries. 4 by default.
     pub const fn max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = attempts;
         self
@@ -76,14 +76,14 @@ impl RetryPolicy {
         self
     }
 
-    /// The longest `Retry-After` that is obeyed; a longer one fails the call at once. 60 s by default.
+    /// The longest `Retry-After` that is obeyed. A longer one ends the call at once. 60 s by default.
     pub const fn max_retry_after(mut self, wait: Duration) -> Self {
         self.max_retry_after = wait;
         self
     }
 
-    /// How many retries a client's calls can have beyond one in ten calls; `u32::MAX` is as good as no bound. 100 by
-    /// default.
+    /// How many retries the calls on a client can make beyond one per ten calls. `u32::MAX` effectively means no limit.
+    /// 100 by default.
     pub const fn budget(mut self, retries: u32) -> Self {
         self.budget = retries;
         self
@@ -93,7 +93,7 @@ impl RetryPolicy {
         Budget::new(self.budget)
     }
 
-    /// What to do after the failure of attempt number `attempt`, with `remaining` time and a `random` number.
+    /// What to do after attempt number `attempt` failed, with `remaining` time and a `random` number.
     pub(crate) fn after(
         &self,
         operation: Operation,
@@ -137,10 +137,10 @@ pub(crate) fn jittered(bound: Duration, random: u64) -> Duration {
 
 pub(crate) const NO_TIME: &str = "the call's deadline leaves no time for another attempt";
 
-/// How long to wait before asking again whether something is done.
+/// How long to wait before checking again whether something is done.
 pub(crate) const ASK_AGAIN: Duration = Duration::from_secs(1);
 
-/// The retries that all calls of a client share, counted in tenths.
+/// The retries that all calls on a client share, counted in tenths.
 #[derive(Debug)]
 pub(crate) struct Budget {
     left: AtomicU64,
@@ -161,7 +161,7 @@ impl Budget {
         let _ = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
     }
 
-    /// For a retry, which must not be if there is none left.
+    /// For a retry, which must not be made if none is left.
     pub(crate) fn withdraw(&self) -> bool {
         self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(RETRY)).is_ok()
     }
@@ -175,17 +175,17 @@ pub(crate) enum Next {
 }
 
 impl Operation {
-    /// Whether carrying the operation out twice does no more than once, so that it may be sent again although it may
+    /// Whether carrying out the operation twice has the same effect as once, so that it can be retried even if it may
     /// have arrived.
     pub(crate) fn is_idempotent(self) -> bool {
         match self {
-            // What is acknowledged or deleted stays so: a lease or a reference names one message for ever.
+            // An acknowledged or deleted message stays so: a lease or a reference always means the same message.
             Self::AckMessages | Self::PurgeMessages => true,
             // It changes nothing.
             Self::PeekMessages => true,
-            // Whether the time counts from now or from the lease's end, a lease that is extended twice lasts no shorter
-            // than once; and if the first time used up the lease id, the second is refused, which is reported as not
-            // extended.
+            // Whether the time counts from now or from the end of the lease, extending twice never makes a lease
+            // shorter than extending once. If the first request used up the lease id, the second is refused, which is
+            // reported as not extended.
             Self::ExtendMessages => true,
             // The batch of the first response would be stranded until its leases expire.
             Self::PullMessages => false,
@@ -200,15 +200,15 @@ impl Operation {
             | Self::GetConsumer
             | Self::ListSubscriptions
             | Self::GetSubscription => true,
-            // They say what is to be, not what is to be added.
+            // They set a state instead of adding to it.
             Self::UpdateQueue | Self::ReplaceQueue | Self::UpdateConsumer | Self::UpdateSubscription => true,
-            // What is gone stays so; the method takes a missing thing for a deleted one if an earlier attempt may have
-            // arrived.
+            // Deleting twice has no further effect. If an earlier attempt may have arrived, the method treats "not
+            // found" as deleted.
             Self::DeleteQueue | Self::DeleteConsumer | Self::DeleteSubscription => true,
-            // It may delete what was pushed since the first attempt; but until the call ends, what is pushed may be
+            // It may delete messages pushed since the first attempt, but messages pushed before the call ends may be
             // deleted anyway.
             Self::PurgeQueue => true,
-            // The second attempt would be refused for what the first one made, as if somebody else had made it.
+            // If the first attempt succeeded, the second would be refused as if someone else had created it.
             Self::CreateQueue | Self::CreateConsumer | Self::CreateSubscription => false,
         }
     }
@@ -221,9 +221,9 @@ impl Operation {
             ErrorKind::Transport | ErrorKind::Timeout if !error.may_have_arrived() => true,
             // It may have been carried out before the connection broke, or before the service failed.
             ErrorKind::Transport | ErrorKind::Timeout | ErrorKind::ServiceFailure => self.is_idempotent(),
-            // Whoever provides the credentials is asked again by the next call.
+            // The next call asks the provider of the credentials again.
             ErrorKind::CredentialsUnavailable => false,
-            // Somebody has to act first: the same request would get the same response.
+            // Someone has to act first: the same request would get the same response.
             ErrorKind::InvalidInput
             | ErrorKind::Unauthorized
             | ErrorKind::NotFound
@@ -240,7 +240,7 @@ impl Operation {
     }
 }
 
-/// The wait that a `Retry-After` asks for, in seconds or as a date; an unreadable one is none.
+/// The wait that `Retry-After` asks for, in seconds or as a date. A malformed one is ignored.
 pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = value.parse() {
@@ -250,7 +250,7 @@ pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
     Some(date.duration_since(now).unwrap_or_default())
 }
 
-/// The standard library's only source of randomness, good enough to spread clients.
+/// The standard library's only source of randomness. It is good enough to spread clients out.
 pub(crate) fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }

@@ -19,11 +19,11 @@ use crate::{
     transport::Transport,
 };
 
-/// The most entries of a page, so that lists take few requests.
+/// The largest page, so that lists take few requests.
 const PER_PAGE: u32 = limits::MAX_PER_PAGE;
 
 described! {
-    /// Where events come from: a product, and what of it.
+    /// Where events come from: a product, and a part of it.
     ///
     /// ```
     /// use cloudflare_queues::EventSource;
@@ -42,7 +42,7 @@ impl EventSource {
         Self(Fields::default()).with("type", kind.into())
     }
 
-    /// What of the source: `model_name`, `worker_name`, `script_tag`, `workflow_name`, or what another kind goes by.
+    /// Selects a part of the source by `model_name`, `worker_name`, `script_tag`, `workflow_name`, or another field.
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.0.set(name, value);
         self
@@ -53,7 +53,7 @@ impl EventSource {
         self.0.text("type").unwrap_or_default()
     }
 
-    /// What of the source, if it is a text.
+    /// The value of a field, if it is a string.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.text(name)
     }
@@ -62,8 +62,7 @@ impl EventSource {
 described! {
     /// An event subscription as the service describes it.
     ///
-    /// What the service left out, or sent in a form that this crate does not know, reads as `None`;
-    /// [`fields`](Self::fields) has it.
+    /// A field that is missing or of an unknown form reads as `None`; [`fields`](Self::fields) has everything.
     SubscriptionDescription
 }
 
@@ -84,7 +83,7 @@ impl SubscriptionDescription {
         self.0.text("id")
     }
 
-    /// What the subscription is called; empty if the service sent no name.
+    /// The subscription's name. Empty if the service sent none.
     pub fn name(&self) -> &str {
         self.0.text("name").unwrap_or_default()
     }
@@ -109,18 +108,18 @@ impl SubscriptionDescription {
         self.0.object("destination").text("queue_id").and_then(|id| QueueId::try_from(id).ok())
     }
 
-    /// When the subscription was made.
+    /// When the subscription was created.
     pub fn created(&self) -> Option<SystemTime> {
         self.0.time("created_at")
     }
 
-    /// When the subscription was changed last.
+    /// When the subscription was last changed.
     pub fn modified(&self) -> Option<SystemTime> {
         self.0.time("modified_at")
     }
 }
 
-/// An event subscription to make.
+/// An event subscription to create.
 ///
 /// ```
 /// use cloudflare_queues::{EventSource, NewSubscription, QueueId};
@@ -140,7 +139,7 @@ pub struct NewSubscription {
 }
 
 impl NewSubscription {
-    /// A subscription that is enabled. At least one [event](Self::event) has to be added.
+    /// An enabled subscription. Add at least one [event](Self::event).
     pub fn new(name: impl Into<String>, source: EventSource, queue_id: &QueueId) -> Self {
         Self { name: name.into(), source, queue_id: queue_id.clone(), events: Vec::new(), is_enabled: true }
     }
@@ -158,8 +157,7 @@ impl NewSubscription {
     }
 }
 
-/// What of an event subscription is to change. What is not set stays as it is; where the events come from cannot be
-/// changed.
+/// Changes to an event subscription. What is not given stays as it is. The source of a subscription cannot be changed.
 #[must_use = "nothing changes until it is given to Subscriptions::update"]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SubscriptionChange {
@@ -175,7 +173,7 @@ impl SubscriptionChange {
         Self::default()
     }
 
-    /// What the subscription is called.
+    /// The subscription's name.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
@@ -187,7 +185,7 @@ impl SubscriptionChange {
         self
     }
 
-    /// The events that are delivered, in the place of those that were; at least one.
+    /// The events that are delivered, replacing the previous ones. At least one.
     pub fn events(mut self, events: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.events = events.into_iter().map(Into::into).collect();
         self
@@ -200,7 +198,7 @@ impl SubscriptionChange {
     }
 }
 
-/// A handle on the event subscriptions of an account: cheap to clone.
+/// A handle to the event subscriptions of an account. It is cheap to clone.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -229,7 +227,7 @@ impl Subscriptions {
         Self { transport, account }
     }
 
-    /// All event subscriptions, as a stream that asks for a page of 100 when the one before is used up.
+    /// Returns all event subscriptions, as a stream that requests the next page of 100 when it needs one.
     ///
     /// Operation `GET /accounts/{account_id}/event_subscriptions/subscriptions`.
     pub fn list(&self) -> Listing<SubscriptionDescription> {
@@ -237,14 +235,14 @@ impl Subscriptions {
         Listing::new(SubscriptionDescription::key, move |page| subscriptions.clone().page(page))
     }
 
-    /// Makes an event subscription. The request is not sent again where it may have arrived.
+    /// Creates an event subscription. The request is not retried if it may have arrived.
     ///
     /// Operation `POST /accounts/{account_id}/event_subscriptions/subscriptions`.
     ///
     /// # Errors
     ///
     /// [`AlreadyExists`](ErrorKind::AlreadyExists) if the source has a subscription. Refused before anything is sent: a
-    /// subscription to no event.
+    /// subscription without events.
     pub async fn create(&self, subscription: &NewSubscription) -> Result<SubscriptionDescription, Error> {
         limits::events(&subscription.events)?;
         let payload = CreateSubscriptionPayload {
@@ -258,7 +256,7 @@ impl Subscriptions {
         Ok(call.run(call.client().create_subscription(self.account.wire(), &payload)).await?.result)
     }
 
-    /// An event subscription.
+    /// Returns an event subscription.
     ///
     /// Operation `GET /accounts/{account_id}/event_subscriptions/subscriptions/{subscription_id}`.
     ///
@@ -292,7 +290,7 @@ impl Subscriptions {
         Ok(call.run(call.client().update_subscription(self.account.wire(), id.wire(), &payload)).await?.result)
     }
 
-    /// Has events delivered, or not.
+    /// Enables or disables an event subscription.
     ///
     /// # Errors
     ///

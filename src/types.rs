@@ -1,8 +1,8 @@
-//! The bodies of requests and responses as they are on the wire.
+//! The bodies of requests and responses on the wire.
 //!
-//! Calls of this crate need none of them: they are here for [mocks](crate::mock) and for whoever speaks to the service
-//! in another way. With the feature `schemars`, each of them has a JSON Schema. Counts and times are `f64`, since
-//! Cloudflare's document calls them numbers and does not promise that they are whole.
+//! Calls of this crate do not need them. They are for [mocks](crate::mock), and for programs that talk to the service
+//! in another way. With the feature `schemars`, each has a JSON Schema. Counts and times are `f64`, since Cloudflare's
+//! document calls them numbers, not integers.
 
 pub use crate::{
     body::{ContentType, MessageBody},

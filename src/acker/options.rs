@@ -1,10 +1,10 @@
-//! When an acker sends, and how much it holds.
+//! When an acker sends, and how much it buffers.
 
 use std::time::Duration;
 
-/// When an [`Acker`](super::Acker) sends, and how much it holds.
+/// When an [`Acker`](super::Acker) sends, and how much it buffers.
 ///
-/// Every option takes zero and the largest value of its type.
+/// Every option accepts zero and the largest value of its type.
 ///
 /// ```
 /// use cloudflare_queues::AckerOptions;
@@ -26,27 +26,28 @@ impl AckerOptions {
         Self { linger: Duration::from_millis(50), max_in_flight: 256, buffer: 1000 }
     }
 
-    /// How long a lease waits at most for others to go with it. 50 ms by default.
+    /// How long a lease waits for others to share its request. 50 ms by default.
     ///
-    /// With zero, only leases that are submitted at the same moment go together. With [`Duration::MAX`], a lease waits
-    /// until 100 are there, until it is about to expire, or until [`flush`](super::Acker::flush) or
+    /// With zero, only leases submitted at the same moment share a request. With [`Duration::MAX`], a lease waits until
+    /// 100 are waiting, until it is about to expire, or until [`flush`](super::Acker::flush) or
     /// [`close`](super::Acker::close) is called.
     pub const fn linger(mut self, linger: Duration) -> Self {
         self.linger = linger;
         self
     }
 
-    /// How many requests are in flight at most; zero counts as one. 256 by default.
+    /// The maximum number of requests in flight. Zero counts as one. 256 by default.
     ///
-    /// The number in use adapts: it grows while leases wait for requests to end, falls when requests fail or meet a
-    /// rate limit, and recovers slowly. At a round trip of 2.4 s, 5,000 leases a second take 120 requests in flight.
+    /// The actual number adapts: it grows while leases wait for requests to finish, falls when requests fail or are
+    /// rate limited, and recovers slowly. With a round trip of 2.4 s, 5,000 leases a second take 120 requests in
+    /// flight.
     pub const fn max_in_flight(mut self, requests: usize) -> Self {
         self.max_in_flight = requests;
         self
     }
 
-    /// How many leases wait at most, beside those that are in flight, before [`Acker::ack`](super::Acker::ack) waits,
-    /// too; zero counts as one. A full buffer is sent without lingering. 1000 by default.
+    /// How many leases can wait, in addition to those in flight, before [`Acker::ack`](super::Acker::ack) waits as
+    /// well. Zero counts as one. A full buffer is sent without lingering. 1000 by default.
     pub const fn buffer(mut self, leases: usize) -> Self {
         self.buffer = leases;
         self

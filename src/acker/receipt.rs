@@ -1,4 +1,4 @@
-//! What becomes of one lease that was submitted.
+//! The outcome of one submitted lease.
 
 use std::{
     future::Future,
@@ -10,31 +10,31 @@ use tokio::sync::oneshot;
 
 use crate::{error::Error, error_kind::ErrorKind};
 
-/// What the service said of one lease, in the response to a request that it carried out.
+/// What the service reported about one lease, in the response to a request that it carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Confirmation {
     /// The message was acknowledged, or will be retried.
     Confirmed,
-    /// The service has a warning about the lease, in these words.
+    /// The service sent this warning about the lease.
     Warned(String),
-    /// The service's count leaves open whether the lease is among those that it settled.
+    /// The service's count does not show whether it settled this lease.
     Unclear {
-        /// How many leases with the same decision the service counted, if it said.
+        /// How many leases with the same decision the service counted, if it sent a count.
         counted: Option<u64>,
-        /// How many the request held.
+        /// How many leases with the same decision were in the request.
         requested: u64,
     },
 }
 
-/// What sees the outcome of a lease on its way to the receipt, also if that is ignored.
+/// Sees the outcome of a lease even if its receipt is ignored.
 pub(crate) type Observer = Box<dyn FnOnce(&Result<Confirmation, Error>) + Send>;
 
-/// The outcome of one lease: a future, which can be ignored.
+/// The outcome of one lease: a future, which you can ignore.
 ///
-/// It resolves to an error if the lease could not be settled before it expired, or if the runtime that the acker was
-/// made in stops first. [`Error::may_have_arrived`] is then `false` only if no request was sent for the lease, or if
-/// the service refused it.
+/// It resolves to an error if the lease could not be settled before it expired, or if the runtime in which the acker
+/// was created stops first. [`Error::may_have_arrived`] is then `false` only if no request was sent for the lease, or
+/// if the service refused it.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -60,7 +60,7 @@ impl Future for Receipt {
     type Output = Result<Confirmation, Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        // What was never sent is told so; all else was handed to a request that ended with the runtime.
+        // A lease that was never sent gets its own error; any other was part of a request that ended with the runtime.
         Pin::new(&mut self.0)
             .poll(context)
             .map(|outcome| outcome.unwrap_or_else(|_| Err(stopped().or_may_have_arrived(true))))

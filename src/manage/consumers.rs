@@ -19,11 +19,11 @@ use crate::{
     transport,
 };
 
-/// How long a new pull consumer may take; some seconds have been seen.
+/// How long a new pull consumer may take to work. A few seconds have been seen.
 const PULLS_WITHIN: Duration = Duration::from_secs(60);
 
 impl Queue {
-    /// The consumers of the queue. The service allows one that is active.
+    /// Returns the consumers of the queue. The service allows one active consumer.
     ///
     /// Operation `GET /accounts/{account_id}/queues/{queue_id}/consumers`.
     ///
@@ -35,7 +35,7 @@ impl Queue {
         Ok(call.run(call.client().list_consumers(account, queue)).await?.result.0)
     }
 
-    /// A consumer with its settings.
+    /// Returns a consumer with its settings.
     ///
     /// Operation `GET /accounts/{account_id}/queues/{queue_id}/consumers/{consumer_id}`.
     ///
@@ -47,32 +47,32 @@ impl Queue {
         Ok(call.run(call.client().get_consumer(account, queue, id.wire())).await?.result)
     }
 
-    /// Makes a consumer. Pulls are refused for some seconds after a pull consumer was made:
-    /// [`enable_pull`](Self::enable_pull) waits.
+    /// Creates a consumer. The service refuses pulls for a few seconds after a pull consumer was created;
+    /// [`enable_pull`](Self::enable_pull) waits for that.
     ///
-    /// The request is not sent again where it may have arrived.
+    /// The request is not retried if it may have arrived.
     ///
     /// Operation `POST /accounts/{account_id}/queues/{queue_id}/consumers`.
     ///
     /// # Errors
     ///
     /// [`AlreadyExists`](ErrorKind::AlreadyExists) if the queue has a consumer. Refused before anything is sent: a
-    /// setting out of its bounds.
+    /// setting out of bounds.
     pub async fn create_consumer(&self, settings: &ConsumerSettings) -> Result<ConsumerDescription, Error> {
         limits::consumer_settings(settings)?;
         let ((_, account, queue), call) = (self.parts(), self.call(Operation::CreateConsumer));
         Ok(call.run(call.client().create_consumer(account, queue, settings)).await?.result)
     }
 
-    /// Sets all settings of a consumer: those that are not named get the service's defaults. To keep them, start from
-    /// `ConsumerSettings::from(&description)`.
+    /// Replaces all settings of a consumer. Settings that are not given get the service's defaults; to keep them, start
+    /// from `ConsumerSettings::from(&description)`.
     ///
     /// Operation `PUT /accounts/{account_id}/queues/{queue_id}/consumers/{consumer_id}`.
     ///
     /// # Errors
     ///
-    /// Refused before anything is sent: a setting out of its bounds. For a consumer that does not exist, the service
-    /// may make one.
+    /// Refused before anything is sent: a setting out of bounds. If the consumer does not exist, the service may create
+    /// it.
     pub async fn update_consumer(
         &self,
         id: &ConsumerId,
@@ -83,7 +83,7 @@ impl Queue {
         Ok(call.run(call.client().update_consumer(account, queue, id.wire(), settings)).await?.result)
     }
 
-    /// Deletes a consumer. The queue and its messages stay.
+    /// Deletes a consumer. The queue and its messages are kept.
     ///
     /// Operation `DELETE /accounts/{account_id}/queues/{queue_id}/consumers/{consumer_id}`.
     ///
@@ -96,16 +96,16 @@ impl Queue {
         gone(deleted, ErrorKind::NoSuchConsumer)
     }
 
-    /// Lets the queue be pulled over HTTP: makes a pull consumer, or changes the one that there is, and waits until
-    /// pulls are accepted. The call can be repeated. Settings that are not named stay as they are.
+    /// Enables pulling over HTTP: creates a pull consumer or updates the existing one, and waits until pulls are
+    /// accepted. The call can be repeated. Settings that are not given stay as they are.
     ///
-    /// To see whether pulls are accepted, a new consumer pulls a message, and gives it back at once if there is one:
-    /// that counts as one of its deliveries.
+    /// To check whether pulls are accepted, it pulls one message and returns it to the queue at once. That counts as an
+    /// attempt.
     ///
     /// # Errors
     ///
-    /// As [`set_pull_consumer`](Self::set_pull_consumer); [`NotPullConsumer`](ErrorKind::NotPullConsumer) if pulls are
-    /// still refused after a minute.
+    /// As for [`set_pull_consumer`](Self::set_pull_consumer), and [`NotPullConsumer`](ErrorKind::NotPullConsumer) if
+    /// pulls are still refused after a minute.
     pub async fn enable_pull(&self, settings: ConsumerSettings) -> Result<ConsumerDescription, Error> {
         let (consumer, is_new) = self.set_pull(settings).await?;
         if is_new {
@@ -114,12 +114,12 @@ impl Queue {
         Ok(consumer)
     }
 
-    /// As [`enable_pull`](Self::enable_pull), without waiting.
+    /// Like [`enable_pull`](Self::enable_pull), without waiting.
     ///
     /// # Errors
     ///
-    /// [`AlreadyExists`](ErrorKind::AlreadyExists) if the queue has a consumer of another kind, which has to be deleted
-    /// first. Refused before anything is sent: settings of another kind, or out of their bounds.
+    /// [`AlreadyExists`](ErrorKind::AlreadyExists) if the queue has a consumer of another kind, which you have to
+    /// delete first. Refused before anything is sent: settings of another kind, or out of bounds.
     pub async fn set_pull_consumer(&self, settings: ConsumerSettings) -> Result<ConsumerDescription, Error> {
         Ok(self.set_pull(settings).await?.0)
     }
@@ -136,8 +136,7 @@ impl Queue {
             Ok(made) => return Ok((made, true)),
             Err(error) => error,
         };
-        // Somebody else was faster, or the response was lost: then the consumer is there. It may be new, so that pulls
-        // are waited for.
+        // Someone else was faster, or the response was lost: the consumer exists. It may be new, so wait for pulls.
         if error.kind() != ErrorKind::AlreadyExists && !error.may_have_arrived() {
             return Err(error);
         }
@@ -167,12 +166,12 @@ impl Queue {
             match self.pull(PullOptions::new().batch_size(1)).await {
                 Ok(batch) => {
                     if !batch.is_empty() {
-                        // A retry that was not confirmed costs the message no more than its lease.
+                        // If the retry is not confirmed, the message comes back when its lease expires.
                         let _ = self.ack(AckRequest::retry_all(&batch)).await?;
                     }
                     return Ok(());
                 }
-                // Paused is what the queue may be: it is open to pulls by then.
+                // The queue may be paused; pulls are enabled all the same.
                 Err(error) if error.kind() == ErrorKind::DeliveryPaused => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::NotPullConsumer && Instant::now() < end => {
                     sleep(ASK_AGAIN).await;
