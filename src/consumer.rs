@@ -1,4 +1,4 @@
-//! The pull loop: bounded concurrency, acknowledgements beside the work, and a graceful end.
+//! The pull loop: bounded concurrency, background acknowledgements, and graceful shutdown.
 
 mod acks;
 mod brake;
@@ -38,11 +38,11 @@ pub use self::{
 use self::{recorder::Shared, run::Run, settings::Settings};
 use crate::{error::Error, message::Message, queue::Queue};
 
-/// Pulls messages and gives them to a handler, as many at a time as allowed, until it is told to stop.
+/// Pulls messages and runs a handler for each, concurrently, until it is told to stop.
 ///
-/// Run as many consumers as you like, on any number of machines: a message that one of them was given is hidden from
-/// the others for the visibility timeout, and comes again if it was not acknowledged by then. Delivery is at least
-/// once.
+/// Run as many consumers as you like, on any number of machines; they need no coordination. A message that one of them
+/// received is hidden from the others for the visibility timeout, and is delivered again if it has not been
+/// acknowledged by then. Delivery is at least once.
 ///
 /// ```
 /// # use cloudflare_queues::{Consumer, PushMessage, Verdict, emulator::Emulator};
@@ -69,45 +69,46 @@ use crate::{error::Error, message::Message, queue::Queue};
 ///
 /// # Pulling
 ///
-/// It pulls ahead as much as handlers start on during two round trips, but no more than they are expected to start on
-/// within half of a lease, than [`max_bytes`](Self::max_bytes), and than [`max_pulls`](Self::max_pulls) pulls in flight
-/// bring. At an empty queue, one pull is in flight at a time, with rests that grow to [`max_idle`](Self::max_idle),
-/// since empty pulls are billed.
+/// It prefetches what handlers can start in two round trips, but never more than they are expected to start within half
+/// a lease, and never more than [`max_bytes`](Self::max_bytes) and [`max_pulls`](Self::max_pulls) allow. While the
+/// queue is empty, one pull is in flight at a time, with pauses that grow to [`max_idle`](Self::max_idle), since empty
+/// pulls are billed.
 ///
 /// # Leases
 ///
-/// The lease of a message is [extended](Self::heartbeat) while it waits and while a handler works on it. When that
-/// fails, the handler can [know](Message::lease), and an acknowledgement is sent all the same: it is reported as
-/// confirmed only if the service says so.
+/// The lease of a message is [extended](Self::heartbeat) while it waits and while a handler works on it. If that fails,
+/// the handler can [find out](Message::lease). The acknowledgement is still sent, and reported as confirmed only if the
+/// service confirms it.
 ///
 /// # When things fail
 ///
-/// - A handler returns an error or panics: the message is retried by [`retry_delay`](Self::retry_delay), or goes to
+/// - A handler returns an error or panics: the message is retried after [`retry_delay`](Self::retry_delay), or moved to
 ///   the [dead letters](Self::dead_letters) after [`max_attempts`](Self::max_attempts).
 /// - More handlers fail than [`bearable_failures`](Self::bearable_failures): pulling slows down step by step, until
 ///   handlers succeed.
-/// - A pull fails: fewer pulls are in flight, and rests grow. The run ends if the credentials are refused or there is
-///   no such queue.
-/// - An acknowledgement fails: it is sent again while the lease lasts. The run ends as above; otherwise pulling slows
+/// - A pull fails: fewer pulls are in flight, and pauses grow. The run ends if the credentials are refused or the queue
+///   does not exist.
+/// - An acknowledgement fails: it is retried until the lease expires. The run ends as above; otherwise pulling slows
 ///   down while none is confirmed.
 ///
-/// All of this is in the [stats](Self::stats), the [health](Self::health) and the log.
+/// All of this shows in the [stats](Self::stats), the [health](Self::health) and the log.
 ///
 /// # Tracing
 ///
-/// - The span `receive` is a pull, of kind `client`. Its fields: `messaging.system`, `messaging.operation.name`,
-///   `messaging.destination.name`, which is the queue's id, and `messaging.batch.message_count`.
-/// - The span `process` is a handler, of kind `consumer`. Its fields: the first three of these,
-///   `messaging.message.id` and `attempts`, or `messaging.batch.message_count`; and `otel.status_code` and
-///   `error.type` if it fails. It follows from its `receive`.
+/// - The span `receive` covers a pull. Its kind is `client`. Its fields: `messaging.system`,
+///   `messaging.operation.name`, `messaging.destination.name`, which is the queue's id, and
+///   `messaging.batch.message_count`.
+/// - The span `process` covers a handler. Its kind is `consumer`. Its fields: the first three above,
+///   `messaging.message.id` and `attempts`, or `messaging.batch.message_count`; and `otel.status_code` and `error.type`
+///   if it fails. It follows from its `receive`.
 ///
-/// Events, all of them warnings but the recoveries: `the handler failed` (with `error`, within `process`), `a handler
-/// panicked`, `pulling fails` and `acknowledgements are not confirmed` (once, and then at growing intervals, with
+/// Events, which are warnings except for recoveries: `the handler failed` (with `error`, within `process`), `a handler
+/// panicked`, `pulling fails` and `acknowledgements are not confirmed` (once, then at growing intervals, with
 /// `failures`), `pulling works again`, `pulling is slowed down` (with `slowdown`), `pulling at full speed again`,
 /// `leases could not be extended`, `a handler outlasts the lease of its message`. No event has a body, a lease id or a
 /// credential.
 ///
-/// To carry a trace from a producer, put its context into the body, and make the [span](Self::span) by it.
+/// To continue a trace from a producer, put its context into the body, and create the [span](Self::span) from it.
 #[derive(Clone, Debug)]
 #[must_use = "a consumer does nothing until it is run"]
 pub struct Consumer<D = Raw> {
@@ -118,12 +119,12 @@ pub struct Consumer<D = Raw> {
 }
 
 impl Consumer {
-    /// A consumer with the default settings.
+    /// Creates a consumer with the default settings.
     pub fn new(queue: Queue) -> Self {
         Self { queue, settings: Settings::default(), decoding: Raw, record: Shared::default() }
     }
 
-    /// Gives the handler each message's body, read as JSON, beside the message.
+    /// Decodes each message's body as JSON, and passes it to the handler with the message.
     ///
     /// ```
     /// # use cloudflare_queues::{Consumer, PushMessage, emulator::Emulator};
@@ -152,21 +153,22 @@ impl Consumer {
         Consumer { queue, settings, decoding: Json::new(Verdict::Leave), record }
     }
 
-    /// Runs until `stop` is done, or until a pull or an acknowledgement fails for what only a person can mend.
+    /// Runs until `stop` completes, or until a pull or an acknowledgement fails in a way that needs human intervention.
     ///
-    /// Then it pulls no more, gives running handlers and pulls in flight [`shutdown_timeout`](Self::shutdown_timeout)
-    /// to end, retries what was not started, and waits up to [`flush_timeout`](Self::flush_timeout) for the outcome of
-    /// every acknowledgement. A stop that is done at the start costs no request. A handler that panics is one that
-    /// failed.
+    /// Then it stops pulling, gives running handlers and pulls in flight up to
+    /// [`shutdown_timeout`](Self::shutdown_timeout) to finish, retries messages that were not started, and waits up to
+    /// [`flush_timeout`](Self::flush_timeout) for the outcome of every acknowledgement. If `stop` has completed at the
+    /// start, nothing is sent. A handler that panics counts as failed.
     ///
-    /// To end at once, for example at a second ctrl-c, drop the future. Handlers are dropped with it, and their
-    /// messages come again when their leases expire. What handlers decided is still sent, and messages that were not
-    /// started are [handed back](Self::undecided), in the background, as long as the tokio runtime is there.
+    /// To stop immediately, for example at a second ctrl-c, drop the future. Running handlers are dropped, and their
+    /// messages are delivered again when their leases expire. Decisions of earlier handlers are still sent, and
+    /// messages that were not started are [handed back](Self::undecided), in the background, as long as the tokio
+    /// runtime is running.
     ///
     /// # Errors
     ///
-    /// Refused before anything is sent: a batch size or a visibility timeout out of its bounds, and a call outside a
-    /// tokio runtime. What ends a run later is in the [report](Report::error).
+    /// Refused before anything is sent: a batch size or a visibility timeout out of bounds, and a call outside a tokio
+    /// runtime. A failure that ends a run later is in the [report](Report::error).
     pub async fn run_until<H, F>(&self, stop: impl Future, handler: H) -> Result<Report, Error>
     where
         H: Fn(Message) -> F + Send + Sync + 'static,
@@ -176,12 +178,12 @@ impl Consumer {
         Ok(run.until(stop, Arc::new(handlers::one(handler))).await)
     }
 
-    /// Runs as [`run_until`](Self::run_until), with a handler that is given several messages at once, for example for a
+    /// Like [`run_until`](Self::run_until), with a handler that receives several messages at once, for example for a
     /// bulk insert.
     ///
-    /// It is given [`handler_batch_size`](Self::handler_batch_size) messages, or those that came within
-    /// [`handler_linger`](Self::handler_linger); [`concurrency`](Self::concurrency) counts batches. It decides on all
-    /// messages at once, or on each: see [`IntoVerdicts`].
+    /// It receives up to [`handler_batch_size`](Self::handler_batch_size) messages, or those that arrived within
+    /// [`handler_linger`](Self::handler_linger). [`concurrency`](Self::concurrency) counts batches. It returns one
+    /// verdict for all messages or one for each: see [`IntoVerdicts`].
     ///
     /// ```
     /// # use cloudflare_queues::{Consumer, Message, PushMessage, emulator::Emulator};
@@ -206,7 +208,7 @@ impl Consumer {
     ///
     /// # Errors
     ///
-    /// As [`run_until`](Self::run_until).
+    /// As for [`run_until`](Self::run_until).
     pub async fn run_batches_until<H, F>(&self, stop: impl Future, handler: H) -> Result<Report, Error>
     where
         H: Fn(Vec<Message>) -> F + Send + Sync + 'static,
@@ -218,11 +220,11 @@ impl Consumer {
 }
 
 impl<T: DeserializeOwned + 'static> Consumer<Json<T>> {
-    /// What to do with a message that cannot be decoded; the function is async and may fail, as a handler.
+    /// Sets what to do with a message that cannot be decoded. Like a handler, the function is async and may fail.
     ///
-    /// By default it goes to the [dead-letter queue](Self::dead_letters) if one is set. Otherwise it is left, so that
-    /// it is delivered again until the queue's `max_retries` are used up. It is [counted](Stats::undecodable) in any
-    /// case.
+    /// By default, the message is moved to the [dead-letter queue](Self::dead_letters) if one is set. Otherwise it is
+    /// left, so it is delivered again until the queue's `max_retries` are used up. It is [counted](Stats::undecodable)
+    /// in any case.
     pub fn on_undecodable<F>(mut self, decide: impl Fn(Message, Error) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output: IntoVerdict> + Send + 'static,
@@ -231,12 +233,12 @@ impl<T: DeserializeOwned + 'static> Consumer<Json<T>> {
         self
     }
 
-    /// As [`run_until`](Consumer::run_until) of a consumer without decoding; the handler is given the body and the
+    /// Like [`run_until`](Consumer::run_until) of a consumer without decoding. The handler receives the body and the
     /// message.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// As for that method.
     pub async fn run_until<H, F>(&self, stop: impl Future, handler: H) -> Result<Report, Error>
     where
         H: Fn(T, Message) -> F + Send + Sync + 'static,
@@ -247,12 +249,12 @@ impl<T: DeserializeOwned + 'static> Consumer<Json<T>> {
         Ok(run.until(stop, Arc::new(handler)).await)
     }
 
-    /// As [`run_batches_until`](Consumer::run_batches_until) of a consumer without decoding; the handler is given
-    /// bodies with their messages. Those that cannot be decoded are not among them.
+    /// Like [`run_batches_until`](Consumer::run_batches_until) of a consumer without decoding. The handler receives
+    /// bodies with their messages, without those that cannot be decoded.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// As for that method.
     pub async fn run_batches_until<H, F>(&self, stop: impl Future, handler: H) -> Result<Report, Error>
     where
         T: Send,
@@ -264,17 +266,17 @@ impl<T: DeserializeOwned + 'static> Consumer<Json<T>> {
         Ok(run.until(stop, Arc::new(handler)).await)
     }
 
-    /// As [`stream`](Consumer::stream) of a consumer without decoding; each [`Delivery`] has the body as its
-    /// [`job`](Delivery::job). Messages that cannot be decoded are decided on, and passed over.
+    /// Like [`stream`](Consumer::stream) of a consumer without decoding. Each [`Delivery`] has the body as its
+    /// [`job`](Delivery::job). Messages that cannot be decoded are handled as set, and skipped.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// As for that method.
     pub fn stream(&self) -> Result<Deliveries<Json<T>>, Error> {
         Deliveries::new(self.queue.clone(), self.settings.clone(), self.decoding(), &self.record)
     }
 
-    /// Where there is a dead-letter queue, undecodable messages go there by default.
+    /// By default, undecodable messages go to the dead-letter queue if there is one.
     fn decoding(&self) -> Json<T> {
         let default = if self.settings.dead_letters.is_some() { Verdict::DeadLetter } else { Verdict::Leave };
         self.decoding.clone().defaulting(default)
@@ -282,12 +284,13 @@ impl<T: DeserializeOwned + 'static> Consumer<Json<T>> {
 }
 
 impl<D> Consumer<D> {
-    /// What this consumer and its clones have done so far in all their runs and streams, also while they go on.
+    /// Returns what this consumer and its clones have done so far, in all their runs and streams, including current
+    /// ones.
     pub fn stats(&self) -> Stats {
         self.record.lock().stats.clone()
     }
 
-    /// Whether the consumer, or one of its clones, does what it is there for.
+    /// Returns whether the consumer, or one of its clones, is working.
     ///
     /// ```
     /// # use cloudflare_queues::{Consumer, Status, emulator::Emulator};
@@ -310,14 +313,13 @@ impl<D> Consumer<D> {
 }
 
 impl Consumer {
-    /// The messages as a stream, for a loop of your own.
+    /// Returns the messages as a stream, for a loop of your own.
     ///
-    /// Pulls that fail are repeated; the stream ends after a failure that only a person can mend, which is its last
-    /// item.
+    /// Failed pulls are repeated. A failure that needs human intervention is the last item of the stream.
     ///
     /// # Errors
     ///
-    /// As [`run_until`](Self::run_until).
+    /// As for [`run_until`](Self::run_until).
     pub fn stream(&self) -> Result<Deliveries, Error> {
         Deliveries::new(self.queue.clone(), self.settings.clone(), Raw, &self.record)
     }

@@ -1,4 +1,4 @@
-//! What becomes of acknowledgements and retries, and by how much that slows pulling down.
+//! Tracks the outcomes of acknowledgements and retries, and how much they slow down pulling.
 
 use std::time::Duration;
 
@@ -7,7 +7,8 @@ use tokio::time::Instant;
 use super::{brake::Brake, pulls::is_final};
 use crate::{error::Error, outage::Outage};
 
-/// After what time without a confirmation pulling is slowed down by a step; each one more takes twice as long.
+/// How long pulling goes on without a confirmation before it slows down by a step. Each further step takes twice as
+/// long.
 pub(super) const STALLED: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
@@ -16,9 +17,9 @@ pub(super) struct Acks {
     outage: Outage,
     /// Those whose outcome is not known.
     under_way: usize,
-    /// When one was last confirmed, or the first of those under way began.
+    /// When one was last confirmed, or when the first of those in flight was sent.
     settled_at: Instant,
-    /// What ends the run or the stream.
+    /// The failure that ends the run or the stream.
     error: Option<Error>,
 }
 
@@ -40,7 +41,7 @@ impl Acks {
         self.under_way = self.under_way.saturating_add(1);
     }
 
-    /// One of them is not under way any more, whatever came of it.
+    /// One of them has ended, whatever its outcome.
     pub(super) fn end(&mut self) {
         self.under_way = self.under_way.saturating_sub(1);
     }
@@ -53,7 +54,7 @@ impl Acks {
         }
     }
 
-    /// What stands in the place of an acknowledgement: a dead letter that was not pushed.
+    /// Replaces an acknowledgement: a dead letter that was not pushed.
     pub(super) fn not_begun(&mut self) {
         self.brake.record(true);
     }
@@ -67,20 +68,21 @@ impl Acks {
             }
             return;
         };
-        // The acker logs requests that fail. Every further message would be handled in vain if only a person can help.
+        // The acker logs failed requests. If human intervention is needed, every further message would be handled in
+        // vain.
         if self.error.is_none() && is_final(error) && error.status().is_some() {
             self.error = Some(error.clone());
         }
     }
 
-    /// By how many steps they slow pulling down: those that are not confirmed, and those that have hung for long.
+    /// By how many steps they slow down pulling: those that are not confirmed, and those without an outcome for long.
     pub(super) fn step(&self) -> u32 {
         let stalled = self.unsettled().map(|since| since.elapsed()).unwrap_or_default();
         let steps = stalled.as_secs().checked_div(STALLED.as_secs()).and_then(u64::checked_ilog2);
         self.brake.step().max(steps.map_or(0, |steps| steps.saturating_add(1)))
     }
 
-    /// Since when some wait for being confirmed, and none is.
+    /// Since when some are waiting for confirmation, and none is confirmed.
     pub(super) fn unsettled(&self) -> Option<Instant> {
         (self.under_way > 0).then_some(self.settled_at)
     }
@@ -89,7 +91,7 @@ impl Acks {
         self.error.is_some()
     }
 
-    /// A failure that only a person can mend, once.
+    /// Returns a failure that needs human intervention, once.
     pub(super) fn error(&mut self) -> Option<Error> {
         self.error.take()
     }

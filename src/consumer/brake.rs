@@ -1,19 +1,19 @@
-//! Slows pulling down step by step while what is pulled comes to nothing.
+//! Slows down pulling step by step while the work on messages fails.
 
-/// How many outcomes stand between two steps up, and between two steps down.
+/// How many outcomes lie between two steps up, and between two steps down.
 const UP: u32 = 16;
 const DOWN: u32 = 4;
-/// The share of failures at or below which a step is taken back, of the one above which a step is taken.
+/// Below this part of the tolerated share of failures, a step is taken back.
 const RECOVERED: f64 = 0.5;
-/// How much the last outcome counts in the share.
+/// The weight of the last outcome in the share.
 const WEIGHT: f64 = 1.0 / 8.0;
-/// With these, a wait of a millisecond grows to a minute.
+/// With this many steps, a wait of a millisecond grows to a minute.
 const MOST: u32 = 16;
 
 #[derive(Debug)]
 pub(super) struct Brake {
     what: &'static str,
-    /// The share of failures that is borne.
+    /// The tolerated share of failures.
     bearable: f64,
     failing: f64,
     since_step: u32,
@@ -25,7 +25,7 @@ impl Brake {
         Self { what, bearable, failing: 0.0, since_step: 0, step: 0 }
     }
 
-    /// By how many steps pulling is slowed down.
+    /// The number of steps by which pulling is slowed down.
     pub(super) fn step(&self) -> u32 {
         self.step
     }

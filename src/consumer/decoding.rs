@@ -1,4 +1,4 @@
-//! What a handler is given: the message alone, or its body decoded, too.
+//! What a handler receives: only the message, or also its decoded body.
 
 use std::{
     fmt,
@@ -15,9 +15,9 @@ use serde::de::DeserializeOwned;
 use super::{IntoVerdict, work::Outcome};
 use crate::{error::Error, error_kind::ErrorKind, message::Message};
 
-/// What a [`Consumer`](super::Consumer) makes of bodies: [`Raw`] or [`Json`].
+/// How a [`Consumer`](super::Consumer) decodes bodies: [`Raw`] or [`Json`].
 pub trait Decoding: sealed::Sealed {
-    /// What the handler is given beside the message.
+    /// What the handler receives in addition to the message.
     type Job;
 
     #[doc(hidden)]
@@ -31,7 +31,7 @@ mod sealed {
     pub trait Sealed: Clone + Send + Sync + 'static {}
 }
 
-/// The decoding of a [`Consumer`](super::Consumer) whose handler is given messages as they came.
+/// The decoding of a [`Consumer`](super::Consumer) whose handler receives messages without decoding.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct Raw;
@@ -50,14 +50,14 @@ impl Decoding for Raw {
     }
 }
 
-/// The decoding of a [`Consumer`](super::Consumer) whose handler is given bodies of JSON beside messages.
+/// The decoding of a [`Consumer`](super::Consumer) whose handler receives JSON bodies with their messages.
 pub struct Json<T> {
     decide: Option<Arc<Decide>>,
     default: super::Verdict,
     body: PhantomData<fn() -> T>,
 }
 
-/// What becomes of a message that could not be decoded.
+/// What to do with a message that could not be decoded.
 pub(super) type Decided = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 type Decide = dyn Fn(Message, Error) -> Decided + Send + Sync;
 
@@ -77,7 +77,7 @@ impl<T> Json<T> {
         Self { decide: Some(Arc::new(decide)), ..Self::new(super::Verdict::Leave) }
     }
 
-    /// What becomes of undecodable messages unless a function decides.
+    /// What to do with undecodable messages if no function decides.
     pub(super) fn defaulting(mut self, default: super::Verdict) -> Self {
         self.default = default;
         self
@@ -108,7 +108,7 @@ impl<T: DeserializeOwned + 'static> Decoding for Json<T> {
     }
 }
 
-/// A panic is a failure: it costs one message, where others would be lost with the task.
+/// A panic counts as a failure of one message. Otherwise the task would be lost with other messages.
 async fn contained(decided: impl Future<Output = Outcome>) -> Outcome {
     let mut decided = pin!(decided);
     poll_fn(|context| {

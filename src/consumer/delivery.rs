@@ -1,4 +1,4 @@
-//! One message of a stream, to be decided on.
+//! One message of a stream.
 
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
@@ -12,11 +12,11 @@ use crate::{
     settlement::{Decision, Settlement},
 };
 
-/// A message that is to be decided on. One that is dropped undecided is retried, or left, by
-/// [`Consumer::undecided`](super::Consumer::undecided).
+/// A message of a stream, for you to decide on. If it is dropped undecided, it is retried or left, as
+/// [`Consumer::undecided`](super::Consumer::undecided) says.
 ///
-/// Its lease is [extended](super::Consumer::heartbeat) until then, also after the stream is dropped. If that fails, the
-/// lease is lost, and another consumer may receive the message: [`Message::lease`] tells.
+/// Its lease is [extended](super::Consumer::heartbeat) until then, even after the stream is dropped. If that fails, the
+/// lease is lost, and another consumer may receive the message: see [`Message::lease`].
 ///
 /// ```
 /// # use cloudflare_queues::{Consumer, PushMessage, emulator::Emulator};
@@ -44,14 +44,14 @@ pub struct Delivery<T = ()> {
 
 struct Held {
     message: Message,
-    /// By this, its lease is held.
+    /// The key by which its lease is extended.
     key: u64,
     origin: Arc<Origin>,
     is_given_out: bool,
     is_decided: bool,
 }
 
-/// What a stream shares with its deliveries, which may outlast it.
+/// What a stream shares with its deliveries, which may outlive it.
 pub(super) struct Origin {
     pub(super) acker: Acker,
     pub(super) pulse: Pulse,
@@ -65,7 +65,7 @@ impl<T> Delivery<T> {
         Self { job, held: Held { message, key, origin, is_given_out: false, is_decided: false } }
     }
 
-    /// From here on, it is not the stream's to decide on.
+    /// From here on, the stream no longer decides on it.
     pub(super) fn give_out(&mut self) {
         self.held.is_given_out = true;
         self.held.origin.pulse.work_on(self.held.key);
@@ -83,30 +83,30 @@ impl<T> Delivery<T> {
 
     /// Acknowledges the message.
     ///
-    /// It waits while the acker's [buffer](crate::AckerOptions::buffer) is full. Dropping the future does not take the
-    /// decision back: it is sent all the same, unless too many of them wait already.
+    /// Waits while the acker's [buffer](crate::AckerOptions::buffer) is full. If the future is dropped, the
+    /// acknowledgement is still sent, unless too many are waiting already.
     ///
     /// # Errors
     ///
-    /// As [`Acker::ack`].
+    /// As for [`Acker::ack`].
     pub fn ack(self) -> impl Future<Output = Result<Receipt, Error>> + Send + use<T> {
         self.held.decide(Decision::Ack)
     }
 
-    /// Retries the message after the queue's own retry delay. Dropping the future does not take that back.
+    /// Retries the message after the queue's retry delay. If the future is dropped, the retry is still sent.
     ///
     /// # Errors
     ///
-    /// As [`Acker::retry`].
+    /// As for [`Acker::retry`].
     pub fn retry(self) -> impl Future<Output = Result<Receipt, Error>> + Send + use<T> {
         self.held.decide(Decision::Retry)
     }
 
-    /// Retries the message after `delay`, of at most 24 hours. Dropping the future does not take that back.
+    /// Retries the message after `delay`, at most 24 hours. If the future is dropped, the retry is still sent.
     ///
     /// # Errors
     ///
-    /// As [`Acker::retry_in`].
+    /// As for [`Acker::retry_in`].
     pub fn retry_in(self, delay: Duration) -> impl Future<Output = Result<Receipt, Error>> + Send + use<T> {
         self.held.decide(Decision::RetryIn(delay))
     }
@@ -117,12 +117,12 @@ impl<T> Delivery<T> {
         self.held.leave();
     }
 
-    /// Lets go of the message without a word, and without counting it.
+    /// Releases the message without sending or counting anything.
     pub(super) fn forget(&mut self) {
         self.held.is_decided = true;
     }
 
-    /// Does what is to become of a message that could not be decoded.
+    /// Carries out the verdict on a message that could not be decoded.
     pub(super) async fn apply(mut self, outcome: Outcome, settings: &Settings) {
         let (message, outcomes) = (&self.held.message, &self.held.origin.outcomes);
         outcomes.decided(outcome.is_err());
@@ -145,7 +145,7 @@ impl<T> Delivery<T> {
                 Decision::Ack
             }
         };
-        // The outcome is counted where it is known.
+        // The outcome is counted when it is known.
         let _ = self.held.settle(decision).await;
     }
 }
@@ -161,7 +161,7 @@ impl Held {
         self.settle(decision)
     }
 
-    /// What was decided stays so, even if the future is never polled.
+    /// The decision stands, even if the future is never polled.
     fn settle(mut self, decision: Decision) -> impl Future<Output = Result<Receipt, Error>> + Send + use<> {
         self.is_decided = true;
         let observer = self.origin.outcomes.observe(decision);

@@ -1,4 +1,4 @@
-//! The users' handlers, each as a function from messages to as many outcomes.
+//! The users' handlers, each as a function from messages to one outcome per message.
 
 use std::{future::Future, pin::Pin};
 

@@ -1,4 +1,4 @@
-//! Whether a consumer does what it is there for.
+//! The health of a consumer.
 
 use std::time::Duration;
 
@@ -7,41 +7,41 @@ use tokio::time::Instant;
 
 use super::{acks::STALLED, recorder::Record};
 
-/// Whether a [`Consumer`](crate::Consumer) does what it is there for, for a probe such as `/healthz`.
+/// Whether a [`Consumer`](crate::Consumer) is working, for a probe such as `/healthz`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[non_exhaustive]
 pub struct Health {
-    /// What it does.
+    /// What it is doing.
     pub status: Status,
-    /// For how long this has been so.
+    /// How long it has had this status.
     pub lasting: Duration,
-    /// How long ago a pull last succeeded; `None` if none has.
+    /// How long ago a pull last succeeded, or `None` if none has.
     pub last_pull: Option<Duration>,
-    /// The last failure, without secrets. It may be over.
+    /// The last failure, without secrets. It may be resolved.
     pub last_error: Option<String>,
 }
 
-/// What a [`Consumer`](crate::Consumer) does, as its [`Health`] says.
+/// The status of a [`Consumer`](crate::Consumer), as part of its [`Health`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Status {
-    /// It does not run, or has ended.
+    /// It is not running.
     Stopped,
-    /// It pulls, handles and acknowledges, or waits for messages.
+    /// It pulls, handles and acknowledges messages, or waits for them.
     Working,
     /// Pulls fail.
     PullsFail,
     /// Acknowledgements are not confirmed: messages are handled again and again.
     AcksFail,
-    /// Handlers fail, so that it pulls more slowly.
+    /// Handlers fail, so it pulls more slowly.
     Slowed,
-    /// Every handler has been busy for longer than the visibility timeout, and none has ended.
+    /// All handlers have been busy for longer than the visibility timeout, and none has finished.
     Stuck,
 }
 
 impl Health {
-    /// Whether the consumer works: nothing fails, and no handler is stuck.
+    /// Whether the consumer is working: nothing fails, and handlers are not stuck.
     pub fn is_healthy(&self) -> bool {
         self.status == Status::Working
     }

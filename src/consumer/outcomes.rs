@@ -1,4 +1,4 @@
-//! What becomes of a stream's messages, as the stream has to know it to slow down or to end.
+//! The outcomes of a stream's messages, which can slow down or end the stream.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -16,7 +16,7 @@ use crate::{
     settlement::Decision,
 };
 
-/// A stream shares it with its deliveries, which may outlast it.
+/// Shared by a stream and its deliveries, which may outlive it.
 #[derive(Clone)]
 pub(super) struct Outcomes(Arc<Shared>);
 
@@ -27,11 +27,11 @@ struct Shared {
 
 struct State {
     acks: Acks,
-    /// Slows pulling down while deliveries are dropped undecided.
+    /// Slows down pulling while deliveries are dropped undecided.
     drops: Brake,
     /// `None` once the stream has ended.
     gauges: Option<Gauges>,
-    /// Wakes who waits for the stream.
+    /// Wakes the task that waits for the stream.
     waker: Option<Waker>,
 }
 
@@ -46,13 +46,13 @@ impl Outcomes {
         &self.0.counter
     }
 
-    /// By how many steps pulling is slowed down.
+    /// The number of steps by which pulling is slowed down.
     pub(super) fn step(&self) -> u32 {
         let state = self.0.state();
         state.drops.step().max(state.acks.step())
     }
 
-    /// What only a person can mend; otherwise, whoever waits is woken once there is such a failure.
+    /// A failure that needs human intervention. Otherwise the task is woken once there is one.
     pub(super) fn failure(&self, waker: &Waker) -> Option<Error> {
         let mut state = self.0.state();
         let failure = state.acks.error();
@@ -65,7 +65,7 @@ impl Outcomes {
         self.0.state().drops.record(is_dropped);
     }
 
-    /// A settlement is submitted; what it returns sees the outcome.
+    /// A settlement is submitted. The returned observer sees the outcome.
     pub(super) fn observe(&self, decision: Decision) -> Observer {
         self.0.state().acks.begin();
         self.0.gauge(|_| ());
@@ -77,7 +77,7 @@ impl Outcomes {
         self.0.gauge(change);
     }
 
-    /// The stream is over.
+    /// The stream has ended.
     pub(super) fn end(&self) {
         self.0.gauge(|gauges| *gauges = Gauges::default());
         self.0.state().gauges = None;
@@ -113,7 +113,7 @@ impl Shared {
         }
     }
 
-    /// Writes down how things are, with a change.
+    /// Records a change.
     fn gauge(&self, change: impl FnOnce(&mut Gauges)) {
         let mut state = self.state();
         let Some(before) = state.gauges else { return };

@@ -1,4 +1,4 @@
-//! How a consumer pulls, works and stops.
+//! The settings of a consumer.
 
 use std::{
     fmt,
@@ -31,7 +31,7 @@ pub(super) struct Settings {
     pub(super) max_attempts: Option<u32>,
     pub(super) handler_batch: usize,
     pub(super) handler_linger: Duration,
-    /// Whether a handler takes several messages: only then, the two settings above hold.
+    /// Whether a handler takes several messages. Only then do the two settings above apply.
     pub(super) is_batched: bool,
     pub(super) span: Option<MakeSpan>,
 }
@@ -97,7 +97,7 @@ impl Default for Settings {
 
 /// Settings.
 impl<D> Consumer<D> {
-    /// The most messages that one pull leases: 1 to 100, 100 by default.
+    /// The maximum number of messages that one pull leases: 1 to 100, 100 by default.
     pub fn batch_size(mut self, messages: u32) -> Self {
         self.settings.pull = self.settings.pull.batch_size(messages);
         self
@@ -105,43 +105,43 @@ impl<D> Consumer<D> {
 
     /// How long a lease lasts: 1 ms to 12 hours, 60 s by default.
     ///
-    /// No more is pulled than handlers are expected to start on within half of it, by the time that they took so far.
+    /// No more is pulled than handlers are expected to start within half of it, given how long they have taken so far.
     pub fn visibility_timeout(mut self, timeout: Duration) -> Self {
         self.settings.pull = self.settings.pull.visibility_timeout(timeout);
         self
     }
 
-    /// How many handlers work at the same time. 10 by default; zero counts as one.
+    /// How many handlers run at the same time. Zero counts as one. 10 by default.
     pub fn concurrency(mut self, handlers: usize) -> Self {
         self.settings.concurrency = handlers;
         self
     }
 
-    /// The wait after a pull that was empty or failed; it doubles with each one more. 100 ms by default.
+    /// The pause after an empty or failed pull. It doubles with each further one. 100 ms by default.
     pub fn min_idle(mut self, wait: Duration) -> Self {
         self.settings.min_idle = wait;
         self
     }
 
-    /// The longest such wait, unless the service asks for a longer one. 10 s by default.
+    /// The longest such pause, unless the service asks for a longer one. 10 s by default.
     pub fn max_idle(mut self, wait: Duration) -> Self {
         self.settings.max_idle = wait;
         self
     }
 
-    /// When a message is delivered again whose handler failed. After the queue's own retry delay by default.
+    /// When to redeliver a message whose handler failed. By default, after the queue's retry delay.
     pub fn retry_delay(mut self, delay: RetryDelay) -> Self {
         self.settings.retry_delay = delay;
         self
     }
 
-    /// What becomes of messages that were pulled, but not started, when the consumer stops. Retried by default.
+    /// What to do with messages that were pulled but not started when the consumer stops. Retry by default.
     pub fn undecided(mut self, undecided: Undecided) -> Self {
         self.settings.undecided = undecided;
         self
     }
 
-    /// How long handlers and pulls that are under way may take once the consumer is told to stop. 30 s by default.
+    /// How long running handlers and pulls in flight may take once the consumer is told to stop. 30 s by default.
     ///
     /// Handlers that take longer are dropped, and their messages left.
     pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
@@ -149,7 +149,7 @@ impl<D> Consumer<D> {
         self
     }
 
-    /// How long acknowledgements may take after the last handler ended. 30 s by default.
+    /// How long acknowledgements may take after the last handler has finished. 30 s by default.
     pub fn flush_timeout(mut self, timeout: Duration) -> Self {
         self.settings.flush_timeout = timeout;
         self
@@ -161,84 +161,84 @@ impl<D> Consumer<D> {
         self
     }
 
-    /// How many pulls are in flight at most. 128 by default; zero counts as one.
+    /// The maximum number of pulls in flight. Zero counts as one. 128 by default.
     ///
-    /// The number adapts: it doubles with each round trip while full batches come and handlers wait, falls when pulls
-    /// fail or bring little, and is one at an empty queue. 128 pulls of 100 messages bring the 5,000 messages a second
-    /// that the service allows for a queue at round trips of up to 2.5 s.
+    /// The actual number adapts: it doubles with each round trip while full batches arrive and handlers wait, falls
+    /// when pulls fail or return little, and is one while the queue is empty. 128 pulls of 100 messages are enough for
+    /// the 5,000 messages a second that the service allows for a queue, with round trips of up to 2.5 s.
     pub fn max_pulls(mut self, pulls: usize) -> Self {
         self.settings.max_pulls = pulls;
         self
     }
 
-    /// How many bytes of messages are held at most, by the sizes seen so far. 64 MiB by default.
+    /// The maximum number of bytes of messages to hold, estimated from the sizes seen so far. 64 MiB by default.
     ///
-    /// It bounds how much is pulled ahead; what was pulled stays until its handler ends. A message at a time is pulled
-    /// in any case.
+    /// This limits how much is prefetched. A message is held until its handler has finished. At least one message at a
+    /// time is pulled in any case.
     pub fn max_bytes(mut self, bytes: usize) -> Self {
         self.settings.max_bytes = bytes;
         self
     }
 
-    /// For how long the lease of a message is extended while it waits or a handler works on it, counted from the pull.
-    /// 60 minutes by default, at most until the lease has lasted for 12 hours; zero turns it off.
+    /// How long the lease of a message is extended while it waits or a handler works on it, counted from the pull. Zero
+    /// turns extension off, and a lease lasts for at most 12 hours. 60 minutes by default.
     ///
-    /// A lease is extended when a third of the visibility timeout is left, together with others, by the visibility
-    /// timeout each time. If the service refuses, or no extension comes through in time, the lease is lost:
-    /// [`Message::lease`](crate::Message::lease) tells the handler. A stream extends leases in the same way, until a
+    /// When a third of the visibility timeout is left, a lease is extended by the visibility timeout, together with
+    /// others. If the service refuses, or no extension succeeds in time, the lease is lost; the handler can find out
+    /// with [`Message::lease`](crate::Message::lease). A stream extends leases in the same way, until a
     /// [`Delivery`](super::Delivery) is decided on or dropped.
     pub fn heartbeat(mut self, longest: Duration) -> Self {
         self.settings.heartbeat = longest;
         self
     }
 
-    /// The share of handlers, from 0 to 1, that may fail before pulling is slowed down step by step. 0.5 by default; 1
-    /// never slows down.
+    /// The share of handlers, from 0 to 1, that may fail before pulling slows down step by step. With 1, it never slows
+    /// down. 0.5 by default.
     ///
-    /// With each step, the rest between pulls doubles, from [`min_idle`](Self::min_idle) to
-    /// [`max_idle`](Self::max_idle), and batches halve. The steps are taken back as handlers succeed. Acknowledgements
-    /// that are not confirmed slow pulling down in the same way.
+    /// With each step, the pause between pulls doubles, from [`min_idle`](Self::min_idle) to
+    /// [`max_idle`](Self::max_idle), and batches halve. The steps are taken back as handlers succeed. Unconfirmed
+    /// acknowledgements slow down pulling in the same way.
     pub fn bearable_failures(mut self, share: f64) -> Self {
         self.settings.bearable_failures = share;
         self
     }
 
-    /// The queue that takes messages whose verdict is [`DeadLetter`](super::Verdict::DeadLetter), byte for byte. None
-    /// by default.
+    /// The queue that receives messages whose verdict is [`DeadLetter`](super::Verdict::DeadLetter), byte for byte.
+    /// None by default.
     ///
-    /// It works beside the dead-letter queue that the service itself may have for the queue. Messages of the types
-    /// `bytes` and `v8` cannot be pushed over HTTP, and are left. A crash between the push and the acknowledgement
-    /// leads to a second push.
+    /// It works in addition to the service's own dead-letter queue. Messages of the types `bytes` and `v8` cannot be
+    /// pushed over HTTP, and are left. After a crash between the push and the acknowledgement, the message is pushed
+    /// twice.
     pub fn dead_letters(mut self, queue: Queue) -> Self {
         self.settings.dead_letters = Some(queue);
         self
     }
 
-    /// After how many attempts a message whose handler failed goes to the [dead-letter queue](Self::dead_letters).
-    /// Without bound by default.
+    /// After how many attempts a message whose handler failed is moved to the [dead-letter queue](Self::dead_letters).
+    /// Unlimited by default.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.settings.max_attempts = Some(attempts);
         self
     }
 
-    /// How many messages a handler of [`run_batches_until`](Consumer::run_batches_until) is given at most. 100 by
-    /// default; zero counts as one.
+    /// The maximum number of messages that a handler of [`run_batches_until`](Consumer::run_batches_until) receives.
+    /// Zero counts as one. 100 by default.
     pub fn handler_batch_size(mut self, messages: usize) -> Self {
         self.settings.handler_batch = messages;
         self
     }
 
-    /// How long a message waits at most for others to fill such a batch. 1 s by default.
+    /// How long a message waits for others to fill such a batch. 1 s by default.
     pub fn handler_linger(mut self, linger: Duration) -> Self {
         self.settings.handler_linger = linger;
         self
     }
 
-    /// Makes the span that a handler runs in, in the place of the crate's own, for example with a parent from the
-    /// message's body.
+    /// Sets a function that creates the span of a handler, replacing the crate's own, for example with a parent from
+    /// the message's body.
     ///
-    /// The fields `otel.status_code` and `error.type` are recorded in it if it has them. If the function panics, the
-    /// crate's own span takes its place.
+    /// If the span has the fields `otel.status_code` and `error.type`, they are recorded. If the function panics, the
+    /// crate's own span is used.
     pub fn span(mut self, make: impl Fn(&Message) -> Span + Send + Sync + 'static) -> Self {
         self.settings.span = Some(MakeSpan(Arc::new(make)));
         self

@@ -1,4 +1,4 @@
-//! What becomes of messages after their handlers.
+//! What happens to messages after their handlers.
 
 use std::time::Duration;
 
@@ -18,11 +18,11 @@ use crate::{
     settlement::{Lease, Settlement},
 };
 
-/// How many leases that were not confirmed a report holds.
+/// How many unconfirmed leases a report holds.
 const MOST_UNCONFIRMED: usize = 10_000;
 
 impl Run {
-    /// A handler has ended.
+    /// A handler has finished.
     pub(super) fn end(&mut self, joined: Result<(task::Id, Vec<Outcome>), JoinError>) {
         let (id, outcomes) = match joined {
             Ok((id, outcomes)) => (id, outcomes.into_iter().map(|outcome| outcome.map_err(Some)).collect()),
@@ -111,7 +111,7 @@ impl Run {
         let (id, settled) = joined.map_or_else(|error| (error.id(), None), |(id, settled)| (id, Some(settled)));
         let Some(Settling { settlement, is_dead_letter }) = self.settling.remove(&id) else { return };
         self.acks.end();
-        // A task that did not end said nothing of what it sent.
+        // A task that did not finish did not report what it sent.
         let Some(settled) = settled else { return self.keep_unless_unpushed(settlement, is_dead_letter) };
         match settled {
             Settled::Said(Ok(Confirmation::Confirmed)) => self.confirmed(&settlement, is_dead_letter),
@@ -150,7 +150,7 @@ impl Run {
         self.error = self.error.take().or_else(|| self.acks.error());
     }
 
-    /// Keeps a lease that was not confirmed for the report, as long as there are not too many.
+    /// Keeps an unconfirmed lease for the report, unless there are too many.
     pub(super) fn keep(&mut self, settlement: Settlement) {
         self.recorder.count(|stats| stats.unconfirmed += 1);
         if self.unconfirmed.len() < MOST_UNCONFIRMED {
@@ -158,14 +158,14 @@ impl Run {
         }
     }
 
-    /// Keeps what was still under way at the end.
+    /// Keeps what was still in flight at the end.
     pub(super) fn keep_all(&mut self) {
         for Settling { settlement, is_dead_letter } in std::mem::take(&mut self.settling).into_values() {
             self.keep_unless_unpushed(settlement, is_dead_letter);
         }
     }
 
-    /// A dead letter that may not have been pushed must not be acknowledged by whoever sends the report's leases again.
+    /// A dead letter that may not have been pushed must not be acknowledged when the report's leases are sent again.
     fn keep_unless_unpushed(&mut self, settlement: Settlement, is_dead_letter: bool) {
         match is_dead_letter {
             true => self.recorder.count(|stats| stats.left += 1),
@@ -173,7 +173,7 @@ impl Run {
         }
     }
 
-    /// A retry at once, of a message that nobody decided on.
+    /// An immediate retry of an undecided message.
     pub(super) fn hand_back(&mut self, lease: impl Into<Lease>) {
         self.submit(Settlement::retry_in(lease, Duration::ZERO));
     }

@@ -1,4 +1,4 @@
-//! The end of a run, in good order or not.
+//! The end of a run, graceful or not.
 
 use std::{mem, pin::pin, time::Duration};
 
@@ -11,7 +11,7 @@ use super::{
 use crate::settlement::Settlement;
 
 impl Run {
-    /// Lets handlers end, gives back what was not started, and waits for every outcome, each for its own time.
+    /// Lets handlers finish, hands back what was not started, and waits for every outcome, each with its own timeout.
     pub(super) async fn shut_down(mut self) -> Report {
         self.finish(self.settings.shutdown_timeout, |run| !run.handled.is_empty() || run.pulls.in_flight() > 0).await;
         self.drop_handlers();
@@ -22,7 +22,7 @@ impl Run {
         Report { stats: self.recorder.stats(), unconfirmed: mem::take(&mut self.unconfirmed), error: self.error.take() }
     }
 
-    /// Goes on for a while, as long as there is something to wait for.
+    /// Continues for a while, as long as there is something to wait for.
     async fn finish(&mut self, timeout: Duration, goes_on: impl Fn(&Self) -> bool) {
         let mut timeout = pin!(sleep(timeout));
         self.release();
@@ -32,13 +32,13 @@ impl Run {
                 Event::Stop => break,
                 event => self.take(event),
             }
-            // A pull that was in flight may have ended.
+            // A pull in flight may have finished.
             self.release();
         }
         self.take_ended();
     }
 
-    /// What has ended counts, even if nobody looked before the time was over.
+    /// What finished in time counts, even if it was not looked at before the timeout.
     fn take_ended(&mut self) {
         while let Some(joined) = self.handlers.try_join_next_with_id() {
             self.end(joined);
@@ -68,7 +68,7 @@ impl Run {
 }
 
 impl Drop for Run {
-    /// What is decided is still sent, and what was not started is handed back, as long as the runtime is there.
+    /// Decisions are still sent, and what was not started is handed back, as long as the runtime is running.
     fn drop(&mut self) {
         self.settlements.detach_all();
         self.acker.hurry();

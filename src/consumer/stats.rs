@@ -1,4 +1,4 @@
-//! What a consumer did, counted.
+//! Statistics of a consumer.
 
 use std::{
     fmt,
@@ -9,9 +9,9 @@ use serde::Serialize;
 
 use crate::{ack::AckRequest, error::Error};
 
-/// What a consumer did so far.
+/// What a consumer has done so far.
 ///
-/// Once a run has ended, every message that it [pulled](Self::pulled) is in exactly one of
+/// After a run, every message that it [pulled](Self::pulled) is counted in exactly one of
 /// [`acknowledged`](Self::acknowledged), [`retried`](Self::retried), [`left`](Self::left), [`expired`](Self::expired),
 /// [`dead_lettered`](Self::dead_lettered) and [`unconfirmed`](Self::unconfirmed).
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -23,27 +23,27 @@ pub struct Stats {
     pub acknowledged: u64,
     /// Messages whose retry the service confirmed.
     pub retried: u64,
-    /// Messages that nothing was sent for: by a handler's verdict, because it did not end in time, or because a dead
-    /// letter could not be pushed.
+    /// Messages for which nothing was sent: by a handler's verdict, because the handler did not finish in time, or
+    /// because a dead letter could not be pushed.
     pub left: u64,
-    /// Messages whose lease had expired before a handler could start on them.
+    /// Messages whose lease expired before a handler could start.
     pub expired: u64,
-    /// Messages that were pushed to the dead-letter queue, and then acknowledged, as the service confirmed.
+    /// Messages that were pushed to the dead-letter queue, and whose acknowledgement the service then confirmed.
     pub dead_lettered: u64,
     /// Messages whose acknowledgement or retry the service did not confirm.
     pub unconfirmed: u64,
 
     /// Pulls that succeeded, empty ones included.
     pub pulls: u64,
-    /// Pulls that brought no message.
+    /// Pulls that returned no message.
     pub empty_pulls: u64,
     /// Pulls that failed.
     pub pull_failures: u64,
-    /// Messages that came without a lease id, and so could not be handled.
+    /// Messages without a lease id, which could not be handled.
     pub without_lease: u64,
     /// Messages whose handler returned an error or panicked.
     pub failed: u64,
-    /// Those of them whose handler panicked.
+    /// Messages whose handler panicked.
     pub panicked: u64,
     /// Messages that could not be decoded.
     pub undecodable: u64,
@@ -56,14 +56,14 @@ pub struct Stats {
 
     /// Pulls in flight now.
     pub pulls_in_flight: u64,
-    /// Messages that are pulled, and not started, now.
+    /// Messages pulled and not started now.
     pub waiting: u64,
-    /// Handlers that work now.
+    /// Handlers running now.
     pub handlers_running: u64,
-    /// By how many steps pulling is slowed down now, since handlers fail or acknowledgements are not confirmed; zero is
-    /// full speed.
+    /// By how many steps pulling is slowed down now, because handlers fail or acknowledgements are not confirmed. Zero
+    /// is full speed.
     pub slowdown: u32,
-    /// How many messages of the queue were not acknowledged at the last pull, as the service estimates.
+    /// The service's estimate of how many messages in the queue were not acknowledged at the last pull.
     pub backlog_count: Option<u64>,
     /// When the last pull succeeded.
     pub last_pull: Option<SystemTime>,
@@ -95,12 +95,12 @@ pub struct Stats {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Report {
-    /// What was done in this run.
+    /// What this run did.
     pub stats: Stats,
-    /// The leases whose acknowledgement or retry the service did not confirm, as a request that can be sent again: the
-    /// first 10,000 of them. [`Stats::unconfirmed`] counts all.
+    /// The leases whose acknowledgement or retry the service did not confirm, as a request that you can send again. It
+    /// has at most 10,000; [`Stats::unconfirmed`] counts all.
     pub unconfirmed: AckRequest,
-    /// The failure that ended the run, if it was not told to stop.
+    /// The failure that ended the run, unless it was told to stop.
     pub error: Option<Error>,
 }
 
@@ -123,24 +123,24 @@ impl HandlerTimes {
         self.sum = self.sum.saturating_add(time);
     }
 
-    /// How many times were recorded.
+    /// The number of recorded times.
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
     }
 
-    /// All recorded times together.
+    /// The sum of the recorded times.
     pub fn sum(&self) -> Duration {
         self.sum
     }
 
-    /// The buckets: a time, and how many of the recorded times are below it but not below that of the bucket before.
-    /// The last one also holds all that are longer.
+    /// The buckets: an upper bound, and how many times are below it but not below that of the previous bucket. The last
+    /// bucket also counts all longer times.
     pub fn buckets(&self) -> impl ExactSizeIterator<Item = (Duration, u64)> {
         self.buckets.iter().enumerate().map(|(bucket, count)| (below(bucket), *count))
     }
 
-    /// A time that the given share of the recorded times, from 0 to 1, stay below: the next power of two in
-    /// milliseconds. Zero if nothing was recorded.
+    /// An upper bound of the given quantile, from 0 to 1: the next power of two in milliseconds. Zero if nothing was
+    /// recorded.
     pub fn quantile(&self, share: f64) -> Duration {
         let wanted = share.clamp(0.0, 1.0) * self.count() as f64;
         let mut seen = 0;

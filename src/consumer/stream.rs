@@ -1,4 +1,4 @@
-//! Messages as a stream, each with the means to decide on it.
+//! Messages as a stream.
 
 use std::{
     collections::VecDeque,
@@ -30,22 +30,22 @@ use super::{
 };
 use crate::{acker::Acker, error::Error, limits, pull::Batch, queue::Queue};
 
-/// How many messages are pulled before it is known how fast they are taken.
+/// How many messages are pulled before it is known how fast they are consumed.
 const FIRST: usize = 10;
 
-/// Messages, one after the other: see [`Consumer::stream`](super::Consumer::stream).
+/// A stream of messages: see [`Consumer::stream`](super::Consumer::stream).
 ///
-/// No more messages wait within the stream than are expected to be taken within half of a lease, by the time between
-/// them so far, and no more than the larger of [`batch_size`](super::Consumer::batch_size) and
-/// [`concurrency`](super::Consumer::concurrency). The leases of those that wait are
-/// [extended](super::Consumer::heartbeat) as well as those of [deliveries](Delivery); messages whose lease is lost while
-/// they wait are passed over.
+/// The stream holds no more messages than you are expected to take within half a lease, given the time between them so
+/// far, and no more than the larger of [`batch_size`](super::Consumer::batch_size) and
+/// [`concurrency`](super::Consumer::concurrency). The leases of waiting messages are
+/// [extended](super::Consumer::heartbeat), like those of [deliveries](Delivery). Messages whose lease is lost while
+/// they wait are skipped.
 ///
-/// A pull that fails is repeated, as in a run. Pulling slows down while acknowledgements are not confirmed, and while
-/// more deliveries than [bearable](super::Consumer::bearable_failures) are dropped undecided. A failure that only a
-/// person can mend, of a pull or of an acknowledgement, ends the stream.
+/// A failed pull is repeated, as in a run. Pulling slows down while acknowledgements are not confirmed, and while more
+/// deliveries than [tolerated](super::Consumer::bearable_failures) are dropped undecided. If a pull or an
+/// acknowledgement fails in a way that needs human intervention, the stream ends.
 ///
-/// Messages that wait when the stream is dropped or ends, and those that pulls in flight bring, are
+/// When the stream ends or is dropped, waiting messages and those of pulls in flight are
 /// [undecided](super::Consumer::undecided).
 ///
 /// ```
@@ -73,10 +73,10 @@ pub struct Deliveries<D: Decoding = Raw> {
     recorder: Recorder,
     waiting: VecDeque<Delivery<D::Job>>,
     undecodable: JoinSet<()>,
-    /// How long the caller takes for a message, and since when it has the last one.
+    /// How long the caller takes for a message, and when it took the last one.
     pace: Option<Duration>,
     taken_at: Option<Instant>,
-    /// `Some(None)` once the failure that ends the stream was its item.
+    /// `Some(None)` once the failure that ends the stream was returned.
     end: Option<Option<Error>>,
 }
 
@@ -107,20 +107,20 @@ impl<D: Decoding> Deliveries<D> {
         })
     }
 
-    /// The acker that all deliveries go through, to [close](Acker::close) it when the last of them is decided.
+    /// The acker of all deliveries. [Close](Acker::close) it when the last delivery is decided.
     pub fn acker(&self) -> &Acker {
         &self.origin.acker
     }
 
-    /// What this stream has done so far.
+    /// Returns what this stream has done so far.
     pub fn stats(&self) -> Stats {
         self.recorder.stats()
     }
 
-    /// The next messages: waits for the first one, and then for up to `most` in all, but no longer than `linger`.
+    /// Returns the next messages: waits for the first one, and then up to `linger` for a total of up to `most`.
     ///
-    /// `None` after the stream has ended, as from the stream itself. Dropping the future puts the messages that it has
-    /// back to the front of the stream.
+    /// Returns `None` after the stream has ended. If the future is dropped, its messages go back to the front of the
+    /// stream.
     ///
     /// # Errors
     ///
@@ -150,7 +150,7 @@ impl<D: Decoding> Deliveries<D> {
                 delivery.give_out();
                 return Some(delivery);
             }
-            // Another consumer may have it by now: it is not ours to decide on.
+            // Another consumer may have it by now, so we must not decide on it.
             self.recorder.count(|stats| stats.expired += 1);
             delivery.forget();
         }
@@ -161,7 +161,7 @@ impl<D: Decoding> Deliveries<D> {
     fn poll_if_more(&mut self, context: &mut Context<'_>) -> Poll<Option<Delivery<D::Job>>> {
         loop {
             if let Some(error) = self.origin.outcomes.failure(context.waker()) {
-                // Whatever is done with them would be done again.
+                // Any work on them would be repeated.
                 self.waiting.clear();
                 self.end_with(error);
             }
@@ -186,7 +186,7 @@ impl<D: Decoding> Deliveries<D> {
         Poll::Ready(delivery.map(Ok).or_else(end))
     }
 
-    /// The time since the last message was given out, if another one was there all the while.
+    /// The time since the last message was returned, if another one was waiting all the time.
     fn learn_pace(&mut self) {
         if let Some(taken_at) = self.taken_at.take().filter(|_| !self.waiting.is_empty()) {
             let took = taken_at.elapsed();
@@ -201,7 +201,7 @@ impl<D: Decoding> Deliveries<D> {
         ((half / pace.as_secs_f64().max(1e-6)) as usize).clamp(1, most.max(1))
     }
 
-    /// Goes on with pulls without waiting for them.
+    /// Continues pulls without waiting for them.
     fn pull_ahead(&mut self, context: &mut Context<'_>) {
         while self.end.is_none() && self.poll_pull(context).is_ready() {}
     }
@@ -273,7 +273,7 @@ impl<D: Decoding> Deliveries<D> {
     }
 }
 
-/// Messages that [`Deliveries::next_batch`] has gathered: they go back if it is dropped.
+/// Messages that [`Deliveries::next_batch`] has collected. They go back if it is dropped.
 struct Gathered<'a, D: Decoding> {
     deliveries: &'a mut Deliveries<D>,
     batch: Vec<Delivery<D::Job>>,

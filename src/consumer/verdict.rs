@@ -1,4 +1,4 @@
-//! What is to become of a message: the handler's word, and what takes its place where there is none.
+//! What to do with a message: the handler's verdict, and the defaults where there is none.
 
 use std::{
     fmt::{self, Display},
@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::message::Message;
 
-/// What a handler makes of a message.
+/// A handler's decision on a message.
 ///
 /// ```
 /// use cloudflare_queues::{Message, Verdict};
@@ -29,23 +29,23 @@ use crate::message::Message;
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Verdict {
-    /// The message is done: it is acknowledged.
+    /// The message is acknowledged.
     Ack,
-    /// The message is delivered again after the queue's own retry delay.
+    /// The message is delivered again after the queue's retry delay.
     Retry,
-    /// The message is delivered again after a delay of at most 24 hours; a longer one is cut to that.
+    /// The message is delivered again after this delay. A delay of more than 24 hours is reduced to that.
     RetryIn(Duration),
     /// Nothing is sent: the message is delivered again when its lease expires.
     Leave,
-    /// The message is pushed to the [dead-letter queue](crate::Consumer::dead_letters), byte for byte, and acknowledged
-    /// only after that. If the push fails, it is left, so that it comes again. Without such a queue, it is retried as
-    /// after an error.
+    /// The message is pushed to the [dead-letter queue](crate::Consumer::dead_letters), byte for byte, and then
+    /// acknowledged. If the push fails, the message is left, so it is delivered again. Without a dead-letter queue, it
+    /// is retried as after an error.
     DeadLetter,
 }
 
 /// What a handler may return: `()` and [`Verdict`], or a `Result` of one of them.
 ///
-/// An `Err` is a failure: its text is logged as a warning within the message's span, and the message is retried by
+/// An `Err` is a failure: its text is logged as a warning in the message's span, and the message is retried after
 /// [`Consumer::retry_delay`](crate::Consumer::retry_delay).
 #[diagnostic::on_unimplemented(
     message = "a handler cannot return `{Self}`",
@@ -53,7 +53,7 @@ pub enum Verdict {
     note = "return `()`, a `Verdict`, or a `Result` of one of them whose error implements `Display`"
 )]
 pub trait IntoVerdict {
-    /// The verdict, or the text of the error that the handler failed with.
+    /// Returns the verdict, or the text of the handler's error.
     ///
     /// # Errors
     ///
@@ -67,7 +67,7 @@ impl IntoVerdict for Verdict {
     }
 }
 
-/// The message is done.
+/// Acknowledges the message.
 impl IntoVerdict for () {
     fn into_verdict(self) -> Result<Verdict, String> {
         Ok(Verdict::Ack)
@@ -76,22 +76,22 @@ impl IntoVerdict for () {
 
 impl<V: IntoVerdict, E: Display> IntoVerdict for Result<V, E> {
     fn into_verdict(self) -> Result<Verdict, String> {
-        // The alternate form, in which some error types print their sources, too.
+        // The alternate form, in which some error types also print their sources.
         self.map_err(|error| format!("{error:#}")).and_then(V::into_verdict)
     }
 }
 
-/// What a handler of batches may return: `()` or one [`Verdict`] for all messages, a list of one for each message in
-/// the same order, or a `Result` of these, whose error means that all failed.
+/// What a batch handler may return: `()` or one [`Verdict`] for all messages, a list with one for each message in the
+/// same order, or a `Result` of these, whose error means that all failed.
 ///
-/// A list of another length is a failure of all, since it does not tell which message it means.
+/// A list of a different length is a failure of all messages, since it is unclear which entry is for which message.
 #[diagnostic::on_unimplemented(
     message = "a handler of batches cannot return `{Self}`",
     label = "neither a verdict on all messages nor one on each",
     note = "return `()`, a `Verdict`, a `Vec<Verdict>`, or a `Result` of one of them whose error implements `Display`"
 )]
 pub trait IntoVerdicts {
-    /// The verdict on each of so many messages, or the text of the error that the handler failed with.
+    /// Returns the verdict on each of `messages` messages, or the text of the handler's error.
     fn into_verdicts(self, messages: usize) -> Vec<Result<Verdict, String>>;
 }
 
@@ -101,7 +101,7 @@ impl IntoVerdicts for Verdict {
     }
 }
 
-/// All messages are done.
+/// Acknowledges all messages.
 impl IntoVerdicts for () {
     fn into_verdicts(self, messages: usize) -> Vec<Result<Verdict, String>> {
         vec![Ok(Verdict::Ack); messages]
@@ -127,19 +127,19 @@ impl<V: IntoVerdicts, E: Display> IntoVerdicts for Result<V, E> {
     }
 }
 
-/// A message whose handler failed, as a function of [`RetryDelay::by`] sees it.
+/// A message whose handler failed, as passed to the function of [`RetryDelay::by`].
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Failed<'a> {
     /// The message.
     pub message: &'a Message,
-    /// The text of the handler's error; `None` if it panicked.
+    /// The text of the handler's error, or `None` if it panicked.
     pub error: Option<&'a str>,
 }
 
 type DelayOf = dyn Fn(Failed<'_>) -> Option<Duration> + Send + Sync;
 
-/// When a message is delivered again whose handler failed: after the queue's own retry delay by default.
+/// When to redeliver a message whose handler failed. By default, after the queue's retry delay.
 ///
 /// ```
 /// use cloudflare_queues::RetryDelay;
@@ -165,7 +165,7 @@ enum Rule {
 }
 
 impl RetryDelay {
-    /// After the queue's own retry delay.
+    /// After the queue's retry delay.
     pub const fn queue() -> Self {
         Self(Rule::Queue)
     }
@@ -175,19 +175,19 @@ impl RetryDelay {
         Self(Rule::Fixed(delay))
     }
 
-    /// After a delay that is `initial` at the first attempt, doubles with each one more, and is at most `max`.
+    /// After a delay that starts at `initial`, doubles with each attempt, and is at most `max`.
     pub const fn exponential(initial: Duration, max: Duration) -> Self {
         Self(Rule::Exponential { initial, max })
     }
 
-    /// After what a function returns; `None` is the queue's own delay.
+    /// After the delay that a function returns. `None` means the queue's retry delay.
     ///
-    /// It is called only when a handler failed. If it panics, that message is retried after the queue's own delay.
+    /// It is called only when a handler has failed. If it panics, the message is retried after the queue's retry delay.
     pub fn by(delay: impl Fn(Failed<'_>) -> Option<Duration> + Send + Sync + 'static) -> Self {
         Self(Rule::By(Arc::new(delay)))
     }
 
-    /// Whether [`verdict`](Self::verdict) has to see the whole message.
+    /// Whether [`verdict`](Self::verdict) needs the whole message.
     pub(super) fn needs_message(&self) -> bool {
         matches!(self.0, Rule::By(_))
     }
@@ -223,14 +223,14 @@ impl fmt::Debug for RetryDelay {
     }
 }
 
-/// What becomes of a message that nobody decided on.
+/// What to do with an undecided message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Undecided {
-    /// It is retried at once, which counts as an attempt.
+    /// Retry it at once. That counts as an attempt.
     #[default]
     Retry,
-    /// It is delivered again when its lease expires, which counts as an attempt too.
+    /// Leave it: it is delivered again when its lease expires. That counts as an attempt as well.
     Leave,
 }

@@ -15,19 +15,19 @@ use crate::{
     settlement::{Lease, Settlement},
 };
 
-/// A handler's verdict on one message, or the text of the error that it failed with.
+/// A handler's verdict on one message, or the text of its error.
 pub(super) type Outcome = Result<Verdict, String>;
 
-/// A message that was pulled, and not started.
+/// A message that was pulled and not started.
 pub(super) struct Waiting {
     pub(super) message: Message,
-    /// By this, its lease is held.
+    /// The key by which its lease is extended.
     pub(super) key: u64,
     pub(super) since: Instant,
     pub(super) pull: Span,
 }
 
-/// What a handler is given: one message, or more if it takes batches.
+/// What a handler receives: one message, or more if it takes batches.
 pub(super) struct Work {
     messages: vec::IntoIter<Waiting>,
     /// What the handler runs in.
@@ -54,12 +54,12 @@ pub(super) struct Handled {
     pub(super) since: Instant,
 }
 
-/// What is known of a message while a handler has it.
+/// What is known about a message while a handler has it.
 pub(super) struct HeldMessage {
     pub(super) key: u64,
     pub(super) attempts: Option<u32>,
     pub(super) bytes: usize,
-    /// Where more than its lease is needed afterwards.
+    /// If more than its lease is needed afterwards.
     pub(super) message: Option<Message>,
     lease_id: LeaseId,
     lease: HeldLease,
@@ -80,13 +80,13 @@ impl Handled {
 }
 
 impl HeldMessage {
-    /// The lease, as long as it has been extended so far.
+    /// The lease, with its extensions so far.
     pub(super) fn lease(&self) -> Lease {
         Lease::new(&self.lease_id, self.lease.deadline())
     }
 }
 
-/// A lease whose settlement is under way.
+/// A lease whose settlement is in flight.
 pub(super) struct Settling {
     pub(super) settlement: Settlement,
     pub(super) is_dead_letter: bool,
@@ -94,6 +94,6 @@ pub(super) struct Settling {
 
 pub(super) enum Settled {
     Said(Result<Confirmation, Error>),
-    /// The dead letter could not be pushed, so that nothing was sent for the lease.
+    /// The dead letter could not be pushed, so nothing was sent for the lease.
     NotPushed(Error),
 }
