@@ -1,4 +1,4 @@
-//! Leases that are still to come when nobody waits for their messages any more.
+//! Leases that arrive when nobody waits for their messages any more.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use tokio::task::JoinSet;
 use super::Acker;
 use crate::{error::Error, pull::Batch, settlement::Settlement};
 
-/// Whoever brings leases even after the acker is closed: a flush waits for it to be dropped.
+/// A source of leases even after the acker is closed. A flush waits until it is dropped.
 struct Late(Acker);
 
 impl Acker {
-    /// Retries at once what pulls bring, in the background. Nobody waits for the outcome.
+    /// Retries the messages of these pulls immediately, in the background. Nobody waits for the outcome.
     pub(crate) fn hand_back(&self, mut pulls: JoinSet<Result<Batch, Error>>) {
         if pulls.is_empty() {
             return;

@@ -1,4 +1,4 @@
-//! The leases that wait to be sent, and those whose outcome is not known yet.
+//! The leases that are waiting to be sent, and those whose outcome is not known yet.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -22,9 +22,9 @@ use crate::{
 };
 
 /// A lease is sent this long before it expires, whatever the linger, since an acknowledgement is known to take up to
-/// 2.4 s. A lease that has less than twice of that left is sent in the middle of what it has left.
+/// 2.4 s. A lease with less than twice that time left is sent halfway through its remaining time.
 const BEFORE_LEASE_END: Duration = Duration::from_secs(5);
-/// How many leases wait at most that nobody waits with: some three megabytes.
+/// The maximum number of waiting leases without a caller: about three megabytes.
 const MAX_DETACHED: usize = 10_000;
 
 /// A lease on its way to its outcome.
@@ -32,7 +32,7 @@ pub(super) struct Pending {
     pub(super) settlement: Settlement,
     send_by: Instant,
     observer: Option<Observer>,
-    /// `None` where nobody waits for the outcome, nor did for room in the buffer.
+    /// `None` if nobody waits for the outcome, or waited for room in the buffer.
     reply: Option<oneshot::Sender<Result<Confirmation, Error>>>,
 }
 
@@ -45,7 +45,7 @@ impl Pending {
     ) -> Self {
         let (now, lingered) = (Instant::now(), transport::after(linger));
         let left = settlement.lease.deadline().map(|deadline| Instant::from_std(deadline).duration_since(now));
-        // A lease that has expired is late already, and waits for others.
+        // An expired lease is late anyway, and waits for others.
         let urgent =
             left.filter(|left| !left.is_zero()).map(|left| now + left.saturating_sub(BEFORE_LEASE_END).max(left / 2));
         Self { settlement, send_by: urgent.map_or(lingered, |urgent| urgent.min(lingered)), observer, reply }
@@ -62,7 +62,7 @@ impl Pending {
     }
 }
 
-/// A request that the runtime dropped with itself.
+/// A request that was dropped with the runtime.
 impl Drop for Pending {
     fn drop(&mut self) {
         if let Some(observe) = self.observer.take() {
@@ -71,14 +71,14 @@ impl Drop for Pending {
     }
 }
 
-/// What an acker's handles share with its worker.
+/// State shared by an acker's handles and its worker.
 pub(super) struct Ledger {
     entries: Mutex<Entries>,
-    /// Tells the worker that there may be something to do.
+    /// Tells the worker that there may be work.
     pub(super) changed: Notify,
-    /// A place for each lease that waits. It is closed when the worker is gone.
+    /// A permit for each waiting lease. Closed when the worker is gone.
     pub(super) room: Semaphore,
-    /// How many there are who bring leases even after the acker is closed.
+    /// The number of sources that add leases even after the acker is closed.
     late: watch::Sender<usize>,
 }
 
@@ -86,20 +86,20 @@ pub(super) struct Ledger {
 struct Entries {
     /// Waiting or in flight.
     claimed: HashSet<LeaseId>,
-    /// In the order in which they came.
+    /// In order of arrival.
     waiting: VecDeque<Pending>,
-    /// How many of them nobody waits with.
+    /// How many of them have no caller.
     detached: usize,
-    /// How many leases came up to now. Those that wait are the last ones.
+    /// How many leases have been added so far. The waiting ones are the last.
     submitted: u64,
     /// How many were left to expire.
     left: u64,
-    /// When to send what waits, if it is no full request.
+    /// When to send waiting leases that do not fill a request.
     due: Option<Instant>,
-    /// Who waits for so many leases to have their outcome.
+    /// Tasks waiting until this many leases have their outcome.
     flushes: Vec<(u64, oneshot::Sender<()>)>,
     is_closed: bool,
-    /// What waits does not wait for more to go with it.
+    /// Waiting leases do not wait for others to share their request.
     is_hurried: bool,
     /// No handle is left.
     is_abandoned: bool,
@@ -107,7 +107,7 @@ struct Entries {
 }
 
 impl Entries {
-    /// Claims a lease, unless there is something against it. The first word on it counts, until its outcome is known.
+    /// Claims a lease, unless it is refused. The first decision counts until its outcome is known.
     fn claim(&mut self, pending: &Pending, is_late: bool) -> Result<(), Error> {
         limits::settlement(&pending.settlement)?;
         if self.is_stopped {
@@ -125,12 +125,12 @@ impl Entries {
         Ok(())
     }
 
-    /// How many leases came before the first that waits.
+    /// How many leases were added before the first waiting one.
     fn taken(&self) -> u64 {
         self.submitted.saturating_sub(self.waiting.len() as u64)
     }
 
-    /// Whether what waits is to be sent, with so much room left for more.
+    /// Whether to send waiting leases, with this much room left for more.
     fn is_due(&self, room: usize) -> bool {
         let is_flushed = || self.flushes.iter().any(|(before, _)| *before > self.taken());
         !self.waiting.is_empty()
@@ -143,11 +143,11 @@ impl Entries {
     }
 }
 
-/// What the worker finds to do.
+/// What the worker has to do.
 pub(super) enum Work {
-    /// A request for these leases is due. So many leases came before them.
+    /// A request for these leases is due. This many leases were added before them.
     Send(u64, Vec<Pending>),
-    /// What waits is due then.
+    /// Waiting leases are due then.
     Wait(Option<Instant>),
     /// All handles are gone, and nothing waits.
     Done,
@@ -163,7 +163,7 @@ impl Ledger {
         }
     }
 
-    /// Registers a lease; one that `is_late` even if the acker is closed. The refusal of one is its outcome, too.
+    /// Registers a lease, or one that `is_late` even if the acker is closed. A refusal is an outcome as well.
     pub(super) fn add(&self, pending: Pending, is_late: bool) -> Result<(), Error> {
         let mut entries = self.entries();
         if let Err(error) = entries.claim(&pending, is_late) {
@@ -180,14 +180,14 @@ impl Ledger {
         entries.waiting.push_back(pending);
         let is_full = entries.waiting.len() == MAX_LEASES || entries.is_hurried || self.room.available_permits() == 0;
         drop(entries);
-        // Anything else changes nothing for the worker.
+        // Otherwise, nothing changes for the worker.
         if is_earlier || is_full {
             self.changed.notify_one();
         }
         Ok(())
     }
 
-    /// Counts a lease that is left to expire, and tells how many there were.
+    /// Counts a lease that is left to expire, and returns how many there were.
     pub(super) fn leave(&self) -> u64 {
         let mut entries = self.entries();
         entries.left = entries.left.saturating_add(1);
@@ -210,7 +210,7 @@ impl Ledger {
         let group: Vec<Pending> = entries.waiting.drain(..count).collect();
         let detached = group.iter().filter(|pending| pending.reply.is_none()).count();
         entries.detached = entries.detached.saturating_sub(detached);
-        // Where more than one request waits, the time of the rest does not matter.
+        // If more than one request is waiting, the time of the rest does not matter.
         entries.due = entries.waiting.iter().take(MAX_LEASES).map(|pending| pending.send_by).min();
         drop(entries);
         self.room.add_permits(count.saturating_sub(detached));
@@ -230,39 +230,39 @@ impl Ledger {
         }
     }
 
-    /// Takes no more leases from here on.
+    /// Accepts no more leases.
     pub(super) fn close(&self) {
         self.entries().is_closed = true;
     }
 
-    /// Sends what waits, and from now on each lease as soon as requests in flight allow.
+    /// Sends waiting leases, and from now on each lease as soon as requests in flight allow.
     pub(super) fn hurry(&self) {
         self.entries().is_hurried = true;
         self.changed.notify_one();
     }
 
-    /// Somebody brings leases from now on, or does no more.
+    /// A source of leases starts or ends.
     pub(super) fn count_late(&self, change: impl FnOnce(usize) -> usize) {
         self.late.send_modify(|late| *late = change(*late));
     }
 
-    /// Completes once nobody brings leases any more; `None` if nobody does.
+    /// Completes when there is no source of leases any more. `None` if there is none.
     pub(super) fn late(&self) -> Option<impl Future<Output = ()>> {
         let mut late = self.late.subscribe();
         if *late.borrow() == 0 {
             return None;
         }
         Some(async move {
-            // The channel lasts as long as the acker.
+            // The channel lives as long as the acker.
             let _ = late.wait_for(|late| *late == 0).await;
         })
     }
 
-    /// Sends what waits, and tells when all leases that came up to now have their outcome.
+    /// Sends waiting leases, and completes when all leases added so far have their outcome.
     pub(super) fn flush(&self) -> oneshot::Receiver<()> {
         let (done, flushed) = oneshot::channel();
         let mut entries = self.entries();
-        // A worker that is gone has nothing left to send: the channel is closed then.
+        // If the worker is gone, nothing is left to send, and the channel is closed.
         if !entries.is_stopped {
             let submitted = entries.submitted;
             entries.flushes.push((submitted, done));
@@ -272,12 +272,12 @@ impl Ledger {
         flushed
     }
 
-    /// Tells those who flushed. `first` is the number of leases before the first request in flight.
+    /// Notifies tasks that flushed. `first` is the number of leases before the first request in flight.
     pub(super) fn tell_flushed(&self, first: Option<u64>) {
         let mut entries = self.entries();
         let settled = first.unwrap_or(u64::MAX).min(entries.taken());
         for (_, done) in entries.flushes.extract_if(.., |(before, _)| *before <= settled) {
-            // Whoever waited may have given up.
+            // The task may have given up.
             let _ = done.send(());
         }
     }
@@ -288,7 +288,7 @@ impl Ledger {
         self.changed.notify_one();
     }
 
-    /// The worker is gone: what waits was not sent, and will not be.
+    /// The worker is gone: waiting leases were not sent, and will not be.
     pub(super) fn stop(&self) {
         self.room.close();
         let mut entries = self.entries();

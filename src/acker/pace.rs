@@ -1,4 +1,4 @@
-//! How many requests an acker has in flight, and what it logs of them.
+//! How many requests an acker has in flight, and what it logs about them.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -9,9 +9,9 @@ use tokio::time::Instant;
 
 use crate::{adaptive::Adaptive, error::Error, error_kind::ErrorKind, outage::Outage};
 
-/// Enough for a service that is near, until it is known how long its responses take.
+/// Enough for a nearby service, until it is known how long its responses take.
 const AT_FIRST: usize = 4;
-/// How often the service is tried while it fails and the retries of the client are used up.
+/// How often to try the service while it fails and the client's retries are used up.
 const BETWEEN_TRIES: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
@@ -20,10 +20,10 @@ pub(super) struct Pace(Mutex<State>);
 #[derive(Debug)]
 struct State {
     in_flight: Adaptive,
-    /// When requests waited last for others to end.
+    /// When requests last waited for others to finish.
     held_back_at: Option<Instant>,
     outage: Outage,
-    /// What the last response said.
+    /// The result of the last response.
     is_working: bool,
     tried_at: Option<Instant>,
 }
@@ -39,13 +39,13 @@ impl Pace {
         self.state().in_flight.limit()
     }
 
-    /// Requests wait for others to end.
+    /// Requests are waiting for others to finish.
     pub(super) fn hold_back(&self) {
         self.state().held_back_at = Some(Instant::now());
     }
 
-    /// A request succeeded for leases that were taken at `taken_at`. The limit is to grow if it held others back since,
-    /// and to fall if the service failed at first.
+    /// A request succeeded for leases taken at `taken_at`. The limit grows if it has held others back since, and falls
+    /// if the service failed at first.
     pub(super) fn succeeded(&self, taken_at: Instant, attempts: u32) {
         let mut state = self.state();
         state.is_working = true;
@@ -75,8 +75,8 @@ impl Pace {
         }
     }
 
-    /// Whether a request may be repeated although the retries of the client are used up: while the service works, they
-    /// are not what it needs; while it fails, one request now and then finds out when that ends.
+    /// Whether a request may be repeated although the client's retries are used up. While the service works, they need
+    /// not be limited; while it fails, an occasional request finds out when that ends.
     pub(super) fn may_try(&self) -> bool {
         let (mut state, now) = (self.state(), Instant::now());
         let is_time = state.tried_at.is_none_or(|tried_at| now.duration_since(tried_at) >= BETWEEN_TRIES);
@@ -86,7 +86,7 @@ impl Pace {
         state.is_working || is_time
     }
 
-    /// The service refused a request for what it asks, which says nothing of how many it can take.
+    /// The service refused a request because of its content, which says nothing about how many it can handle.
     pub(super) fn refused(&self, error: &Error) {
         let failures = self.state().outage.on_failure(Instant::now());
         if let Some(failures) = failures {

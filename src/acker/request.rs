@@ -1,4 +1,4 @@
-//! Brings the leases of one request to their outcomes, with as many requests as that takes.
+//! Settles the leases of one request, with as many requests as that takes.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -17,12 +17,11 @@ use crate::{
     ack::AckOutcome, error::Error, lease::LeaseId, queue::Queue, retry::jittered, settlement::Settlement, transport,
 };
 
-/// The bounds of the first and of the longest wait between two calls for the same leases, each of which retries by
-/// itself.
+/// The first and the longest wait between two calls for the same leases. Each call retries by itself.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// How many requests the leases of one that is refused are tried with, that one included: enough to single out two of
-/// 100 for certain.
+/// How many requests are sent for the leases of a refused request, including that one. This is enough to isolate two
+/// bad leases of 100.
 const MAX_REQUESTS: usize = 32;
 
 pub(super) struct Requests {
@@ -32,8 +31,7 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    /// Gives each of these leases its outcome. Those of a request that the service refuses are tried by halves, the
-    /// larger ones first.
+    /// Settles these leases. If the service refuses a request, its halves are tried, the larger ones first.
     pub(super) async fn settle(&self, leases: Vec<Pending>, taken_at: Instant) {
         let mut groups = VecDeque::from([(leases, None)]);
         let mut requests: usize = 1;
@@ -51,8 +49,8 @@ impl Requests {
         }
     }
 
-    /// Repeats a request while its leases last. Returns them if the service refuses the request for what it asks. An
-    /// error speaks for the `earlier` ones, too.
+    /// Repeats a request until its leases expire. Returns them if the service refuses the request because of its
+    /// content. An error includes the `earlier` ones.
     async fn settle_whole(
         &self,
         mut group: Vec<Pending>,
@@ -84,7 +82,7 @@ impl Requests {
         }
     }
 
-    /// Waits until a request may be repeated, and returns the leases that it is worth repeating for.
+    /// Waits until a request may be repeated, and returns the leases that have not expired.
     async fn wait(&self, mut group: Vec<Pending>, error: &Error, waits: &mut u32) -> Vec<Pending> {
         let mut asked = error.retry_after().unwrap_or_default();
         while error.is_transient() {
@@ -108,8 +106,8 @@ impl Requests {
         Vec::new()
     }
 
-    /// A wait whose bound doubles, but is at most half of what the longest lease has left, so that a chance remains
-    /// after it.
+    /// A wait that doubles, but is at most half the remaining time of the longest lease, so that there is time for
+    /// another attempt.
     fn backoff(&self, group: &[Pending], waits: u32) -> Duration {
         let now = Instant::now().into_std();
         let left = |settlement: &Settlement| Some(settlement.lease.deadline()?.saturating_duration_since(now));
@@ -118,8 +116,8 @@ impl Requests {
         jittered(bound.min(left / 2).max(FIRST_WAIT), self.queue.random())
     }
 
-    /// Gives each lease what the service said of it. What no warning names is confirmed only if the counts leave no
-    /// other way.
+    /// Gives each lease its outcome. A lease without a warning is confirmed only if the counts leave no other
+    /// possibility.
     fn confirm(&self, group: Vec<Pending>, outcome: &AckOutcome) {
         let warned: HashMap<&LeaseId, &str> = outcome
             .warnings
@@ -130,7 +128,7 @@ impl Requests {
             let of_kind = group.iter().filter(|pending| pending.settlement.decision.is_ack() == is_ack);
             of_kind.filter(|pending| !warned.contains_key(pending.settlement.lease.id())).count() as u64
         };
-        // A count that is larger than what was asked for counts something else.
+        // A count that is larger than requested counts something else.
         let holds =
             |count: Option<u64>, is_ack, asked| count.is_some_and(|count| (unwarned(is_ack)..=asked).contains(&count));
         let acks_hold = holds(outcome.ack_count, true, outcome.acks_requested);

@@ -1,4 +1,4 @@
-//! On the emulator, and on a clock that stands still until nothing else can be done.
+//! Tests on the emulator and on a paused clock.
 
 mod failing;
 mod options;
@@ -29,7 +29,7 @@ use crate::{
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// An acknowledgement as the network saw it.
+/// An acknowledgement as seen by the network.
 #[derive(Clone, Debug)]
 struct Seen {
     at: Instant,
@@ -39,7 +39,7 @@ struct Seen {
 
 type Script = dyn Fn(&Seen) -> Option<http::Response<String>> + Send + Sync;
 
-/// The network before the emulator. It takes its time, and may keep acknowledgements from it and respond for it.
+/// The network in front of the emulator. It is slow, and may hold back acknowledgements and respond itself.
 struct Network {
     emulator: Arc<dyn Http>,
     takes: Mutex<Duration>,
@@ -91,7 +91,7 @@ impl Network {
     }
 }
 
-/// A queue on the emulator, whose messages are pulled.
+/// A queue on the emulator whose messages are leased.
 struct Fixture {
     emulator: Emulator,
     network: Arc<Network>,
@@ -100,7 +100,7 @@ struct Fixture {
 }
 
 impl Fixture {
-    /// So many messages, under leases of a minute.
+    /// This many messages, leased for a minute.
     async fn with(messages: usize) -> Self {
         Self::under(messages, 60 * SECOND, |client| client).await
     }
@@ -131,13 +131,13 @@ impl Fixture {
         Self { emulator, network, queue, messages: pulled }
     }
 
-    /// From now on, each acknowledgement takes so long.
+    /// From now on, each acknowledgement takes this long.
     fn takes(self, duration: Duration) -> Self {
         *self.network.takes.lock().unwrap() = duration;
         self
     }
 
-    /// From now on, this responds to acknowledgements, or leaves them to the emulator.
+    /// From now on, this function responds to acknowledgements, or leaves them to the emulator.
     fn responds(&self, script: impl Fn(&Seen) -> Option<http::Response<String>> + Send + Sync + 'static) {
         *self.network.script.lock().unwrap() = Box::new(script);
     }
@@ -150,7 +150,7 @@ impl Fixture {
         Acker::with_options(self.queue.clone(), options).unwrap()
     }
 
-    /// How many leases each acknowledgement held.
+    /// How many leases each acknowledgement had.
     fn requests(&self) -> Vec<usize> {
         self.network.seen.lock().unwrap().iter().map(|seen| seen.leases.len()).collect()
     }
@@ -194,7 +194,7 @@ fn counted(acks: impl Into<Value>, warnings: Value) -> http::Response<String> {
     http::Response::new(body.to_string())
 }
 
-/// Submits all of these, and waits for their outcomes.
+/// Submits all these leases, and waits for their outcomes.
 async fn ack_all(acker: &Acker, messages: &[Message]) -> Vec<Result<Confirmation, Error>> {
     let mut receipts = Vec::new();
     for message in messages {
@@ -207,14 +207,13 @@ async fn ack_all(acker: &Acker, messages: &[Message]) -> Vec<Result<Confirmation
     outcomes
 }
 
-/// The lines that are logged meanwhile, each with its fields.
+/// The lines logged in the meantime, with their fields.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<String>>>);
 
 impl Log {
     fn new() -> Self {
-        // With a single subscriber, tracing would decide for all threads by the one that comes first, and not look
-        // again.
+        // With a single subscriber, tracing would decide for all threads by the first one, and never again.
         static OTHERS: OnceLock<[tracing::Dispatch; 2]> = OnceLock::new();
         OTHERS.get_or_init(|| [(); 2].map(|()| tracing::Dispatch::new(Self::default())));
         Self::default()

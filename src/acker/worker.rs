@@ -1,4 +1,4 @@
-//! The task behind an acker: it sends what is due, as requests in flight allow.
+//! The task behind an acker: sends due requests, as the limit in flight allows.
 
 use std::{
     collections::HashMap,
@@ -22,7 +22,7 @@ pub(super) struct Worker {
     ledger: Arc<Ledger>,
     requests: Arc<Requests>,
     in_flight: JoinSet<()>,
-    /// How many leases came before those of each request in flight.
+    /// How many leases were added before those of each request in flight.
     firsts: HashMap<task::Id, u64>,
 }
 
@@ -58,7 +58,7 @@ impl Worker {
         self.firsts.insert(request.id(), first);
     }
 
-    /// Waits until something changes, a request ends, or it is time.
+    /// Waits until something changes, a request finishes, or leases are due.
     async fn next(&mut self, due: Option<Instant>) {
         let ledger = Arc::clone(&self.ledger);
         let mut changed = pin!(ledger.changed.notified());

@@ -1,4 +1,4 @@
-//! Where a run writes down what it does: in its own stats, and in those of its consumer.
+//! Records what a run does, in its own statistics and in those of its consumer.
 
 use std::{
     ops::Deref,
@@ -21,7 +21,7 @@ pub(super) struct Record {
     pub(super) running: u32,
     pub(super) last_pull: Option<Instant>,
     pub(super) started: Option<Instant>,
-    /// Since when pulls fail, acknowledgements fail, and every handler is busy without one that ends.
+    /// Since when pulls fail, acknowledgements fail, and all handlers are busy without any finishing.
     pub(super) pulls_fail: Option<Instant>,
     pub(super) acks_fail: Option<Instant>,
     pub(super) slowed: Option<Instant>,
@@ -35,27 +35,27 @@ impl Shared {
     }
 }
 
-/// What is the case now, beside what is counted.
+/// The current state, in addition to the counts.
 #[derive(Clone, Copy, Default, PartialEq)]
 pub(super) struct Gauges {
     pub(super) pulls_in_flight: u64,
     pub(super) waiting: u64,
     pub(super) handlers_running: u64,
     pub(super) slowdown: u32,
-    /// Every handler works.
+    /// All handlers are busy.
     pub(super) is_full: bool,
     /// Acknowledgements are not confirmed.
     pub(super) acks_fail: bool,
-    /// Since when some wait for being confirmed, and none is.
+    /// Since when some are waiting for confirmation, and none is confirmed.
     pub(super) unsettled: Option<Instant>,
 }
 
-/// Writes down what a run or a stream does while it lasts.
+/// Records what a run or a stream does while it lasts.
 #[derive(Debug)]
 pub(super) struct Recorder(Counter);
 
 impl Recorder {
-    /// For a run that begins.
+    /// For a run that starts.
     pub(super) fn new(total: &Shared) -> Self {
         let recorder = Self(Counter { run: Shared::default(), total: total.clone() });
         recorder.update(|record| {
@@ -65,7 +65,7 @@ impl Recorder {
         recorder
     }
 
-    /// For what counts on beside the run.
+    /// For tasks that count independently of the run.
     pub(super) fn handle(&self) -> Counter {
         self.0.clone()
     }
@@ -89,7 +89,7 @@ impl Drop for Recorder {
     }
 }
 
-/// Writes down without keeping a run alive.
+/// Records without keeping a run alive.
 #[derive(Clone, Debug)]
 pub(super) struct Counter {
     run: Shared,
@@ -120,7 +120,7 @@ impl Counter {
         });
     }
 
-    /// Takes the place of what was the case before.
+    /// Replaces the previous state.
     pub(super) fn gauge(&self, before: Gauges, now: Gauges) {
         if before == now {
             return;

@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{ack::AckRequest, acker::Acker, error::Error, limits, pull::Batch, queue::Queue};
 
-/// How many messages may be unsettled until the first one is settled.
+/// How many messages may be unsettled before the first one is settled.
 const MOST_UNTRUSTED: usize = 1000;
 
 pub(super) struct Run {
@@ -36,7 +36,7 @@ pub(super) struct Run {
     pub(super) acker: Acker,
     pub(super) recorder: Recorder,
     pub(super) queue: Queue,
-    /// Pulled, and not started.
+    /// Pulled and not started.
     pub(super) waiting: VecDeque<Waiting>,
     pub(super) handlers: JoinSet<Vec<Outcome>>,
     pub(super) handled: HashMap<task::Id, Handled>,
@@ -44,12 +44,12 @@ pub(super) struct Run {
     /// Acknowledgements and retries whose outcome is not known.
     pub(super) settlements: JoinSet<Settled>,
     pub(super) settling: HashMap<task::Id, Settling>,
-    /// Slow pulling down: handlers that fail, and acknowledgements that do.
+    /// Slow down pulling: failing handlers, and failing acknowledgements.
     pub(super) handlers_brake: Brake,
     pub(super) acks: Acks,
     /// How long handlers take on average.
     pub(super) handler_time: Option<Duration>,
-    /// What the bodies of waiting messages and of those that are worked on take.
+    /// The size of the bodies of waiting messages and of those in handlers.
     pub(super) bytes: usize,
     pub(super) unconfirmed: AckRequest,
     pub(super) error: Option<Error>,
@@ -61,7 +61,7 @@ pub(super) enum Event {
     Stop,
     Handled(Result<(task::Id, Vec<Outcome>), JoinError>),
     Settled(Result<(task::Id, Settled), JoinError>),
-    /// `None` at the end of a rest.
+    /// `None` at the end of a pause.
     Pulled(Option<Pulled>),
     Lingered,
 }
@@ -103,7 +103,7 @@ impl Run {
     {
         let mut stop = pin!(stop);
         while self.error.is_none() {
-            // Before anything else, so that a stop that is done already costs no request.
+            // First of all, so that nothing is sent if `stop` has completed already.
             if poll_fn(|context| Poll::Ready(stop.as_mut().poll(context).is_ready())).await {
                 break;
             }
@@ -118,7 +118,7 @@ impl Run {
         self.shut_down().await
     }
 
-    /// What happens next. To be told to stop comes before all else.
+    /// What happens next. Stopping takes precedence.
     pub(super) async fn next(&mut self, mut stop: Pin<&mut impl Future>) -> Event {
         poll_fn(|context| {
             if stop.as_mut().poll(context).is_ready() {
@@ -184,7 +184,7 @@ impl Run {
             let handled = Handled::new(&work, self.needs_messages());
             work.iter().for_each(|waiting| self.heartbeat.work_on(waiting.key));
             let (handler, work) = (Arc::clone(handler), Work::new(work, span.clone()));
-            // The handler is called within the task, so that a panic of its own stays there.
+            // The handler is called within the task, which contains a panic.
             let task = self.handlers.spawn(async move { handler(work).await }.instrument(span));
             self.handled.insert(task.id(), handled);
         }
@@ -199,7 +199,7 @@ impl Run {
         self.waiting.len() >= self.group_size() || self.waiting.front().is_some_and(has_lingered)
     }
 
-    /// Up to as many messages as a handler takes, without those that another consumer may have by now.
+    /// Up to as many messages as a handler takes, without those whose lease is lost.
     fn next_group(&mut self) -> Vec<Waiting> {
         let mut group = Vec::with_capacity(self.group_size().min(self.waiting.len()));
         while group.len() < self.group_size()
@@ -220,7 +220,7 @@ impl Run {
         self.bytes = self.bytes.saturating_sub(bytes);
     }
 
-    /// Whether messages have to be kept while handlers work on them.
+    /// Whether messages must be kept while handlers work on them.
     fn needs_messages(&self) -> bool {
         self.settings.retry_delay.needs_message() || self.settings.dead_letters.is_some()
     }
@@ -237,7 +237,7 @@ impl Run {
         span
     }
 
-    /// Completes when the oldest message has waited for others for long enough.
+    /// Completes when the oldest message has waited long enough for others.
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let Some(first) = self.waiting.front().filter(|_| self.settings.is_batched) else { return Poll::Pending };
         if self.is_group_ready() || self.handled.len() >= self.settings.concurrency.max(1) {
@@ -251,7 +251,7 @@ impl Run {
         timer.as_mut().poll(context)
     }
 
-    /// Pulls ahead while handlers work, but no more than they are expected to start on in time.
+    /// Prefetches while handlers work, but no more than they are expected to start in time.
     fn start_pulls(&mut self) {
         self.pulls.slow_down(self.handlers_brake.step().max(self.acks.step()));
         if !self.pulls.is_trusted() && self.settling.len() >= MOST_UNTRUSTED {
@@ -263,8 +263,8 @@ impl Run {
         self.pulls.start(room, target);
     }
 
-    /// How many messages should wait or be on their way: what handlers start on until the next pull could bring more,
-    /// and no more than they are expected to start on within half of a lease.
+    /// How many messages should be waiting or on their way: what handlers start until the next pull could return more,
+    /// but no more than they are expected to start within half a lease.
     fn target(&self) -> usize {
         let group = self.group_size();
         let free = self.settings.concurrency.max(1).saturating_sub(self.handled.len()).saturating_mul(group);
@@ -292,7 +292,7 @@ impl Run {
         let asked = self.pulls.asked().saturating_mul(message);
         let used = [self.bytes, unsettled, held, asked].into_iter().fold(0, usize::saturating_add);
         let room = self.settings.max_bytes.saturating_sub(used) / message;
-        // At the very least one message at a time.
+        // At least one message at a time.
         room.max(usize::from(ahead == 0 && self.handled.is_empty() && self.settling.is_empty()))
     }
 
