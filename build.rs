@@ -42,7 +42,7 @@ const BOUNDS: [(&str, &str); 6] = [
     ("x-max-bytes", "MAX_BYTES"),
 ];
 
-fn main() -> Result<(), Box<dyn Error>> {
+pub(crate) fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={DOCUMENT}");
     let json: Value = serde_json::from_str(&fs::read_to_string(DOCUMENT)?)?;
     let document: OpenAPI = serde_json::from_value(json.clone())?;

@@ -220,7 +220,7 @@ impl ClientBuilder {
     }
 
     /// Sends requests through a substitute for the network, and draws waits from a substitute for chance.
-    #[cfg(feature = "emulator")]
+    #[cfg(any(feature = "emulator", fuzzing))]
     pub(crate) fn seam(mut self, http: Arc<dyn Http>, random: Arc<Random>) -> Self {
         self.seam = Some(http);
         self.random = random;

@@ -1,17 +1,55 @@
-//! The way to what is private, for `fuzz/`: cargo-fuzz builds with `--cfg fuzzing`.
+//! The way to what is private, for `fuzz/` and `proof/`: both build with `--cfg fuzzing`.
 
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use reqwest::{Request, Response, ResponseBuilderExt};
 use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::{
     body::Body,
+    client::Client,
+    credentials::Credentials,
     envelope::Envelope,
     error::Error,
     generated::types::{AckResult, PullResult},
     pull::Batch,
     redact::Redactor,
-    response, wire,
+    response,
+    transport::{Executed, Http},
+    wire,
 };
+
+/// A status and a body of JSON; `None` if the connection breaks instead.
+pub type Answer = Pin<Box<dyn Future<Output = Option<(u16, String)>> + Send>>;
+
+/// A client whose requests are answered by a function of the path and the body. `random` is what waits are drawn from.
+pub fn client(
+    http: reqwest::Client,
+    answer: impl Fn(&str, &[u8]) -> Answer + Send + Sync + 'static,
+    random: impl Fn() -> u64 + Send + Sync + 'static,
+) -> Result<Client, Error> {
+    let builder = Client::builder(Credentials::api_token("token")?).http_client(http);
+    builder.seam(Arc::new(Service(answer)), Arc::new(random)).build()
+}
+
+struct Service<F>(F);
+
+impl<F: Fn(&str, &[u8]) -> Answer + Send + Sync + 'static> Http for Service<F> {
+    fn execute(&self, request: Request) -> Executed<'_> {
+        let body = request.body().and_then(reqwest::Body::as_bytes).unwrap_or_default();
+        let answer = (self.0)(request.url().path(), body);
+        Box::pin(async move {
+            let url = request.url().clone();
+            let respond = |status, body| http::Response::builder().status(status).url(url).body(body);
+            match answer.await {
+                Some((status, body)) => Ok(respond(status, body).unwrap_or_default().into()),
+                // An error that only `reqwest` can make.
+                None => Response::from(respond(500, String::new()).unwrap_or_default()).error_for_status(),
+            }
+        })
+    }
+}
 
 /// Whether an acknowledgement's response is a success; `None` if it is no envelope.
 pub fn ack(response: &[u8]) -> Option<Result<(), Error>> {
@@ -25,7 +63,7 @@ pub fn pull(response: &[u8]) -> [Option<(Batch, usize)>; 2] {
     [at_once, wire::recover_pull(response)].map(|envelope| {
         let result = response::open_envelope(envelope?).ok()?.result;
         let entries = result.messages.as_ref().map_or(0, Vec::len);
-        Some((wire::batch(result, Instant::now()), entries))
+        Some((wire::batch(result, Instant::now(), 1), entries))
     })
 }
 

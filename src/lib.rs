@@ -5,11 +5,16 @@
     allow(dead_code, unreachable_pub, reason = "the types on the wire are public with these features alone")
 )]
 
+/// Locks and atomics under which every order of events can be tried: see `proof`.
+#[cfg(stand_in)]
+extern crate stand_in as std;
+
 mod ack;
 mod acker;
 mod adaptive;
 mod api_error;
 mod body;
+mod budget;
 mod call;
 mod client;
 mod consumer;

@@ -22,11 +22,12 @@ use tokio::{
 };
 
 use crate::{
+    budget::Budget,
     credentials::{CredentialSource, Headers},
     error::Error,
     error_kind::ErrorKind,
     response,
-    retry::{self, Budget, RetryPolicy},
+    retry::{self, RetryPolicy},
 };
 
 pub(crate) const DEFAULT_BASE_URL: &str = "https://api.cloudflare.com/client/v4";

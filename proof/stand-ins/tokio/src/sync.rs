@@ -1,0 +1,73 @@
+//! tokio's own locks and channels.
+
+pub use tokio_itself::sync::{AcquireError, Mutex, MutexGuard, SemaphorePermit};
+
+use crate::point;
+
+#[derive(Debug)]
+pub struct Semaphore(tokio_itself::sync::Semaphore);
+
+impl Semaphore {
+    pub const MAX_PERMITS: usize = tokio_itself::sync::Semaphore::MAX_PERMITS;
+
+    pub fn new(permits: usize) -> Self {
+        Self(tokio_itself::sync::Semaphore::new(permits))
+    }
+
+    pub fn available_permits(&self) -> usize {
+        point();
+        self.0.available_permits()
+    }
+
+    pub fn add_permits(&self, permits: usize) {
+        point();
+        self.0.add_permits(permits);
+    }
+
+    pub fn close(&self) {
+        point();
+        self.0.close();
+    }
+
+    pub async fn acquire(&self) -> Result<SemaphorePermit<'_>, AcquireError> {
+        point();
+        self.0.acquire().await
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct Notify(tokio_itself::sync::Notify);
+
+impl Notify {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub fn notify_one(&self) {
+        point();
+        self.0.notify_one();
+    }
+
+    pub fn notified(&self) -> tokio_itself::sync::futures::Notified<'_> {
+        self.0.notified()
+    }
+}
+
+pub mod oneshot {
+    pub use tokio_itself::sync::oneshot::{Receiver, error};
+
+    #[derive(Debug)]
+    pub struct Sender<T>(tokio_itself::sync::oneshot::Sender<T>);
+
+    impl<T> Sender<T> {
+        pub fn send(self, value: T) -> Result<(), T> {
+            crate::point();
+            self.0.send(value)
+        }
+    }
+
+    pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
+        let (sender, receiver) = tokio_itself::sync::oneshot::channel();
+        (Sender(sender), receiver)
+    }
+}
