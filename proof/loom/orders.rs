@@ -25,7 +25,7 @@ fn add(ledger: &Ledger, lease: u8, linger: Duration) -> Result<Reply, Error> {
     // A place, as the acker takes one first.
     let place = ledger.room.try_acquire().map_err(|_| Error("full or stopped".to_owned()))?;
     let (reply, receipt) = oneshot::channel();
-    ledger.add(Pending::new(Settlement { lease: Lease(lease) }, linger, None, Some(reply)))?;
+    ledger.add(Pending::new(Settlement { lease: Lease(lease) }, linger, None, Some(reply)), false)?;
     place.forget();
     Ok(receipt)
 }
@@ -134,7 +134,7 @@ fn a_place_is_free_for_each_lease_that_does_not_wait() {
             thread::spawn(move || {
                 let _ = add(&ledger, lease, Duration::ZERO);
                 let detached = Pending::new(Settlement { lease: Lease(lease + 10) }, Duration::ZERO, None, None);
-                ledger.add_detached(detached).unwrap();
+                ledger.add(detached, false).unwrap();
             })
         });
         send(&ledger);

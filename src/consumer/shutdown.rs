@@ -2,7 +2,7 @@
 
 use std::{mem, pin::pin, time::Duration};
 
-use tokio::time::sleep;
+use tokio::{runtime::Handle, time::sleep};
 
 use super::{
     Report, Undecided,
@@ -70,6 +70,9 @@ impl Run {
 impl Drop for Run {
     /// Decisions are still sent, and what was not started is handed back, as long as the runtime is running.
     fn drop(&mut self) {
+        if Handle::try_current().is_ok() {
+            self.take_ended();
+        }
         self.settlements.detach_all();
         self.acker.hurry();
         let waiting = mem::take(&mut self.waiting);

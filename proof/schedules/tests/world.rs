@@ -9,8 +9,8 @@ use std::{
 };
 
 use queues_by_shuttle::{
-    Acker, AckerOptions, Client, Confirmation, Consumer, Error, Lease, LeaseId, Message, Queue, Receipt, fuzzing,
-    reqwest,
+    AccountId, Acker, AckerOptions, Client, Confirmation, Consumer, Error, Lease, LeaseId, Message, Queue, QueueId,
+    Receipt, fuzzing, reqwest,
 };
 use serde_json::{Value, json};
 use shuttle::{future::yield_now, rand::Rng};
@@ -73,7 +73,8 @@ impl World {
     }
 
     pub(crate) fn queue(&self) -> Queue {
-        self.client().queue("account", "0123456789abcdef0123456789abcdef").unwrap()
+        let queue_id: QueueId = "0123456789abcdef0123456789abcdef".parse().unwrap();
+        self.client().queue("account".parse::<AccountId>().unwrap(), queue_id).unwrap()
     }
 
     /// An acker that is full soon.

@@ -157,3 +157,13 @@ async fn a_run_that_is_dropped_hands_back_what_no_handler_had() {
     assert_eq!(report.stats.acknowledged, left);
     assert_eq!(consumer.stats().handlers_running, 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_verdict_that_was_not_taken_when_the_run_was_dropped_is_sent() {
+    let world = World::with(3).await;
+    let consumer = world.consumer();
+    let run = busy(&[500..60_000], run(&consumer, pending::<()>(), |_| sleep(SECOND)));
+    assert!(tokio::time::timeout(2 * SECOND, run).await.is_err());
+    sleep(SECOND).await;
+    assert_eq!(world.left(), 0);
+}

@@ -1,6 +1,6 @@
 //! tokio's own locks and channels.
 
-pub use tokio_itself::sync::{AcquireError, Mutex, MutexGuard, SemaphorePermit};
+pub use tokio_itself::sync::{AcquireError, Mutex, MutexGuard, SemaphorePermit, watch};
 
 use crate::point;
 

@@ -177,6 +177,10 @@ impl<T> JoinHandle<T> {
     pub fn abort(&self) {
         self.1.abort();
     }
+
+    pub fn abort_handle(&self) -> AbortHandle {
+        self.1.clone()
+    }
 }
 
 impl<T> Future for JoinHandle<T> {
@@ -264,6 +268,12 @@ impl<T> JoinSet<T> {
 
     pub async fn join_next(&mut self) -> Option<Result<T, JoinError>> {
         poll_fn(|context| self.poll_join_next(context)).await
+    }
+
+    pub fn try_join_next_with_id(&mut self) -> Option<Result<(Id, T), JoinError>> {
+        let (id, outcome) = self.ended.lock().unwrap().ended.pop_front()?;
+        self.running.remove(&id);
+        Some(outcome.map(|value| (id, value)))
     }
 
     pub fn abort_all(&mut self) {
