@@ -19,7 +19,7 @@ use std::{
 };
 
 use cloudflare_queues::{
-    Client, Consumer, Credentials, Message, PushMessage, Queue, Report, Stats,
+    AccountId, Client, Consumer, Credentials, Message, PushMessage, Queue, QueueId, Report, Stats,
     emulator::{Emulator, Fault, QueueSettings},
 };
 use tokio::{
@@ -139,7 +139,7 @@ async fn soak(minutes: u64) -> Result<()> {
         return Err("the emulator did not start".into());
     };
     let client = Client::builder(Credentials::api_token("emulator-token")?).base_url(base_url).build()?;
-    let queue = client.queue(account_id, queue_id)?;
+    let queue = client.queue(account_id.parse::<AccountId>()?, queue_id.parse::<QueueId>()?)?;
     let (stop, handled) = (Arc::new(Notify::new()), Arc::new(AtomicU64::new(0)));
     let refused = Arc::new(AtomicU64::new(0));
     let producer = tokio::spawn(produce(queue.clone(), Arc::clone(&refused)));
@@ -147,7 +147,7 @@ async fn soak(minutes: u64) -> Result<()> {
     let running = tokio::spawn(consume(consumer.clone(), Arc::clone(&stop), Arc::clone(&handled)));
 
     println!("{minutes} minutes at {RATE} messages a second; one in {FAULT_EVERY} requests fails. client | emulator");
-    println!("{}{}", Held::HEAD, " messages/s");
+    println!("{} messages/s", Held::HEAD);
     let (mut held, mut before, started) = (Vec::new(), 0, Instant::now());
     for minute in 1..=minutes {
         sleep_until(started + Duration::from_secs(60 * minute)).await;
