@@ -162,7 +162,7 @@ async fn a_run_that_is_dropped_hands_back_what_no_handler_had() {
 async fn a_verdict_that_was_not_taken_when_the_run_was_dropped_is_sent() {
     let world = World::with(3).await;
     let consumer = world.consumer();
-    let run = busy(&[500..60_000], run(&consumer, pending::<()>(), |_| sleep(SECOND)));
+    let run = busy(&[500..1000, 1000..60_000], run(&consumer, pending::<()>(), |_| sleep(SECOND)));
     assert!(tokio::time::timeout(2 * SECOND, run).await.is_err());
     sleep(SECOND).await;
     assert_eq!(world.left(), 0);
