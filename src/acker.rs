@@ -50,8 +50,8 @@ use crate::{
 /// it is used up and the service fails, the acker tries one request every 5 s.
 ///
 /// A request that the service refuses because of its content (400, 413) is split into halves, so that one bad lease
-/// does not affect the others. At most 32 requests are sent for 100 leases; leases that are then still part of a
-/// refused request get the error.
+/// does not affect the others, nor does a half that has to wait. At most 32 requests are sent for 100 leases; leases
+/// that are then still part of a refused request get the error.
 ///
 /// Clones share the same buffer. When the last one is dropped, waiting leases are still sent, as long as the tokio
 /// runtime is running. To wait for that, call [`close`](Self::close).

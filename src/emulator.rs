@@ -298,7 +298,8 @@ impl Emulator {
 
     /// The messages of a queue that are not acknowledged, in the order in which they came.
     pub fn messages(&self, queue_id: &QueueId) -> Vec<QueuedMessage> {
-        let messages = self.running.service.with_queue(queue_id.as_str(), |queue, _| {
+        let messages = self.running.service.with_queue(queue_id.as_str(), |queue, now| {
+            while queue.expire(now) {}
             queue.messages().map(|(sequence, message)| (sequence, message.clone())).collect::<Vec<_>>()
         });
         let messages =

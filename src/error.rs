@@ -80,8 +80,9 @@ impl Error {
         self.0.status = Some(status);
         self.0.ray_id = ray_id;
         self.0.retry_after = retry_after;
-        // A refused request is not carried out; only a 408 leaves that open.
-        self.0.may_have_arrived = !(400..=499).contains(&status) || status == 408;
+        // A request that is refused, or its credentials, is not carried out; only a 408 leaves that open.
+        let is_refusal = (400..=499).contains(&status) && status != 408 || self.0.kind == ErrorKind::Unauthorized;
+        self.0.may_have_arrived = !is_refusal;
         self
     }
 

@@ -43,6 +43,25 @@ pub(crate) fn open<T>(
     }
 }
 
+/// The longest response that is looked at for being a failure before the generated method reads it.
+const FAILURE_BYTES: usize = 4096;
+
+/// The failure that a response with status 200 tells of, if it does. One that is so long that it holds a result, too,
+/// is left to [`open`], where it is too late to send the request again.
+pub(crate) fn failure(body: &[u8]) -> Option<Error> {
+    if body.len() > FAILURE_BYTES || !body.windows(5).any(|word| word == b"false") {
+        return None;
+    }
+    let envelope: Envelope<IgnoredAny> = serde_json::from_slice(body).ok()?;
+    let (success, errors, _) = envelope.into_parts();
+    (success == Some(false)).then(|| not_done(errors))
+}
+
+/// A failure under status 200 is what its code says, as it would be under the code's own status.
+fn not_done(errors: Vec<ApiError>) -> Error {
+    Error::new(kind_by_code(&errors), "the service did not carry out the call").with_api_errors(errors)
+}
+
 pub(crate) fn open_envelope<T>(envelope: Envelope<T>) -> Result<Success<T>, Error> {
     let pages = envelope.pages();
     let (success, errors, result) = envelope.into_parts();
@@ -51,13 +70,12 @@ pub(crate) fn open_envelope<T>(envelope: Envelope<T>) -> Result<Success<T>, Erro
         (Some(true), None) => {
             Error::new(ErrorKind::UnexpectedResponse, "the response claims success, but has no result")
         }
-        (Some(false), _) => Error::new(kind_by_code(&errors), "the service did not carry out the call"),
+        (Some(false), _) => return Err(not_done(errors)),
         (None, _) => Error::new(ErrorKind::UnexpectedResponse, "the response does not say whether the call succeeded"),
     };
     Err(error.with_api_errors(errors))
 }
 
-/// A failure under status 200 is what its code says, as it would be under the code's own status.
 fn kind_by_code(errors: &[ApiError]) -> ErrorKind {
     let has = |codes: &[i64]| errors.iter().any(|error| codes.iter().any(|code| error.has_code(*code)));
     if has(&[6003, 6103, 6111, 9109, 10000]) {

@@ -188,7 +188,8 @@ impl Operation {
     /// Whether the operation may be sent again after this failure.
     pub(crate) fn may_repeat(self, error: &Error) -> bool {
         match error.kind() {
-            ErrorKind::RateLimited => error.is_transient(),
+            // A refusal is certain, unless its status claims success.
+            ErrorKind::RateLimited => error.is_transient() && (self.is_idempotent() || !error.may_have_arrived()),
             // Nothing arrived, so nothing can happen twice.
             ErrorKind::Transport | ErrorKind::Timeout if !error.may_have_arrived() => true,
             // It may have been carried out before the connection broke, or before the service failed.

@@ -10,11 +10,12 @@ use std::{
 };
 
 use reqwest::{
-    Request, Response, ResponseBuilderExt, Url,
+    Request, Response, ResponseBuilderExt, Url, Version,
     header::{
         ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING, USER_AGENT,
     },
 };
+use serde::de::IgnoredAny;
 use tokio::{
     runtime::Handle,
     sync::{Semaphore, SemaphorePermit},
@@ -121,14 +122,18 @@ impl Transport {
             let message = "the HTTP client that was given followed a redirect, and may have shown the credentials to another host";
             return Err(Error::new(ErrorKind::UnexpectedResponse, message).or_may_have_arrived(true));
         }
+        let is_delimited = is_delimited(&response);
         let body = timeout_at(end, read(&mut response, bound)).await;
         let body = body.unwrap_or_else(|elapsed| Err(late(elapsed)));
         let (status, headers) = (response.status().as_u16(), response.headers());
         let ray_id = headers.get(CF_RAY).filter(|ray_id| is_ray_id(ray_id)).cloned();
         let error = match body {
             // The generated method reads no header, and would copy them.
-            Ok(body) if status == 200 => match whole(headers, body) {
-                Ok(body) => return Ok(Received { response: response_of(url, body), ray_id }),
+            Ok(body) if status == 200 => match whole(headers, body, is_delimited) {
+                Ok(body) => match response::failure(&body) {
+                    None => return Ok(Received { response: response_of(url, body), ray_id }),
+                    Some(failure) => failure,
+                },
                 Err(error) => error,
             },
             Err(error) if status == 200 => error,
@@ -189,19 +194,25 @@ async fn read(response: &mut Response, bound: usize) -> Result<Vec<u8>, Error> {
     Ok(body)
 }
 
+/// Whether the end of a body is more than the end of its connection.
+fn is_delimited(response: &Response) -> bool {
+    response.content_length().is_some()
+        || response.headers().contains_key(TRANSFER_ENCODING)
+        || response.version() >= Version::HTTP_2
+}
+
 /// The body of a response, if it is all there and in clear.
-fn whole(headers: &HeaderMap, mut body: Vec<u8>) -> Result<Vec<u8>, Error> {
+fn whole(headers: &HeaderMap, mut body: Vec<u8>, is_delimited: bool) -> Result<Vec<u8>, Error> {
     if headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
         let message = "the response is compressed, which was not asked for";
         return Err(Error::new(ErrorKind::UnexpectedResponse, message));
     }
-    // Where neither a length nor chunks tell, only the JSON text shows that the connection closed early.
-    let is_delimited = headers.contains_key("content-length") || headers.contains_key(TRANSFER_ENCODING);
-    if !is_delimited && body.trim_ascii_start().starts_with(b"{") && !body.trim_ascii_end().ends_with(b"}") {
-        return Err(Error::new(ErrorKind::Transport, BROKEN));
-    }
     if body.starts_with(&BYTE_ORDER_MARK) {
         body.drain(..BYTE_ORDER_MARK.len());
+    }
+    // Only the JSON text shows then that the connection closed early.
+    if !is_delimited && serde_json::from_slice::<IgnoredAny>(&body).is_err_and(|error| error.is_eof()) {
+        return Err(Error::new(ErrorKind::Transport, BROKEN));
     }
     Ok(body)
 }

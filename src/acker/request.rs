@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until};
 
 use super::{
     ledger::{Ledger, Pending},
@@ -30,80 +30,84 @@ pub(super) struct Requests {
     pub(super) pace: Pace,
 }
 
+/// The leases of one request, which may be repeated.
+struct Group {
+    leases: Vec<Pending>,
+    /// The error of the requests so far, which a later one includes.
+    earlier: Option<Error>,
+    waits: u32,
+    /// When the request may be sent.
+    at: Instant,
+}
+
+impl Group {
+    fn new(leases: Vec<Pending>, earlier: Option<Error>) -> Self {
+        Self { leases, earlier, waits: 0, at: Instant::now() }
+    }
+}
+
 impl Requests {
-    /// Settles these leases. If the service refuses a request, its halves are tried, the larger ones first.
+    /// Settles these leases, with one request in flight at a time. If the service refuses a request, its halves are
+    /// tried, the larger ones first. A request that has to wait does not delay the others.
     pub(super) async fn settle(&self, leases: Vec<Pending>, taken_at: Instant) {
-        let mut groups = VecDeque::from([(leases, None)]);
+        let mut groups = VecDeque::from([Group::new(leases, None)]);
         let mut requests: usize = 1;
-        while let Some((group, earlier)) = groups.pop_front() {
-            let Err((mut group, refusal)) = self.settle_whole(group, earlier, taken_at).await else { continue };
-            let more = requests.saturating_add(2);
-            if group.len() > 1 && more <= MAX_REQUESTS {
-                requests = more;
-                let half = group.split_off(group.len() / 2);
-                groups.extend([(group, Some(refusal.clone())), (half, Some(refusal))]);
-            } else {
-                self.pace.refused(&refusal);
-                self.fail(group, &refusal);
+        while let Some(first) = (0..groups.len()).min_by_key(|number| groups.get(*number).map(|group| group.at)) {
+            let Some(group) = groups.remove(first) else { break };
+            sleep_until(group.at).await;
+            if group.waits > 0 && !self.queue.withdraw_retry() && !self.pace.may_try() {
+                groups.extend(self.later(group, Duration::ZERO));
+                continue;
             }
-        }
-    }
-
-    /// Repeats a request until its leases expire. Returns them if the service refuses the request because of its
-    /// content. An error includes the `earlier` ones.
-    async fn settle_whole(
-        &self,
-        mut group: Vec<Pending>,
-        mut earlier: Option<Error>,
-        taken_at: Instant,
-    ) -> Result<(), (Vec<Pending>, Error)> {
-        let mut waits = 0;
-        loop {
             let sent_at = Instant::now();
-            let settlements: Vec<_> = group.iter().map(|pending| pending.settlement.clone()).collect();
-            let mut outcome = AckOutcome::nothing();
-            let error = match self.queue.ack_once(&settlements, None, &mut outcome).await {
-                Ok(attempts) => {
-                    self.pace.succeeded(taken_at, attempts);
-                    self.confirm(group, &outcome);
-                    return Ok(());
-                }
-                Err(error) => earlier.into_iter().fold(error, Error::after),
-            };
-            if error.refuses_the_request() && error.status() != Some(200) {
-                return Err((group, error));
+            let Err((mut group, error)) = self.send(group, taken_at).await else { continue };
+            let is_refusal = error.refuses_the_request() && error.status() != Some(200);
+            let more = requests.saturating_add(2);
+            if is_refusal && group.leases.len() > 1 && more <= MAX_REQUESTS {
+                requests = more;
+                let half = group.leases.split_off(group.leases.len() / 2);
+                groups.extend([group.leases, half].map(|leases| Group::new(leases, Some(error.clone()))));
+            } else if is_refusal {
+                self.pace.refused(&error);
+                self.fail(group.leases, &error);
+            } else {
+                self.pace.failed(&error, sent_at);
+                let asked = error.retry_after().unwrap_or_default();
+                group.earlier = Some(error);
+                groups.extend(self.later(group, asked));
             }
-            self.pace.failed(&error, sent_at);
-            group = self.wait(group, &error, &mut waits).await;
-            if group.is_empty() {
-                return Ok(());
-            }
-            earlier = Some(error);
         }
     }
 
-    /// Waits until a request may be repeated, and returns the leases that have not expired.
-    async fn wait(&self, mut group: Vec<Pending>, error: &Error, waits: &mut u32) -> Vec<Pending> {
-        let mut asked = error.retry_after().unwrap_or_default();
-        while error.is_transient() {
-            let wait = asked.max(self.backoff(&group, *waits));
-            let next = transport::after(wait).into_std();
-            let lasts = |pending: &mut Pending| pending.settlement.lease.deadline().is_some_and(|end| end > next);
-            let lasting: Vec<_> = group.extract_if(.., lasts).collect();
-            self.fail(group, error);
-            group = lasting;
-            if group.is_empty() {
-                return group;
+    /// Sends a request once, and returns its leases if it failed.
+    async fn send(&self, mut group: Group, taken_at: Instant) -> Result<(), (Group, Error)> {
+        let settlements: Vec<_> = group.leases.iter().map(|pending| pending.settlement.clone()).collect();
+        let mut outcome = AckOutcome::nothing();
+        match self.queue.ack_once(&settlements, None, &mut outcome).await {
+            Ok(attempts) => {
+                self.pace.succeeded(taken_at, attempts);
+                self.confirm(group.leases, &outcome);
+                Ok(())
             }
-            sleep(wait).await;
-            *waits = waits.saturating_add(1);
-            if self.queue.withdraw_retry() || self.pace.may_try() {
-                return group;
+            Err(error) => {
+                let error = group.earlier.take().into_iter().fold(error, Error::after);
+                Err((group, error))
             }
-            asked = Duration::ZERO;
         }
-        self.fail(group, error);
-        Vec::new()
+    }
+
+    /// Postpones a failed request. Leases that expire before it may be repeated get the error, and all of them do if
+    /// repeating it is useless.
+    fn later(&self, mut group: Group, asked: Duration) -> Option<Group> {
+        let error = group.earlier.clone()?;
+        let wait = asked.max(self.backoff(&group.leases, group.waits));
+        let next = transport::after(wait).into_std();
+        let ends = |pending: &mut Pending| pending.settlement.lease.deadline().is_none_or(|end| end <= next);
+        let ended: Vec<_> = group.leases.extract_if(.., |pending| !error.is_transient() || ends(pending)).collect();
+        self.fail(ended, &error);
+        group.waits = group.waits.saturating_add(1);
+        group.at = next.into();
+        (!group.leases.is_empty()).then_some(group)
     }
 
     /// A wait that doubles, but is at most half the remaining time of the longest lease, so that there is time for

@@ -20,6 +20,10 @@ use super::{
     settings::QueueSettings,
 };
 
+/// How many delays and leases that have ended are dealt with at a request. It is more than a pull is given, so that none
+/// comes out short for that.
+const MOST_ENDED: usize = 1000;
+
 pub(super) struct Queue {
     settings: QueueSettings,
     /// In order of arrival.
@@ -112,16 +116,26 @@ impl Queue {
         mem::replace(self, empty)
     }
 
-    /// Does what is due: messages whose delay or lease has ended become visible, or are dead. Everything else expects
-    /// that it was done at the same time.
-    pub(super) fn expire(&mut self, now: Time) {
-        while let Some(&(until, sequence)) = self.hidden.first()
-            && until <= now
-        {
-            self.hidden.pop_first();
-            match self.messages.get(&sequence) {
-                Some(message) if message.is_leased => self.end_delivery(sequence, now, now),
-                _ => drop(self.visible.insert(sequence)),
+    /// Does what is due: messages whose delay or lease has ended become visible, or are dead. Returns whether more is due
+    /// than one request is to pay for. Everything else expects that it was called at the same time.
+    pub(super) fn expire(&mut self, now: Time) -> bool {
+        let mut left = MOST_ENDED;
+        while let Some((_, sequence)) = self.hidden.first().copied().filter(|(until, _)| *until <= now) {
+            let Some(fewer) = left.checked_sub(1) else { return true };
+            left = fewer;
+            self.expire_one(sequence, now);
+        }
+        false
+    }
+
+    /// Does what is due for one message.
+    fn expire_one(&mut self, sequence: Sequence, now: Time) {
+        let Some(message) = self.messages.get(&sequence).filter(|message| message.hidden_until <= now) else { return };
+        let is_leased = message.is_leased;
+        if self.hidden.remove(&(message.hidden_until, sequence)) {
+            match is_leased {
+                true => self.end_delivery(sequence, now, now),
+                false => drop(self.visible.insert(sequence)),
             }
         }
     }
@@ -161,8 +175,9 @@ impl Queue {
     }
 
     /// Deletes messages.
-    pub(super) fn purge(&mut self, behavior: &Behavior, refs: &[String]) -> Result<Outcome, Unknown> {
+    pub(super) fn purge(&mut self, now: Time, behavior: &Behavior, refs: &[String]) -> Result<Outcome, Unknown> {
         let found: Vec<_> = refs.iter().map(|wanted| Sequence::from_ref(wanted)).collect();
+        found.iter().flatten().for_each(|sequence| self.expire_one(*sequence, now));
         let is_unknown = |found: &Option<Sequence>| !found.is_some_and(|found| self.messages.contains_key(&found));
         if behavior.unknown_leases == UnknownLease::Reject && found.iter().any(is_unknown) {
             return Err(Unknown);
@@ -187,13 +202,13 @@ impl Queue {
         let again = behavior.acks_after_extend;
         let mut leases = acks.iter().chain(retries.iter().map(|(lease_id, _)| lease_id));
         if behavior.unknown_leases == UnknownLease::Reject
-            && leases.any(|lease_id| self.find(lease_id, again).is_none())
+            && leases.any(|lease_id| self.find(now, lease_id, again).is_none())
         {
             return Err(Unknown);
         }
         let mut outcome = Outcome::default();
         for lease_id in acks {
-            match self.find(lease_id, again) {
+            match self.find(now, lease_id, again) {
                 Some((lease, is_held)) if is_held || behavior.late_acks => {
                     self.remove(lease.sequence);
                     outcome.acked = outcome.acked.saturating_add(1);
@@ -202,7 +217,7 @@ impl Queue {
             }
         }
         for (lease_id, delay) in retries {
-            match self.find(lease_id, again) {
+            match self.find(now, lease_id, again) {
                 Some((lease, true)) => {
                     let delay = delay.unwrap_or(nanos(self.settings.retry_delay));
                     self.used.insert(lease, Use::HandedBack);
@@ -227,14 +242,14 @@ impl Queue {
     ) -> Result<Outcome, Unknown> {
         let again = behavior.repeated_extends;
         if behavior.unknown_leases == UnknownLease::Reject
-            && leases.iter().any(|lease_id| self.find(lease_id, again).is_none())
+            && leases.iter().any(|lease_id| self.find(now, lease_id, again).is_none())
         {
             return Err(Unknown);
         }
         let timeout = timeout.unwrap_or(nanos(self.settings.visibility_timeout));
         let mut outcome = Outcome::default();
         for lease_id in leases {
-            match self.find(lease_id, again) {
+            match self.find(now, lease_id, again) {
                 Some((lease, is_held)) if is_held || behavior.late_extends && self.revive(lease, now) => {
                     self.extend_lease(now, behavior, lease, timeout);
                     outcome.extended = outcome.extended.saturating_add(1);
@@ -290,8 +305,9 @@ impl Queue {
 
     /// A lease that was given for a message that is here, and whether it is still held. `extended`: also if it was
     /// extended.
-    fn find(&self, lease_id: &str, extended: bool) -> Option<(Lease, bool)> {
+    fn find(&mut self, now: Time, lease_id: &str, extended: bool) -> Option<(Lease, bool)> {
         let lease = Lease::from_id(lease_id)?;
+        self.expire_one(lease.sequence, now);
         let message = self.messages.get(&lease.sequence)?;
         let is_good = match self.used.get(&lease) {
             None => (1..=message.attempts).contains(&lease.attempt),

@@ -140,7 +140,7 @@ fn peek(service: &Service, queue_id: &str, body: &[u8]) -> Result {
 fn purge(service: &Service, queue_id: &str, body: &[u8]) -> Result {
     let behavior = service.behavior();
     let refs = request::purge(&behavior, body)?;
-    let outcome = service.with_queue(queue_id, |queue, _| queue.purge(&behavior, &refs))?;
+    let outcome = service.with_queue(queue_id, |queue, now| queue.purge(now, &behavior, &refs))?;
     let outcome = outcome.map_err(|Unknown| Refusal::malformed("the request holds a reference that is not known"))?;
     Ok(success(Purged::new(&behavior, outcome)))
 }

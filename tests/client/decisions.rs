@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cloudflare_queues::{
-    AckOutcome, AckRequest, Batch, Error, ErrorKind, Lease, PullOptions, PushMessage, RetryPolicy,
+    AckOutcome, AckRequest, Batch, Client, Credentials, Error, ErrorKind, Lease, PullOptions, PushMessage, RetryPolicy,
 };
 use support::{Act, Server, response};
 
@@ -72,6 +72,47 @@ async fn a_failure_under_status_200_is_what_its_code_says() {
     }
 }
 
+/// What an operation of three attempts comes to where each response is a failure under status 200 of this code.
+async fn fail_under_200(op: support::Op, code: i64) -> (Error, usize) {
+    let server = Server::playing([support::refused(200, code)]);
+    let error = op.call(&support::stubborn_queue(&server.url, 3)).await.unwrap_err();
+    (error, server.requests().len())
+}
+
+#[tokio::test]
+async fn a_failure_under_status_200_is_sent_again_where_that_can_do_no_harm() {
+    for op in support::Op::ALL {
+        for (code, requests, may_have_arrived) in
+            [(10250, 3, true), (15000, 3, true), (10026, 1, true), (10000, 1, false)]
+        {
+            let expected = if op.is_idempotent() { requests } else { 1 };
+            let (error, requests) = fail_under_200(op, code).await;
+            assert_eq!((requests, error.attempts()), (expected, expected as u32), "{op:?} {code}: {error}");
+            assert_eq!(error.may_have_arrived(), may_have_arrived, "{op:?} {code}: {error}");
+            assert_eq!((error.status(), error.ray_id()), (Some(200), Some(support::RAY)), "{op:?} {code}: {error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn credentials_refused_under_status_200_are_provided_anew() {
+    for op in support::Op::MESSAGES {
+        let server = Server::start(|_, request| match request.headers["authorization"].as_str() {
+            "Bearer first" => support::refused(200, 10000),
+            _ => support::bare_success(),
+        });
+        let provided = std::sync::atomic::AtomicUsize::new(0);
+        let credentials = Credentials::from_provider(move || {
+            let is_first = provided.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0;
+            let token = if is_first { "first" } else { "second" };
+            async move { Ok(Credentials::api_token(token)?) }
+        });
+        let builder = Client::builder(credentials).base_url(&server.url).retry(RetryPolicy::none());
+        op.call(&support::open(builder)).await.unwrap();
+        assert_eq!(server.requests().len(), 2, "{op:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_404_without_an_envelope_points_to_the_base_url() {
     let missing = |body: &str| support::queue(&Server::playing([Act::Respond(response(404, &[], body))]).url);
@@ -94,11 +135,16 @@ async fn a_byte_order_mark_is_passed_over_and_compression_is_named() {
 
 #[tokio::test]
 async fn a_response_without_a_length_that_is_cut_short_is_asked_for_again() {
-    let cut = "HTTP/1.0 200 OK\r\n\r\n{\"success\":true,\"result\":{\"ackCo";
-    let server = Server::playing([Act::Cut(cut.into()), support::ok(r#"{"success":true,"result":{"ackCount":1}}"#)]);
-    let queue = support::stubborn_queue(&server.url, 2);
-    assert!(queue.ack(AckRequest::ack_all(["a-lease"])).await.unwrap().is_complete());
-    assert_eq!(server.requests().len(), 2);
+    let body = r#"{"result":{"ackCount":1,"warnings":{}},"errors":[{"code":1}],"success":true}"#;
+    // Also where an inner object or list ends.
+    for length in 0..body.len() {
+        let cut = format!("HTTP/1.0 200 OK\r\n\r\n{}", &body[..length]);
+        let server =
+            Server::playing([Act::Cut(cut.into()), support::ok(r#"{"success":true,"result":{"ackCount":1}}"#)]);
+        let queue = support::stubborn_queue(&server.url, 2);
+        assert!(queue.ack(AckRequest::ack_all(["a-lease"])).await.unwrap().is_complete(), "cut at {length}");
+        assert_eq!(server.requests().len(), 2, "cut at {length}");
+    }
 }
 
 #[tokio::test]

@@ -159,6 +159,36 @@ async fn a_refused_group_takes_a_bounded_number_of_requests() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_half_that_has_to_wait_does_not_hold_up_the_other() {
+    for is_first in [false, true] {
+        let fixture = Fixture::under(100, 60 * SECOND, once).await;
+        let (first, last) = fixture.messages.split_at(50);
+        let busy = lease_texts(if is_first { first } else { last });
+        let calls = AtomicUsize::new(0);
+        fixture.responds(move |seen| match seen.leases.len() {
+            100 => Some(refusal(413, 10_026)),
+            _ if !busy.contains(&seen.leases[0]) => None,
+            _ if calls.fetch_add(1, Ordering::Relaxed) < 3 => Some(with_retry_after(refusal(503, 15_000), "10")),
+            _ => None,
+        });
+        let (acker, start) = (fixture.acker(), Instant::now());
+        let mut receipts = Vec::new();
+        for message in &fixture.messages {
+            receipts.push(acker.ack(message).await.unwrap());
+        }
+        if is_first {
+            receipts.rotate_left(50);
+        }
+        for (number, receipt) in receipts.into_iter().enumerate() {
+            assert_eq!(receipt.await.unwrap(), Confirmation::Confirmed);
+            let times = if number < 50 { 0..1 } else { 30..50 };
+            assert!(times.contains(&start.elapsed().as_secs()), "{number}: {:?}", start.elapsed());
+        }
+        assert_eq!((fixture.most_in_flight(), fixture.requests().len()), (1, 6));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_challenge_is_not_split() {
     let fixture = Fixture::with(2).await;
     fixture.responds(|_| Some(refusal(403, 9109)));

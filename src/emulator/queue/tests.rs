@@ -46,8 +46,8 @@ fn costs(depth: u64) -> Vec<(&'static str, u64)> {
     cost("push", counted::steps(|| (push(&mut queue), 100).1));
     cost("peek", counted::steps(|| queue.peek(100).len()));
     let refs: Vec<_> = queue.peek(100).into_iter().map(|(sequence, _)| sequence.message_ref()).collect();
-    cost("purge", counted::steps(|| (assert_eq!(queue.purge(&behavior, &refs).unwrap().warnings, []), 100).1));
-    cost("purge of unknown messages", counted::steps(|| queue.purge(&behavior, &unknown).unwrap().warnings.len()));
+    cost("purge", counted::steps(|| (assert_eq!(queue.purge(0, &behavior, &refs).unwrap().warnings, []), 100).1));
+    cost("purge of unknown messages", counted::steps(|| queue.purge(0, &behavior, &unknown).unwrap().warnings.len()));
     cost("pull", counted::steps(|| queue.pull(0, 100, None).len()));
     cost("ack", counted::steps(|| queue.ack(0, &behavior, &acks, &[]).unwrap().acked as usize));
     cost("retry", counted::steps(|| queue.ack(0, &behavior, &[], &retries).unwrap().retried as usize));
@@ -58,7 +58,7 @@ fn costs(depth: u64) -> Vec<(&'static str, u64)> {
     let later = HOUR - 1;
     cost("a time at which nothing ends", counted::steps(|| (queue.expire(later), 100).1));
     assert!(queue.metrics().backlog_count > 3 * depth);
-    queue.expire(HOUR);
+    while queue.expire(HOUR) {}
     cost("late ack", counted::steps(|| queue.ack(HOUR, &behavior, &late_acks, &[]).unwrap().acked as usize));
     cost("metrics", counted::steps(|| (queue.metrics(), 100).1));
     costs
@@ -70,6 +70,22 @@ fn no_operation_takes_more_steps_in_a_deep_queue() {
     for ((name, shallow), (_, deep)) in shallow.into_iter().zip(deep) {
         assert_eq!(shallow, deep, "{name}");
     }
+}
+
+#[test]
+fn a_request_pays_for_no_more_than_a_thousand_leases_that_end_at_once() {
+    let ends = |depth| {
+        let (mut queue, leased) = deep(depth);
+        let (steps, is_more) = counted::steps(|| queue.expire(HOUR));
+        assert!(is_more);
+        let outcome = queue.ack(HOUR, &Behavior::new().late_acks(false), &leased[leased.len() - 100..], &[]).unwrap();
+        assert_eq!((outcome.acked, outcome.warnings.len()), (0, 100), "what was not dealt with has ended all the same");
+        assert_eq!(queue.pull(HOUR, 100, None).len(), 100);
+        while queue.expire(HOUR) {}
+        assert_eq!(queue.pull(HOUR, usize::MAX, None).len(), 2 * depth as usize - 100);
+        steps
+    };
+    assert_eq!(ends(2000), ends(20_000));
 }
 
 /// The memory of this process, in bytes.
@@ -104,7 +120,7 @@ fn a_removed_message_leaves_nothing_behind() {
     let (mut queue, _) = deep(10);
     queue.expire(10 * HOUR);
     let refs: Vec<_> = queue.messages().map(|(sequence, _)| sequence.message_ref()).collect();
-    assert_eq!(queue.purge(&Behavior::new(), &refs), Ok(Outcome::default()));
+    assert_eq!(queue.purge(10 * HOUR, &Behavior::new(), &refs), Ok(Outcome::default()));
     assert!(queue.messages.is_empty() && queue.visible.is_empty() && queue.hidden.is_empty());
     assert!(queue.used.is_empty() && queue.bytes == 0);
 }
