@@ -6,7 +6,7 @@ use openapiv3::OpenAPI;
 use proc_macro2::TokenStream;
 use progenitor::{GenerationSettings, Generator, HooksMode, InterfaceStyle};
 use quote::{format_ident, quote};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use syn::{File, ImplItem, ImplItemFn, Item, TraitItem, TraitItemFn, parse_quote};
 
 const DOCUMENT: &str = "openapi/queues.json";
@@ -72,6 +72,13 @@ fn settings(document: &OpenAPI) -> GenerationSettings {
     for (schema, ours) in REPLACED {
         settings.with_replacement(schema, ours, std::iter::empty());
     }
+    // A secret without a type of its own is shown by no `Debug` all the same.
+    for (name, schema) in document.components.iter().flat_map(|components| &components.schemas) {
+        let is_secret = schema.as_item().is_some_and(|schema| schema.schema_data.extensions.contains_key("x-secret"));
+        if is_secret && !REPLACED.iter().any(|(schema, _)| schema == name) {
+            settings.with_replacement(name, "crate::lease::LeaseId", std::iter::empty());
+        }
+    }
     // One envelope for every response: `FooResponse` wraps `FooResult`.
     for name in document.components.iter().flat_map(|components| components.schemas.keys()) {
         if let Some(operation) = name.strip_suffix("Response") {
@@ -134,21 +141,23 @@ fn camel_case(id: &str) -> String {
     id.split('_').flat_map(capitalized).collect()
 }
 
-/// A constant for each bound of the document, and all words that it uses for fields and values, which are no secrets.
+/// A constant for each bound of the document; all words that it uses for fields and values, which are no secrets; and
+/// the fields that hold some.
 fn limits(document: &Value) -> TokenStream {
-    let (mut constants, mut words) = (Vec::new(), BTreeSet::new());
+    let (mut constants, mut words, mut secrets) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
     let schemas = document.pointer("/components/schemas").unwrap_or(&Value::Null);
     for (schema, content) in schemas.as_object().into_iter().flatten() {
         bounds_of(schema, content, &mut constants);
         for (field, content) in content.get("properties").and_then(Value::as_object).into_iter().flatten() {
-            words.insert(field.clone());
             bounds_of(&format!("{schema}_{field}"), content, &mut constants);
         }
     }
     words_of(schemas, &mut words);
+    secrets_of(schemas, schemas, &mut secrets);
     quote! {
         #(#constants)*
         pub(crate) const WORDS: &[&str] = &[#(#words),*];
+        pub(crate) const SECRETS: &[&str] = &[#(#secrets),*];
     }
 }
 
@@ -175,15 +184,9 @@ fn snake_case(name: &str) -> String {
 fn words_of(schema: &Value, words: &mut BTreeSet<String>) {
     match schema {
         Value::Object(fields) => {
-            words.extend(
-                schema
-                    .get("enum")
-                    .and_then(Value::as_array)
-                    .into_iter()
-                    .flatten()
-                    .filter_map(Value::as_str)
-                    .map(str::to_owned),
-            );
+            let values = schema.get("enum").and_then(Value::as_array).into_iter().flatten();
+            words.extend(values.filter_map(Value::as_str).map(str::to_owned));
+            words.extend(schema.get("properties").and_then(Value::as_object).into_iter().flat_map(Map::keys).cloned());
             fields.values().for_each(|value| words_of(value, words));
         }
         Value::Array(values) => values.iter().for_each(|value| words_of(value, words)),
@@ -239,6 +242,22 @@ fn document_operation(item: &mut Item) {
                 }
             }
         }
+        _ => {}
+    }
+}
+
+/// The fields that refer to a component that is secret.
+fn secrets_of(schemas: &Value, schema: &Value, secrets: &mut BTreeSet<String>) {
+    for (name, field) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+        let parts = field.get("allOf").and_then(Value::as_array).into_iter().flatten().chain([field]);
+        let names = parts.filter_map(|part| part.get("$ref")?.as_str()?.rsplit('/').next());
+        if names.into_iter().any(|name| schemas.get(name).is_some_and(|schema| schema.get("x-secret").is_some())) {
+            secrets.insert(name.clone());
+        }
+    }
+    match schema {
+        Value::Object(fields) => fields.values().for_each(|value| secrets_of(schemas, value, secrets)),
+        Value::Array(values) => values.iter().for_each(|value| secrets_of(schemas, value, secrets)),
         _ => {}
     }
 }

@@ -1,4 +1,5 @@
-//! The bounds, and the names of fields and values, that the build script finds in `openapi/queues.json`.
+//! The bounds, the names of fields and values, and the fields that are secret, which the build script finds in
+//! `openapi/queues.json`.
 
 #![expect(dead_code, reason = "every bound is here, also those that are equal to another")]
 

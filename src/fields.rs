@@ -5,6 +5,8 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::document;
+
 /// The fields of an object. A field that is missing, null or of the wrong type reads as `None`, and does not affect the
 /// others.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,6 +84,19 @@ impl Fields {
     }
 }
 
+/// For `Debug`: the fields without what the document calls a secret.
+pub(crate) fn without_secrets(fields: &Map<String, Value>) -> Value {
+    fn hide(name: &str, value: &Value) -> Value {
+        match value {
+            _ if document::SECRETS.contains(&name) => "..".into(),
+            Value::Object(fields) => without_secrets(fields),
+            Value::Array(values) => values.iter().map(|value| hide("", value)).collect(),
+            value => value.clone(),
+        }
+    }
+    fields.iter().map(|(name, value)| (name.clone(), hide(name, value))).collect::<Map<_, _>>().into()
+}
+
 /// Whole seconds, rounded up, so that nothing comes earlier than asked.
 pub(crate) fn seconds(duration: Duration) -> u64 {
     duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0))
@@ -152,7 +167,7 @@ macro_rules! described {
 
         impl std::fmt::Debug for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                write!(f, concat!(stringify!($name), "({})"), serde_json::Value::Object(self.0.0.clone()))
+                write!(f, concat!(stringify!($name), "({})"), $crate::fields::without_secrets(self.fields()))
             }
         }
     };
@@ -216,6 +231,13 @@ mod tests {
         for odd in ["99999-01-01T00:00:00Z", "2026-11-05T08:30:00.x5Z", "2026-11-05T08:30:00+2", "é2026-1-1T0:0:0Z"] {
             assert_eq!(parse_time(odd), None, "{odd}");
         }
+    }
+
+    #[test]
+    fn what_the_document_calls_a_secret_is_in_no_debug_form() {
+        let text = r#"{"name":"shown","settings":{"targets":[{"lease_id":"hidden"}],"body":["hidden"]}}"#;
+        let shown = without_secrets(&serde_json::from_str::<Fields>(text).unwrap().0).to_string();
+        assert!(shown.contains("shown") && !shown.contains("hidden"), "{shown}");
     }
 
     #[test]

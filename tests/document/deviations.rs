@@ -43,8 +43,8 @@ fn complaint(pointer: &str, value: Value) -> String {
 
 #[test]
 fn a_difference_without_a_reason_is_seen() {
-    let text = complaint("/AckPayload/properties/acks/maxItems", json!(100));
-    assert_eq!(text, "no row explains `ack_messages request /acks`: published no maxItems, here maxItems 100");
+    let text = complaint("/AckPayload/properties/acks/maxItems", json!(7));
+    assert_eq!(text, "no row explains `ack_messages request /acks`: published no maxItems, here maxItems 7");
     let text = complaint("/PullResult/properties/extra", json!({ "type": "boolean" }));
     assert!(text.contains("`pull_messages response 200 /result/extra`: published left out, here boolean"), "{text}");
 }
@@ -55,8 +55,8 @@ fn a_wider_request_and_a_narrower_response_are_seen_as_breaking_the_rule() {
         ("/AckPayload/properties/more", json!({ "type": "string" })),
         ("/PullPayload/properties/batch_size/type", json!("string")),
         ("/Identifier/maxLength", json!(64)),
-        ("/AckResult/properties/ackCount/type", json!("integer")),
-        ("/PulledMessage/properties/id/maxLength", json!(32)),
+        ("/AckResult/properties/ackCount/x-reads", json!({ "type": "integer" })),
+        ("/PulledMessage/properties/id/x-reads", json!({ "type": "string", "maxLength": 32 })),
         ("/PullResult/required", json!(["messages"])),
     ] {
         let text = complaint(pointer, value);
@@ -76,6 +76,22 @@ fn a_reason_that_is_no_longer_needed_is_seen() {
     );
     let (first, _) = README.split_once("| `* request security` |").unwrap();
     assert!(complaints(&ours(), &published(), first).iter().all(|complaint| complaint.contains("breaks the rule")));
+}
+
+#[test]
+fn a_row_needs_a_reason_stands_once_and_does_not_explain_anything() {
+    let with = |row: &str| {
+        complaints(&ours(), &published(), &README.replace("| `* operation` |", &format!("{row}\n| `* operation` |")))
+    };
+    let [row] = README.lines().filter(|line| line.contains("`* operation`")).collect::<Vec<_>>()[..] else { panic!() };
+    let fault = |row: &str, words: &str| {
+        let complaints = with(row);
+        assert!(complaints.iter().any(|complaint| complaint.starts_with(words)), "{row}: {complaints:?}");
+    };
+    fault("| `* operation` | queues-* | *_messages | |", "no reason has the row `* operation`");
+    fault("| `* operation` | queues-* | *_messages | … |", "no reason has the row `* operation`");
+    fault(row, "given twice is the row `* operation`");
+    fault("| `* response *` | * | * | whatever it is |", "anything is explained by the row `* response *`");
 }
 
 #[test]

@@ -30,13 +30,9 @@ pub(crate) fn newer() -> Value {
     serde_json::from_str(include_str!("../../openapi/upstream.json")).unwrap()
 }
 
-fn schema<'a>(document: &'a Value, operation: &str, holder: &str) -> &'a Value {
-    let operation = &document["paths"][format!("{BASE}{operation}")]["post"];
-    &operation.pointer(holder).unwrap()["content"]["application/json"]["schema"]
-}
-
-fn response<'a>(document: &'a Value, operation: &str) -> &'a Value {
-    schema(document, operation, "/responses/200")
+fn schema(document: &Value, operation: &str, holder: &str) -> Value {
+    let operation = generate::operation(document, &format!("{BASE}{operation}"), "post");
+    generate::content(document, operation.pointer(holder).unwrap())
 }
 
 pub(crate) fn validator(document: &Value, schema: &Value) -> Validator {
@@ -93,30 +89,31 @@ fn an_acks_response_of_either_form_arrives_whole() {
     let whole =
         |count: &Value| count.as_f64().filter(|count| *count >= 0.0 && count.fract() == 0.0).map(|count| count as u64);
     for document in [older(), newer()] {
-        let run = runner(300).run(&generate::values(&document, response(&document, "/ack")), |response| {
-            service.exchange.lock().unwrap().1 = response.clone();
-            let mut request = AckRequest::new();
-            request.ack("done").retry("failed");
-            match service.run(service.queue.ack(request)) {
-                Ok(outcome) => {
-                    let result = &response["result"];
-                    prop_assert!(response["success"] == true && result.is_object());
-                    prop_assert_eq!(outcome.ack_count, whole(&result["ackCount"]));
-                    prop_assert_eq!(outcome.retry_count, whole(&result["retryCount"]));
-                    let warnings = &result["warnings"];
-                    let count =
-                        warnings.as_array().map_or(0, Vec::len) + warnings.as_object().map_or(0, |map| map.len());
-                    let count = count + response["errors"].as_array().map_or(0, Vec::len);
-                    prop_assert_eq!(outcome.warnings.len(), count);
+        let run =
+            runner(300).run(&generate::values(&document, &schema(&document, "/ack", "/responses/200")), |response| {
+                service.exchange.lock().unwrap().1 = response.clone();
+                let mut request = AckRequest::new();
+                request.ack("done").retry("failed");
+                match service.run(service.queue.ack(request)) {
+                    Ok(outcome) => {
+                        let result = &response["result"];
+                        prop_assert!(response["success"] == true && result.is_object());
+                        prop_assert_eq!(outcome.ack_count, whole(&result["ackCount"]));
+                        prop_assert_eq!(outcome.retry_count, whole(&result["retryCount"]));
+                        let warnings = &result["warnings"];
+                        let count =
+                            warnings.as_array().map_or(0, Vec::len) + warnings.as_object().map_or(0, |map| map.len());
+                        let count = count + response["errors"].as_array().map_or(0, Vec::len);
+                        prop_assert_eq!(outcome.warnings.len(), count);
+                    }
+                    // Each field may be missing, says the document: then it was not said that the call succeeded.
+                    Err(AckError { error, .. }) => {
+                        prop_assert!(response["success"].is_null() || response["result"].is_null(), "{error}");
+                        prop_assert_eq!(error.kind(), ErrorKind::UnexpectedResponse);
+                    }
                 }
-                // Each field may be missing, says the document: then it was not said that the call succeeded.
-                Err(AckError { error, .. }) => {
-                    prop_assert!(response["success"].is_null() || response["result"].is_null(), "{error}");
-                    prop_assert_eq!(error.kind(), ErrorKind::UnexpectedResponse);
-                }
-            }
-            Ok(())
-        });
+                Ok(())
+            });
         run.unwrap();
     }
 }
@@ -139,7 +136,7 @@ fn leases() -> impl Strategy<Value = BTreeMap<String, Option<Option<u64>>>> {
 fn every_ack_is_a_request_of_the_older_form_and_of_the_newer() {
     let service = Service::start();
     let body = "/requestBody";
-    let validators = [older(), newer()].map(|document| validator(&document, schema(&document, "/ack", body)));
+    let validators = [older(), newer()].map(|document| validator(&document, &schema(&document, "/ack", body)));
     let run = runner(300).run(&leases(), |leases| {
         let mut request = AckRequest::new();
         for (lease, retry) in &leases {
@@ -163,7 +160,7 @@ fn every_other_request_is_of_the_published_form() {
     let service = Service::start();
     let document = newer();
     let names = ["/pull", "/peek", "", "/batch", "/purge"];
-    let validators = names.map(|operation| validator(&document, schema(&document, operation, "/requestBody")));
+    let validators = names.map(|operation| validator(&document, &schema(&document, operation, "/requestBody")));
     let inputs = (
         1..=100_u32,
         1..=43_200_000_u64,
@@ -193,7 +190,7 @@ fn every_other_request_is_of_the_published_form() {
 fn only_a_json_body_that_is_no_object_goes_beyond_the_published_form() {
     let service = Service::start();
     let document = newer();
-    let validator = validator(&document, schema(&document, "", "/requestBody"));
+    let validator = validator(&document, &schema(&document, "", "/requestBody"));
     for body in [json!([1]), json!(7), json!(true), json!(null)] {
         let _ = service.run(service.queue.push(&PushMessage::json(&body).unwrap())).unwrap();
         let mut sent = service.sent();

@@ -1,12 +1,39 @@
 //! Values at random, of the form that a published schema has.
 
 use proptest::{collection, option, prelude::*, sample};
+use refresh::places;
 use serde_json::{Map, Value, json};
+
+/// The operation of a document at a path, whatever the path's parameters are called there.
+pub(crate) fn operation<'a>(document: &'a Value, path: &str, method: &str) -> &'a Value {
+    places::find(document, path, method).unwrap_or_else(|| panic!("{method} {path} is not published"))
+}
+
+/// The schema of a request's or a response's body.
+pub(crate) fn content(document: &Value, holder: &Value) -> Value {
+    resolved(document, holder)["content"]["application/json"]["schema"].clone()
+}
+
+fn resolved<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
+    value["$ref"].as_str().map_or(value, |reference| document.pointer(&reference[1..]).unwrap())
+}
 
 /// A strategy for the values that `schema` allows, of `document`'s components.
 pub(crate) fn values(document: &Value, schema: &Value) -> BoxedStrategy<Value> {
-    if let Some(reference) = schema["$ref"].as_str() {
-        return values(document, document.pointer(&reference[1..]).unwrap());
+    if schema.get("$ref").is_some() {
+        return values(document, resolved(document, schema));
+    }
+    if let Some(kinds) = schema["type"].as_array() {
+        let of = |kind: &Value| {
+            let mut schema = schema.clone();
+            schema["type"] = kind.clone();
+            values(document, &schema)
+        };
+        let forms: Vec<_> = kinds.iter().map(of).collect();
+        return (0..forms.len()).prop_flat_map(move |chosen| forms[chosen].clone()).boxed();
+    }
+    if let Some(value) = schema.get("const") {
+        return Just(value.clone()).boxed();
     }
     if let Some(parts) = schema["allOf"].as_array() {
         let parts: Vec<_> = parts.iter().map(|part| values(document, part)).collect();
@@ -14,7 +41,7 @@ pub(crate) fn values(document: &Value, schema: &Value) -> BoxedStrategy<Value> {
             .prop_map(|parts| parts.into_iter().flat_map(|part| part.as_object().unwrap().clone()).collect())
             .boxed();
     }
-    if let Some(forms) = schema["oneOf"].as_array() {
+    if let Some(forms) = schema["oneOf"].as_array().or_else(|| schema["anyOf"].as_array()) {
         let forms: Vec<_> = forms.iter().map(|form| values(document, form)).collect();
         return (0..forms.len()).prop_flat_map(move |chosen| forms[chosen].clone()).boxed();
     }
@@ -28,6 +55,7 @@ pub(crate) fn values(document: &Value, schema: &Value) -> BoxedStrategy<Value> {
     }
     match schema["type"].as_str() {
         Some("string") => text().prop_map(Value::from).boxed(),
+        Some("null") => Just(Value::Null).boxed(),
         Some("boolean") => any::<bool>().prop_map(Value::from).boxed(),
         Some("integer") => (schema["minimum"].as_i64().unwrap_or(i64::MIN)..).prop_map(Value::from).boxed(),
         Some("number") => prop_oneof![

@@ -11,6 +11,7 @@
 
 mod bounds;
 mod deviations;
+mod doctored;
 mod forms;
 mod generate;
 mod manage;
@@ -122,6 +123,9 @@ fn no_schema_is_of_a_form_that_generates_clumsy_code() {
         if let Some(parts) = schema.get("allOf") {
             assert!(parts.as_array().unwrap().len() == 1 && schema.get("description").is_some(), "{way}");
             component(&parts[0]);
+        }
+        if way.contains("/x-reads") {
+            return;
         }
         let is_inline = way.matches("/properties/").count() > 0 && schema.get("properties").is_some();
         let is_replaced = REPLACED.iter().any(|name| way.starts_with(&format!("/{name}/")));

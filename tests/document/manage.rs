@@ -22,19 +22,15 @@ fn published(published: &Value, op: Op) -> &Value {
     let paths = ours["paths"].as_object().unwrap().iter();
     let mut operations = paths.flat_map(|(path, item)| item.as_object().unwrap().iter().map(move |item| (path, item)));
     let (path, (method, _)) = operations.find(|(_, (_, operation))| operation["operationId"] == op.id()).unwrap();
-    &published["paths"][path][method]
-}
-
-fn content(holder: &Value) -> &Value {
-    &holder["content"]["application/json"]["schema"]
+    generate::operation(published, path, method)
 }
 
 #[test]
 fn every_response_of_the_published_form_is_read() {
     let (service, newer) = (Service::start(), newer());
     for op in Op::ALL {
-        let schema = content(&published(&newer, op)["responses"]["200"]);
-        let run = runner(200).run(&generate::values(&newer, schema), |response| {
+        let schema = generate::content(&newer, &published(&newer, op)["responses"]["200"]);
+        let run = runner(200).run(&generate::values(&newer, &schema), |response| {
             service.respond(response.clone());
             if let Err(error) = service.run(op.call(&service.queue)) {
                 // Each field may be missing, says the document: then it was not said that the call succeeded.
@@ -86,8 +82,8 @@ fn every_request_is_of_the_published_form() {
     let settings = QueueSettings::new().delivery_delay(hour).message_retention(hour).delivery_paused(true);
     let described: QueueDescription = serde_json::from_value(json!({ "queue_name": "jobs" })).unwrap();
     let check = |op: Op| {
-        let schema = content(&published(&newer, op)["requestBody"]);
-        assert!(validator(&newer, schema).is_valid(&service.sent()), "{op:?}: {}", service.sent());
+        let schema = generate::content(&newer, &published(&newer, op)["requestBody"]);
+        assert!(validator(&newer, &schema).is_valid(&service.sent()), "{op:?}: {}", service.sent());
     };
     for jurisdiction in [Jurisdiction::Eu, Jurisdiction::Us, Jurisdiction::FedRamp] {
         let _ = service.run(queues.create(NewQueue::new("jobs").jurisdiction(jurisdiction).settings(settings.clone())));

@@ -10,103 +10,79 @@ use serde_json::json;
 
 use crate::{QUEUE, acks, leases};
 
-/// An operation that a test calls.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Op {
-    Ack,
-    Extend,
-    Pull,
-    Push,
-    PushBatch,
-    Peek,
-    Delete,
-    ListQueues,
-    CreateQueue,
-    GetQueue,
-    UpdateQueue,
-    ReplaceQueue,
-    DeleteQueue,
-    GetMetrics,
-    PurgeQueue,
-    GetPurge,
-    ListConsumers,
-    CreateConsumer,
-    GetConsumer,
-    UpdateConsumer,
-    DeleteConsumer,
-    ListSubscriptions,
-    CreateSubscription,
-    GetSubscription,
-    UpdateSubscription,
-    DeleteSubscription,
+/// The operations that tests call, with their ids.
+macro_rules! operations {
+    ($($op:ident = $id:literal,)*) => {
+        /// An operation that a test calls.
+        #[derive(Clone, Copy, Debug, PartialEq)]
+        pub enum Op {
+            $($op,)*
+        }
+
+        impl Op {
+            pub const ALL: [Self; [$($id),*].len()] = [$(Self::$op),*];
+
+            pub fn id(self) -> &'static str {
+                match self { $(Self::$op => $id,)* }
+            }
+        }
+    };
+}
+
+operations! {
+    Ack = "ack_messages",
+    Extend = "extend_messages",
+    Pull = "pull_messages",
+    Push = "push_message",
+    PushBatch = "push_messages",
+    Peek = "peek_messages",
+    Delete = "purge_messages",
+    ListQueues = "list_queues",
+    CreateQueue = "create_queue",
+    GetQueue = "get_queue",
+    UpdateQueue = "update_queue",
+    ReplaceQueue = "replace_queue",
+    DeleteQueue = "delete_queue",
+    GetMetrics = "get_queue_metrics",
+    PurgeQueue = "purge_queue",
+    GetPurge = "get_purge",
+    ListConsumers = "list_consumers",
+    CreateConsumer = "create_consumer",
+    GetConsumer = "get_consumer",
+    UpdateConsumer = "update_consumer",
+    DeleteConsumer = "delete_consumer",
+    ListSubscriptions = "list_subscriptions",
+    CreateSubscription = "create_subscription",
+    GetSubscription = "get_subscription",
+    UpdateSubscription = "update_subscription",
+    DeleteSubscription = "delete_subscription",
+}
+
+/// A new operation is in every table of these tests before they compile.
+const _: () = assert!(Op::ALL.len() == documented(), "an operation of openapi/queues.json is missing above");
+
+const fn documented() -> usize {
+    let (document, id) = (include_bytes!("../../openapi/queues.json"), b"\"operationId\"");
+    let (mut at, mut matched, mut found) = (0, 0, 0);
+    while at < document.len() {
+        matched = match document[at] {
+            byte if byte == id[matched] => matched + 1,
+            b'"' => 1,
+            _ => 0,
+        };
+        if matched == id.len() {
+            (found, matched) = (found + 1, 0);
+        }
+        at += 1;
+    }
+    found
 }
 
 use Op::*;
 
 impl Op {
-    /// All that the document has: `errors_name_their_operation_as_the_document_does`.
-    pub const ALL: [Self; 26] = [
-        Ack,
-        Extend,
-        Pull,
-        Push,
-        PushBatch,
-        Peek,
-        Delete,
-        ListQueues,
-        CreateQueue,
-        GetQueue,
-        UpdateQueue,
-        ReplaceQueue,
-        DeleteQueue,
-        GetMetrics,
-        PurgeQueue,
-        GetPurge,
-        ListConsumers,
-        CreateConsumer,
-        GetConsumer,
-        UpdateConsumer,
-        DeleteConsumer,
-        ListSubscriptions,
-        CreateSubscription,
-        GetSubscription,
-        UpdateSubscription,
-        DeleteSubscription,
-    ];
-
     /// Those that are about messages.
     pub const MESSAGES: [Self; 7] = [Ack, Extend, Pull, Push, PushBatch, Peek, Delete];
-
-    pub fn id(self) -> &'static str {
-        match self {
-            Ack => "ack_messages",
-            Extend => "extend_messages",
-            Pull => "pull_messages",
-            Push => "push_message",
-            PushBatch => "push_messages",
-            Peek => "peek_messages",
-            Delete => "purge_messages",
-            ListQueues => "list_queues",
-            CreateQueue => "create_queue",
-            GetQueue => "get_queue",
-            UpdateQueue => "update_queue",
-            ReplaceQueue => "replace_queue",
-            DeleteQueue => "delete_queue",
-            GetMetrics => "get_queue_metrics",
-            PurgeQueue => "purge_queue",
-            GetPurge => "get_purge",
-            ListConsumers => "list_consumers",
-            CreateConsumer => "create_consumer",
-            GetConsumer => "get_consumer",
-            UpdateConsumer => "update_consumer",
-            DeleteConsumer => "delete_consumer",
-            ListSubscriptions => "list_subscriptions",
-            CreateSubscription => "create_subscription",
-            GetSubscription => "get_subscription",
-            UpdateSubscription => "update_subscription",
-            DeleteSubscription => "delete_subscription",
-        }
-    }
 
     /// Whether carrying it out twice does no harm, so that it is sent again although it may have been carried out.
     pub fn is_idempotent(self) -> bool {
@@ -189,7 +165,7 @@ impl Op {
             GetSubscription => subscriptions.get(&subscription).await.map(drop),
             UpdateSubscription => subscriptions.enable(&subscription, true).await.map(drop),
             DeleteSubscription => subscriptions.delete(&subscription).await,
-            _ => panic!("{self:?} is about messages"),
+            Ack | Extend | Pull | Push | PushBatch | Peek | Delete => panic!("{self:?} is about messages"),
         }
     }
 }

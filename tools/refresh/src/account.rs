@@ -1,5 +1,7 @@
 //! Where the fragment may differ from the published document: the tables of `openapi/README.md`, held against both.
 
+use std::collections::BTreeMap;
+
 use crate::{compare, places::Operations};
 
 /// A row: `where`, what is published, what is here, why.
@@ -7,6 +9,7 @@ pub struct Row {
     place: String,
     published: String,
     here: String,
+    why: String,
     /// From the table of what breaks the rule that a request is narrower and a response wider.
     breaks_the_rule: bool,
 }
@@ -20,10 +23,11 @@ pub fn table(readme: &str) -> Vec<Row> {
         match cells.as_slice() {
             [place, ..] if place == "where" => tables += 1,
             [rule, ..] if rule.starts_with("---") => {}
-            [place, published, here, _] if tables > 0 && line.starts_with('|') => rows.push(Row {
+            [place, published, here, why] if tables > 0 && line.starts_with('|') => rows.push(Row {
                 place: place.clone(),
                 published: published.clone(),
                 here: here.clone(),
+                why: why.clone(),
                 breaks_the_rule: tables == 2,
             }),
             _ => {}
@@ -34,7 +38,8 @@ pub fn table(readme: &str) -> Vec<Row> {
 
 /// Every difference that no row explains, and every row that explains none.
 pub fn complaints(ours: &Operations, published: &Operations, rows: &[Row]) -> Vec<String> {
-    let mut complaints = Vec::new();
+    let mut complaints = faults(rows);
+    let mut unexplained: BTreeMap<(String, String, String, bool), Vec<&str>> = BTreeMap::new();
     let mut used = vec![false; rows.len()];
     for (name, here) in ours {
         let Some(there) = published.get(name) else {
@@ -57,21 +62,49 @@ pub fn complaints(ours: &Operations, published: &Operations, rows: &[Row]) -> Ve
                 }
             }
             if !explained {
-                let (left, right) = (&difference.left, &difference.right);
-                let rule = if breaks_the_rule {
-                    " (which breaks the rule: correct queues.json, or give the evidence)"
-                } else {
-                    ""
-                };
-                complaints.push(format!("no row explains `{named}`: published {left}, here {right}{rule}"));
+                let group = (difference.place, difference.left, difference.right, breaks_the_rule);
+                unexplained.entry(group).or_default().push(&here.id);
             }
         }
+    }
+    for ((place, left, right, breaks_the_rule), ids) in unexplained {
+        let more =
+            ids.get(1..).filter(|more| !more.is_empty()).map(|more| format!(", nor that of {}", more.join(", ")));
+        let rule =
+            if breaks_the_rule { " (which breaks the rule: correct queues.json, or give the evidence)" } else { "" };
+        complaints.push(format!(
+            "no row explains `{} {place}`: published {left}, here {right}{rule}{}",
+            ids.first().unwrap_or(&"*"),
+            more.unwrap_or_default()
+        ));
     }
     let unused = rows.iter().zip(used).filter(|(_, used)| !used);
     complaints.extend(unused.map(|(row, _)| {
         format!("no longer needed is the row `{}`: published {}, here {}", row.place, row.published, row.here)
     }));
     complaints
+}
+
+/// Rows that explain nothing, whatever they match.
+fn faults(rows: &[Row]) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (index, row) in rows.iter().enumerate() {
+        let mut fault = |fault| {
+            faults.push(format!("{fault} the row `{}`: published {}, here {}", row.place, row.published, row.here))
+        };
+        if !row.why.contains(char::is_alphanumeric) {
+            fault("no reason has");
+        }
+        let is_same =
+            |other: &&Row| (&other.place, &other.published, &other.here) == (&row.place, &row.published, &row.here);
+        if rows.iter().take(index).any(|other| is_same(&other)) {
+            fault("given twice is");
+        }
+        if row.published == "*" && row.here == "*" {
+            fault("anything is explained by");
+        }
+    }
+    faults
 }
 
 /// Whether a text is of a form in which `*` stands for anything.

@@ -60,6 +60,10 @@ pub(crate) fn lives_with(place: &str, keyword: Option<&str>, published: Option<&
     let is_request = place.starts_with("request");
     match (published, ours, keyword) {
         _ if place == "operation" => true,
+        // A document need not say where the service is.
+        (None, ..) if place == "request server" => true,
+        // Any other success is a failure to the client.
+        (Some(_), None, _) if place.starts_with("response 2") && !place.starts_with("response 200") => false,
         (None, None, _) => true,
         (None, Some(_), _) => false,
         (Some(published), None, _) => !(is_request && published.facts.contains_key("required")),

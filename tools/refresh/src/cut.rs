@@ -15,51 +15,103 @@ struct Whole<'a> {
     paths: BTreeMap<String, &'a RawValue>,
     #[serde(borrow, default)]
     components: BTreeMap<String, BTreeMap<String, &'a RawValue>>,
+    servers: Option<Value>,
+    security: Option<Value>,
 }
 
-/// What was cut out, and what was found on the way.
-pub(crate) struct Cut {
-    pub(crate) upstream: Value,
-    /// Operations beside ours, as `POST /path (id)`.
-    pub(crate) beside: Vec<String>,
-}
-
-/// Takes the operations that `fragment` has out of the whole document, with all that they refer to and without words.
-pub(crate) fn cut(whole: &str, fragment: &Value) -> Result<Cut, String> {
+/// Takes the operations that `fragment` has out of the whole document, with all that they refer to and without words;
+/// of those beside them, the names.
+pub(crate) fn cut(whole: &str, fragment: &Value) -> Result<Value, String> {
     let whole: Whole = serde_json::from_str(whole).map_err(|error| match error.is_eof() {
         true => format!("is cut off: {error}"),
-        false => format!("is not an OpenAPI document in JSON: {error}"),
+        false => format!(
+            "is not an OpenAPI document in JSON: {error} (if it is YAML, convert it first: \
+             python3 -c 'import json, sys, yaml; json.dump(yaml.safe_load(sys.stdin), sys.stdout, default=str)' \
+             < openapi.yaml > target/openapi.json)"
+        ),
     })?;
+    let ours: BTreeMap<_, _> = places::paths(fragment)
+        .map(|(path, method, _)| (places::key(path, method), places::name(path, method)))
+        .collect();
+    let groups: BTreeSet<_> = places::paths(fragment).map(|(path, ..)| places::group(path)).collect();
     let mut items: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
-    let mut missing = Vec::new();
-    for (path, method, _) in places::paths(fragment) {
-        let mut item = whole.paths.get(path).map_or(Ok(json!({})), |item| parse(path, item))?;
-        let Some(operation) = item.get_mut(method).map(Value::take) else {
-            missing.push(places::name(path, method));
-            continue;
-        };
-        let cut = items.entry(path).or_default();
-        cut.insert(method.to_owned(), operation);
-        cut.extend(item.get_mut("parameters").map(|parameters| ("parameters".to_owned(), parameters.take())));
+    let mut beside = BTreeSet::new();
+    for (path, item) in whole.paths.iter().filter(|(path, _)| groups.contains(&places::group(path))) {
+        let item = json!({ "paths": { path: whole.item(path, item)? } });
+        for (path, method, operation) in places::paths(&item) {
+            if ours.contains_key(&places::key(path, method)) {
+                let shared = item.pointer("/paths").and_then(|paths| paths.get(path)?.get("parameters"));
+                let path = whole.paths.get_key_value(path).map_or("", |(path, _)| path);
+                let cut = items.entry(path).or_default();
+                cut.insert(method.to_owned(), operation.clone());
+                cut.extend(shared.map(|parameters| ("parameters".to_owned(), parameters.clone())));
+            } else {
+                let id = operation.get("operationId").and_then(Value::as_str).unwrap_or("without an id");
+                let deprecated = operation.get("deprecated") == Some(&Value::Bool(true));
+                let deprecated = if deprecated { ", deprecated" } else { "" };
+                beside.insert(format!("{} ({id}{deprecated})", places::name(path, method)));
+            }
+        }
     }
     if items.is_empty() {
+        let missing: Vec<_> = ours.into_values().collect();
         return Err(format!("has none of the operations that openapi/queues.json calls: {}", missing.join(", ")));
     }
     let mut paths = json!(items);
     strip(&mut paths, true);
-    let components = referred_to(&paths, &whole)?;
-    let upstream = json!({ "components": components, "openapi": whole.openapi, "paths": paths });
-    let beside = beside(&whole, fragment)?;
-    Ok(Cut { upstream, beside })
+    let mut components = referred_to(&paths, &whole)?;
+    whole.add_schemes(&paths, &mut components)?;
+    let mut upstream = json!({
+        "components": components, "openapi": whole.openapi, "paths": paths, "x-beside": beside,
+    });
+    for (key, value) in [("security", whole.security), ("servers", whole.servers)] {
+        if let (Some(mut value), Some(upstream)) = (value, upstream.as_object_mut()) {
+            strip(&mut value, false);
+            upstream.insert(key.to_owned(), value);
+        }
+    }
+    Ok(upstream)
 }
+
+impl Whole<'_> {
+    /// What stands at a path, or where that refers to.
+    fn item(&self, path: &str, raw: &RawValue) -> Result<Value, String> {
+        let item = parse(path, raw)?;
+        let Some(reference) = item.get("$ref").and_then(Value::as_str) else { return Ok(item) };
+        let unescaped = |name: &str| name.replace("~1", "/").replace("~0", "~");
+        let found = match reference.strip_prefix("#/").map(|way| way.split('/').collect::<Vec<_>>()).as_deref() {
+            Some(["paths", path]) => self.paths.get(&unescaped(path)),
+            Some(["components", kind, name]) => self.components.get(*kind).and_then(|of| of.get(&unescaped(name))),
+            _ => None,
+        };
+        parse(path, found.ok_or(format!("refers to {reference}, which it does not have"))?)
+    }
+
+    /// Adds the security schemes, which are referred to by name.
+    fn add_schemes(&self, paths: &Value, components: &mut Components) -> Result<(), String> {
+        let operations = json!({ "paths": paths });
+        let securities = places::paths(&operations).filter_map(|(.., operation)| operation.get("security"));
+        let alternatives = securities.chain(&self.security).filter_map(Value::as_array).flatten();
+        for name in alternatives.filter_map(Value::as_object).flat_map(Map::keys) {
+            if let Some(raw) = self.components.get("securitySchemes").and_then(|schemes| schemes.get(name)) {
+                let mut scheme = parse(name, raw)?;
+                strip(&mut scheme, false);
+                components.entry("securitySchemes".to_owned()).or_default().insert(name.clone(), scheme);
+            }
+        }
+        Ok(())
+    }
+}
+
+type Components = BTreeMap<String, BTreeMap<String, Value>>;
 
 fn parse(name: &str, raw: &RawValue) -> Result<Value, String> {
     serde_json::from_str(raw.get()).map_err(|error| format!("{name} cannot be read: {error}"))
 }
 
 /// Every component that is referred to, from the paths or from another component.
-fn referred_to(paths: &Value, whole: &Whole) -> Result<BTreeMap<String, BTreeMap<String, Value>>, String> {
-    let mut components: BTreeMap<String, BTreeMap<String, Value>> = BTreeMap::new();
+fn referred_to(paths: &Value, whole: &Whole) -> Result<Components, String> {
+    let mut components = Components::new();
     let mut wanted = BTreeSet::new();
     references(paths, &mut wanted);
     while let Some(reference) = wanted.pop_first() {
@@ -113,25 +165,4 @@ fn strip(value: &mut Value, names: bool) {
         }
         _ => {}
     }
-}
-
-/// Operations that the client does not call, of paths that begin as all of ours do.
-fn beside(whole: &Whole, fragment: &Value) -> Result<Vec<String>, String> {
-    let ours: BTreeSet<_> = places::paths(fragment).map(|(path, method, _)| places::name(path, method)).collect();
-    let common = |left: &str, right: &str| -> String {
-        left.chars().zip(right.chars()).take_while(|(left, right)| left == right).map(|(left, _)| left).collect()
-    };
-    let base = places::paths(fragment).map(|(path, ..)| path.to_owned()).reduce(|left, right| common(&left, &right));
-    let base = base.unwrap_or_default();
-    let mut beside = Vec::new();
-    for (path, item) in whole.paths.iter().filter(|(path, _)| path.starts_with(&base)) {
-        let item = json!({ "paths": { path: parse(path, item)? } });
-        for (path, method, operation) in places::paths(&item) {
-            let name = places::name(path, method);
-            if !ours.contains(&name) {
-                beside.push(format!("{name} ({})", operation["operationId"].as_str().unwrap_or("without an id")));
-            }
-        }
-    }
-    Ok(beside)
 }

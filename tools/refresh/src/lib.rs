@@ -10,40 +10,47 @@ use std::{fs, io, path::Path};
 
 use serde_json::{Value, json};
 
-/// Refreshes `upstream.json` in the directory that also holds `queues.json` and the table in `README.md`.
+/// Refreshes `upstream.json` in the directory that also holds `queues.json` and the tables in `README.md`. `source` is
+/// the document's commit or date, which is kept with what was read of it first.
 ///
 /// # Errors
 ///
 /// In words, if a file cannot be read or the document cannot be used; then nothing is written.
-pub fn refresh(openapi: &Path, document: &Path) -> Result<report::Report, String> {
+pub fn refresh(openapi: &Path, document: &Path, source: &str) -> Result<report::Report, String> {
     let fragment = json(&openapi.join("queues.json"))?;
     let ours = places::read(&fragment).map_err(|error| format!("openapi/queues.json: {error}"))?;
-    let whole = read(document)?;
     let named = |error| format!("{}: the document {error}; nothing was written", document.display());
-    let cut = cut::cut(&whole, &fragment).map_err(named)?;
-    drop(whole);
-    let after = places::read(&cut.upstream).map_err(|error| named(format!("cannot be compared: {error}")))?;
+    let mut published = cut::cut(&read(document)?, &fragment).map_err(named)?;
+    let after = places::read(&published).map_err(|error| named(format!("cannot be compared: {error}")))?;
 
     let path = openapi.join("upstream.json");
-    let before = match path.exists() {
+    let mut known = match path.exists() {
         true => json(&path)?,
         false => json!({}),
     };
-    let text = serde_json::to_string_pretty(&cut.upstream).map_err(|error| error.to_string())? + "\n";
+    let before = places::read(&known).map_err(|error| format!("openapi/upstream.json: {error}"))?;
+    let since = known.as_object_mut().and_then(|known| known.remove(SOURCE));
+    let is_same = known == published;
+    let source = since.filter(|_| is_same).unwrap_or_else(|| source.into());
+    if let Some(published) = published.as_object_mut() {
+        published.insert(SOURCE.to_owned(), source);
+    }
+    let text = serde_json::to_string_pretty(&published).map_err(|error| error.to_string())? + "\n";
     fs::write(&path, text).map_err(|error| failed(&path, &error))?;
-    let same_text = before == cut.upstream;
-    let before = places::read(&before).map_err(|error| format!("openapi/upstream.json: {error}"))?;
 
     let mut report = report::Report::default();
     report.changes(&ours, &before, &after);
-    if report.text.is_empty() {
-        report.line(if same_text { "nothing changed" } else { "harmless: only the layout of the document changed" });
+    report.beside(&known, &published);
+    if report.is_empty() {
+        report.line(if is_same { "nothing changed" } else { "harmless: only the layout of the document changed" });
     }
-    report.beside(&cut.beside);
     let table = account::table(&read(&openapi.join("README.md"))?);
     report.account(&account::complaints(&ours, &after, &table));
     Ok(report)
 }
+
+/// The field of `upstream.json` that names what it was cut from.
+const SOURCE: &str = "x-source";
 
 fn json(path: &Path) -> Result<Value, String> {
     serde_json::from_str(&read(path)?).map_err(|error| format!("{}: {error}", path.display()))

@@ -3,19 +3,24 @@
 //! A place is an operation's parameter, or a field of its request or of a response, such as `request /acks/*/lease_id`;
 //! its facts are the keywords that bound what may stand there. References are looked through, `allOf` is merged, and of
 //! `oneOf` and `anyOf` the union is taken: which alternatives go together is lost, so that a document may be laid out
-//! in any way.
+//! in any way. Parameters of a path go by their number, so that their names do not matter.
+//!
+//! What `openapi/queues.json` says in `x-reads` takes the place of the schema that it stands in: a generated type may
+//! take any JSON where the code reads numbers alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-/// The places of every operation, by `POST /path`.
+/// The places of every operation, by `POST /path` without the names of parameters.
 pub type Operations = BTreeMap<String, Operation>;
 
 /// What is sent and what arrives.
 #[derive(Clone, Debug, Default)]
 pub struct Operation {
     pub(crate) id: String,
+    /// As `POST /path`.
+    pub(crate) name: String,
     /// By name, such as `request /acks/*/lease_id`.
     pub places: BTreeMap<String, Place>,
 }
@@ -27,6 +32,8 @@ pub struct Place {
     pub facts: BTreeMap<String, Value>,
     /// Where in the document it is described, as a JSON pointer.
     pub(crate) at: String,
+    /// Whether what does not fit is lost, and costs nothing beside itself.
+    pub(crate) is_tolerant: bool,
 }
 
 const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
@@ -60,8 +67,33 @@ pub(crate) fn paths(document: &Value) -> impl Iterator<Item = (&str, &str, &Valu
     })
 }
 
+/// The operation of a document at this path, whatever the path's parameters are called there.
+pub fn find<'a>(document: &'a Value, path: &str, method: &str) -> Option<&'a Value> {
+    let wanted = key(path, method);
+    paths(document).find(|(path, method, _)| key(path, method) == wanted).map(|(.., operation)| operation)
+}
+
 pub(crate) fn name(path: &str, method: &str) -> String {
     format!("{} {path}", method.to_uppercase())
+}
+
+/// The name without those of the path's parameters.
+pub(crate) fn key(path: &str, method: &str) -> String {
+    let mut key = name("", method);
+    let mut is_within = false;
+    for character in path.chars() {
+        is_within &= character != '}';
+        if !is_within {
+            key.push(character);
+        }
+        is_within |= character == '{';
+    }
+    key
+}
+
+/// The part of a path that all operations on the same thing begin with, such as `/accounts/{}/queues`.
+pub(crate) fn group(path: &str) -> String {
+    key(path, "").split('/').take(4).collect::<Vec<_>>().join("/")
 }
 
 /// The operations of a document.
@@ -75,7 +107,8 @@ pub fn read(document: &Value) -> Result<Operations, String> {
         let name = name(path, method);
         let at = format!("/paths/{}", escaped(path));
         let read = Reader { document }.operation(path, &format!("{at}/{method}"), operation);
-        operations.insert(name.clone(), read.map_err(|error| format!("{name}: {error}"))?);
+        let read = read.map_err(|error| format!("{name}: {error}"))?;
+        operations.insert(key(path, method), Operation { name, ..read });
     }
     Ok(operations)
 }
@@ -87,6 +120,20 @@ struct Shape {
     fields: BTreeMap<String, Shape>,
     required: BTreeSet<String>,
     at: String,
+    is_tolerant: bool,
+}
+
+impl Shape {
+    /// What does not fit is lost, here and within; so is null, which says nothing.
+    fn tolerant(mut self) -> Self {
+        if let Some(kinds) = self.facts.get_mut("type") {
+            let mut set = set(kinds);
+            set.insert(json!("null").to_string());
+            *kinds = values(set);
+        }
+        let fields = self.fields.into_iter().map(|(name, field)| (name, field.tolerant()));
+        Self { fields: fields.collect(), is_tolerant: true, ..self }
+    }
 }
 
 struct Reader<'a> {
@@ -97,26 +144,54 @@ impl Reader<'_> {
     fn operation(&self, path: &str, at: &str, value: &Value) -> Result<Operation, String> {
         let id = text(value, "operationId");
         let mut places = BTreeMap::new();
-        let facts = BTreeMap::from([("operationId".to_owned(), json!(id))]);
-        places.insert("operation".to_owned(), Place { facts, at: at.to_owned() });
-        if let Some(security) = value.get("security") {
-            let facts =
-                BTreeMap::from([("security".to_owned(), security.clone()), ("required".to_owned(), json!(true))]);
-            places.insert("request security".to_owned(), Place { facts, at: format!("{at}/security") });
+        let mut place = |place: &str, facts: &[(&str, Value)], at: String| {
+            let facts = facts.iter().map(|(keyword, value)| ((*keyword).to_owned(), value.clone())).collect();
+            places.insert(place.to_owned(), Place { facts, at, ..Place::default() });
+        };
+        let mut facts = vec![("operationId", json!(id))];
+        facts.extend((value.get("deprecated") == Some(&json!(true))).then_some(("deprecated", json!(true))));
+        place("operation", &facts, at.to_owned());
+        if let Some(security) = value.get("security").or_else(|| self.document.get("security")) {
+            let facts = [("security", self.security(security)), ("required", json!(true))];
+            place("request security", &facts, format!("{at}/security"));
+        }
+        let servers = self.document.get("servers").and_then(Value::as_array).into_iter().flatten();
+        let servers: Vec<_> = servers.filter_map(|server| server.get("url").cloned()).collect();
+        if !servers.is_empty() {
+            place("request server", &[("servers", json!(servers))], "/servers".to_owned());
         }
         let shared = self.document.pointer(&format!("/paths/{}/parameters", escaped(path)));
         for parameter in shared.into_iter().chain(value.get("parameters")).filter_map(Value::as_array).flatten() {
             let (parameter, at) = self.resolve(parameter, at.to_owned())?;
-            let place = format!("request {} {}", text(parameter, "in"), text(parameter, "name"));
+            let name = text(parameter, "name");
+            let number = path.split('{').position(|rest| rest.split('}').next() == Some(&name));
+            let name = number.map_or(name, |number| number.to_string());
+            let place = format!("request {} {name}", text(parameter, "in"));
             self.schema(parameter, &at, &place, parameter.get("required"), &mut places)?;
         }
         if let Some(body) = value.get("requestBody") {
             self.body(body, &format!("{at}/requestBody"), "request", &mut places)?;
         }
         for (status, response) in value.get("responses").and_then(Value::as_object).into_iter().flatten() {
-            self.body(response, &format!("{at}/responses/{status}"), &format!("response {status}"), &mut places)?;
+            let (place, known) = (format!("response {status}"), places.len());
+            self.body(response, &format!("{at}/responses/{status}"), &place, &mut places)?;
+            if places.len() == known {
+                places.insert(place, Place::default());
+            }
         }
-        Ok(Operation { id, places })
+        Ok(Operation { id, places, ..Operation::default() })
+    }
+
+    /// The credentials that are asked for, each alternative in words.
+    fn security(&self, security: &Value) -> Value {
+        let scheme = |name: &String| {
+            let scheme = self.document.pointer(&format!("/components/securitySchemes/{}", escaped(name)));
+            let of = |key| scheme.map(|scheme| text(scheme, key)).filter(|text| !text.is_empty());
+            let words: Vec<_> = ["type", "scheme", "in", "name"].into_iter().filter_map(of).collect();
+            if words.is_empty() { name.clone() } else { format!("{name} ({})", words.join(" ")) }
+        };
+        let alternatives = security.as_array().into_iter().flatten().filter_map(Value::as_object);
+        alternatives.map(|all| json!(all.keys().map(scheme).collect::<Vec<_>>().join(" and "))).collect()
     }
 
     fn body(&self, body: &Value, at: &str, place: &str, places: &mut BTreeMap<String, Place>) -> Result<(), String> {
@@ -175,6 +250,9 @@ impl Reader<'_> {
             trail.pop();
             return shape;
         }
+        if let Some(reads) = schema.get("x-reads") {
+            return Ok(self.shape(reads, format!("{at}/x-reads"), depth, trail)?.tolerant());
+        }
         let mut shape = own(schema, &at);
         for (name, field) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
             let at = format!("{at}/properties/{}", escaped(name));
@@ -200,7 +278,7 @@ impl Reader<'_> {
             }
             shape = merged.into_iter().fold(shape, meet);
         }
-        Ok(shape)
+        Ok(if schema.get("x-tolerant") == Some(&Value::Bool(true)) { shape.tolerant() } else { shape })
     }
 }
 
@@ -246,6 +324,7 @@ fn meet(mut left: Shape, right: Shape) -> Shape {
         left.fields.insert(name, both);
     }
     left.required.extend(right.required);
+    left.is_tolerant |= right.is_tolerant;
     left
 }
 
@@ -270,7 +349,8 @@ fn join(mut left: Shape, mut right: Shape) -> Shape {
         right.fields.insert(name, either);
     }
     let required = left.required.intersection(&right.required).cloned().collect();
-    Shape { facts: left.facts, fields: right.fields, required, at: left.at }
+    let is_tolerant = left.is_tolerant || right.is_tolerant;
+    Shape { facts: left.facts, fields: right.fields, required, at: left.at, is_tolerant }
 }
 
 fn flatten(shape: Shape, place: String, required: bool, places: &mut BTreeMap<String, Place>) {
@@ -282,14 +362,14 @@ fn flatten(shape: Shape, place: String, required: bool, places: &mut BTreeMap<St
         let separator = if place.contains('/') { "/" } else { " /" };
         flatten(field, format!("{place}{separator}{name}"), shape.required.contains(&name), places);
     }
-    places.insert(place, Place { facts, at: shape.at });
+    places.insert(place, Place { facts, at: shape.at, is_tolerant: shape.is_tolerant });
 }
 
 /// Whether `wide` allows, as to one keyword, everything that `narrow` does. A keyword that is absent allows everything.
 pub(crate) fn allows(keyword: &str, narrow: Option<&Value>, wide: Option<&Value>) -> bool {
     let (narrow, wide) = match (narrow, wide) {
         (_, None) => return true,
-        (None, Some(_)) => return false,
+        (None, Some(_)) => return keyword == "deprecated",
         (Some(narrow), Some(wide)) => (narrow, wide),
     };
     let number = |value: &Value| value.as_f64().unwrap_or_default();
@@ -299,7 +379,8 @@ pub(crate) fn allows(keyword: &str, narrow: Option<&Value>, wide: Option<&Value>
             let number = wide.contains("\"number\"");
             set(narrow).iter().all(|kind| wide.contains(kind) || number && kind == "\"integer\"")
         }
-        "enum" => set(narrow).is_subset(&set(wide)),
+        "enum" | "servers" => set(narrow).is_subset(&set(wide)),
+        "deprecated" => true,
         "minimum" | "minItems" | "minLength" | "minProperties" => number(narrow) >= number(wide),
         "maximum" | "maxItems" | "maxLength" | "maxProperties" => number(narrow) <= number(wide),
         _ => narrow == wide,

@@ -1,12 +1,51 @@
 //! The changes in words that lead to the edit.
 
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
 use crate::{
     compare::{self, Difference},
     places::{Operation, Operations},
 };
 
-const REQUEST: &str = "a request that we may no longer send";
-const RESPONSE: &str = "a response that we cannot read";
+/// What a change means for the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Class {
+    /// What the client sends may be refused.
+    Request,
+    /// What arrives cannot be read.
+    Response,
+    /// What arrives is read, but for this.
+    Lost,
+    /// It works, but not for ever.
+    Deprecated,
+    /// An operation that the client does not have.
+    NotCalled,
+    /// What the client sends is still allowed, and what it reads still fits.
+    Harmless,
+}
+
+impl Class {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Request => "a request that we may no longer send",
+            Self::Response => "a response that we cannot read",
+            Self::Lost => "read, but lost",
+            Self::Deprecated => "deprecated",
+            Self::NotCalled => "not called",
+            Self::Harmless => "harmless",
+        }
+    }
+}
+
+/// A change, of whichever operations have it.
+#[derive(PartialEq)]
+struct Change {
+    class: Class,
+    lines: Vec<String>,
+    to_do: String,
+}
 
 /// What changed, and what to do.
 #[derive(Default)]
@@ -15,6 +54,8 @@ pub struct Report {
     pub text: String,
     /// Whether a change is other than harmless.
     pub needs_edit: bool,
+    /// The classes of the changes, the worst first.
+    pub classes: BTreeSet<Class>,
 }
 
 impl Report {
@@ -23,81 +64,64 @@ impl Report {
         self.text.push('\n');
     }
 
-    /// Every change from `before` to `after`, by what it means for the client, which is as `ours` says.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.classes.is_empty()
+    }
+
+    /// Every change from `before` to `after`, by what it means for the client, which is as `ours` says. A change that
+    /// several operations share is told once.
     pub(crate) fn changes(&mut self, ours: &Operations, before: &Operations, after: &Operations) {
-        for (name, here) in ours {
-            match (before.get(name), after.get(name)) {
-                (Some(old), Some(new)) => {
-                    for difference in compare::differences(old, new) {
-                        self.change(name, here, old, new, &difference);
-                    }
-                }
+        let mut changes: Vec<(Change, Vec<&str>)> = Vec::new();
+        let mut add = |change: Change, name| match changes.iter_mut().find(|(known, _)| *known == change) {
+            Some((_, names)) => names.push(name),
+            None => changes.push((change, vec![name])),
+        };
+        for (key, here) in ours {
+            match (before.get(key), after.get(key)) {
+                (Some(old), Some(new)) => compare::differences(old, new)
+                    .iter()
+                    .for_each(|difference| add(change(here, old, new, difference), here.name.as_str())),
                 (None, Some(_)) => {
-                    self.line(format!("harmless: {name}"));
-                    self.line(format!("  it is compared from now on, with {}", here.id));
+                    add(told(Class::Harmless, "it is compared from now on", "nothing."), here.name.as_str());
                 }
-                (_, None) => {
-                    self.needs_edit = true;
-                    self.line(format!("{REQUEST}: {name}"));
-                    self.line(format!("  the document has no such operation, but the client calls it as {}", here.id));
-                    self.line("  to do: if it was renamed, it stands among those below: give openapi/queues.json its path and its fields.");
-                    self.line("         If it is gone, take it out of openapi/queues.json, and its method out of src/queue.rs.");
-                }
+                (_, None) => add(told(Class::Request, "the document has no such operation", GONE), here.name.as_str()),
             }
         }
-        for name in before.keys().filter(|name| !ours.contains_key(*name)) {
-            self.line(format!("harmless: {name}"));
-            self.line("  it is no longer compared, since openapi/queues.json no longer has it");
+        for (_, gone) in before.iter().filter(|(key, _)| !ours.contains_key(*key)) {
+            add(told(Class::Harmless, "openapi/queues.json no longer has it", "nothing."), gone.name.as_str());
+        }
+        changes.sort_by_key(|(change, _)| change.class);
+        for (change, names) in changes {
+            self.classes.insert(change.class);
+            let all = (names.len() == ours.len() && names.len() > 1).then(|| vec!["every operation"]);
+            self.line(format!("{}: {}", change.class.words(), all.unwrap_or(names).join(", ")));
+            change.lines.iter().for_each(|line| self.line(format!("  {line}")));
+            self.line(format!("  to do: {}", change.to_do));
+        }
+        self.needs_edit = self.classes.iter().any(|class| *class <= Class::Lost);
+        if self.needs_edit {
+            self.line(PLACES);
         }
     }
 
-    fn change(&mut self, name: &str, here: &Operation, old: &Operation, new: &Operation, difference: &Difference) {
-        let Difference { place, keyword, left, right } = difference;
-        let is_request = place.starts_with("request");
-        let (published, ours) = (new.places.get(place), here.places.get(place));
-        let lives = compare::lives_with(place, keyword.as_deref(), published, ours);
-        self.needs_edit |= !lives;
-        let class = match (lives, is_request) {
-            (true, _) => "harmless",
-            (false, true) => REQUEST,
-            (false, false) => RESPONSE,
+    /// Operations beside ours that are new, or gone.
+    pub(crate) fn beside(&mut self, before: &Value, after: &Value) {
+        let names = |document: &Value| -> BTreeSet<String> {
+            let names = document.get("x-beside").and_then(Value::as_array).into_iter().flatten();
+            names.filter_map(Value::as_str).map(str::to_owned).collect()
         };
-        self.line(format!("{class}: {name}"));
-        self.line(format!("  where: `{} {place}`", here.id));
-        self.line(format!("  was:   {left}"));
-        self.line(format!("  is:    {right}"));
-        let within = here.places.get(place).or_else(|| here.places.get(compare::parent(place)?));
-        let at = within.map_or("", |place| place.at.as_str());
-        self.line(match ours {
-            Some(_) => format!("  here:  {}, at openapi/queues.json#{at}", compare::describe(ours)),
-            None => format!("  here:  left out; it would stand within openapi/queues.json#{at}"),
-        });
-        let to_do = match (lives, is_request, published.is_some(), ours.is_some()) {
-            (true, _, true, false) if !old.places.contains_key(place) => {
-                "nothing, or describe it there, to have it in the generated type, and use it in src/queue.rs."
-            }
-            (true, ..) => "nothing.",
-            (false, true, true, true) => {
-                "make it there what is published, or narrower, and what src/check.rs lets pass with it; the compiler names the rest."
-            }
-            (false, true, true, false) => "describe it there, and fill it where src/queue.rs builds the payload.",
-            (false, true, false, _) => "take it out there; the compiler names the places in src/queue.rs that fill it.",
-            (false, false, true, _) => {
-                "widen it there, so that the old form and the new one are read; the compiler names the places in src/queue.rs \
-                 that use it. No type for both? Leave the type out and write it by hand, as `Warnings` (REPLACED in build.rs)."
-            }
-            (false, false, false, _) => {
-                "decide what src/queue.rs makes of it when it is missing; if nothing uses it any more, take it out there."
-            }
-        };
-        self.line(format!("  to do: {to_do}"));
-    }
-
-    /// Operations beside ours: new ones stand here.
-    pub(crate) fn beside(&mut self, operations: &[String]) {
-        for operation in operations {
-            self.line(format!("not called: {operation}"));
+        let (before, after) = (names(before), names(after));
+        for name in after.difference(&before) {
+            self.classes.insert(Class::NotCalled);
+            self.line(format!("{}: {name}", Class::NotCalled.words()));
             self.line("  to do: nothing, or add it: \"To add an operation\" in openapi/README.md says how.");
+        }
+        for name in before.difference(&after) {
+            self.classes.insert(Class::Harmless);
+            self.line(format!(
+                "{}: {name}\n  it is gone, or called otherwise, or was added to openapi/queues.json",
+                Class::Harmless.words()
+            ));
         }
     }
 
@@ -110,4 +134,74 @@ impl Report {
             self.line(format!("  {complaint}"));
         }
     }
+}
+
+const GONE: &str = "if it was renamed, it stands among those below: give openapi/queues.json its path and its fields. If it is \
+                    gone, take it out there; the compiler names its method, its row in src/retry.rs, its route in \
+                    src/emulator/routes.rs and its call in tests/support/operations.rs.";
+
+/// The same for every edit, so that it is said once.
+const PLACES: &str = "\
+after an edit of openapi/queues.json:
+  `cargo check --all-features` names what has to follow: the conversions in src/wire.rs, the methods in src/queue.rs,
+    src/settle.rs, src/queues.rs, src/manage.rs and src/subscriptions.rs, and the emulator in src/emulator/result.rs.
+    Types written by hand (REPLACED in build.rs) read fields by name: look for the name in src/.
+  The emulator checks requests by hand: src/emulator/request.rs for messages, src/emulator/manage/ for the rest.
+  A field that is a secret refers to a component that says `x-secret`.
+  A bound is stated there alone; `cargo test --test document bounds` names texts that say another.
+  Run this again: it tells what is left. Then the tables in openapi/README.md, `cargo test`, and a line in CHANGELOG.md.";
+
+fn told(class: Class, words: &str, to_do: &str) -> Change {
+    Change { class, lines: vec![words.to_owned()], to_do: to_do.to_owned() }
+}
+
+fn change(here: &Operation, old: &Operation, new: &Operation, difference: &Difference) -> Change {
+    let Difference { place, keyword, left, right } = difference;
+    let (published, ours) = (new.places.get(place), here.places.get(place));
+    let within = ours.or_else(|| here.places.get(compare::parent(place)?));
+    let lives = compare::lives_with(place, keyword.as_deref(), published, ours);
+    let class = match (lives, place.starts_with("request")) {
+        (true, _) if right.contains("deprecated true") => Class::Deprecated,
+        (true, _) => Class::Harmless,
+        (false, true) => Class::Request,
+        (false, false) if within.is_some_and(|place| place.is_tolerant) => Class::Lost,
+        (false, false) => Class::Response,
+    };
+    let at = within.map_or("", |place| place.at.as_str());
+    let here = match ours {
+        Some(_) => format!("here:  {}, at openapi/queues.json#{at}", compare::describe(ours)),
+        None if at.is_empty() => "here:  left out".to_owned(),
+        None => format!("here:  left out; it would stand within openapi/queues.json#{at}"),
+    };
+    let lines = vec![format!("where: `{place}`"), format!("was:   {left}"), format!("is:    {right}"), here];
+    let to_do = match (class, published.is_some(), ours.is_some()) {
+        (Class::Harmless, true, false) if place.starts_with("response") && !old.places.contains_key(place) => {
+            "nothing, or describe it there, to have it in the generated type, and show it in the type that users see."
+        }
+        (Class::Deprecated, ..) => "plan for what takes its place: the published document's words say what that is.",
+        (Class::Request, ..) if place == "request security" => "src/credentials.rs sends the credentials.",
+        (Class::Request, ..) if place == "request server" => {
+            "DEFAULT_BASE_URL in src/transport.rs and `servers` in openapi/queues.json name the server."
+        }
+        (Class::Request, true, true) => {
+            "make it there what is published, or narrower; src/limits.rs lets pass what the bounds there allow."
+        }
+        (Class::Request, true, false) => "describe it there, and fill it where the payload is built.",
+        (Class::Request, false, _) => "take it out there; the compiler names the places that fill it.",
+        (Class::Response, ..) if !place.starts_with("response 200") => {
+            "the client takes any status but 200 for a failure: src/transport.rs and src/response.rs have to know this one."
+        }
+        (Class::Response, true, _) => {
+            "widen it there, so that the old form and the new one are read. No type for both? Leave the type out, say in \
+             `x-reads` what is read, and read that in src/wire.rs; or write the type by hand, as `Warnings` (REPLACED in build.rs)."
+        }
+        (Class::Response, false, _) => {
+            "decide what users see when it is missing; if nothing uses it any more, take it out there. If it was renamed, read both."
+        }
+        (Class::Lost, ..) => {
+            "have the code read the new form beside the old one (or the new name, if it was renamed), and say so there, in `x-reads`."
+        }
+        _ => "nothing.",
+    };
+    Change { class, lines, to_do: to_do.to_owned() }
 }

@@ -1,0 +1,179 @@
+//! What the refresh says of documents that were changed on purpose, and that a layout which says the same breaks
+//! neither it nor the tests' generator of values.
+
+use refresh::report::Class;
+use serde_json::{Value, json};
+
+use super::{
+    forms::{runner, validator},
+    generate,
+    refreshing::{Openapi, RESULT, at, published},
+};
+
+type Change = fn(&mut Value);
+/// What was changed; the change; its class, or none if nothing is to be told; words of the advice.
+type Row = (&'static str, Change, Option<Class>, &'static str);
+
+const BATCH: &str = "/components/schemas/mq_queue-pull-batch/items/properties";
+const PULL: &str = "~1pull/post/requestBody/content/application~1json/schema";
+
+fn component<'a>(document: &'a mut Value, pointer: &str) -> &'a mut Value {
+    document.pointer_mut(pointer).unwrap()
+}
+
+fn result<'a>(document: &'a mut Value, operation: &str, field: &str) -> &'a mut Value {
+    at(document, &format!("{operation}/{RESULT}/properties{field}"))
+}
+
+fn rename(fields: &mut Value, from: &str, to: &str) {
+    let field = fields.as_object_mut().unwrap().remove(from).unwrap();
+    fields[to] = field;
+}
+
+fn operations(document: &mut Value) -> Vec<&mut Value> {
+    let paths = document["paths"].as_object_mut().unwrap().values_mut();
+    paths.flat_map(|item| item.as_object_mut().unwrap().values_mut()).collect()
+}
+
+#[rustfmt::skip]
+const NEED_AN_EDIT: [Row; 19] = [
+    ("warnings are an integer", |d| *result(d, "~1ack", "/warnings") = json!({ "type": "integer" }), Some(Class::Lost), "in `x-reads`"),
+    ("attempts are a string", |d| component(d, BATCH)["attempts"] = json!({ "type": "string" }), Some(Class::Lost), "PulledMessage/properties/attempts"),
+    ("timestamp_ms is a string", |d| component(d, BATCH)["timestamp_ms"] = json!({ "type": "string" }), Some(Class::Lost), "PulledMessage/properties/timestamp_ms"),
+    ("lease_id is renamed", |d| rename(component(d, BATCH), "lease_id", "lease"), Some(Class::Lost), "the new name"),
+    ("a metric is renamed", |d| rename(component(d, "/components/schemas/mq_queue-metrics/properties"), "backlog_count", "backlog"), Some(Class::Lost), "where: `response 200 /result/metadata/metrics/backlog_count`"),
+    ("the metrics are moved", |d| rename(result(d, "~1pull", "/metadata/properties"), "metrics", "measures"), Some(Class::Lost), "/metadata/metrics`"),
+    ("the text of a purge's error is renamed", |d| rename(result(d, "~1purge", "/errors/items/properties"), "message", "text"), Some(Class::Lost), "PurgeResult/properties/errors/x-reads"),
+    ("a count is renamed", |d| rename(result(d, "~1ack", ""), "ackCount", "acked"), Some(Class::Lost), "AckResult/properties/ackCount"),
+    ("the number of pages is a string", |d| pages(d)["total_pages"] = json!({ "type": "string" }), Some(Class::Lost), "ResultInfo/properties/total_pages"),
+    ("a queue's time is a number", |d| component(d, "/components/schemas/mq_queue/properties")["created_on"] = json!({ "type": "number" }), Some(Class::Lost), "QueueResult/properties/created_on"),
+    ("messages are a map", |d| *result(d, "~1pull", "/messages") = json!({ "type": "object" }), Some(Class::Response), "widen it there"),
+    ("a success has status 202", |d| at(d, "~1ack/post/responses")["202"] = json!({}), Some(Class::Response), "src/response.rs"),
+    ("a field of a request is renamed", |d| rename(&mut at(d, PULL)["properties"], "batch_size", "size"), Some(Class::Request), "take it out there"),
+    ("a bound is narrower", |d| at(d, PULL)["properties"]["batch_size"] = json!({ "type": "number", "maximum": 50 }), Some(Class::Request), "src/limits.rs"),
+    ("a field of a request is required", |d| at(d, PULL)["required"] = json!(["visibility_timeout_ms"]), Some(Class::Request), "src/emulator/request.rs"),
+    ("an operation is renamed", |d| rename(&mut d["paths"], &path("ack"), &path("settle")), Some(Class::Request), "src/emulator/routes.rs"),
+    ("the server is another", |d| d["servers"][0]["url"] = json!("https://queues.example"), Some(Class::Request), "src/transport.rs"),
+    ("a credential has another header", |d| d["components"]["securitySchemes"]["api_email"]["name"] = json!("X-Email"), Some(Class::Request), "src/credentials.rs"),
+    ("each credential is enough", |d| operations(d).into_iter().for_each(|operation| operation["security"] = json!([{ "api_token": [] }, { "api_email": [] }])), Some(Class::Request), "every operation"),
+];
+
+#[rustfmt::skip]
+const ONLY_TO_KNOW: [Row; 10] = [
+    ("an operation is new", |d| d["paths"][path("extend")] = json!({ "post": { "operationId": "queues-extend" } }), Some(Class::NotCalled), "\"To add an operation\" in openapi/README.md"),
+    ("an operation is deprecated", |d| at(d, "~1pull/post")["deprecated"] = json!(true), Some(Class::Deprecated), "plan for"),
+    ("a field is deprecated", |d| result(d, "~1ack", "/ackCount")["deprecated"] = json!(true), Some(Class::Deprecated), "AckResult/properties/ackCount"),
+    ("every operation has a new failure", |d| operations(d).into_iter().for_each(|operation| operation["responses"]["409"] = json!({ "content": { "application/json": { "schema": { "type": "object" } } } })), Some(Class::Harmless), "harmless: every operation"),
+    ("there is another server", |d| d["servers"].as_array_mut().unwrap().push(json!({ "url": "https://eu.example" })), Some(Class::Harmless), "request server"),
+    ("a bound is wider", |d| component(d, "/components/schemas/mq_identifier")["maxLength"] = json!(64), Some(Class::Harmless), "to do: nothing."),
+    ("warnings are a list again", |d| *result(d, "~1ack", "/warnings") = json!({ "type": "array", "items": { "type": "string" } }), Some(Class::Harmless), "is:    array"),
+    ("a count is an integer", |d| result(d, "~1ack", "/ackCount")["type"] = json!("integer"), Some(Class::Harmless), "is:    integer"),
+    ("a count may be null", |d| *result(d, "~1ack", "/ackCount") = json!({ "type": ["null", "number"] }), Some(Class::Harmless), "is:    number or null"),
+    ("a field is new", |d| result(d, "~1pull", "")["more"] = json!({ "type": "string" }), Some(Class::Harmless), "describe it there"),
+];
+
+#[rustfmt::skip]
+const LAYOUTS: [Row; 10] = [
+    ("nothing", |_| (), None, "nothing changed"),
+    ("types are lists, as OpenAPI 3.1 has them", |d| { d["openapi"] = json!("3.1.0"); ["/paths", "/components/schemas"].iter().for_each(|part| walk(component(d, part), &|schema| if schema["type"].is_string() { schema["type"] = json!([schema["type"]]) })) }, None, "only the layout"),
+    ("a value is a const", |d| component(d, "/components/schemas/mq_api-v4-success/properties")["success"] = json!({ "type": "boolean", "const": true }), None, "only the layout"),
+    ("a body is referred to", |d| { let body = at(d, "~1pull/post")["requestBody"].take(); d["components"]["requestBodies"]["pull"] = body; at(d, "~1pull/post")["requestBody"] = json!({ "$ref": "#/components/requestBodies/pull" }) }, None, "only the layout"),
+    ("a response is referred to", |d| { let body = at(d, "~1pull/post/responses")["200"].take(); d["components"]["responses"]["pulled"] = body; at(d, "~1pull/post/responses")["200"] = json!({ "$ref": "#/components/responses/pulled" }) }, None, "only the layout"),
+    ("a schema is one of one", |d| { let schema = at(d, "~1pull/post/responses/200/content/application~1json")["schema"].take(); at(d, "~1pull/post/responses/200/content/application~1json")["schema"] = json!({ "oneOf": [schema] }) }, None, "only the layout"),
+    ("a schema is any of two", |d| { let count = result(d, "~1ack", "/ackCount").take(); *result(d, "~1ack", "/ackCount") = json!({ "anyOf": [count, { "type": "number", "maximum": 7 }] }) }, None, "only the layout"),
+    ("a path is referred to", |d| { let item = d["paths"][path("pull")].take(); d["components"]["pathItems"]["pull"] = item; d["paths"][path("pull")] = json!({ "$ref": "#/components/pathItems/pull" }) }, None, "nothing changed"),
+    ("a parameter of a path is renamed", |d| *d = serde_json::from_str(&d.to_string().replace("queue_id}", "queue_identifier}").replace("\"name\":\"queue_id\"", "\"name\":\"queue_identifier\"")).unwrap(), None, "only the layout"),
+    ("parameters are described with the path", |d| { let parameters = at(d, "~1pull/post")["parameters"].take(); at(d, "~1pull/post").as_object_mut().unwrap().remove("parameters"); at(d, "~1pull")["parameters"] = parameters }, None, "only the layout"),
+];
+
+fn path(operation: &str) -> String {
+    format!("/accounts/{{account_id}}/queues/{{queue_id}}/messages/{operation}")
+}
+
+fn pages(document: &mut Value) -> &mut Value {
+    let list = "/paths/~1accounts~1{account_id}~1queues/get/responses/200/content/application~1json/schema";
+    component(document, &format!("{list}/allOf/1/properties/result_info/properties"))
+}
+
+fn walk(value: &mut Value, change: &dyn Fn(&mut Value)) {
+    match value {
+        Value::Object(_) => {
+            if value.get("type").is_some() {
+                change(value);
+            }
+            value.as_object_mut().unwrap().values_mut().for_each(|value| walk(value, change));
+        }
+        Value::Array(values) => values.iter_mut().for_each(|value| walk(value, change)),
+        _ => {}
+    }
+}
+
+fn check((what, change, class, words): Row) -> Value {
+    let (openapi, mut document) = (Openapi::new(), published());
+    change(&mut document);
+    let report = openapi.refresh(&document.to_string()).unwrap();
+    assert_eq!(report.classes.first(), class.as_ref(), "{what}: {}", report.text);
+    assert_eq!(report.needs_edit, class.is_some_and(|class| class <= Class::Lost), "{what}: {}", report.text);
+    assert!(report.text.contains(words), "{what}: {}", report.text);
+    assert_eq!(report.text.contains("nothing changed"), openapi.upstream() == Openapi::new().upstream(), "{what}");
+    // What is reported once is known from then on, but for an operation that is called and is not there.
+    if class == Some(Class::Request) && words.contains("routes") {
+        return document;
+    }
+    let again = openapi.refresh(&document.to_string()).unwrap();
+    assert_eq!((again.classes.len(), again.text.lines().next()), (0, Some("nothing changed")), "{what}");
+    serde_json::from_str(&openapi.upstream()).unwrap()
+}
+
+#[test]
+fn a_change_that_costs_something_needs_an_edit_and_says_where() {
+    NEED_AN_EDIT.into_iter().for_each(|row| drop(check(row)));
+}
+
+#[test]
+fn a_change_that_costs_nothing_is_told_all_the_same() {
+    ONLY_TO_KNOW.into_iter().for_each(|row| drop(check(row)));
+}
+
+#[test]
+fn another_layout_is_no_change_and_values_of_it_can_be_made() {
+    let plain = published();
+    for row in LAYOUTS {
+        let document = check(row);
+        for operation in [path("pull"), path("ack"), path("purge")] {
+            let schema = |document| {
+                generate::content(document, &generate::operation(document, &operation, "post")["responses"]["200"])
+            };
+            let validator = validator(&plain, &schema(&plain));
+            runner(20)
+                .run(&generate::values(&document, &schema(&document)), |value| {
+                    assert!(validator.is_valid(&value), "{}: {value}", row.0);
+                    Ok(())
+                })
+                .unwrap();
+        }
+    }
+}
+
+#[test]
+fn the_source_is_kept_with_what_was_read_of_it_first() {
+    let openapi = Openapi::new();
+    let source = |openapi: &Openapi| serde_json::from_str::<Value>(&openapi.upstream()).unwrap()["x-source"].take();
+    let before = source(&openapi);
+    openapi.refresh(&published().to_string()).unwrap();
+    assert_eq!(source(&openapi), before, "nothing changed");
+    let mut document = published();
+    at(&mut document, "~1pull/post")["deprecated"] = json!(true);
+    openapi.refresh(&document.to_string()).unwrap();
+    assert_eq!(source(&openapi), "commit 5e1b0a4");
+}
+
+#[test]
+fn a_change_that_every_operation_has_is_told_once() {
+    let (openapi, mut document) = (Openapi::new(), published());
+    operations(&mut document).into_iter().for_each(|operation| {
+        operation["responses"]["409"] = json!({ "content": { "application/json": { "schema": {} } } })
+    });
+    let report = openapi.refresh(&document.to_string()).unwrap();
+    assert_eq!(report.text.matches("where: `response 409`").count(), 1, "{}", report.text);
+}
