@@ -152,6 +152,8 @@ fn limits(document: &Value) -> TokenStream {
             bounds_of(&format!("{schema}_{field}"), content, &mut constants);
         }
     }
+    let parameters = document.pointer("/components/parameters").and_then(Value::as_object).into_iter().flatten();
+    parameters.for_each(|(name, parameter)| bounds_of(name, &parameter["schema"], &mut constants));
     words_of(schemas, &mut words);
     secrets_of(schemas, schemas, &mut secrets);
     quote! {

@@ -27,7 +27,7 @@ pub(crate) const MAX_PUSHED_BYTES: usize = document::PUSH_BATCH_PAYLOAD_MESSAGES
 pub(crate) const MAX_MESSAGE_BYTES: usize = document::PUSH_PAYLOAD_BODY_MAX_BYTES as usize;
 pub(crate) const MAX_DELAY: Duration = Duration::from_secs(document::RETRY_ENTRY_DELAY_SECONDS_MAX);
 /// How many entries of a list one request asks for.
-pub(crate) const MAX_PER_PAGE: u32 = 100;
+pub(crate) const MAX_PER_PAGE: u32 = document::PER_PAGE_MAX as u32;
 pub(crate) const BATCH_SIZE: RangeInclusive<u64> =
     document::PULL_PAYLOAD_BATCH_SIZE_MIN..=document::PULL_PAYLOAD_BATCH_SIZE_MAX;
 pub(crate) const VISIBILITY_TIMEOUT: RangeInclusive<Duration> =
@@ -183,41 +183,43 @@ pub(crate) fn events(events: &[String]) -> Result<(), Error> {
 }
 
 /// The bounds of a setting, in the unit in which it is sent.
-type Bounds = (&'static str, RangeInclusive<u64>);
+pub(crate) type Bounds = (&'static str, RangeInclusive<u64>);
+
+pub(crate) const QUEUE_SETTINGS: [Bounds; 2] = [
+    ("delivery_delay", 0..=document::QUEUE_SETTINGS_PAYLOAD_DELIVERY_DELAY_MAX),
+    (
+        "message_retention_period",
+        document::QUEUE_SETTINGS_PAYLOAD_MESSAGE_RETENTION_PERIOD_MIN
+            ..=document::QUEUE_SETTINGS_PAYLOAD_MESSAGE_RETENTION_PERIOD_MAX,
+    ),
+];
+
+pub(crate) const CONSUMER_SETTINGS: [Bounds; 6] = [
+    (
+        "batch_size",
+        document::CONSUMER_SETTINGS_PAYLOAD_BATCH_SIZE_MIN..=document::CONSUMER_SETTINGS_PAYLOAD_BATCH_SIZE_MAX,
+    ),
+    (
+        "max_concurrency",
+        document::CONSUMER_SETTINGS_PAYLOAD_MAX_CONCURRENCY_MIN
+            ..=document::CONSUMER_SETTINGS_PAYLOAD_MAX_CONCURRENCY_MAX,
+    ),
+    ("max_retries", 0..=document::CONSUMER_SETTINGS_PAYLOAD_MAX_RETRIES_MAX),
+    ("max_wait_time_ms", 0..=document::CONSUMER_SETTINGS_PAYLOAD_MAX_WAIT_TIME_MS_MAX),
+    ("retry_delay", 0..=document::CONSUMER_SETTINGS_PAYLOAD_RETRY_DELAY_MAX),
+    (
+        "visibility_timeout_ms",
+        document::CONSUMER_SETTINGS_PAYLOAD_VISIBILITY_TIMEOUT_MS_MIN
+            ..=document::CONSUMER_SETTINGS_PAYLOAD_VISIBILITY_TIMEOUT_MS_MAX,
+    ),
+];
 
 pub(crate) fn queue_settings(settings: &QueueSettings) -> Result<(), Error> {
-    const BOUNDS: [Bounds; 2] = [
-        ("delivery_delay", 0..=document::QUEUE_SETTINGS_PAYLOAD_DELIVERY_DELAY_MAX),
-        (
-            "message_retention_period",
-            document::QUEUE_SETTINGS_PAYLOAD_MESSAGE_RETENTION_PERIOD_MIN
-                ..=document::QUEUE_SETTINGS_PAYLOAD_MESSAGE_RETENTION_PERIOD_MAX,
-        ),
-    ];
-    within(settings.fields(), &BOUNDS)
+    within(settings.fields(), &QUEUE_SETTINGS)
 }
 
 pub(crate) fn consumer_settings(settings: &ConsumerSettings) -> Result<(), Error> {
-    const BOUNDS: [Bounds; 6] = [
-        (
-            "batch_size",
-            document::CONSUMER_SETTINGS_PAYLOAD_BATCH_SIZE_MIN..=document::CONSUMER_SETTINGS_PAYLOAD_BATCH_SIZE_MAX,
-        ),
-        (
-            "max_concurrency",
-            document::CONSUMER_SETTINGS_PAYLOAD_MAX_CONCURRENCY_MIN
-                ..=document::CONSUMER_SETTINGS_PAYLOAD_MAX_CONCURRENCY_MAX,
-        ),
-        ("max_retries", 0..=document::CONSUMER_SETTINGS_PAYLOAD_MAX_RETRIES_MAX),
-        ("max_wait_time_ms", 0..=document::CONSUMER_SETTINGS_PAYLOAD_MAX_WAIT_TIME_MS_MAX),
-        ("retry_delay", 0..=document::CONSUMER_SETTINGS_PAYLOAD_RETRY_DELAY_MAX),
-        (
-            "visibility_timeout_ms",
-            document::CONSUMER_SETTINGS_PAYLOAD_VISIBILITY_TIMEOUT_MS_MIN
-                ..=document::CONSUMER_SETTINGS_PAYLOAD_VISIBILITY_TIMEOUT_MS_MAX,
-        ),
-    ];
-    within(&settings.settings().0, &BOUNDS)
+    within(&settings.settings().0, &CONSUMER_SETTINGS)
 }
 
 fn within(settings: &Map<String, Value>, bounds: &[Bounds]) -> Result<(), Error> {

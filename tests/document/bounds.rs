@@ -17,6 +17,15 @@ fn bounds(keyword: &str, units: &[u64]) -> BTreeSet<u64> {
     bounds
 }
 
+/// Every number that stands after these words.
+fn stated_after(text: &str, words: &str) -> BTreeSet<u64> {
+    let after = text.match_indices(words).filter_map(|(at, _)| text.get(at + words.len()..));
+    let digits = |text: &str| {
+        text.chars().take_while(|character| character.is_ascii_digit() || *character == ',').collect::<String>()
+    };
+    after.filter_map(|text| digits(text).trim_end_matches(',').replace(',', "").parse().ok()).collect()
+}
+
 /// Every number that stands before this word.
 fn stated(text: &str, word: &str) -> BTreeSet<u64> {
     let numbers = text.match_indices(word).filter_map(|(at, _)| {
@@ -36,9 +45,17 @@ fn texts(path: &Path) -> Vec<(String, String)> {
 #[test]
 fn no_text_states_another_bound_than_the_document() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let days = bounds("maximum", &[86_400]);
+    let most: BTreeSet<_> = [("maximum", 3600), ("maxItems", 1), ("maxLength", 1)]
+        .iter()
+        .flat_map(|(keyword, unit)| bounds(keyword, &[1, *unit]))
+        .collect();
     let bounds = [(" hours", bounds("maximum", &[3600, 3_600_000])), (" KB", bounds("x-max-bytes", &[1000]))];
     let mut found = 0;
     for (path, text) in ["README.md", "guide", "src"].into_iter().flat_map(|path| texts(&root.join(path))) {
+        let ranges = stated_after(&text, "1 to ");
+        assert!(ranges.is_subset(&most), "{path}: 1 to {ranges:?}, where the document's bounds are {most:?}");
+        assert!(stated_after(&text, " seconds to ").is_subset(&days), "{path}: days other than {days:?}");
         for (unit, bounds) in &bounds {
             let stated = stated(&text, unit);
             found += stated.len();

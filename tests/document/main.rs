@@ -12,9 +12,11 @@
 mod bounds;
 mod deviations;
 mod doctored;
+mod emulated;
 mod forms;
 mod generate;
 mod manage;
+mod reads;
 mod refreshing;
 
 use std::collections::BTreeSet;

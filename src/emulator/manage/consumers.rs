@@ -9,22 +9,15 @@ use super::{
     Result,
     request::{Request, number, seconds, text},
 };
-use crate::emulator::{
-    clock::nanos,
-    registry::Consumer,
-    reply::{Refusal, page, success},
-    settings::QueueSettings,
+use crate::{
+    emulator::{
+        clock::nanos,
+        registry::Consumer,
+        reply::{Refusal, page, success},
+        settings::QueueSettings,
+    },
+    limits,
 };
-
-/// The numbers among settings, and their bounds.
-const BOUNDS: [(&str, u64, u64); 6] = [
-    ("batch_size", 1, 100),
-    ("max_concurrency", 1, 250),
-    ("max_retries", 0, 100),
-    ("max_wait_time_ms", 0, 60_000),
-    ("retry_delay", 0, 86_400),
-    ("visibility_timeout_ms", 0, 43_200_000),
-];
 
 pub(super) fn list(request: &mut Request, id: &str) -> Result {
     request.queue(id)?;
@@ -75,9 +68,9 @@ fn show(request: &Request, id: &str) -> Result {
 fn valid(request: &Request) -> Result<Map<String, Value>> {
     let fields = request.fields()?;
     let settings = settings(&fields);
-    for (name, min, max) in BOUNDS {
+    for bounds in &limits::CONSUMER_SETTINGS {
         let refusal = Refusal::bad_request(100_127, "a setting of the consumer is out of its bounds");
-        number(&settings, name, min, max, refusal)?;
+        number(&settings, bounds, refusal)?;
     }
     let has_target = ["email", "webhooks", "pagerduty"]
         .iter()

@@ -8,16 +8,15 @@ use super::{
     request::{Request, number, seconds, text},
     show::timestamp,
 };
-use crate::emulator::{
-    clock::nanos,
-    registry::DEFAULT_RETENTION,
-    reply::{Refusal, success},
-    settings::QueueSettings,
+use crate::{
+    emulator::{
+        clock::nanos,
+        registry::DEFAULT_RETENTION,
+        reply::{Refusal, success},
+        settings::QueueSettings,
+    },
+    limits,
 };
-
-const MAX_DELAY: u64 = 86_400;
-const MIN_RETENTION: u64 = 60;
-const MAX_RETENTION: u64 = 1_209_600;
 
 pub(super) fn list(request: &mut Request) -> Result {
     let names = request.query("name");
@@ -117,7 +116,7 @@ fn valid_name(name: &str) -> Result<&str> {
         && name.bytes().all(is_allowed)
         && !name.starts_with('-')
         && !name.ends_with('-');
-    let refusal = Refusal::bad_request(11003, "a name has 1 to 63 lower-case letters, digits and inner hyphens");
+    let refusal = Refusal::bad_request(11003, "a name has at most 63 lower-case letters, digits and inner hyphens");
     if is_valid { Ok(name) } else { Err(refusal) }
 }
 
@@ -132,11 +131,12 @@ impl Settings {
     fn read(fields: &Map<String, Value>) -> Result<Self> {
         let none = Map::new();
         let settings = fields.get("settings").and_then(Value::as_object).unwrap_or(&none);
+        let [delay, retention] = &limits::QUEUE_SETTINGS;
         let refusal = || Refusal::bad_request(100_128, "a setting of the queue is out of its bounds");
         Ok(Self {
-            delay: number(settings, "delivery_delay", 0, MAX_DELAY, refusal())?,
+            delay: number(settings, delay, refusal())?,
             is_paused: settings.get("delivery_paused").and_then(Value::as_bool),
-            retention: number(settings, "message_retention_period", MIN_RETENTION, MAX_RETENTION, refusal())?,
+            retention: number(settings, retention, refusal())?,
         })
     }
 

@@ -7,13 +7,16 @@ use hyper::body::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::{Result, show};
-use crate::emulator::{
-    registry::{Consumer, Record, Registry},
-    reply::{self, Refusal},
-    request,
-    service::Service,
-    settings::QueueSettings,
-    uri::decode,
+use crate::{
+    emulator::{
+        registry::{Consumer, Record, Registry},
+        reply::{self, Refusal},
+        request,
+        service::Service,
+        settings::QueueSettings,
+        uri::decode,
+    },
+    limits::{Bounds, MAX_PER_PAGE},
 };
 
 pub(super) struct Request<'a> {
@@ -80,7 +83,7 @@ impl<'a> Request<'a> {
                 Refusal::malformed("`page` and `per_page` are whole numbers that are greater than zero")
             }),
         };
-        let (page, per_page) = (number("page", 1)?, number("per_page", 20)?.min(100));
+        let (page, per_page) = (number("page", 1)?, number("per_page", 20)?.min(MAX_PER_PAGE as usize));
         let total = entries.len();
         let first = page.saturating_sub(1).saturating_mul(per_page);
         let shown: Vec<_> = entries.into_iter().skip(first).take(per_page).collect();
@@ -116,17 +119,13 @@ fn sync(service: &Service, registry: &mut Registry) {
 }
 
 /// A number among settings, if it is there, within its bounds.
-pub(super) fn number(
-    settings: &Map<String, Value>,
-    name: &str,
-    min: u64,
-    max: u64,
-    refusal: Refusal,
-) -> Result<Option<u64>> {
-    match settings.get(name) {
+pub(super) fn number(settings: &Map<String, Value>, (name, bounds): &Bounds, refusal: Refusal) -> Result<Option<u64>> {
+    match settings.get(*name) {
         None | Some(Value::Null) => Ok(None),
         Some(value) => match value.as_f64() {
-            Some(number) if number.fract() == 0.0 && (min as f64..=max as f64).contains(&number) => {
+            Some(number)
+                if number.fract() == 0.0 && (*bounds.start() as f64..=*bounds.end() as f64).contains(&number) =>
+            {
                 Ok(Some(number as u64))
             }
             _ => Err(refusal),

@@ -1,0 +1,178 @@
+//! What the document says is read is read: without it, users see something else.
+
+use std::time::Duration;
+
+use cloudflare_queues::{
+    AckRequest, ConsumerDescription, Producer, PullOptions, PushMessage, Queue, QueueDescription,
+    SubscriptionDescription,
+};
+use serde_json::{Map, Value, json};
+use support::Op;
+
+use super::{document, forms::Service};
+
+/// A value of the form that is read; none if it is kept as it comes.
+fn sample(document: &Value, name: &str, schema: &Value) -> Option<Value> {
+    let schema = schema.get("x-reads").unwrap_or(schema);
+    if let Some(reference) = schema["$ref"].as_str() {
+        return sample(document, name, document.pointer(&reference[1..]).unwrap());
+    }
+    if let Some(part) = schema["allOf"].get(0).or_else(|| schema["oneOf"].get(0)) {
+        return sample(document, name, part);
+    }
+    let within = |schema| sample(document, "", schema);
+    Some(match schema["type"].as_str()? {
+        "number" | "integer" => json!(7),
+        "boolean" => json!(true),
+        "array" => json!([within(&schema["items"])?]),
+        "object" if schema["additionalProperties"].is_object() => {
+            json!({ "lease": within(&schema["additionalProperties"])? })
+        }
+        "object" if schema.get("properties").is_none() => json!({ "key": "text" }),
+        "object" => {
+            let fields = schema["properties"].as_object().into_iter().flatten();
+            let fields = fields.filter_map(|(name, field)| Some((name.clone(), sample(document, name, field)?)));
+            Value::Object(fields.collect::<Map<_, _>>())
+        }
+        _ if name.ends_with("id") => json!("b01b5594f784d0165c2985833f5660dd"),
+        _ if ["created", "modified", "started", "completed"].iter().any(|word| name.contains(word)) => {
+            json!("2026-11-05T08:30:00Z")
+        }
+        _ => json!(format!("text of {name}")),
+    })
+}
+
+/// The way to every value that holds no others.
+fn leaves(value: &Value, way: String, found: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) if !fields.is_empty() => {
+            fields.iter().for_each(|(name, value)| leaves(value, format!("{way}/{name}"), found));
+        }
+        Value::Array(values) if !values.is_empty() => {
+            values.iter().enumerate().for_each(|(index, value)| leaves(value, format!("{way}/{index}"), found));
+        }
+        _ => found.push(way),
+    }
+}
+
+fn without(value: &Value, way: &str) -> Value {
+    let mut value = value.clone();
+    let (parent, name) = way.rsplit_once('/').unwrap();
+    match value.pointer_mut(parent).unwrap() {
+        Value::Array(values) => drop(values.remove(name.parse().unwrap())),
+        fields => drop(fields.as_object_mut().unwrap().remove(name)),
+    }
+    value
+}
+
+fn consumer(consumer: &ConsumerDescription) -> String {
+    let settings =
+        (consumer.batch_size(), consumer.max_retries(), consumer.retry_delay(), consumer.visibility_timeout());
+    let more = (consumer.max_wait_time(), consumer.max_concurrency(), consumer.created(), consumer.script());
+    let names = (consumer.dead_letter_queue(), consumer.queue_name(), consumer.kind(), consumer.id().ok());
+    format!("{settings:?} {more:?} {names:?}")
+}
+
+fn queue_of(queue: &QueueDescription) -> String {
+    let names = (queue.id().ok(), queue.name(), queue.created(), queue.modified(), queue.jurisdiction());
+    let settings = (queue.delivery_delay(), queue.delivery_paused(), queue.message_retention());
+    let consumers: Vec<_> = queue.consumers().iter().map(consumer).collect();
+    let producer = |of: &Producer| format!("{:?} {:?} {:?}", of.kind(), of.script(), of.bucket_name());
+    let producers: Vec<_> = queue.producers().iter().map(producer).collect();
+    format!(
+        "{names:?} {settings:?} {consumers:?} {producers:?} {:?} {:?}",
+        queue.consumer_count(),
+        queue.producer_count()
+    )
+}
+
+fn subscription(of: &SubscriptionDescription) -> String {
+    let names = (of.id().ok(), of.name(), of.is_enabled(), of.events(), of.source(), of.queue_id());
+    format!("{names:?} {:?} {:?}", of.created(), of.modified())
+}
+
+/// What users see of a response; none for operations whose response is like that of another.
+async fn seen(op: Op, queue: &Queue) -> Option<String> {
+    let listed = queue.queues();
+    Some(match op {
+        Op::Ack => format!("{:?}", queue.ack(AckRequest::ack_all(["lease"])).await),
+        Op::Extend => format!("{:?}", queue.extend(["lease"], Duration::from_secs(30)).await),
+        Op::Push => format!("{:?}", queue.push(&PushMessage::text("text")).await),
+        Op::Delete => format!("{:?}", queue.delete_messages(["lease"]).await),
+        Op::GetMetrics => format!("{:?}", queue.metrics().await),
+        Op::Peek => format!("{:?}", queue.peek(5).await),
+        Op::Pull => {
+            let batch = queue.pull(PullOptions::new()).await.unwrap();
+            let message = |of: &cloudflare_queues::Message| {
+                format!("{} {:?} {:?} {:?}", of.id, of.attempts, of.timestamp, of.metadata)
+            };
+            let messages: Vec<_> = batch.iter().map(message).collect();
+            format!("{messages:?} {:?} {:?} {}", batch.backlog_count, batch.metrics, batch.without_lease)
+        }
+        Op::GetPurge => {
+            let status = queue.purge_status().await.unwrap();
+            format!("{:?} {:?} {}", status.started(), status.completed(), status.is_complete())
+        }
+        Op::GetQueue => queue.describe().await.map(|queue| queue_of(&queue)).unwrap(),
+        Op::ListQueues => listed.list().all().await.unwrap().iter().map(queue_of).collect(),
+        Op::ListConsumers => queue.consumers().await.unwrap().iter().map(consumer).collect(),
+        Op::ListSubscriptions => listed.subscriptions().list().all().await.unwrap().iter().map(subscription).collect(),
+        _ => return None,
+    })
+}
+
+#[test]
+fn what_the_document_says_is_read_makes_a_difference() {
+    let (service, document) = (Service::start(), document());
+    let mut compared = 0;
+    for op in Op::ALL {
+        let paths = document["paths"].as_object().unwrap().values();
+        let mut operations = paths.flat_map(|item| item.as_object().unwrap().values());
+        let operation = operations.find(|operation| operation["operationId"] == op.id()).unwrap();
+        let response = super::body(&operation["responses"]["200"]);
+        let result = &document["components"]["schemas"][response]["properties"]["result"];
+        let response = json!({ "success": true, "result": sample(&document, "", result) });
+        let mut seen = |response: &Value| {
+            service.respond(response.clone());
+            service.run(seen(op, &service.queue))
+        };
+        if seen(&response).is_none() {
+            continue;
+        }
+        let mut ways = Vec::new();
+        leaves(&response["result"], "/result".to_owned(), &mut ways);
+        for way in ways {
+            // Either of two names is read, and the first of them here.
+            let (parent, name) = way.rsplit_once('/').unwrap();
+            let other = [("script_name", "script"), ("complete", "completed")].iter().find(|(other, _)| *other == name);
+            let other = other.map(|(_, first)| format!("{parent}/{first}"));
+            let response = other
+                .filter(|other| response.pointer(other).is_some())
+                .map_or(response.clone(), |other| without(&response, &other));
+            assert_ne!(seen(&without(&response, &way)), seen(&response), "{}: nothing reads {way}", op.id());
+            compared += 1;
+        }
+    }
+    assert!(compared > 80, "{compared}");
+}
+
+#[test]
+fn what_is_read_is_stated_wherever_the_generated_type_takes_anything() {
+    let document = document();
+    for operation in super::operations(&document) {
+        let mut read = std::collections::BTreeSet::new();
+        super::reachable(&document, super::body(&operation["responses"]["200"]), &mut read);
+        for name in read {
+            let schema = &document["components"]["schemas"][&name];
+            let fields =
+                schema["properties"].as_object().into_iter().flatten().map(|(field, schema)| (field.as_str(), schema));
+            for (field, schema) in fields.chain([("", schema)]) {
+                let says = |keyword| schema.get(keyword).is_some();
+                assert!(
+                    says("type") || says("allOf") || says("oneOf") || says("x-reads"),
+                    "{name}.{field}: say `x-reads`"
+                );
+            }
+        }
+    }
+}
