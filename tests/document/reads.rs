@@ -132,7 +132,7 @@ fn what_the_document_says_is_read_makes_a_difference() {
         let response = super::body(&operation["responses"]["200"]);
         let result = &document["components"]["schemas"][response]["properties"]["result"];
         let response = json!({ "success": true, "result": sample(&document, "", result) });
-        let mut seen = |response: &Value| {
+        let seen = |response: &Value| {
             service.respond(response.clone());
             service.run(seen(op, &service.queue))
         };
