@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_stands_few_failures_and_falls_to_one_when_all_fail() {
+    fn the_limit_tolerates_few_failures_and_falls_to_one_when_all_fail() {
         let mut adaptive = Adaptive::new(64, 100);
         (0..20).for_each(|_| round_trip(&mut adaptive, 10));
         assert!(adaptive.limit() > 90, "{}", adaptive.limit());
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_limit_halves_the_limit_once_for_all_requests_that_were_in_flight() {
+    fn a_rate_limit_halves_the_limit_once_for_all_in_flight() {
         let start = Instant::now();
         let mut adaptive = Adaptive::new(64, 100);
         let at = |seconds| start + Duration::from_secs(seconds);

@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_cannot_be_a_header_is_refused_without_being_shown() {
+    fn an_invalid_secret_is_refused_without_being_shown() {
         for secret in ["", " s3cret", "s3cret\n", "s3\r\ncret", "s\u{e9}cret"] {
             let error = Credentials::api_token(secret).unwrap_err();
             assert!(error.to_string().starts_with("API token: must"), "{error}");

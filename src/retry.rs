@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn no_attempt_starts_after_the_deadline_or_beyond_the_policy() {
+    fn no_attempt_starts_after_the_deadline_or_the_limit() {
         let policy = RetryPolicy::new();
         let after = |attempt, remaining| policy.after(Operation::AckMessages, &lost(), attempt, remaining, u64::MAX);
         assert!(matches!(after(1, Duration::from_millis(250)), Next::Stop(Some(_))));

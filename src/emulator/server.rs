@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn accepting_survives_the_lack_of_descriptors_without_spinning() {
+    async fn the_server_survives_a_lack_of_file_descriptors() {
         let (attempts, started) = (Cell::new(0), Instant::now());
         let accepted = accept(|| {
             attempts.set(attempts.get() + 1);

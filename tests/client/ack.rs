@@ -26,7 +26,7 @@ fn success(result: serde_json::Value) -> String {
 }
 
 #[tokio::test]
-async fn a_count_is_read_in_either_spelling_and_its_absence_is_not_zero() {
+async fn a_missing_count_is_not_zero() {
     let table = [
         (r#"{"ackCount": 5, "retryCount": 7}"#, (Some(5), Some(7))),
         (r#"{"ackCount": 5.0, "retryCount": 7.0}"#, (Some(5), Some(7))),
@@ -89,7 +89,7 @@ async fn a_map_of_warnings_is_attributed_and_redacted() {
 }
 
 #[tokio::test]
-async fn a_warning_is_attributed_to_its_own_lease_where_another_begins_like_it() {
+async fn a_warning_names_its_lease_even_if_another_is_its_prefix() {
     let server = Server::playing([support::ok(success(json!({"warnings": ["lease-10 is not known"]})))]);
     let request = support::acks(["lease-1", "lease-10"]);
     let outcome = support::queue(&server.url).ack(request).await.unwrap();
@@ -98,7 +98,7 @@ async fn a_warning_is_attributed_to_its_own_lease_where_another_begins_like_it()
 }
 
 #[tokio::test]
-async fn an_outcome_is_complete_only_if_all_was_confirmed_without_a_warning() {
+async fn an_outcome_is_complete_only_if_all_is_confirmed() {
     // How many acks and retries are asked for, what is returned, and whether that is complete.
     let table = [
         (2, 0, json!({"ackCount": 2}), true),

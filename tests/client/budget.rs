@@ -23,7 +23,7 @@ async fn requests(queue: &Queue, callers: u32) -> u32 {
 }
 
 #[tokio::test]
-async fn a_thousand_callers_meet_an_outage_with_at_most_a_fifth_more_requests() {
+async fn a_thousand_callers_send_at_most_a_fifth_more_in_an_outage() {
     let queue = support::stubborn_queue(&support::nowhere(), 4);
     let at_once = requests(&queue, 1000).await;
     let mut in_waves = 0;

@@ -197,7 +197,7 @@ async fn a_dropped_push_is_carried_out_once_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn a_dropped_peek_and_a_dropped_purge_leave_their_messages_to_be_purged_again() {
+async fn a_dropped_purge_can_be_repeated() {
     let world = World::new().await;
     at_each_moment(async |moment| {
         world.push(2).await;
@@ -249,7 +249,7 @@ async fn a_lease_is_acknowledged_although_its_receipt_is_dropped() {
 }
 
 #[tokio::test]
-async fn a_lease_is_acknowledged_although_a_flush_and_the_close_are_dropped() {
+async fn a_lease_is_acknowledged_even_if_flush_and_close_are_dropped() {
     let world = World::new().await;
     at_each_moment(async |moment| {
         let acker = Acker::with_options(world.queue.clone(), narrow()).unwrap();
@@ -275,7 +275,7 @@ fn consumer(queue: Queue) -> Consumer {
 }
 
 #[tokio::test]
-async fn a_dropped_consumer_loses_no_message_that_was_not_worked_on_to_the_end() {
+async fn a_dropped_consumer_loses_no_unfinished_message() {
     at_each_moment(async |moment| {
         // A new one, since what a consumer of before had acknowledged may still be on its way.
         let world = World::new().await;

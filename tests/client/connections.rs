@@ -16,7 +16,7 @@ use ErrorKind::{Timeout, Transport};
 const SUCCESS: &str = r#"{"success":true,"result":{}}"#;
 
 #[tokio::test]
-async fn every_operation_is_tried_again_where_no_connection_was_made() {
+async fn every_operation_is_retried_if_no_connection_was_made() {
     for op in Op::ALL {
         let error = op.call(&support::stubborn_queue(&support::nowhere(), 3)).await.unwrap_err();
         assert_eq!((error.kind(), error.attempts()), (Transport, 3), "{error}");
@@ -28,7 +28,7 @@ async fn every_operation_is_tried_again_where_no_connection_was_made() {
 }
 
 #[tokio::test]
-async fn what_may_have_arrived_once_may_have_arrived_although_the_last_attempt_did_not() {
+async fn may_have_arrived_covers_all_attempts() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let server = thread::spawn(move || {
@@ -44,7 +44,7 @@ async fn what_may_have_arrived_once_may_have_arrived_although_the_last_attempt_d
 }
 
 #[tokio::test]
-async fn every_operation_is_tried_again_where_tls_was_not_agreed_on() {
+async fn every_operation_is_retried_after_a_failed_handshake() {
     for op in Op::ALL {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("https://{}", listener.local_addr().unwrap());
@@ -56,7 +56,7 @@ async fn every_operation_is_tried_again_where_tls_was_not_agreed_on() {
 }
 
 #[tokio::test]
-async fn a_thousand_calls_at_once_open_about_as_many_connections_as_may_be_in_flight() {
+async fn max_in_flight_bounds_the_connections() {
     let server = Server::playing([support::bare_success()]);
     let queue = support::open(support::builder(&server.url).max_in_flight(4));
     let mut calls = JoinSet::new();
@@ -102,7 +102,7 @@ async fn a_body_that_stalls_leaves_status_and_ray_id_in_the_error() {
 }
 
 #[tokio::test]
-async fn an_attempt_that_hangs_is_given_up_and_only_what_does_no_harm_is_sent_again() {
+async fn only_idempotent_operations_are_retried_after_a_timeout() {
     for op in Op::ALL {
         let server = Server::playing([Act::Stall(Vec::new()), support::ok(SUCCESS)]);
         let builder = support::builder(&server.url).retry(quick(5)).request_timeout(Duration::from_millis(200));
@@ -118,7 +118,7 @@ async fn an_attempt_that_hangs_is_given_up_and_only_what_does_no_harm_is_sent_ag
 }
 
 #[tokio::test]
-async fn an_ack_whose_deadline_has_passed_is_sent_once_and_not_repeated() {
+async fn an_ack_past_its_deadline_is_sent_once() {
     let server = Server::playing([Act::Respond(support::response(500, &[], "")), support::ok(SUCCESS)]);
     let mut request = support::acks(["a", "b"]);
     request.deadline(Instant::now());
@@ -192,7 +192,7 @@ async fn requests_go_through_the_proxy_that_is_given() {
 }
 
 #[tokio::test]
-async fn requests_go_through_the_client_that_is_given_under_our_name() {
+async fn requests_go_through_the_given_client_with_our_user_agent() {
     let server = Server::playing([support::ok(SUCCESS)]);
     let mut headers = reqwest::header::HeaderMap::new();
     headers.insert("x-of-the-application", "yes".parse().unwrap());

@@ -57,7 +57,7 @@ async fn a_thousand_single_acks_make_ten_requests() {
 }
 
 #[tokio::test]
-async fn a_lease_that_the_service_does_not_know_is_warned_of_alone() {
+async fn an_unknown_lease_gets_its_own_warning() {
     let (_emulator, queue) = emulator_with(1).await;
     let acker = Acker::new(queue.clone()).unwrap();
     let message = queue.pull(PullOptions::default()).await.unwrap().messages.remove(0);
@@ -68,7 +68,7 @@ async fn a_lease_that_the_service_does_not_know_is_warned_of_alone() {
 }
 
 #[tokio::test]
-async fn ten_consumers_on_one_queue_handle_each_message_once_while_nothing_fails() {
+async fn ten_consumers_of_one_queue_handle_each_message_once() {
     let (emulator, queue) = emulator_with(500).await;
     let handled: Arc<Mutex<HashMap<u32, u32>>> = Arc::default();
     let done = Arc::new(Notify::new());
@@ -158,7 +158,7 @@ async fn what_cannot_be_decoded_goes_where_it_is_sent() {
 }
 
 #[tokio::test]
-async fn a_stream_gives_messages_to_decide_on_and_hands_back_those_that_are_dropped() {
+async fn a_stream_hands_back_dropped_messages() {
     let (emulator, queue) = emulator_with(4).await;
     let mut deliveries = consumer(queue.clone()).stream().unwrap();
     let acked = next(&mut deliveries).await.ack().await.unwrap();
@@ -184,7 +184,7 @@ async fn a_stream_gives_messages_to_decide_on_and_hands_back_those_that_are_drop
 }
 
 #[tokio::test]
-async fn a_stream_ends_after_a_failure_that_only_a_person_can_mend() {
+async fn a_stream_ends_after_a_permanent_failure() {
     let emulator = Emulator::start().await.unwrap();
     let missing = emulator.queue().unwrap().queues().queue("no-such-queue").unwrap();
     let mut deliveries = Consumer::new(missing).stream().unwrap();

@@ -125,7 +125,7 @@ async fn a_404_without_an_envelope_points_to_the_base_url() {
 }
 
 #[tokio::test]
-async fn a_byte_order_mark_is_passed_over_and_compression_is_named() {
+async fn a_byte_order_mark_is_ignored_and_compression_is_an_error() {
     assert!(ack("\u{feff}{\"success\":true,\"result\":{\"ackCount\":1}}").await.unwrap().is_complete());
     let gzip = Act::Respond(response(200, &[("content-encoding", "gzip")], [0x1f, 0x8b, 8, 0]));
     let error = support::queue(&Server::playing([gzip]).url).pull(PullOptions::new()).await.unwrap_err();
@@ -134,7 +134,7 @@ async fn a_byte_order_mark_is_passed_over_and_compression_is_named() {
 }
 
 #[tokio::test]
-async fn a_response_without_a_length_that_is_cut_short_is_asked_for_again() {
+async fn a_truncated_response_without_a_length_is_requested_again() {
     let body = r#"{"result":{"ackCount":1,"warnings":{}},"errors":[{"code":1}],"success":true}"#;
     // Also where an inner object or list ends.
     for length in 0..body.len() {
@@ -207,7 +207,7 @@ async fn a_body_can_be_pushed_again_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn any_number_of_messages_is_pushed_in_as_few_requests_as_it_takes() {
+async fn any_number_of_messages_is_pushed_in_full_requests() {
     let emulator = cloudflare_queues::emulator::Emulator::start().await.unwrap();
     let queue = emulator.queue().unwrap();
     let small = vec![PushMessage::text("x"); 250];
@@ -235,7 +235,7 @@ async fn any_number_of_messages_is_pushed_in_as_few_requests_as_it_takes() {
 }
 
 #[test]
-fn without_a_runtime_or_timers_every_call_is_the_same_error() {
+fn every_call_without_a_runtime_is_an_error() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (emulator, queue) = runtime.block_on(async {
         let emulator = cloudflare_queues::emulator::Emulator::start().await.unwrap();
@@ -272,7 +272,7 @@ async fn what_does_not_look_like_a_ray_id_is_not_shown() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn leases_that_expired_before_the_response_arrived_are_a_warning() {
+async fn leases_that_expire_before_the_response_are_logged() {
     let emulator = cloudflare_queues::emulator::Emulator::in_process();
     let queue = emulator.queue().unwrap();
     queue.push(&PushMessage::text("hello")).await.unwrap();

@@ -138,7 +138,7 @@ async fn a_success_is_ok_whatever_stands_beside_its_result() {
 }
 
 #[tokio::test]
-async fn what_is_passed_over_costs_no_confirmation_even_if_it_is_no_text() {
+async fn ignored_fields_do_not_affect_a_confirmation() {
     let body = b"{\"success\":true,\"messages\":[\"\xff\"],\"result\":{\"ackCount\":1,\"odd\":{\"\xff\":\"\\ud800\"}}}";
     let server = Server::playing([support::ok(body)]);
     let outcome = support::queue(&server.url).ack(support::acks(["lease"])).await.unwrap();
@@ -195,7 +195,7 @@ const HUNDRED_MEGABYTES: usize = 100_000_000;
 const MOST_ON_THE_WAY: usize = 40_000_000;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_response_of_100_mb_is_refused_at_the_bound_and_not_read_to_its_end() {
+async fn a_response_of_100_mb_is_refused_at_the_size_limit() {
     let heads = [
         format!("HTTP/1.1 200 OK\r\ncf-ray: {RAY}\r\ncontent-length: {HUNDRED_MEGABYTES}\r\n\r\n"),
         format!("HTTP/1.1 200 OK\r\ncf-ray: {RAY}\r\nconnection: close\r\n\r\n"),
@@ -238,7 +238,7 @@ async fn an_announced_length_beyond_the_bound_is_never_ok() {
 }
 
 #[tokio::test]
-async fn the_bound_is_the_callers_and_a_response_that_fills_it_is_read() {
+async fn a_response_that_exactly_fits_the_limit_is_read() {
     let body = r#"{"success":true,"result":{}}"#;
     let server = Server::playing([support::ok(body)]);
     let call =

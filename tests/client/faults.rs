@@ -185,7 +185,7 @@ pub(crate) fn queues(url: &str, hang: bool) -> [Queue; 2] {
 }
 
 #[tokio::test]
-async fn every_fault_ends_in_time_and_says_truly_whether_the_request_may_have_arrived() {
+async fn every_fault_ends_in_time_and_reports_whether_it_may_have_arrived() {
     let elsewhere = Server::playing([support::bare_success()]);
     for (row, fault, seen) in table(&elsewhere.url) {
         let Seen { kind, may_have_arrived, requests } = seen;
@@ -223,7 +223,7 @@ async fn every_fault_ends_in_time_and_says_truly_whether_the_request_may_have_ar
 }
 
 #[tokio::test]
-async fn a_pooled_connection_that_the_service_closed_costs_no_ack_and_doubles_nothing() {
+async fn a_closed_pooled_connection_loses_and_duplicates_nothing() {
     let success = || support::response(200, &[], SUCCESS);
     // One closes after each response and announces nothing, so that a request may be on its way by then. The other
     // takes in every second request on a connection, and closes instead of responding, which is all the same to a

@@ -20,7 +20,7 @@ async fn narrow() -> (Emulator, Queue) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_waits_for_its_turn_in_vain_was_surely_not_sent() {
+async fn a_call_that_never_got_a_permit_was_not_sent() {
     let (emulator, queue) = narrow().await;
     emulator.inject(Fault::Delay(10 * SECOND));
     let mut first = Box::pin(queue.peek(1));
@@ -36,7 +36,7 @@ async fn a_call_that_waits_for_its_turn_in_vain_was_surely_not_sent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_ack_whose_deadline_passes_while_it_waits_for_its_turn_is_sent_once() {
+async fn an_ack_whose_deadline_passes_in_the_queue_is_sent_once() {
     let (emulator, queue) = narrow().await;
     let batch = queue.pull(PullOptions::default()).await.unwrap();
     emulator.inject(Fault::Delay(10 * SECOND));
@@ -51,7 +51,7 @@ async fn an_ack_whose_deadline_passes_while_it_waits_for_its_turn_is_sent_once()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_waits_for_another_attempt_leaves_its_turn_to_others() {
+async fn a_call_that_waits_to_retry_releases_its_permit() {
     let (emulator, queue) = narrow().await;
     emulator.inject(Fault::RateLimited { code: 10250, retry_after: Some(10 * SECOND) });
     let (other, started) = (queue.clone(), Instant::now());

@@ -51,7 +51,7 @@ fn an_id_that_would_not_stand_in_a_path_is_refused() {
 }
 
 #[test]
-fn an_id_of_other_letters_is_refused_with_a_reason_that_is_true() {
+fn an_id_with_other_characters_is_refused_with_the_reason() {
     let client = support::builder("http://127.0.0.1:9").build().unwrap();
     // 17 characters, but 34 bytes.
     let error = client.queues("é".repeat(17)).unwrap_err();
@@ -59,7 +59,7 @@ fn an_id_of_other_letters_is_refused_with_a_reason_that_is_true() {
 }
 
 #[tokio::test]
-async fn an_ack_that_cannot_be_meant_is_refused_and_gives_every_lease_back() {
+async fn an_invalid_ack_is_refused_and_returns_every_lease() {
     let of = |fill: &dyn Fn(&mut AckRequest)| {
         let mut request = AckRequest::new();
         fill(&mut request);

@@ -51,7 +51,7 @@ fn distinct(request: &AckRequest) -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn many_leases_go_out_in_requests_of_at_most_a_hundred_each_of_them_once() {
+async fn leases_are_sent_once_in_requests_of_at_most_a_hundred() {
     for (count, requests) in [(1, 1), (99, 1), (100, 1), (101, 2), (200, 2), (250, 3)] {
         let server = Server::start(|_, request| confirm(request));
         let outcome = support::queue(&server.url).ack(numbered(0..count)).await.unwrap();
@@ -71,7 +71,7 @@ async fn many_leases_go_out_in_requests_of_at_most_a_hundred_each_of_them_once()
 }
 
 #[tokio::test]
-async fn a_request_that_fails_gives_back_what_was_not_confirmed_to_be_sent_again_as_it_is() {
+async fn a_failed_request_returns_the_unconfirmed_leases() {
     let failures = [
         (support::refused(500, 15000), ErrorKind::ServiceFailure),
         (support::refused(429, 10251), ErrorKind::RateLimited),
@@ -98,7 +98,7 @@ async fn a_request_that_fails_gives_back_what_was_not_confirmed_to_be_sent_again
 }
 
 #[tokio::test]
-async fn a_rejected_request_does_not_keep_the_others_from_being_confirmed() {
+async fn a_rejected_request_does_not_affect_the_others() {
     let refusals = [support::refused(400, 10026), support::ok(r#"{"success":false,"errors":[{"code":10026}]}"#)];
     for refusal in refusals {
         let server = Server::start(move |nth, request| if nth == 1 { refusal.clone() } else { confirm(request) });
@@ -138,7 +138,7 @@ async fn every_failure_of_an_ack_gives_every_lease_back() {
 }
 
 #[tokio::test]
-async fn a_count_that_one_of_several_responses_leaves_out_is_unknown_in_all() {
+async fn a_count_missing_from_one_response_is_unknown_in_total() {
     let server = Server::start(|nth, request| match nth {
         1 => support::ok(r#"{"success":true,"result":{"retryCount":20,"warnings":["hm"]}}"#),
         _ => confirm(request),
@@ -172,7 +172,7 @@ async fn counts_that_add_up_only_together_are_not_complete() {
 }
 
 #[tokio::test]
-async fn what_is_given_back_says_what_was_to_become_of_each_message() {
+async fn unconfirmed_leases_keep_their_decisions() {
     let server = Server::playing([support::refused(500, 15000)]);
     let mut request = AckRequest::new();
     request.retry_in("a", Duration::from_secs(7)).ack("b").retry("c");

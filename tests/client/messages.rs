@@ -96,7 +96,7 @@ async fn text_is_never_decoded() {
 }
 
 #[tokio::test]
-async fn a_body_that_cannot_be_read_costs_neither_another_message_nor_its_lease() {
+async fn an_unreadable_body_affects_no_other_message_and_no_lease() {
     let messages = by_id().await;
     let errors = [
         ("bytes that are no base64", messages["bytes that are no base64"].body.bytes().unwrap_err()),
@@ -170,7 +170,7 @@ async fn a_message_without_a_lease_is_counted() {
 }
 
 #[tokio::test]
-async fn a_lease_or_a_reference_that_is_no_string_costs_no_other_message() {
+async fn a_malformed_lease_or_reference_affects_no_other_message() {
     for odd in ["7", "7.5", "true", "{}", r#"{"id":"a"}"#, r#"["a"]"#, r#""a\ud800""#] {
         let response = format!(
             r#"{{"success":true,"result":{{"messages":[{{"lease_id":{odd},"ref":{odd}}},{{"lease_id":"b","ref":"b"}}]}}}}"#
@@ -241,7 +241,7 @@ async fn the_end_of_a_lease_is_counted_from_before_the_pull_was_sent() {
 }
 
 #[tokio::test]
-async fn half_a_character_is_no_text_and_a_response_may_be_as_large_as_the_caller_says() {
+async fn truncated_utf8_is_refused_and_the_size_limit_is_the_callers() {
     let message = r#"{"lease_id":"a","body":"a \ud800 b","metadata":{"CF-Content-Type":"text"}}"#;
     let response = format!(r#"{{"success":true,"result":{{"messages":[{message}]}}}}"#);
     let server = Server::playing([support::ok(response)]);

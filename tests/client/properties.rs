@@ -88,7 +88,7 @@ fn is_success(op: Op, body: &[u8]) -> bool {
 }
 
 #[test]
-fn no_response_makes_the_client_panic_or_take_a_failure_for_a_success() {
+fn no_response_causes_a_panic_or_a_false_success() {
     let fixed = Fixed::new();
     let body = prop_oneof![vec(any::<u8>(), 0..200), near_envelope(), value().prop_map(|v| v.to_string().into_bytes())];
     let call = |op: Op, status, body: &[u8]| {
@@ -174,7 +174,7 @@ fn any_json_survives_push_pull_and_decoding_in_every_encoding() {
 }
 
 #[test]
-fn whatever_a_lease_is_its_message_is_handed_out_or_counted_and_the_next_one_is_there() {
+fn a_malformed_lease_does_not_affect_other_messages() {
     let fixed = Fixed::new();
     let lease = prop_oneof![value(), any::<String>().prop_map(Value::from)];
     let result = runner(256).run(&lease, |lease| {

@@ -52,7 +52,7 @@ impl World {
 }
 
 #[tokio::test]
-async fn a_token_that_was_replaced_is_asked_for_again_before_the_call_fails() {
+async fn a_replaced_token_is_requested_again_before_the_call_fails() {
     let world = world();
     assert_eq!((world.pull().await, world.pull().await, world.asked()), (Ok(()), Ok(()), 1));
     *world.accepted.lock().unwrap() = "second-token";
@@ -88,7 +88,7 @@ async fn callers_that_wait_for_new_credentials_share_them() {
 }
 
 #[tokio::test]
-async fn a_provider_that_fails_sends_nothing_and_can_be_tried_later() {
+async fn a_failing_provider_sends_nothing() {
     let world = world();
     *world.provided.lock().unwrap() = Err("the vault is sealed");
     let error = world.queue.pull(PullOptions::new()).await.unwrap_err();

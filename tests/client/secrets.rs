@@ -151,7 +151,7 @@ async fn a_body_is_redacted_however_the_service_quotes_it() {
 }
 
 #[tokio::test]
-async fn a_number_in_a_body_is_redacted_where_the_service_quotes_it() {
+async fn a_number_in_a_body_is_redacted() {
     let message = PushMessage::json(&json!({"card": 4_111_111_111_111_111_u64})).unwrap();
     let body =
         json!({"success": false, "errors": [{"code": 10207, "message": "bad body: {\"card\":4111111111111111}"}]});

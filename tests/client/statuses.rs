@@ -117,7 +117,7 @@ async fn a_success_in_another_status_than_200_is_never_ok() {
 }
 
 #[tokio::test]
-async fn a_malformed_credential_is_known_by_the_cause_of_its_code() {
+async fn a_malformed_credential_is_recognised_by_its_error_chain() {
     let body = r#"{"success":false,"errors":[{"code":6003,"message":"Invalid request headers",
         "error_chain":[{"code":6111,"message":"Invalid format for Authorization header"}]}],"result":null}"#;
     let server = Server::playing([Act::Respond(support::response(400, &[], body))]);
@@ -128,7 +128,7 @@ async fn a_malformed_credential_is_known_by_the_cause_of_its_code() {
 }
 
 #[tokio::test]
-async fn a_challenge_of_the_firewall_is_not_mistaken_for_bad_credentials() {
+async fn a_firewall_challenge_is_not_reported_as_bad_credentials() {
     let headers = [("cf-mitigated", "challenge"), ("content-type", "text/html")];
     let server = Server::playing([Act::Respond(support::response(403, &headers, "<html>Just a moment</html>"))]);
     for op in Op::ALL {
@@ -143,7 +143,7 @@ async fn a_challenge_of_the_firewall_is_not_mistaken_for_bad_credentials() {
 }
 
 #[tokio::test]
-async fn a_failure_keeps_its_status_when_its_body_is_odd_or_cut_off() {
+async fn a_failure_keeps_its_status_if_its_body_is_malformed() {
     let bodies = ["", "null", "[]", "{\"errors\":7}", "{\"success\":false,\"errors\":[", "\u{0}", "{}", "<html>"];
     for body in bodies {
         let server = Server::playing([Act::Respond(support::response(503, &[], body))]);
@@ -156,7 +156,7 @@ async fn a_failure_keeps_its_status_when_its_body_is_odd_or_cut_off() {
 }
 
 #[tokio::test]
-async fn the_wait_that_the_service_asks_for_survives_in_the_error() {
+async fn an_error_keeps_retry_after() {
     let asked = |value: String| async move {
         let act = Act::Respond(support::response(429, &[("retry-after", &value)], "{}"));
         let server = Server::playing([act]);
@@ -173,7 +173,7 @@ async fn the_wait_that_the_service_asks_for_survives_in_the_error() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_not_followed_and_carries_no_credential_away() {
+async fn a_redirect_is_not_followed() {
     let elsewhere = Server::playing([support::bare_success()]);
     let target = format!("{}/accounts/a/queues/q/messages", elsewhere.url);
     for status in [301, 302, 303, 307, 308] {

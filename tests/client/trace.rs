@@ -42,7 +42,7 @@ impl io::Write for Kept {
 }
 
 #[tokio::test]
-async fn a_call_is_one_span_and_each_retry_an_event_that_says_why_and_how_long() {
+async fn a_call_is_one_span_and_each_retry_an_event() {
     keep();
     let failure = Act::Respond(support::response(503, &[("retry-after", "0")], ""));
     let server = Server::playing([failure.clone(), failure, support::ok(r#"{"success":true,"result":{}}"#)]);

@@ -19,7 +19,7 @@ fn once(emulator: &Emulator) -> Queue {
 }
 
 #[tokio::test]
-async fn a_message_that_used_up_its_retries_goes_to_the_dead_letter_queue() {
+async fn a_message_without_retries_left_goes_to_the_dead_letter_queue() {
     let service = Service::emulated().await;
     let emulator = service.emulator.as_ref().unwrap();
     let dead_letters = emulator.create_queue(QueueSettings::default());
@@ -67,7 +67,7 @@ async fn a_late_ack_deletes_a_message_that_another_consumer_holds() {
 }
 
 #[tokio::test]
-async fn whatever_the_service_makes_of_a_bad_lease_it_is_not_reported_done() {
+async fn a_bad_lease_is_never_reported_as_done() {
     for unknown_leases in [UnknownLease::Warn, UnknownLease::Ignore, UnknownLease::Reject] {
         for warnings in [WarningsForm::Map, WarningsForm::List] {
             for counts in [true, false] {
@@ -110,7 +110,7 @@ async fn a_lease_that_was_handed_back_acknowledges_nothing() {
 }
 
 #[tokio::test]
-async fn an_expired_lease_that_the_service_no_longer_takes_is_not_reported_done() {
+async fn a_refused_expired_lease_is_not_reported_as_done() {
     let service = Service::emulated().await;
     service.emulator.as_ref().unwrap().configure(|behavior| behavior.late_acks(false));
     service.push(2).await;
@@ -157,7 +157,7 @@ async fn an_ack_outlives_every_passing_fault() {
 }
 
 #[tokio::test]
-async fn an_ack_whose_response_was_lost_is_sent_again_and_not_guessed() {
+async fn an_ack_whose_response_was_lost_is_retried() {
     for fault in [Fault::CutOff, Fault::ResetAfter] {
         let service = Service::emulated().await;
         let emulator = service.emulator.as_ref().unwrap();
@@ -206,7 +206,7 @@ async fn a_push_is_never_doubled_by_the_client() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_turned_away_is_sent_once_and_says_whether_token_or_network_is_at_fault() {
+async fn refused_requests_are_not_retried_and_name_the_cause() {
     let faults = [
         (Fault::Forbidden, ErrorKind::Unauthorized, "code 9109", "the token has the permission Queues Write"),
         (Fault::Challenged, ErrorKind::Rejected, "firewall challenged the request", "call from another network"),
@@ -269,7 +269,7 @@ async fn a_queue_that_gives_nothing_says_why() {
 }
 
 #[tokio::test]
-async fn either_scheme_of_credentials_is_accepted_and_others_are_not() {
+async fn both_schemes_of_credentials_are_accepted() {
     let emulator = Emulator::start().await.unwrap();
     let (email, key) = emulator.email_and_key();
     let credentials = [

@@ -69,7 +69,7 @@ async fn a_list_has_every_queue_of_every_page_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_change_of_one_setting_leaves_the_others_whatever_the_service_does() {
+async fn changing_one_setting_keeps_the_others() {
     for resets in [false, true] {
         let (emulator, _, queues) = emulated();
         emulator.configure(|behavior| behavior.patch_resets(resets));
@@ -138,7 +138,7 @@ async fn errors_say_what_a_program_can_act_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn settings_out_of_their_bounds_are_refused_before_anything_is_sent() {
+async fn settings_out_of_bounds_are_refused_before_sending() {
     let (emulator, client, _) = emulated();
     let queue = client.queue(emulator.account_id(), emulator.queue_id()).unwrap();
     for settings in [
@@ -174,7 +174,7 @@ async fn a_name_in_the_place_of_an_id_is_refused_with_a_hint() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn enabling_pulls_can_be_repeated_keeps_settings_and_waits_until_pulls_are_accepted() {
+async fn enabling_pulls_can_be_repeated_and_keeps_settings() {
     let (emulator, _, queues) = emulated();
     emulator.configure(|behavior: Behavior| behavior.consumer_start(Duration::from_secs(5)));
     let queue = queues.create("jobs").await.unwrap();
@@ -279,7 +279,7 @@ async fn consumers_of_every_kind_are_kept_as_they_were_set() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn messages_that_used_up_their_retries_reach_the_named_queue() {
+async fn messages_without_retries_left_reach_the_dead_letter_queue() {
     let (_emulator, client, queues) = emulated();
     let queue = queues.create("jobs").await.unwrap();
     let settings = ConsumerSettings::pull().max_retries(0).dead_letter_queue("jobs-failed");

@@ -67,7 +67,7 @@ async fn a_purge_that_left_something_is_not_reported_complete() {
 }
 
 #[tokio::test]
-async fn whatever_form_a_purges_errors_have_it_is_not_complete_and_nothing_is_lost() {
+async fn a_purge_with_errors_of_any_form_is_not_complete() {
     for errors in [json!([{ "message": "ref-1 is gone" }]), json!(["ref-1 is gone"]), json!({ "ref-1": "is gone" })] {
         let server = httpmock::MockServer::start_async().await;
         let response = json!({ "success": true, "result": { "errors": errors, "warnings": null } });
@@ -106,7 +106,7 @@ async fn a_peek_and_a_purge_are_sent_again_after_every_passing_fault() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_peeked_or_purged_is_refused_before_it_is_sent() {
+async fn an_invalid_peek_or_purge_is_refused_before_sending() {
     let service = Service::emulated().await;
     let many: Vec<_> = (0..101).map(|number| MessageRef::from(number.to_string())).collect();
     let errors = [
@@ -125,7 +125,7 @@ async fn what_cannot_be_peeked_or_purged_is_refused_before_it_is_sent() {
 }
 
 #[tokio::test]
-async fn a_peeked_messages_debug_form_shows_neither_body_nor_reference() {
+async fn debug_of_a_peeked_message_shows_no_secret() {
     let service = Service::emulated().await;
     service.queue.push(&PushMessage::text("confidential")).await.unwrap();
     let peeked = service.queue.peek(1).await.unwrap();

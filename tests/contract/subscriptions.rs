@@ -53,7 +53,7 @@ async fn a_list_has_every_subscription_of_every_page() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_subscription_to_a_source_and_one_to_nothing_are_refused() {
+async fn a_duplicate_or_empty_subscription_is_refused() {
     let (emulator, subscriptions) = emulated();
     let new = new(&emulator, "images", EventSource::new("images"));
     let id = subscriptions.create(&new).await.unwrap().id().unwrap();

@@ -133,7 +133,7 @@ fn leases() -> impl Strategy<Value = BTreeMap<String, Option<Option<u64>>>> {
 }
 
 #[test]
-fn every_ack_is_a_request_of_the_older_form_and_of_the_newer() {
+fn every_ack_is_valid_in_the_old_and_the_new_form() {
     let service = Service::start();
     let body = "/requestBody";
     let validators = [older(), newer()].map(|document| validator(&document, &schema(&document, "/ack", body)));
@@ -187,7 +187,7 @@ fn every_other_request_is_of_the_published_form() {
 }
 
 #[test]
-fn only_a_json_body_that_is_no_object_goes_beyond_the_published_form() {
+fn only_json_bodies_go_beyond_the_published_form() {
     let service = Service::start();
     let document = newer();
     let validator = validator(&document, &schema(&document, "", "/requestBody"));

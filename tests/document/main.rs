@@ -122,7 +122,7 @@ fn no_schema_is_of_a_form_that_generates_clumsy_code() {
 }
 
 #[test]
-fn what_is_sent_is_whole_numbers_and_what_arrives_is_tolerant() {
+fn requests_have_integers_and_responses_are_read_leniently() {
     let document = document();
     let (mut sent, mut read) = (BTreeSet::new(), BTreeSet::new());
     for operation in operations(&document) {

@@ -73,7 +73,7 @@ fn says(report: &Report, needs_edit: bool, words: &[&str]) {
 }
 
 #[test]
-fn a_document_that_says_the_same_in_other_words_and_another_order_changes_nothing() {
+fn wording_and_order_of_the_document_do_not_matter() {
     let openapi = Openapi::new();
     let before = openapi.upstream();
     let mut document = published();
@@ -217,7 +217,7 @@ fn an_operation_beside_ours_leads_to_how_one_is_added() {
 }
 
 #[test]
-fn an_operation_that_was_renamed_is_named_with_what_took_its_place() {
+fn a_renamed_operation_is_reported_with_its_successor() {
     let report = after(|document| {
         let paths = document["paths"].as_object_mut().unwrap();
         let base = "/accounts/{account_id}/queues/{queue_id}/messages";
@@ -236,7 +236,7 @@ fn an_operation_that_was_renamed_is_named_with_what_took_its_place() {
 }
 
 #[test]
-fn a_document_that_cannot_be_used_is_refused_with_its_fault_and_nothing_is_written() {
+fn an_unusable_document_is_refused_and_nothing_is_written() {
     let whole = published().to_string();
     let mut dangling = published();
     dangling["components"]["schemas"].as_object_mut().unwrap().remove("mq_lease-id");

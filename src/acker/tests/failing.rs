@@ -10,7 +10,7 @@ fn once(client: ClientBuilder) -> ClientBuilder {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_ack_that_fails_at_first_is_confirmed_within_its_lease() {
+async fn a_failed_ack_is_confirmed_within_its_lease() {
     let fixture = Fixture::under(1, 60 * SECOND, once).await;
     let calls = AtomicUsize::new(0);
     fixture.responds(move |_| (calls.fetch_add(1, Ordering::Relaxed) < 2).then(|| refusal(503, 15_000)));
@@ -20,7 +20,7 @@ async fn an_ack_that_fails_at_first_is_confirmed_within_its_lease() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_after_that_has_passed_never_leads_to_a_loop_without_a_wait() {
+async fn a_retry_after_in_the_past_does_not_skip_the_wait() {
     for (status, code) in [(429, 10_250), (503, 15_000)] {
         for value in ["0", "Sun, 06 Nov 1994 08:49:37 GMT"] {
             let fixture = Fixture::under(1, 60 * SECOND, once).await;
@@ -60,7 +60,7 @@ async fn a_longer_retry_after_is_obeyed_while_the_lease_lasts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_speaks_for_all_requests_that_were_sent_for_a_lease() {
+async fn an_error_covers_all_requests_sent_for_a_lease() {
     let fixture = Fixture::under(2, 60 * SECOND, once).await;
     let calls = AtomicUsize::new(0);
     // The first request may have been carried out; the later ones are refused.
@@ -94,7 +94,7 @@ async fn a_slow_ack_never_outlives_its_lease() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_budget_of_retries_holds_over_the_repetitions_of_the_acker() {
+async fn the_retry_budget_covers_the_acker() {
     let policy = RetryPolicy::new().budget(20);
     let fixture = Fixture::under(0, SECOND, |client| client.retry(policy.clone())).await.takes(SECOND);
     let acker = fixture.acker_with(AckerOptions::new().buffer(usize::MAX));
@@ -197,7 +197,7 @@ async fn a_challenge_is_not_split() {
 }
 
 #[test]
-fn failures_are_logged_when_they_start_at_growing_intervals_and_when_they_end() {
+fn repeated_failures_are_logged_at_growing_intervals() {
     let log = Log::new();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     tracing::subscriber::with_default(log.clone(), || {

@@ -24,7 +24,7 @@ async fn ten_thousand_acks_at_once_make_a_hundred_requests() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lone_lease_lingers_and_one_that_is_about_to_expire_does_not() {
+async fn a_lease_about_to_expire_does_not_linger() {
     let fixture = Fixture::with(3).await;
     let acker = fixture.acker();
     let start = Instant::now();
@@ -92,7 +92,7 @@ async fn five_thousand_a_second_keep_up_at_any_round_trip() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn requests_in_flight_fall_at_once_when_they_fail_and_recover_slowly() {
+async fn requests_in_flight_fall_fast_and_recover_slowly() {
     let fixture = Fixture::under(0, SECOND, |client| client.retry(crate::RetryPolicy::none())).await.takes(SECOND);
     fixture.responds(|seen| Some(counted(seen.acks, Value::Null)));
     let acker = fixture.acker_with(AckerOptions::new().buffer(usize::MAX));
@@ -112,7 +112,7 @@ async fn requests_in_flight_fall_at_once_when_they_fail_and_recover_slowly() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn requests_that_fail_at_first_bring_the_number_in_flight_down_too() {
+async fn early_failures_also_lower_the_number_in_flight() {
     let fixture = Fixture::with(0).await.takes(SECOND);
     let calls = AtomicUsize::new(0);
     fixture.responds(move |seen| match calls.fetch_add(1, Ordering::Relaxed) {
@@ -150,7 +150,7 @@ async fn five_requests_in_a_hundred_may_fail_without_slowing_down() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_service_did_not_confirm_is_not_called_confirmed() {
+async fn an_unconfirmed_lease_is_not_reported_as_confirmed() {
     let fixture = Fixture::with(4).await;
     // The service counts one of three acks; it warns of the second, and leaves open which of the others it took.
     let warned = fixture.messages[1].lease_id.expose_secret().into_owned();
@@ -179,7 +179,7 @@ async fn a_count_larger_than_asked_confirms_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_warning_of_no_lease_leaves_them_unclear_only_if_the_counts_do_not_hold() {
+async fn a_general_warning_matters_only_if_the_counts_do_not_match() {
     let fixture = Fixture::with(2).await;
     for (count, is_confirmed) in [(2, true), (1, false)] {
         fixture.responds(move |_| Some(counted(count, json!(["something is odd"]))));

@@ -19,7 +19,7 @@ fn paused() -> Runtime {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flush_waits_for_all_that_came_before_and_closing_takes_no_more() {
+async fn a_flush_waits_for_all_earlier_leases() {
     let fixture = Fixture::with(152).await.takes(2 * SECOND);
     let acker = fixture.acker();
     acker.flush().await;
@@ -82,7 +82,7 @@ fn what_was_dropped_before_a_flush_or_a_close_is_in_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_dropped_while_acks_hang_is_bounded_and_starts_no_task() {
+async fn messages_dropped_while_acks_hang_are_bounded() {
     let log = Log::new();
     crate::test_log::keep_on();
     let _logging = tracing::subscriber::set_default(log.clone());
@@ -162,7 +162,7 @@ async fn full(fixture: &Fixture) -> (Acker, usize) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_buffer_makes_callers_wait_and_one_that_gives_up_leaves_its_lease_free() {
+async fn a_full_buffer_makes_callers_wait() {
     let fixture = Fixture::with(30).await.takes(10 * SECOND);
     let (acker, taken) = full(&fixture).await;
     // One request is in flight, and the buffer is full.

@@ -4,7 +4,7 @@ use super::*;
 use crate::error_kind::ErrorKind;
 
 #[tokio::test(start_paused = true)]
-async fn refused_acknowledgements_end_the_run_where_only_a_person_can_help() {
+async fn refused_credentials_for_acknowledgements_end_the_run() {
     for (status, kind) in [(403, ErrorKind::Unauthorized), (401, ErrorKind::Unauthorized), (404, ErrorKind::NotFound)] {
         let world = World::with(5000).await;
         world.takes(20 * MILLI);
@@ -48,7 +48,7 @@ async fn acknowledgements_without_confirmation_slow_pulling_down() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_report_holds_no_more_than_ten_thousand_leases_and_counts_the_rest() {
+async fn a_report_holds_at_most_ten_thousand_leases_and_counts_the_rest() {
     let world = World::with(12_000).await;
     // After the first one, they come late, and say nothing.
     let is_late = |seen: &Seen| seen.operation == "ack" && seen.nth > 0;

@@ -20,7 +20,7 @@ fn number(message: &Message) -> u32 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_is_given_full_batches_and_the_rest_after_the_linger() {
+async fn a_batch_handler_gets_full_batches_and_the_rest_after_the_linger() {
     let world = World::with(250).await;
     let (start, sizes) = (Instant::now(), Arc::new(Mutex::new(Vec::new())));
     let seen = Arc::clone(&sizes);
@@ -51,7 +51,7 @@ async fn a_handler_may_decide_on_each_message() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_a_panic_or_a_list_of_another_length_is_a_failure_of_all() {
+async fn an_error_or_a_panic_fails_the_whole_batch() {
     for way in 0..3 {
         let world = World::with(6).await;
         let consumer = world.consumer().handler_linger(MILLI).retry_delay(RetryDelay::fixed(3600 * SECOND));
@@ -67,7 +67,7 @@ async fn an_error_a_panic_or_a_list_of_another_length_is_a_failure_of_all() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_typed_handler_of_batches_is_not_given_what_cannot_be_decoded() {
+async fn a_typed_batch_handler_does_not_see_undecodable_messages() {
     let world = World::with(4).await;
     let _ = world.direct.push(&PushMessage::text("no number")).await.unwrap();
     let consumer = world.consumer().handler_linger(MILLI).json::<u32>().on_undecodable(|message, _| async move {

@@ -42,7 +42,7 @@ async fn a_dead_letter_that_cannot_be_pushed_is_not_acknowledged() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_that_fails_too_often_or_cannot_be_decoded_is_a_dead_letter() {
+async fn failed_and_undecodable_messages_become_dead_letters() {
     let (world, dead) = world().await;
     world.push(1).await;
     let _ = world.direct.push(&PushMessage::text("no number")).await.unwrap();

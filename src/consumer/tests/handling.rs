@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn every_message_is_handled_once_and_acknowledged_beside_the_work() {
+async fn messages_are_acknowledged_in_the_background() {
     let world = World::with(1000).await;
     world.takes_by(|seen| if seen.operation == "ack" { SECOND } else { Duration::ZERO });
     let (started, busiest) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -50,7 +50,7 @@ async fn a_handler_that_fails_or_panics_is_a_retry_by_the_policy() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_function_of_the_retry_delay_runs_only_after_a_failure_and_may_panic() {
+async fn the_retry_delay_function_runs_only_after_a_failure_and_may_panic() {
     let world = World::with(3).await;
     let asked = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&asked);
@@ -80,7 +80,7 @@ async fn leaving_a_message_says_nothing_of_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_report_is_of_its_run_and_the_stats_of_the_consumer_are_of_all() {
+async fn a_report_covers_one_run_and_the_stats_cover_all() {
     let world = World::with(10).await;
     let consumer = world.consumer();
     let first = run(&consumer, sleep(SECOND), |_| async {}).await;

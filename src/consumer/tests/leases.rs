@@ -60,7 +60,7 @@ async fn a_lease_is_extended_for_as_long_as_the_heartbeat_allows() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_extension_is_a_lost_lease_that_the_handler_is_told_of() {
+async fn a_handler_learns_of_a_refused_extension() {
     let behaviors =
         [Behavior::new().repeated_extends(false), Behavior::new().repeated_extends(false).acks_after_extend(false)];
     for behavior in behaviors {
@@ -105,7 +105,7 @@ async fn no_switch_of_extend_leads_to_an_untrue_confirmation() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_lease_that_cannot_be_extended_costs_the_others_nothing() {
+async fn a_lease_that_cannot_be_extended_does_not_affect_others() {
     let world = World::with(10).await;
     // A request that holds the lease of the first message is refused as a whole.
     let first = Arc::new(Mutex::new(None::<String>));

@@ -126,7 +126,7 @@ async fn a_span_can_be_the_users_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_hour_of_failing_pulls_is_logged_at_growing_intervals_and_its_end_once() {
+async fn failing_pulls_are_logged_at_growing_intervals_and_their_end_once() {
     for (status, code) in [(405, 0), (409, 10000), (503, 0)] {
         let (log, guard) = keep().await;
         let world = World::with(1).await;
@@ -152,7 +152,7 @@ async fn an_hour_of_failing_pulls_is_logged_at_growing_intervals_and_its_end_onc
 }
 
 #[tokio::test(start_paused = true)]
-async fn health_tells_a_consumer_that_works_from_one_that_is_stuck() {
+async fn health_distinguishes_working_from_stuck() {
     let world = World::with(10).await;
     let consumer = world.consumer().concurrency(2);
     assert_eq!(consumer.health().status, Status::Stopped);

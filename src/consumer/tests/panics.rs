@@ -46,7 +46,7 @@ async fn a_type_that_panics_costs_a_stream_that_message_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panic_of_what_decides_on_an_undecodable_message_is_a_failure_of_that_message() {
+async fn a_panic_while_deciding_on_an_undecodable_message_is_contained() {
     for is_batched in [false, true] {
         let world = World::with(3).await;
         let consumer = world.consumer().json::<Moody>().retry_delay(RetryDelay::fixed(600 * SECOND));

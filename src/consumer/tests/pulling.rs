@@ -10,7 +10,7 @@ fn sizes(world: &World) -> Vec<u64> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_empty_queue_is_asked_ever_more_seldom_and_a_full_one_at_once() {
+async fn an_empty_queue_is_polled_less_and_less_often() {
     let world = World::with(0).await;
     let start = Instant::now();
     let stop = async {
@@ -52,7 +52,7 @@ async fn no_more_is_leased_than_can_be_started_before_the_lease_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_whose_lease_ran_out_before_it_was_started_is_left_to_others() {
+async fn a_message_whose_lease_expired_before_its_start_is_skipped() {
     let world = World::with(100).await;
     let calls = AtomicUsize::new(0);
     let consumer = world.consumer().concurrency(1).shutdown_timeout(Duration::ZERO).heartbeat(Duration::ZERO);
@@ -70,7 +70,7 @@ async fn a_message_whose_lease_ran_out_before_it_was_started_is_left_to_others()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_that_passes_is_waited_out_and_one_that_does_not_ends_the_run() {
+async fn only_a_permanent_failure_ends_the_run() {
     let world = World::with(1).await;
     let start = Instant::now();
     world.responds(move |seen| {
@@ -138,7 +138,7 @@ async fn large_messages_are_held_within_the_bound_of_bytes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rate_limit_that_a_pull_waits_out_by_itself_lowers_the_pulls_in_flight() {
+async fn a_rate_limit_inside_a_pull_lowers_the_pulls_in_flight() {
     let world = World::with(20_000).await;
     world.takes(SECOND);
     let limited = Arc::new(AtomicUsize::new(0));

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn as_many_pulls_are_in_flight_as_a_round_trip_needs_within_ten_round_trips() {
+async fn pulls_in_flight_reach_full_rate_within_ten_round_trips() {
     let round_trip = 2400 * MILLI;
     let world = World::with(30_000).await;
     world.takes(round_trip);

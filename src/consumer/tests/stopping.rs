@@ -21,7 +21,7 @@ async fn a_stop_that_is_done_at_the_start_costs_no_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_during_a_pull_costs_each_of_its_messages_one_attempt() {
+async fn stopping_during_a_pull_costs_one_attempt_per_message() {
     let world = World::with(3).await;
     world.takes(SECOND);
     let report = run(&world.consumer(), sleep(100 * MILLI), |_| async {}).await;
@@ -50,7 +50,7 @@ async fn shutdown_loses_no_acknowledgement() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn acknowledgements_linger_no_longer_once_the_last_handler_has_ended() {
+async fn acknowledgements_do_not_linger_after_the_last_handler() {
     let world = World::with(3).await;
     let (start, linger) = (Instant::now(), AckerOptions::new().linger(Duration::MAX));
     let report = run(&world.consumer().acker(linger.clone()), sleep(SECOND), |_| async {}).await;
@@ -89,7 +89,7 @@ async fn what_ended_in_time_counts_even_if_it_is_seen_too_late() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_that_never_ends_is_dropped_and_its_message_left() {
+async fn a_handler_that_never_ends_is_dropped_at_shutdown() {
     let world = World::with(3).await;
     let start = Instant::now();
     let report = run(&world.consumer(), sleep(SECOND), |_| pending::<Verdict>()).await;
@@ -115,7 +115,7 @@ async fn a_stop_while_a_pull_hangs_is_bounded() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_that_comes_while_acknowledgements_are_waited_for_is_given_back() {
+async fn a_batch_that_arrives_during_the_flush_is_handed_back() {
     for (undecided, expected) in [(Undecided::Retry, (2, 1, 1, 0)), (Undecided::Leave, (2, 1, 0, 1))] {
         let world = World::with(2).await;
         world.takes_by(|seen| if seen.operation == "pull" { SECOND / 2 } else { SECOND });

@@ -11,7 +11,7 @@ async fn next<D: Decoding>(deliveries: &mut Deliveries<D>) -> Option<Result<Deli
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_repeats_failed_pulls_by_itself_and_ends_on_what_is_final() {
+async fn a_stream_repeats_failed_pulls_and_ends_on_a_final_failure() {
     let world = World::with(1).await;
     world.responds(|seen| match (seen.operation.as_str(), seen.nth) {
         ("pull", 0..=4) => Some(refusal(503, 0)),
@@ -40,7 +40,7 @@ async fn what_is_dropped_before_close_is_handed_back_by_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_pull_brings_after_its_stream_was_dropped_is_handed_back_by_close() {
+async fn close_hands_back_the_messages_of_pulls_in_flight() {
     for undecided in [Undecided::Retry, Undecided::Leave] {
         let world = World::with(10).await;
         world.takes(SECOND);
@@ -71,7 +71,7 @@ async fn drain(deliveries: &mut Deliveries, time: Duration) -> Option<Error> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn refused_acknowledgements_end_a_stream_where_only_a_person_can_help() {
+async fn refused_credentials_for_acknowledgements_end_a_stream() {
     for (status, kind) in [(403, ErrorKind::Unauthorized), (401, ErrorKind::Unauthorized), (404, ErrorKind::NotFound)] {
         let world = World::with(5000).await;
         world.takes(20 * MILLI);
@@ -86,7 +86,7 @@ async fn refused_acknowledgements_end_a_stream_where_only_a_person_can_help() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_waits_for_messages_is_told_of_refused_acknowledgements() {
+async fn refused_acknowledgements_wake_a_waiting_stream() {
     let world = World::with(1).await;
     world.takes(SECOND);
     world.responds(move |seen| (seen.operation == "ack").then(|| refusal(403, 10000)));
@@ -95,7 +95,7 @@ async fn a_stream_that_waits_for_messages_is_told_of_refused_acknowledgements() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn acknowledgements_without_confirmation_slow_a_stream_down() {
+async fn unconfirmed_acknowledgements_slow_a_stream_down() {
     let bare = || success(serde_json::json!({}));
     let not_success = || {
         let mut refusal = refusal(200, 15000);
@@ -123,7 +123,7 @@ async fn acknowledgements_without_confirmation_slow_a_stream_down() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn acknowledgements_that_hang_slow_a_stream_down_whose_user_waits_for_none() {
+async fn hanging_acknowledgements_slow_a_stream_down() {
     let world = World::with(10_000).await;
     world.takes_by(|seen| if seen.operation == "ack" { 3600 * SECOND } else { 20 * MILLI });
     let consumer = world.consumer();
@@ -140,7 +140,7 @@ async fn acknowledgements_that_hang_slow_a_stream_down_whose_user_waits_for_none
 }
 
 #[tokio::test(start_paused = true)]
-async fn deliveries_that_are_dropped_undecided_slow_a_stream_down() {
+async fn dropped_undecided_deliveries_slow_a_stream_down() {
     for (share, least, most) in [(0.5, 100, 3000), (1.0, 20_000, usize::MAX)] {
         let world = World::with(500).await;
         world.takes(20 * MILLI);
@@ -226,7 +226,7 @@ async fn a_dropped_wait_for_a_batch_loses_none_of_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_loop_is_given_no_more_than_it_takes_within_half_a_lease() {
+async fn a_slow_loop_gets_no_more_than_it_takes_in_half_a_lease() {
     let world = World::with(300).await;
     let mut deliveries = world.consumer().stream().unwrap();
     for _ in 0..100 {
@@ -238,7 +238,7 @@ async fn a_slow_loop_is_given_no_more_than_it_takes_within_half_a_lease() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_leases_of_a_stream_last_until_its_messages_are_decided_on() {
+async fn a_stream_extends_leases_until_messages_are_decided_on() {
     let world = World::with(20).await;
     let mut deliveries = world.consumer().stream().unwrap();
     let mut held = vec![next(&mut deliveries).await.unwrap().unwrap()];
@@ -278,7 +278,7 @@ async fn a_delivery_tells_that_its_lease_is_lost() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_decides_on_what_cannot_be_decoded_and_passes_it_over() {
+async fn a_stream_skips_undecodable_messages() {
     let world = World::with(1).await;
     let _ = world.direct.push(&PushMessage::text("no number")).await.unwrap();
     let consumer = world.consumer().json::<u32>().on_undecodable(|_, _| async { Verdict::Ack });

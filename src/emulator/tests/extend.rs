@@ -90,7 +90,7 @@ async fn the_lease_of_an_extension_lasts_as_the_behavior_says() {
 }
 
 #[tokio::test]
-async fn a_lease_id_is_used_up_by_an_extension_if_the_behavior_says_so() {
+async fn an_extension_can_use_up_the_lease_id() {
     for list in ["acks", "retries"] {
         let (emulator, lease_id) = leased(Behavior::new().acks_after_extend(false)).await;
         assert!(is_extended(&emulator, &lease_id, 60).await && is_extended(&emulator, &lease_id, 60).await);

@@ -41,7 +41,7 @@ async fn a_test_sees_the_bodies_that_were_pushed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fault_befalls_the_chosen_operations_until_it_is_removed() {
+async fn a_fault_applies_to_the_chosen_operations_until_removed() {
     let emulator = Emulator::in_process();
     let queue = emulator.queue().unwrap();
     queue.push(&PushMessage::text("hello")).await.unwrap();

@@ -62,7 +62,7 @@ async fn messages_do_not_wait_for_what_is_done_to_queues() {
 }
 
 #[tokio::test]
-async fn a_dead_letter_arrives_although_nobody_asks_for_the_queue_it_comes_from() {
+async fn a_dead_letter_arrives_without_a_request_to_its_source() {
     let emulator = Emulator::start().await.unwrap();
     let dead_letters = emulator.create_queue(QueueSettings::new());
     let change = |settings: QueueSettings| settings.max_retries(0).dead_letter_queue(&dead_letters);

@@ -12,7 +12,7 @@ async fn status(emulator: &Emulator, headers: &[(&'static str, &str)]) -> u16 {
 }
 
 #[tokio::test]
-async fn every_scheme_of_credentials_that_is_there_has_to_be_right() {
+async fn every_given_scheme_of_credentials_must_be_valid() {
     let emulator = Emulator::in_process();
     let (email, key) = emulator.email_and_key();
     let token = ("authorization", "Bearer emulator-token");
