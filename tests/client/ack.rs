@@ -1,4 +1,4 @@
-//! What an ack's response says, and what is made of it.
+//! The response of an ack, and its outcome.
 
 use cloudflare_queues::{AckOutcome, AckRequest, LeaseId};
 use serde_json::json;
@@ -99,7 +99,7 @@ async fn a_warning_names_its_lease_even_if_another_is_its_prefix() {
 
 #[tokio::test]
 async fn an_outcome_is_complete_only_if_all_is_confirmed() {
-    // How many acks and retries are asked for, what is returned, and whether that is complete.
+    // How many acks and retries are requested, what is returned, and whether that is complete.
     let table = [
         (2, 0, json!({"ackCount": 2}), true),
         (2, 0, json!({"ackCount": 2, "retryCount": 0}), true),

@@ -1,10 +1,10 @@
-//! What an outage is met by.
+//! The retry budget in an outage.
 
 use cloudflare_queues::Queue;
 
 use support::Op;
 
-/// How many requests so many callers make of one call each.
+/// How many requests this many callers send, with one call each.
 async fn requests(queue: &Queue, callers: u32) -> u32 {
     let callers: Vec<_> = (0..callers)
         .map(|_| {

@@ -1,4 +1,4 @@
-//! A future that is dropped, at whichever moment, costs no lease and no later call.
+//! A future dropped at any moment loses no lease and affects no later call.
 
 use std::{
     future::{Future, pending, poll_fn},
@@ -21,7 +21,7 @@ use support::Op;
 const LEASE: Duration = Duration::from_secs(60);
 
 /// Drops a future at one of its moments: before its first poll, right after it, when it is woken, right after its
-/// second poll, and so on. `None` unless it was ready by then.
+/// second poll, and so on. `None` if it was not ready by then.
 async fn drop_at<F: Future>(moment: usize, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     let mut passed = 0;
@@ -38,12 +38,12 @@ async fn drop_at<F: Future>(moment: usize, future: F) -> Option<F::Output> {
     .await
 }
 
-/// For what hangs where a dropped future took something with it.
+/// For tests that hang if a dropped future took something with it.
 async fn in_time<F: Future>(future: F) -> F::Output {
     timeout(Duration::from_secs(30), future).await.expect("it hangs")
 }
 
-/// Runs `check` with every moment at which a future can be dropped, until that future ends by itself, as `check` says.
+/// Runs `check` with every moment at which a future can be dropped, until that future completes, as `check` returns.
 async fn at_each_moment(mut check: impl AsyncFnMut(usize) -> bool) {
     for moment in 0.. {
         if in_time(check(moment)).await {
@@ -65,7 +65,7 @@ impl World {
         let endless = QueueSettings::new().max_retries(u32::MAX);
         let emulator = Emulator::builder().queue(endless).start().await.unwrap();
         let client = Client::builder(emulator.credentials().unwrap()).base_url(emulator.base_url());
-        // Whatever a dropped call would keep is missed by the next.
+        // If a dropped call kept anything, the next one would lack it.
         let client = client.retry(RetryPolicy::none()).max_in_flight(1).build().unwrap();
         let queue = |queue_id: &QueueId| client.queue(emulator.account_id(), queue_id).unwrap();
         let (queue, other) = (queue(emulator.queue_id()), queue(&emulator.create_queue(QueueSettings::default())));
@@ -96,7 +96,7 @@ impl World {
         self.emulator.messages(self.emulator.queue_id())
     }
 
-    /// Whatever was dropped, the same client still does everything.
+    /// After any drop, the same client still works.
     async fn assert_usable(&self) {
         for op in Op::MESSAGES {
             op.call(&self.other).await.unwrap();
@@ -111,7 +111,7 @@ async fn a_client_is_usable_whenever_a_call_is_dropped() {
         at_each_moment(async |moment| {
             let result = drop_at(moment, op.call(&world.queue)).await;
             world.assert_usable().await;
-            // What is managed may not be there, or be there already.
+            // A managed object may be missing, or exist already.
             result.map(|result| assert!(result.is_ok() || !Op::MESSAGES.contains(&op), "{op:?}: {result:?}")).is_some()
         })
         .await;
@@ -155,7 +155,7 @@ async fn a_dropped_pull_loses_no_message() {
     in_time(world.push(3)).await;
     at_each_moment(async |moment| {
         let pulled = drop_at(moment, world.pull()).await;
-        // They may be under leases that nobody knows, and again if the dropped request comes late.
+        // They may be under unknown leases, and again if the dropped request arrives late.
         world.emulator.advance(LEASE);
         while world.pull().await.len() < 3 {
             world.emulator.advance(LEASE);
@@ -173,7 +173,7 @@ async fn a_dropped_ack_leaves_its_leases_to_be_acknowledged_again() {
         // Two requests.
         let leases = world.lease(101).await;
         let acked = drop_at(moment, world.queue.ack(acks_of(&leases))).await;
-        // Once more: each was carried out, and is now unknown, or it is carried out now.
+        // Again: each was carried out and is now unknown, or is carried out now.
         let _ = world.queue.ack(acks_of(&leases)).await.unwrap();
         assert_eq!(world.messages(), [], "moment {moment}");
         acked.map(Result::unwrap).is_some()
@@ -221,7 +221,7 @@ fn acks_of(leases: &[LeaseId]) -> AckRequest {
     request
 }
 
-/// Nothing lingers, and there is room for one lease, so that whoever comes second waits.
+/// Nothing lingers, and there is room for one lease, so the second one waits.
 fn narrow() -> AckerOptions {
     AckerOptions::new().linger(Duration::ZERO).max_in_flight(2).buffer(1)
 }
@@ -232,7 +232,7 @@ async fn a_lease_is_acknowledged_although_its_receipt_is_dropped() {
     at_each_moment(async |moment| {
         let acker = Acker::with_options(world.queue.clone(), narrow()).unwrap();
         let leases = world.lease(2).await;
-        // Of somebody who waits for it; it takes the room.
+        // With a caller that waits for it; it takes the room.
         let first = acker.ack(&leases[0]).await.unwrap();
         let submitted = match drop_at(moment, acker.ack(&leases[1])).await {
             Some(receipt) => receipt,
@@ -277,7 +277,7 @@ fn consumer(queue: Queue) -> Consumer {
 #[tokio::test]
 async fn a_dropped_consumer_loses_no_unfinished_message() {
     at_each_moment(async |moment| {
-        // A new one, since what a consumer of before had acknowledged may still be on its way.
+        // A new one, since acknowledgements of an earlier consumer may still be on their way.
         let world = World::new().await;
         world.push(3).await;
         let consumer = consumer(world.queue.clone());
@@ -286,7 +286,7 @@ async fn a_dropped_consumer_loses_no_unfinished_message() {
         let handler = move |message: Message| {
             let ended = Arc::clone(&seen);
             async move {
-                // The first is soon done with, and the second never.
+                // The first finishes soon, and the second never.
                 if !ended.lock().unwrap().is_empty() {
                     pending::<()>().await;
                 }
@@ -297,7 +297,7 @@ async fn a_dropped_consumer_loses_no_unfinished_message() {
         let run = async {
             select! {
                 report = consumer.run_until(pending::<()>(), handler) => panic!("{report:?}"),
-                // Time enough for all that the consumer can do.
+                // Enough time for everything that the consumer can do.
                 () = world.assert_usable() => {}
             }
         };
@@ -326,7 +326,7 @@ async fn a_dropped_wait_for_a_streams_next_message_loses_none() {
         let is_ended = first.is_some();
         let delivery = match first {
             Some(delivery) => delivery,
-            // The pull goes on where it was.
+            // The pull continues.
             None => next().await,
         };
         delivery.unwrap().unwrap().leave();

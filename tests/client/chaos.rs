@@ -1,8 +1,8 @@
-//! Nothing is lost, and nothing is reported that did not happen, whatever happens.
+//! Whatever fails, nothing is lost, and nothing is reported that did not happen.
 //!
-//! A seed fixes all that happens: requests take no socket, time is tokio's paused clock, there is one thread, and every
-//! choice is drawn from a generator of the seed's. A request lives on when its client dies, and may arrive later than
-//! the next one.
+//! A seed determines everything: requests use no socket, time is tokio's paused clock, there is one thread, and every
+//! choice is drawn from a generator with that seed. A request survives its client, and may arrive later than the next
+//! one.
 
 mod lives;
 mod world;
@@ -21,10 +21,10 @@ use tokio::{
 
 use self::world::{LEASE, ROUND, Totals, Trace, World};
 
-/// More than the clients of a seed ever took of its time.
+/// More than the clients of a seed have ever taken.
 const AN_AGE: Duration = Duration::from_secs(24 * 3600);
 
-/// Clients come and go until next to nothing is left; then what they were told is held against what is there.
+/// Clients come and go until almost nothing is left. Then what they were told is compared with what is there.
 async fn run(seed: u64, trace: Trace) -> Totals {
     let world = World::new(seed, trace).await;
     let started = Instant::now();
@@ -53,7 +53,7 @@ async fn run(seed: u64, trace: Trace) -> Totals {
     world.check().await
 }
 
-/// Lives one of the lives, which may end wherever it is.
+/// Runs one of the lives, which may end at any point.
 async fn life(world: Arc<World>) {
     let death = if world.below(3) == 0 { Duration::from_millis(world.below(20_000)) } else { AN_AGE };
     let life = async {
@@ -70,7 +70,7 @@ async fn life(world: Arc<World>) {
     }
 }
 
-/// What a seed comes to, and everything that happened on the way.
+/// The result of a seed, and everything that happened.
 fn replay(seed: u64) -> (Totals, String) {
     let trace = Trace::default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
@@ -94,7 +94,7 @@ fn a_seed_replays_to_the_letter() {
     assert_ne!(first, replay(2).1);
 }
 
-/// `CHAOS_MESSAGES` sets how many messages, `CHAOS_SEED` where to begin: a failing seed, to see it again.
+/// `CHAOS_MESSAGES` sets the number of messages, and `CHAOS_SEED` the first seed, for example a failing one to replay.
 #[test]
 fn no_message_is_lost_and_no_confirmation_untrue_in_chaos() {
     let number = |name: &str, default| env::var(name).map_or(default, |value| value.parse::<u64>().unwrap());

@@ -1,4 +1,4 @@
-//! Connections that are refused, that hang, that break; and whose they are.
+//! Connections that are refused, hang or break, and who owns them.
 
 use std::{
     net::TcpListener,
@@ -34,7 +34,7 @@ async fn may_have_arrived_covers_all_attempts() {
     let server = thread::spawn(move || {
         let (stream, _) = listener.accept().unwrap();
         stream.peek(&mut [0]).unwrap();
-        // Nobody listens any more before the first attempt is seen to fail.
+        // The listener is gone before the first attempt fails.
         drop(listener);
     });
     let error = Op::Ack.call(&support::stubborn_queue(&url, 3)).await.unwrap_err();

@@ -1,4 +1,4 @@
-//! What the client makes of responses that the service does not document.
+//! How the client handles responses that the service does not document.
 
 use std::time::Duration;
 
@@ -72,7 +72,7 @@ async fn a_failure_under_status_200_is_what_its_code_says() {
     }
 }
 
-/// What an operation of three attempts comes to where each response is a failure under status 200 of this code.
+/// The result of an operation of three attempts if each response is a failure with status 200 and this code.
 async fn fail_under_200(op: support::Op, code: i64) -> (Error, usize) {
     let server = Server::playing([support::refused(200, code)]);
     let error = op.call(&support::stubborn_queue(&server.url, 3)).await.unwrap_err();
@@ -136,7 +136,7 @@ async fn a_byte_order_mark_is_ignored_and_compression_is_an_error() {
 #[tokio::test]
 async fn a_truncated_response_without_a_length_is_requested_again() {
     let body = r#"{"result":{"ackCount":1,"warnings":{}},"errors":[{"code":1}],"success":true}"#;
-    // Also where an inner object or list ends.
+    // Also at the end of an inner object or list.
     for length in 0..body.len() {
         let cut = format!("HTTP/1.0 200 OK\r\n\r\n{}", &body[..length]);
         let server =
@@ -185,7 +185,7 @@ async fn retries_end_with_the_shortest_lease() {
     let failed = queue.ack(request).await.unwrap_err();
     assert!((5..=20).contains(&start.elapsed().as_secs()), "{:?}: {failed}", start.elapsed());
 
-    // A lease that has expired sets no limit to the others, and alone is sent once.
+    // An expired lease does not limit the others, and is sent once by itself.
     let before = emulator.requests();
     queue.ack(AckRequest::ack_all([lease(0)])).await.unwrap_err();
     assert_eq!(emulator.requests() - before, 1);

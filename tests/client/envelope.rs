@@ -1,4 +1,4 @@
-//! Responses with status 200: success only where the service says so and gives a result.
+//! Responses with status 200: a success only if the service says so and sends a result.
 
 use cloudflare_queues::{Error, ErrorKind, PullOptions};
 
@@ -191,7 +191,7 @@ async fn a_code_is_read_whatever_its_size_and_spelling() {
 
 const HUNDRED_MEGABYTES: usize = 100_000_000;
 
-/// Far beyond what the sockets of both ends hold back.
+/// Far more than the socket buffers of both ends.
 const MOST_ON_THE_WAY: usize = 40_000_000;
 
 #[tokio::test(flavor = "multi_thread")]

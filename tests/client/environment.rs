@@ -1,4 +1,4 @@
-//! What the environment says, tried in a process of its own: this one's cannot be changed safely.
+//! Environment variables, tested in a separate process, since this process's cannot be changed safely.
 
 use std::{
     env,
@@ -12,10 +12,10 @@ use support::{ACCOUNT, Op, QUEUE, Server};
 
 const CHILD: &str = "WIRE_TEST_IS_A_CHILD";
 
-/// Variables, and what is said of them.
+/// Variables, and the expected output.
 type Row<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
 
-/// Runs the test of this name again, with these variables and no others, but for the one that Windows needs for sockets.
+/// Runs the test with this name again, with only these variables, and the one that Windows needs for sockets.
 fn run_again(test: &str, variables: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env::current_exe().unwrap());
     command.args(["--exact", test, "--nocapture"]).env_clear().env(CHILD, "1");

@@ -1,4 +1,4 @@
-//! Every fault that a network or a service can produce, and what a caller of each operation sees of it.
+//! Every fault of a network or a service, and what the caller of each operation sees.
 
 use std::{net::TcpListener, sync::atomic::Ordering, time::Duration};
 
@@ -17,12 +17,12 @@ pub(crate) const KEY: &str = "s3cret-key-0123456789";
 const SUCCESS: &str = r#"{"success":true,"errors":[],"messages":[],"result":{}}"#;
 const HEAD: &str = "HTTP/1.1 200 OK\r\ncf-ray: 8f1c2d3e4f5a6b7c-FRA\r\n";
 
-/// What befalls every request of a call.
+/// The fault of every request of a call.
 pub(crate) enum Fault {
     Play(Act),
     /// Nobody listens.
     Refuse,
-    /// Connections are made and never spoken on.
+    /// Connections are accepted and never used.
     Silence,
     /// Connections are closed before a request is read.
     Hangup,
@@ -32,7 +32,7 @@ pub(crate) enum Fault {
     Tls(&'static str),
 }
 
-/// Where a fault awaits requests, and how many it has been sent, if it can tell.
+/// Where requests meet a fault, and how many were sent, if known.
 pub(crate) type Place = (String, Option<Box<dyn Fn() -> usize>>);
 
 /// What a caller sees.
@@ -41,8 +41,8 @@ pub(crate) struct Seen {
     /// `None` for success.
     kind: Option<ErrorKind>,
     may_have_arrived: bool,
-    /// How often an operation of three attempts is sent, one that may be carried out twice and any other. `None` is as
-    /// often as the deadline allows.
+    /// How often an operation of three attempts is sent: an idempotent one, and any other. `None` means as often as the
+    /// deadline allows.
     requests: Option<[u32; 2]>,
 }
 
@@ -57,7 +57,7 @@ impl Seen {
     const FAILED: Self = Self { kind: Some(ServiceFailure), may_have_arrived: true, requests: IDEMPOTENT };
     const BUSY: Self = Self { kind: Some(RateLimited), may_have_arrived: false, requests: ALWAYS };
 
-    /// Somebody has to act before the same request fares better.
+    /// Someone has to act before the same request can succeed.
     const fn refused(kind: ErrorKind) -> Self {
         Self { kind: Some(kind), may_have_arrived: false, requests: ONCE }
     }
@@ -73,8 +73,8 @@ const ALWAYS: Option<[u32; 2]> = Some([3, 3]);
 
 type Row = (&'static str, Fault, Seen);
 
-/// The table of retries: every fault, and what comes of it.
-#[rustfmt::skip] // A row a line, so that the whole promise is seen at a glance.
+/// The table of retries: every fault, and its result.
+#[rustfmt::skip] // One line per row, so that the whole promise is visible at a glance.
 pub(crate) fn table(elsewhere: &str) -> Vec<Row> {
     use Fault::{Hangup, NoTls, Play, Refuse, Silence, Tls};
     let raw = |tail: &str| format!("{HEAD}{tail}").into_bytes();
@@ -174,7 +174,7 @@ pub(crate) fn place(fault: Fault) -> Place {
     }
 }
 
-/// A queue whose calls are of three attempts, by each sort of credentials. Calls that would hang otherwise end soon.
+/// A queue whose calls have three attempts, with each kind of credentials. Calls that would hang end soon.
 pub(crate) fn queues(url: &str, hang: bool) -> [Queue; 2] {
     let timeout = if hang { Duration::from_millis(150) } else { Duration::from_secs(30) };
     [Credentials::api_token(TOKEN), Credentials::email_and_key(EMAIL, KEY)].map(|credentials| {
@@ -199,7 +199,7 @@ async fn every_fault_ends_in_time_and_reports_whether_it_may_have_arrived() {
             }
             let before = heard();
             let call = op.call(&queue);
-            // A call that outlives its deadline by so much does not end by itself.
+            // A call that exceeds its deadline by this much does not end by itself.
             let result = tokio::time::timeout(Duration::from_secs(60), call).await.expect(row);
             let expected = requests.map(|[twice, others]| if op.is_idempotent() { twice } else { others });
             if let (Some(before), Some(after)) = (before, heard()) {

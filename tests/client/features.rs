@@ -1,9 +1,9 @@
-//! The features that only some applications take.
+//! The features that only some applications use.
 
 use std::{env, process::Command};
 
-/// If the packages that `cargo test` selects took these features, cargo would build what they need for the examples,
-/// too. So their tests have a cargo of their own.
+/// If the packages that `cargo test` selects enabled these features, cargo would build their dependencies for the
+/// examples as well. So their tests run in a separate cargo.
 #[test]
 fn the_mocks_and_the_schemas_pass_their_tests() {
     for tests in [["--test", "features"], ["--doc", "mock"]] {

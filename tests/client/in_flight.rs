@@ -1,4 +1,4 @@
-//! What becomes of calls where not all may be under way at once.
+//! Calls with a limit on the requests in flight.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ async fn a_call_that_never_got_a_permit_was_not_sent() {
     emulator.inject(Fault::Delay(10 * SECOND));
     let mut first = Box::pin(queue.peek(1));
     assert!(timeout(SECOND, &mut first).await.is_err());
-    // It is not polled any more, and keeps its place.
+    // It is not polled any more, and keeps its permit.
     let requests = emulator.requests();
     let error = queue.push(&PushMessage::text("hello")).await.unwrap_err();
     assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::Timeout, false), "{error}");

@@ -1,4 +1,4 @@
-//! A call that takes no socket meets what it would meet over one.
+//! A call in process sees the same results as over a socket.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use cloudflare_queues::{
 
 use support::Op;
 
-/// What the caller of an operation, of two attempts, sees of a fault that awaits both. The status is left out: over a
-/// socket, a reset may overtake the head of a response that is cut off.
+/// What the caller of an operation sees when both of its attempts meet a fault. The status is left out: over a socket,
+/// a reset may overtake the head of a truncated response.
 async fn call(emulator: &Emulator, builder: ClientBuilder, op: Op, fault: &Fault) -> Option<(ErrorKind, bool, u32)> {
-    // Only a delay is to outlast it, however busy the machine is.
+    // Only a delay should exceed it, however busy the machine is.
     let timeout = if matches!(fault, Fault::Delay(_)) { Duration::from_millis(250) } else { Duration::from_secs(30) };
     let builder = builder.retry(support::quick(2)).request_timeout(timeout);
     let queue = builder.build().unwrap().queue(emulator.account_id(), emulator.queue_id()).unwrap();

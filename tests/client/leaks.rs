@@ -15,7 +15,7 @@ use crate::{
 const LEASE: &str = "s3cret-lease..eyJhbGciOiJkaXIifQ";
 const BODY: &str = "s3cret-body, of a customer";
 
-/// All that an error and its sources can be made to show.
+/// Everything that an error and its sources can show.
 fn shown(error: &Error) -> String {
     let mut text = format!("{error} {error:?} {error:#?}");
     let mut source = error.source();
@@ -34,8 +34,7 @@ fn quoting() -> impl Iterator<Item = Fault> {
     responses.map(|(status, body)| Fault::Play(Act::Respond(support::response(status, &[], body))))
 }
 
-/// Responses whose faults quote what the service was sent, and no more: what it was not sent, nobody could know for a
-/// secret.
+/// Responses that quote what the service was sent, and nothing else: other text cannot be recognised as a secret.
 fn echoing() -> Server {
     Server::start(|nth, request| {
         let sent = format!("{:?} {}", request.headers, String::from_utf8_lossy(&request.body));
@@ -57,7 +56,7 @@ async fn no_fault_shows_a_secret_in_an_error_or_at_any_level_of_a_trace() {
     places.push(((echoing.url.clone(), None), false));
     for ((url, _), hangs) in places {
         for queue in queues(&url, hangs) {
-            // The rest of the operations take the same way, and only this place quotes what it was sent.
+            // The other operations work in the same way, and only this place quotes what it was sent.
             let ops = if url == echoing.url { &Op::ALL[..] } else { &Op::MESSAGES[..] };
             for op in ops {
                 if let Err(error) = op.call_with(&queue, LEASE, BODY).await {

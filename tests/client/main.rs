@@ -1,5 +1,5 @@
-//! What the client sends, what it makes of every response, and what becomes of calls, leases and secrets when things go
-//! wrong.
+//! What the client sends, how it handles every response, and what happens to calls, leases and secrets when things
+//! fail.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used, reason = "a test may fail")]
 

@@ -1,4 +1,4 @@
-//! What a refusal means to whoever manages queues.
+//! What a refusal means for operations that manage queues.
 
 use cloudflare_queues::ErrorKind;
 

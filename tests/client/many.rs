@@ -36,7 +36,7 @@ fn sent(request: &Request) -> (Vec<String>, Vec<String>) {
     (list("acks"), list("retries"))
 }
 
-/// Confirms as much as it was asked for.
+/// Confirms as much as requested.
 fn confirm(request: &Request) -> Act {
     let (acks, retries) = sent(request);
     let result = json!({"ackCount": acks.len(), "retryCount": retries.len(), "warnings": {}});

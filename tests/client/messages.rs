@@ -1,4 +1,4 @@
-//! Messages as they are pulled.
+//! Pulled messages.
 
 use std::{
     collections::BTreeMap,
@@ -19,7 +19,7 @@ async fn by_id() -> BTreeMap<String, Message> {
     pulled().await.into_iter().map(|message| (message.id.clone(), message)).collect()
 }
 
-/// A message, its type, its bytes, and what they are as JSON; none where they cannot be read.
+/// A message, its type, its bytes, and their JSON; `None` if they cannot be read.
 type Row<'a> = (&'a str, ContentType, Option<&'a [u8]>, Option<&'a Value>);
 
 #[tokio::test]

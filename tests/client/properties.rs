@@ -1,4 +1,4 @@
-//! What holds whatever comes.
+//! Properties that hold for any input.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -18,7 +18,7 @@ fn runner(cases: u32) -> TestRunner {
     TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() })
 }
 
-/// A server that gives every request the response that is set, and a queue on it.
+/// A server that gives every request the same response, and a queue on it.
 struct Fixed {
     server: Server,
     queue: Queue,
@@ -51,7 +51,7 @@ fn value() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Bodies that have the parts of an envelope, in an order and of a type that may be wrong.
+/// Bodies with the parts of an envelope, possibly in the wrong order or of the wrong type.
 fn near_envelope() -> impl Strategy<Value = Vec<u8>> {
     let success = prop_oneof![Just(json!(true)), Just(json!(false)), value()];
     let result = prop_oneof![Just(json!({})), Just(json!({"ackCount": 1, "warnings": {}})), Just(Value::Null), value()];
@@ -128,7 +128,7 @@ fn any_warnings_are_kept_without_the_lease_in_their_text() {
     result.unwrap_or_else(|error| panic!("{error}"));
 }
 
-/// The body of a push as the server received it, to the letter.
+/// The exact body of a push as the server received it.
 fn pushed(fixed: &Fixed, value: &Value) -> Result<String, TestCaseError> {
     #[derive(serde::Deserialize)]
     struct Push {
@@ -146,7 +146,7 @@ fn pushed(fixed: &Fixed, value: &Value) -> Result<String, TestCaseError> {
 #[test]
 fn any_json_survives_push_pull_and_decoding_in_every_encoding() {
     let fixed = Fixed::new();
-    // A number whose shortest decimal form is not read back as itself by the JSON library is not ours to mend.
+    // Numbers that the JSON library does not round-trip are not ours to fix.
     let readable = |value: &Value| serde_json::from_str::<Value>(&value.to_string()).unwrap() == *value;
     let pushable = value().prop_filter("the service takes no bare string", |value| !value.is_string());
     let result = runner(256).run(&pushable.prop_filter("not readable", readable), |value| {

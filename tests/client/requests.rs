@@ -1,4 +1,4 @@
-//! Requests as they stand on the wire.
+//! Requests on the wire.
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -1,4 +1,4 @@
-//! How requests are sent again; `faults` has the table of what is, and what is not.
+//! How requests are retried. `faults` has the table of what is retried and what is not.
 
 use std::time::{Duration, Instant, SystemTime};
 

@@ -8,7 +8,7 @@ use std::sync::{
 use cloudflare_queues::{Client, Credentials, ErrorKind, PullOptions, Queue, RetryPolicy};
 use support::{ACCOUNT, QUEUE, Server};
 
-/// A server that accepts one token, a queue, and how often its provider was asked.
+/// A server that accepts one token, a queue, and how often its provider was called.
 struct World {
     server: Server,
     queue: Queue,
@@ -57,7 +57,7 @@ async fn a_replaced_token_is_requested_again_before_the_call_fails() {
     assert_eq!((world.pull().await, world.pull().await, world.asked()), (Ok(()), Ok(()), 1));
     *world.accepted.lock().unwrap() = "second-token";
     *world.provided.lock().unwrap() = Ok("second-token");
-    // Also an operation that is not idempotent: what was refused was not carried out.
+    // Also an operation that is not idempotent: a refused request was not carried out.
     assert_eq!((world.pull().await, world.asked(), world.server.requests().len()), (Ok(()), 2, 4));
 }
 

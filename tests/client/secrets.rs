@@ -1,4 +1,4 @@
-//! Nothing secret is ever shown.
+//! Secrets are never shown.
 
 use std::{error::Error as _, fmt::Write, time::Duration};
 
@@ -13,13 +13,13 @@ const KEY: &str = "s3cret-key-0123456789";
 const LEASE: &str = "s3cret-lease..eyJhbGciOiJkaXIifQ";
 const BODY: &str = "s3cret-body, of a customer";
 
-/// Every secret of these tests begins alike, so that a part of one is found, too.
+/// All secrets of these tests start alike, so that a part of one is found as well.
 #[track_caller]
 fn assert_shows_nothing(text: &str, row: &str) {
     assert!(!text.contains("s3cret"), "{row}: {text}");
 }
 
-/// All that an error can be made to show, and its sources.
+/// Everything that an error and its sources can show.
 fn shown(error: &Error) -> String {
     let mut text = format!("{error} {error:?} {error:#?} {:?}", error.api_errors());
     let mut source = error.source();
@@ -37,7 +37,7 @@ fn queues(url: &str) -> [Queue; 2] {
     })
 }
 
-/// Calls every operation with every sort of credentials, and looks at what the errors show.
+/// Calls every operation with every kind of credentials, and checks what the errors show.
 async fn assert_errors_show_nothing(queues: &[Queue], row: &str) {
     for queue in queues {
         for op in Op::ALL {
@@ -50,7 +50,7 @@ async fn assert_errors_show_nothing(queues: &[Queue], row: &str) {
     }
 }
 
-/// An envelope that quotes the secrets of its request, wherever a text can stand.
+/// An envelope that quotes the secrets of its request wherever it can have text.
 fn quoting_envelope(success: bool, request: &Request) -> String {
     let received = format!("{:?} {}", request.headers, String::from_utf8_lossy(&request.body));
     let known = [TOKEN, EMAIL, KEY, LEASE, BODY].into_iter().filter(|secret| received.contains(secret));

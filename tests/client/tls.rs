@@ -1,4 +1,4 @@
-//! A server that speaks TLS, and a client that trusts who signed its certificate.
+//! A server with TLS, and a client that trusts the issuer of its certificate.
 
 use std::{
     io::{self, Read, Write},
@@ -20,15 +20,14 @@ static ISSUER: LazyLock<CertifiedIssuer<KeyPair>> = LazyLock::new(|| {
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 });
 
-/// A client of our settings that trusts nobody but the issuer of the server's certificate.
+/// A client with our settings that trusts only the issuer of the server's certificate.
 pub(crate) fn client() -> reqwest::Client {
     let root = reqwest::Certificate::from_der(ISSUER.der()).unwrap();
     let builder = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
     builder.tls_certs_only([root]).build().unwrap()
 }
 
-/// Gives this response to whoever accepts a certificate for `localhost`, on the port that is returned, and counts the
-/// requests.
+/// Serves this response, with a certificate for `localhost`, on the returned port, and counts the requests.
 pub(crate) fn serve(response: Vec<u8>) -> (u16, Arc<AtomicUsize>) {
     let key = KeyPair::generate().unwrap();
     let certificate = CertificateParams::new(["localhost".to_owned()]).unwrap().signed_by(&key, &*ISSUER).unwrap();

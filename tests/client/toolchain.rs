@@ -18,7 +18,7 @@ fn numbers(version: &str) -> Vec<u32> {
 fn no_package_of_the_dependency_tree_declares_a_newer_rust() {
     let version = cargo(&["-vV"]);
     let host = version.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
-    // Of this platform alone: the packages of others need not be on this machine.
+    // Only for this platform: packages for others need not be on this machine.
     let metadata = cargo(&["metadata", "--format-version=1", "--locked", "--filter-platform", host]);
     let metadata: Value = serde_json::from_str(&metadata).unwrap();
     let packages = metadata["packages"].as_array().unwrap();

@@ -1,4 +1,4 @@
-//! What a trace shows, and what it costs nobody.
+//! What a trace shows, and that it costs nothing when it is off.
 
 use std::{cell::RefCell, io};
 
@@ -7,11 +7,11 @@ use tracing_subscriber::{fmt::format::FmtSpan, util::SubscriberInitExt};
 use support::{Act, Op, QUEUE, RAY, Server};
 
 thread_local! {
-    /// What was traced on this thread, if it is to be kept. Tests are threads.
+    /// What was traced on this thread, if it is kept. Each test is a thread.
     static KEPT: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
 }
 
-/// From now on, keeps everything that is traced on this thread, with what other crates write by way of `log`.
+/// From now on, keeps everything traced on this thread, including what other crates write through `log`.
 pub(crate) fn keep() {
     KEPT.replace(Some(Vec::new()));
     // Only one test of all is the first.

@@ -1,4 +1,4 @@
-//! Promises that take settings, switches or faults, which only the emulator has.
+//! Promises that need settings, switches or faults, which only the emulator has.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ async fn a_message_without_retries_left_goes_to_the_dead_letter_queue() {
     let change = |settings: QueueSettings| settings.max_retries(1).dead_letter_queue(&dead_letters);
     emulator.configure_queue(emulator.queue_id(), change);
     service.push(2).await;
-    // One runs out of its leases, the other is handed back; both are delivered twice.
+    // The leases of one expire, the other is handed back; both are delivered twice.
     for attempt in 1..=2 {
         let messages = service.pull(2, MINUTE).await;
         assert_eq!(messages[0].attempts, Some(attempt));

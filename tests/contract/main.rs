@@ -1,4 +1,4 @@
-//! What a queue promises its consumers: on the emulator always, and on Cloudflare when the environment names a queue.
+//! The contract of a queue: tested on the emulator, and also on Cloudflare if the environment names a queue.
 
 #![allow(
     clippy::expect_used,
@@ -18,7 +18,7 @@ use std::{env, time::Duration};
 
 use cloudflare_queues::{AckRequest, Client, Message, PullOptions, PushMessage, Queue, emulator::Emulator};
 
-/// A queue to test, and the way to let time pass for it.
+/// A queue to test, and a way to let time pass.
 struct Service {
     queue: Queue,
     emulator: Option<Emulator>,
@@ -59,7 +59,7 @@ impl Service {
         }
     }
 
-    /// Pulls until `count` messages came. A real queue gives them when it likes.
+    /// Pulls until `count` messages have arrived. A real queue may take its time.
     async fn pull(&self, count: usize, visibility_timeout: Duration) -> Vec<Message> {
         let mut messages = Vec::new();
         for _ in 0..30 {
@@ -100,7 +100,7 @@ macro_rules! scenarios {
             )*
         }
 
-        /// One after the other, since they share one queue. There is nothing to test when no queue is named.
+        /// Sequentially, since they share one queue. Without a queue, there is nothing to test.
         #[tokio::test]
         async fn cloudflare_keeps_the_contract() {
             let Some(service) = Service::on_cloudflare().await else { return };

@@ -1,4 +1,4 @@
-//! What can be done with queues beside their messages, from their names on.
+//! Managing queues, starting from their names.
 
 use std::time::{Duration, SystemTime};
 
@@ -257,7 +257,7 @@ async fn consumers_of_every_kind_are_kept_as_they_were_set() {
         let made = queue.create_consumer(&settings).await.unwrap();
         assert_eq!(made.kind(), settings.kind());
         assert_eq!(made.queue_name(), Some("jobs"));
-        // What is read and sent back unchanged changes nothing.
+        // Sending back what was read changes nothing.
         let id = made.id().unwrap();
         let again = queue.update_consumer(&id, &ConsumerSettings::from(&made)).await.unwrap();
         assert_eq!(again, made);

@@ -98,8 +98,7 @@ async fn a_peek_and_a_purge_are_sent_again_after_every_passing_fault() {
         let peeked = service.queue.peek(1).await.unwrap();
         emulator.inject(fault.clone());
         let outcome = service.queue.delete_messages(refs(&peeked)).await.unwrap();
-        // Where the first response was lost, the second says that there is no such message, and that is what is
-        // reported.
+        // If the first response was lost, the second one says that there is no such message, and that is reported.
         assert_eq!(outcome.is_complete(), !matches!(fault, Fault::CutOff), "{fault:?}: {outcome:?}");
         assert_eq!((emulator.requests(), emulator.messages(emulator.queue_id()).len()), (5, 0), "{fault:?}");
     }

@@ -1,4 +1,4 @@
-//! Promises that hold on every service.
+//! Promises that hold for every service.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -120,7 +120,7 @@ pub(crate) async fn a_used_lease_is_never_reported_complete(service: &Service) {
     assert!(service.queue.ack(acks(&messages)).await.unwrap().is_complete());
     let mut request = acks(&messages);
     request.retry(LeaseId::from("never-given"));
-    // Whether that is a warning or a refusal is open; that it is done must not be said.
+    // This may be a warning or a refusal, but it must not be reported as done.
     match service.queue.ack(request).await {
         Ok(outcome) => assert!(!outcome.is_complete(), "{outcome:?}"),
         Err(failed) => assert_eq!(failed.unconfirmed.len(), 2),

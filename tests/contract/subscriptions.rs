@@ -18,7 +18,7 @@ fn new(emulator: &Emulator, name: &str, source: EventSource) -> NewSubscription 
 #[tokio::test(start_paused = true)]
 async fn a_subscription_is_what_it_was_made_to_be_until_it_is_changed() {
     let (emulator, subscriptions) = emulated();
-    // A source that no document has.
+    // A source that is in no document.
     let source = EventSource::new("artifacts.repo").with("namespace", "tools").with("repo_name", "cli");
     let made = subscriptions.create(&new(&emulator, "pushes", source.clone())).await.unwrap();
     assert_eq!((made.name(), made.is_enabled(), made.source()), ("pushes", Some(true), source.clone()));

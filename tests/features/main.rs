@@ -1,6 +1,6 @@
-//! What the features `mock` and `schemars` give: the types on the wire, mocks of them, and their schemas.
+//! The features `mock` and `schemars`: the types on the wire, their mocks, and their schemas.
 //!
-//! `cargo test` runs these tests by `the_mocks_and_the_schemas_pass_their_tests`.
+//! `cargo test` runs these tests through `the_mocks_and_the_schemas_pass_their_tests`.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used, reason = "a test may fail")]
 

@@ -1,4 +1,4 @@
-//! Typed mocks meet the client.
+//! The client against typed mocks.
 
 use std::{num::NonZero, time::Duration};
 

@@ -1,4 +1,4 @@
-//! The JSON Schemas of the Rust types, beside those of the document: what the one says, the other does.
+//! The JSON Schemas of the Rust types match those of the document.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use refresh::{account::matches, compare, places};
 use schemars::SchemaGenerator;
 use serde_json::{Map, Value, json};
 
-/// What the document says, what the Rust type says instead, and why.
+/// What the document has, what the Rust type has instead, and why.
 const EXPLAINED: [(&str, &str); 13] = [
     ("*: T | T or null", "a field that may be missing is an Option, which reads null too"),
     ("*/code`: no format | format int64", "the form in which a code is kept"),
@@ -35,7 +35,7 @@ fn as_operations(components: (&str, Value), schemas: Map<String, Value>) -> plac
     places::read(&json!({ "paths": paths.collect::<Map<_, _>>(), components.0: components.1 })).unwrap()
 }
 
-/// What is kept as it came, and read field by field: its Rust type is any object, or a list of them.
+/// Objects that are kept as received and read field by field: their Rust type is any object, or a list of objects.
 const KEPT: [&str; 26] = [
     "ConsumerPayload",
     "ConsumerResponse",

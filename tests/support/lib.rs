@@ -1,4 +1,4 @@
-//! What the tests share: a server that follows a script, byte by byte, and keeps what it was sent; and the operations.
+//! Shared by the tests: a server that follows a script, byte by byte, and records requests; and the operations.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used, reason = "a test may fail")]
 
@@ -36,16 +36,16 @@ pub enum Act {
     Cut(Vec<u8>),
     /// Sends these bytes, and nothing more.
     Stall(Vec<u8>),
-    /// Sends these bytes, and after them one space after the other.
+    /// Sends these bytes, and then one space after another.
     Drip(Vec<u8>),
     /// Resets the connection.
     Reset,
-    /// Sends these bytes, and after them as many others as it gets rid of, up to this number.
+    /// Sends these bytes, and then as many more as the client accepts, up to this number.
     Flood(Vec<u8>, usize),
 }
 
 impl Act {
-    /// The result of a list is a list. It is as long as an object that is empty.
+    /// The result of a list is a list. An empty list is as long as an empty object.
     fn fit_for(self, request: &Request) -> Self {
         let path = request.line.split([' ', '?']).nth(1).unwrap_or_default();
         let is_list = request.line.starts_with("GET ")
@@ -105,7 +105,7 @@ impl Request {
     }
 }
 
-/// An HTTP server on loopback that can do what no decent one does.
+/// An HTTP server on loopback that can misbehave.
 pub struct Server {
     pub url: String,
     seen: Arc<Seen>,
@@ -120,7 +120,7 @@ struct Seen {
 }
 
 impl Server {
-    /// Plays one act a request, and the last one for ever.
+    /// Plays one act per request, and repeats the last one.
     pub fn playing(acts: impl Into<Vec<Act>>) -> Self {
         let acts = acts.into();
         Self::start(move |nth, _| acts[nth.min(acts.len() - 1)].clone())
@@ -143,8 +143,7 @@ impl Server {
         server
     }
 
-    /// From now on, plays this act for every request, and counts requests anew. Clients are costly: this lets a table
-    /// share one.
+    /// From now on, plays this act for every request, and counts from zero. Clients are expensive, so tables share one.
     pub fn play(&self, act: Act) {
         *self.seen.instead.lock().unwrap() = Some(act);
         self.seen.requests.lock().unwrap().clear();
@@ -158,7 +157,7 @@ impl Server {
         self.seen.requests.lock().unwrap().clone()
     }
 
-    /// How many bytes the server got rid of in a flood, once it is over.
+    /// How many bytes the client accepted in a flood, once it is over.
     pub fn flooded(&self) -> usize {
         self.floods.lock().unwrap().recv_timeout(Duration::from_secs(30)).unwrap()
     }
@@ -241,7 +240,7 @@ pub fn refused(status: u16, code: i64) -> Act {
     Act::Respond(response(status, &[("content-type", "application/json")], body))
 }
 
-/// A success that says as little as can be, for whichever operation.
+/// A minimal success, for any operation.
 pub fn bare_success() -> Act {
     ok(r#"{"success":true,"result":{}}"#)
 }
@@ -259,7 +258,7 @@ pub fn queue(url: &str) -> Queue {
     open(builder(url))
 }
 
-/// A queue whose requests are sent up to so many times, with next to no wait.
+/// A queue whose requests are sent up to this many times, with almost no wait.
 pub fn stubborn_queue(url: &str, max_attempts: u32) -> Queue {
     open(builder(url).retry(quick(max_attempts)))
 }

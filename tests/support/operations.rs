@@ -58,7 +58,7 @@ operations! {
     DeleteSubscription = "delete_subscription",
 }
 
-/// A new operation is in every table of these tests before they compile.
+/// A match without a new operation does not compile, so it is in every table of these tests.
 const _: () = assert!(Op::ALL.len() == documented(), "an operation of openapi/queues.json is missing above");
 
 const fn documented() -> usize {
@@ -84,7 +84,7 @@ impl Op {
     /// Those that are about messages.
     pub const MESSAGES: [Self; 7] = [Ack, Extend, Pull, Push, PushBatch, Peek, Delete];
 
-    /// Whether carrying it out twice does no harm, so that it is sent again although it may have been carried out.
+    /// Whether carrying it out twice does no harm, so that it is retried even if it may have been carried out.
     pub fn is_idempotent(self) -> bool {
         !matches!(self, Pull | Push | PushBatch | CreateQueue | CreateConsumer | CreateSubscription)
     }
@@ -99,7 +99,7 @@ impl Op {
         matches!(self, DeleteQueue | DeleteConsumer | DeleteSubscription)
     }
 
-    /// What a refusal that is of this kind for a pull is for this operation: paused deliveries concern messages alone.
+    /// The kind of a refusal that has this kind for a pull: paused delivery only concerns messages.
     pub fn sees(self, kind: ErrorKind) -> ErrorKind {
         match kind {
             ErrorKind::DeliveryPaused | ErrorKind::NotPullConsumer if !Self::MESSAGES.contains(&self) => match self {
@@ -144,7 +144,7 @@ impl Op {
         match self {
             ListQueues => queues.list().next().await.transpose().map(drop),
             CreateQueue => match queues.create("jobs").await {
-                // The least that a success can say is too little for a handle.
+                // A minimal success is not enough for a handle.
                 Err(error) if error.to_string().starts_with("the response describes a queue without an id") => Ok(()),
                 made => made.map(drop),
             },

@@ -1,4 +1,4 @@
-//! The lives that clients lead, and how they judge what they are told.
+//! The lives of clients, and how they check what they are told.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use super::world::{LEASE, World};
 
-/// What was decided on each lease: the message's number, and whether it is to be acknowledged rather than handed back.
+/// The decision on each lease: the message's number, and whether it is acknowledged or handed back.
 type Decided = HashMap<LeaseId, (u32, bool)>;
 
 impl World {
@@ -39,9 +39,9 @@ impl World {
         decision.map(|is_ack| (number, is_ack))
     }
 
-    /// Believes what was confirmed of a kind, and counts what was not.
+    /// Records what was confirmed of a kind, and counts what was not.
     fn hear(&self, is_ack: bool, mut confirmed: Vec<u32>, unconfirmed: usize) {
-        // They come from maps, whose order is another each time.
+        // They come from maps, whose order changes each time.
         confirmed.sort_unstable();
         let what = if is_ack { "acknowledged" } else { "handed back" };
         self.note(format_args!("confirmed as {what}: {confirmed:?}, not confirmed: {unconfirmed}"));
@@ -51,7 +51,7 @@ impl World {
         told.done.extend(confirmed.into_iter().filter(|_| is_ack));
     }
 
-    /// Pulls, decides, and ends all leases in one request; what comes back, it may send again.
+    /// Pulls, decides, and settles all leases in one request. It may resend what comes back.
     pub(super) async fn acknowledge_together(&self) {
         let (mut request, mut decided) = (AckRequest::new(), Decided::new());
         for _ in 0..=self.below(8) {
@@ -77,8 +77,8 @@ impl World {
         }
     }
 
-    /// What came of a request: it gives back exactly the leases that are not in the outcome, and no count is beyond
-    /// what was asked.
+    /// Checks the outcome of a request: it returns exactly the leases that are not in the outcome, and no count is
+    /// larger than requested.
     fn judge(&self, decided: &Decided, request: &AckRequest, result: Result<AckOutcome, AckError>) -> AckRequest {
         let (outcome, back) = match result {
             Ok(outcome) => (outcome, AckRequest::new()),
@@ -138,7 +138,7 @@ impl World {
         }
     }
 
-    /// Decides on the messages of a stream, some of which are dropped; what was dropped before the end is part of it.
+    /// Decides on the messages of a stream, and drops some of them. What was dropped before the end is included.
     pub(super) async fn stream(&self) {
         let undecided = if self.below(2) == 0 { Undecided::Retry } else { Undecided::Leave };
         let consumer = Consumer::new(self.queue.clone()).batch_size(self.batch_size()).visibility_timeout(LEASE);
@@ -199,12 +199,12 @@ impl World {
         self.judge_report(decided, report);
     }
 
-    /// The report accounts for every message; and what was decided and is not in it as unconfirmed was confirmed.
+    /// The report accounts for every message, and every decision that it does not list as unconfirmed was confirmed.
     fn judge_report(&self, mut decided: Decided, report: Report) {
         let (stats, unconfirmed) = (report.stats, report.unconfirmed.len());
         let known = stats.acknowledged + stats.retried + stats.left + stats.expired + unconfirmed as u64;
         assert_eq!((stats.pulled, stats.panicked), (known, 0), "{stats:?}");
-        // A refusal ends a run, whether it met a pull or an acknowledgement.
+        // A refusal ends a run, whether of a pull or of an acknowledgement.
         let is_expected = |error: &Error| error.kind() == ErrorKind::Unauthorized;
         assert!(report.error.as_ref().is_none_or(is_expected), "{:?}", report.error);
         for lease in report.unconfirmed.lease_ids() {
@@ -213,7 +213,7 @@ impl World {
         let numbers: Vec<_> = decided.values().filter(|(_, is_ack)| *is_ack).map(|(number, _)| *number).collect();
         self.hear(false, Vec::new(), unconfirmed);
         self.told().totals.confirmed += stats.retried;
-        // A handler may end in the very moment in which it is given up; its message counts as left.
+        // A handler may finish at the moment in which it is dropped; its message counts as left.
         let acks = numbers.len() as u64;
         assert!((stats.acknowledged..=stats.acknowledged + stats.left).contains(&acks), "{acks} in {stats:?}");
         if acks == stats.acknowledged {

@@ -1,4 +1,4 @@
-//! The queue, what befalls requests on their way to it, and what clients were told.
+//! The queue, the faults of requests on their way to it, and what clients were told.
 
 use std::{
     collections::HashSet,
@@ -14,7 +14,7 @@ use cloudflare_queues::{
 use tokio::time::{Instant, sleep, timeout};
 
 pub(super) const LEASE: Duration = Duration::from_secs(60);
-/// Longer than a request, a lease or a delay takes to come to its end.
+/// Longer than any request, lease or delay lasts.
 const LONG: Duration = Duration::from_secs(3600);
 /// Messages of one seed.
 pub(super) const ROUND: u32 = 1000;
@@ -34,7 +34,7 @@ impl Random {
         self.below(2) == 0
     }
 
-    /// Mostly short, and at times longer than a timeout or a lease.
+    /// Mostly short, and sometimes longer than a timeout or a lease.
     fn wait(&mut self) -> Duration {
         let bound = [100_000, 3000, 3000, 3000, 50, 50, 50, 50, 50, 50, 50, 50][self.below(12) as usize];
         Duration::from_millis(self.below(bound))
@@ -53,7 +53,7 @@ impl Random {
         }
     }
 
-    /// A behavior, and whether the service names every lease that it left alone.
+    /// A behavior, and whether the service names every lease that it did not settle.
     fn behavior(&mut self) -> (Behavior, bool) {
         let behavior = Behavior::new()
             .warnings(if self.is() { WarningsForm::Map } else { WarningsForm::List })
@@ -80,9 +80,9 @@ pub(super) type Trace = Arc<Mutex<String>>;
 pub(super) struct World {
     pub(super) emulator: Emulator,
     pub(super) queue: Queue,
-    /// For all who acknowledge messages one by one.
+    /// For clients that acknowledge messages one by one.
     pub(super) acker: Acker,
-    /// Whether the service names every lease that it left alone.
+    /// Whether the service names every lease that it did not settle.
     pub(super) is_exact: bool,
     client: Client,
     dead_letters: QueueId,
@@ -97,10 +97,10 @@ pub(super) struct World {
 pub(super) struct Told {
     /// Messages whose acknowledgement was confirmed.
     pub(super) done: HashSet<u32>,
-    /// Messages whose acknowledgement was sent, whatever came of it.
+    /// Messages whose acknowledgement was sent, whatever the outcome.
     pub(super) asked: HashSet<u32>,
     pub(super) totals: Totals,
-    /// For each request, whether a fault awaits it.
+    /// Whether a fault awaits the request, for each request.
     faults: Vec<bool>,
 }
 
@@ -116,7 +116,7 @@ pub(super) struct Totals {
     pub(super) unconfirmed: u64,
     /// Acknowledgements of several requests of which some failed.
     pub(super) partly: u64,
-    /// Messages that were left behind, and of those the ones in the dead-letter queue.
+    /// Messages that are left at the end, and how many of them are in the dead-letter queue.
     left: u64,
     dead: u64,
 }
@@ -161,7 +161,7 @@ impl World {
         Arc::new(Self { emulator, queue, acker, is_exact, client, dead_letters, random, told, trace, started })
     }
 
-    /// Writes down what happened, when, and after how many requests.
+    /// Records what happened, when, and after how many requests.
     pub(super) fn note(&self, what: impl Display) {
         let (elapsed, requests) = (self.started.elapsed(), self.emulator.requests());
         writeln!(self.trace.lock().unwrap(), "{elapsed:?} {requests} {what}").unwrap();
@@ -179,7 +179,7 @@ impl World {
         self.random.lock().unwrap().wait()
     }
 
-    /// Few, as many as can be, or any number between.
+    /// Few, as many as possible, or any number in between.
     pub(super) fn batch_size(&self) -> u32 {
         match self.below(3) {
             0 => 1 + self.below(10) as u32,
@@ -192,7 +192,7 @@ impl World {
         self.emulator.messages(self.emulator.queue_id()).len()
     }
 
-    /// Decides what becomes of the next requests, whoever sends them.
+    /// Decides on the faults of the next requests, whoever sends them.
     pub(super) fn foresee(&self) {
         let (mut random, mut told) = (self.random.lock().unwrap(), self.told());
         while told.faults.len() < self.emulator.requests() as usize + 100 {
@@ -202,7 +202,7 @@ impl World {
         }
     }
 
-    /// What has to be true of the queue when all is calm again, whatever happened.
+    /// What must be true of the queue at the end, whatever happened.
     pub(super) async fn check(&self) -> Totals {
         self.acker.close().await;
         let requests = self.emulator.requests() as usize;
@@ -231,8 +231,7 @@ impl World {
         }
     }
 
-    /// Consumes all that is left of a queue, now that nothing goes wrong: nothing is stuck, and everything is
-    /// confirmed.
+    /// Consumes the rest of a queue without faults: nothing is stuck, and everything is confirmed.
     async fn drain(&self, queue_id: &QueueId) -> Vec<u32> {
         self.emulator.configure_queue(queue_id, |settings| settings.max_retries(u32::MAX));
         let left = self.emulator.messages(queue_id).len();
