@@ -1,4 +1,4 @@
-//! Bounds are stated in the document. What is said of them elsewhere says the same.
+//! Bounds are stated in the document, and texts state the same ones.
 
 use std::{collections::BTreeSet, fs, path::Path};
 

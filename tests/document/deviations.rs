@@ -1,4 +1,4 @@
-//! Where the document differs from the published one, and why: the tables of `openapi/README.md`.
+//! The tables of `openapi/README.md`: where the document differs from the published one, and why.
 
 use refresh::{account, places};
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ fn every_difference_from_the_published_document_is_explained() {
     assert_eq!(names(&ours), names(&published));
 }
 
-// From here on: that the test above would see what it should, on documents that do not change.
+// From here on: the test above finds what it should, on fixed documents.
 
 const README: &str = include_str!("../fixtures/refresh/README.md");
 
@@ -33,7 +33,7 @@ fn published() -> Value {
     json(include_str!("../fixtures/refresh/upstream.json"))
 }
 
-/// The complaint that a change of our document brings, other things being as they are.
+/// The complaint after a change of our document, with everything else unchanged.
 fn complaint(pointer: &str, value: Value) -> String {
     let mut ours = ours();
     let (parent, key) = pointer.rsplit_once('/').unwrap();
@@ -72,7 +72,7 @@ fn a_reason_that_is_no_longer_needed_is_seen() {
     );
     assert_eq!(
         complaints(&ours(), &published(), &idle),
-        ["no longer needed is the row `ack_messages response 200 /gone`: published string, here left out"]
+        ["not needed: the row `ack_messages response 200 /gone`: published string, here left out"]
     );
     let (first, _) = README.split_once("| `* request security` |").unwrap();
     assert!(complaints(&ours(), &published(), first).iter().all(|complaint| complaint.contains("breaks the rule")));
@@ -88,10 +88,10 @@ fn a_row_needs_a_reason_stands_once_and_does_not_explain_anything() {
         let complaints = with(row);
         assert!(complaints.iter().any(|complaint| complaint.starts_with(words)), "{row}: {complaints:?}");
     };
-    fault("| `* operation` | queues-* | *_messages | |", "no reason has the row `* operation`");
-    fault("| `* operation` | queues-* | *_messages | … |", "no reason has the row `* operation`");
-    fault(row, "given twice is the row `* operation`");
-    fault("| `* response *` | * | * | whatever it is |", "anything is explained by the row `* response *`");
+    fault("| `* operation` | queues-* | *_messages | |", "has no reason: the row `* operation`");
+    fault("| `* operation` | queues-* | *_messages | … |", "has no reason: the row `* operation`");
+    fault(row, "occurs twice: the row `* operation`");
+    fault("| `* response *` | * | * | whatever it is |", "explains anything: the row `* response *`");
 }
 
 #[test]

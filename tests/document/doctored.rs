@@ -1,5 +1,5 @@
-//! What the refresh says of documents that were changed on purpose, and that a layout which says the same breaks
-//! neither it nor the tests' generator of values.
+//! What the refresh reports about modified documents, and that an equivalent layout breaks neither it nor the tests'
+//! generator of values.
 
 use refresh::report::Class;
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use super::{
 };
 
 type Change = fn(&mut Value);
-/// What was changed; the change; its class, or none if nothing is to be told; words of the advice.
+/// A name, the change, its class (none if nothing is reported), and words of the advice.
 type Row = (&'static str, Change, Option<Class>, &'static str);
 
 const BATCH: &str = "/components/schemas/mq_queue-pull-batch/items/properties";
@@ -156,7 +156,7 @@ const ONLY_TO_KNOW: [Row; 10] = [
         "an operation is new",
         |d| d["paths"][path("extend")] = json!({ "post": { "operationId": "queues-extend" } }),
         Some(Class::NotCalled),
-        "\"To add an operation\" in openapi/README.md",
+        "\"Adding an operation\" in openapi/README.md",
     ),
     (
         "an operation is deprecated",
@@ -348,7 +348,7 @@ fn check((what, change, class, words): Row) -> Value {
     assert_eq!(report.needs_edit, class.is_some_and(|class| class <= Class::Lost), "{what}: {}", report.text);
     assert!(report.text.contains(words), "{what}: {}", report.text);
     assert_eq!(report.text.contains("nothing changed"), openapi.upstream() == Openapi::new().upstream(), "{what}");
-    // What is reported once is known from then on, but for an operation that is called and is not there.
+    // A change is reported once, except for a missing operation.
     if class == Some(Class::Request) && words.contains("routes") {
         return document;
     }

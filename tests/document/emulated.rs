@@ -1,4 +1,4 @@
-//! What the emulator responds is of the published form, for every operation, in success and in failure.
+//! The emulator's responses have the published form, for every operation, in success and failure.
 
 use std::{
     collections::BTreeSet,
@@ -43,7 +43,7 @@ fn read(stream: &mut impl BufRead) -> Option<(String, Vec<u8>)> {
     Some((line, bytes))
 }
 
-/// Hands on requests and responses, and keeps what it sees.
+/// Forwards requests and responses, and records them.
 fn relay(client: TcpStream, service: SocketAddr, seen: &Mutex<Vec<Exchange>>) -> Option<()> {
     let service = TcpStream::connect(service).ok()?;
     let (mut from_client, mut from_service) = (BufReader::new(&client), BufReader::new(&service));
@@ -58,7 +58,7 @@ fn relay(client: TcpStream, service: SocketAddr, seen: &Mutex<Vec<Exchange>>) ->
     }
 }
 
-/// The path and the method of our document that a request is for.
+/// The path and the method of a request in our document.
 fn operation(document: &Value, name: &str) -> (String, String) {
     let (method, path) = name.split_once(' ').unwrap();
     let segments =
@@ -140,7 +140,7 @@ async fn what_the_emulator_responds_is_of_the_published_form() {
         assert!(!schema.is_null(), "{name}, {status}: nothing is published");
         let validator = validator(&newer, &schema);
         let errors = validator.iter_errors(body).map(|error| error.to_string());
-        // It has been seen, whatever is published.
+        // It has been seen, although it is not published.
         let errors: Vec<_> = errors.filter(|error| error != "0 is less than the minimum of 1000").collect();
         assert!(errors.is_empty(), "{name}, {status}: {errors:?} in {body}");
         let id = places::find(&ours, &path, &method).unwrap()["operationId"].to_string();

@@ -43,7 +43,7 @@ pub(crate) fn runner(cases: u32) -> TestRunner {
     TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() })
 }
 
-/// A queue whose service returns what it is told to, and what it was asked last.
+/// A queue whose service returns a given response, and the last request.
 pub(crate) struct Service {
     runtime: Runtime,
     pub(crate) queue: Queue,
@@ -106,7 +106,8 @@ fn an_acks_response_of_either_form_arrives_whole() {
                         let count = count + response["errors"].as_array().map_or(0, Vec::len);
                         prop_assert_eq!(outcome.warnings.len(), count);
                     }
-                    // Each field may be missing, says the document: then it was not said that the call succeeded.
+                    // By the document, each field may be missing; then the response does not say that the call
+                    // succeeded.
                     Err(AckError { error, .. }) => {
                         prop_assert!(response["success"].is_null() || response["result"].is_null(), "{error}");
                         prop_assert_eq!(error.kind(), ErrorKind::UnexpectedResponse);

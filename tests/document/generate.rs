@@ -1,4 +1,4 @@
-//! Values at random, of the form that a published schema has.
+//! Random values of the form of a published schema.
 
 use proptest::{collection, option, prelude::*, sample};
 use refresh::places;
@@ -75,7 +75,7 @@ pub(crate) fn values(document: &Value, schema: &Value) -> BoxedStrategy<Value> {
     }
 }
 
-/// The fields that are described, each there or not unless it has to be, and sometimes one that is not.
+/// The described fields, optional ones at random, and sometimes an unknown one.
 fn object(document: &Value, schema: &Value) -> BoxedStrategy<Value> {
     let is_required = |name: &str| schema["required"].as_array().is_some_and(|names| names.contains(&name.into()));
     let fields = schema["properties"].as_object().unwrap().iter().map(|(name, field)| {

@@ -1,4 +1,4 @@
-//! The rules of `openapi/README.md`: how the document is written, where it differs from the published one, and how that
+//! The rules of `openapi/README.md`: how the document is written, where it differs from the published one, and how it
 //! is refreshed.
 
 #![allow(
@@ -26,7 +26,7 @@ use serde_json::Value;
 use support::Op;
 
 const REF: &str = "#/components/schemas/";
-/// Whether `build.rs` replaces a component by a type written by hand, so that its own form is not generated.
+/// Whether `build.rs` replaces a component by a hand-written type.
 fn is_replaced(name: &str) -> bool {
     include_str!("../../build.rs").contains(&format!("(\"{name}\", \"crate::"))
 }

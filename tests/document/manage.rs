@@ -1,4 +1,4 @@
-//! Every response of the published form is read, and so much of it as is not about messages is sent back in that form.
+//! Every response in the published form can be read, and management responses can be sent back in that form.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use super::{
     generate,
 };
 
-/// The operation of the published document that stands where ours does.
+/// The operation of the published document at the same place as ours.
 fn published(published: &Value, op: Op) -> &Value {
     let ours = document();
     let paths = ours["paths"].as_object().unwrap().iter();
@@ -33,7 +33,7 @@ fn every_response_of_the_published_form_is_read() {
         let run = runner(200).run(&generate::values(&newer, &schema), |response| {
             service.respond(response.clone());
             if let Err(error) = service.run(op.call(&service.queue)) {
-                // Each field may be missing, says the document: then it was not said that the call succeeded.
+                // By the document, each field may be missing; then the response does not say that the call succeeded.
                 prop_assert!(response["success"].is_null() || response["result"].is_null(), "{op:?}: {error}");
                 prop_assert_eq!(error.kind(), ErrorKind::UnexpectedResponse);
             }

@@ -1,4 +1,4 @@
-//! What the document says is read is read: without it, users see something else.
+//! The fields that the document declares as read are read: without them, users see something else.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use support::Op;
 
 use super::{document, forms::Service};
 
-/// A value of the form that is read; none if it is kept as it comes.
+/// A value of the form that is read; none if it is kept as received.
 fn sample(document: &Value, name: &str, schema: &Value) -> Option<Value> {
     let schema = schema.get("x-reads").unwrap_or(schema);
     if let Some(reference) = schema["$ref"].as_str() {
@@ -42,7 +42,7 @@ fn sample(document: &Value, name: &str, schema: &Value) -> Option<Value> {
     })
 }
 
-/// The way to every value that holds no others.
+/// The path to every leaf value.
 fn leaves(value: &Value, way: String, found: &mut Vec<String>) {
     match value {
         Value::Object(fields) if !fields.is_empty() => {

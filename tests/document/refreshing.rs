@@ -1,6 +1,5 @@
-//! The refresh: what it makes of Cloudflare's document, whatever that looks like, and the words that it finds. It is
-//! shown on four of the operations as they were in November 2026, so that what is said here holds whatever becomes of the
-//! others.
+//! The refresh: how it handles Cloudflare's document in any layout, and what it reports. It is tested on four
+//! operations as of November 2026, so that these tests do not depend on the others.
 
 use std::{
     env, fs,
@@ -16,7 +15,7 @@ use serde_json::{Value, json};
 const MESSAGES: &str = "/paths/~1accounts~1{account_id}~1queues~1{queue_id}~1messages";
 pub(crate) const RESULT: &str = "post/responses/200/content/application~1json/schema/allOf/1/properties/result";
 
-/// A directory like `openapi/` that goes away with it.
+/// A directory like `openapi/`, removed on drop.
 pub(crate) struct Openapi(PathBuf);
 
 impl Openapi {
@@ -53,7 +52,7 @@ pub(crate) fn published() -> Value {
     serde_json::from_str(include_str!("../fixtures/refresh/upstream.json")).unwrap()
 }
 
-/// What a refresh says of the published document after a change.
+/// The report of a refresh after a change of the published document.
 fn after(change: impl FnOnce(&mut Value)) -> Report {
     let mut document = published();
     change(&mut document);
@@ -188,7 +187,7 @@ fn what_the_client_takes_either_way_is_idempotent() {
         ],
     );
     assert!(!report.text.contains("that we"), "{}", report.text);
-    // It is no difference of ours any more that was explained.
+    // A difference that was explained no longer exists.
     says(
         &report,
         false,
@@ -210,10 +209,10 @@ fn an_operation_beside_ours_leads_to_how_one_is_added() {
         &[
             "not called: POST",
             "/messages/extend (queues-extend-leases)",
-            "\"To add an operation\" in openapi/README.md",
+            "\"Adding an operation\" in openapi/README.md",
         ],
     );
-    assert!(include_str!("../../openapi/README.md").contains("\n## To add an operation\n"));
+    assert!(include_str!("../../openapi/README.md").contains("\n## Adding an operation\n"));
 }
 
 #[test]

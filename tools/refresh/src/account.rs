@@ -1,4 +1,4 @@
-//! Where the fragment may differ from the published document: the tables of `openapi/README.md`, held against both.
+//! Where the fragment may differ from the published document: compares the tables of `openapi/README.md` with both.
 
 use std::collections::BTreeMap;
 
@@ -10,11 +10,11 @@ pub struct Row {
     published: String,
     here: String,
     why: String,
-    /// From the table of what breaks the rule that a request is narrower and a response wider.
+    /// Whether the row is from the table of exceptions to the rule that requests are narrower and responses wider.
     breaks_the_rule: bool,
 }
 
-/// The rows of the tables whose first column is headed `where`; the second of them is that of the exceptions.
+/// The rows of the tables whose first column is called `where`. The second table has the exceptions.
 pub fn table(readme: &str) -> Vec<Row> {
     let mut tables = 0;
     let mut rows = Vec::new();
@@ -80,34 +80,34 @@ pub fn complaints(ours: &Operations, published: &Operations, rows: &[Row]) -> Ve
     }
     let unused = rows.iter().zip(used).filter(|(_, used)| !used);
     complaints.extend(unused.map(|(row, _)| {
-        format!("no longer needed is the row `{}`: published {}, here {}", row.place, row.published, row.here)
+        format!("not needed: the row `{}`: published {}, here {}", row.place, row.published, row.here)
     }));
     complaints
 }
 
-/// Rows that explain nothing, whatever they match.
+/// Rows that are invalid, whatever they match.
 fn faults(rows: &[Row]) -> Vec<String> {
     let mut faults = Vec::new();
     for (index, row) in rows.iter().enumerate() {
         let mut fault = |fault| {
-            faults.push(format!("{fault} the row `{}`: published {}, here {}", row.place, row.published, row.here))
+            faults.push(format!("{fault}: the row `{}`: published {}, here {}", row.place, row.published, row.here))
         };
         if !row.why.contains(char::is_alphanumeric) {
-            fault("no reason has");
+            fault("has no reason");
         }
         let is_same =
             |other: &&Row| (&other.place, &other.published, &other.here) == (&row.place, &row.published, &row.here);
         if rows.iter().take(index).any(|other| is_same(&other)) {
-            fault("given twice is");
+            fault("occurs twice");
         }
         if row.published == "*" && row.here == "*" {
-            fault("anything is explained by");
+            fault("explains anything");
         }
     }
     faults
 }
 
-/// Whether a text is of a form in which `*` stands for anything.
+/// Whether a text matches a pattern in which `*` matches anything.
 pub fn matches(form: &str, text: &str) -> bool {
     match form.split_once('*') {
         None => form == text,

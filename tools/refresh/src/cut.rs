@@ -1,4 +1,4 @@
-//! Cuts our operations out of Cloudflare's whole document, which is too large to be read as a tree.
+//! Extracts our operations from Cloudflare's whole document, which is too large to read as a tree.
 
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json, value::RawValue};
 
 use crate::places;
 
-/// The document as far as it has to be looked at; what our operations do not refer to is passed over as text.
+/// The document as far as needed. Parts that our operations do not refer to are skipped as text.
 #[derive(Deserialize)]
 struct Whole<'a> {
     openapi: String,
@@ -19,8 +19,8 @@ struct Whole<'a> {
     security: Option<Value>,
 }
 
-/// Takes the operations that `fragment` has out of the whole document, with all that they refer to and without words;
-/// of those beside them, the names.
+/// Extracts the operations of `fragment` from the whole document, with everything that they refer to, without
+/// descriptions. Of other Queues operations, only the names.
 pub(crate) fn cut(whole: &str, fragment: &Value) -> Result<Value, String> {
     let whole: Whole = serde_json::from_str(whole).map_err(|error| match error.is_eof() {
         true => format!("is cut off: {error}"),
@@ -74,7 +74,7 @@ pub(crate) fn cut(whole: &str, fragment: &Value) -> Result<Value, String> {
 }
 
 impl Whole<'_> {
-    /// What stands at a path, or where that refers to.
+    /// The item of a path, or what it refers to.
     fn item(&self, path: &str, raw: &RawValue) -> Result<Value, String> {
         let item = parse(path, raw)?;
         let Some(reference) = item.get("$ref").and_then(Value::as_str) else { return Ok(item) };
@@ -87,7 +87,7 @@ impl Whole<'_> {
         parse(path, found.ok_or(format!("refers to {reference}, which it does not have"))?)
     }
 
-    /// Adds the security schemes, which are referred to by name.
+    /// Adds the security schemes, which are referenced by name.
     fn add_schemes(&self, paths: &Value, components: &mut Components) -> Result<(), String> {
         let operations = json!({ "paths": paths });
         let securities = places::paths(&operations).filter_map(|(.., operation)| operation.get("security"));
@@ -144,7 +144,7 @@ fn references(value: &Value, found: &mut BTreeSet<String>) {
     }
 }
 
-/// Leaves the structure alone, in an order that does not depend on the document's. In a map of `names`, no key is a
+/// Keeps only the structure, in an order that does not depend on the document's. In a map of `names`, no key is a
 /// keyword.
 fn strip(value: &mut Value, names: bool) {
     const WORDS: [&str; 7] = ["description", "example", "examples", "externalDocs", "summary", "tags", "title"];

@@ -1,4 +1,4 @@
-//! Brings `openapi/upstream.json` up to Cloudflare's published document, and says what that means for the client.
+//! Updates `openapi/upstream.json` to Cloudflare's published document, and reports what that means for the client.
 
 pub mod account;
 pub mod compare;
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 ///
 /// # Errors
 ///
-/// In words, if a file cannot be read or the document cannot be used; then nothing is written.
+/// A text, if a file cannot be read or the document cannot be used. Then nothing is written.
 pub fn refresh(openapi: &Path, document: &Path, source: &str) -> Result<report::Report, String> {
     let fragment = json(&openapi.join("queues.json"))?;
     let ours = places::read(&fragment).map_err(|error| format!("openapi/queues.json: {error}"))?;
@@ -49,7 +49,7 @@ pub fn refresh(openapi: &Path, document: &Path, source: &str) -> Result<report::
     Ok(report)
 }
 
-/// The field of `upstream.json` that names what it was cut from.
+/// The field of `upstream.json` that names its source.
 const SOURCE: &str = "x-source";
 
 fn json(path: &Path) -> Result<Value, String> {

@@ -1,6 +1,7 @@
 //! `cargo run -p refresh -- PATH SOURCE`, where PATH is Cloudflare's complete OpenAPI document in JSON and SOURCE its
-//! commit or date, prints every change since the last refresh. The exit status is 0 if nothing changed or only what
-//! does no harm, 1 if a change needs an edit, and 2 if the document could not be read, in which case nothing is written.
+//! commit or date, prints every change since the last refresh. The exit status is 0 if nothing changed or all changes
+//! are harmless, 1 if a change needs an edit, and 2 if the document could not be read, in which case nothing is
+//! written.
 
 use std::{path::Path, process::ExitCode};
 

@@ -1,12 +1,12 @@
-//! What a document says of its operations, place by place: the one form in which two documents are compared.
+//! The content of a document's operations, place by place: the form in which two documents are compared.
 //!
 //! A place is an operation's parameter, or a field of its request or of a response, such as `request /acks/*/lease_id`;
-//! its facts are the keywords that bound what may stand there. References are looked through, `allOf` is merged, and of
-//! `oneOf` and `anyOf` the union is taken: which alternatives go together is lost, so that a document may be laid out
-//! in any way. Parameters of a path go by their number, so that their names do not matter.
+//! its facts are the keywords that constrain its value. References are resolved, `allOf` is merged, and `oneOf` and
+//! `anyOf` become their union. Which alternatives belong together is lost, so the layout of a document does not matter.
+//! Path parameters are identified by position, so their names do not matter.
 //!
-//! What `openapi/queues.json` says in `x-reads` takes the place of the schema that it stands in: a generated type may
-//! take any JSON where the code reads numbers alone.
+//! `x-reads` in `openapi/queues.json` replaces its schema: a generated type may accept any JSON where the code reads
+//! only numbers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 /// The places of every operation, by `POST /path` without the names of parameters.
 pub type Operations = BTreeMap<String, Operation>;
 
-/// What is sent and what arrives.
+/// The parts of requests and responses.
 #[derive(Clone, Debug, Default)]
 pub struct Operation {
     pub(crate) id: String,
@@ -25,19 +25,19 @@ pub struct Operation {
     pub places: BTreeMap<String, Place>,
 }
 
-/// What may stand at a place.
+/// What is allowed at a place.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Place {
     /// By keyword.
     pub facts: BTreeMap<String, Value>,
     /// Where in the document it is described, as a JSON pointer.
     pub(crate) at: String,
-    /// Whether what does not fit is lost, and costs nothing beside itself.
+    /// Whether a value that does not fit is lost without affecting others.
     pub(crate) is_tolerant: bool,
 }
 
 const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
-/// Of no effect on the wire, or of an effect that is looked at apart.
+/// Keywords without effect on the wire, or with an effect that is compared separately.
 const NO_FACTS: [&str; 18] = [
     "$ref",
     "additionalProperties",
@@ -59,7 +59,7 @@ const NO_FACTS: [&str; 18] = [
     "xml",
 ];
 
-/// Every operation of a document, as the path and the method that lead to it.
+/// Every operation of a document, with its path and method.
 pub(crate) fn paths(document: &Value) -> impl Iterator<Item = (&str, &str, &Value)> {
     let items = document.get("paths").and_then(Value::as_object).into_iter().flatten();
     items.flat_map(|(path, item)| {
@@ -100,7 +100,7 @@ pub(crate) fn group(path: &str) -> String {
 ///
 /// # Errors
 ///
-/// In words, if a reference leads nowhere or in a circle.
+/// A text, if a reference leads nowhere or in a circle.
 pub fn read(document: &Value) -> Result<Operations, String> {
     let mut operations = Operations::new();
     for (path, method, operation) in paths(document) {
@@ -124,7 +124,7 @@ struct Shape {
 }
 
 impl Shape {
-    /// What does not fit is lost, here and within; so is null, which says nothing.
+    /// A value that does not fit is lost, here and within; so is null, which has no information.
     fn tolerant(mut self) -> Self {
         if let Some(kinds) = self.facts.get_mut("type") {
             let mut set = set(kinds);
@@ -182,7 +182,7 @@ impl Reader<'_> {
         Ok(Operation { id, places, ..Operation::default() })
     }
 
-    /// The credentials that are asked for, each alternative in words.
+    /// The required credentials, each alternative as a text.
     fn security(&self, security: &Value) -> Value {
         let scheme = |name: &String| {
             let scheme = self.document.pointer(&format!("/components/securitySchemes/{}", escaped(name)));
@@ -282,7 +282,7 @@ impl Reader<'_> {
     }
 }
 
-/// What a schema says by itself.
+/// The constraints of a schema without its references.
 fn own(schema: &Value, at: &str) -> Shape {
     let keywords = schema.as_object().into_iter().flatten();
     let mut facts: BTreeMap<_, _> = keywords
@@ -365,7 +365,7 @@ fn flatten(shape: Shape, place: String, required: bool, places: &mut BTreeMap<St
     places.insert(place, Place { facts, at: shape.at, is_tolerant: shape.is_tolerant });
 }
 
-/// Whether `wide` allows, as to one keyword, everything that `narrow` does. A keyword that is absent allows everything.
+/// Whether `wide` allows everything that `narrow` does, for one keyword. An absent keyword allows everything.
 pub(crate) fn allows(keyword: &str, narrow: Option<&Value>, wide: Option<&Value>) -> bool {
     let (narrow, wide) = match (narrow, wide) {
         (_, None) => return true,

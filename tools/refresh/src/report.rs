@@ -1,4 +1,4 @@
-//! The changes in words that lead to the edit.
+//! Reports the changes, with what to edit.
 
 use std::collections::BTreeSet;
 
@@ -12,17 +12,17 @@ use crate::{
 /// What a change means for the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
-    /// What the client sends may be refused.
+    /// Requests may be refused.
     Request,
-    /// What arrives cannot be read.
+    /// Responses cannot be read.
     Response,
-    /// What arrives is read, but for this.
+    /// Responses are read, except for this part.
     Lost,
-    /// It works, but not for ever.
+    /// It works for now.
     Deprecated,
     /// An operation that the client does not have.
     NotCalled,
-    /// What the client sends is still allowed, and what it reads still fits.
+    /// Requests are still allowed, and responses can still be read.
     Harmless,
 }
 
@@ -39,7 +39,7 @@ impl Class {
     }
 }
 
-/// A change, of whichever operations have it.
+/// A change, for all operations that share it.
 #[derive(PartialEq)]
 struct Change {
     class: Class,
@@ -68,8 +68,8 @@ impl Report {
         self.classes.is_empty()
     }
 
-    /// Every change from `before` to `after`, by what it means for the client, which is as `ours` says. A change that
-    /// several operations share is told once.
+    /// Every change from `before` to `after`, with what it means for the client that `ours` describes. A change shared
+    /// by several operations is reported once.
     pub(crate) fn changes(&mut self, ours: &Operations, before: &Operations, after: &Operations) {
         let mut changes: Vec<(Change, Vec<&str>)> = Vec::new();
         let mut add = |change: Change, name| match changes.iter_mut().find(|(known, _)| *known == change) {
@@ -104,7 +104,7 @@ impl Report {
         }
     }
 
-    /// Operations beside ours that are new, or gone.
+    /// Other Queues operations that are new, or gone.
     pub(crate) fn beside(&mut self, before: &Value, after: &Value) {
         let names = |document: &Value| -> BTreeSet<String> {
             let names = document.get("x-beside").and_then(Value::as_array).into_iter().flatten();
@@ -114,7 +114,7 @@ impl Report {
         for name in after.difference(&before) {
             self.classes.insert(Class::NotCalled);
             self.line(format!("{}: {name}", Class::NotCalled.words()));
-            self.line("  to do: nothing, or add it: \"To add an operation\" in openapi/README.md says how.");
+            self.line("  to do: nothing, or add it: \"Adding an operation\" in openapi/README.md says how.");
         }
         for name in before.difference(&after) {
             self.classes.insert(Class::Harmless);
@@ -125,7 +125,7 @@ impl Report {
         }
     }
 
-    /// What the tables in `openapi/README.md` do not account for.
+    /// What the tables in `openapi/README.md` do not explain.
     pub(crate) fn account(&mut self, complaints: &[String]) {
         if !complaints.is_empty() {
             self.line("When queues.json is as it should be, the tables in openapi/README.md have to say so, or `cargo test` fails. Now:");
@@ -140,7 +140,7 @@ const GONE: &str = "if it was renamed, it stands among those below: give openapi
                     gone, take it out there; the compiler names its method, its row in src/retry.rs, its route in \
                     src/emulator/routes.rs and its call in tests/support/operations.rs.";
 
-/// The same for every edit, so that it is said once.
+/// The same for every edit, so it is printed once.
 const PLACES: &str = "\
 after an edit of openapi/queues.json:
   `cargo check --all-features` names what has to follow: the conversions in src/wire.rs, the methods in src/queue.rs,
