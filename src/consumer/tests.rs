@@ -1,4 +1,4 @@
-//! On the emulator in process, and on a clock that stands still until nothing else can be done.
+//! Tests on the in-process emulator and on a paused clock.
 
 mod acknowledging;
 mod batches;
@@ -37,12 +37,12 @@ use crate::{
 const SECOND: Duration = Duration::from_secs(1);
 const MILLI: Duration = Duration::from_millis(1);
 
-/// A request as the network saw it.
+/// A request as seen by the network.
 #[derive(Clone, Debug)]
 struct Seen {
     /// The last part of its path.
     operation: String,
-    /// How many requests of the operation came before.
+    /// How many requests of the operation were sent before.
     nth: usize,
     at: Instant,
     body: Value,
@@ -51,7 +51,7 @@ struct Seen {
 type Times = dyn Fn(&Seen) -> Duration + Send + Sync;
 type Script = dyn Fn(&Seen) -> Option<http::Response<String>> + Send + Sync;
 
-/// The network before the emulator. It takes its time, half of it on the way to it, and may respond in its place.
+/// The network in front of the emulator. It is slow, half of the time on the way there, and may respond itself.
 struct Network {
     emulator: Arc<dyn Http>,
     takes: Mutex<Box<Times>>,
@@ -64,7 +64,7 @@ struct Passing(Arc<Network>);
 impl Http for Passing {
     fn execute(&self, request: Request) -> Executed<'_> {
         let network = Arc::clone(&self.0);
-        // What was sent arrives, even if nobody waits for the response any more.
+        // A request that was sent arrives, even if nobody waits for the response any more.
         let carried = async move { tokio::spawn(async move { network.carry(request).await }).await.unwrap() };
         Box::pin(carried)
     }
@@ -140,7 +140,7 @@ impl World {
         Consumer::new(self.queue.clone())
     }
 
-    /// From now on, each request takes so long.
+    /// From now on, each request takes this long.
     fn takes(&self, time: Duration) {
         self.takes_by(move |_| time);
     }
@@ -149,7 +149,7 @@ impl World {
         *self.network.takes.lock().unwrap() = Box::new(time);
     }
 
-    /// From now on, this responds, or leaves requests to the emulator.
+    /// From now on, this function responds to requests, or leaves them to the emulator.
     fn responds(&self, script: impl Fn(&Seen) -> Option<http::Response<String>> + Send + Sync + 'static) {
         *self.network.script.lock().unwrap() = Box::new(script);
     }

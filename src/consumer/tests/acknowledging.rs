@@ -1,4 +1,4 @@
-//! Acknowledgements that do not get through.
+//! Acknowledgements that fail.
 
 use super::*;
 use crate::error_kind::ErrorKind;
@@ -50,7 +50,7 @@ async fn acknowledgements_without_confirmation_slow_pulling_down() {
 #[tokio::test(start_paused = true)]
 async fn a_report_holds_at_most_ten_thousand_leases_and_counts_the_rest() {
     let world = World::with(12_000).await;
-    // After the first one, they come late, and say nothing.
+    // After the first one, responses are late, and have no counts.
     let is_late = |seen: &Seen| seen.operation == "ack" && seen.nth > 0;
     world.responds(move |seen| is_late(seen).then(|| success(serde_json::json!({}))));
     world.takes_by(move |seen| if is_late(seen) { 20 * SECOND } else { 10 * MILLI });

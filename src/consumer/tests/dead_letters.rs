@@ -1,9 +1,9 @@
-//! Messages that go to another queue.
+//! Messages that are moved to another queue.
 
 use super::*;
 use crate::pull::PullOptions;
 
-/// A world, and its queue of dead letters, behind the same network.
+/// A world, and its dead-letter queue, behind the same network.
 async fn world() -> (World, Queue) {
     let world = World::with(0).await;
     let dead = world.emulator.create_queue(QueueSettings::new());

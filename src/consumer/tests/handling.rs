@@ -1,4 +1,4 @@
-//! Handlers, their verdicts, and what becomes of messages.
+//! Handlers, their verdicts, and what happens to messages.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -44,7 +44,7 @@ async fn a_handler_that_fails_or_panics_is_a_retry_by_the_policy() {
     let Stats { acknowledged, retried, panicked, failed, .. } = report.stats;
     assert_eq!((acknowledged, retried, panicked, failed), (2, 4, 1, 4));
     let first: Vec<_> = attempts.lock().unwrap().iter().filter(|(number, _)| *number == 0).map(|(_, at)| *at).collect();
-    // The delay is counted from when the service took the retry; a pull may come a second later.
+    // The delay counts from when the service accepted the retry; a pull may come a second later.
     assert_eq!(first.len(), 3);
     assert!((10..=12).contains(&first[1]) && (25..=29).contains(&first[2]), "{first:?}");
 }
@@ -68,7 +68,7 @@ async fn the_retry_delay_function_runs_only_after_a_failure_and_may_panic() {
     let mut asked = asked.lock().unwrap().clone();
     asked.sort();
     assert_eq!(asked, [(0, Some("0 fails".to_owned())), (1, Some("1 fails".to_owned()))]);
-    // The second message came again at once, by the queue's own delay, and was done then.
+    // The second message was redelivered at once, by the queue's own delay, and was then done.
     assert_eq!((report.stats.retried, report.stats.acknowledged, world.left()), (2, 2, 1));
 }
 

@@ -71,7 +71,7 @@ async fn a_handler_learns_of_a_refused_extension() {
         let report = run(&consumer, sleep(8 * MINUTE), move |message| async move {
             if message.attempts == Some(1) {
                 message.lease().lost().await;
-                // As long as it was certain, and no longer.
+                // As long as was certain, and no longer.
                 assert!(start.elapsed() < 3 * MINUTE, "{:?}", start.elapsed());
             }
         })
@@ -99,7 +99,7 @@ async fn no_switch_of_extend_leads_to_an_untrue_confirmation() {
             }
         })
         .await;
-        // What the service did not delete is not reported as acknowledged.
+        // A message that the service did not delete is not reported as acknowledged.
         assert_eq!(report.stats.acknowledged, 5 - world.left() as u64, "{number:b}: {report:?}");
     }
 }
@@ -107,7 +107,7 @@ async fn no_switch_of_extend_leads_to_an_untrue_confirmation() {
 #[tokio::test(start_paused = true)]
 async fn a_lease_that_cannot_be_extended_does_not_affect_others() {
     let world = World::with(10).await;
-    // A request that holds the lease of the first message is refused as a whole.
+    // A request with the lease of the first message is refused as a whole.
     let first = Arc::new(Mutex::new(None::<String>));
     let bad = Arc::clone(&first);
     world.responds(move |seen| {
@@ -129,7 +129,7 @@ async fn messages_that_wait_are_covered_too() {
     let calls = std::sync::atomic::AtomicUsize::new(0);
     let report = run(&world.consumer().concurrency(1), sleep(20 * MINUTE), move |message| {
         assert_eq!(message.attempts, Some(1));
-        // Quick at first, so that many are pulled ahead, and one that is slow.
+        // Quick at first, so that many are prefetched, and one that is slow.
         let number = calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         sleep(if number == 2 { 5 * MINUTE } else { Duration::ZERO })
     })

@@ -1,4 +1,4 @@
-//! What a consumer tells of itself.
+//! Statistics, health, logs and spans of a consumer.
 
 use std::fmt::Write;
 
@@ -12,7 +12,7 @@ use tracing::{
 use super::*;
 use crate::acker::AckerOptions;
 
-/// The lines that are logged meanwhile: of spans and events, each with its fields.
+/// The lines logged in the meantime: spans and events, with their fields.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<String>>>);
 
@@ -67,10 +67,10 @@ impl Subscriber for Log {
     fn exit(&self, _: &Id) {}
 }
 
-/// One test at a time keeps a log.
+/// Only one test at a time records a log.
 static LOGGING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
-/// From now on, keeps what is logged on this thread, until the guards are dropped.
+/// From now on, records what is logged on this thread, until the guards are dropped.
 async fn keep() -> (Log, impl Drop) {
     struct Guards(
         #[expect(dead_code, reason = "they are dropped")] (tracing::subscriber::DefaultGuard, MutexGuard<'static, ()>),
@@ -80,7 +80,7 @@ async fn keep() -> (Log, impl Drop) {
     }
     crate::test_log::keep_on();
     let lock = LOGGING.lock().await;
-    // What is logged for the first time on a thread without a subscriber would stay switched off.
+    // A log statement that is first reached on a thread without a subscriber would stay disabled.
     let world = World::with(1).await;
     world.responds(|seen| (seen.operation == "pull" && seen.nth == 0).then(|| refusal(503, 0)));
     let fail = |message: Message| async move { if message.attempts == Some(1) { Err("no") } else { Ok(()) } };

@@ -1,10 +1,10 @@
-//! Panics in what users give a consumer: each costs one message alone.
+//! Panics in user code: each affects only one message.
 
 use serde::{Deserialize, Deserializer};
 
 use super::*;
 
-/// A number, whose type panics on 1.
+/// A number whose type panics on 1.
 struct Moody(u32);
 
 impl<'de> Deserialize<'de> for Moody {

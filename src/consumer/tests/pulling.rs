@@ -1,4 +1,4 @@
-//! When pulls are sent, and for how much.
+//! When pulls are sent, and how many messages they request.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -32,7 +32,7 @@ async fn an_empty_queue_is_asked_no_more_than_every_ten_seconds() {
     world.takes(1200 * MILLI);
     let report = run(&world.consumer().concurrency(1000), sleep(3600 * SECOND), |_| async {}).await;
     let pulls = world.seen("pull").len();
-    // The rests of the first 12.7 s, and then one pull each 11.2 s.
+    // The pauses of the first 12.7 s, and then one pull every 11.2 s.
     assert!((300..=330).contains(&pulls), "{pulls}");
     assert_eq!(report.stats.empty_pulls, report.stats.pulls);
 }
@@ -57,7 +57,7 @@ async fn a_message_whose_lease_expired_before_its_start_is_skipped() {
     let calls = AtomicUsize::new(0);
     let consumer = world.consumer().concurrency(1).shutdown_timeout(Duration::ZERO).heartbeat(Duration::ZERO);
     let report = run(&consumer, sleep(100 * SECOND), move |_| {
-        // Quick at first, so that many are pulled ahead, and then slow.
+        // Quick at first, so that many are prefetched, and then slow.
         let time = if calls.fetch_add(1, Ordering::Relaxed) < 2 { Duration::ZERO } else { 90 * SECOND };
         async move {
             sleep(time).await;

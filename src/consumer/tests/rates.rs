@@ -1,4 +1,4 @@
-//! Messages a second at long round trips. `cargo bench -p benches --bench round_trips` has the whole table.
+//! Messages per second at long round trips. `cargo bench -p benches --bench round_trips` has the whole table.
 
 use super::*;
 
@@ -23,7 +23,7 @@ async fn pulls_in_flight_reach_full_rate_within_ten_round_trips() {
 #[tokio::test(start_paused = true)]
 async fn jitter_and_failing_requests_neither_lose_nor_duplicate() {
     let world = World::with(10_000).await;
-    // From half to twice of a second, in an order that looks like chance.
+    // From half a second to two seconds, in a random-looking order.
     world.takes_by(|seen| MILLI * (500 + (seen.nth as u32).wrapping_mul(2_654_435_761) % 1500));
     world.responds(|seen| (seen.nth % 20 == 7).then(|| refusal(503, 0)));
     let start = Instant::now();
@@ -86,6 +86,6 @@ async fn of_ten_consumers_two_are_killed_and_no_message_is_lost() {
     }
     let handled = handled.lock().unwrap();
     assert_eq!((handled.iter().filter(|times| **times == 0).count(), world.left()), (0, 0));
-    // Twice is only what one of the killed ones had done, and not yet acknowledged.
+    // Only what a killed consumer had done and not yet acknowledged is done twice.
     assert!(handled.iter().filter(|times| **times > 1).count() <= 2 * 20 * 15, "{handled:?}");
 }

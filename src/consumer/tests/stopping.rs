@@ -40,7 +40,7 @@ async fn shutdown_loses_no_acknowledgement() {
             Verdict::Ack
         })
         .await;
-        // Six rounds ended before, and a seventh was let end.
+        // Six rounds finished before, and a seventh was allowed to finish.
         assert_eq!((report.stats.acknowledged, before - world.left()), (49, 49));
         assert_eq!(report.unconfirmed.len(), 0);
         let (handed_back, left) = (report.stats.retried, report.stats.left);
@@ -63,7 +63,7 @@ async fn acknowledgements_do_not_linger_after_the_last_handler() {
     assert_eq!(world.left(), 0);
 }
 
-/// Polls a future but for these times, as if the thread was busy with something else.
+/// Polls a future except during these times, as if the thread were busy.
 async fn busy<F: Future>(times: &[Range<u64>], future: F) -> F::Output {
     let (start, mut future) = (Instant::now(), pin!(future));
     let mut timer = pin!(sleep(Duration::ZERO));
@@ -82,7 +82,8 @@ async fn what_ended_in_time_counts_even_if_it_is_seen_too_late() {
     world.takes_by(|seen| if seen.operation == "ack" { 10 * SECOND } else { Duration::ZERO });
     let options = AckerOptions::new().linger(Duration::ZERO);
     let consumer = world.consumer().acker(options).shutdown_timeout(SECOND * 11 / 2).flush_timeout(SECOND * 21 / 2);
-    // The handlers end at 6 s, the time for them at 6.5 s; the acknowledgements at 17 s, the time for them at 17.5 s.
+    // The handlers finish at 6 s, and their timeout is at 6.5 s; the acknowledgements finish at 17 s, and their timeout
+    // is at 17.5 s.
     let busy = busy(&[5500..7000, 16_500..18_000], run(&consumer, sleep(SECOND), |_| sleep(6 * SECOND)));
     let report = busy.await;
     assert_eq!((report.stats.acknowledged, world.left()), (3, 0), "{report:?}");
@@ -105,7 +106,7 @@ async fn a_stop_while_a_pull_hangs_is_bounded() {
     let consumer = world.consumer().shutdown_timeout(5 * SECOND);
     let report = run(&consumer, sleep(SECOND), |_| async {}).await;
     assert_eq!((report.stats.pulled, start.elapsed().as_secs()), (0, 6));
-    // What the pull brings afterwards is handed back all the same.
+    // Messages that the pull returns afterwards are still handed back.
     sleep(60 * SECOND).await;
     assert_eq!(
         world.emulator.messages(world.emulator.queue_id()).iter().filter(|message| message.is_leased).count(),
@@ -147,7 +148,7 @@ async fn a_run_that_is_dropped_hands_back_what_no_handler_had() {
         () = started.notified() => {}
     }
     sleep(SECOND).await;
-    // Two or three were done, one or two were worked on, and no other one waits for its lease to expire.
+    // Two or three were done, one or two were in progress, and no other message waits for its lease to expire.
     let messages = world.emulator.messages(world.emulator.queue_id());
     let left = messages.len() as u64;
     assert!((7..=8).contains(&left), "{messages:?}");

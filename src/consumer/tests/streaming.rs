@@ -57,7 +57,7 @@ async fn close_hands_back_the_messages_of_pulls_in_flight() {
     }
 }
 
-/// Takes messages and acknowledges them as fast as it can, and returns what ends the stream within the time.
+/// Takes and acknowledges messages as fast as possible, and returns what ends the stream within the time.
 async fn drain(deliveries: &mut Deliveries, time: Duration) -> Option<Error> {
     let drained = tokio::time::timeout(time, async {
         loop {
@@ -242,13 +242,13 @@ async fn a_stream_extends_leases_until_messages_are_decided_on() {
     let world = World::with(20).await;
     let mut deliveries = world.consumer().stream().unwrap();
     let mut held = vec![next(&mut deliveries).await.unwrap().unwrap()];
-    // The others wait within the stream meanwhile, which nobody polls.
+    // The others wait in the stream, which is not polled.
     sleep(600 * SECOND).await;
     held.extend(deliveries.next_batch(19, SECOND).await.unwrap().unwrap());
     let acker = deliveries.acker().clone();
     let stats = deliveries.stats();
     drop(deliveries);
-    // Deliveries outlast their stream.
+    // Deliveries outlive their stream.
     sleep(600 * SECOND).await;
     assert!(stats.extended > 100 && stats.expired == 0, "{stats:?}");
     for delivery in held {
