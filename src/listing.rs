@@ -80,17 +80,21 @@ impl<T> Listing<T> {
     }
 
     /// Adds a page. The list ends where the service says so, or at a page without new entries: a service without
-    /// pagination returns the first page forever.
+    /// pagination returns the first page forever. An entry without a key is new only where the service counts pages.
     fn take(&mut self, Success { result: List(entries), pages, .. }: Success<List<T>>) {
-        let mut has_new = false;
+        let (mut has_new, mut has_other) = (false, false);
         for entry in entries {
             let is_new = (self.key)(&entry).map(|key| self.seen.insert(key.to_owned()));
             has_new |= is_new == Some(true);
+            has_other |= is_new.is_none();
             if is_new != Some(false) {
                 self.waiting.push_back(entry);
             }
         }
-        self.is_ended = !has_new || pages.is_some_and(|pages| pages <= self.page.into());
+        self.is_ended = match pages {
+            Some(pages) => pages <= self.page.into() || !(has_new || has_other),
+            None => !has_new,
+        };
     }
 }
 

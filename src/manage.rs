@@ -165,11 +165,13 @@ impl Queue {
     ///
     /// [`Timeout`](ErrorKind::Timeout) if it is not done in time. The service continues.
     pub async fn purge_all_and_wait(&self, timeout: Duration) -> Result<PurgeStatus, Error> {
-        self.purge_all().await?;
+        let started = self.purge_all().await?.started();
         let end = transport::after(timeout);
         loop {
             let status = self.purge_status().await?;
-            if status.is_complete() {
+            // The status may still be that of an earlier purge.
+            let is_earlier = status.started().zip(started).is_some_and(|(earlier, started)| earlier < started);
+            if status.is_complete() && !is_earlier {
                 return Ok(status);
             }
             if Instant::now() >= end {

@@ -100,15 +100,17 @@ impl Queue {
     /// accepted. The call can be repeated. Settings that are not given stay as they are.
     ///
     /// To check whether pulls are accepted, it pulls one message and returns it to the queue at once. That counts as an
-    /// attempt.
+    /// attempt, so it is done only in the first minute of a consumer, and not if messages are not retried (`max_retries`
+    /// is 0).
     ///
     /// # Errors
     ///
     /// As for [`set_pull_consumer`](Self::set_pull_consumer), and [`NotPullConsumer`](ErrorKind::NotPullConsumer) if
     /// pulls are still refused after a minute.
     pub async fn enable_pull(&self, settings: ConsumerSettings) -> Result<ConsumerDescription, Error> {
-        let (consumer, is_new) = self.set_pull(settings).await?;
-        if is_new {
+        let consumer = self.set_pull_consumer(settings).await?;
+        let age = consumer.created().map(|created| created.elapsed().unwrap_or_default());
+        if age.is_none_or(|age| age < PULLS_WITHIN) && consumer.max_retries() != Some(0) {
             self.wait_for_pulls(PULLS_WITHIN).await?;
         }
         Ok(consumer)
@@ -121,27 +123,23 @@ impl Queue {
     /// [`AlreadyExists`](ErrorKind::AlreadyExists) if the queue has a consumer of another kind, which you have to
     /// delete first. Refused before anything is sent: settings of another kind, or out of bounds.
     pub async fn set_pull_consumer(&self, settings: ConsumerSettings) -> Result<ConsumerDescription, Error> {
-        Ok(self.set_pull(settings).await?.0)
-    }
-
-    async fn set_pull(&self, settings: ConsumerSettings) -> Result<(ConsumerDescription, bool), Error> {
         if settings.kind() != ConsumerKind::HttpPull {
             return Err(Error::invalid("settings: must be those of a pull consumer"));
         }
         limits::consumer_settings(&settings)?;
         if let Some(set) = self.change_pull(&settings).await? {
-            return Ok((set, false));
+            return Ok(set);
         }
         let error = match self.create_consumer(&settings).await {
-            Ok(made) => return Ok((made, true)),
+            Ok(made) => return Ok(made),
             Err(error) => error,
         };
-        // Someone else was faster, or the response was lost: the consumer exists. It may be new, so wait for pulls.
+        // Someone else was faster, or the response was lost: the consumer exists.
         if error.kind() != ErrorKind::AlreadyExists && !error.may_have_arrived() {
             return Err(error);
         }
         match self.change_pull(&settings).await {
-            Ok(Some(set)) => Ok((set, true)),
+            Ok(Some(set)) => Ok(set),
             _ => Err(error),
         }
     }

@@ -188,9 +188,32 @@ async fn enabling_pulls_can_be_repeated_and_keeps_settings() {
     assert_eq!(set.id().unwrap(), made.id().unwrap());
     assert_eq!((set.max_retries(), set.visibility_timeout()), (Some(10), Some(Duration::from_secs(90))));
     let before = emulator.requests();
-    queue.enable_pull(ConsumerSettings::pull().max_retries(10)).await.unwrap();
+    queue.set_pull_consumer(ConsumerSettings::pull().max_retries(10)).await.unwrap();
     assert_eq!(emulator.requests() - before, 1, "a consumer that is as wanted is left alone");
     assert_eq!(queue.consumers().await.unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn enabling_pulls_again_waits_for_what_the_first_call_did_not_wait_for() {
+    let (emulator, _, queues) = emulated();
+    emulator.configure(|behavior: Behavior| behavior.consumer_start(Duration::from_secs(5)));
+    let queue = queues.create("jobs").await.unwrap();
+    let started = tokio::time::Instant::now();
+    let enable = || queue.enable_pull(ConsumerSettings::pull());
+    assert!(tokio::time::timeout(Duration::from_secs(2), enable()).await.is_err());
+    enable().await.unwrap();
+    assert!(started.elapsed() >= Duration::from_secs(5));
+    let _ = queue.pull(PullOptions::new()).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn enabling_pulls_costs_no_message_its_only_attempt() {
+    let (_emulator, _, queues) = emulated();
+    let queue = queues.create("jobs").await.unwrap();
+    let _ = queue.push(&PushMessage::text("early")).await.unwrap();
+    queue.enable_pull(ConsumerSettings::pull().max_retries(0)).await.unwrap();
+    let batch = queue.pull(PullOptions::new()).await.unwrap();
+    assert_eq!(batch.iter().map(|message| message.attempts).collect::<Vec<_>>(), [Some(1)]);
 }
 
 #[tokio::test(start_paused = true)]

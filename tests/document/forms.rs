@@ -79,7 +79,11 @@ impl Service {
     }
 
     pub(crate) fn sent(&self) -> Value {
-        serde_json::from_str(&self.exchange.lock().unwrap().0).unwrap()
+        serde_json::from_str(&self.sent_text()).unwrap()
+    }
+
+    pub(crate) fn sent_text(&self) -> String {
+        self.exchange.lock().unwrap().0.clone()
     }
 }
 

@@ -64,6 +64,39 @@ fn an_odd_entry_costs_no_other_its_place_in_a_list() {
 }
 
 #[test]
+fn a_page_without_a_single_id_does_not_end_a_list() {
+    let entries = [json!({ "queue_name": "odd" }), json!({ "queue_id": "b", "queue_name": "jobs" })];
+    let page = |entry| json!({ "success": true, "result": [entry], "result_info": { "total_pages": 2 } });
+    let server = support::Server::playing(entries.map(|entry| support::ok(page(entry).to_string())));
+    let queues = support::queue(&server.url).queues();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let listed = runtime.block_on(queues.list().all()).unwrap();
+    assert_eq!(listed.iter().map(QueueDescription::name).collect::<Vec<_>>(), ["odd", "jobs"]);
+}
+
+#[test]
+fn a_consumer_of_long_ago_is_not_asked_whether_it_works() {
+    let service = Service::start();
+    let consumer = json!({ "type": "http_pull", "consumer_id": "b", "created_on": "2026-01-01T00:00:00Z" });
+    service.respond(json!({ "success": true, "result": [consumer] }));
+    service.run(service.queue.enable_pull(ConsumerSettings::pull())).unwrap();
+    assert_eq!(service.sent_text(), "", "the list has no body, and nothing was pulled");
+}
+
+#[tokio::test]
+async fn the_status_of_an_earlier_purge_is_not_taken_for_that_of_this_one() {
+    let status = |started: &str, completed: bool| {
+        let result = json!({ "started_at": started, "complete": completed });
+        support::ok(json!({ "success": true, "result": result }).to_string())
+    };
+    let (earlier, now) = ("2026-11-05T08:30:00Z", "2026-11-05T09:00:00Z");
+    let server = support::Server::playing([status(now, false), status(earlier, true), status(now, true)]);
+    let queue = support::queue(&server.url);
+    let done = queue.purge_all_and_wait(Duration::from_secs(60)).await.unwrap();
+    assert_eq!((server.requests().len(), done.fields()["started_at"].as_str()), (3, Some(now)));
+}
+
+#[test]
 fn a_setting_that_is_not_known_is_sent_back_as_it_came() {
     let service = Service::start();
     let described =
