@@ -39,12 +39,37 @@ impl Class {
     }
 }
 
-/// A change, for all operations that share it.
-#[derive(PartialEq)]
+/// A change of one place in the published document, for all operations that share it.
 struct Change {
     class: Class,
-    lines: Vec<String>,
-    to_do: String,
+    /// Where it is in the published document, what was there, and what is.
+    what: (String, Vec<String>),
+    to_do: &'static str,
+    /// The operations that have it.
+    names: Vec<String>,
+    /// Where they have it.
+    places: Vec<String>,
+    /// What `queues.json` says there.
+    here: Vec<String>,
+}
+
+impl Change {
+    fn told(class: Class, words: &str, to_do: &'static str, name: &str) -> Self {
+        let what = (String::new(), vec![words.to_owned()]);
+        Self { class, what, to_do, names: vec![name.to_owned()], places: Vec::new(), here: Vec::new() }
+    }
+
+    fn add(&mut self, other: Self) {
+        for (known, new) in
+            [(&mut self.names, other.names), (&mut self.places, other.places), (&mut self.here, other.here)]
+        {
+            for new in new {
+                if !known.contains(&new) {
+                    known.push(new);
+                }
+            }
+        }
+    }
 }
 
 /// What changed, and what to do.
@@ -71,31 +96,43 @@ impl Report {
     /// Every change from `before` to `after`, with what it means for the client that `ours` describes. A change shared
     /// by several operations is reported once.
     pub(crate) fn changes(&mut self, ours: &Operations, before: &Operations, after: &Operations) {
-        let mut changes: Vec<(Change, Vec<&str>)> = Vec::new();
-        let mut add = |change: Change, name| match changes.iter_mut().find(|(known, _)| *known == change) {
-            Some((_, names)) => names.push(name),
-            None => changes.push((change, vec![name])),
+        let mut changes: Vec<Change> = Vec::new();
+        let mut add = |change: Change| {
+            let is_same = |known: &&mut Change| {
+                (known.class, &known.what, known.to_do) == (change.class, &change.what, change.to_do)
+            };
+            match changes.iter_mut().find(is_same) {
+                Some(known) => known.add(change),
+                None => changes.push(change),
+            }
         };
         for (key, here) in ours {
             match (before.get(key), after.get(key)) {
-                (Some(old), Some(new)) => compare::differences(old, new)
-                    .iter()
-                    .for_each(|difference| add(change(here, old, new, difference), here.name.as_str())),
-                (None, Some(_)) => {
-                    add(told(Class::Harmless, "it is compared from now on", "nothing."), here.name.as_str());
+                (Some(old), Some(new)) => {
+                    compare::differences(old, new)
+                        .iter()
+                        .for_each(|difference| add(change(here, old, new, difference)));
                 }
-                (_, None) => add(told(Class::Request, "the document has no such operation", GONE), here.name.as_str()),
+                (None, Some(_)) => {
+                    add(Change::told(Class::Harmless, "it is compared from now on", "nothing.", &here.name));
+                }
+                (_, None) => {
+                    add(Change::told(Class::Request, "the document has no such operation", GONE, &here.name));
+                }
             }
         }
         for (_, gone) in before.iter().filter(|(key, _)| !ours.contains_key(*key)) {
-            add(told(Class::Harmless, "openapi/queues.json no longer has it", "nothing."), gone.name.as_str());
+            add(Change::told(Class::Harmless, "openapi/queues.json no longer has it", "nothing.", &gone.name));
         }
-        changes.sort_by_key(|(change, _)| change.class);
-        for (change, names) in changes {
+        changes.sort_by_key(|change| change.class);
+        for change in changes {
             self.classes.insert(change.class);
-            let all = (names.len() == ours.len() && names.len() > 1).then(|| vec!["every operation"]);
-            self.line(format!("{}: {}", change.class.words(), all.unwrap_or(names).join(", ")));
-            change.lines.iter().for_each(|line| self.line(format!("  {line}")));
+            let is_all = change.names.len() == ours.len() && ours.len() > 1;
+            let names = if is_all { "every operation".to_owned() } else { change.names.join(", ") };
+            self.line(format!("{}: {names}", change.class.words()));
+            change.places.iter().for_each(|place| self.line(format!("  where: `{place}`")));
+            change.what.1.iter().for_each(|line| self.line(format!("  {line}")));
+            change.here.iter().for_each(|here| self.line(format!("  here:  {here}")));
             self.line(format!("  to do: {}", change.to_do));
         }
         self.needs_edit = self.classes.iter().any(|class| *class <= Class::Lost);
@@ -151,10 +188,6 @@ after an edit of openapi/queues.json:
   A bound is stated there alone; `cargo test --test document bounds` names texts that say another.
   Run this again: it tells what is left. Then the tables in openapi/README.md, `cargo test`, and a line in CHANGELOG.md.";
 
-fn told(class: Class, words: &str, to_do: &str) -> Change {
-    Change { class, lines: vec![words.to_owned()], to_do: to_do.to_owned() }
-}
-
 fn change(here: &Operation, old: &Operation, new: &Operation, difference: &Difference) -> Change {
     let Difference { place, keyword, left, right } = difference;
     let (published, ours) = (new.places.get(place), here.places.get(place));
@@ -168,12 +201,11 @@ fn change(here: &Operation, old: &Operation, new: &Operation, difference: &Diffe
         (false, false) => Class::Response,
     };
     let at = within.map_or("", |place| place.at.as_str());
-    let here = match ours {
-        Some(_) => format!("here:  {}, at openapi/queues.json#{at}", compare::describe(ours)),
-        None if at.is_empty() => "here:  left out".to_owned(),
-        None => format!("here:  left out; it would stand within openapi/queues.json#{at}"),
+    let words = match ours {
+        Some(_) => format!("{}, at openapi/queues.json#{at}", compare::describe(ours)),
+        None if at.is_empty() => "left out".to_owned(),
+        None => format!("left out; it would stand within openapi/queues.json#{at}"),
     };
-    let lines = vec![format!("where: `{place}`"), format!("was:   {left}"), format!("is:    {right}"), here];
     let to_do = match (class, published.is_some(), ours.is_some()) {
         (Class::Harmless, true, false) if place.starts_with("response") && !old.places.contains_key(place) => {
             "nothing, or describe it there, to have it in the generated type, and show it in the type that users see."
@@ -203,5 +235,15 @@ fn change(here: &Operation, old: &Operation, new: &Operation, difference: &Diffe
         }
         _ => "nothing.",
     };
-    Change { class, lines, to_do: to_do.to_owned() }
+    let origin = published.or_else(|| old.places.get(place)).map_or("", |place| place.at.as_str());
+    // What is at odds by itself, such as a new failure, has no place of its own that others could share.
+    let origin = if origin.starts_with("/components") { origin } else { place };
+    Change {
+        class,
+        what: (origin.to_owned(), vec![format!("was:   {left}"), format!("is:    {right}")]),
+        to_do,
+        names: vec![here.name.clone()],
+        places: vec![place.clone()],
+        here: vec![words],
+    }
 }
