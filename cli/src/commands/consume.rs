@@ -4,6 +4,7 @@ mod program;
 
 use std::{
     ffi::OsString,
+    io,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -36,6 +37,8 @@ How the program ends decides:
   any other status  --on-failure decides; so it does if a signal ended the program
   cannot be started the message is retried, and consume ends
   over --timeout    it gets SIGTERM, 10 s later SIGKILL, and --on-failure decides
+
+What it did is told on standard error, since standard output is the programs'; with --output, there.
 
 The lease is extended while a program runs. While more than half of the programs fail, messages are
 pulled more slowly.
@@ -103,7 +106,7 @@ impl Consume {
             program,
             on_failure: self.on_failure,
             retry: self.retry_delay.map_or(Verdict::Retry, Verdict::RetryIn),
-            progress: Progress::of(None),
+            progress: Progress::hidden(),
             ended: Mutex::default(),
             end: Notify::new(),
         });
@@ -127,8 +130,7 @@ impl Consume {
                 return Err(Failure::interrupted());
             }
         };
-        work.progress.end();
-        output::print(Format::or_fitting(common.output), &[Summary::from(&report.stats)])?;
+        Summary::from(&report.stats).tell(common.output, &work.progress)?;
         let ended = work.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
         result(report, ended)
     }
@@ -244,6 +246,19 @@ impl From<&Stats> for Summary {
             left: stats.left.saturating_add(stats.expired),
             unconfirmed: stats.unconfirmed,
         }
+    }
+}
+
+impl Summary {
+    /// Standard output is the programs', unless the summary is asked for there.
+    fn tell(self, asked: Option<Format>, progress: &Progress) -> io::Result<()> {
+        if let Some(format) = asked {
+            return output::print(format, &[self]);
+        }
+        let counts = self.head().into_iter().map(str::to_lowercase).zip(self.cells());
+        let counts: Vec<_> = counts.map(|(name, count)| format!("{count} {name}")).collect();
+        progress.say(&counts.join(", "));
+        Ok(())
     }
 }
 

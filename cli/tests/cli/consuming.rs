@@ -10,8 +10,13 @@ use crate::world::{World, eventually, folder, objects, signal};
 /// Consumes until the queue is empty; returns the exit code, the summary, and what was said.
 fn consume(world: &World, options: &[&str], program: &[&str]) -> (Option<i32>, serde_json::Value, String) {
     let id = world.id().to_owned();
-    let arguments: Vec<&str> =
-        ["consume", &id, "--until-empty"].iter().chain(options).chain(&["--"]).chain(program).copied().collect();
+    let arguments: Vec<&str> = ["consume", &id, "--until-empty", "--output", "ndjson"]
+        .iter()
+        .chain(options)
+        .chain(&["--"])
+        .chain(program)
+        .copied()
+        .collect();
     let output = world.command(&arguments).output().unwrap();
     let stdout = String::from_utf8(output.stdout).unwrap();
     let summary = stdout.lines().last().map(|line| objects(line).remove(0)).unwrap_or_default();
@@ -33,6 +38,16 @@ fn a_program_gets_the_body_and_the_metadata_and_acknowledges_by_status_0() {
     assert!(seen.contains(&format!("CF_QUEUES_QUEUE_ID={}\n", world.id())), "{seen}");
     assert!(!seen.contains("LEASE"), "{seen}");
     assert!(world.messages().is_empty());
+}
+
+#[test]
+fn standard_output_is_the_programs() {
+    let world = World::new();
+    world.push_numbers(1);
+    let output = world.command(&["consume", world.id(), "--until-empty", "--", "cat"]).assert().success();
+    let output = output.get_output();
+    assert_eq!(output.stdout, b"0");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("1 acknowledged, 0 retried"));
 }
 
 #[test]
@@ -118,7 +133,7 @@ fn a_signal_drains() {
         let mark = folder("drain").join(format!("{sent:?}"));
         let script = r#"touch "$0"; sleep 1"#;
         let mut command = world.program(&["consume", world.id(), "--", "sh", "-c", script, mark.to_str().unwrap()]);
-        let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         eventually("the program runs", || mark.exists());
         signal(&child, sent);
         assert_eq!(child.wait().unwrap().code(), Some(0));
@@ -154,7 +169,7 @@ fn a_program_that_works_for_longer_than_a_lease_keeps_it() {
     let script = r#"touch "$0"; sleep 2"#;
     let mut command =
         world.program(&["consume", world.id(), "--until-empty", "--", "sh", "-c", script, mark.to_str().unwrap()]);
-    let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     eventually("the program runs", || mark.exists());
     // The lease of a minute is extended before that.
     world.emulator.advance(Duration::from_secs(50));
