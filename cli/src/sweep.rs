@@ -15,7 +15,10 @@ use std::{
     hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
     ops::AddAssign,
     pin::pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -38,6 +41,9 @@ const BATCH: u32 = 100;
 const DELIVERIES: u32 = 4;
 /// Of so many messages that were put back, it is known that they were.
 const MOST_SEEN: usize = 1_000_000;
+
+/// A retry can be delayed by 24 hours at most; a sweep takes no longer than half of that.
+const MOST_HOLD_MS: u64 = 12 * 60 * 60 * 1000;
 
 /// What takes messages out of a queue.
 pub(crate) trait Sink: Send + Sync + 'static {
@@ -139,8 +145,8 @@ pub(crate) struct Sweep<S> {
     plan: Plan,
     /// How often a message is delivered at most.
     deliveries: u32,
-    /// How long what stays is hidden, so that it is met once.
-    hold: Duration,
+    /// For how many milliseconds what stays is hidden, so that it is met once. It grows if something is met twice.
+    hold: AtomicU64,
     progress: Progress,
     /// Hashes of the ids of messages that were put back.
     seen: Mutex<HashSet<u64>>,
@@ -154,15 +160,21 @@ impl<S: Sink> Sweep<S> {
         let retries = pull.and_then(cloudflare_queues::ConsumerDescription::max_retries);
         let backlog = queue.metrics().await?.backlog_count.unwrap_or_default();
         // Twice as long as it is likely to take.
-        let seconds = (backlog as f64 / plan.rate.min(1000.0) * 2.0).clamp(0.0, 12.0 * 3600.0);
-        let hold = LEASE.saturating_add(Duration::from_secs_f64(seconds));
+        let ms = (backlog as f64 / plan.rate.min(1000.0) * 2e3) as u64;
+        let hold = AtomicU64::new(ms.saturating_add(LEASE.as_millis() as u64).min(MOST_HOLD_MS));
         let deliveries = retries.map_or(DELIVERIES, |retries| retries.saturating_add(1));
         Ok(Self { queue, sink, plan, deliveries, hold, progress, seen: Mutex::default() })
     }
 
     /// How long messages that stay are hidden from consumers.
     pub(crate) fn hold(&self) -> Duration {
-        self.hold
+        Duration::from_millis(self.hold.load(Ordering::Relaxed))
+    }
+
+    /// Messages came again that were hidden for so long: double that, so that they do not keep others from coming.
+    fn hold_longer(&self, than: Duration) {
+        let ms = u64::try_from(than.as_millis()).unwrap_or(MOST_HOLD_MS);
+        self.hold.fetch_max(ms.saturating_mul(2).min(MOST_HOLD_MS), Ordering::Relaxed);
     }
 
     /// Goes on until the queue gives nothing new, the limit is reached, something fails for good, or `stop` is done.
@@ -201,6 +213,6 @@ impl<S: Sink> Sweep<S> {
     fn is_new(&self, message: &Message) -> bool {
         let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(&message.id);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        !seen.contains(&hash) && (seen.len() >= MOST_SEEN || seen.insert(hash))
+        message.id.is_empty() || !seen.contains(&hash) && (seen.len() >= MOST_SEEN || seen.insert(hash))
     }
 }

@@ -63,7 +63,7 @@ impl Export {
         let signals = Signals::listen()?;
         let progress = Progress::of(queue.metrics().await?.backlog_count);
         let plan =
-            Plan { conditions: self.filter, keep: !self.remove, limit: self.limit, rate: 5000.0, most_batches: 64 };
+            Plan { conditions: self.filter, keep: !self.remove, limit: self.limit, rate: 5000.0, most_batches: 200 };
         let sweep = Sweep::prepare(queue, sink, plan, progress.clone()).await?;
         let hold = sweep.hold();
         let swept: Swept = tokio::select! {

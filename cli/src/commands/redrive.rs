@@ -44,7 +44,7 @@ pub(crate) struct Redrive {
     #[arg(long, value_name = "NUMBER", default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..))]
     rate: u32,
     /// Batches of up to 100 messages in flight at most
-    #[arg(long, value_name = "NUMBER", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "NUMBER", default_value_t = 200, value_parser = clap::value_parser!(u16).range(1..))]
     batches: u16,
     /// Show what would be moved, by a look that changes nothing
     #[arg(long)]

@@ -20,8 +20,8 @@ pub(super) struct Cycle {
     pub(super) asked: u32,
     pub(super) pulled: u32,
     pub(super) bytes: usize,
-    /// Whether there was a message that was not met before.
-    pub(super) is_new: bool,
+    /// How many of the messages were not met before.
+    pub(super) fresh: u32,
     pub(super) counts: Counts,
     pub(super) pull_error: Option<Error>,
     /// Why the sweep is to end.
@@ -36,7 +36,7 @@ impl Cycle {
 
 impl<S: Sink> Sweep<S> {
     pub(super) async fn cycle(self: Arc<Self>, asked: u32) -> Cycle {
-        let mut cycle = Cycle { asked, ..Cycle::default() };
+        let (mut cycle, hold) = (Cycle { asked, ..Cycle::default() }, self.hold());
         let options = PullOptions::new().batch_size(asked).visibility_timeout(LEASE);
         let batch = match self.queue.pull(options).await {
             Ok(batch) => batch,
@@ -52,31 +52,28 @@ impl<S: Sink> Sweep<S> {
         let (wanted, again): (Vec<_>, Vec<_>) =
             wanted.into_iter().partition(|message| !self.plan.keep || self.is_new(message));
         let skipped = others.iter().filter(|message| self.is_new(message)).count();
-        cycle.counts.skipped = skipped as u64;
+        (cycle.fresh, cycle.counts.skipped) = (skipped as u32, skipped as u64);
         let Taken { fates, failure } = self.sink.take(&wanted, &mut Held::new(&self.queue, &wanted)).await;
         cycle.failure = failure;
 
-        let mut stays: Vec<(&Message, Duration)> =
-            others.iter().chain(&again).map(|message| (message, self.hold)).collect();
         let mut request = AckRequest::new();
-        let mut is_new = skipped > 0;
+        let (mut stays, mut left) = (others.iter().chain(&again).collect::<Vec<_>>(), Vec::new());
         for (message, fate) in wanted.iter().zip(fates) {
-            let count = match fate {
-                Fate::Taken => &mut cycle.counts.taken,
-                Fate::Unfit => &mut cycle.counts.unfit,
-                Fate::Failed => &mut cycle.counts.left,
-            };
             let is_first = fate != Fate::Unfit || self.plan.keep || self.is_new(message);
+            cycle.fresh += u32::from(is_first);
+            let (count, kept) = match fate {
+                Fate::Taken => (&mut cycle.counts.taken, &mut stays),
+                Fate::Unfit => (&mut cycle.counts.unfit, &mut stays),
+                Fate::Failed => (&mut cycle.counts.left, &mut left),
+            };
             *count += u64::from(is_first);
-            is_new |= is_first;
-            match fate {
-                Fate::Taken if !self.plan.keep => _ = request.ack(message),
-                Fate::Taken | Fate::Unfit => stays.push((message, self.hold)),
-                Fate::Failed => stays.push((message, Duration::ZERO)),
-            }
+            if fate == Fate::Taken && !self.plan.keep { _ = request.ack(message) } else { kept.push(message) }
         }
-        cycle.is_new = is_new;
-        cycle.counts.left += self.put_back(&stays, &mut request).await;
+        if cycle.fresh < cycle.pulled {
+            self.hold_longer(hold);
+        }
+        cycle.counts.left += self.put_back(&stays, self.hold(), &mut request).await;
+        cycle.counts.left += self.put_back(&left, Duration::ZERO, &mut request).await;
         self.settle(request, &mut cycle).await;
         cycle
     }
@@ -88,17 +85,17 @@ impl<S: Sink> Sweep<S> {
 
     /// Messages stay in the queue. Those that would not be delivered again are pushed anew, before they are
     /// acknowledged. Returns how many of these could not be.
-    async fn put_back(&self, stays: &[(&Message, Duration)], request: &mut AckRequest) -> u64 {
+    async fn put_back(&self, stays: &[&Message], delay: Duration, request: &mut AckRequest) -> u64 {
         let (mut copies, mut renewed) = (Vec::new(), Vec::new());
         let mut failed: u64 = 0;
-        for (message, delay) in stays {
+        for message in stays {
             if message.attempts.is_none_or(|attempts| attempts < self.deliveries) {
-                request.retry_in(*message, *delay);
+                request.retry_in(*message, delay);
                 continue;
             }
             match PushMessage::from_body(&message.body) {
                 Ok(copy) => {
-                    copies.push(copy.delay(*delay));
+                    copies.push(copy.delay(delay));
                     renewed.push(*message);
                 }
                 Err(error) => {

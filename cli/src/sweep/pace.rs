@@ -6,12 +6,15 @@ use tokio::time::Instant;
 
 use super::{BATCH, LEASE, Plan, cycle::Cycle};
 
-/// After so many pulls in a row that bring nothing new, the queue has nothing to give.
+/// After so many pulls in a row that bring nothing, the queue has nothing to give.
 const EMPTY: u32 = 3;
 /// The rest after such a pull.
 const REST: Duration = Duration::from_millis(200);
 /// For how long pulls may fail.
 const PATIENCE: Duration = Duration::from_secs(600);
+/// How many batches are in flight at first, and how many more after each full one.
+const FIRST: usize = 4;
+const MORE: usize = 2;
 /// What all batches in flight may hold.
 const MOST_BYTES: f64 = 64e6;
 
@@ -35,7 +38,7 @@ impl Pace {
         Self {
             rate: plan.rate,
             most: plan.most_batches.max(1),
-            wanted: 1,
+            wanted: FIRST,
             left: plan.limit,
             next: Instant::now(),
             bytes: 0.0,
@@ -89,20 +92,24 @@ impl Pace {
     }
 
     fn filled(&mut self, cycle: &Cycle, in_flight: usize) {
-        if cycle.is_new {
-            self.empty = 0;
-            let average = cycle.bytes as f64 / f64::from(cycle.pulled.max(1));
-            self.bytes = if self.bytes == 0.0 { average } else { self.bytes.mul_add(0.8, average * 0.2) };
-            if cycle.pulled >= cycle.asked {
-                self.wanted = self.wanted.saturating_add(1).min(self.most);
+        if cycle.pulled == 0 {
+            self.wanted = (self.wanted / 2).max(1);
+            // Others may still bring something.
+            if in_flight == 0 {
+                self.empty = self.empty.saturating_add(1);
+                self.next = self.next.max(Instant::now() + REST);
             }
             return;
         }
-        self.wanted = (self.wanted / 2).max(1);
-        // Others may still bring something.
-        if in_flight == 0 {
-            self.empty = self.empty.saturating_add(1);
-            self.next = self.next.max(Instant::now() + REST);
+        let average = cycle.bytes as f64 / f64::from(cycle.pulled);
+        self.bytes = if self.bytes == 0.0 { average } else { self.bytes.mul_add(0.8, average * 0.2) };
+        if cycle.fresh == 0 {
+            // They are hidden for longer from now on, so that there is an end.
+            return;
+        }
+        self.empty = 0;
+        if cycle.pulled >= cycle.asked {
+            self.wanted = self.wanted.saturating_add(MORE).min(self.most);
         }
     }
 

@@ -11,8 +11,6 @@ use tokio::time::{Instant, sleep, timeout};
 use super::*;
 use crate::commands::redrive::Pushing;
 
-const ROUND_TRIP: Duration = Duration::from_millis(200);
-
 struct World {
     emulator: Emulator,
     from: Queue,
@@ -33,8 +31,8 @@ impl World {
         Self { emulator, from, to }
     }
 
-    fn slow(&self) {
-        let half = ROUND_TRIP / 2;
+    fn slow(&self, round_trip: u64) {
+        let half = Duration::from_millis(round_trip / 2);
         self.emulator.inject(Fault::Slow { before: half, after: half, fault: None }.until_removed());
     }
 
@@ -62,13 +60,13 @@ impl World {
 }
 
 fn plan() -> Plan {
-    Plan { conditions: Vec::new(), keep: false, limit: None, rate: 5000.0, most_batches: 64 }
+    Plan { conditions: Vec::new(), keep: false, limit: None, rate: 5000.0, most_batches: 200 }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_redrive_moves_4000_messages_a_second_at_200_ms() {
     let world = World::with(100_000, 3).await;
-    world.slow();
+    world.slow(200);
     let started = Instant::now();
     let swept = world.run(plan()).await;
     assert_eq!(swept.counts, Counts { taken: 100_000, ..Counts::default() });
@@ -78,14 +76,28 @@ async fn a_redrive_moves_4000_messages_a_second_at_200_ms() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_redrive_grows_with_the_round_trip() {
+    // A batch takes three round trips, and it takes three batches until enough are in flight.
+    for (round_trip, least) in [(20, 4000.0), (600, 1400.0), (2400, 390.0)] {
+        let world = World::with(20_000, 3).await;
+        world.slow(round_trip);
+        let started = Instant::now();
+        let swept = world.run(plan()).await;
+        assert_eq!(swept.counts, Counts { taken: 20_000, ..Counts::default() });
+        let rate = 20_000.0 / started.elapsed().as_secs_f64();
+        assert!(rate >= least, "{rate} at {round_trip} ms");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_redrive_that_is_killed_ten_times_loses_nothing() {
-    const MESSAGES: usize = 30_000;
+    const MESSAGES: usize = 40_000;
     let world = World::with(MESSAGES, 100).await;
-    world.slow();
+    world.slow(200);
     let (mut in_flight, mut seed) = (0, 7_u64);
     for _ in 0..10 {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let moment = Duration::from_millis(600 + (seed >> 33) % 2000);
+        let moment = Duration::from_millis(400 + (seed >> 33) % 1200);
         let sweep = world.sweep(plan()).await;
         assert!(timeout(moment, sweep.run(pending())).await.is_err(), "it ended before it was killed");
         in_flight += world.in_flight();
@@ -131,9 +143,11 @@ async fn the_rate_is_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_kept_is_copied_once() {
-    let world = World::with(300, 3).await;
-    let swept = world.run(Plan { keep: true, rate: 1.0, ..plan() }).await;
+async fn what_is_kept_is_copied_once_even_if_it_comes_again_meanwhile() {
+    let world = World::with(300, 100).await;
+    let sweep = world.sweep(Plan { keep: true, rate: 5.0, ..plan() }).await;
+    sweep.hold.store(10_000, Ordering::Relaxed);
+    let swept = sweep.run(pending()).await;
     assert_eq!(swept.counts, Counts { taken: 300, ..Counts::default() });
     assert!(world.numbers(&world.to).values().all(|times| *times == 1));
     assert_eq!(world.numbers(&world.from).len(), 300);

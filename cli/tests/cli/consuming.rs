@@ -5,7 +5,7 @@ use std::{fs, process::Stdio, time::Duration};
 use cloudflare_queues::PushMessage;
 use rustix::process::Signal;
 
-use crate::world::{World, eventually, folder, objects, signal};
+use crate::world::{World, eventually, folder, objects, processor_time, signal};
 
 /// Consumes until the queue is empty; returns the exit code, the summary, and what was said.
 fn consume(world: &World, options: &[&str], program: &[&str]) -> (Option<i32>, serde_json::Value, String) {
@@ -175,4 +175,16 @@ fn a_program_that_works_for_longer_than_a_lease_keeps_it() {
     world.emulator.advance(Duration::from_secs(50));
     assert_eq!(child.wait().unwrap().code(), Some(0));
     assert!(world.messages().is_empty());
+}
+
+/// So many that two cores run 500 a second, whatever else the machine does.
+#[test]
+fn a_program_costs_at_most_4_ms_of_processor_time() {
+    let world = World::new();
+    world.push_numbers(1000);
+    let program = env!("CARGO_BIN_EXE_cf-queues");
+    let script = format!("{program} consume {} --until-empty -- true", world.id());
+    let took = processor_time(std::process::Command::new("sh").envs(world.variables()), &script) / 1000;
+    assert!(world.messages().is_empty());
+    assert!(took <= Duration::from_millis(4), "{took:?}");
 }

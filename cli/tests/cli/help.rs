@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use crate::world::bare;
+use crate::world::{bare, processor_time};
 
 fn commands() -> Vec<String> {
     let help = bare(&["--help"]).output().unwrap();
@@ -47,4 +47,12 @@ fn completions_are_for_every_shell() {
         let output = bare(&["completions", shell]).assert().success();
         assert!(String::from_utf8_lossy(&output.get_output().stdout).contains("redrive"), "{shell}");
     }
+}
+
+#[test]
+fn help_takes_at_most_10_ms_of_processor_time() {
+    let program = env!("CARGO_BIN_EXE_cf-queues");
+    let script = format!("for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do {program} --help; done");
+    let took = processor_time(&mut std::process::Command::new("sh"), &script) / 20;
+    assert!(took <= std::time::Duration::from_millis(10), "{took:?}");
 }

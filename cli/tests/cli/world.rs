@@ -40,7 +40,7 @@ impl World {
         Self::of(Emulator::builder().real_time().queue(QueueSettings::new().max_retries(max_retries)))
     }
 
-    fn variables(&self) -> [(&'static str, String); 3] {
+    pub fn variables(&self) -> [(&'static str, String); 3] {
         [
             ("CLOUDFLARE_BASE_URL", self.emulator.base_url()),
             ("CLOUDFLARE_API_TOKEN", self.emulator.api_token()),
@@ -125,6 +125,18 @@ pub fn bare(arguments: &[&str]) -> Command {
 
 pub fn signal(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).unwrap();
+}
+
+/// The processor time that this script's programs take, with all that they start.
+pub fn processor_time(command: &mut std::process::Command, script: &str) -> Duration {
+    let output = command.args(["-c", &format!("{{ {script}; }} >/dev/null 2>&1; times")]).output().unwrap();
+    let times = String::from_utf8(output.stdout).unwrap();
+    // The second line is that of the programs, such as `0m0.120s 0m0.040s`.
+    let times = times.lines().nth(1).unwrap().split_whitespace().map(|time| {
+        let (minutes, seconds) = time.trim_end_matches('s').split_once('m').unwrap();
+        60.0 * minutes.parse::<f64>().unwrap() + seconds.parse::<f64>().unwrap()
+    });
+    Duration::from_secs_f64(times.sum())
 }
 
 /// Waits until this is so.
