@@ -73,7 +73,7 @@ impl fmt::Display for ContentType {
     }
 }
 
-/// The body of a message that was pulled or peeked, or that is to be pushed.
+/// The body of a message that was pulled or peeked, or that will be pushed.
 ///
 /// It is decoded on demand, so a body that cannot be decoded affects neither its lease nor the other messages of the
 /// batch. Clones share the text. Its `Debug` output shows only the type and the size.

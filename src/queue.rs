@@ -18,7 +18,7 @@ use crate::{
     wire,
 };
 
-/// Room for a message's body in a response (128 KB, each byte escaped as six) and for what is beside it.
+/// Room for a message in a response: its body (128 KB, each byte escaped as six) and its other fields.
 const MAX_PULLED_MESSAGE_BYTES: usize = 6 * limits::MAX_MESSAGE_BYTES + 4096;
 
 /// A handle to one queue. It is cheap to clone and can be shared between tasks.

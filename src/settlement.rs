@@ -91,7 +91,7 @@ pub(crate) fn deadline<'a>(leases: impl Iterator<Item = &'a Lease>, now: Instant
     next.or(passed)
 }
 
-/// What is to become of a message.
+/// What to do with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Decision {
@@ -109,7 +109,7 @@ impl Decision {
     }
 }
 
-/// A lease, and what is to become of its message.
+/// A lease, and the decision on its message.
 ///
 /// An [`AckRequest`](crate::AckRequest) is a list of these, and what could not be confirmed comes back as these.
 ///
@@ -132,7 +132,7 @@ impl Decision {
 pub struct Settlement {
     /// The lease.
     pub lease: Lease,
-    /// What is to become of its message.
+    /// The decision on its message.
     pub decision: Decision,
 }
 

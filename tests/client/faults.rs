@@ -20,7 +20,7 @@ const HEAD: &str = "HTTP/1.1 200 OK\r\ncf-ray: 8f1c2d3e4f5a6b7c-FRA\r\n";
 /// The fault of every request of a call.
 pub(crate) enum Fault {
     Play(Act),
-    /// Nobody listens.
+    /// Nothing listens.
     Refuse,
     /// Connections are accepted and never used.
     Silence,

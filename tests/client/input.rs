@@ -126,7 +126,7 @@ async fn a_pull_out_of_bounds_is_refused() {
 }
 
 fn json_of(bytes: usize) -> PushMessage {
-    // `["…"]` has four bytes beside the text.
+    // `["…"]` has four bytes in addition to the text.
     PushMessage::json(&["j".repeat(bytes - 4)]).unwrap()
 }
 

@@ -268,7 +268,7 @@ pub fn quick(max_attempts: u32) -> RetryPolicy {
     RetryPolicy::new().max_attempts(max_attempts).initial_backoff(moment).max_backoff(moment)
 }
 
-/// A URL where nobody listens.
+/// A URL where nothing listens.
 pub fn nowhere() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     format!("http://{}", listener.local_addr().unwrap())

@@ -99,7 +99,7 @@ async fn messages_dropped_while_acks_hang_are_bounded() {
     assert_eq!(acker.0.ledger.claimed_leases().len(), 10_200);
     assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), tasks);
     assert_eq!(log.lines("left to expire").len(), 16, "{:?}", log.lines("left to expire").last());
-    // Whoever waits is not kept out by those.
+    // They do not keep out a caller that waits.
     assert!(timeout(SECOND, acker.ack(unknown(60_000))).await.is_ok());
 }
 
@@ -192,7 +192,7 @@ async fn giving_up_on_a_settlement_for_good_still_sends_it() {
     acker.close().await;
     assert_eq!(receipt.await.unwrap(), Confirmation::Confirmed);
     assert_eq!((fixture.left(), fixture.leased()), (7, 7), "nothing is back in the queue");
-    assert_eq!(confirmed.load(Ordering::Relaxed), 3, "whoever counts outcomes sees those that nobody waits for, too");
+    assert_eq!(confirmed.load(Ordering::Relaxed), 3, "observers also see outcomes that nobody waits for");
 }
 
 #[test]

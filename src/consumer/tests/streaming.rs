@@ -260,7 +260,7 @@ async fn a_stream_extends_leases_until_messages_are_decided_on() {
     assert_eq!(world.left(), 0);
     let extensions = world.seen("extend").len();
     sleep(600 * SECOND).await;
-    assert_eq!(world.seen("extend").len(), extensions, "nothing is extended for nobody");
+    assert_eq!(world.seen("extend").len(), extensions, "no lease is extended without a delivery");
 }
 
 #[tokio::test(start_paused = true)]
