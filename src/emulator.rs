@@ -25,11 +25,14 @@
 //! ([`Emulator::in_process`]).
 
 mod behavior;
+mod builder;
 mod clock;
+mod control;
 mod fault;
 mod ids;
 mod in_process;
 mod manage;
+mod outcome;
 mod queue;
 mod queued_message;
 mod queues;
@@ -41,6 +44,7 @@ mod respond;
 mod result;
 mod routes;
 mod running;
+mod served;
 mod server;
 mod service;
 mod settings;
@@ -48,14 +52,16 @@ mod settings;
 mod tests;
 mod uri;
 
-use std::{fmt, io, net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{io, net::Ipv4Addr, sync::Arc, time::Duration};
 
 use tokio::net::TcpListener;
 
 pub use self::{
     behavior::{Behavior, ExtendFrom, JsonBodies, MissingContentType, UnknownLease, WarningsForm},
+    builder::EmulatorBuilder,
     fault::{Fault, Injection},
     queued_message::QueuedMessage,
+    served::ServedRequest,
     settings::QueueSettings,
 };
 
@@ -291,7 +297,41 @@ impl Emulator {
         self.running.service.faults().remove_all();
     }
 
-    /// How many requests were received.
+    /// Has a function called for each request that was responded to, to log it; see [`ServedRequest`]. It takes the
+    /// place of the one before.
+    pub fn on_request(&self, hook: impl Fn(&ServedRequest) + Send + Sync + 'static) {
+        self.running.service.set_hook(Arc::new(hook));
+    }
+
+    /// Serves the emulator on a listener, until the future is dropped: on an interface of the caller's choice, and when
+    /// everything is prepared.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// use cloudflare_queues::{Client, PushMessage, emulator::Emulator};
+    /// use tokio::net::TcpListener;
+    ///
+    /// let emulator = Emulator::in_process();
+    /// emulator.queue()?.push(&PushMessage::text("there from the beginning")).await?;
+    ///
+    /// let listener = TcpListener::bind("127.0.0.1:0").await?;
+    /// let base_url = format!("http://{}/client/v4", listener.local_addr()?);
+    /// let work = async {
+    ///     let client = Client::builder(emulator.credentials()?).base_url(base_url).build()?;
+    ///     client.queue(emulator.account_id(), emulator.queue_id())?.peek(1).await
+    /// };
+    /// tokio::select! {
+    ///     () = emulator.serve(listener) => {}
+    ///     peeked = work => assert_eq!(peeked?.len(), 1),
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub async fn serve(&self, listener: TcpListener) {
+        server::serve(listener, Arc::clone(&self.running.service)).await;
+    }
+
+    /// How many requests to operations were received.
     pub fn requests(&self) -> u64 {
         self.running.service.requests()
     }
@@ -300,7 +340,7 @@ impl Emulator {
     pub fn messages(&self, queue_id: &QueueId) -> Vec<QueuedMessage> {
         let messages = self.running.service.with_queue(queue_id.as_str(), |queue, now| {
             while queue.expire(now) {}
-            queue.messages().map(|(sequence, message)| (sequence, message.clone())).collect::<Vec<_>>()
+            queue.messages(None).map(|(sequence, message)| (sequence, message.clone())).collect::<Vec<_>>()
         });
         let messages =
             messages.unwrap_or_default().into_iter().map(|(sequence, message)| QueuedMessage::new(sequence, &message));
@@ -308,76 +348,7 @@ impl Emulator {
     }
 }
 
-/// Builds an [`Emulator`].
-///
-/// ```
-/// use cloudflare_queues::emulator::{Behavior, Emulator, QueueSettings};
-///
-/// let builder = Emulator::builder().queue(QueueSettings::new().max_retries(1));
-/// let emulator = builder.behavior(Behavior::new().late_acks(false)).in_process();
-/// let queue = emulator.queue()?;
-/// # Ok::<(), cloudflare_queues::Error>(())
-/// ```
-#[must_use = "a builder does nothing until start() or in_process() is called"]
-#[derive(Clone)]
-pub struct EmulatorBuilder {
-    port: u16,
-    api_token: String,
-    real_time: bool,
-    queue: QueueSettings,
-    behavior: Behavior,
-}
-
-impl Default for EmulatorBuilder {
-    fn default() -> Self {
-        Self {
-            port: 0,
-            api_token: "emulator-token".to_owned(),
-            real_time: false,
-            queue: QueueSettings::default(),
-            behavior: Behavior::default(),
-        }
-    }
-}
-
-/// Without the token, which may be a real one.
-impl fmt::Debug for EmulatorBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EmulatorBuilder").field("port", &self.port).finish_non_exhaustive()
-    }
-}
-
 impl EmulatorBuilder {
-    /// The port to serve on; 0, the default, is a free one.
-    pub fn port(mut self, port: u16) -> Self {
-        self.port = port;
-        self
-    }
-
-    /// The API token that the emulator accepts; `emulator-token` by default.
-    pub fn api_token(mut self, token: impl Into<String>) -> Self {
-        self.api_token = token.into();
-        self
-    }
-
-    /// Lets the clock run, beside being advanced. It goes by tokio's, which a test can pause.
-    pub fn real_time(mut self) -> Self {
-        self.real_time = true;
-        self
-    }
-
-    /// The settings of the queue that every emulator has.
-    pub fn queue(mut self, settings: QueueSettings) -> Self {
-        self.queue = settings;
-        self
-    }
-
-    /// How the emulator behaves where the service may behave in more than one way.
-    pub fn behavior(mut self, behavior: Behavior) -> Self {
-        self.behavior = behavior;
-        self
-    }
-
     /// Starts the emulator on the loopback interface, on the current tokio runtime.
     ///
     /// # Errors
@@ -397,7 +368,7 @@ impl EmulatorBuilder {
     }
 
     fn running(self) -> Running {
-        let service = Service::new(Clock::new(self.real_time), self.behavior, self.api_token);
+        let service = Service::new(Clock::new(self.real_time), self.behavior, self.api_token, self.has_control);
         let account_id = AccountId::numbered(ACCOUNT_ID);
         service.add_account(account_id.as_str());
         let queue_id = service.queues.create(account_id.as_str(), self.queue);

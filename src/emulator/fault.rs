@@ -123,6 +123,10 @@ impl Faults {
         self.0.clear();
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// The first one that befalls such a request.
     pub(super) fn next(&mut self, operation: Option<Operation>) -> Option<Fault> {
         let index = self.0.iter().position(|injection| injection.is_for(operation))?;

@@ -16,6 +16,11 @@ impl Sequence {
         format!("{:032x}", self.0)
     }
 
+    pub(super) fn from_message_id(text: &str) -> Option<Self> {
+        let sequence = Self(hex(text)?);
+        (sequence.message_id() == text).then_some(sequence)
+    }
+
     /// What names the message to a purge.
     pub(super) fn message_ref(self) -> String {
         format!("{HEAD}.ref.{}.", self.message_id())

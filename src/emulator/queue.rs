@@ -8,7 +8,7 @@ mod tests;
 // Tests count what is done with them.
 #[cfg(not(test))]
 use std::collections::{BTreeMap, BTreeSet};
-use std::{mem, sync::Arc};
+use std::{mem, ops::Bound, sync::Arc};
 
 #[cfg(test)]
 use self::tests::counted::{BTreeMap, BTreeSet};
@@ -17,6 +17,7 @@ use super::{
     behavior::{Behavior, ExtendFrom, UnknownLease},
     clock::{Time, nanos},
     ids::{Lease, Sequence},
+    outcome::{Outcome, Unknown},
     settings::QueueSettings,
 };
 
@@ -30,8 +31,10 @@ pub(super) struct Queue {
     messages: BTreeMap<Sequence, Stored>,
     /// The messages that a consumer may be given.
     visible: BTreeSet<Sequence>,
-    /// The others, by when that changes: the end of a delay, or of a lease.
-    hidden: BTreeSet<(Time, Sequence)>,
+    /// The messages that are delayed, by the end of the delay.
+    delayed: BTreeSet<(Time, Sequence)>,
+    /// The messages that a consumer holds, by the end of the lease.
+    leased: BTreeSet<(Time, Sequence)>,
     /// What was done by the leases of messages that are still here.
     used: BTreeMap<Lease, Use>,
     /// Messages that used up their retries, and are to go to the dead-letter queue.
@@ -43,8 +46,8 @@ pub(super) struct Queue {
 pub(super) struct Stored {
     pub(super) content: Content,
     pub(super) pushed_at: Time,
-    /// What it is filed under, if it is hidden.
-    hidden_until: Time,
+    /// When it becomes visible, or became so: what it is filed under while it is delayed or leased.
+    pub(super) visible_at: Time,
     /// When it was delivered for the last time.
     delivered_at: Time,
     pub(super) attempts: u32,
@@ -69,18 +72,12 @@ pub(super) struct NewMessage {
     pub(super) delay: Option<Time>,
 }
 
-/// What came of a request about leases or references.
-#[derive(Debug, Default, PartialEq)]
-pub(super) struct Outcome {
-    pub(super) acked: u64,
-    pub(super) retried: u64,
-    pub(super) extended: u64,
-    pub(super) warnings: Vec<(String, &'static str)>,
+/// How many messages are in each state.
+pub(super) struct Counts {
+    pub(super) visible: usize,
+    pub(super) delayed: usize,
+    pub(super) leased: usize,
 }
-
-/// Something in the request is not known, and the request is refused for it.
-#[derive(Debug, PartialEq)]
-pub(super) struct Unknown;
 
 pub(super) struct Metrics {
     pub(super) backlog_count: u64,
@@ -94,7 +91,8 @@ impl Queue {
             settings,
             messages: BTreeMap::new(),
             visible: BTreeSet::new(),
-            hidden: BTreeSet::new(),
+            delayed: BTreeSet::new(),
+            leased: BTreeSet::new(),
             used: BTreeMap::new(),
             dead: Vec::new(),
             bytes: 0,
@@ -116,28 +114,37 @@ impl Queue {
         mem::replace(self, empty)
     }
 
-    /// Does what is due: messages whose delay or lease has ended become visible, or are dead. Returns whether more is due
-    /// than one request is to pay for. Everything else expects that it was called at the same time.
+    /// Does what is due: messages whose delay or lease has ended become visible, or are dead, and those that were
+    /// retained long enough are deleted. Returns whether more is due than one request is to pay for. Everything else
+    /// expects that it was called at the same time.
     pub(super) fn expire(&mut self, now: Time) -> bool {
-        let mut left = MOST_ENDED;
-        while let Some((_, sequence)) = self.hidden.first().copied().filter(|(until, _)| *until <= now) {
-            let Some(fewer) = left.checked_sub(1) else { return true };
-            left = fewer;
-            self.expire_one(sequence, now);
-        }
-        false
-    }
-
-    /// Does what is due for one message.
-    fn expire_one(&mut self, sequence: Sequence, now: Time) {
-        let Some(message) = self.messages.get(&sequence).filter(|message| message.hidden_until <= now) else { return };
-        let is_leased = message.is_leased;
-        if self.hidden.remove(&(message.hidden_until, sequence)) {
-            match is_leased {
-                true => self.end_delivery(sequence, now, now),
-                false => drop(self.visible.insert(sequence)),
+        for _ in 0..MOST_ENDED {
+            if let Some(sequence) = first_due(&self.leased, now).or_else(|| first_due(&self.delayed, now)) {
+                self.expire_one(sequence, now);
+            } else if let Some(sequence) = self.first_outdated(now) {
+                self.remove(sequence);
+            } else {
+                return false;
             }
         }
+        true
+    }
+
+    /// Does what is due for the delay or the lease of one message.
+    fn expire_one(&mut self, sequence: Sequence, now: Time) {
+        let Some(message) = self.messages.get(&sequence).filter(|message| message.visible_at <= now) else { return };
+        if message.is_leased {
+            self.end_delivery(sequence, now, now);
+        } else if self.delayed.remove(&(message.visible_at, sequence)) {
+            self.visible.insert(sequence);
+        }
+    }
+
+    /// The oldest message, if it was retained long enough.
+    fn first_outdated(&self, now: Time) -> Option<Sequence> {
+        let (sequence, message) = self.messages.first_key_value()?;
+        let end = message.pushed_at.saturating_add(nanos(self.settings.message_retention));
+        (end <= now).then_some(*sequence)
     }
 
     pub(super) fn push(&mut self, now: Time, sequence: Sequence, message: NewMessage) {
@@ -145,7 +152,7 @@ impl Queue {
         let content = message.content;
         self.bytes = self.bytes.saturating_add(content.body.len() as u64);
         let stored =
-            Stored { content, pushed_at: now, hidden_until: now, delivered_at: now, attempts: 0, is_leased: false };
+            Stored { content, pushed_at: now, visible_at: now, delivered_at: now, attempts: 0, is_leased: false };
         self.messages.insert(sequence, stored);
         self.show(sequence, now, now.saturating_add(delay));
     }
@@ -161,8 +168,8 @@ impl Queue {
             message.attempts = message.attempts.saturating_add(1);
             message.is_leased = true;
             message.delivered_at = now;
-            message.hidden_until = until;
-            self.hidden.insert((until, sequence));
+            message.visible_at = until;
+            self.leased.insert((until, sequence));
             pulled.push((Lease { sequence, attempt: message.attempts }, message.clone()));
         }
         pulled
@@ -263,13 +270,13 @@ impl Queue {
     fn extend_lease(&mut self, now: Time, behavior: &Behavior, lease: Lease, timeout: Time) {
         let sequence = lease.sequence;
         let Some(message) = self.messages.get_mut(&sequence) else { return };
-        let end = message.hidden_until;
+        let end = message.visible_at;
         let from = if behavior.extend_from == ExtendFrom::Now { now } else { end };
         let cap = message.delivered_at.saturating_add(nanos(behavior.max_lease));
         let until = from.saturating_add(timeout).min(cap);
-        message.hidden_until = if behavior.shortening_extends { until } else { until.max(end) };
-        self.hidden.remove(&(end, sequence));
-        self.hidden.insert((message.hidden_until, sequence));
+        message.visible_at = if behavior.shortening_extends { until } else { until.max(end) };
+        self.leased.remove(&(end, sequence));
+        self.leased.insert((message.visible_at, sequence));
         self.used.insert(lease, Use::Extended);
     }
 
@@ -279,7 +286,7 @@ impl Queue {
         let is_free = lease.attempt == message.attempts && self.visible.remove(&lease.sequence);
         if is_free {
             message.is_leased = true;
-            message.hidden_until = now;
+            message.visible_at = now;
         }
         is_free
     }
@@ -292,8 +299,22 @@ impl Queue {
         }
     }
 
-    pub(super) fn messages(&self) -> impl Iterator<Item = (Sequence, &Stored)> {
-        self.messages.iter().map(|(sequence, message)| (*sequence, message))
+    /// The messages that came after another one, or all, in the order in which they came.
+    pub(super) fn messages(&self, after: Option<Sequence>) -> impl Iterator<Item = (Sequence, &Stored)> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.messages.range((start, Bound::Unbounded)).map(|(sequence, message)| (*sequence, message))
+    }
+
+    /// The messages that a consumer holds, in the order in which their leases end.
+    pub(super) fn leased(&self) -> impl Iterator<Item = (Lease, &Stored)> {
+        self.leased.iter().filter_map(|(_, sequence)| {
+            let message = self.messages.get(sequence)?;
+            Some((Lease { sequence: *sequence, attempt: message.attempts }, message))
+        })
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        Counts { visible: self.visible.len(), delayed: self.delayed.len(), leased: self.leased.len() }
     }
 
     /// The messages that are to go to the dead-letter queue, and its id.
@@ -321,8 +342,8 @@ impl Queue {
     fn end_delivery(&mut self, sequence: Sequence, now: Time, visible_at: Time) {
         let Some(message) = self.messages.get_mut(&sequence) else { return };
         message.is_leased = false;
+        self.leased.remove(&(message.visible_at, sequence));
         if message.attempts <= self.settings.max_retries {
-            self.hidden.remove(&(message.hidden_until, sequence));
             self.show(sequence, now, visible_at);
         } else if let Some(Stored { content, .. }) = self.remove(sequence)
             && self.settings.dead_letter_queue.is_some()
@@ -333,18 +354,20 @@ impl Queue {
 
     /// Makes a message visible at a time, which may be now.
     fn show(&mut self, sequence: Sequence, now: Time, visible_at: Time) {
+        let Some(message) = self.messages.get_mut(&sequence) else { return };
+        message.visible_at = visible_at;
         if visible_at <= now {
             self.visible.insert(sequence);
-        } else if let Some(message) = self.messages.get_mut(&sequence) {
-            message.hidden_until = visible_at;
-            self.hidden.insert((visible_at, sequence));
+        } else {
+            self.delayed.insert((visible_at, sequence));
         }
     }
 
     fn remove(&mut self, sequence: Sequence) -> Option<Stored> {
         let message = self.messages.remove(&sequence)?;
         if !self.visible.remove(&sequence) {
-            self.hidden.remove(&(message.hidden_until, sequence));
+            let hidden = if message.is_leased { &mut self.leased } else { &mut self.delayed };
+            hidden.remove(&(message.visible_at, sequence));
         }
         let all = Lease { sequence, attempt: 0 }..=Lease { sequence, attempt: u32::MAX };
         let used: Vec<_> = self.used.range(all).map(|(lease, _)| *lease).collect();
@@ -356,19 +379,7 @@ impl Queue {
     }
 }
 
-impl Outcome {
-    fn warn_of_lease(&mut self, behavior: &Behavior, lease_id: &str, has_expired: bool) {
-        if has_expired {
-            self.warnings.push((lease_id.to_owned(), "the lease has expired"));
-        } else {
-            self.warn(behavior, lease_id, "the lease is not known");
-        }
-    }
-
-    /// Of something that is not known.
-    fn warn(&mut self, behavior: &Behavior, subject: &str, text: &'static str) {
-        if behavior.unknown_leases == UnknownLease::Warn {
-            self.warnings.push((subject.to_owned(), text));
-        }
-    }
+/// The next one whose time has come.
+fn first_due(hidden: &BTreeSet<(Time, Sequence)>, now: Time) -> Option<Sequence> {
+    hidden.first().filter(|(until, _)| *until <= now).map(|(_, sequence)| *sequence)
 }

@@ -6,9 +6,6 @@ use serde_json::{Map, Value};
 
 use super::clock::Time;
 
-/// Four days, in seconds.
-pub(super) const DEFAULT_RETENTION: u64 = 345_600;
-
 #[derive(Default)]
 pub(super) struct Registry {
     records: BTreeMap<String, Record>,
@@ -23,7 +20,6 @@ pub(super) struct Record {
     pub(super) created: Time,
     pub(super) modified: Time,
     pub(super) jurisdiction: Option<String>,
-    pub(super) retention: u64,
     pub(super) consumer: Option<Consumer>,
     /// When the last deletion of all messages began, and ends.
     pub(super) purge: Option<(Time, Time)>,
@@ -56,23 +52,36 @@ impl Registry {
             created: now,
             modified: now,
             jurisdiction: None,
-            retention: DEFAULT_RETENTION,
             consumer: None,
             purge: None,
         })
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.records.len()
+    /// Makes a record of a queue that has none, and a consumer of its setting.
+    pub(super) fn take_over(&mut self, now: Time, id: &str, account: &str, http_pull: bool) {
+        if !self.records.contains_key(id) {
+            let name = format!("queue-{}", self.records.len().saturating_add(1));
+            self.add(now, id, account, &name);
+        }
+        let consumer = self.find(id).and_then(|record| record.consumer.as_ref());
+        if http_pull == consumer.is_some_and(|consumer| consumer.kind() == "http_pull") {
+            return;
+        }
+        let fields = Map::from_iter([("type".to_owned(), "http_pull".into())]);
+        let consumer = http_pull.then(|| Consumer { id: self.next_id(), created: now, fields });
+        if let Some(record) = self.records.get_mut(id) {
+            record.consumer = consumer;
+        }
+    }
+
+    /// All queues, by their ids.
+    pub(super) fn records(&self) -> impl Iterator<Item = (&str, &Record)> {
+        self.records.iter().map(|(id, record)| (id.as_str(), record))
     }
 
     /// Of whichever account.
     pub(super) fn find(&self, id: &str) -> Option<&Record> {
         self.records.get(id)
-    }
-
-    pub(super) fn find_mut(&mut self, id: &str) -> Option<&mut Record> {
-        self.records.get_mut(id)
     }
 
     pub(super) fn remove(&mut self, id: &str) {

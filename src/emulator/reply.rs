@@ -1,5 +1,7 @@
 //! What a request comes to: a response in the service's envelope, or a broken connection.
 
+use std::borrow::Cow;
+
 use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
 use hyper::body::Bytes;
 use serde::Serialize;
@@ -13,33 +15,50 @@ pub(super) enum Reply {
     Reset,
 }
 
+impl Reply {
+    pub(super) fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::Respond(response) | Self::CutOff(response) => Some(response.status()),
+            Self::Reset => None,
+        }
+    }
+}
+
 /// Why a request is not carried out: a status with a code and a message.
 #[derive(Debug)]
-pub(super) struct Refusal(pub(super) StatusCode, pub(super) i64, pub(super) &'static str);
+pub(super) struct Refusal {
+    status: StatusCode,
+    code: i64,
+    message: Cow<'static, str>,
+}
 
 impl Refusal {
-    pub(super) fn bad_request(code: i64, message: &'static str) -> Self {
-        Self(StatusCode::BAD_REQUEST, code, message)
+    pub(super) fn new(status: StatusCode, code: i64, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, code, message: message.into() }
+    }
+
+    pub(super) fn bad_request(code: i64, message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, message)
     }
 
     /// For a body that is not of the documented form.
-    pub(super) fn malformed(message: &'static str) -> Self {
+    pub(super) fn malformed(message: impl Into<Cow<'static, str>>) -> Self {
         Self::bad_request(10026, message)
     }
 
     pub(super) fn no_route() -> Self {
-        Self(StatusCode::NOT_FOUND, 7003, "no route for the URI")
+        Self::new(StatusCode::NOT_FOUND, 7003, "no route for the URI")
     }
 
     pub(super) fn no_queue() -> Self {
-        Self(StatusCode::NOT_FOUND, 10104, "the queue does not exist")
+        Self::new(StatusCode::NOT_FOUND, 10104, "the queue does not exist")
     }
 
     pub(super) fn into_response(self) -> Response<Bytes> {
-        let Self(status, code, message) = self;
-        let error = |code, message| ApiError { code, message, error_chain: Vec::new() };
-        let error_chain = if code == 6003 { vec![error(6111, "invalid token")] } else { Vec::new() };
-        let errors = vec![ApiError { error_chain, ..error(code, message) }];
+        let Self { status, code, message } = self;
+        let chained = || ApiError { code: 6111, message: "invalid token".into(), error_chain: Vec::new() };
+        let error_chain = if code == 6003 { vec![chained()] } else { Vec::new() };
+        let errors = vec![ApiError { code, message, error_chain }];
         envelope(status, &Envelope { success: false, errors, messages: [], result: (), result_info: None })
     }
 }
@@ -67,7 +86,7 @@ struct Envelope<T> {
 #[derive(Serialize)]
 struct ApiError {
     code: i64,
-    message: &'static str,
+    message: Cow<'static, str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     error_chain: Vec<ApiError>,
 }

@@ -5,30 +5,52 @@ use std::time::Duration;
 use http::{
     HeaderMap, HeaderValue, Request, Response, StatusCode,
     header::{AUTHORIZATION, RETRY_AFTER},
+    request::Parts,
 };
 use http_body_util::BodyExt;
 use hyper::body::{Body, Bytes};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{
+    control,
     fault::Fault,
     random::mix,
     reply::{Refusal, Reply, response},
     routes,
+    served::ServedRequest,
     service::{API_KEY, EMAIL, Service},
 };
+use crate::operation::Operation;
 
 /// A batch of 256 KB of which every character is escaped takes 1.5 MB.
 const MAX_BODY_BYTES: usize = 2 << 20;
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(super) async fn respond<B: Body<Data = Bytes> + Unpin>(service: &Service, request: Request<B>) -> Reply {
-    let ray_id = HeaderValue::try_from(format!("{:016x}-EMU", mix(service.count_request())));
+    let started = Instant::now();
     let (head, body) = request.into_parts();
+    let (operation, reply) = if service.has_control && control::serves(head.uri.path()) {
+        (None, Reply::Respond(control::respond(service, &head, receive(body).await)))
+    } else {
+        operate(service, &head, body).await
+    };
+    if !control::only_looks(&head) {
+        service.report(&ServedRequest::new(&head, operation, &reply, started.elapsed()));
+    }
+    reply
+}
+
+/// Carries out an operation, if it is one.
+async fn operate<B: Body<Data = Bytes> + Unpin>(
+    service: &Service,
+    head: &Parts,
+    body: B,
+) -> (Option<Operation>, Reply) {
+    let ray_id = HeaderValue::try_from(format!("{:016x}-EMU", mix(service.count_request())));
     let route = routes::route(&head.method, &head.uri);
-    let fault = service.faults().next(route.as_ref().ok().map(|route| route.operation));
-    let late = |_| Err(Refusal(StatusCode::REQUEST_TIMEOUT, 10026, "the request's body did not come in time"));
-    let body = timeout(BODY_TIMEOUT, read(body)).await.unwrap_or_else(late);
+    let operation = route.as_ref().ok().map(|route| route.operation);
+    let fault = service.faults().next(operation);
+    let body = receive(body).await;
     let result = || body.and_then(|body| routes::carry_out(service, &route?, &body));
     let mut reply = match authorize(service, &head.headers) {
         Ok(()) => with_fault(fault, || result().unwrap_or_else(Refusal::into_response)).await,
@@ -37,7 +59,13 @@ pub(super) async fn respond<B: Body<Data = Bytes> + Unpin>(service: &Service, re
     if let (Reply::Respond(response) | Reply::CutOff(response), Ok(ray_id)) = (&mut reply, ray_id) {
         response.headers_mut().insert("cf-ray", ray_id);
     }
-    reply
+    (operation, reply)
+}
+
+/// Receives a body, in time.
+async fn receive(body: impl Body<Data = Bytes> + Unpin) -> Result<Bytes, Refusal> {
+    let late = |_| Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, 10026, "the request's body did not come in time"));
+    timeout(BODY_TIMEOUT, read(body)).await.unwrap_or_else(late)
 }
 
 /// Reads a body to its end even if it is too long, since a client that is still sending may not see the response.
@@ -54,7 +82,7 @@ async fn read(mut body: impl Body<Data = Bytes> + Unpin) -> Result<Bytes, Refusa
     if fits {
         Ok(bytes.into())
     } else {
-        Err(Refusal(StatusCode::PAYLOAD_TOO_LARGE, 10026, "the request's body is larger than 2 MiB"))
+        Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, 10026, "the request's body is larger than 2 MiB"))
     }
 }
 
@@ -63,14 +91,14 @@ async fn with_fault(fault: Option<Fault>, carry_out: impl FnOnce() -> Response<B
     Reply::Respond(match fault {
         None => carry_out(),
         Some(Fault::RateLimited { code, retry_after }) => {
-            let mut response = Refusal(StatusCode::TOO_MANY_REQUESTS, code, "too many requests").into_response();
+            let mut response = Refusal::new(StatusCode::TOO_MANY_REQUESTS, code, "too many requests").into_response();
             if let Some(wait) = retry_after {
                 response.headers_mut().insert(RETRY_AFTER, wait.as_secs().into());
             }
             response
         }
         Some(Fault::Forbidden) => {
-            Refusal(StatusCode::FORBIDDEN, 9109, "unauthorized to access the requested resource").into_response()
+            Refusal::new(StatusCode::FORBIDDEN, 9109, "unauthorized to access the requested resource").into_response()
         }
         Some(Fault::Challenged) => {
             let mut response = html(StatusCode::FORBIDDEN, "just a moment");
@@ -80,7 +108,7 @@ async fn with_fault(fault: Option<Fault>, carry_out: impl FnOnce() -> Response<B
         Some(Fault::ServerError(status)) => {
             html(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), "the origin is not well")
         }
-        Some(Fault::NotSuccess) => Refusal(StatusCode::OK, 15000, "an internal error occurred").into_response(),
+        Some(Fault::NotSuccess) => Refusal::new(StatusCode::OK, 15000, "an internal error occurred").into_response(),
         Some(Fault::Delay(delay)) => {
             let response = carry_out();
             sleep(delay).await;
@@ -105,7 +133,7 @@ async fn with_fault(fault: Option<Fault>, carry_out: impl FnOnce() -> Response<B
 fn authorize(service: &Service, headers: &HeaderMap) -> Result<(), Refusal> {
     let value = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let token = match value(AUTHORIZATION.as_str()).map(|authorization| authorization.strip_prefix("Bearer ")) {
-        Some(None) => return Err(Refusal(StatusCode::BAD_REQUEST, 6003, "invalid request headers")),
+        Some(None) => return Err(Refusal::new(StatusCode::BAD_REQUEST, 6003, "invalid request headers")),
         Some(Some(token)) => Some(token == *service.api_token()),
         None => None,
     };
@@ -113,6 +141,6 @@ fn authorize(service: &Service, headers: &HeaderMap) -> Result<(), Refusal> {
     if token.or(pair).is_some() && token != Some(false) && pair != Some(false) {
         Ok(())
     } else {
-        Err(Refusal(StatusCode::UNAUTHORIZED, 10000, "authentication error"))
+        Err(Refusal::new(StatusCode::UNAUTHORIZED, 10000, "authentication error"))
     }
 }

@@ -9,7 +9,8 @@ use super::{
     behavior::{Behavior, JsonBodies, WarningsForm},
     clock::Clock,
     ids::{Lease, Sequence},
-    queue::{Metrics, Outcome, Stored},
+    outcome::Outcome,
+    queue::{Metrics, Stored},
 };
 
 #[derive(Serialize)]

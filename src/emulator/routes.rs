@@ -7,7 +7,8 @@ use hyper::body::Bytes;
 
 use super::{
     manage,
-    queue::{NewMessage, Unknown},
+    outcome::Unknown,
+    queue::NewMessage,
     reply::{Refusal, success},
     request::{self, Ack, Extend, Pull},
     result::{Acked, Extended, Message, Metadata, Peeked, Pulled, Purged, Pushed},
@@ -95,10 +96,10 @@ fn pull(service: &Service, queue_id: &str, body: &[u8]) -> Result {
     let (pulled, metrics) = service.with_queue(queue_id, |queue, now| {
         if !queue.settings().http_pull || queue.settings().pulls_from > now {
             let message = "messages cannot be pulled unless http_pull mode is enabled";
-            return Err(Refusal(StatusCode::METHOD_NOT_ALLOWED, 0, message));
+            return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, 0, message));
         }
         if queue.settings().delivery_paused {
-            return Err(Refusal(StatusCode::CONFLICT, 0, "queue_delivery_paused"));
+            return Err(Refusal::new(StatusCode::CONFLICT, 0, "queue_delivery_paused"));
         }
         Ok((queue.pull(now, batch_size, timeout), queue.metrics()))
     })??;

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     fmt,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -18,16 +18,22 @@ use super::{
     random::Sequence,
     registry::Registry,
     reply::Refusal,
+    served::ServedRequest,
 };
 
 pub(super) const ACCOUNT_ID: u128 = 0xe41a_7092_c5f3_4b6f_8d2b_1c7a_90f3_d5e8;
 pub(super) const EMAIL: &str = "emulator@example.com";
 pub(super) const API_KEY: &str = "emulator-key";
 
+type Hook = Arc<dyn Fn(&ServedRequest) + Send + Sync>;
+
 pub(super) struct Service {
     pub(super) clock: Clock,
     pub(super) random: Sequence,
     pub(super) queues: Queues,
+    /// Whether it is controlled over HTTP.
+    pub(super) has_control: bool,
+    hook: Mutex<Option<Hook>>,
     behavior: Mutex<Behavior>,
     faults: Mutex<Faults>,
     api_token: Mutex<String>,
@@ -44,11 +50,13 @@ impl fmt::Debug for Service {
 
 impl Service {
     /// Without an account.
-    pub(super) fn new(clock: Clock, behavior: Behavior, api_token: String) -> Self {
+    pub(super) fn new(clock: Clock, behavior: Behavior, api_token: String, has_control: bool) -> Self {
         Self {
             clock,
             random: Sequence::default(),
             queues: Queues::default(),
+            has_control,
+            hook: Mutex::default(),
             behavior: Mutex::new(behavior),
             faults: Mutex::default(),
             api_token: Mutex::new(api_token),
@@ -74,7 +82,14 @@ impl Service {
     /// What the queues are beside their messages. It is locked before a queue, never after, and not at all for
     /// messages.
     pub(super) fn registry(&self) -> MutexGuard<'_, Registry> {
-        lock(&self.registry)
+        let mut registry = lock(&self.registry);
+        // What was done to queues beside the operations, by the methods of the emulator.
+        for (id, account) in self.queues.ids() {
+            if let Ok((http_pull, now)) = self.with_queue(&id, |queue, now| (queue.settings().http_pull, now)) {
+                registry.take_over(now, &id, &account, http_pull);
+            }
+        }
+        registry
     }
 
     pub(super) fn behavior(&self) -> Behavior {
@@ -92,6 +107,18 @@ impl Service {
 
     pub(super) fn api_token(&self) -> MutexGuard<'_, String> {
         lock(&self.api_token)
+    }
+
+    pub(super) fn set_hook(&self, hook: Hook) {
+        *lock(&self.hook) = Some(hook);
+    }
+
+    pub(super) fn report(&self, request: &ServedRequest) {
+        // It is not locked while it is called, so that it may be slow, and set another one.
+        let hook = lock(&self.hook).clone();
+        if let Some(hook) = hook {
+            hook(request);
+        }
     }
 
     pub(super) fn requests(&self) -> u64 {

@@ -19,6 +19,7 @@ pub struct QueueSettings {
     pub(super) retry_delay: Duration,
     pub(super) delivery_delay: Duration,
     pub(super) visibility_timeout: Duration,
+    pub(super) message_retention: Duration,
     pub(super) http_pull: bool,
     pub(super) delivery_paused: bool,
     /// When the HTTP pull consumer begins to be served.
@@ -33,6 +34,7 @@ impl Default for QueueSettings {
             retry_delay: Duration::ZERO,
             delivery_delay: Duration::ZERO,
             visibility_timeout: Duration::from_secs(30),
+            message_retention: Duration::from_secs(4 * 24 * 60 * 60),
             http_pull: true,
             delivery_paused: false,
             pulls_from: 0,
@@ -73,6 +75,12 @@ impl QueueSettings {
     /// The visibility timeout of a pull that names none. 30 s by default.
     pub fn visibility_timeout(mut self, timeout: Duration) -> Self {
         self.visibility_timeout = timeout;
+        self
+    }
+
+    /// How long a message is kept; then it is deleted, also if a consumer holds it. 4 days by default.
+    pub fn message_retention(mut self, retention: Duration) -> Self {
+        self.message_retention = retention;
         self
     }
 

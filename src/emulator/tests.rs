@@ -1,6 +1,7 @@
 //! What the emulator promises beside what a queue promises: requests that the client never sends, the clock, several
 //! queues.
 
+mod control;
 mod extend;
 mod in_process;
 mod queues;

@@ -17,6 +17,15 @@ pub(super) fn decode(segment: &str) -> Result<Cow<'_, str>, Refusal> {
     String::from_utf8(decoded).map(Cow::Owned).map_err(|_| undecodable())
 }
 
+/// The parameters of a query, in order.
+pub(super) fn query(query: &str) -> impl Iterator<Item = (&str, String)> {
+    query.split('&').filter_map(|pair| pair.split_once('=')).map(|(name, value)| {
+        let value = value.replace('+', " ");
+        let decoded = decode(&value).map(Cow::into_owned);
+        (name, decoded.unwrap_or(value))
+    })
+}
+
 fn undecodable() -> Refusal {
     Refusal::bad_request(7003, "the URI is not percent-encoded UTF-8")
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Result,
-    request::{Request, number, seconds, text},
+    request::{Request, number, text},
 };
 use crate::{
     emulator::{
@@ -32,7 +32,7 @@ pub(super) fn get(request: &mut Request, id: &str, consumer_id: &str) -> Result 
 
 pub(super) fn create(request: &mut Request, id: &str) -> Result {
     if request.queue(id)?.consumer.is_some() {
-        return Err(Refusal(StatusCode::CONFLICT, 11004, "the queue has a consumer"));
+        return Err(Refusal::new(StatusCode::CONFLICT, 11004, "the queue has a consumer"));
     }
     let fields = valid(request)?;
     let consumer_id = request.registry.next_id();
@@ -57,7 +57,7 @@ pub(super) fn delete(request: &mut Request, id: &str, consumer_id: &str) -> Resu
 
 fn find(request: &Request, id: &str, consumer_id: &str) -> Result<()> {
     let is_there = request.queue(id)?.consumer.as_ref().is_some_and(|consumer| consumer.id == consumer_id);
-    let missing = Refusal(StatusCode::NOT_FOUND, 11006, "the consumer does not exist");
+    let missing = Refusal::new(StatusCode::NOT_FOUND, 11006, "the consumer does not exist");
     if is_there { Ok(()) } else { Err(missing) }
 }
 
@@ -78,7 +78,7 @@ fn valid(request: &Request) -> Result<Map<String, Value>> {
     match text(&fields, "type") {
         None | Some("") => Err(Refusal::bad_request(100_127, "a consumer needs a type")),
         Some("worker") if text(&fields, "script_name").is_none_or(str::is_empty) => {
-            Err(Refusal(StatusCode::NOT_FOUND, 10007, "the Worker does not exist"))
+            Err(Refusal::new(StatusCode::NOT_FOUND, 10007, "the Worker does not exist"))
         }
         Some("notification") if !has_target => Err(Refusal::bad_request(100_127, "a notification needs a target")),
         Some(_) => Ok(fields),
@@ -119,7 +119,7 @@ fn configure(request: &Request, id: &str, fields: &Map<String, Value>, dead_lett
             http_pull,
             pulls_from,
             max_retries: retries.unwrap_or(defaults.max_retries),
-            retry_delay: read("retry_delay").map_or(defaults.retry_delay, seconds),
+            retry_delay: read("retry_delay").map_or(defaults.retry_delay, Duration::from_secs),
             visibility_timeout: read("visibility_timeout_ms")
                 .map_or(defaults.visibility_timeout, Duration::from_millis),
             dead_letter_queue,

@@ -1,17 +1,18 @@
 //! Queues: list, create, get, change, delete, purge, metrics.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::{
     Result,
-    request::{Request, number, seconds, text},
+    request::{Request, number, text},
     show::timestamp,
 };
 use crate::{
     emulator::{
         clock::nanos,
-        registry::DEFAULT_RETENTION,
         reply::{Refusal, success},
         settings::QueueSettings,
     },
@@ -30,12 +31,12 @@ pub(super) fn create(request: &mut Request) -> Result {
     let fields = request.fields()?;
     let name = valid_name(text(&fields, "queue_name").unwrap_or_default())?.to_owned();
     if request.registry.of_account(request.account).contains_key(name.as_str()) {
-        return Err(Refusal(StatusCode::CONFLICT, 11009, "a queue of this name exists"));
+        return Err(Refusal::new(StatusCode::CONFLICT, 11009, "a queue of this name exists"));
     }
     let settings = Settings::read(&fields)?;
     let id = request.add_queue(&name);
     request.queue_mut(&id)?.jurisdiction = text(&fields, "jurisdiction").map(str::to_owned);
-    settings.apply(request, &id)?;
+    settings.apply(request, &id);
     get(request, &id)
 }
 
@@ -61,12 +62,12 @@ fn change(request: &mut Request, id: &str, resets: bool) -> Result {
     if let Some(name) = text(&fields, "queue_name") {
         let name = valid_name(name)?;
         if request.registry.of_account(request.account).get(name).is_some_and(|taken| *taken != id) {
-            return Err(Refusal(StatusCode::CONFLICT, 11009, "a queue of this name exists"));
+            return Err(Refusal::new(StatusCode::CONFLICT, 11009, "a queue of this name exists"));
         }
         name.clone_into(&mut request.queue_mut(id)?.name);
     }
     let settings = if resets && fields.contains_key("settings") { settings.or_defaults() } else { settings };
-    settings.apply(request, id)?;
+    settings.apply(request, id);
     request.queue_mut(id)?.modified = request.service.clock.now();
     get(request, id)
 }
@@ -122,9 +123,9 @@ fn valid_name(name: &str) -> Result<&str> {
 
 /// The settings that a request names.
 struct Settings {
-    delay: Option<u64>,
+    delay: Option<Duration>,
     is_paused: Option<bool>,
-    retention: Option<u64>,
+    retention: Option<Duration>,
 }
 
 impl Settings {
@@ -134,27 +135,27 @@ impl Settings {
         let [delay, retention] = &limits::QUEUE_SETTINGS;
         let refusal = || Refusal::bad_request(100_128, "a setting of the queue is out of its bounds");
         Ok(Self {
-            delay: number(settings, delay, refusal())?,
+            delay: number(settings, delay, refusal())?.map(Duration::from_secs),
             is_paused: settings.get("delivery_paused").and_then(Value::as_bool),
-            retention: number(settings, retention, refusal())?,
+            retention: number(settings, retention, refusal())?.map(Duration::from_secs),
         })
     }
 
     fn or_defaults(self) -> Self {
+        let defaults = QueueSettings::new();
         Self {
-            delay: self.delay.or(Some(0)),
-            is_paused: self.is_paused.or(Some(false)),
-            retention: self.retention.or(Some(DEFAULT_RETENTION)),
+            delay: self.delay.or(Some(defaults.delivery_delay)),
+            is_paused: self.is_paused.or(Some(defaults.delivery_paused)),
+            retention: self.retention.or(Some(defaults.message_retention)),
         }
     }
 
-    fn apply(self, request: &mut Request, id: &str) -> Result<()> {
-        let record = request.queue_mut(id)?;
-        record.retention = self.retention.unwrap_or(record.retention);
-        request.service.queues.configure(&request.service.clock, id, |queue| {
-            let queue = self.delay.map(seconds).into_iter().fold(queue, QueueSettings::delivery_delay);
-            self.is_paused.into_iter().fold(queue, QueueSettings::delivery_paused)
+    fn apply(self, request: &Request, id: &str) {
+        request.service.queues.configure(&request.service.clock, id, |queue| QueueSettings {
+            delivery_delay: self.delay.unwrap_or(queue.delivery_delay),
+            delivery_paused: self.is_paused.unwrap_or(queue.delivery_paused),
+            message_retention: self.retention.unwrap_or(queue.message_retention),
+            ..queue
         });
-        Ok(())
     }
 }

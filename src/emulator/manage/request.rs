@@ -1,6 +1,6 @@
 //! What a request about queues says.
 
-use std::{sync::MutexGuard, time::Duration};
+use std::sync::MutexGuard;
 
 use http::Response;
 use hyper::body::Bytes;
@@ -9,12 +9,12 @@ use serde_json::{Map, Value, json};
 use super::{Result, show};
 use crate::{
     emulator::{
-        registry::{Consumer, Record, Registry},
+        registry::{Record, Registry},
         reply::{self, Refusal},
         request,
         service::Service,
         settings::QueueSettings,
-        uri::decode,
+        uri,
     },
     limits::{Bounds, MAX_PER_PAGE},
 };
@@ -29,9 +29,7 @@ pub(super) struct Request<'a> {
 
 impl<'a> Request<'a> {
     pub(super) fn new(service: &'a Service, account: &'a str, query: &'a str, body: &'a [u8]) -> Self {
-        let mut registry = service.registry();
-        sync(service, &mut registry);
-        Self { service, registry, account, query, body }
+        Self { service, registry: service.registry(), account, query, body }
     }
 
     /// The fields of the body.
@@ -70,9 +68,7 @@ impl<'a> Request<'a> {
 
     /// All values of a parameter of the query.
     pub(super) fn query(&self, name: &str) -> Vec<String> {
-        let pairs = self.query.split('&').filter_map(|pair| pair.split_once('='));
-        let values = pairs.filter(|(key, _)| *key == name).map(|(_, value)| value.replace('+', " "));
-        values.map(|value| decode(&value).map(|value| value.into_owned()).unwrap_or(value)).collect()
+        uri::query(self.query).filter(|(key, _)| *key == name).map(|(_, value)| value).collect()
     }
 
     /// The page of a list that is asked for.
@@ -95,29 +91,6 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Takes over what was done to queues beside the operations: by the methods of the emulator.
-fn sync(service: &Service, registry: &mut Registry) {
-    for (id, account) in service.queues.ids() {
-        let Ok((http_pull, now)) = service.with_queue(&id, |queue, now| (queue.settings().http_pull, now)) else {
-            continue;
-        };
-        if registry.find(&id).is_none() {
-            let name = format!("queue-{}", registry.len().saturating_add(1));
-            registry.add(now, &id, &account, &name);
-        }
-        let consumer = registry.find(&id).and_then(|record| record.consumer.as_ref());
-        let is_pull = consumer.is_some_and(|consumer| consumer.kind() == "http_pull");
-        if http_pull == is_pull {
-            continue;
-        }
-        let fields = Map::from_iter([("type".to_owned(), "http_pull".into())]);
-        let consumer = http_pull.then(|| Consumer { id: registry.next_id(), created: now, fields });
-        if let Some(record) = registry.find_mut(&id) {
-            record.consumer = consumer;
-        }
-    }
-}
-
 /// A number among settings, if it is there, within its bounds.
 pub(super) fn number(settings: &Map<String, Value>, (name, bounds): &Bounds, refusal: Refusal) -> Result<Option<u64>> {
     match settings.get(*name) {
@@ -131,10 +104,6 @@ pub(super) fn number(settings: &Map<String, Value>, (name, bounds): &Bounds, ref
             _ => Err(refusal),
         },
     }
-}
-
-pub(super) fn seconds(number: u64) -> Duration {
-    Duration::from_secs(number)
 }
 
 pub(super) fn text<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a str> {

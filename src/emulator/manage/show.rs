@@ -23,7 +23,7 @@ pub(super) fn queue(service: &Service, registry: &Registry, id: &str) -> Value {
         "settings": {
             "delivery_delay": settings.delivery_delay.as_secs(),
             "delivery_paused": settings.delivery_paused,
-            "message_retention_period": record.retention,
+            "message_retention_period": settings.message_retention.as_secs(),
         },
     });
     if let (Some(jurisdiction), Some(fields)) = (&record.jurisdiction, shown.as_object_mut()) {

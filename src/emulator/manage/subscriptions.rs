@@ -29,7 +29,7 @@ pub(super) fn create(request: &mut Request) -> Result {
     let source = fields.get("source");
     let mut others = request.registry.subscriptions.values();
     if others.any(|other| text(other, ACCOUNT) == Some(request.account) && other.get("source") == source) {
-        return Err(Refusal(StatusCode::METHOD_NOT_ALLOWED, 0, "the resource has a subscription"));
+        return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, 0, "the resource has a subscription"));
     }
     let id = request.registry.next_id();
     let now = timestamp(request.service, request.service.clock.now());
@@ -63,7 +63,7 @@ pub(super) fn delete(request: &mut Request, id: &str) -> Result {
 
 fn find<'a>(request: &'a Request, id: &str) -> Result<&'a Map<String, Value>> {
     let found = request.registry.subscriptions.get(id).filter(|found| text(found, ACCOUNT) == Some(request.account));
-    found.ok_or(Refusal(StatusCode::NOT_FOUND, 0, "No subscription with this ID"))
+    found.ok_or(Refusal::new(StatusCode::NOT_FOUND, 0, "No subscription with this ID"))
 }
 
 fn show(subscription: &Map<String, Value>) -> Value {

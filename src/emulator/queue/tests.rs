@@ -119,8 +119,9 @@ fn a_waiting_message_of_45_bytes_takes_at_most_376() {
 fn a_removed_message_leaves_nothing_behind() {
     let (mut queue, _) = deep(10);
     queue.expire(10 * HOUR);
-    let refs: Vec<_> = queue.messages().map(|(sequence, _)| sequence.message_ref()).collect();
+    let refs: Vec<_> = queue.messages(None).map(|(sequence, _)| sequence.message_ref()).collect();
     assert_eq!(queue.purge(10 * HOUR, &Behavior::new(), &refs), Ok(Outcome::default()));
-    assert!(queue.messages.is_empty() && queue.visible.is_empty() && queue.hidden.is_empty());
+    assert!(queue.messages.is_empty() && queue.visible.is_empty());
+    assert!(queue.delayed.is_empty() && queue.leased.is_empty());
     assert!(queue.used.is_empty() && queue.bytes == 0);
 }

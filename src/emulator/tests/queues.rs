@@ -79,7 +79,7 @@ async fn a_dead_letter_arrives_without_a_request_to_its_source() {
 async fn every_setting_takes_zero_and_its_largest_value() {
     for (duration, count) in [(Duration::ZERO, 0), (Duration::MAX, u32::MAX)] {
         let settings = QueueSettings::new().max_retries(count).visibility_timeout(duration);
-        let settings = settings.delivery_delay(duration).retry_delay(duration);
+        let settings = settings.delivery_delay(duration).retry_delay(duration).message_retention(duration);
         let behavior = Behavior::new().max_lease(duration).extend_from(ExtendFrom::LeaseEnd);
         let emulator = Emulator::builder().queue(settings).behavior(behavior).in_process();
         for body in [r#"{ "body": 1 }"#, r#"{ "body": 1, "delay_seconds": 0 }"#] {
@@ -95,4 +95,26 @@ async fn every_setting_takes_zero_and_its_largest_value() {
         emulator.advance(duration);
         assert_eq!(send(&emulator, "/pull", "").await.0, StatusCode::OK);
     }
+}
+
+#[tokio::test]
+async fn a_message_is_deleted_when_its_retention_ends_whoever_holds_it() {
+    let hour = Duration::from_secs(3600);
+    let emulator = Emulator::builder().queue(QueueSettings::new().message_retention(hour)).in_process();
+    let queue = emulator.queue().unwrap();
+    queue.push(&PushMessage::text("leased")).await.unwrap();
+    queue.push(&PushMessage::text("delayed").delay(2 * hour)).await.unwrap();
+    let lease = PullOptions::new().visibility_timeout(2 * hour);
+    let batch = queue.pull(lease).await.unwrap();
+    emulator.advance(Duration::from_secs(1));
+    queue.push(&PushMessage::text("later")).await.unwrap();
+    emulator.advance(hour - Duration::from_secs(2));
+    assert_eq!(emulator.messages(emulator.queue_id()).len(), 3);
+    emulator.advance(Duration::from_secs(1));
+    let left = emulator.messages(emulator.queue_id());
+    assert_eq!(left.iter().map(|message| message.body.text().unwrap()).collect::<Vec<_>>(), ["later"]);
+    assert!(!queue.ack(AckRequest::ack_all(&batch)).await.unwrap().is_complete());
+    emulator.configure_queue(emulator.queue_id(), |settings| settings.message_retention(2 * hour));
+    emulator.advance(hour);
+    assert_eq!(emulator.messages(emulator.queue_id()).len(), 1, "a longer retention holds for what is there");
 }

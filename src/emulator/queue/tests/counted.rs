@@ -42,10 +42,6 @@ impl<K: Ord, V> BTreeMap<K, V> {
         fn is_empty(&) -> bool;
     }
 
-    pub(in super::super) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
-        self.0.iter().inspect(|_| step())
-    }
-
     pub(in super::super) fn range(&self, range: impl RangeBounds<K>) -> impl Iterator<Item = (&K, &V)> {
         self.0.range(range).inspect(|_| step())
     }
@@ -63,6 +59,7 @@ impl<T: Ord> BTreeSet<T> {
         fn remove(&mut, item: &T) -> bool;
         fn first(&) -> Option<&T>;
         fn pop_first(&mut) -> Option<T>;
+        fn len(&) -> usize;
         fn is_empty(&) -> bool;
     }
 

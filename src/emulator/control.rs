@@ -1,0 +1,148 @@
+//! Control over HTTP: what a test does with an emulator by its methods, for programs in other languages.
+
+mod fault;
+mod fields;
+mod show;
+
+use http::{
+    HeaderMap, HeaderValue, Method, Response, StatusCode,
+    header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, ORIGIN},
+    request::Parts,
+};
+use hyper::body::Bytes;
+use serde_json::json;
+
+use self::fields::Fields;
+use super::{
+    clock::nanos,
+    reply::{Refusal, response, success},
+    service::Service,
+    settings::QueueSettings,
+    uri::decode,
+};
+
+type Result<T = Response<Bytes>> = std::result::Result<T, Refusal>;
+
+/// Shows the emulator to people, by what is served here.
+const PAGE: &str = include_str!("control/page.html");
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
+                           connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// Whether a path is one of the control's.
+pub(super) fn serves(path: &str) -> bool {
+    matches!(path, "/" | "/health") || below(path).is_some()
+}
+
+/// Whether a request only looks at what there is, over and over.
+pub(super) fn only_looks(head: &Parts) -> bool {
+    serves(head.uri.path()) && matches!(head.method, Method::GET | Method::HEAD)
+}
+
+/// What follows the control's own prefix.
+fn below(path: &str) -> Option<&str> {
+    path.strip_prefix("/_emulator").filter(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+pub(super) fn respond(service: &Service, head: &Parts, body: Result<Bytes>) -> Response<Bytes> {
+    let responded = check_origin(&head.headers).and(body).and_then(|body| carry_out(service, head, &body));
+    let mut response = responded.unwrap_or_else(Refusal::into_response);
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Without credentials, whatever page someone has open could control an emulator on the same machine.
+fn check_origin(headers: &HeaderMap) -> Result<()> {
+    let own = |origin: &HeaderValue| {
+        let host = headers.get(HOST).map(HeaderValue::as_bytes);
+        host.is_some() && origin.as_bytes().strip_prefix(b"http://") == host
+    };
+    match headers.get(ORIGIN) {
+        Some(origin) if !own(origin) => Err(Refusal::new(StatusCode::FORBIDDEN, 0, "the request is of another origin")),
+        _ => Ok(()),
+    }
+}
+
+fn carry_out(service: &Service, head: &Parts, body: &[u8]) -> Result {
+    let path = head.uri.path();
+    let method = if head.method == Method::HEAD { &Method::GET } else { &head.method };
+    let Some(path) = below(path) else {
+        return match (method, path) {
+            (&Method::GET, "/") => Ok(page()),
+            (&Method::GET, _) => Ok(success(json!({ "status": "ok" }))),
+            _ => Err(Refusal::no_route()),
+        };
+    };
+    let segments = path.split('/').skip(1).map(decode).collect::<Result<Vec<_>>>()?;
+    let segments: Vec<_> = segments.iter().map(AsRef::as_ref).collect();
+    let (query, body) = (|| Fields::of_query(head.uri.query().unwrap_or_default()), || Fields::of_body(body));
+    match (method, &segments[..]) {
+        (&Method::GET, []) => show::all(service, query()),
+        (&Method::GET, ["queues", queue, "messages"]) => show::messages(service, queue, query()),
+        (&Method::GET, ["queues", queue, "leases"]) => show::leases(service, queue, query()),
+        (&Method::POST, ["advance"]) => advance(service, body()?),
+        (&Method::POST, ["faults"]) => inject(service, body()?),
+        (&Method::DELETE, ["faults"]) => remove_faults(service, body()?),
+        (&Method::POST, ["queues", queue, "pause"]) => pause(service, queue, body()?, true),
+        (&Method::POST, ["queues", queue, "resume"]) => pause(service, queue, body()?, false),
+        (&Method::POST, ["queues", queue, "refuse-pulls"]) => refuse_pulls(service, queue, body()?),
+        (&Method::POST, ["reset"]) => reset(service, body()?),
+        _ => Err(Refusal::no_route()),
+    }
+}
+
+fn page() -> Response<Bytes> {
+    let mut page = response(StatusCode::OK, "text/html; charset=utf-8", PAGE.into());
+    page.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY));
+    page
+}
+
+fn advance(service: &Service, mut fields: Fields) -> Result {
+    let duration = fields.required("seconds", Fields::duration)?;
+    fields.end()?;
+    service.clock.advance(duration);
+    Ok(success(json!({ "now_ms": service.clock.unix_millis(service.clock.now()) })))
+}
+
+fn inject(service: &Service, mut fields: Fields) -> Result {
+    let (injection, times) = fault::read(&mut fields)?;
+    fields.end()?;
+    let mut faults = service.faults();
+    (0..times).for_each(|_| faults.add(injection.clone()));
+    Ok(success(json!({ "faults": faults.len() })))
+}
+
+fn remove_faults(service: &Service, fields: Fields) -> Result {
+    fields.end()?;
+    service.faults().remove_all();
+    Ok(success(json!({ "faults": 0 })))
+}
+
+fn pause(service: &Service, queue: &str, fields: Fields, paused: bool) -> Result {
+    fields.end()?;
+    configure(service, queue, |settings| settings.delivery_paused(paused))
+}
+
+fn refuse_pulls(service: &Service, queue: &str, mut fields: Fields) -> Result {
+    let duration = fields.required("seconds", Fields::duration)?;
+    fields.end()?;
+    let pulls_from = service.clock.now().saturating_add(nanos(duration));
+    configure(service, queue, |settings| QueueSettings { pulls_from, ..settings })
+}
+
+fn configure(service: &Service, queue: &str, change: impl FnOnce(QueueSettings) -> QueueSettings) -> Result {
+    let id = show::find(&service.registry(), queue)?;
+    service.queues.configure(&service.clock, &id, change);
+    show::one(service, &id)
+}
+
+fn reset(service: &Service, fields: Fields) -> Result {
+    fields.end()?;
+    service.faults().remove_all();
+    for (id, _) in service.queues.ids() {
+        // Deleted before the dead letters among them can arrive anywhere.
+        let _deleted = service.with_queue(&id, |queue, _| queue.clear());
+        let change = |settings: QueueSettings| QueueSettings { pulls_from: 0, ..settings.delivery_paused(false) };
+        service.queues.configure(&service.clock, &id, change);
+    }
+    show::all(service, Fields::default())
+}

@@ -1,0 +1,32 @@
+//! What comes of a request about leases or references.
+
+use super::behavior::{Behavior, UnknownLease};
+
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Outcome {
+    pub(super) acked: u64,
+    pub(super) retried: u64,
+    pub(super) extended: u64,
+    pub(super) warnings: Vec<(String, &'static str)>,
+}
+
+/// Something in the request is not known, and the request is refused for it.
+#[derive(Debug, PartialEq)]
+pub(super) struct Unknown;
+
+impl Outcome {
+    pub(super) fn warn_of_lease(&mut self, behavior: &Behavior, lease_id: &str, has_expired: bool) {
+        if has_expired {
+            self.warnings.push((lease_id.to_owned(), "the lease has expired"));
+        } else {
+            self.warn(behavior, lease_id, "the lease is not known");
+        }
+    }
+
+    /// Of something that is not known.
+    pub(super) fn warn(&mut self, behavior: &Behavior, subject: &str, text: &'static str) {
+        if behavior.unknown_leases == UnknownLease::Warn {
+            self.warnings.push((subject.to_owned(), text));
+        }
+    }
+}

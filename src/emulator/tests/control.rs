@@ -1,0 +1,297 @@
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use http::header;
+use serde_json::json;
+
+use super::*;
+use crate::{
+    AckRequest, PullOptions, PushMessage, Queue,
+    emulator::{Fault, QueueSettings},
+};
+
+fn controlled() -> (Emulator, Queue) {
+    let emulator = Emulator::builder().control().in_process();
+    let queue = emulator.queue().unwrap();
+    (emulator, queue)
+}
+
+/// Sends a request without credentials, and gives the status and the envelope.
+async fn ask(emulator: &Emulator, method: Method, path: &str, body: Value) -> (StatusCode, Value) {
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    let request = Request::builder().method(method).uri(path).body(Full::new(Bytes::from(body))).unwrap();
+    let (status, _, envelope) = raw(emulator, request).await;
+    (status, envelope)
+}
+
+/// The result of a request to the control that succeeds.
+async fn control(emulator: &Emulator, method: Method, path: &str, body: Value) -> Value {
+    let (status, mut envelope) = ask(emulator, method, &format!("/_emulator{path}"), body).await;
+    assert_eq!((status, &envelope["success"]), (StatusCode::OK, &json!(true)), "{envelope}");
+    envelope["result"].take()
+}
+
+async fn get(emulator: &Emulator, path: &str) -> Value {
+    control(emulator, Method::GET, path, Value::Null).await
+}
+
+async fn post(emulator: &Emulator, path: &str, body: Value) -> Value {
+    control(emulator, Method::POST, path, body).await
+}
+
+/// The message of a request to the control that is refused.
+async fn refusal(emulator: &Emulator, method: Method, path: &str, body: Value) -> (StatusCode, String) {
+    let (status, envelope) = ask(emulator, method, &format!("/_emulator{path}"), body).await;
+    assert_eq!(envelope["success"], false, "{envelope}");
+    assert!(envelope["errors"][0]["code"].is_number() && envelope["result"].is_null(), "{envelope}");
+    (status, envelope["errors"][0]["message"].as_str().unwrap().to_owned())
+}
+
+async fn statuses(emulator: &Emulator, operation: &str, times: usize) -> Vec<Option<u16>> {
+    let mut statuses = Vec::new();
+    for _ in 0..times {
+        let path = format!("/accounts/{}/queues/{}/messages{operation}", emulator.account_id(), emulator.queue_id());
+        statuses.push(respond(&emulator.running.service, request(emulator, &path, "{}".into())).await.status());
+    }
+    statuses.iter().map(|status| status.map(|status| status.as_u16())).collect()
+}
+
+#[tokio::test]
+async fn without_control_its_paths_are_none_of_the_services() {
+    let emulator = Emulator::in_process();
+    for path in ["/", "/health", "/_emulator", "/_emulator/queues/queue-1/messages"] {
+        assert_eq!(ask(&emulator, Method::GET, path, Value::Null).await.0, StatusCode::UNAUTHORIZED, "{path}");
+    }
+    emulator.inject(Fault::ServerError(503));
+    let (status, _) = ask(&emulator, Method::POST, "/_emulator/reset", Value::Null).await;
+    assert_eq!((status, emulator.running.service.faults().len()), (StatusCode::UNAUTHORIZED, 0));
+}
+
+#[tokio::test]
+async fn health_and_the_page_need_no_credentials() {
+    let (emulator, _) = controlled();
+    let (status, envelope) = ask(&emulator, Method::GET, "/health", Value::Null).await;
+    assert_eq!((status, &envelope["result"]["status"]), (StatusCode::OK, &json!("ok")));
+    for method in [Method::GET, Method::HEAD] {
+        let page = Request::builder().method(method).uri("/").body(Full::new(Bytes::new())).unwrap();
+        let Reply::Respond(page) = respond(&emulator.running.service, page).await else { panic!("no response") };
+        assert_eq!(
+            (page.status(), &page.headers()[header::CONTENT_TYPE]),
+            (StatusCode::OK, &header::HeaderValue::from_static("text/html; charset=utf-8"))
+        );
+        assert!(page.headers()[header::CONTENT_SECURITY_POLICY].to_str().unwrap().contains("default-src 'none'"));
+    }
+    assert_eq!(ask(&emulator, Method::POST, "/health", Value::Null).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(statuses(&emulator, "/pull", 1).await, [Some(200)], "operations need them as before");
+    let no_token = ask(&emulator, Method::POST, "/client/v4/accounts/x/queues/y/messages/pull", json!({})).await;
+    assert_eq!(no_token.0, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn the_clock_is_advanced_over_http() {
+    let (emulator, queue) = controlled();
+    let before = get(&emulator, "").await["now_ms"].as_u64().unwrap();
+    queue.push(&PushMessage::text("hello")).await.unwrap();
+    assert_eq!(queue.pull(PullOptions::new()).await.unwrap().len(), 1);
+    post(&emulator, "/advance", json!({ "seconds": 29.5 })).await;
+    assert_eq!(queue.pull(PullOptions::new()).await.unwrap().len(), 0);
+    let after = post(&emulator, "/advance", json!({ "seconds": 0.5 })).await["now_ms"].as_u64().unwrap();
+    assert_eq!((queue.pull(PullOptions::new()).await.unwrap().len(), after - before), (1, 30_000));
+}
+
+#[tokio::test]
+async fn looking_at_a_queue_changes_nothing() {
+    let (emulator, queue) = controlled();
+    let messages = [PushMessage::text("é, leased"), PushMessage::json(&json!({ "n": 1 })).unwrap()];
+    queue.push_batch(&messages).await.unwrap();
+    queue.push(&PushMessage::text("later").delay(Duration::from_secs(60))).await.unwrap();
+    assert_eq!(queue.pull(PullOptions::new().batch_size(1)).await.unwrap().len(), 1);
+    let path = format!("/queues/{}", emulator.queue_id());
+    let (all, messages) = (get(&emulator, "").await, get(&emulator, &format!("{path}/messages?body_limit=1")).await);
+    let leases = get(&emulator, "/queues/queue-1/leases").await;
+    assert_eq!(get(&emulator, &format!("{path}/messages?body_limit=1")).await, messages, "twice the same");
+
+    let shown = &all["queues"][0];
+    assert_eq!((&shown["queue_name"], &shown["visible"]), (&json!("queue-1"), &json!(1)));
+    assert_eq!((&shown["delayed"], &shown["leased"], &shown["bytes"]), (&json!(1), &json!(1), &json!(22)));
+    let states: Vec<_> = messages.as_array().unwrap().iter().map(|message| &message["state"]).collect();
+    assert_eq!(states, ["leased", "visible", "delayed"]);
+    assert_eq!((&messages[0]["body"], &messages[0]["body_bytes"]), (&json!(""), &json!(10)), "whole characters");
+    assert_eq!((&messages[1]["attempts"], &messages[1]["content_type"]), (&json!(0), &json!("json")));
+    assert_eq!(messages[2]["visible_at_ms"], all["now_ms"].as_u64().unwrap() + 60_000);
+    assert_eq!((leases.as_array().unwrap().len(), &leases[0]["body"]), (1, &json!("é, leased")));
+
+    let after = messages[1]["id"].as_str().unwrap();
+    let last = get(&emulator, &format!("{path}/messages?after={after}&limit=1")).await;
+    assert_eq!((last.as_array().unwrap().len(), &last[0]["id"]), (1, &messages[2]["id"]));
+
+    assert!(!format!("{all}{messages}{leases}{last}").contains("lease_id"), "not asked for");
+    let asked = get(&emulator, &format!("{path}/leases?lease_ids=true")).await;
+    let lease_id = asked[0]["lease_id"].as_str().unwrap();
+    assert!(queue.ack(AckRequest::new().ack(lease_id).to_owned()).await.unwrap().is_complete(), "it is still held");
+}
+
+#[tokio::test]
+async fn faults_are_injected_and_removed_over_http() {
+    let (emulator, _) = controlled();
+    let unavailable = json!({ "fault": "server_error", "status": 503, "operations": ["pull_messages"], "times": 2 });
+    assert_eq!(post(&emulator, "/faults", unavailable).await["faults"], 2);
+    assert_eq!(statuses(&emulator, "/peek", 1).await, [Some(200)]);
+    assert_eq!(statuses(&emulator, "/pull", 3).await, [Some(503), Some(503), Some(200)]);
+    post(&emulator, "/faults", json!({ "fault": "reset_before", "until_removed": true })).await;
+    assert_eq!(statuses(&emulator, "/pull", 2).await, [None, None]);
+    assert_eq!(control(&emulator, Method::DELETE, "/faults", Value::Null).await["faults"], 0);
+    assert_eq!(statuses(&emulator, "/pull", 1).await, [Some(200)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_fault_has_a_name() {
+    let (emulator, _) = controlled();
+    for (fault, status) in [
+        (json!({ "fault": "rate_limited", "code": 971, "retry_after": 7 }), Some(429)),
+        (json!({ "fault": "forbidden" }), Some(403)),
+        (json!({ "fault": "challenged" }), Some(403)),
+        (json!({ "fault": "server_error" }), Some(500)),
+        (json!({ "fault": "not_success" }), Some(200)),
+        (json!({ "fault": "delay", "seconds": 5 }), Some(200)),
+        (json!({ "fault": "cut_off" }), Some(200)),
+        (json!({ "fault": "reset_before" }), None),
+        (json!({ "fault": "reset_after" }), None),
+        (json!({ "fault": "slow", "before": 2, "after": 3 }), Some(200)),
+    ] {
+        let started = tokio::time::Instant::now();
+        post(&emulator, "/faults", fault.clone()).await;
+        assert_eq!(statuses(&emulator, "/peek", 1).await, [status], "{fault}");
+        let slow = fault["fault"] == "delay" || fault["fault"] == "slow";
+        assert_eq!(started.elapsed(), Duration::from_secs(if slow { 5 } else { 0 }), "{fault}");
+    }
+}
+
+#[tokio::test]
+async fn delivery_is_paused_and_resumed_and_pulls_are_refused_for_a_while() {
+    let (emulator, _) = controlled();
+    let paused = post(&emulator, "/queues/queue-1/pause", Value::Null).await;
+    assert_eq!(
+        (&paused["settings"]["delivery_paused"], statuses(&emulator, "/pull", 1).await),
+        (&json!(true), vec![Some(409)])
+    );
+    post(&emulator, "/queues/queue-1/resume", json!({})).await;
+    assert_eq!(statuses(&emulator, "/pull", 1).await, [Some(200)]);
+    let refused = post(&emulator, "/queues/queue-1/refuse-pulls", json!({ "seconds": 5 })).await;
+    assert!(refused["pulls_refused_until_ms"].is_number(), "{refused}");
+    assert_eq!(statuses(&emulator, "/pull", 1).await, [Some(405)]);
+    emulator.advance(Duration::from_secs(5));
+    assert_eq!(statuses(&emulator, "/pull", 1).await, [Some(200)]);
+}
+
+#[tokio::test]
+async fn a_reset_leaves_queues_without_messages_faults_and_refusals() {
+    let (emulator, queue) = controlled();
+    let dead_letters = emulator.create_queue(QueueSettings::new());
+    let change = |settings: QueueSettings| settings.max_retries(0).dead_letter_queue(&dead_letters);
+    emulator.configure_queue(emulator.queue_id(), change);
+    queue.push_batch(&[PushMessage::text("dead"), PushMessage::text("waiting")]).await.unwrap();
+    assert_eq!(queue.pull(PullOptions::new().batch_size(1)).await.unwrap().len(), 1);
+    emulator.inject(Fault::Forbidden.until_removed());
+    post(&emulator, "/queues/queue-1/pause", Value::Null).await;
+    post(&emulator, "/queues/queue-1/refuse-pulls", json!({ "seconds": 60 })).await;
+    emulator.advance(Duration::from_secs(30));
+    let all = post(&emulator, "/reset", Value::Null).await;
+    for shown in all["queues"].as_array().unwrap() {
+        assert_eq!((&shown["visible"], &shown["leased"], &shown["delayed"]), (&json!(0), &json!(0), &json!(0)));
+    }
+    assert_eq!((&all["faults"], &all["queues"][0]["settings"]["dead_letter_queue"]), (&json!(0), &json!("queue-2")));
+    assert_eq!(statuses(&emulator, "/pull", 1).await, [Some(200)]);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_named_and_refused() {
+    let (emulator, _) = controlled();
+    let messages = "/queues/queue-1/messages";
+    for (method, path, body, named) in [
+        (Method::POST, "/advance", json!({}), "`seconds`"),
+        (Method::POST, "/advance", json!({ "seconds": -1 }), "`seconds`"),
+        (Method::POST, "/advance", json!({ "seconds": "1" }), "`seconds`"),
+        (Method::POST, "/advance", json!({ "seconds": 1e300 }), "`seconds`"),
+        (Method::POST, "/advance", json!({ "seconds": 1, "secnds": 1 }), "`secnds`"),
+        (Method::POST, "/advance", json!([1]), "JSON object"),
+        (Method::POST, "/faults", json!({}), "`fault`"),
+        (Method::POST, "/faults", json!({ "fault": "bad_luck" }), "rate_limited"),
+        (Method::POST, "/faults", json!({ "fault": "delay" }), "`seconds`"),
+        (Method::POST, "/faults", json!({ "fault": "server_error", "status": 200 }), "`status`"),
+        (Method::POST, "/faults", json!({ "fault": "forbidden", "status": 403 }), "`status`"),
+        (Method::POST, "/faults", json!({ "fault": "forbidden", "operations": ["pull"] }), "`operations`"),
+        (Method::POST, "/faults", json!({ "fault": "forbidden", "operations": [] }), "`operations`"),
+        (Method::POST, "/faults", json!({ "fault": "forbidden", "times": 1001 }), "`times`"),
+        (Method::POST, "/faults", json!({ "fault": "forbidden", "times": 2, "until_removed": true }), "`times`"),
+        (Method::POST, "/faults", json!({ "fault": "rate_limited", "code": "x" }), "`code`"),
+        (Method::DELETE, "/faults", json!({ "fault": "forbidden" }), "`fault`"),
+        (Method::POST, "/reset", json!({ "queue": "queue-1" }), "`queue`"),
+        (Method::POST, "/queues/queue-1/pause", json!({ "seconds": 1 }), "`seconds`"),
+        (Method::POST, "/queues/queue-1/refuse-pulls", json!({}), "`seconds`"),
+        (Method::GET, &format!("{messages}?limit=0"), Value::Null, "`limit`"),
+        (Method::GET, &format!("{messages}?limit=1001"), Value::Null, "`limit`"),
+        (Method::GET, &format!("{messages}?after=1"), Value::Null, "`after`"),
+        (Method::GET, &format!("{messages}?lease_ids=yes"), Value::Null, "`lease_ids`"),
+        (Method::GET, &format!("{messages}?body_limit=-1"), Value::Null, "`body_limit`"),
+        (Method::GET, &format!("{messages}?leases=true"), Value::Null, "`leases`"),
+        (Method::GET, "?all=true", Value::Null, "`all`"),
+    ] {
+        let (status, message) = refusal(&emulator, method, path, body.clone()).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{path} {body}");
+        assert!(message.contains(named), "{path} {body}: {message}");
+    }
+    for (method, path) in [
+        (Method::GET, "/queues/none/messages"),
+        (Method::POST, "/queues/none/pause"),
+        (Method::GET, "/advance"),
+        (Method::PUT, "/reset"),
+        (Method::GET, "/nothing"),
+    ] {
+        assert_eq!(refusal(&emulator, method, path, json!({})).await.0, StatusCode::NOT_FOUND, "{path}");
+    }
+    assert_eq!((emulator.running.service.faults().len(), statuses(&emulator, "/pull", 1).await), (0, vec![Some(200)]));
+}
+
+#[tokio::test]
+async fn a_page_of_another_origin_cannot_control_the_emulator() {
+    let (emulator, _) = controlled();
+    for (origin, status) in [
+        ("http://localhost:8787", StatusCode::OK),
+        ("http://localhost:1", StatusCode::FORBIDDEN),
+        ("https://localhost:8787", StatusCode::FORBIDDEN),
+        ("null", StatusCode::FORBIDDEN),
+    ] {
+        let request = Request::post("/_emulator/reset").header("host", "localhost:8787").header("origin", origin);
+        let (found, _, _) = raw(&emulator, request.body(Full::new(Bytes::new())).unwrap()).await;
+        assert_eq!(found, status, "{origin}");
+    }
+}
+
+#[tokio::test]
+async fn requests_are_reported_but_for_those_that_only_look() {
+    let (emulator, queue) = controlled();
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&lines);
+    emulator.on_request(move |request| kept.lock().unwrap().push((request.operation, request.to_string())));
+    queue.pull(PullOptions::new()).await.unwrap();
+    get(&emulator, "").await;
+    ask(&emulator, Method::GET, "/health", Value::Null).await;
+    post(&emulator, "/reset", Value::Null).await;
+    emulator.inject(Fault::ResetAfter);
+    statuses(&emulator, "/pull", 1).await;
+    ask(&emulator, Method::GET, "/nowhere?token=secret", Value::Null).await;
+    let lines = lines.lock().unwrap().clone();
+    let pull =
+        format!("POST /client/v4/accounts/{}/queues/{}/messages/pull", emulator.account_id(), emulator.queue_id());
+    let expected =
+        [&format!("{pull} 200 "), "POST /_emulator/reset 200 ", &format!("{pull} reset "), "GET /nowhere 401 "];
+    for ((_, line), expected) in lines.iter().zip(expected) {
+        assert!(line.starts_with(expected) && line.ends_with(" ms"), "{line}");
+    }
+    let operations: Vec<_> = lines.iter().map(|(operation, _)| operation.map(|operation| operation.id())).collect();
+    assert_eq!(operations, [Some("pull_messages"), None, Some("pull_messages"), None]);
+    assert_eq!(emulator.requests(), 3, "the control is not counted");
+}
