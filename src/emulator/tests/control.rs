@@ -252,7 +252,8 @@ async fn what_cannot_be_read_is_named_and_refused() {
     ] {
         assert_eq!(refusal(&emulator, method, path, json!({})).await.0, StatusCode::NOT_FOUND, "{path}");
     }
-    assert_eq!((emulator.running.service.faults().len(), statuses(&emulator, "/pull", 1).await), (0, vec![Some(200)]));
+    assert_eq!(emulator.running.service.faults().len(), 0);
+    assert_eq!(statuses(&emulator, "/pull", 1).await, [Some(200)]);
 }
 
 #[tokio::test]
@@ -276,7 +277,7 @@ async fn requests_are_reported_but_for_those_that_only_look() {
     let lines = Arc::new(Mutex::new(Vec::new()));
     let kept = Arc::clone(&lines);
     emulator.on_request(move |request| kept.lock().unwrap().push((request.operation, request.to_string())));
-    queue.pull(PullOptions::new()).await.unwrap();
+    assert!(queue.pull(PullOptions::new()).await.unwrap().is_empty());
     get(&emulator, "").await;
     ask(&emulator, Method::GET, "/health", Value::Null).await;
     post(&emulator, "/reset", Value::Null).await;
