@@ -57,5 +57,6 @@ pub(crate) enum Command {
     Import(commands::import::Import),
     Purge(commands::purge::Purge),
     Doctor(commands::doctor::Doctor),
+    Emulator(commands::emulator::Serve),
     Completions(commands::completions::Completions),
 }

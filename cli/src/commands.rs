@@ -3,6 +3,7 @@
 pub(crate) mod completions;
 pub(crate) mod consume;
 pub(crate) mod doctor;
+pub(crate) mod emulator;
 pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod info;
@@ -38,6 +39,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
             Command::Import(import) => import.run(&common).await,
             Command::Purge(purge) => purge.run(&common).await,
             Command::Doctor(doctor) => doctor.run(&common).await,
+            Command::Emulator(serve) => serve.run(&common).await,
             Command::Completions(completions) => completions.run(),
         }
     })

@@ -12,6 +12,7 @@
 
 mod consuming;
 mod doctor;
+mod emulating;
 mod exporting;
 mod failing;
 mod help;

@@ -1,0 +1,117 @@
+//! `emulator`: the service on this machine, for programs in any language.
+
+mod announcement;
+mod config;
+
+use std::{
+    io::{self, Write},
+    net::IpAddr,
+    path::PathBuf,
+};
+
+use clap::Args;
+use cloudflare_queues::emulator::Emulator;
+use tokio::net::TcpListener;
+
+use self::announcement::Announcement;
+use crate::{
+    account::install_tls,
+    arguments::Common,
+    exit::{Exit, Failure},
+    output::Format,
+    signals::Signals,
+};
+
+/// Serve an emulator of Cloudflare Queues, until ctrl-c or SIGTERM
+///
+/// It serves the whole API from memory, a page to watch at /, GET /health, and control below /_emulator. The last three take
+/// no credentials: whoever reaches the port can read and change everything.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Serve {
+    /// The address to serve on; 0.0.0.0 for every interface
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    host: IpAddr,
+    /// The port to serve on; 0 for a free one
+    #[arg(long, default_value_t = 8790)]
+    port: u16,
+    /// A file with queues, each a table [[queues]] with the keys of --queue
+    #[arg(long, value_name = "FILE", conflicts_with = "queues")]
+    config: Option<PathBuf>,
+    /// A queue, and its settings: delivery_delay, delivery_paused, message_retention_period, visibility_timeout_ms,
+    /// max_retries, retry_delay, dead_letter_queue (a name), as Cloudflare's API has them
+    #[arg(long = "queue", value_name = "NAME[,KEY=VALUE]...")]
+    queues: Vec<String>,
+    /// Let the clock stand still until it is advanced by POST /_emulator/advance
+    #[arg(long)]
+    frozen: bool,
+    /// Print the variables that clients read as lines that a shell exports
+    #[arg(long)]
+    env: bool,
+    /// Write these variables to a file, for the --env-file of other programs; it is there as long as the emulator serves
+    #[arg(long, value_name = "FILE")]
+    env_file: Option<PathBuf>,
+    /// Write a line for each request to standard error
+    #[arg(long)]
+    log: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  cf-queues emulator --queue orders,max_retries=5,dead_letter_queue=orders-dead
+  cf-queues emulator --config queues.toml --env-file emulator.env --log
+  curl -X POST localhost:8790/_emulator/advance -d '{\"seconds\": 30}'";
+
+impl Serve {
+    pub(crate) async fn run(&self, common: &Common) -> Result<(), Failure> {
+        // Before anything is printed, so that whoever reads it can end the program.
+        let signals = Signals::listen()?;
+        let queues = match &self.config {
+            Some(file) => config::read(file)?,
+            None => config::of_arguments(&self.queues)?,
+        };
+        let (host, port) = (self.host, self.port);
+        let not_bound = |error| Failure::new(Exit::Input, format!("--host {host} --port {port}: {error}"));
+        let listener = TcpListener::bind((host, port)).await.map_err(not_bound)?;
+        let (emulator, queues) = self.prepare(&queues).await?;
+        let announcement = Announcement::new(&emulator, listener.local_addr()?, &queues);
+        let env_file = self.env_file.as_ref().map(|path| {
+            let not_written = |error| Failure::new(Exit::Output, format!("--env-file {}: {error}", path.display()));
+            announcement.write(path).map_err(not_written)
+        });
+        let _env_file = env_file.transpose()?;
+        announcement.print(self.env, Format::or_fitting(common.output))?;
+        if self.log {
+            // Nobody has to read it.
+            emulator.on_request(|request| drop(writeln!(io::stderr(), "{request}")));
+        }
+        tokio::select! {
+            () = emulator.serve(listener) => {}
+            () = signals.told(1) => {}
+        }
+        Ok(())
+    }
+
+    /// An emulator with these queues, and with their names the ids that they have.
+    async fn prepare(&self, wanted: &[config::Queue]) -> Result<(Emulator, Vec<(String, String)>), Failure> {
+        install_tls();
+        let builder = Emulator::builder().control();
+        let builder = if self.frozen { builder } else { builder.real_time() };
+        let emulator = builder.in_process();
+        let account = emulator.in_process_builder()?.build()?.queues(emulator.account_id().clone())?;
+        account.queue(emulator.queue_id().clone())?.delete().await?;
+        let mut made = Vec::new();
+        for config in wanted {
+            let wrong = |error| Failure::new(Exit::Input, format!("the queue `{}`: {error}", config.name));
+            let queue = account.create(config.new_queue()).await.map_err(wrong)?;
+            made.push((config, queue));
+        }
+        // By now, the queues that take dead letters are there.
+        for (config, queue) in &made {
+            let wrong = |error| Failure::new(Exit::Input, format!("the queue `{}`: {error}", config.name));
+            let _ = queue.create_consumer(&config.consumer()).await.map_err(wrong)?;
+        }
+        let ids = made.iter().map(|(config, queue)| (config.name.clone(), queue.id().to_string()));
+        Ok((emulator, ids.collect()))
+    }
+}

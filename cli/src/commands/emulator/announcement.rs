@@ -1,0 +1,91 @@
+//! What programs need to know to use an emulator.
+
+use std::{
+    fs,
+    io::{self, Write},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use cloudflare_queues::emulator::Emulator;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::output::{self, Format};
+
+#[derive(Serialize)]
+pub(super) struct Announcement {
+    /// Where the page is.
+    url: String,
+    base_url: String,
+    api_token: String,
+    account_id: String,
+    /// By name.
+    queues: Map<String, Value>,
+    #[serde(skip)]
+    variables: Vec<(String, String)>,
+}
+
+impl Announcement {
+    /// `queues`: names and ids, the first of which is the one to use if there is no other word.
+    pub(super) fn new(emulator: &Emulator, address: SocketAddr, queues: &[(String, String)]) -> Self {
+        let url = format!("http://{}", reachable(address));
+        let (base_url, api_token) = (format!("{url}/client/v4"), emulator.api_token());
+        let account_id = emulator.account_id().to_string();
+        let mut variables = vec![
+            ("CLOUDFLARE_BASE_URL".to_owned(), base_url.clone()),
+            // For wrangler.
+            ("CLOUDFLARE_API_BASE_URL".to_owned(), base_url.clone()),
+            ("CLOUDFLARE_API_TOKEN".to_owned(), api_token.clone()),
+            ("CLOUDFLARE_ACCOUNT_ID".to_owned(), account_id.clone()),
+        ];
+        variables.extend(queues.first().map(|(_, id)| ("CLOUDFLARE_QUEUE_ID".to_owned(), id.clone())));
+        let of_name = |name: &str| format!("CLOUDFLARE_QUEUE_ID_{}", name.to_uppercase().replace('-', "_"));
+        variables.extend(queues.iter().map(|(name, id)| (of_name(name), id.clone())));
+        let queues = queues.iter().map(|(name, id)| (name.clone(), id.as_str().into())).collect();
+        Self { url, base_url, api_token, account_id, queues, variables }
+    }
+
+    pub(super) fn print(&self, env: bool, format: Format) -> io::Result<()> {
+        let mut out = anstream::stdout().lock();
+        if env {
+            // No value has a character that a shell would change.
+            self.variables.iter().try_for_each(|(name, value)| writeln!(out, "export {name}={value}"))?;
+        } else if format == Format::Ndjson {
+            writeln!(out, "{}", output::json(self)?)?;
+        } else {
+            writeln!(out, "Serving on {} until ctrl-c; open it in a browser to watch.\n", self.url)?;
+            self.variables.iter().try_for_each(|(name, value)| writeln!(out, "{name}={value}"))?;
+        }
+        out.flush()
+    }
+
+    /// Writes the variables to a file, all at once, so that whoever waits for it sees it whole.
+    pub(super) fn write(&self, path: &Path) -> io::Result<EnvFile> {
+        let lines: String = self.variables.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
+        let mut partial = path.as_os_str().to_owned();
+        partial.push(".part");
+        fs::write(&partial, lines)?;
+        fs::rename(&partial, path)?;
+        Ok(EnvFile(path.to_owned()))
+    }
+}
+
+/// A file that is there as long as this is.
+pub(super) struct EnvFile(PathBuf);
+
+impl Drop for EnvFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// An address that is not that of every interface.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}

@@ -1,0 +1,114 @@
+//! The queues of an emulator, as a file or as arguments.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use cloudflare_queues::{ConsumerSettings, NewQueue, QueueSettings};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::exit::{Exit, Failure};
+
+/// What `queues.toml` holds.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    queues: Vec<Queue>,
+}
+
+/// A queue, with the names and units of Cloudflare's API.
+#[derive(Debug, Default, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Queue {
+    pub(super) name: String,
+    delivery_delay: Option<u32>,
+    delivery_paused: Option<bool>,
+    message_retention_period: Option<u32>,
+    visibility_timeout_ms: Option<u32>,
+    max_retries: Option<u32>,
+    retry_delay: Option<u32>,
+    dead_letter_queue: Option<String>,
+}
+
+/// The queues of a file.
+pub(super) fn read(path: &Path) -> Result<Vec<Queue>, Failure> {
+    let wrong = |error: String| Failure::new(Exit::Input, format!("{}: {}", path.display(), error.trim_end()));
+    let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    let Config { queues } = toml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    complete(queues).map_err(wrong)
+}
+
+/// The queues of arguments; one if there are none.
+pub(super) fn of_arguments(arguments: &[String]) -> Result<Vec<Queue>, Failure> {
+    if arguments.is_empty() {
+        return Ok(vec![Queue { name: "queue-1".to_owned(), ..Queue::default() }]);
+    }
+    let queues: Vec<_> = arguments.iter().map(|argument| of_argument(argument)).collect::<Result<_, _>>()?;
+    complete(queues).map_err(|message| Failure::new(Exit::Input, format!("--queue: {message}")))
+}
+
+fn of_argument(argument: &str) -> Result<Queue, Failure> {
+    let mut parts = argument.split(',');
+    let mut text = format!("name = {}\n", quoted(parts.next().unwrap_or_default()));
+    for part in parts {
+        let (key, value) = part.split_once('=').unwrap_or((part, ""));
+        // Everything that is neither a number nor a truth is a text.
+        let is_bare = serde_json::from_str::<Value>(value).is_ok_and(|value| value.is_number() || value.is_boolean());
+        let value = if is_bare { value.to_owned() } else { quoted(value) };
+        text.push_str(&format!("{} = {value}\n", quoted(key)));
+    }
+    let wrong = |error: toml::de::Error| format!("--queue {argument}: {}", error.to_string().trim_end());
+    toml::from_str(&text).map_err(|error| Failure::new(Exit::Input, wrong(error)))
+}
+
+/// A string of JSON is one of TOML.
+fn quoted(text: &str) -> String {
+    Value::from(text).to_string()
+}
+
+/// Refuses what there is twice, and adds the queues that are only named as taking dead letters.
+fn complete(mut queues: Vec<Queue>) -> Result<Vec<Queue>, String> {
+    let mut names = BTreeSet::new();
+    for queue in &queues {
+        if !names.insert(queue.name.clone()) {
+            return Err(format!("the queue `{}` is there twice", queue.name));
+        }
+        if queue.dead_letter_queue.as_ref() == Some(&queue.name) {
+            return Err(format!("`dead_letter_queue` of `{0}` is `{0}` itself", queue.name));
+        }
+    }
+    if names.is_empty() {
+        return Err("`queues` is empty".to_owned());
+    }
+    let named: Vec<_> = queues.iter().filter_map(|queue| queue.dead_letter_queue.clone()).collect();
+    for name in named {
+        if names.insert(name.clone()) {
+            queues.push(Queue { name, ..Queue::default() });
+        }
+    }
+    Ok(queues)
+}
+
+impl Queue {
+    /// Without its consumer.
+    pub(super) fn new_queue(&self) -> NewQueue {
+        let settings = [
+            ("delivery_delay", self.delivery_delay.map(Value::from)),
+            ("delivery_paused", self.delivery_paused.map(Value::from)),
+            ("message_retention_period", self.message_retention_period.map(Value::from)),
+        ];
+        let named = settings.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        let settings = named.fold(QueueSettings::new(), |settings, (name, value)| settings.setting(name, value));
+        NewQueue::new(&self.name).settings(settings)
+    }
+
+    pub(super) fn consumer(&self) -> ConsumerSettings {
+        let settings = [
+            ("visibility_timeout_ms", self.visibility_timeout_ms),
+            ("max_retries", self.max_retries),
+            ("retry_delay", self.retry_delay),
+        ];
+        let named = settings.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        let consumer = named.fold(ConsumerSettings::pull(), |consumer, (name, value)| consumer.setting(name, value));
+        self.dead_letter_queue.iter().fold(consumer, ConsumerSettings::dead_letter_queue)
+    }
+}

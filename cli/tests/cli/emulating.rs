@@ -1,0 +1,250 @@
+//! `emulator`.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    path::Path,
+    process::{Child, ChildStdout, Stdio},
+    time::{Duration, Instant},
+};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::world::{bare, eventually, folder, signal};
+
+/// The program as an emulator, which ends with the test.
+struct Serving {
+    child: Child,
+    output: BufReader<ChildStdout>,
+}
+
+impl Serving {
+    fn start(arguments: &[&str]) -> Self {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_cf-queues"));
+        command.args(["emulator", "--port", "0"]).args(arguments);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        Self { child, output }
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.output.read_line(&mut line).unwrap();
+        line
+    }
+
+    /// What it says of itself, on its first line.
+    fn announced(&mut self) -> Value {
+        serde_json::from_str(&self.line()).unwrap()
+    }
+
+    /// Ends it, and gives its exit code and what it wrote to standard error.
+    fn end(mut self, by: Signal) -> (Option<i32>, String) {
+        signal(&self.child, by);
+        let mut errors = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+        (self.child.wait().unwrap().code(), errors)
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A request without credentials, and the envelope of its response.
+fn ask(announced: &Value, method: &str, path: &str, body: &Value) -> Value {
+    let address = announced["url"].as_str().unwrap().strip_prefix("http://").unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
+    let (body, length) = (body.to_string(), body.to_string().len());
+    let head = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
+    write!(stream, "{head}content-length: {length}\r\n\r\n{body}").unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    serde_json::from_str(response.split_once("\r\n\r\n").unwrap().1).unwrap()
+}
+
+/// The control's description of a queue.
+fn queue(announced: &Value, name: &str) -> Value {
+    let all = ask(announced, "GET", "/_emulator", &json!({}));
+    let queues = all["result"]["queues"].as_array().unwrap();
+    queues.iter().find(|queue| queue["queue_name"] == name).unwrap().clone()
+}
+
+#[test]
+fn one_line_says_what_a_program_needs() {
+    let mut serving = Serving::start(&["--queue", "orders,dead_letter_queue=orders-dead"]);
+    let announced = serving.announced();
+    let run = |arguments: &[&str]| {
+        let mut command = bare(arguments);
+        for (variable, field) in [
+            ("CLOUDFLARE_BASE_URL", "base_url"),
+            ("CLOUDFLARE_API_TOKEN", "api_token"),
+            ("CLOUDFLARE_ACCOUNT_ID", "account_id"),
+        ] {
+            command.env(variable, announced[field].as_str().unwrap());
+        }
+        String::from_utf8(command.assert().success().get_output().stdout.clone()).unwrap()
+    };
+    run(&["push", "orders", "hello"]);
+    assert!(run(&["peek", announced["queues"]["orders"].as_str().unwrap(), "--bodies"]).contains("hello"));
+    assert!(run(&["ls"]).contains(announced["queues"]["orders-dead"].as_str().unwrap()), "made since it is named");
+    assert_eq!(ask(&announced, "GET", "/health", &json!({}))["result"]["status"], "ok");
+}
+
+#[test]
+fn it_ends_at_once_on_sigterm_and_on_ctrl_c() {
+    for by in [Signal::TERM, Signal::INT] {
+        let file = folder("emulator-ends").join("emulator.env");
+        let mut serving = Serving::start(&["--env-file", file.to_str().unwrap()]);
+        let announced = serving.announced();
+        assert!(file.exists());
+        // Somebody waits for a response.
+        let fault = json!({ "fault": "delay", "seconds": 600 });
+        assert_eq!(ask(&announced, "POST", "/_emulator/faults", &fault)["success"], true);
+        let mut waiting =
+            TcpStream::connect(announced["url"].as_str().unwrap().strip_prefix("http://").unwrap()).unwrap();
+        let head = "POST /client/v4/accounts/x/queues/y/messages/pull HTTP/1.1\r\nhost: x\r\n";
+        write!(waiting, "{head}authorization: Bearer emulator-token\r\ncontent-length: 0\r\n\r\n").unwrap();
+        eventually("it is received", || ask(&announced, "GET", "/_emulator", &json!({}))["result"]["faults"] == 0);
+        let started = Instant::now();
+        assert_eq!(serving.end(by), (Some(0), String::new()));
+        assert!(started.elapsed() < Duration::from_secs(10), "it waited");
+        assert!(!file.exists(), "nobody is to take it for one that serves");
+    }
+}
+
+#[test]
+fn a_shell_takes_the_variables_as_they_are_printed_and_as_they_are_written() {
+    let file = folder("emulator-env").join("emulator.env");
+    let queues = ["--queue", "orders", "--queue", "mails-2", "--env-file", file.to_str().unwrap()];
+    let mut serving = Serving::start(&[&["--env"], &queues[..]].concat());
+    let mut printed = String::new();
+    while !printed.contains("CLOUDFLARE_QUEUE_ID_MAILS_2") {
+        printed.push_str(&serving.line());
+    }
+    let written = fs::read_to_string(&file).unwrap();
+    assert_eq!(printed, written.lines().map(|line| format!("export {line}\n")).collect::<String>());
+    let shell = |lines: &str, name: &str| {
+        let script = format!("{lines}printenv {name}");
+        let output = std::process::Command::new("sh").args(["-c", &script]).env_clear().output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(shell(&printed, "CLOUDFLARE_QUEUE_ID"), shell(&printed, "CLOUDFLARE_QUEUE_ID_ORDERS"));
+    assert_eq!(shell(&printed, "CLOUDFLARE_API_TOKEN"), "emulator-token\n");
+    assert!(shell(&printed, "CLOUDFLARE_API_BASE_URL").ends_with("/client/v4\n"));
+}
+
+#[test]
+fn a_file_sets_queues_as_arguments_do() {
+    let file = folder("emulator-config").join("queues.toml");
+    let text = r#"
+        [[queues]]
+        name = "orders"
+        delivery_delay = 5
+        delivery_paused = true
+        message_retention_period = 3600
+        visibility_timeout_ms = 1500
+        max_retries = 0
+        retry_delay = 7
+        dead_letter_queue = "failed"
+
+        [[queues]]
+        name = "failed"
+    "#;
+    fs::write(&file, text).unwrap();
+    let argument = "orders,delivery_delay=5,delivery_paused=true,message_retention_period=3600,\
+                    visibility_timeout_ms=1500,max_retries=0,retry_delay=7,dead_letter_queue=failed";
+    for arguments in [["--config", file.to_str().unwrap()], ["--queue", argument]] {
+        let mut serving = Serving::start(&arguments);
+        let announced = serving.announced();
+        assert_eq!(announced["queues"].as_object().unwrap().len(), 2, "nothing but these");
+        let expected = json!({
+            "http_pull": true,
+            "delivery_delay": 5.0,
+            "delivery_paused": true,
+            "message_retention_period": 3600.0,
+            "visibility_timeout_ms": 1500.0,
+            "max_retries": 0,
+            "retry_delay": 7.0,
+            "dead_letter_queue": "failed",
+        });
+        assert_eq!(queue(&announced, "orders")["settings"], expected);
+        assert_eq!(queue(&announced, "failed")["settings"]["max_retries"], 3);
+    }
+}
+
+/// What is wrong, as it is told with exit code 2.
+fn complaint(arguments: &[&str]) -> String {
+    let assert = bare(&[&["emulator", "--port", "0"], arguments].concat()).assert().code(2);
+    assert!(assert.get_output().stdout.is_empty());
+    String::from_utf8(assert.get_output().stderr.clone()).unwrap()
+}
+
+#[test]
+fn a_queue_that_cannot_be_read_is_named() {
+    for (argument, named) in [
+        ("orders,max_retrys=1", "max_retrys"),
+        ("orders,max_retries=many", "max_retries"),
+        ("orders,max_retries=-1", "max_retries"),
+        ("orders,max_retries=101", "max_retries"),
+        ("orders,message_retention_period=59", "message_retention_period"),
+        ("orders,delivery_delay=86401", "delivery_delay"),
+        ("orders,delivery_paused=1", "delivery_paused"),
+        ("orders,max_retries", "max_retries"),
+        ("orders,dead_letter_queue=orders", "dead_letter_queue"),
+        ("Orders", "`Orders`"),
+        ("", "``"),
+    ] {
+        let told = complaint(&["--queue", argument]);
+        assert!(told.contains(named), "{argument}: {told}");
+    }
+    assert!(complaint(&["--queue", "orders", "--queue", "orders"]).contains("`orders` is there twice"));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named_with_the_line() {
+    let file = folder("emulator-wrong").join("queues.toml");
+    for (text, named) in [
+        ("[[queues]]\nname = \"orders\"\nmax_retrys = 1\n", "max_retrys"),
+        ("[[queues]]\nmax_retries = 1\n", "name"),
+        ("[[queue]]\nname = \"orders\"\n", "queue"),
+        ("queues = []\n", "`queues`"),
+        ("[[queues]\n", "1"),
+        ("", "queues"),
+    ] {
+        fs::write(&file, text).unwrap();
+        let told = complaint(&["--config", file.to_str().unwrap()]);
+        assert!(told.contains(named) && told.contains("queues.toml"), "{text}: {told}");
+    }
+    let missing = Path::new("/nonexistent/queues.toml");
+    assert!(complaint(&["--config", missing.to_str().unwrap()]).contains("/nonexistent/queues.toml"));
+    assert!(complaint(&["--config", "x.toml", "--queue", "orders"]).contains("--queue"));
+}
+
+#[test]
+fn an_address_that_is_taken_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let assert = bare(&["emulator", "--port", &port]).assert().code(2);
+    assert!(String::from_utf8_lossy(&assert.get_output().stderr).contains(&port));
+}
+
+#[test]
+fn a_frozen_clock_is_advanced_alone_and_requests_are_logged_if_wanted() {
+    let mut serving = Serving::start(&["--frozen", "--log", "--host", "0.0.0.0"]);
+    let announced = serving.announced();
+    assert!(announced["url"].as_str().unwrap().starts_with("http://127.0.0.1:"), "an address to connect to");
+    let now = || ask(&announced, "GET", "/_emulator", &json!({}))["result"]["now_ms"].as_u64().unwrap();
+    let before = now();
+    assert_eq!(ask(&announced, "POST", "/_emulator/advance", &json!({ "seconds": 90 }))["success"], true);
+    assert_eq!(now() - before, 90_000);
+    ask(&announced, "POST", "/client/v4/accounts/x/queues?name=s3cret", &json!({}));
+    let (code, log) = serving.end(Signal::TERM);
+    let lines: Vec<_> = log.lines().map(|line| line.rsplitn(3, ' ').last().unwrap()).collect();
+    assert_eq!((code, lines), (Some(0), vec!["POST /_emulator/advance 200", "POST /client/v4/accounts/x/queues 401"]));
+}
