@@ -7,7 +7,7 @@ use super::{Result, fields::Fields};
 use crate::emulator::{
     clock::{Clock, Time},
     ids::{Lease, Sequence},
-    queue::{Content, Stored},
+    queue::{Content, Queue, Stored},
     registry::{Record, Registry},
     reply::{Refusal, success},
     service::Service,
@@ -69,6 +69,14 @@ fn queue(service: &Service, registry: &Registry, id: &str, record: &Record) -> R
             "dead_letter_queue": dead_letter_queue,
         },
     }))
+}
+
+/// Looks at a queue in which all is done that is due.
+fn look<T>(service: &Service, id: &str, work: impl FnOnce(&Queue, Time) -> T) -> Result<T> {
+    service.with_queue(id, |queue, now| {
+        while queue.expire(now) {}
+        work(queue, now)
+    })
 }
 
 /// What is to be shown of messages.
@@ -138,7 +146,7 @@ pub(super) fn messages(service: &Service, queue: &str, mut fields: Fields) -> Re
     })?;
     fields.end()?;
     let id = find(&service.registry(), queue)?;
-    let shown = service.with_queue(&id, |queue, now| {
+    let shown = look(service, &id, |queue, now| {
         let messages = queue.messages(after).take(view.limit);
         messages.map(|(sequence, message)| view.show(&service.clock, now, sequence, message)).collect::<Vec<_>>()
     })?;
@@ -149,7 +157,7 @@ pub(super) fn leases(service: &Service, queue: &str, mut fields: Fields) -> Resu
     let view = View::read(&mut fields)?;
     fields.end()?;
     let id = find(&service.registry(), queue)?;
-    let shown = service.with_queue(&id, |queue, now| {
+    let shown = look(service, &id, |queue, now| {
         let leased = queue.leased().take(view.limit);
         leased.map(|(lease, message)| view.show(&service.clock, now, lease.sequence, message)).collect::<Vec<_>>()
     })?;
