@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_entry_of_any_shape_keeps_what_it_has() {
+    fn a_malformed_entry_keeps_its_valid_fields() {
         let errors: Vec<ApiError> = serde_json::from_str(
             r#"[{"code": 100128, "message": "a", "source": {"pointer": "/acks/0"}, "error_chain": [{"code": 6111}]},
                 "plain", {"code": "7003"}, {"code": 5.0, "message": null}, null, [1]]"#,

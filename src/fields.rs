@@ -234,14 +234,14 @@ mod tests {
     }
 
     #[test]
-    fn what_the_document_calls_a_secret_is_in_no_debug_form() {
+    fn debug_shows_no_secret_of_the_document() {
         let text = r#"{"name":"shown","settings":{"targets":[{"lease_id":"hidden"}],"body":["hidden"]}}"#;
         let shown = without_secrets(&serde_json::from_str::<Fields>(text).unwrap().0).to_string();
         assert!(shown.contains("shown") && !shown.contains("hidden"), "{shown}");
     }
 
     #[test]
-    fn an_overlay_keeps_what_it_does_not_name() {
+    fn an_overlay_keeps_other_fields() {
         let fields = |json: &str| serde_json::from_str::<Fields>(json).unwrap();
         let mut settings = fields(r#"{"type":"http_pull","settings":{"batch_size":5,"of_tomorrow":[1]}}"#);
         settings.overlay(&fields(r#"{"settings":{"batch_size":50}}"#));

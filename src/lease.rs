@@ -165,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lease_goes_out_as_it_came_in() {
+    fn a_lease_is_sent_as_received() {
         let lease: LeaseId = serde_json::from_str(r#""eyJ..a-b_c""#).unwrap();
         assert_eq!(serde_json::to_string(&lease).unwrap(), r#""eyJ..a-b_c""#);
         assert_eq!(lease.expose_secret(), "eyJ..a-b_c");
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_string_is_an_empty_lease() {
+    fn a_lease_that_is_not_a_string_is_empty() {
         for json in ["7", "null", "{}", "[\"a\"]", r#""\ud800""#] {
             assert!(serde_json::from_str::<LeaseId>(json).unwrap().is_empty(), "{json}");
         }

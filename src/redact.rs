@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn any_part_of_a_secret_is_taken_out() {
+    fn any_part_of_a_secret_is_removed() {
         let sent = r#"{"acks":[{"lease_id":"lease-0123456789-abc"}]}"#;
         assert_eq!(redacted(sent, "no lease-0123456789-abc here"), "no [redacted] here");
         assert_eq!(
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn every_part_of_a_body_is_a_secret_however_it_is_written() {
+    fn every_part_of_a_body_is_secret_in_any_escaping() {
         let deep = format!(r#"{{"body":{}"4111-1111-2222-3333"{}}}"#, "[".repeat(500), "]".repeat(500));
         let sent = [
             (r#"{"body":"card 4111-1111-2222-3333"}"#, "bad card 4111-1111-2222-3333", "bad [redacted]"),

@@ -46,7 +46,7 @@ async fn a_missing_count_is_not_zero() {
 }
 
 #[tokio::test]
-async fn warnings_are_read_in_whatever_form_they_come() {
+async fn warnings_of_any_form_are_read() {
     let table = [
         (json!({}), vec![]),
         (json!({"warnings": null}), vec![]),

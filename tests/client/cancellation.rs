@@ -119,7 +119,7 @@ async fn a_client_is_usable_whenever_a_call_is_dropped() {
 }
 
 #[tokio::test]
-async fn what_a_dropped_call_was_to_make_is_made_once_or_not_at_all() {
+async fn a_dropped_create_creates_at_most_once() {
     for op in [Op::CreateQueue, Op::CreateConsumer, Op::CreateSubscription] {
         at_each_moment(async |moment| {
             let world = World::new().await;

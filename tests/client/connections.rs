@@ -178,7 +178,7 @@ async fn timeouts_of_any_length_are_fine() {
 }
 
 #[tokio::test]
-async fn requests_go_through_the_proxy_that_is_given() {
+async fn requests_go_through_the_given_proxy() {
     let proxy = Server::playing([support::ok(SUCCESS)]);
     let builder = support::builder("http://queues.invalid/client/v4").allow_plain_http();
     let queue = support::open(builder.proxy(reqwest::Proxy::all(&proxy.url).unwrap()));

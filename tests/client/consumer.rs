@@ -142,7 +142,7 @@ async fn no_message_is_lost_while_consumers_are_killed_at_random() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_decoded_goes_where_it_is_sent() {
+async fn undecodable_messages_follow_on_undecodable() {
     let (emulator, queue) = emulator_with(0).await;
     queue.push(&PushMessage::text("no number")).await.unwrap();
     let (decided, stop) = tokio::sync::oneshot::channel();

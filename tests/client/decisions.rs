@@ -33,7 +33,7 @@ async fn one_odd_entry_costs_no_other_message_its_lease() {
 }
 
 #[tokio::test]
-async fn a_lease_that_comes_twice_in_a_batch_is_kept_once() {
+async fn a_duplicate_lease_in_a_batch_is_kept_once() {
     let body = r#"{"success":true,"result":{"messages":[{"id":"1","lease_id":"a"},{"id":"2","lease_id":"b"},
         {"id":"3","lease_id":"a"},{"id":"4","lease_id":"a"}]}}"#;
     let batch = pull(body).await.unwrap();
@@ -42,7 +42,7 @@ async fn a_lease_that_comes_twice_in_a_batch_is_kept_once() {
 }
 
 #[tokio::test]
-async fn a_count_that_is_not_what_was_asked_for_confirms_nothing() {
+async fn a_wrong_count_confirms_nothing() {
     for (count, read) in [("\"1\"", None), ("2", Some(2)), ("0", Some(0)), ("-1", None), ("{}", None), ("null", None)] {
         let outcome = ack(&format!(r#"{{"success":true,"result":{{"ackCount":{count}}}}}"#)).await.unwrap();
         assert_eq!(outcome.ack_count, read, "{count}");
@@ -51,7 +51,7 @@ async fn a_count_that_is_not_what_was_asked_for_confirms_nothing() {
 }
 
 #[tokio::test]
-async fn errors_beside_a_success_are_warnings() {
+async fn errors_with_a_success_are_warnings() {
     let body = r#"{"success":true,"errors":[{"code":10026,"message":"no a-lease here"}],"result":{"ackCount":1}}"#;
     let outcome = ack(body).await.unwrap();
     assert!(!outcome.is_complete());
@@ -59,7 +59,7 @@ async fn errors_beside_a_success_are_warnings() {
 }
 
 #[tokio::test]
-async fn a_failure_under_status_200_is_what_its_code_says() {
+async fn a_failure_with_status_200_has_the_kind_of_its_code() {
     for (code, kind) in [
         (10250, ErrorKind::RateLimited),
         (10000, ErrorKind::Unauthorized),
@@ -262,7 +262,7 @@ fn every_call_without_a_runtime_is_an_error() {
 }
 
 #[tokio::test]
-async fn what_does_not_look_like_a_ray_id_is_not_shown() {
+async fn an_invalid_ray_id_is_not_shown() {
     for echoed in [support::TOKEN, "a-lease-id-that-was-sent-back", "8f1c2d3e4f5a6b7c-FRA-and-more-than-that"] {
         let refused = Act::Respond(format!("HTTP/1.1 400 No\r\ncf-ray: {echoed}\r\ncontent-length: 0\r\n\r\n").into());
         let error = support::queue(&Server::playing([refused]).url).pull(PullOptions::new()).await.unwrap_err();

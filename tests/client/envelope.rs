@@ -30,7 +30,7 @@ async fn assert_errors(table: &[(&str, ErrorKind, &str)]) {
 }
 
 #[tokio::test]
-async fn a_response_that_is_no_envelope_is_never_ok() {
+async fn a_response_without_an_envelope_is_never_ok() {
     assert_errors(&[
         ("<!DOCTYPE html><html><body>Please wait</body></html>", UnexpectedResponse, "the response is HTML, not JSON"),
         ("\n <html>", UnexpectedResponse, "the response is HTML, not JSON"),
@@ -86,7 +86,7 @@ async fn a_response_without_a_result_is_never_ok() {
 }
 
 #[tokio::test]
-async fn a_response_that_says_something_twice_is_never_ok() {
+async fn a_response_with_a_repeated_field_is_never_ok() {
     let unreadable = "the response is not of the documented form";
     assert_errors(&[
         (r#"{"success":false,"success":true,"result":{}}"#, UnexpectedResponse, unreadable),
@@ -100,7 +100,7 @@ async fn a_response_that_says_something_twice_is_never_ok() {
 }
 
 #[tokio::test]
-async fn an_array_is_never_taken_for_an_envelope_or_a_result() {
+async fn an_array_is_not_an_envelope_or_a_result() {
     assert_errors(&[
         (r#"[true,[],{}]"#, UnexpectedResponse, "not of the documented form"),
         (r#"{"success":true,"result":[null]}"#, UnexpectedResponse, "not of the documented form"),
@@ -110,7 +110,7 @@ async fn an_array_is_never_taken_for_an_envelope_or_a_result() {
 }
 
 #[tokio::test]
-async fn a_failure_keeps_its_codes_whatever_its_result_is() {
+async fn a_failure_keeps_its_codes_with_any_result() {
     for result in ["null", "{}", r#""""#, "[]", "false", r#"{"ackCount":"none","messages":"none","metadata":7}"#] {
         let body = format!(r#"{{"success":false,"errors":[{{"code":10026,"message":"no"}}],"result":{result}}}"#);
         assert_errors(&[(&body, Rejected, "code 10026")]).await;
@@ -118,7 +118,7 @@ async fn a_failure_keeps_its_codes_whatever_its_result_is() {
 }
 
 #[tokio::test]
-async fn a_success_is_ok_whatever_stands_beside_its_result() {
+async fn a_success_is_ok_with_any_additional_fields() {
     let bodies = [
         r#"{"success":true,"result":{}}"#,
         r#"{"success":true,"errors":null,"messages":null,"result":{}}"#,
@@ -146,7 +146,7 @@ async fn ignored_fields_do_not_affect_a_confirmation() {
 }
 
 #[tokio::test]
-async fn an_error_keeps_all_that_the_service_says_of_it() {
+async fn an_error_keeps_everything_the_service_sent() {
     let server = Server::playing([]);
     let queue = support::queue(&server.url);
     for status in [200, 400] {
@@ -167,7 +167,7 @@ async fn an_error_keeps_all_that_the_service_says_of_it() {
 }
 
 #[tokio::test]
-async fn a_code_is_read_whatever_its_size_and_spelling() {
+async fn a_code_of_any_size_and_form_is_read() {
     let table = [
         ("65536", 65536),
         ("100128", 100_128),

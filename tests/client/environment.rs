@@ -34,7 +34,7 @@ fn call_as_the_environment_says() {
 }
 
 #[test]
-fn the_environment_says_who_calls_and_where() {
+fn credentials_and_base_url_come_from_the_environment() {
     if env::var_os(CHILD).is_some() {
         return call_as_the_environment_says();
     }
@@ -62,7 +62,7 @@ fn the_environment_says_who_calls_and_where() {
         ),
     ];
     for (variables, says) in table {
-        let output = run_again("environment::the_environment_says_who_calls_and_where", variables);
+        let output = run_again("environment::credentials_and_base_url_come_from_the_environment", variables);
         let said = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{variables:?}: {said}");
         assert!(says.iter().all(|words| said.contains(words)), "{variables:?}: {said}");

@@ -22,7 +22,7 @@ async fn call(emulator: &Emulator, builder: ClientBuilder, op: Op, fault: &Fault
 }
 
 #[tokio::test]
-async fn every_fault_is_told_in_process_as_over_a_socket() {
+async fn every_fault_looks_the_same_in_process_and_over_a_socket() {
     let moment = Duration::from_millis(1);
     let slow = |fault| Fault::Slow { before: moment, after: moment, fault: Some(Box::new(fault)) };
     let faults = [

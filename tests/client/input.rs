@@ -189,7 +189,7 @@ async fn a_push_batch_out_of_bounds_is_refused() {
 }
 
 #[test]
-fn a_bare_string_is_no_json_push() {
+fn a_bare_string_cannot_be_pushed_as_json() {
     let says = ["body: ", "no bare string as `json`; push it as `text`"];
     for text in ["", "text", "{\"json\": 1}"] {
         assert_refused(&PushMessage::json(text).unwrap_err(), text, &says);
@@ -251,7 +251,7 @@ fn a_credential_that_cannot_stand_in_a_header_is_refused() {
 }
 
 #[test]
-fn a_proxy_beside_a_ready_made_client_is_refused() {
+fn a_proxy_for_a_given_client_is_refused() {
     let proxy = reqwest::Proxy::all("http://127.0.0.1:9").unwrap();
     let builder = Client::builder(Credentials::api_token("t").unwrap());
     let error = builder.proxy(proxy).http_client(reqwest::Client::new()).build().unwrap_err();

@@ -45,7 +45,7 @@ async fn each_refusal_is_of_a_kind_that_a_program_can_act_on() {
 }
 
 #[tokio::test]
-async fn a_refusal_under_status_200_is_what_its_code_says() {
+async fn a_refusal_with_status_200_has_the_kind_of_its_code() {
     let body = r#"{"success":false,"errors":[{"code":11009,"message":"taken"}],"result":null}"#;
     let server = Server::playing([Act::Respond(support::response(200, &[], body))]);
     let error = Op::CreateQueue.call(&support::queue(&server.url)).await.unwrap_err();

@@ -183,7 +183,7 @@ async fn unconfirmed_leases_keep_their_decisions() {
 }
 
 #[tokio::test]
-async fn what_was_given_back_can_join_another_request() {
+async fn unconfirmed_leases_can_join_another_request() {
     let server = Server::playing([support::bare_success()]);
     let mut request = support::acks(["a"]);
     request.extend(support::acks(["b", "c"]));

@@ -64,7 +64,7 @@ async fn each_body_is_read_by_its_content_type() {
 }
 
 #[tokio::test]
-async fn a_body_goes_into_a_type_of_the_callers() {
+async fn a_body_is_decoded_into_the_callers_type() {
     #[derive(Debug, PartialEq, serde::Deserialize)]
     struct Job {
         job: u8,

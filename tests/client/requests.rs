@@ -118,7 +118,7 @@ async fn whole_seconds_are_sent_without_a_fraction() {
 }
 
 #[tokio::test]
-async fn a_lease_goes_out_unchanged_whatever_is_in_it() {
+async fn a_lease_with_any_content_is_sent_unchanged() {
     let lease = "eyJ..a-b_c \"quoted\" \\ / é \u{1F600}\u{7}";
     let pulled = json!({"success": true, "result": {"messages": [{"lease_id": lease}]}});
     let server = Server::playing([support::ok(pulled.to_string()), support::bare_success()]);

@@ -49,7 +49,7 @@ async fn without_retries_every_request_is_sent_once() {
 }
 
 #[tokio::test]
-async fn a_wait_beyond_the_cap_fails_at_once_and_says_so() {
+async fn a_wait_beyond_the_limit_fails_at_once() {
     let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(1000));
     for wait in ["61", date.as_str(), "18446744073709551615"] {
         for status in [429, 503] {
@@ -63,7 +63,7 @@ async fn a_wait_beyond_the_cap_fails_at_once_and_says_so() {
 }
 
 #[tokio::test]
-async fn a_wait_that_leaves_no_time_fails_at_once_and_says_so() {
+async fn a_wait_beyond_the_deadline_fails_at_once() {
     let server = Server::playing([Act::Respond(support::response(429, &[("retry-after", "30")], "{}"))]);
     let builder = support::builder(&server.url).retry(quick(3)).call_timeout(Duration::from_secs(10));
     let error = Op::Pull.call(&support::open(builder)).await.unwrap_err();

@@ -69,7 +69,7 @@ async fn a_call_is_one_span_and_each_retry_an_event() {
 }
 
 #[tokio::test]
-async fn a_failed_calls_span_says_what_sort_of_failure() {
+async fn the_span_of_a_failed_call_has_the_kind() {
     for (act, kind) in [(support::refused(409, 0), "DeliveryPaused"), (support::ok(r#"{"success":false}"#), "Rejected")]
     {
         keep();

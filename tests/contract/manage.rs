@@ -37,7 +37,7 @@ async fn a_name_is_enough_to_push_and_pull() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_queue_is_what_it_was_made_to_be() {
+async fn a_queue_has_the_settings_it_was_created_with() {
     let (_emulator, _, queues) = emulated();
     let settings = QueueSettings::new().delivery_delay(Duration::from_millis(4500)).message_retention(DAY);
     let new = NewQueue::new("eu-jobs").jurisdiction(Jurisdiction::Eu).settings(settings);
@@ -194,7 +194,7 @@ async fn enabling_pulls_can_be_repeated_and_keeps_settings() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn enabling_pulls_again_waits_for_what_the_first_call_did_not_wait_for() {
+async fn enabling_pulls_again_waits_until_they_work() {
     let (emulator, _, queues) = emulated();
     emulator.configure(|behavior: Behavior| behavior.consumer_start(Duration::from_secs(5)));
     let queue = queues.create("jobs").await.unwrap();
@@ -217,7 +217,7 @@ async fn enabling_pulls_costs_no_message_its_only_attempt() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn enabling_pulls_gives_back_what_it_pulled() {
+async fn enabling_pulls_hands_back_the_probe_message() {
     let (_emulator, _, queues) = emulated();
     let queue = queues.create("jobs").await.unwrap();
     let _ = queue.push(&PushMessage::text("early")).await.unwrap();
@@ -240,7 +240,7 @@ async fn enabling_pulls_survives_a_lost_response() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_queue_is_made_once_although_its_response_was_lost() {
+async fn a_queue_is_created_once_even_if_the_response_was_lost() {
     for fault in [Fault::ResetAfter, Fault::CutOff] {
         let (emulator, _, queues) = emulated();
         emulator.inject(fault.clone().on(Operation::CreateQueue));
@@ -266,7 +266,7 @@ async fn a_deletion_whose_response_was_lost_succeeds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn consumers_of_every_kind_are_kept_as_they_were_set() {
+async fn consumers_of_every_kind_keep_their_settings() {
     let (_emulator, _, queues) = emulated();
     let queue = queues.create("jobs").await.unwrap();
     let unknown = ConsumerSettings::of_kind("of-tomorrow".into()).setting("shape", json!({ "round": true }));
@@ -315,7 +315,7 @@ async fn messages_without_retries_left_reach_the_dead_letter_queue() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_purge_is_waited_for_until_it_is_done() {
+async fn waiting_for_a_purge_ends_when_it_is_done() {
     let (emulator, client, _) = emulated();
     emulator.configure(|behavior| behavior.purge_time(Duration::from_secs(30)));
     let queue = client.queue(emulator.account_id(), emulator.queue_id()).unwrap();

@@ -17,7 +17,7 @@ fn refs(messages: &[PeekedMessage]) -> Vec<MessageRef> {
 }
 
 #[tokio::test]
-async fn a_peeked_message_stays_where_it_is() {
+async fn a_peeked_message_stays_in_the_queue() {
     let service = Service::emulated().await;
     let job = json!({ "task": "resize" });
     service.queue.push(&PushMessage::json(&job).unwrap()).await.unwrap();

@@ -16,7 +16,7 @@ fn new(emulator: &Emulator, name: &str, source: EventSource) -> NewSubscription 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_subscription_is_what_it_was_made_to_be_until_it_is_changed() {
+async fn a_subscription_keeps_its_settings_until_it_is_changed() {
     let (emulator, subscriptions) = emulated();
     // A source that is in no document.
     let source = EventSource::new("artifacts.repo").with("namespace", "tools").with("repo_name", "cli");

@@ -65,7 +65,7 @@ fn wider_requests_and_narrower_responses_break_the_rule() {
 }
 
 #[test]
-fn a_reason_that_is_no_longer_needed_is_seen() {
+fn an_unneeded_reason_is_reported() {
     let idle = README.replace(
         "| `* operation` |",
         "| `ack_messages response 200 /gone` | string | left out | it is odd |\n| `* operation` |",

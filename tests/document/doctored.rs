@@ -358,17 +358,17 @@ fn check((what, change, class, words): Row) -> Value {
 }
 
 #[test]
-fn a_change_that_costs_something_needs_an_edit_and_says_where() {
+fn a_breaking_change_names_the_place_to_edit() {
     NEED_AN_EDIT.into_iter().for_each(|row| drop(check(row)));
 }
 
 #[test]
-fn a_change_that_costs_nothing_is_told_all_the_same() {
+fn harmless_changes_are_reported() {
     ONLY_TO_KNOW.into_iter().for_each(|row| drop(check(row)));
 }
 
 #[test]
-fn another_layout_is_no_change_and_values_of_it_can_be_made() {
+fn another_layout_is_not_a_change() {
     let plain = published();
     for row in LAYOUTS {
         let document = check(row);
@@ -388,7 +388,7 @@ fn another_layout_is_no_change_and_values_of_it_can_be_made() {
 }
 
 #[test]
-fn the_source_is_kept_with_what_was_read_of_it_first() {
+fn the_first_source_of_a_structure_is_kept() {
     let openapi = Openapi::new();
     let source = |openapi: &Openapi| serde_json::from_str::<Value>(&openapi.upstream()).unwrap()["x-source"].take();
     let before = source(&openapi);
@@ -401,7 +401,7 @@ fn the_source_is_kept_with_what_was_read_of_it_first() {
 }
 
 #[test]
-fn a_change_that_every_operation_has_is_told_once() {
+fn a_change_of_every_operation_is_reported_once() {
     let (openapi, mut document) = (Openapi::new(), published());
     operations(&mut document).into_iter().for_each(|operation| {
         operation["responses"]["409"] = json!({ "content": { "application/json": { "schema": {} } } })

@@ -114,7 +114,7 @@ async fn everything(queue: &Queue) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_emulator_responds_is_of_the_published_form() {
+async fn emulator_responses_have_the_published_form() {
     let emulator = Emulator::start().await.unwrap();
     let service: SocketAddr = emulator.base_url()["http://".len()..].trim_end_matches("/client/v4").parse().unwrap();
     let (listener, seen) = (TcpListener::bind("127.0.0.1:0").unwrap(), Arc::new(Mutex::new(Vec::new())));

@@ -33,7 +33,7 @@ fn rust_name(field: &str) -> String {
 }
 
 #[test]
-fn the_public_types_are_those_that_are_listed() {
+fn the_public_types_are_as_listed() {
     const FIELD: &str = "pub cloudflare_queues::types::";
     let listed = include_str!("../public-api.txt").lines().filter_map(|line| line.strip_prefix(FIELD));
     let listed = listed.filter_map(|line| line.split_once(": ")).map(|(field, _)| field.to_owned());

@@ -75,7 +75,7 @@ fn a_page_without_a_single_id_does_not_end_a_list() {
 }
 
 #[test]
-fn a_consumer_of_long_ago_is_not_asked_whether_it_works() {
+fn an_old_consumer_is_not_probed() {
     let service = Service::start();
     let consumer = json!({ "type": "http_pull", "consumer_id": "b", "created_on": "2026-01-01T00:00:00Z" });
     service.respond(json!({ "success": true, "result": [consumer] }));
@@ -84,7 +84,7 @@ fn a_consumer_of_long_ago_is_not_asked_whether_it_works() {
 }
 
 #[tokio::test]
-async fn the_status_of_an_earlier_purge_is_not_taken_for_that_of_this_one() {
+async fn the_status_of_an_earlier_purge_is_ignored() {
     let status = |started: &str, completed: bool| {
         let result = json!({ "started_at": started, "complete": completed });
         support::ok(json!({ "success": true, "result": result }).to_string())
@@ -97,7 +97,7 @@ async fn the_status_of_an_earlier_purge_is_not_taken_for_that_of_this_one() {
 }
 
 #[test]
-fn a_setting_that_is_not_known_is_sent_back_as_it_came() {
+fn an_unknown_setting_is_sent_back_as_received() {
     let service = Service::start();
     let described =
         json!({ "queue_name": "jobs", "settings": { "of_tomorrow": { "deep": [1.5] }, "delivery_delay": 7 } });
@@ -148,7 +148,7 @@ fn every_request_is_of_the_published_form() {
 }
 
 #[tokio::test]
-async fn the_emulator_describes_what_it_has_in_the_published_form() {
+async fn the_emulator_describes_queues_in_the_published_form() {
     let newer = newer();
     let check = |component: &str, described: &serde_json::Map<String, Value>| {
         let schema = json!({ "$ref": format!("#/components/schemas/{component}") });

@@ -122,7 +122,7 @@ async fn seen(op: Op, queue: &Queue) -> Option<String> {
 }
 
 #[test]
-fn what_the_document_says_is_read_makes_a_difference() {
+fn every_field_declared_as_read_matters() {
     let (service, document) = (Service::start(), document());
     let mut compared = 0;
     for op in Op::ALL {
@@ -157,7 +157,7 @@ fn what_the_document_says_is_read_makes_a_difference() {
 }
 
 #[test]
-fn what_is_read_is_stated_wherever_the_generated_type_takes_anything() {
+fn every_untyped_field_states_what_is_read() {
     let document = document();
     for operation in super::operations(&document) {
         let mut read = std::collections::BTreeSet::new();

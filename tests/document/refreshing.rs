@@ -146,7 +146,7 @@ fn a_field_that_is_gone_leads_to_the_schema_that_has_it() {
 }
 
 #[test]
-fn what_a_request_must_have_now_leads_to_where_it_belongs() {
+fn a_new_required_field_names_its_place() {
     let schema = "~1pull/post/requestBody/content/application~1json/schema";
     let report = after(|document| {
         at(document, schema)["properties"]["consumer_id"] = json!({ "type": "string" });
@@ -167,7 +167,7 @@ fn what_a_request_must_have_now_leads_to_where_it_belongs() {
 }
 
 #[test]
-fn what_the_client_takes_either_way_is_idempotent() {
+fn forms_that_the_client_accepts_are_harmless() {
     let report = after(|document| {
         *at(document, &format!("~1ack/{RESULT}/properties/warnings")) =
             json!({ "type": "array", "items": { "type": "string" } });
@@ -198,7 +198,7 @@ fn what_the_client_takes_either_way_is_idempotent() {
 }
 
 #[test]
-fn an_operation_beside_ours_leads_to_how_one_is_added() {
+fn a_new_operation_refers_to_how_to_add_it() {
     let report = after(|document| {
         let path = "/accounts/{account_id}/queues/{queue_id}/messages/extend";
         document["paths"][path] = json!({ "post": { "operationId": "queues-extend-leases" } });
@@ -264,7 +264,7 @@ fn an_unusable_document_is_refused_and_nothing_is_written() {
 }
 
 #[test]
-fn a_type_that_holds_itself_is_no_circle() {
+fn a_recursive_type_is_not_an_error() {
     let report = after(|document| {
         let error = json!({ "type": "array", "items": { "type": "object", "properties": {
             "code": { "type": "integer" }, "error_chain": { "$ref": "#/components/schemas/mq_api-v4-error" },

@@ -96,7 +96,7 @@ fn rust() -> (BTreeSet<&'static str>, places::Operations) {
 }
 
 #[test]
-fn every_type_on_the_wire_is_what_the_document_says() {
+fn every_type_on_the_wire_matches_the_document() {
     let document: Value = serde_json::from_str(include_str!("../../openapi/queues.json")).unwrap();
     let components = document["components"]["schemas"].as_object().unwrap();
     let generated = || components.keys().filter(|name| !KEPT.contains(&name.as_str()));

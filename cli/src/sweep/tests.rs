@@ -143,7 +143,7 @@ async fn the_rate_is_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_kept_is_copied_once_even_if_it_comes_again_meanwhile() {
+async fn kept_messages_are_copied_once() {
     let world = World::with(300, 100).await;
     let sweep = world.sweep(Plan { keep: true, rate: 5.0, ..plan() }).await;
     sweep.hold.store(10_000, Ordering::Relaxed);

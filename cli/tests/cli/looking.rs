@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::world::{World, signal};
 
 #[test]
-fn what_is_pushed_is_seen_by_name_and_by_id() {
+fn a_queue_found_by_name_has_the_same_messages() {
     let world = World::new();
     let queues = world.objects(&["ls"]);
     assert_eq!(queues[0]["id"], world.id());

@@ -168,7 +168,7 @@ async fn an_unconfirmed_lease_is_not_reported_as_confirmed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_count_larger_than_asked_confirms_nothing() {
+async fn a_count_larger_than_requested_confirms_nothing() {
     let fixture = Fixture::with(2).await;
     for count in [json!(3), json!(1), json!(null), json!("2"), json!(-2)] {
         fixture.responds(move |_| Some(counted(count.clone(), Value::Null)));

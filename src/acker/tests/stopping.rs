@@ -43,7 +43,7 @@ async fn a_flush_waits_for_all_earlier_leases() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flush_does_not_wait_for_what_came_after() {
+async fn a_flush_does_not_wait_for_later_leases() {
     let fixture = Fixture::with(2).await.takes(10 * SECOND);
     let acker = fixture.acker();
     acker.ack(&fixture.messages[0]).await.unwrap();
@@ -73,7 +73,7 @@ async fn drop_and_stop(closes: bool) {
 }
 
 #[test]
-fn what_was_dropped_before_a_flush_or_a_close_is_in_it() {
+fn flush_and_close_include_dropped_deliveries() {
     for closes in [false, true] {
         paused().block_on(drop_and_stop(closes));
         let threads = Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
@@ -104,7 +104,7 @@ async fn messages_dropped_while_acks_hang_are_bounded() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn dropping_the_last_handle_still_sends_what_waits() {
+async fn dropping_the_last_handle_sends_waiting_leases() {
     let fixture = Fixture::with(1).await;
     let start = Instant::now();
     let acker = fixture.acker_with(AckerOptions::new().linger(Duration::MAX));
@@ -115,7 +115,7 @@ async fn dropping_the_last_handle_still_sends_what_waits() {
 }
 
 #[test]
-fn a_runtime_that_stops_says_what_may_have_arrived() {
+fn a_stopped_runtime_reports_what_may_have_arrived() {
     let runtime = paused();
     let (fixture, acker, sent, waiting) = runtime.block_on(async {
         let fixture = Fixture::with(150).await.takes(10 * SECOND);
@@ -143,7 +143,7 @@ fn a_runtime_that_stops_says_what_may_have_arrived() {
 }
 
 #[test]
-fn without_a_runtime_or_without_timers_there_is_an_error() {
+fn a_missing_runtime_or_timer_is_an_error() {
     let fixture = paused().block_on(Fixture::with(0));
     assert_eq!(Acker::new(fixture.queue.clone()).unwrap_err().kind(), ErrorKind::InvalidInput);
     let without_timers = Builder::new_current_thread().build().unwrap();

@@ -55,7 +55,7 @@ async fn failed_and_undecodable_messages_become_dead_letters() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_queue_for_it_a_dead_letter_is_retried() {
+async fn a_dead_letter_without_a_queue_is_retried() {
     let (world, _) = world().await;
     world.push(1).await;
     let consumer = world.consumer().retry_delay(RetryDelay::fixed(3600 * SECOND));

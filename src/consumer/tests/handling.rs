@@ -73,7 +73,7 @@ async fn the_retry_delay_function_runs_only_after_a_failure_and_may_panic() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn leaving_a_message_says_nothing_of_it() {
+async fn leaving_a_message_sends_nothing() {
     let world = World::with(1).await;
     let report = run(&world.consumer(), sleep(30 * SECOND), |_| async { Verdict::Leave }).await;
     assert_eq!((report.stats.left, world.left(), world.seen("ack").len()), (1, 1, 0));
@@ -132,7 +132,7 @@ async fn every_setting_takes_zero_and_the_maximum() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failing_handlers_slow_pulling_down_until_they_succeed() {
+async fn failing_handlers_slow_down_pulling() {
     let world = World::with(2000).await;
     let consumer = world.consumer().retry_delay(RetryDelay::fixed(3600 * SECOND));
     let start = Instant::now();

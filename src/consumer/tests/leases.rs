@@ -10,7 +10,7 @@ fn extending(behavior: Behavior) -> World {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_of_ten_minutes_is_given_its_message_once() {
+async fn a_handler_of_ten_minutes_gets_its_message_once() {
     for fails in [false, true] {
         let world = World::with(20).await;
         world.takes(1200 * MILLI);

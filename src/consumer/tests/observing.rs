@@ -171,7 +171,7 @@ async fn health_distinguishes_working_from_stuck() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stats_have_what_a_histogram_and_gauges_need() {
+async fn stats_have_a_histogram_and_gauges() {
     let world = World::with(20).await;
     let consumer = world.consumer().concurrency(4).acker(AckerOptions::new().linger(MILLI));
     let mut running = 0;

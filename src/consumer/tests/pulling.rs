@@ -27,7 +27,7 @@ async fn an_empty_queue_is_polled_less_and_less_often() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_empty_queue_is_asked_no_more_than_every_ten_seconds() {
+async fn an_empty_queue_is_polled_every_ten_seconds() {
     let world = World::with(0).await;
     world.takes(1200 * MILLI);
     let report = run(&world.consumer().concurrency(1000), sleep(3600 * SECOND), |_| async {}).await;

@@ -77,7 +77,7 @@ async fn busy<F: Future>(times: &[Range<u64>], future: F) -> F::Output {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_ended_in_time_counts_even_if_it_is_seen_too_late() {
+async fn finishing_in_time_counts_even_if_noticed_late() {
     let world = World::with(3).await;
     world.takes_by(|seen| if seen.operation == "ack" { 10 * SECOND } else { Duration::ZERO });
     let options = AckerOptions::new().linger(Duration::ZERO);
@@ -130,7 +130,7 @@ async fn a_batch_that_arrives_during_the_flush_is_handed_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_that_is_dropped_hands_back_what_no_handler_had() {
+async fn a_dropped_run_hands_back_unstarted_messages() {
     let world = World::with(10).await;
     let started = Arc::new(Notify::new());
     let start = Arc::clone(&started);
@@ -160,7 +160,7 @@ async fn a_run_that_is_dropped_hands_back_what_no_handler_had() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_verdict_that_was_not_taken_when_the_run_was_dropped_is_sent() {
+async fn a_dropped_run_sends_finished_verdicts() {
     let world = World::with(3).await;
     let consumer = world.consumer();
     let run = busy(&[500..1000, 1000..60_000], run(&consumer, pending::<()>(), |_| sleep(SECOND)));

@@ -28,7 +28,7 @@ async fn a_stream_repeats_failed_pulls_and_ends_on_a_final_failure() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_dropped_before_close_is_handed_back_by_it() {
+async fn close_hands_back_dropped_deliveries() {
     let world = World::with(97).await;
     let mut deliveries = world.consumer().stream().unwrap();
     let first = next(&mut deliveries).await.unwrap().unwrap();
@@ -183,7 +183,7 @@ async fn a_stream_accounts_for_every_message_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_decision_that_is_given_up_is_sent_all_the_same() {
+async fn a_decision_is_sent_even_if_its_future_is_dropped() {
     let world = World::with(3).await;
     world.takes(SECOND);
     let options = AckerOptions::new().buffer(1).max_in_flight(1);
@@ -200,7 +200,7 @@ async fn a_decision_that_is_given_up_is_sent_all_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn batches_of_a_stream_are_full_or_what_came_in_time() {
+async fn batches_of_a_stream_are_full_or_end_at_the_linger() {
     let world = World::with(25).await;
     let mut deliveries = world.consumer().json::<u32>().stream().unwrap();
     let mut sizes = Vec::new();
@@ -218,7 +218,7 @@ async fn batches_of_a_stream_are_full_or_what_came_in_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dropped_wait_for_a_batch_loses_none_of_it() {
+async fn a_dropped_wait_for_a_batch_loses_no_message() {
     let world = World::with(5).await;
     let mut deliveries = world.consumer().stream().unwrap();
     assert!(tokio::time::timeout(SECOND, deliveries.next_batch(10, 60 * SECOND)).await.is_err());

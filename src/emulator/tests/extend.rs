@@ -62,7 +62,7 @@ async fn an_extended_lease_lasts_longer_and_still_acknowledges() {
 }
 
 #[tokio::test]
-async fn the_lease_of_an_extension_lasts_as_the_behavior_says() {
+async fn the_length_of_an_extension_depends_on_the_behavior() {
     let hour = Duration::from_secs(3600);
     let cases = [
         (Behavior::new(), 60, 60),
@@ -106,7 +106,7 @@ async fn an_extension_can_use_up_the_lease_id() {
 }
 
 #[tokio::test]
-async fn an_expired_lease_is_extended_only_if_the_behavior_says_so() {
+async fn extending_an_expired_lease_depends_on_the_behavior() {
     let (emulator, lease_id) = leased(Behavior::new()).await;
     pass(&emulator, 60);
     let warning = json!({ "extendCount": 0, "warnings": { &lease_id: "the lease has expired" } });
@@ -119,7 +119,7 @@ async fn an_expired_lease_is_extended_only_if_the_behavior_says_so() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_extended_is_told_as_of_an_ack() {
+async fn an_extension_reports_failures_like_an_ack() {
     let (emulator, lease_id) = leased(Behavior::new()).await;
     assert_eq!(count(&emulator, "retries", &lease_id).await, json!([0, 1]));
     for lease_id in [lease_id.as_str(), "never-given", ""] {

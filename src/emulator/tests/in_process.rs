@@ -59,7 +59,7 @@ async fn a_fault_applies_to_the_chosen_operations_until_removed() {
 }
 
 #[tokio::test]
-async fn faults_wait_in_order_for_requests_that_they_befall() {
+async fn faults_apply_in_order() {
     let emulator = Emulator::in_process();
     emulator.inject(Fault::NotSuccess.on(Operation::PeekMessages));
     emulator.inject(Fault::Forbidden);

@@ -51,7 +51,7 @@ async fn a_queue_does_not_wait_for_another() {
 }
 
 #[tokio::test]
-async fn messages_do_not_wait_for_what_is_done_to_queues() {
+async fn managing_queues_does_not_block_messages() {
     let emulator = Emulator::in_process();
     let (sender, receiver) = mpsc::channel();
     let held = emulator.running.service.registry();
