@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, fmt};
 
 use serde_json::Value;
 
-use crate::places::{Operation, Place, allows};
+use crate::{
+    places::{Operation, Place},
+    shape::allows,
+};
 
 /// A place of an operation that two documents describe differently.
 #[derive(Clone, Debug, PartialEq)]

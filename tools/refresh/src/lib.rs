@@ -5,6 +5,7 @@ pub mod compare;
 mod cut;
 pub mod places;
 pub mod report;
+mod shape;
 
 use std::{fs, io, path::Path};
 
