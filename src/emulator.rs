@@ -1,8 +1,8 @@
-//! A local Queues service: for tests, for a first try without an account, and for programs in other languages.
+//! A local Queues service, for tests, for trying out the crate without an account, and for programs in other languages.
 //!
-//! [`Emulator::start`] serves queues from memory on a free port of the loopback interface, over the same HTTP interface
-//! as the service. Its clock stands still until it is [advanced](Emulator::advance), so that tests of visibility
-//! timeouts and delays need not wait; [`Emulator::builder`] can make it run.
+//! [`Emulator::start`] serves queues from memory on a free port of the loopback interface, with the same HTTP interface
+//! as the service. Its clock stands still until it is [advanced](Emulator::advance), so tests of visibility timeouts
+//! and delays need not wait. [`Emulator::builder`] can make it run in real time.
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -20,8 +20,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! What Cloudflare's documents leave open is a switch ([`Behavior`]), and what can go wrong is asked for
-//! ([`Emulator::inject`]). A test that is to come out the same each time has its requests carried without a socket
+//! Where Cloudflare's documentation leaves the behavior open, there is a switch ([`Behavior`]). Faults can be injected
+//! ([`Emulator::inject`]). For deterministic tests, requests can be carried without a socket
 //! ([`Emulator::in_process`]).
 
 mod behavior;
@@ -100,7 +100,7 @@ pub struct Emulator {
 }
 
 impl Emulator {
-    /// Starts an emulator with one queue, on a free port of the loopback interface.
+    /// Starts an emulator with one queue on a free port of the loopback interface.
     ///
     /// # Errors
     ///
@@ -109,8 +109,8 @@ impl Emulator {
         Self::builder().start().await
     }
 
-    /// An emulator with one queue and without a socket: requests reach it within the process, as
-    /// [`in_process_builder`](Self::in_process_builder) describes. Its clock runs, by tokio's, which a test can pause.
+    /// Creates an emulator with one queue and without a socket: requests reach it within the process, as
+    /// [`in_process_builder`](Self::in_process_builder) describes. Its clock follows tokio's, which a test can pause.
     ///
     /// ```
     /// use cloudflare_queues::{PullOptions, PushMessage, emulator::Emulator};
@@ -130,16 +130,16 @@ impl Emulator {
         Self::builder().real_time().in_process()
     }
 
-    /// For an emulator with other than the defaults.
+    /// Returns a builder, to change the defaults.
     pub fn builder() -> EmulatorBuilder {
         EmulatorBuilder::default()
     }
 
-    /// A client that is connected to the emulator: over HTTP if the emulator has a socket, and in process otherwise.
+    /// Returns a client of the emulator: over HTTP if the emulator has a socket, in process otherwise.
     ///
     /// # Errors
     ///
-    /// As [`ClientBuilder::build`](crate::ClientBuilder::build).
+    /// As for [`ClientBuilder::build`](crate::ClientBuilder::build).
     pub fn client(&self) -> Result<Client, Error> {
         match self.running.socket {
             Some(_) => Client::builder(self.credentials()?).base_url(self.base_url()).build(),
@@ -147,14 +147,13 @@ impl Emulator {
         }
     }
 
-    /// A builder of clients whose requests reach the emulator without a socket.
+    /// Returns a builder of clients whose requests reach the emulator without a socket.
     ///
-    /// Nothing of that is left to chance: on a runtime of one thread whose clock is paused, no time is spent on
-    /// timeouts and waits, and the same test sends the same requests in the same order each time. The waits between
-    /// attempts are drawn from a fixed sequence for that. A request that was sent arrives, even if its call is dropped
-    /// or times out in the meantime.
+    /// This is deterministic: on a single-threaded runtime with a paused clock, timeouts and waits take no time, and a
+    /// test sends the same requests in the same order each time. For that, the waits between attempts are drawn from a
+    /// fixed sequence. A request that was sent arrives, even if its call is dropped or times out in the meantime.
     ///
-    /// Settings of a connection have no effect on these clients, and another base URL leads nowhere.
+    /// Connection settings have no effect on these clients, and a different base URL leads nowhere.
     ///
     /// ```
     /// use cloudflare_queues::{PullOptions, PushMessage, emulator::{Emulator, Fault}};
@@ -167,7 +166,7 @@ impl Emulator {
     /// let queue = client.queue(emulator.account_id(), emulator.queue_id())?;
     /// queue.push(&PushMessage::text("hello")).await?;
     ///
-    /// // The response is late, so that the message is leased and nobody knows by what.
+    /// // The response is late: the message is leased, and nobody knows the lease.
     /// emulator.inject(Fault::Delay(Duration::from_secs(60)));
     /// let (started, lease) = (tokio::time::Instant::now(), Duration::from_secs(45));
     /// let options = PullOptions::new().batch_size(1).visibility_timeout(lease);
@@ -183,7 +182,7 @@ impl Emulator {
     ///
     /// # Errors
     ///
-    /// As [`credentials`](Self::credentials).
+    /// As for [`credentials`](Self::credentials).
     pub fn in_process_builder(&self) -> Result<ClientBuilder, Error> {
         let service = Arc::clone(&self.running.service);
         let http = InProcess(Arc::clone(&service));
@@ -191,11 +190,11 @@ impl Emulator {
         Ok(Client::builder(self.credentials()?).base_url(self.base_url()).seam(Arc::new(http), random))
     }
 
-    /// A handle on the queue that every emulator has.
+    /// Returns a handle to the queue that every emulator has.
     ///
     /// # Errors
     ///
-    /// As [`client`](Self::client).
+    /// As for [`client`](Self::client).
     pub fn queue(&self) -> Result<Queue, Error> {
         self.client()?.queue(self.account_id(), self.queue_id())
     }
@@ -204,12 +203,12 @@ impl Emulator {
     ///
     /// # Errors
     ///
-    /// As [`Credentials::api_token`], for a token of the caller's.
+    /// As for [`Credentials::api_token`], if the token was set.
     pub fn credentials(&self) -> Result<Credentials, Error> {
         Credentials::api_token(self.api_token())
     }
 
-    /// Where the emulator is, up to and with `/client/v4`. Without a socket, it is a host that does not exist.
+    /// The base URL of the emulator, including `/client/v4`. Without a socket, its host does not exist.
     pub fn base_url(&self) -> String {
         match &self.running.socket {
             Some(socket) => format!("http://{}/client/v4", socket.address),
@@ -222,8 +221,7 @@ impl Emulator {
         self.running.service.api_token().clone()
     }
 
-    /// Has the emulator accept another API token from now on, and no longer the one before: to test the rotation of
-    /// tokens.
+    /// Makes the emulator accept this API token instead of the previous one, to test token rotation.
     pub fn set_api_token(&self, token: impl Into<String>) {
         *self.running.service.api_token() = token.into();
     }
@@ -243,11 +241,11 @@ impl Emulator {
         &self.running.queue_id
     }
 
-    /// Adds an account, beside the one that every emulator has: its queues are not seen from others.
+    /// Adds an account to the one that every emulator has. Accounts do not see each other's queues.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the id is none.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the id is not valid.
     pub fn add_account<A>(&self, account_id: A) -> Result<(), Error>
     where
         A: TryInto<AccountId>,
@@ -257,13 +255,13 @@ impl Emulator {
         Ok(())
     }
 
-    /// Makes another queue, and gives its id.
+    /// Creates another queue, and returns its id.
     pub fn create_queue(&self, settings: QueueSettings) -> QueueId {
         self.running.service.queues.create(self.account_id().as_str(), settings)
     }
 
-    /// Changes the settings of a queue; does nothing if there is no such queue. The queue is locked meanwhile: `change`
-    /// must not use it.
+    /// Changes the settings of a queue. Does nothing if the queue does not exist. The queue is locked during the
+    /// change, so `change` must not use it.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -276,35 +274,35 @@ impl Emulator {
         self.running.service.queues.configure(&self.running.service.clock, queue_id.as_str(), change);
     }
 
-    /// Changes how the emulator behaves where the service may behave in more than one way.
+    /// Changes how the emulator behaves where the service's behavior is open.
     pub fn configure(&self, change: impl FnOnce(Behavior) -> Behavior) {
         self.running.service.configure(change);
     }
 
-    /// Moves the clock forward: leases and delays run out by it.
+    /// Advances the clock. Leases and delays expire accordingly.
     pub fn advance(&self, duration: Duration) {
         self.running.service.clock.advance(duration);
     }
 
-    /// Makes something go wrong with the next request; several faults befall as many requests, in order. An
-    /// [`Injection`] can choose the operation, and stay.
+    /// Injects a fault into the next request. Several faults apply to several requests, in order. An [`Injection`] can
+    /// choose operations, and can be permanent.
     pub fn inject(&self, fault: impl Into<Injection>) {
         self.running.service.faults().add(fault.into());
     }
 
-    /// Removes all faults that were injected and did not befall a request yet, or that stay.
+    /// Removes all pending and permanent faults.
     pub fn remove_faults(&self) {
         self.running.service.faults().remove_all();
     }
 
-    /// Has a function called for each request that was responded to, to log it; see [`ServedRequest`]. It takes the
-    /// place of the one before.
+    /// Sets a function that is called after each request, to log it: see [`ServedRequest`]. It replaces the previous
+    /// one.
     pub fn on_request(&self, hook: impl Fn(&ServedRequest) + Send + Sync + 'static) {
         self.running.service.set_hook(Arc::new(hook));
     }
 
-    /// Serves the emulator on a listener, until the future is dropped: on an interface of the caller's choice, and when
-    /// everything is prepared.
+    /// Serves the emulator on a listener until the future is dropped, so that you can choose the interface, and prepare
+    /// everything first.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -331,12 +329,12 @@ impl Emulator {
         server::serve(listener, Arc::clone(&self.running.service)).await;
     }
 
-    /// How many requests to operations were received.
+    /// The number of requests to operations received.
     pub fn requests(&self) -> u64 {
         self.running.service.requests()
     }
 
-    /// The messages of a queue that are not acknowledged, in the order in which they came.
+    /// The messages of a queue that are not acknowledged, in order of arrival.
     pub fn messages(&self, queue_id: &QueueId) -> Vec<QueuedMessage> {
         let messages = self.running.service.with_queue(queue_id.as_str(), |queue, now| {
             while queue.expire(now) {}
@@ -362,7 +360,7 @@ impl EmulatorBuilder {
         Ok(Emulator { running: Arc::new(Running { socket: Some(Socket { address, server }), ..running }) })
     }
 
-    /// An emulator without a socket, whose clients reach it within the process. The port has no effect.
+    /// Creates an emulator without a socket, whose clients reach it within the process. The port has no effect.
     pub fn in_process(self) -> Emulator {
         Emulator { running: Arc::new(self.running()) }
     }

@@ -1,8 +1,8 @@
-//! What the emulator makes of the questions that Cloudflare's documents leave open.
+//! Switches for behavior that Cloudflare's documentation leaves open.
 
 use std::time::Duration;
 
-/// A switch for each thing that the service may do in more than one way. The defaults are what is most likely.
+/// Switches for behavior that Cloudflare's documentation leaves open. The defaults are what is most likely.
 ///
 /// ```
 /// use cloudflare_queues::emulator::{Behavior, UnknownLease};
@@ -64,7 +64,7 @@ impl Default for Behavior {
 }
 
 impl Behavior {
-    /// What is most likely.
+    /// The most likely behavior.
     pub fn new() -> Self {
         Self::default()
     }
@@ -75,27 +75,27 @@ impl Behavior {
         self
     }
 
-    /// How `json` bodies are handed out. [`JsonBodies::Text`] by default.
+    /// How `json` bodies are delivered. [`JsonBodies::Text`] by default.
     pub fn json_bodies(mut self, form: JsonBodies) -> Self {
         self.json_bodies = form;
         self
     }
 
-    /// What becomes of a lease that is unknown, malformed, or used up, and of a reference to a message that does not
-    /// exist. [`UnknownLease::Warn`] by default.
+    /// How to treat an unknown, malformed or used lease, and a reference to a message that does not exist.
+    /// [`UnknownLease::Warn`] by default.
     pub fn unknown_leases(mut self, unknown: UnknownLease) -> Self {
         self.unknown_leases = unknown;
         self
     }
 
-    /// Whether a message can be acknowledged by a lease that has expired, even if another consumer holds it by now.
-    /// `true` by default, as Cloudflare documents.
+    /// Whether an expired lease can acknowledge its message, even if another consumer has leased it since. `true` by
+    /// default, as Cloudflare documents.
     pub fn late_acks(mut self, accepted: bool) -> Self {
         self.late_acks = accepted;
         self
     }
 
-    /// Whether a retry by a lease that has expired is counted, although it changes nothing. `false` by default.
+    /// Whether a retry with an expired lease is counted, although it changes nothing. `false` by default.
     pub fn late_retries(mut self, counted: bool) -> Self {
         self.late_retries = counted;
         self
@@ -107,7 +107,7 @@ impl Behavior {
         self
     }
 
-    /// Whether an acknowledgement, an extension or a purge of nothing at all is accepted. `true` by default.
+    /// Whether an empty acknowledgement, extension or purge is accepted. `true` by default.
     pub fn empty_requests(mut self, accepted: bool) -> Self {
         self.empty_requests = accepted;
         self
@@ -119,61 +119,59 @@ impl Behavior {
         self
     }
 
-    /// Whether a lease id still acknowledges and hands back after its lease was extended: the message has a new lease
-    /// id then, but the service does not return it. `true` by default; otherwise, the lease id is one that is unknown.
+    /// Whether a lease id can still acknowledge or retry after its lease was extended. The message has a new lease id
+    /// then, which the service does not return. `true` by default; otherwise, the old lease id is unknown.
     pub fn acks_after_extend(mut self, accepted: bool) -> Self {
         self.acks_after_extend = accepted;
         self
     }
 
-    /// Whether a lease can be extended by the same lease id more than once. `true` by default; otherwise, the lease id
-    /// is one that is unknown.
+    /// Whether a lease can be extended more than once with the same lease id. `true` by default; otherwise, the lease
+    /// id is unknown.
     pub fn repeated_extends(mut self, accepted: bool) -> Self {
         self.repeated_extends = accepted;
         self
     }
 
-    /// Whether a lease that has expired can be extended while nobody else holds the message. `false` by default.
+    /// Whether an expired lease can be extended while no other consumer has the message. `false` by default.
     pub fn late_extends(mut self, accepted: bool) -> Self {
         self.late_extends = accepted;
         self
     }
 
-    /// Whether a lease ends earlier when it is extended to an earlier time. `true` by default; otherwise, its end
-    /// stays.
+    /// Whether an extension can shorten a lease. `true` by default; otherwise, its end stays.
     pub fn shortening_extends(mut self, accepted: bool) -> Self {
         self.shortening_extends = accepted;
         self
     }
 
-    /// What the visibility timeout of an extension is counted from. [`ExtendFrom::Now`] by default.
+    /// The start of an extension's visibility timeout. [`ExtendFrom::Now`] by default.
     pub fn extend_from(mut self, from: ExtendFrom) -> Self {
         self.extend_from = from;
         self
     }
 
-    /// How long extensions can make a lease last in all, from the delivery. 12 hours by default; a longer extension is
-    /// accepted, and ends by then.
+    /// How long a lease can last in total, from the delivery. A longer extension is accepted and cut to that. 12 hours
+    /// by default.
     pub fn max_lease(mut self, duration: Duration) -> Self {
         self.max_lease = duration;
         self
     }
 
-    /// The content type of a pushed message that names none. [`MissingContentType::ByBody`] by default.
+    /// The content type of a pushed message without one. [`MissingContentType::ByBody`] by default.
     pub fn missing_content_type(mut self, content_type: MissingContentType) -> Self {
         self.missing_content_type = content_type;
         self
     }
 
-    /// Whether a request without a body is taken as one of the empty object `{}`, in every operation. `true` by
-    /// default: the document requires a body of a purge alone.
+    /// Whether a request without a body counts as one with the empty object `{}`, in every operation. `true` by
+    /// default, since the published document requires a body only for a purge.
     pub fn empty_bodies(mut self, accepted: bool) -> Self {
         self.empty_bodies = accepted;
         self
     }
 
-    /// Whether a field that is null is taken as absent, in every operation. `true` by default; otherwise, the request
-    /// is refused.
+    /// Whether a null field counts as absent, in every operation. `true` by default; otherwise, the request is refused.
     pub fn nulls(mut self, accepted: bool) -> Self {
         self.nulls = accepted;
         self
@@ -186,20 +184,20 @@ impl Behavior {
         self
     }
 
-    /// How long pulls are refused after a pull consumer was made. Zero by default; on the service, some seconds have
-    /// been seen.
+    /// How long pulls are refused after a pull consumer was created. Zero by default; a few seconds have been seen on
+    /// the service.
     pub fn consumer_start(mut self, time: Duration) -> Self {
         self.consumer_start = time;
         self
     }
 
-    /// How long the deletion of all messages of a queue takes to be reported as complete. Zero by default.
+    /// How long deleting all messages of a queue takes until it is reported as complete. Zero by default.
     pub fn purge_time(mut self, time: Duration) -> Self {
         self.purge_time = time;
         self
     }
 
-    /// Whether a change of a queue's settings (`PATCH`) resets those that it does not name. `false` by default.
+    /// Whether changing a queue's settings (`PATCH`) resets those that are not given. `false` by default.
     pub fn patch_resets(mut self, resets: bool) -> Self {
         self.patch_resets = resets;
         self
@@ -216,27 +214,27 @@ pub enum WarningsForm {
     List,
 }
 
-/// How `json` bodies are handed out.
+/// How `json` bodies are delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum JsonBodies {
-    /// As JSON text, which is what consumers see.
+    /// As JSON text, as seen on the service.
     Text,
-    /// As the base64 of it, which is what Cloudflare documents.
+    /// As base64, as Cloudflare documents.
     Base64,
 }
 
-/// The content type of a pushed message that names none.
+/// The content type of a pushed message without one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MissingContentType {
-    /// A string is `text` and everything else `json`, as the published schema can be read.
+    /// A string is `text` and everything else is `json`, which fits the published schema.
     ByBody,
-    /// Everything is `json`, so that a string is refused.
+    /// Everything is `json`, so a string is refused.
     Json,
 }
 
-/// What the visibility timeout of an extension is counted from.
+/// The start of an extension's visibility timeout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ExtendFrom {
@@ -246,14 +244,13 @@ pub enum ExtendFrom {
     LeaseEnd,
 }
 
-/// What becomes of an entry whose lease is unknown, malformed, or used up, and of an entry of a purge whose reference
-/// is.
+/// How to treat an entry with an unknown, malformed or used lease or reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UnknownLease {
-    /// It is not counted, and has a warning.
+    /// It is not counted, and gets a warning.
     Warn,
-    /// It is not counted, and nothing is said.
+    /// It is not counted, without a warning.
     Ignore,
     /// The whole request is refused with status 400.
     Reject,

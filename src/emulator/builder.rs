@@ -1,4 +1,4 @@
-//! What an emulator is started with.
+//! The settings of an emulator.
 
 use std::fmt;
 
@@ -38,7 +38,7 @@ impl Default for EmulatorBuilder {
     }
 }
 
-/// Without the token, which may be a real one.
+/// Leaves out the token, which may be a real one.
 impl fmt::Debug for EmulatorBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EmulatorBuilder").field("port", &self.port).finish_non_exhaustive()
@@ -46,7 +46,7 @@ impl fmt::Debug for EmulatorBuilder {
 }
 
 impl EmulatorBuilder {
-    /// The port to serve on; 0, the default, is a free one.
+    /// The port to serve on. 0, the default, chooses a free port.
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;
         self
@@ -58,35 +58,35 @@ impl EmulatorBuilder {
         self
     }
 
-    /// Lets the clock run, beside being advanced. It goes by tokio's, which a test can pause.
+    /// Makes the clock run, in addition to being advanced. It follows tokio's clock, which a test can pause.
     pub fn real_time(mut self) -> Self {
         self.real_time = true;
         self
     }
 
-    /// Lets the emulator be controlled over HTTP, by programs in other languages: below `/_emulator`, and with a page
-    /// for people at `/`. `GET /health` is served then, too. Off by default.
+    /// Enables control over HTTP, for programs in other languages: below `/_emulator`, with a page for humans at `/`,
+    /// and with `GET /health`. Off by default.
     ///
-    /// **All of it is served without credentials, and shows the bodies of messages**: whoever reaches the emulator can
-    /// change and read everything in it. Lease ids are shown where they are asked for; those of the emulator are no
-    /// secrets, since they are made of the numbers of messages.
+    /// **All of it is served without credentials, and shows message bodies**: anyone who can reach the emulator can
+    /// read and change everything in it. Lease ids are shown on request. The emulator's lease ids are not secret, since
+    /// they encode message numbers.
     ///
-    /// Bodies are JSON objects, responses have the service's envelope, and failures, too. A queue is named by its id or
-    /// by its name.
+    /// Bodies are JSON objects, and responses and failures have the service's envelope. A queue is identified by its id
+    /// or its name.
     ///
     /// | request | what it does |
     /// |---|---|
-    /// | `GET /_emulator` | the time, how many requests there were, how many faults wait, and the queues with their settings and counts |
+    /// | `GET /_emulator` | the time, the number of requests and of pending faults, and the queues with their settings and counts |
     /// | `GET /_emulator/queues/{queue}/messages` | messages in order of arrival, without leasing them; `limit` (100 by default, at most 1000), `after` (the id of a message), `body_limit` (bytes shown of each body), `lease_ids=true` |
-    /// | `GET /_emulator/queues/{queue}/leases` | messages that consumers hold, in the order in which the leases end; the same parameters but `after` |
+    /// | `GET /_emulator/queues/{queue}/leases` | leased messages, in the order in which the leases end; the same parameters except `after` |
     /// | `POST /_emulator/advance` | moves the clock forward by `seconds` |
     /// | `POST /_emulator/faults` | injects a [`Fault`](super::Fault), by its name in snake case: `fault`, with `code` and `retry_after`, `status`, `seconds`, or `before` and `after` in seconds; `operations` (ids, all by default), `times` (1 by default), `until_removed` |
     /// | `DELETE /_emulator/faults` | removes all faults |
-    /// | `POST /_emulator/queues/{queue}/pause`, `…/resume` | pauses and resumes delivery; pulls get 409 meanwhile |
-    /// | `POST /_emulator/queues/{queue}/refuse-pulls` | pulls get 405 for `seconds`, as after a pull consumer was made; 0 ends it |
-    /// | `POST /_emulator/reset` | deletes all messages, removes all faults, resumes delivery and pulls; queues and other settings stay |
+    /// | `POST /_emulator/queues/{queue}/pause`, `…/resume` | pauses and resumes delivery; while it is paused, pulls get 409 |
+    /// | `POST /_emulator/queues/{queue}/refuse-pulls` | pulls get 405 for `seconds`, as after a pull consumer was created; 0 ends it |
+    /// | `POST /_emulator/reset` | deletes all messages, removes all faults, resumes delivery and pulls; queues and other settings are kept |
     ///
-    /// Requests that a browser sends for a page of another origin are refused.
+    /// Requests from a web page of another origin are refused.
     pub fn control(mut self) -> Self {
         self.has_control = true;
         self
@@ -98,7 +98,7 @@ impl EmulatorBuilder {
         self
     }
 
-    /// How the emulator behaves where the service may behave in more than one way.
+    /// How the emulator behaves where the service's behavior is open.
     pub fn behavior(mut self, behavior: Behavior) -> Self {
         self.behavior = behavior;
         self

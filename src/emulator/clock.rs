@@ -7,10 +7,10 @@ use std::{
 
 use tokio::time::Instant;
 
-/// Nanoseconds since the emulator was started: in whole milliseconds, a lease would end up to one too early.
+/// Nanoseconds since the start of the emulator. In whole milliseconds, a lease could end up to one too early.
 pub(super) type Time = u64;
 
-/// Later than any time that the clock shows. Times that are too long to be counted, some 584 years, end here.
+/// Later than any time on the clock. Times that cannot be represented, beyond 584 years, are reduced to this.
 pub(super) const NEVER: Time = Time::MAX;
 
 pub(super) fn nanos(duration: Duration) -> Time {
@@ -49,7 +49,7 @@ impl Clock {
 
     pub(super) fn advance(&self, duration: Duration) {
         let later = |advanced: Time| Some(advanced.saturating_add(nanos(duration)));
-        // The closure always gives a value, so that this cannot fail.
+        // The closure always returns a value, so this cannot fail.
         let _ = self.advanced.fetch_update(Ordering::Relaxed, Ordering::Relaxed, later);
     }
 

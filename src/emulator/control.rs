@@ -1,4 +1,4 @@
-//! Control over HTTP: what a test does with an emulator by its methods, for programs in other languages.
+//! Control over HTTP: the emulator's methods, for programs in other languages.
 
 mod fault;
 mod fields;
@@ -23,22 +23,22 @@ use super::{
 
 type Result<T = Response<Bytes>> = std::result::Result<T, Refusal>;
 
-/// Shows the emulator to people, by what is served here.
+/// A page that shows the emulator, using the requests below.
 const PAGE: &str = include_str!("control/page.html");
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
                            connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// Whether a path is one of the control's.
+/// Whether a path belongs to the control.
 pub(super) fn serves(path: &str) -> bool {
     matches!(path, "/" | "/health") || below(path).is_some()
 }
 
-/// Whether a request only looks at what there is, over and over.
+/// Whether a request only polls the state.
 pub(super) fn only_looks(head: &Parts) -> bool {
     serves(head.uri.path()) && matches!(head.method, Method::GET | Method::HEAD)
 }
 
-/// What follows the control's own prefix.
+/// The path after the control's prefix.
 fn below(path: &str) -> Option<&str> {
     path.strip_prefix("/_emulator").filter(|rest| rest.is_empty() || rest.starts_with('/'))
 }
@@ -50,7 +50,7 @@ pub(super) fn respond(service: &Service, head: &Parts, body: Result<Bytes>) -> R
     response
 }
 
-/// Without credentials, whatever page someone has open could control an emulator on the same machine.
+/// Without credentials, any open web page could control an emulator on the same machine.
 fn check_origin(headers: &HeaderMap) -> Result<()> {
     let own = |origin: &HeaderValue| {
         let host = headers.get(HOST).map(HeaderValue::as_bytes);
@@ -139,7 +139,7 @@ fn reset(service: &Service, fields: Fields) -> Result {
     fields.end()?;
     service.faults().remove_all();
     for (id, _) in service.queues.ids() {
-        // Deleted before the dead letters among them can arrive anywhere.
+        // Deleted before dead letters among them can arrive anywhere.
         let _deleted = service.with_queue(&id, |queue, _| queue.clear());
         let change = |settings: QueueSettings| QueueSettings { pulls_from: 0, ..settings.delivery_paused(false) };
         service.queues.configure(&service.clock, &id, change);

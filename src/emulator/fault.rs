@@ -1,60 +1,61 @@
-//! What can go wrong with a request, and with which ones.
+//! Faults, and the requests that they apply to.
 
 use std::{collections::VecDeque, time::Duration};
 
 use crate::operation::Operation;
 
-/// What goes wrong with one request. Delays are by tokio's clock, which tests can pause, not by the emulator's.
+/// A fault of one request. Delays follow tokio's clock, which tests can pause, not the emulator's.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Fault {
-    /// It is not carried out, and refused with status 429.
+    /// The request is not carried out, and refused with status 429.
     RateLimited {
         /// The service's code, such as 10250.
         code: i64,
-        /// The `Retry-After`, if there is to be one, in whole seconds.
+        /// The `Retry-After`, if any, in whole seconds.
         retry_after: Option<Duration>,
     },
-    /// It is not carried out, and refused with status 403 and code 9109, as for a token that lacks the permission.
+    /// The request is not carried out, and refused with status 403 and code 9109, as for a token without the
+    /// permission.
     Forbidden,
-    /// It is not carried out: the firewall asks for a browser, with status 403 and a page of HTML.
+    /// The request is not carried out: the firewall sends a challenge, with status 403 and an HTML page.
     Challenged,
-    /// It is not carried out, and the response has a status such as 502 and a page of HTML.
+    /// The request is not carried out, and the response has a status such as 502 and an HTML page.
     ServerError(u16),
-    /// It is not carried out, and the response says `success: false` under status 200.
+    /// The request is not carried out, and the response has `success: false` with status 200.
     NotSuccess,
-    /// It is carried out, and the response comes only after a while.
+    /// The request is carried out, and the response is delayed.
     Delay(Duration),
-    /// It is carried out, and the response breaks off half-way.
+    /// The request is carried out, and the response is cut off half-way.
     CutOff,
-    /// It is not carried out, and the connection is reset.
+    /// The request is not carried out, and the connection is reset.
     ResetBefore,
-    /// It is carried out, and the connection is reset instead of a response.
+    /// The request is carried out, and the connection is reset instead of a response.
     ResetAfter,
     /// The network is slow.
     Slow {
         /// How long the request takes to arrive.
         before: Duration,
-        /// How long the response takes to arrive, or the reset in its place.
+        /// How long the response, or the reset instead of it, takes to arrive.
         after: Duration,
-        /// What goes wrong beside that.
+        /// Another fault of the same request.
         fault: Option<Box<Fault>>,
     },
 }
 
 impl Fault {
-    /// Has the fault befall a request of this operation, and let others pass.
+    /// Applies the fault to a request of this operation instead of any.
     pub fn on(self, operation: Operation) -> Injection {
         Injection::from(self).on(operation)
     }
 
-    /// Has the fault befall every request, until it is [removed](super::Emulator::remove_faults).
+    /// Applies the fault to every request until it is [removed](super::Emulator::remove_faults).
     pub fn until_removed(self) -> Injection {
         Injection::from(self).until_removed()
     }
 }
 
-/// A fault, and the requests that it befalls: the next one of any operation, unless it says otherwise.
+/// A fault, and the requests that it applies to: by default, the next one of any operation.
 ///
 /// ```
 /// use cloudflare_queues::{AckRequest, ErrorKind, PullOptions, PushMessage};
@@ -65,7 +66,7 @@ impl Fault {
 /// let queue = emulator.queue()?;
 /// queue.push(&PushMessage::text("hello")).await?;
 ///
-/// // The token may pull, and not acknowledge.
+/// // The token may pull, but not acknowledge.
 /// emulator.inject(Fault::Forbidden.on(Operation::AckMessages).until_removed());
 /// let request = AckRequest::ack_all(&queue.pull(PullOptions::new()).await?);
 /// let failed = queue.ack(request).await.unwrap_err();
@@ -77,10 +78,10 @@ impl Fault {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
-#[must_use = "a fault befalls nothing until it is injected"]
+#[must_use = "a fault does nothing until it is injected"]
 pub struct Injection {
     fault: Fault,
-    /// Of all operations if there is none.
+    /// Empty for all operations.
     operations: Vec<Operation>,
     stays: bool,
 }
@@ -92,25 +93,25 @@ impl From<Fault> for Injection {
 }
 
 impl Injection {
-    /// Has the fault befall a request of this operation, beside those that were named before.
+    /// Also applies the fault to requests of this operation.
     pub fn on(mut self, operation: Operation) -> Self {
         self.operations.push(operation);
         self
     }
 
-    /// Has the fault befall every such request, until it is [removed](super::Emulator::remove_faults).
+    /// Applies the fault to every such request until it is [removed](super::Emulator::remove_faults).
     pub fn until_removed(mut self) -> Self {
         self.stays = true;
         self
     }
 
-    /// `operation`: `None` for a request of none.
+    /// `operation` is `None` for a request to no operation.
     fn is_for(&self, operation: Option<Operation>) -> bool {
         self.operations.is_empty() || operation.is_some_and(|operation| self.operations.contains(&operation))
     }
 }
 
-/// The faults that await requests.
+/// The pending faults.
 #[derive(Default)]
 pub(super) struct Faults(VecDeque<Injection>);
 
@@ -127,7 +128,7 @@ impl Faults {
         self.0.len()
     }
 
-    /// The first one that befalls such a request.
+    /// The first one that applies to such a request.
     pub(super) fn next(&mut self, operation: Option<Operation>) -> Option<Fault> {
         let index = self.0.iter().position(|injection| injection.is_for(operation))?;
         match self.0.get(index) {

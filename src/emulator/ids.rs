@@ -1,9 +1,9 @@
-//! The names of messages and leases. They are made from numbers and read back, so that none has to be kept.
+//! The ids of messages and leases. They are encoded from numbers and decoded again, so none needs to be stored.
 
-/// The service's own look like this: the head of an encrypted token, and an empty part.
+/// The service's lease ids start like this: the header of an encrypted token, and an empty part.
 const HEAD: &str = "eyJhbGciOiJkaXIiLCJlbmMiOiJBMjU2Q0JDLUhTNTEyIn0.";
 
-/// The number of a message; a later message of a queue has a greater one.
+/// The number of a message. Later messages of a queue have greater numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Sequence(u64);
 
@@ -21,7 +21,7 @@ impl Sequence {
         (sequence.message_id() == text).then_some(sequence)
     }
 
-    /// What names the message to a purge.
+    /// The reference for a purge.
     pub(super) fn message_ref(self) -> String {
         format!("{HEAD}.ref.{}.", self.message_id())
     }
@@ -36,12 +36,12 @@ impl Sequence {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Lease {
     pub(super) sequence: Sequence,
-    /// How often the message was delivered by then.
+    /// How often the message had been delivered.
     pub(super) attempt: u32,
 }
 
 impl Lease {
-    /// In the shape of the service's own: five parts, the second one empty, 150 characters.
+    /// In the form of the service's lease ids: five parts, the second one empty, 150 characters.
     pub(super) fn id(self) -> String {
         let (sequence, attempt) = (self.sequence.0, self.attempt);
         format!("{HEAD}.{sequence:022x}.{attempt:032x}.{sequence:043x}")

@@ -1,4 +1,4 @@
-//! Carries requests to the routes without a socket.
+//! Passes requests to the routes without a socket.
 
 use std::{
     io,
@@ -24,7 +24,7 @@ impl Http for InProcess {
 async fn carry(service: Arc<Service>, request: Request) -> reqwest::Result<Response> {
     let url = request.url().clone();
     let request = http::Request::try_from(request)?;
-    // What was sent arrives, even if nobody waits for the response any more.
+    // A request that was sent arrives, even if nobody waits for the response any more.
     match tokio::spawn(async move { respond(&service, request).await }).await {
         Ok(Reply::Respond(response)) => with_url(response.map(Into::into), url).await,
         Ok(Reply::CutOff(response)) => {
@@ -45,7 +45,7 @@ async fn with_url(response: http::Response<reqwest::Body>, url: Url) -> reqwest:
     }
 }
 
-/// An error of `reqwest`, which only `reqwest` can make: from a body that fails.
+/// An error of `reqwest`, which only `reqwest` can create: from a failing body.
 async fn failure(kind: io::ErrorKind) -> reqwest::Result<Response> {
     let mut response = Response::from(http::Response::new(reqwest::Body::wrap(Broken(kind))));
     response.chunk().await?;

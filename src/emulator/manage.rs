@@ -1,4 +1,4 @@
-//! What there is beside messages: queues by name, consumers, event subscriptions.
+//! Everything but messages: queues by name, consumers, event subscriptions.
 
 mod consumers;
 mod queues;
@@ -45,7 +45,7 @@ pub(super) fn carry_out(
         Operation::GetSubscription => subscriptions::get(request, id()),
         Operation::UpdateSubscription => subscriptions::update(request, id()),
         Operation::DeleteSubscription => subscriptions::delete(request, id()),
-        // They are not for this module. All are named, so that an operation without a route does not compile.
+        // Not for this module. All are listed, so that an operation without a route does not compile.
         Operation::AckMessages
         | Operation::ExtendMessages
         | Operation::PeekMessages

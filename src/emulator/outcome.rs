@@ -1,4 +1,4 @@
-//! What comes of a request about leases or references.
+//! The outcome of a request about leases or references.
 
 use super::behavior::{Behavior, UnknownLease};
 
@@ -10,7 +10,7 @@ pub(super) struct Outcome {
     pub(super) warnings: Vec<(String, &'static str)>,
 }
 
-/// Something in the request is not known, and the request is refused for it.
+/// An entry of the request is unknown, so the request is refused.
 #[derive(Debug, PartialEq)]
 pub(super) struct Unknown;
 
@@ -23,7 +23,7 @@ impl Outcome {
         }
     }
 
-    /// Of something that is not known.
+    /// For an unknown entry.
     pub(super) fn warn(&mut self, behavior: &Behavior, subject: &str, text: &'static str) {
         if behavior.unknown_leases == UnknownLease::Warn {
             self.warnings.push((subject.to_owned(), text));

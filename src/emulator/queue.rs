@@ -1,11 +1,11 @@
-//! One queue: a state machine that is told the time, and does nothing else.
+//! One queue: a pure state machine that gets the time as an argument.
 //!
-//! Every operation takes time by what it handles itself, and by the logarithm of how many messages there are.
+//! The cost of an operation is proportional to what it handles, times the logarithm of the number of messages.
 
 #[cfg(test)]
 mod tests;
 
-// Tests count what is done with them.
+// Tests count operations on them.
 #[cfg(not(test))]
 use std::collections::{BTreeMap, BTreeSet};
 use std::{mem, ops::Bound, sync::Arc};
@@ -21,23 +21,23 @@ use super::{
     settings::QueueSettings,
 };
 
-/// How many delays and leases that have ended are dealt with at a request. It is more than a pull is given, so that none
-/// comes out short for that.
+/// How many ended delays and leases one request handles. This is more than a pull returns, so that no pull is short
+/// because of it.
 const MOST_ENDED: usize = 1000;
 
 pub(super) struct Queue {
     settings: QueueSettings,
     /// In order of arrival.
     messages: BTreeMap<Sequence, Stored>,
-    /// The messages that a consumer may be given.
+    /// The messages that a pull can return.
     visible: BTreeSet<Sequence>,
-    /// The messages that are delayed, by the end of the delay.
+    /// The delayed messages, by the end of the delay.
     delayed: BTreeSet<(Time, Sequence)>,
-    /// The messages that a consumer holds, by the end of the lease.
+    /// The leased messages, by the end of the lease.
     leased: BTreeSet<(Time, Sequence)>,
-    /// What was done by the leases of messages that are still here.
+    /// What was done with the leases of messages that still exist.
     used: BTreeMap<Lease, Use>,
-    /// Messages that used up their retries, and are to go to the dead-letter queue.
+    /// Messages without retries left, to be moved to the dead-letter queue.
     dead: Vec<NewMessage>,
     bytes: u64,
 }
@@ -46,9 +46,9 @@ pub(super) struct Queue {
 pub(super) struct Stored {
     pub(super) content: Content,
     pub(super) pushed_at: Time,
-    /// When it becomes visible, or became so: what it is filed under while it is delayed or leased.
+    /// When it becomes or became visible: its key while it is delayed or leased.
     pub(super) visible_at: Time,
-    /// When it was delivered for the last time.
+    /// When it was last delivered.
     delivered_at: Time,
     pub(super) attempts: u32,
     pub(super) is_leased: bool,
@@ -107,16 +107,15 @@ impl Queue {
         self.settings = change(self.settings.clone());
     }
 
-    /// Deletes all messages. They are given back, since freeing many takes a while, for which the queue need not be
-    /// locked.
+    /// Deletes and returns all messages, since freeing many takes a while, for which the queue need not be locked.
     pub(super) fn clear(&mut self) -> Self {
         let empty = Self::new(self.settings.clone());
         mem::replace(self, empty)
     }
 
-    /// Does what is due: messages whose delay or lease has ended become visible, or are dead, and those that were
-    /// retained long enough are deleted. Returns whether more is due than one request is to pay for. Everything else
-    /// expects that it was called at the same time.
+    /// Handles what is due: messages whose delay or lease has ended become visible or dead, and messages past their
+    /// retention are deleted. Returns whether more is due than one request should handle. All other methods expect this
+    /// to be called first, with the same time.
     pub(super) fn expire(&mut self, now: Time) -> bool {
         for _ in 0..MOST_ENDED {
             if let Some(sequence) = first_due(&self.leased, now).or_else(|| first_due(&self.delayed, now)) {
@@ -130,7 +129,7 @@ impl Queue {
         true
     }
 
-    /// Does what is due for the delay or the lease of one message.
+    /// Handles the end of the delay or the lease of one message.
     fn expire_one(&mut self, sequence: Sequence, now: Time) {
         let Some(message) = self.messages.get(&sequence).filter(|message| message.visible_at <= now) else { return };
         if message.is_leased {
@@ -140,7 +139,7 @@ impl Queue {
         }
     }
 
-    /// The oldest message, if it was retained long enough.
+    /// The oldest message, if it is past its retention.
     fn first_outdated(&self, now: Time) -> Option<Sequence> {
         let (sequence, message) = self.messages.first_key_value()?;
         let end = message.pushed_at.saturating_add(nanos(self.settings.message_retention));
@@ -175,7 +174,7 @@ impl Queue {
         pulled
     }
 
-    /// The messages that are visible, untouched.
+    /// The visible messages, without changing them.
     pub(super) fn peek(&self, count: usize) -> Vec<(Sequence, Stored)> {
         let visible = self.visible.iter().take(count);
         visible.filter_map(|sequence| Some((*sequence, self.messages.get(sequence)?.clone()))).collect()
@@ -198,7 +197,7 @@ impl Queue {
         Ok(outcome)
     }
 
-    /// Ends leases as asked.
+    /// Settles leases.
     pub(super) fn ack(
         &mut self,
         now: Time,
@@ -231,7 +230,7 @@ impl Queue {
                     self.end_delivery(lease.sequence, now, now.saturating_add(delay));
                     outcome.retried = outcome.retried.saturating_add(1);
                 }
-                // The message is visible again, or with another consumer: there is nothing left to hand back.
+                // The message is visible again, or leased by another consumer: there is nothing left to hand back.
                 Some((_, false)) if behavior.late_retries => outcome.retried = outcome.retried.saturating_add(1),
                 found => outcome.warn_of_lease(behavior, lease_id, found.is_some()),
             }
@@ -239,7 +238,7 @@ impl Queue {
         Ok(outcome)
     }
 
-    /// Moves the end of leases.
+    /// Extends leases.
     pub(super) fn extend(
         &mut self,
         now: Time,
@@ -280,7 +279,7 @@ impl Queue {
         self.used.insert(lease, Use::Extended);
     }
 
-    /// Leases a message again that nobody was given since its lease expired.
+    /// Leases a message again that nobody received since its lease expired.
     fn revive(&mut self, lease: Lease, now: Time) -> bool {
         let Some(message) = self.messages.get_mut(&lease.sequence) else { return false };
         let is_free = lease.attempt == message.attempts && self.visible.remove(&lease.sequence);
@@ -299,13 +298,13 @@ impl Queue {
         }
     }
 
-    /// The messages that came after another one, or all, in the order in which they came.
+    /// The messages that arrived after another one, or all, in order of arrival.
     pub(super) fn messages(&self, after: Option<Sequence>) -> impl Iterator<Item = (Sequence, &Stored)> {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         self.messages.range((start, Bound::Unbounded)).map(|(sequence, message)| (*sequence, message))
     }
 
-    /// The messages that a consumer holds, in the order in which their leases end.
+    /// The leased messages, in the order in which their leases end.
     pub(super) fn leased(&self) -> impl Iterator<Item = (Lease, &Stored)> {
         self.leased.iter().filter_map(|(_, sequence)| {
             let message = self.messages.get(sequence)?;
@@ -317,15 +316,14 @@ impl Queue {
         Counts { visible: self.visible.len(), delayed: self.delayed.len(), leased: self.leased.len() }
     }
 
-    /// The messages that are to go to the dead-letter queue, and its id.
+    /// The messages for the dead-letter queue, and its id.
     pub(super) fn take_dead(&mut self) -> Option<(String, Vec<NewMessage>)> {
         let dead = mem::take(&mut self.dead);
         let dead_letter_queue = self.settings.dead_letter_queue.clone().filter(|_| !dead.is_empty())?;
         Some((dead_letter_queue, dead))
     }
 
-    /// A lease that was given for a message that is here, and whether it is still held. `extended`: also if it was
-    /// extended.
+    /// A lease of an existing message, and whether it is still held. With `extended`, also if it was extended.
     fn find(&mut self, now: Time, lease_id: &str, extended: bool) -> Option<(Lease, bool)> {
         let lease = Lease::from_id(lease_id)?;
         self.expire_one(lease.sequence, now);
@@ -338,7 +336,7 @@ impl Queue {
         is_good.then_some((lease, message.is_leased && lease.attempt == message.attempts))
     }
 
-    /// Makes a message that was not acknowledged visible at a time, if it has retries left.
+    /// Makes an unacknowledged message visible at a time, if it has retries left.
     fn end_delivery(&mut self, sequence: Sequence, now: Time, visible_at: Time) {
         let Some(message) = self.messages.get_mut(&sequence) else { return };
         message.is_leased = false;
@@ -379,7 +377,7 @@ impl Queue {
     }
 }
 
-/// The next one whose time has come.
+/// The next one that is due.
 fn first_due(hidden: &BTreeSet<(Time, Sequence)>, now: Time) -> Option<Sequence> {
     hidden.first().filter(|(until, _)| *until <= now).map(|(_, sequence)| *sequence)
 }

@@ -1,4 +1,4 @@
-//! A message in a queue, as a test looks at it.
+//! A message in a queue, as a test sees it.
 
 use serde_json::{Value, value::RawValue};
 
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::body::{Body, ContentType};
 
-/// A message as it is in a queue.
+/// A message in a queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QueuedMessage {
@@ -16,9 +16,9 @@ pub struct QueuedMessage {
     pub id: String,
     /// What was pushed.
     pub body: Body,
-    /// How often it was delivered.
+    /// How often the message was delivered.
     pub attempts: u32,
-    /// Whether a consumer holds it under a lease.
+    /// Whether a consumer has leased the message.
     pub is_leased: bool,
 }
 
@@ -33,7 +33,7 @@ fn body(content: &Content) -> Body {
     if content.is_text {
         return Body::new(Value::from(&*content.body).into(), ContentType::Text);
     }
-    // It is the JSON text that was pushed.
+    // This is the JSON text that was pushed.
     let raw = RawValue::from_string((*content.body).to_owned()).unwrap_or_default();
     Body::new(raw.into(), ContentType::Json)
 }

@@ -1,4 +1,4 @@
-//! All queues. Each has a lock of its own, of which no thread ever holds two.
+//! All queues. Each has its own lock, and no thread ever holds two.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -19,7 +19,7 @@ use crate::ids::QueueId;
 #[derive(Default)]
 pub(super) struct Queues {
     by_id: RwLock<BTreeMap<String, Owned>>,
-    /// By dead-letter queue, the queues whose messages it takes, or took.
+    /// The queues whose messages each dead-letter queue receives, or received.
     sources: RwLock<HashMap<String, BTreeSet<String>>>,
     /// Makes ids unique.
     counter: AtomicU64,
@@ -56,9 +56,9 @@ impl Queues {
         queues.get(queue_id).is_some_and(|owned| owned.account_id == account_id)
     }
 
-    /// Works on a queue as it is at the time that is given along. `None` if there is no such queue.
+    /// Works on a queue in its current state, with the time. `None` if the queue does not exist.
     pub(super) fn with<T>(&self, clock: &Clock, queue_id: &str, work: impl FnOnce(&mut Queue, Time) -> T) -> Option<T> {
-        // What died in another queue belongs here, even if nobody asks that queue for it.
+        // Dead letters of another queue belong here, even if nobody uses that queue.
         let sources = self.sources.read().unwrap_or_else(PoisonError::into_inner).get(queue_id).cloned();
         for source in sources.into_iter().flatten().filter(|source| source != queue_id) {
             self.settle(clock, &source, |_, _| ());
@@ -74,7 +74,7 @@ impl Queues {
         self.add_source(queue_id, dead_letter_queue.flatten().as_deref());
     }
 
-    /// The number of a new message. To be called while its queue is locked, so that later ones have greater numbers.
+    /// The number of a new message. Call it while the queue is locked, so that later messages have greater numbers.
     pub(super) fn next_sequence(&self) -> Sequence {
         Sequence::new(self.next())
     }

@@ -1,8 +1,8 @@
-//! Numbers that only look random.
+//! Pseudo-random numbers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Always begins with the same numbers.
+/// Always starts with the same numbers.
 #[derive(Debug, Default)]
 pub(super) struct Sequence(AtomicU64);
 

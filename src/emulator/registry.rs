@@ -1,4 +1,4 @@
-//! What the emulator keeps of queues beside their messages, and of event subscriptions.
+//! What the emulator stores about queues, apart from messages, and about event subscriptions.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ pub(super) struct Registry {
     counter: u64,
 }
 
-/// A queue, beside what the delivery of its messages needs.
+/// A queue, apart from what delivery needs.
 pub(super) struct Record {
     pub(super) account: String,
     pub(super) name: String,
@@ -39,7 +39,7 @@ impl Consumer {
 }
 
 impl Registry {
-    /// An id that nothing has yet.
+    /// An unused id.
     pub(super) fn next_id(&mut self) -> String {
         self.counter = self.counter.wrapping_add(1);
         format!("{:032x}", 0xc0_u128 << 112 | u128::from(self.counter))
@@ -79,7 +79,7 @@ impl Registry {
         self.records.iter().map(|(id, record)| (id.as_str(), record))
     }
 
-    /// Of whichever account.
+    /// Of any account.
     pub(super) fn find(&self, id: &str) -> Option<&Record> {
         self.records.get(id)
     }
@@ -96,7 +96,7 @@ impl Registry {
         self.records.get_mut(id).filter(|record| record.account == account)
     }
 
-    /// The queues of an account by their names.
+    /// The queues of an account by name.
     pub(super) fn of_account(&self, account: &str) -> BTreeMap<&str, &str> {
         let records = self.records.iter().filter(|(_, record)| record.account == account);
         records.map(|(id, record)| (record.name.as_str(), id.as_str())).collect()

@@ -1,4 +1,4 @@
-//! What a request comes to: a response in the service's envelope, or a broken connection.
+//! The result of a request: a response in the service's envelope, or a broken connection.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! What the bodies of requests hold, read as strictly as the service reads them.
+//! The bodies of requests, parsed as strictly as the service does.
 
 use std::{fmt, marker::PhantomData, ops::RangeInclusive};
 
@@ -49,7 +49,7 @@ struct Entry {
     delay_seconds: Field<f64>,
 }
 
-/// An entry without a lease id is one of an unknown lease.
+/// An entry without a lease id has an unknown lease.
 pub(super) fn ack(behavior: &Behavior, body: &[u8]) -> Result<Ack> {
     let body: AckBody = parse(behavior, body)?;
     let entries = |field: Field<Vec<Object<Entry>>>| {
@@ -160,7 +160,7 @@ struct PushBody<'a> {
     delay_seconds: Field<f64>,
 }
 
-/// A body may be null, which is not the same as absent.
+/// A body may be null, which differs from absent.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<&'de RawValue>, D::Error> {
     Deserialize::deserialize(deserializer).map(Some)
 }
@@ -241,7 +241,7 @@ fn malformed() -> Refusal {
     Refusal::malformed("the request's body is not of the documented form")
 }
 
-/// A field that may be absent, or null, which may be taken as absent.
+/// A field that may be absent, or null, which may count as absent.
 #[derive(Default)]
 enum Field<T> {
     #[default]

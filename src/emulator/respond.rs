@@ -1,4 +1,4 @@
-//! What stands around every request: its body, its credentials, and the faults that were asked for.
+//! The frame of every request: its body, its credentials, and injected faults.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::operation::Operation;
 
-/// A batch of 256 KB of which every character is escaped takes 1.5 MB.
+/// A batch of 256 KB with every character escaped takes 1.5 MB.
 const MAX_BODY_BYTES: usize = 2 << 20;
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -129,7 +129,7 @@ async fn with_fault(fault: Option<Fault>, carry_out: impl FnOnce() -> Response<B
     })
 }
 
-/// Each scheme that is there has to be right. Half of the pair is no scheme.
+/// Every given scheme must be valid. Half of the pair does not count.
 fn authorize(service: &Service, headers: &HeaderMap) -> Result<(), Refusal> {
     let value = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let token = match value(AUTHORIZATION.as_str()).map(|authorization| authorization.strip_prefix("Bearer ")) {

@@ -1,4 +1,4 @@
-//! What the results of operations hold.
+//! The results of operations.
 
 use std::{borrow::Cow, collections::BTreeMap};
 

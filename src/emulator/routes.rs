@@ -1,4 +1,4 @@
-//! The HTTP face of the queues: the service's paths, and the results of its operations.
+//! The HTTP interface of the queues: paths, and results of operations.
 
 use std::borrow::Cow;
 
@@ -38,7 +38,7 @@ pub(super) fn route(method: &Method, uri: &Uri) -> Result<Route> {
     route.ok_or_else(Refusal::no_route)
 }
 
-/// What stands for the names in braces, if the rest is the same.
+/// The values of the names in braces, if the rest matches.
 fn parameters(template: &str, segments: &[Cow<'_, str>]) -> Option<Vec<String>> {
     let parts = template.split('/');
     if parts.clone().count() != segments.len() {
@@ -65,7 +65,7 @@ pub(super) fn carry_out(service: &Service, route: &Route, body: &[u8]) -> Result
         Operation::PurgeMessages => purge,
         operation => return manage::carry_out(service, operation, &parameters, &route.query, body),
     };
-    // A queue that does not exist is named before anything that is wrong with the body.
+    // A queue that does not exist is reported before any problem with the body.
     match rest {
         [queue_id] if service.queues.exists(account_id, queue_id) => carry_out(service, queue_id, body),
         _ => Err(Refusal::no_queue()),

@@ -1,4 +1,4 @@
-//! What the handles of an emulator share.
+//! State shared by the handles of an emulator.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -12,7 +12,7 @@ pub(super) struct Running {
     pub(super) service: Arc<Service>,
     pub(super) account_id: AccountId,
     pub(super) queue_id: QueueId,
-    /// `None` if requests reach the emulator in process alone.
+    /// `None` if requests reach the emulator only in process.
     pub(super) socket: Option<Socket>,
 }
 

@@ -1,4 +1,4 @@
-//! A request that was responded to.
+//! A request with its response, for a log.
 
 use std::{fmt, time::Duration};
 
@@ -7,9 +7,9 @@ use http::{StatusCode, request::Parts};
 use super::reply::Reply;
 use crate::operation::Operation;
 
-/// A request that was responded to, for a log. It holds no credentials, no bodies and no lease ids.
+/// A request and its response, for a log. It has no credentials, no bodies and no lease ids.
 ///
-/// It is shown as a line such as `POST /client/v4/accounts/…/messages/pull 200 0.4 ms`.
+/// It displays as a line such as `POST /client/v4/accounts/…/messages/pull 200 0.4 ms`.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -28,11 +28,11 @@ pub struct ServedRequest {
     pub method: String,
     /// The path, without the query.
     pub path: String,
-    /// The operation, if it is one of the service's.
+    /// The operation, if it belongs to the service.
     pub operation: Option<Operation>,
-    /// The status of the response; `None` if the connection was reset instead.
+    /// The status of the response, or `None` if the connection was reset.
     pub status: Option<u16>,
-    /// How long it took, by tokio's clock, until the response was ready.
+    /// The time until the response was ready, by tokio's clock.
     pub took: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! Serves requests on a socket. It is done by hand because a fault can ask for a connection to be reset.
+//! Serves requests on a socket. It is hand-written because a fault can reset a connection.
 
 use std::{
     fmt,
@@ -25,12 +25,12 @@ use tokio::{
 
 use super::{reply::Reply, respond::respond, service::Service};
 
-/// How long to wait for the head of a request, also of the next one on an idle connection: longer than clients keep
-/// those, 90 s in `reqwest`, so that none is closed while a request is on its way.
+/// How long to wait for the head of a request, also on an idle connection: longer than clients keep those, 90 s in
+/// `reqwest`, so that no connection is closed while a request is on its way.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(100);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Runs until it is dropped, and its connections with it.
+/// Runs until dropped, together with its connections.
 pub(super) async fn serve(listener: TcpListener, service: Arc<Service>) {
     let mut connections = JoinSet::new();
     loop {
@@ -48,11 +48,11 @@ async fn accept<T, F: Future<Output = io::Result<T>>>(mut attempt: impl FnMut() 
     loop {
         match attempt().await {
             Ok(accepted) => return accepted,
-            // The client has left in the meantime.
+            // The client has closed the connection in the meantime.
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {}
             Err(error) => {
-                // Most likely, no descriptor is free. The connection keeps waiting, so that another attempt at once
-                // would fail at once.
+                // Most likely, no file descriptor is free. The connection keeps waiting, so another immediate attempt
+                // would fail.
                 tracing::warn!(%error, "the emulator cannot accept a connection, and tries again");
                 sleep(ACCEPT_PAUSE).await;
             }
@@ -69,7 +69,7 @@ async fn connection(stream: TcpStream, service: Arc<Service>) {
     if let Err(error) = poll_fn(|context| connection.poll_without_shutdown(context)).await
         && error.is_user()
     {
-        // Closing without lingering is what sends a reset.
+        // Closing without lingering sends a reset.
         let _ = connection.into_parts().io.into_inner().set_zero_linger();
     }
 }
@@ -86,7 +86,7 @@ async fn send(service: Arc<Service>, request: Request<Incoming>) -> Result<Respo
     }
 }
 
-/// A body that may break when it was sent.
+/// A body that may break after it was sent.
 struct Content {
     left: Option<Bytes>,
     breaks: bool,
@@ -111,7 +111,7 @@ impl Body for Content {
     }
 }
 
-/// The connection is to be reset.
+/// The connection must be reset.
 #[derive(Debug)]
 struct Broken;
 

@@ -1,4 +1,4 @@
-//! What all requests share.
+//! State shared by all requests.
 
 use std::{
     collections::BTreeSet,
@@ -66,7 +66,7 @@ impl Service {
         }
     }
 
-    /// Works on a queue as it is at the time that is given along.
+    /// Works on a queue in its current state, with the time.
     pub(super) fn with_queue<T>(&self, queue_id: &str, work: impl FnOnce(&mut Queue, Time) -> T) -> Result<T, Refusal> {
         self.queues.with(&self.clock, queue_id, work).ok_or_else(Refusal::no_queue)
     }
@@ -79,8 +79,7 @@ impl Service {
         lock(&self.accounts).contains(account_id)
     }
 
-    /// What the queues are beside their messages. It is locked before a queue, never after, and not at all for
-    /// messages.
+    /// The queues, apart from their messages. It is locked before a queue, never after, and not at all for messages.
     pub(super) fn registry(&self) -> MutexGuard<'_, Registry> {
         let mut registry = lock(&self.registry);
         // What was done to queues beside the operations, by the methods of the emulator.
@@ -125,7 +124,7 @@ impl Service {
         self.requests.load(Ordering::Relaxed)
     }
 
-    /// Counts a request, and gives its number.
+    /// Counts a request, and returns its number.
     pub(super) fn count_request(&self) -> u64 {
         self.requests.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
     }

@@ -1,4 +1,4 @@
-//! What an emulated queue is set to.
+//! The settings of an emulated queue.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub struct QueueSettings {
     pub(super) message_retention: Duration,
     pub(super) http_pull: bool,
     pub(super) delivery_paused: bool,
-    /// When the HTTP pull consumer begins to be served.
+    /// When the HTTP pull consumer starts to work.
     pub(super) pulls_from: Time,
 }
 
@@ -48,49 +48,49 @@ impl QueueSettings {
         Self::default()
     }
 
-    /// How often a message is delivered again after its first delivery. 3 by default.
+    /// How often a message is redelivered after its first delivery. 3 by default.
     pub fn max_retries(mut self, retries: u32) -> Self {
         self.max_retries = retries;
         self
     }
 
-    /// The id of the queue that takes the messages that used up their retries. By default, they are deleted.
+    /// The id of the dead-letter queue, which receives messages without retries left. By default, they are deleted.
     pub fn dead_letter_queue(mut self, queue_id: impl AsRef<str>) -> Self {
         self.dead_letter_queue = Some(queue_id.as_ref().to_owned());
         self
     }
 
-    /// The delay of a retry that names none. Zero by default.
+    /// The delay of a retry without its own. Zero by default.
     pub fn retry_delay(mut self, delay: Duration) -> Self {
         self.retry_delay = delay;
         self
     }
 
-    /// The delay of a push that names none. Zero by default.
+    /// The delay of a push without its own. Zero by default.
     pub fn delivery_delay(mut self, delay: Duration) -> Self {
         self.delivery_delay = delay;
         self
     }
 
-    /// The visibility timeout of a pull that names none. 30 s by default.
+    /// The visibility timeout of a pull without its own. 30 s by default.
     pub fn visibility_timeout(mut self, timeout: Duration) -> Self {
         self.visibility_timeout = timeout;
         self
     }
 
-    /// How long a message is kept; then it is deleted, also if a consumer holds it. 4 days by default.
+    /// How long a message is kept. Then it is deleted, even if it is leased. 4 days by default.
     pub fn message_retention(mut self, retention: Duration) -> Self {
         self.message_retention = retention;
         self
     }
 
-    /// Whether the queue has an HTTP pull consumer; without one, pulls are refused with status 405. `true` by default.
+    /// Whether the queue has an HTTP pull consumer. Without one, pulls are refused with status 405. `true` by default.
     pub fn http_pull(mut self, http_pull: bool) -> Self {
         self.http_pull = http_pull;
         self
     }
 
-    /// Whether delivery is paused; then pulls are refused with status 409. `false` by default.
+    /// Whether delivery is paused. If so, pulls are refused with status 409. `false` by default.
     pub fn delivery_paused(mut self, paused: bool) -> Self {
         self.delivery_paused = paused;
         self

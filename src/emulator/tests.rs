@@ -1,4 +1,4 @@
-//! What the emulator promises beside what a queue promises: requests that the client never sends, the clock, several
+//! What the emulator promises beyond a queue's contract: requests that the client never sends, the clock, several
 //! queues.
 
 mod control;
@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::{Emulator, reply::Reply, respond::respond};
 
-/// Sends a request to an operation of the emulator's queue, and gives the status and the envelope of the response.
+/// Sends a request to an operation of the emulator's queue, and returns the status and envelope of the response.
 async fn send(emulator: &Emulator, operation: &str, body: &str) -> (StatusCode, Value) {
     let path = format!("/accounts/{}/queues/{}/messages{operation}", emulator.account_id(), emulator.queue_id());
     let request = request(emulator, &path, Bytes::from(body.to_owned()));

@@ -11,7 +11,7 @@ use crate::{
     operation::Operation,
 };
 
-/// A fault, and how often it is to be injected.
+/// A fault, and how often to inject it.
 pub(super) fn read(fields: &mut Fields) -> Result<(Injection, usize)> {
     let name = fields.required("fault", Fields::text)?;
     let fault = match &*name {

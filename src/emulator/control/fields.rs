@@ -1,4 +1,4 @@
-//! The fields of a request to the control, each of which is named when it cannot be read.
+//! The fields of a control request. Errors name the field.
 
 use std::time::Duration;
 
@@ -7,25 +7,25 @@ use serde_json::{Map, Value};
 use super::Result;
 use crate::emulator::{reply::Refusal, uri};
 
-/// What was not read yet.
+/// The fields that have not been read yet.
 #[derive(Default)]
 pub(super) struct Fields(Map<String, Value>);
 
 impl Fields {
-    /// Of a body, which may be empty.
+    /// From a body, which may be empty.
     pub(super) fn of_body(body: &[u8]) -> Result<Self> {
         let body = if body.is_empty() { b"{}" } else { body };
         let fields = serde_json::from_slice(body).map_err(|_| Refusal::malformed("the body is no JSON object"))?;
         Ok(Self(fields))
     }
 
-    /// Of a query, whose values are JSON, or else text.
+    /// From a query, whose values are JSON, or otherwise text.
     pub(super) fn of_query(query: &str) -> Self {
         let value = |text: String| serde_json::from_str(&text).unwrap_or(Value::String(text));
         Self(uri::query(query).map(|(name, text)| (name.to_owned(), value(text))).collect())
     }
 
-    /// `read` is one of the functions below. Null is as good as nothing.
+    /// `read` is one of the functions below. Null counts as absent.
     pub(super) fn optional<T>(
         &mut self,
         name: &str,
@@ -45,7 +45,7 @@ impl Fields {
         self.optional(name, read)?.ok_or_else(|| Refusal::malformed(format!("`{name}` is missing")))
     }
 
-    /// Refuses what nothing has read.
+    /// Refuses fields that have not been read.
     pub(super) fn end(self) -> Result<()> {
         match self.0.keys().next() {
             None => Ok(()),

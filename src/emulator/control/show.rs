@@ -1,4 +1,4 @@
-//! Queues, messages and leases, as they are seen without touching them.
+//! Shows queues, messages and leases without changing them.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ use crate::emulator::{
 
 const DEFAULT_LIMIT: usize = 100;
 
-/// The id of the queue of this id or name; of queues of the same name, in other accounts, that of the first.
+/// The id of the queue with this id or name; the first one if several accounts have the name.
 pub(super) fn find(registry: &Registry, queue: &str) -> Result<String> {
     if registry.find(queue).is_some() {
         return Ok(queue.to_owned());
@@ -71,7 +71,7 @@ fn queue(service: &Service, registry: &Registry, id: &str, record: &Record) -> R
     }))
 }
 
-/// Looks at a queue in which all is done that is due.
+/// Reads a queue after everything that is due.
 fn look<T>(service: &Service, id: &str, work: impl FnOnce(&Queue, Time) -> T) -> Result<T> {
     service.with_queue(id, |queue, now| {
         while queue.expire(now) {}
@@ -79,7 +79,7 @@ fn look<T>(service: &Service, id: &str, work: impl FnOnce(&Queue, Time) -> T) ->
     })
 }
 
-/// What is to be shown of messages.
+/// What to show of messages.
 struct View {
     limit: usize,
     body_limit: usize,
@@ -118,7 +118,7 @@ impl View {
     }
 }
 
-/// As many of the first bytes as are whole characters.
+/// As many of the first bytes as form whole characters.
 fn start(text: &str, bytes: usize) -> &str {
     let end = (0..=bytes.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
     text.get(..end.unwrap_or_default()).unwrap_or_default()

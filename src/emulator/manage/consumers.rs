@@ -39,7 +39,7 @@ pub(super) fn create(request: &mut Request, id: &str) -> Result {
     set(request, id, consumer_id, fields)
 }
 
-/// `PUT` makes a consumer if the queue has none.
+/// `PUT` creates a consumer if the queue has none.
 pub(super) fn update(request: &mut Request, id: &str, consumer_id: &str) -> Result {
     if request.queue(id)?.consumer.is_some() {
         find(request, id, consumer_id)?;
@@ -105,7 +105,7 @@ fn set(request: &mut Request, id: &str, consumer_id: String, mut fields: Map<Str
     show(request, id)
 }
 
-/// Delivers messages as the consumer is set. Pulls begin to be served a while after a pull consumer was made.
+/// Delivers messages by the consumer's settings. Pulls are accepted some time after a pull consumer was created.
 fn configure(request: &Request, id: &str, fields: &Map<String, Value>, dead_letter_queue: Option<String>) {
     let (service, settings) = (request.service, settings(fields));
     let start = service.clock.now().saturating_add(nanos(service.behavior().consumer_start));

@@ -45,12 +45,12 @@ pub(super) fn get(request: &mut Request, id: &str) -> Result {
     Ok(success(request.show_queue(id)))
 }
 
-/// `PATCH`: what is not named stays, unless it is switched otherwise.
+/// `PATCH`: settings that are not given are kept, unless the behavior says otherwise.
 pub(super) fn update(request: &mut Request, id: &str) -> Result {
     change(request, id, request.service.behavior().patch_resets)
 }
 
-/// `PUT`: what is not named gets its default.
+/// `PUT`: settings that are not given get their defaults.
 pub(super) fn replace(request: &mut Request, id: &str) -> Result {
     change(request, id, true)
 }
@@ -121,7 +121,7 @@ fn valid_name(name: &str) -> Result<&str> {
     if is_valid { Ok(name) } else { Err(refusal) }
 }
 
-/// The settings that a request names.
+/// The settings in a request.
 struct Settings {
     delay: Option<Duration>,
     is_paused: Option<bool>,

@@ -1,4 +1,4 @@
-//! What a request about queues says.
+//! The content of a request about queues.
 
 use std::sync::MutexGuard;
 
@@ -45,14 +45,14 @@ impl<'a> Request<'a> {
         show::consumer(self.service, &self.registry, id)
     }
 
-    /// Adds a queue without a consumer to the account, and gives its id.
+    /// Adds a queue without a consumer to the account, and returns its id.
     pub(super) fn add_queue(&mut self, name: &str) -> String {
         let id = self.service.queues.create(self.account, QueueSettings::new().http_pull(false)).to_string();
         self.registry.add(self.service.clock.now(), &id, self.account, name);
         id
     }
 
-    /// The queue of this name, made if there is none.
+    /// The queue with this name, created if it does not exist.
     pub(super) fn find_or_make(&mut self, name: &str) -> String {
         let found = self.registry.of_account(self.account).get(name).map(|id| (*id).to_owned());
         found.unwrap_or_else(|| self.add_queue(name))
@@ -66,12 +66,12 @@ impl<'a> Request<'a> {
         self.registry.get_mut(self.account, id).ok_or_else(Refusal::no_queue)
     }
 
-    /// All values of a parameter of the query.
+    /// All values of a query parameter.
     pub(super) fn query(&self, name: &str) -> Vec<String> {
         uri::query(self.query).filter(|(key, _)| *key == name).map(|(_, value)| value).collect()
     }
 
-    /// The page of a list that is asked for.
+    /// The requested page of a list.
     pub(super) fn page(&self, entries: Vec<Value>) -> Result<Response<Bytes>> {
         let number = |name: &str, default: usize| match self.query(name).first() {
             None => Ok(default),
@@ -91,7 +91,7 @@ impl<'a> Request<'a> {
     }
 }
 
-/// A number among settings, if it is there, within its bounds.
+/// A number in the settings, if present, within its bounds.
 pub(super) fn number(settings: &Map<String, Value>, (name, bounds): &Bounds, refusal: Refusal) -> Result<Option<u64>> {
     match settings.get(*name) {
         None | Some(Value::Null) => Ok(None),

@@ -32,7 +32,7 @@ pub(super) fn queue(service: &Service, registry: &Registry, id: &str) -> Value {
     shown
 }
 
-/// A queue's consumer as the service describes it: a Worker is called `script`, which no document says.
+/// A queue's consumer as the service describes it: a Worker is called `script`, which is not documented.
 pub(super) fn consumer(service: &Service, registry: &Registry, id: &str) -> Option<Value> {
     let record = registry.find(id)?;
     let consumer = record.consumer.as_ref()?;
@@ -64,12 +64,12 @@ pub(super) fn consumer(service: &Service, registry: &Registry, id: &str) -> Opti
     Some(shown.into())
 }
 
-/// A time as RFC 3339 has it.
+/// A time in RFC 3339.
 pub(super) fn timestamp(service: &Service, time: Time) -> String {
     let millis = service.clock.unix_millis(time);
     let (seconds, millis) = (millis / 1000, millis % 1000);
     let (days, second) = (seconds / 86_400, seconds % 86_400);
-    // Days are counted in eras of 400 years that begin in March, so that a leap day is a year's last.
+    // Days are counted in eras of 400 years that start in March, so that a leap day is the last of its year.
     let days = days + 719_468;
     let (era, day) = (days / 146_097, days % 146_097);
     let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::emulator::reply::{Refusal, success};
 
-/// Whose a subscription is; not shown.
+/// The account of a subscription; not shown.
 const ACCOUNT: &str = "account_id";
 
 pub(super) fn list(request: &mut Request) -> Result {

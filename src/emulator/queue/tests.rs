@@ -12,7 +12,7 @@ fn message(body: &str, delay: Option<Time>) -> NewMessage {
     NewMessage { content: Content { body: body.into(), is_text: true }, delay }
 }
 
-/// A queue with as many messages waiting, delayed, under a lease, and handed back with a delay.
+/// A queue with this many messages waiting, delayed, leased, and handed back with a delay.
 fn deep(depth: u64) -> (Queue, Vec<String>) {
     let mut queue = Queue::new(QueueSettings::new().max_retries(u32::MAX));
     for number in 0..4 * depth {
@@ -99,7 +99,7 @@ fn resident() -> Option<usize> {
 fn a_waiting_message_of_45_bytes_takes_at_most_376() {
     const MESSAGES: usize = 200_000;
     if env::var_os("EMULATOR_MEMORY").is_none() {
-        // In a process of its own, since other tests take memory, too.
+        // In a separate process, since other tests use memory as well.
         let test = "emulator::queue::tests::a_waiting_message_of_45_bytes_takes_at_most_376";
         let mut child = Command::new(env::current_exe().unwrap());
         let output = child.args(["--exact", test]).env("EMULATOR_MEMORY", "1").output().unwrap();

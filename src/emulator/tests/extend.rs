@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::emulator::{Behavior, ExtendFrom, UnknownLease, WarningsForm};
 
-/// An emulator whose message is under a lease of a minute, and the lease id.
+/// An emulator whose message is leased for a minute, and the lease id.
 async fn leased(behavior: Behavior) -> (Emulator, String) {
     let emulator = Emulator::builder().behavior(behavior).start().await.unwrap();
     assert_eq!(send(&emulator, "", r#"{ "body": "hello" }"#).await.0, StatusCode::OK);
@@ -36,7 +36,7 @@ fn pass(emulator: &Emulator, seconds: u64) {
     emulator.advance(Duration::from_secs(seconds));
 }
 
-/// Whether the message is hidden until so many seconds from now, and visible then.
+/// Whether the message is hidden until this many seconds from now, and then visible.
 async fn ends_in(emulator: &Emulator, seconds: u64) {
     pass(emulator, seconds - 1);
     assert_eq!(pull(emulator).await, None, "it ends too early");
@@ -83,7 +83,7 @@ async fn the_length_of_an_extension_depends_on_the_behavior() {
         println!("{name}");
         ends_in(&emulator, expected).await;
     }
-    // Without a visibility timeout, it is the queue's.
+    // Without a visibility timeout, the queue's applies.
     let (emulator, lease_id) = leased(Behavior::new()).await;
     send(&emulator, "/extend", &json!({ "extend": [{ "lease_id": lease_id }] }).to_string()).await;
     ends_in(&emulator, 30).await;

@@ -6,7 +6,7 @@ use tokio::{
 
 use super::*;
 
-/// What the emulator sends on a connection on which it gets this and nothing more.
+/// What the emulator sends on a connection after receiving only this.
 async fn exchange(sent: &[u8]) -> String {
     let emulator = Emulator::start().await.unwrap();
     let address = emulator.base_url().replace("http://", "").replace("/client/v4", "");

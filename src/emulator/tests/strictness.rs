@@ -5,7 +5,7 @@ use crate::emulator::{Behavior, MissingContentType};
 
 const OPERATIONS: [&str; 7] = ["", "/batch", "/pull", "/ack", "/extend", "/peek", "/purge"];
 
-/// The code of a refusal, which has to be the service's envelope.
+/// The code of a refusal, which must have the service's envelope.
 fn code(envelope: &Value) -> i64 {
     assert_eq!((&envelope["success"], &envelope["result"]), (&json!(false), &Value::Null), "{envelope}");
     assert_eq!(envelope["messages"], json!([]));
@@ -132,7 +132,7 @@ async fn a_string_without_a_content_type_is_text() {
     let (_, envelope) = send(&emulator, "/pull", "").await;
     let pulled = envelope["result"]["messages"].as_array().unwrap();
     let shown = pulled.iter().map(|message| (&message["body"], &message["metadata"]["CF-Content-Type"]));
-    // White space goes, as in the service; the order of keys and the form of numbers stay.
+    // White space is removed, as in the service; the order of keys and the form of numbers stay.
     let json = json!(r#"{"b":1.50,"a":"\\\" \" "}"#);
     assert_eq!(shown.collect::<Vec<_>>(), [(&json!("a \"text\""), &json!("text")), (&json, &json!("json"))]);
 

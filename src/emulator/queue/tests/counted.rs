@@ -1,4 +1,4 @@
-//! Ordered collections that count: a step is an operation on one of them, or an item that an iterator of theirs yields.
+//! Ordered collections that count steps: an operation, or an item of an iterator.
 
 use std::{cell::Cell, collections, ops::RangeBounds};
 
