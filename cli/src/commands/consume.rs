@@ -44,7 +44,8 @@ The lease is extended while a program runs. While more than half of the programs
 pulled more slowly.
 
 Ctrl-c and SIGTERM end the pulling and wait for the programs that run, each in a process group of
-its own; a second one kills them, and their messages come again.
+its own; a second one kills them, and their messages come again. After a SIGKILL, programs run on,
+and their messages come again after a minute.
 
 Example:
   cf-queues consume jobs --concurrency 4 -- ./handle.sh --verbose";

@@ -3,7 +3,6 @@
 use clap::Args;
 use cloudflare_queues::{Error, Message, PushMessage, Queue};
 use serde::Serialize;
-use tokio::time::sleep;
 
 use crate::{
     account::find,
@@ -189,12 +188,8 @@ impl Pushing {
     /// Pushes a batch until it is there. What may have arrived is pushed again: so it would be if it were left to another
     /// run. `None` if the leases are lost meanwhile.
     async fn push(&self, batch: &[PushMessage], leases: &mut Held<'_>) -> Result<(), Option<Error>> {
-        let mut tries = 0;
-        loop {
-            if !leases.keep().await {
-                self.progress.remark("leases were lost before their messages could be pushed");
-                return Err(None);
-            }
+        let (mut tries, mut are_held) = (0, leases.keep().await);
+        while are_held {
             let error = match self.to.push_batch(batch).await {
                 Ok(_) => return Ok(()),
                 Err(error) => error,
@@ -203,7 +198,9 @@ impl Pushing {
             if !error.is_transient() || tries >= TRIES {
                 return Err(Some(error));
             }
-            sleep(error.retry_after().unwrap_or_default().max(backoff(tries))).await;
+            are_held = leases.wait(error.retry_after().unwrap_or_default().max(backoff(tries))).await;
         }
+        self.progress.remark("leases were lost before their messages could be pushed");
+        Err(None)
     }
 }

@@ -3,7 +3,6 @@
 use std::{sync::Arc, time::Duration};
 
 use cloudflare_queues::{AckOutcome, AckRequest, Error, Message, PullOptions, PushMessage};
-use tokio::time::sleep;
 
 use super::{Counts, Fate, Held, LEASE, Sink, Sweep, Taken, pace::backoff};
 use crate::{
@@ -45,6 +44,7 @@ impl<S: Sink> Sweep<S> {
                 return cycle;
             }
         };
+        let mut leases = Held::new(&self.queue, &batch);
         cycle.pulled = u32::try_from(batch.len()).unwrap_or(asked);
         cycle.bytes = batch.iter().map(|message| message.body.raw().len()).sum();
         let (wanted, others): (Vec<_>, Vec<_>) = batch.into_iter().partition(|message| self.is_wanted(message));
@@ -53,7 +53,7 @@ impl<S: Sink> Sweep<S> {
             wanted.into_iter().partition(|message| !self.plan.keep || self.is_new(message));
         let skipped = others.iter().filter(|message| self.is_new(message)).count();
         (cycle.fresh, cycle.counts.skipped) = (skipped as u32, skipped as u64);
-        let Taken { fates, failure } = self.sink.take(&wanted, &mut Held::new(&self.queue, &wanted)).await;
+        let Taken { fates, failure } = self.sink.take(&wanted, &mut leases).await;
         cycle.failure = failure;
 
         let mut request = AckRequest::new();
@@ -74,7 +74,7 @@ impl<S: Sink> Sweep<S> {
         }
         cycle.counts.left += self.put_back(&stays, self.hold(), &mut request).await;
         cycle.counts.left += self.put_back(&left, Duration::ZERO, &mut request).await;
-        self.settle(request, &mut cycle).await;
+        self.settle(request, &mut leases, &mut cycle).await;
         cycle
     }
 
@@ -122,7 +122,7 @@ impl<S: Sink> Sweep<S> {
         self.progress.remark(&format!("message {id} is not delivered again, and could not be pushed anew: {error}"));
     }
 
-    async fn settle(&self, mut request: AckRequest, cycle: &mut Cycle) {
+    async fn settle(&self, mut request: AckRequest, leases: &mut Held<'_>, cycle: &mut Cycle) {
         let mut tries = 0;
         while !request.is_empty() {
             match self.queue.ack(request).await {
@@ -138,7 +138,8 @@ impl<S: Sink> Sweep<S> {
                         cycle.failure = cycle.failure.take().or(Some(failed.error.into()));
                         return;
                     }
-                    sleep(failed.error.retry_after().unwrap_or_default().max(backoff(tries))).await;
+                    // Late ones are accepted, too.
+                    let _ = leases.wait(failed.error.retry_after().unwrap_or_default().max(backoff(tries))).await;
                     request = failed.unconfirmed;
                 }
             }

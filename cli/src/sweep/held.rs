@@ -1,20 +1,38 @@
 //! The leases of a batch, held for as long as it takes.
 
-use cloudflare_queues::{Message, Queue};
-use tokio::time::Instant;
+use std::time::Duration;
+
+use cloudflare_queues::{Batch, Lease, Queue};
+use tokio::time::{Instant, sleep};
 
 use super::LEASE;
 
 pub(crate) struct Held<'a> {
     queue: &'a Queue,
-    messages: &'a [Message],
+    leases: Vec<Lease>,
     until: Instant,
 }
 
 impl<'a> Held<'a> {
-    pub(super) fn new(queue: &'a Queue, messages: &'a [Message]) -> Self {
-        let first = messages.iter().map(|message| message.lease_deadline).min();
-        Self { queue, messages, until: first.map_or_else(Instant::now, Instant::from) }
+    pub(super) fn new(queue: &'a Queue, batch: &Batch) -> Self {
+        let first = batch.iter().map(|message| message.lease_deadline).min();
+        Self {
+            queue,
+            leases: batch.iter().map(Lease::from).collect(),
+            until: first.map_or_else(Instant::now, Instant::from),
+        }
+    }
+
+    /// Waits, and extends the leases meanwhile. Returns whether they are held for certain.
+    pub(crate) async fn wait(&mut self, wait: Duration) -> bool {
+        let (mut left, mut are_held) = (wait, true);
+        while !left.is_zero() {
+            let part = left.min(LEASE / 3);
+            sleep(part).await;
+            left = left.saturating_sub(part);
+            are_held = self.keep().await;
+        }
+        are_held
     }
 
     /// Extends the leases if less than half of their time is left. Returns whether they are held for certain.
@@ -22,7 +40,7 @@ impl<'a> Held<'a> {
         let left = self.until.saturating_duration_since(Instant::now());
         if left < LEASE / 2
             && !left.is_zero()
-            && let Ok(outcome) = self.queue.extend(self.messages, LEASE).await
+            && let Ok(outcome) = self.queue.extend(&self.leases, LEASE).await
             && let Some(until) = outcome.deadline()
         {
             self.until = self.until.max(until.into());

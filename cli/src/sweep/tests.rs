@@ -4,7 +4,7 @@ use std::{collections::HashMap, future::pending};
 
 use cloudflare_queues::{
     PushMessage,
-    emulator::{Emulator, Fault, QueueSettings},
+    emulator::{Emulator, Fault, Operation, QueueSettings},
 };
 use tokio::time::{Instant, sleep, timeout};
 
@@ -167,15 +167,15 @@ async fn a_queue_that_takes_nothing_ends_the_redrive_and_costs_no_message() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_long_retry_after_is_obeyed() {
-    use cloudflare_queues::emulator::Operation;
-
-    let world = World::with(100, 3).await;
-    let wait = Duration::from_secs(300);
-    let fault = Fault::RateLimited { code: 971, retry_after: Some(wait) };
-    world.emulator.inject(fault.on(Operation::PullMessages));
-    let started = Instant::now();
-    let swept = world.run(plan()).await;
-    assert_eq!(swept.counts.taken, 100);
-    assert!(started.elapsed() >= wait);
+async fn a_long_retry_after_is_obeyed_and_costs_no_lease() {
+    for operation in [Operation::PullMessages, Operation::PushMessages, Operation::AckMessages] {
+        let world = World::with(100, 0).await;
+        let wait = Duration::from_secs(300);
+        world.emulator.inject(Fault::RateLimited { code: 971, retry_after: Some(wait) }.on(operation));
+        let started = Instant::now();
+        let swept = world.run(plan()).await;
+        assert_eq!(swept.counts, Counts { taken: 100, ..Counts::default() }, "{operation:?}");
+        assert!(started.elapsed() >= wait, "{operation:?}");
+        assert_eq!(world.numbers(&world.to).values().sum::<usize>(), 100, "{operation:?}");
+    }
 }

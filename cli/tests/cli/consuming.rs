@@ -78,6 +78,15 @@ fn a_dead_letter_is_pushed_before_it_is_acknowledged() {
 }
 
 #[test]
+fn a_program_need_not_read_its_input() {
+    let world = World::new();
+    world.push(&[PushMessage::text("x".repeat(120_000))]);
+    // The pipe stays open, and full.
+    let (code, summary, _) = consume(&world, &["--timeout", "20s"], &["sh", "-c", "sleep 5 & exit 0"]);
+    assert_eq!((code, &summary["acknowledged"]), (Some(0), &1.into()));
+}
+
+#[test]
 fn a_failure_can_stop() {
     let world = World::new();
     world.push_numbers(5);

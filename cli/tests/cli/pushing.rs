@@ -1,13 +1,20 @@
 //! `push` and `import`.
 
-use std::{collections::BTreeSet, fs, io::Write, process::Stdio};
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{Read, Write},
+    process::Stdio,
+};
 
 use cloudflare_queues::{
     PushMessage,
     emulator::{Fault, Operation},
 };
 
-use crate::world::{World, eventually, folder, objects};
+use rustix::process::Signal;
+
+use crate::world::{World, eventually, folder, objects, signal};
 
 #[test]
 fn an_argument_a_file_and_json_are_messages() {
@@ -43,6 +50,21 @@ fn a_line_is_pushed_although_no_other_follows() {
     eventually("it is pushed", || world.texts(world.id()) == ["one"]);
     drop(input);
     assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_push_that_is_told_to_stop_says_where_to_go_on() {
+    let world = World::new();
+    let mut command = world.program(&["push", world.id()]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.as_mut().unwrap().write_all(b"one\ntwo\n").unwrap();
+    eventually("they are pushed", || world.texts(world.id()) == ["one", "two"]);
+    signal(&child, Signal::TERM);
+    // Its input stays open meanwhile.
+    let mut told = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(5), "{told}");
+    assert!(told.contains("go on with --skip 2"), "{told}");
 }
 
 #[test]

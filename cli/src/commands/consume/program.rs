@@ -2,6 +2,7 @@
 
 use std::{
     ffi::{OsStr, OsString},
+    future::pending,
     io,
     process::{ExitStatus, Stdio},
     time::Duration,
@@ -84,9 +85,12 @@ impl Program {
                 if let Some(mut input) = input {
                     let _ = input.write_all(&body).await;
                 }
+                pending().await
             };
-            let ((), status) = tokio::join!(write, child.0.wait());
-            status
+            tokio::select! {
+                status = child.0.wait() => status,
+                status = write => status,
+            }
         };
         if let Ok(status) = timeout(self.timeout, ended).await {
             return status.map_or(Ended::Killed, Ended::from);
