@@ -18,6 +18,7 @@ mod failing;
 mod help;
 mod looking;
 mod pushing;
+mod readme;
 mod redriving;
 mod terminal;
 mod world;
