@@ -18,10 +18,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     println!("all acknowledged: {}", queue.ack(AckRequest::ack_all(&batch)).await?.is_complete());
 
-    let mut queues = client.queues(emulator.account_id())?.list();
-    while let Some(queue) = queues.next().await {
-        println!("there is a queue called {:?}", queue?.name());
+    for queue in client.queues(emulator.account_id())?.list().all().await? {
+        println!("the queue {:?} has {} consumers", queue.name(), queue.consumer_count().unwrap_or(0));
     }
     queue.delete().await?;
+    client.queue_named(emulator.account_id(), "jobs-failed").await?.delete().await?;
     Ok(())
 }

@@ -20,7 +20,7 @@ async fn assert_errors(table: &[(&str, ErrorKind, &str)]) {
     let queue = support::stubborn_queue(&server.url, 3);
     for (body, kind, says) in table {
         server.play(support::ok(body));
-        for op in Op::MESSAGES {
+        for op in Op::with_an_object() {
             let error = op.call(&queue).await.map(|()| format!("{op:?} took {body} for a success")).unwrap_err();
             assert_eq!(error.kind(), *kind, "{op:?}, {body}: {error}");
             assert!(error.to_string().contains(says), "{op:?}, {body}: {error}");
@@ -131,7 +131,7 @@ async fn a_success_is_ok_with_any_additional_fields() {
     let queue = support::queue(&server.url);
     for body in bodies {
         server.play(support::ok(body));
-        for op in Op::MESSAGES {
+        for op in Op::with_an_object() {
             op.call(&queue).await.unwrap_or_else(|error| panic!("{op:?}, {body}: {error}"));
         }
     }
@@ -151,7 +151,7 @@ async fn an_error_keeps_everything_the_service_sent() {
     let queue = support::queue(&server.url);
     for status in [200, 400] {
         server.play(Act::Respond(support::response(status, &[], fixture!("errors.json"))));
-        for op in Op::MESSAGES {
+        for op in Op::ALL {
             let error = op.call(&queue).await.unwrap_err();
             assert_eq!((error.kind(), error.status()), (Rejected, Some(status)));
             let [first, second] = error.api_errors() else { panic!("{error}") };
@@ -201,7 +201,7 @@ async fn a_response_of_100_mb_is_refused_at_the_size_limit() {
         format!("HTTP/1.1 200 OK\r\ncf-ray: {RAY}\r\nconnection: close\r\n\r\n"),
     ];
     for head in heads {
-        for op in Op::MESSAGES {
+        for op in Op::ALL {
             let server = Server::playing([Act::Flood(head.clone().into_bytes(), HUNDRED_MEGABYTES)]);
             let error = op.call(&support::stubborn_queue(&server.url, 3)).await.unwrap_err();
             assert_eq!(error.kind(), UnexpectedResponse, "{error}");
@@ -230,7 +230,7 @@ async fn an_announced_length_beyond_the_bound_is_never_ok() {
     let body = r#"{"success":true,"result":{}}"#;
     let head = format!("HTTP/1.1 200 OK\r\ncf-ray: {RAY}\r\ncontent-length: {}\r\n\r\n{body}", u64::MAX / 2);
     let server = Server::playing([Act::Cut(head.into_bytes())]);
-    for op in Op::MESSAGES {
+    for op in Op::ALL {
         let error = op.call(&support::queue(&server.url)).await.unwrap_err();
         assert!([UnexpectedResponse, ErrorKind::Transport].contains(&error.kind()), "{error}");
         assert_described(&error, op, "a length that is a lie");

@@ -233,8 +233,8 @@ async fn a_closed_pooled_connection_loses_and_duplicates_nothing() {
         Server::start(move |nth, _| if nth % 2 == 0 { Act::Respond(success()) } else { Act::Cut(Vec::new()) }),
     ];
     for server in closing {
-        let queue = support::stubborn_queue(&server.url, 4);
-        for op in Op::MESSAGES {
+        for op in Op::ALL {
+            let queue = support::stubborn_queue(&server.url, 4);
             for _ in 0..20 {
                 let before = server.requests().len();
                 let result = op.call(&queue).await;

@@ -94,6 +94,11 @@ impl Op {
         matches!(self, ListQueues | ListConsumers | ListSubscriptions)
     }
 
+    /// Those whose success needs a result that is an object.
+    pub fn with_an_object() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(|op| !op.is_list() && !op.is_without_result())
+    }
+
     /// Whether a success needs no result.
     pub fn is_without_result(self) -> bool {
         matches!(self, DeleteQueue | DeleteConsumer | DeleteSubscription)
