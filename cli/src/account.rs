@@ -1,4 +1,4 @@
-//! Which account, and how it is reached.
+//! The account, and how to reach it.
 
 use clap::Args;
 use cloudflare_queues::{Client, ClientBuilder, Queue, Queues};
@@ -12,21 +12,21 @@ pub(crate) struct Account {
     /// The id of the account
     #[arg(long = "account", global = true, value_name = "ID", env = "CLOUDFLARE_ACCOUNT_ID", hide_env_values = true)]
     id: Option<String>,
-    /// Where the service is, up to and with /client/v4
+    /// The base URL of the service, including /client/v4
     #[arg(long, global = true, value_name = "URL", env = "CLOUDFLARE_BASE_URL", hide_env_values = true)]
     base_url: Option<String>,
-    /// Allow a base URL of plain http, which shows the token and the messages to the network
+    /// Allow a base URL with plain http, which exposes the token and the messages to the network
     #[arg(long, global = true)]
     plain_http: bool,
 }
 
 impl Account {
-    /// Where the service is.
+    /// The base URL of the service.
     pub(crate) fn base_url(&self) -> &str {
         self.base_url.as_deref().filter(|url| !url.is_empty()).unwrap_or("https://api.cloudflare.com/client/v4")
     }
 
-    /// The id of the account, as it was given.
+    /// The id of the account, as given.
     pub(crate) fn id(&self) -> Result<&str, Failure> {
         let id = self.id.as_deref().filter(|id| !id.is_empty());
         id.ok_or_else(|| Failure::new(Exit::Input, "set CLOUDFLARE_ACCOUNT_ID, or give --account"))
@@ -61,7 +61,7 @@ pub(crate) fn install_tls() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// What looks like an id is taken for one.
+/// A name that looks like an id counts as an id.
 pub(crate) async fn find(queues: &Queues, name_or_id: &str) -> Result<Queue, Failure> {
     if is_id(name_or_id) {
         return Ok(queues.queue(name_or_id)?);
@@ -69,7 +69,7 @@ pub(crate) async fn find(queues: &Queues, name_or_id: &str) -> Result<Queue, Fai
     Ok(queues.named(name_or_id).await?)
 }
 
-/// Whether this has the form of a queue's id.
+/// Whether the text has the form of a queue's id.
 pub(crate) fn is_id(name_or_id: &str) -> bool {
     name_or_id.len() == 32 && name_or_id.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

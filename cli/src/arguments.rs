@@ -1,4 +1,4 @@
-//! What can be asked of the program.
+//! The command line arguments.
 
 use clap::{Args, Parser, Subcommand};
 
@@ -31,10 +31,10 @@ pub(crate) struct Arguments {
     pub(crate) common: Common,
 }
 
-/// What every command takes.
+/// Options of every command.
 #[derive(Args, Debug)]
 pub(crate) struct Common {
-    /// Print a table or one JSON object a line [default: a table on a terminal, else ndjson]
+    /// Print a table or one JSON object per line [default: a table on a terminal, else ndjson]
     #[arg(long, global = true, value_name = "FORMAT")]
     pub(crate) output: Option<Format>,
     /// Show each request on standard error, without secrets

@@ -1,4 +1,4 @@
-//! One module a command.
+//! One module per command.
 
 pub(crate) mod completions;
 pub(crate) mod consume;
@@ -21,7 +21,7 @@ use crate::{
     exit::{Exit, Failure},
 };
 
-/// Does what was asked for.
+/// Runs the command.
 pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     let started = |error: io::Error| Failure::new(Exit::Service, format!("the program could not be started: {error}"));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(started)?;

@@ -1,4 +1,4 @@
-//! How the program ends when it does not succeed.
+//! Exit codes and error messages.
 
 use std::{fmt, io, process::ExitCode};
 
@@ -31,7 +31,7 @@ impl Exit {
     }
 }
 
-/// Why a command did not do what it was asked for.
+/// Why a command failed.
 #[derive(Debug)]
 pub(crate) struct Failure {
     exit: Exit,
@@ -61,7 +61,7 @@ impl Failure {
         Self::new(Exit::Interrupted, "interrupted")
     }
 
-    /// Tells the user.
+    /// Prints the error.
     pub(crate) fn report(self) -> ExitCode {
         let mut start = "cf-queues: ";
         for line in self.message.lines() {
@@ -84,7 +84,7 @@ impl From<Error> for Failure {
     }
 }
 
-/// Whoever closes a pipe has read enough.
+/// A closed pipe means that the reader has read enough.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {

@@ -1,4 +1,4 @@
-//! Tables for people, one JSON object a line for programs.
+//! Tables for humans, one JSON object per line for programs.
 
 use std::io::{self, IsTerminal, Write};
 

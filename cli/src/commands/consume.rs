@@ -1,4 +1,4 @@
-//! `consume`: a program is run for each message.
+//! `consume`: runs a program for each message.
 
 mod program;
 
@@ -62,13 +62,13 @@ pub(crate) struct Consume {
     /// How many programs run at the same time
     #[arg(long, value_name = "NUMBER", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: u16,
-    /// What becomes of a message whose program failed
+    /// What to do with a message whose program failed
     #[arg(long, value_name = "ACTION", default_value = "retry")]
     on_failure: OnFailure,
     /// The queue that --on-failure dead-letter pushes to, by name or id
     #[arg(long, value_name = "QUEUE", required_if_eq("on_failure", "dead-letter"))]
     dead_letters: Option<String>,
-    /// How long a retried message waits; otherwise, the queue's own setting holds
+    /// How long a retried message waits [default: the queue's setting]
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     retry_delay: Option<Duration>,
     /// How long a program may take
@@ -77,7 +77,7 @@ pub(crate) struct Consume {
     /// End when the queue is empty
     #[arg(long)]
     until_empty: bool,
-    /// Give the program the lease, too, as CF_QUEUES_LEASE_ID: whoever has it can delete the message
+    /// Also pass the lease to the program, as CF_QUEUES_LEASE_ID; it allows deleting the message
     #[arg(long)]
     expose_lease: bool,
 }
@@ -86,7 +86,7 @@ pub(crate) struct Consume {
 enum OnFailure {
     /// Retry the message
     Retry,
-    /// Acknowledge the message: it is deleted
+    /// Acknowledge the message, which deletes it
     Ack,
     /// Push the message to --dead-letters, and acknowledge it
     DeadLetter,
@@ -148,7 +148,7 @@ impl Consume {
     }
 }
 
-/// Ends once a pull was empty while nothing was worked on.
+/// Completes once a pull was empty while no program was running.
 async fn emptied(consumer: &Consumer) {
     let mut before: Option<Stats> = None;
     loop {
@@ -180,13 +180,13 @@ fn result(report: Report, ended: Option<Failure>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What handles messages.
+/// The handler of messages.
 struct Work {
     program: Program,
     on_failure: OnFailure,
     retry: Verdict,
     progress: Progress,
-    /// Why consuming ends by itself.
+    /// Why consuming ended by itself.
     ended: Mutex<Option<Failure>>,
     end: Notify,
 }
@@ -251,7 +251,7 @@ impl From<&Stats> for Summary {
 }
 
 impl Summary {
-    /// Standard output is the programs', unless the summary is asked for there.
+    /// Standard output belongs to the programs, unless the summary is requested there.
     fn tell(self, asked: Option<Format>, progress: &Progress) -> io::Result<()> {
         if let Some(format) = asked {
             return output::print(format, &[self]);

@@ -42,7 +42,7 @@ pub(crate) struct Doctor {
     /// Enable a pull consumer if the queue has no consumer, without asking
     #[arg(long, requires = "queue")]
     enable_pull: bool,
-    /// Ask an empty queue of your own what is not documented, and print a report
+    /// Find out on an empty queue of your own what is not documented, and print a report
     #[arg(long, value_name = "QUEUE", conflicts_with = "queue")]
     probe: Option<String>,
     /// How long the leases of a probe last
@@ -50,7 +50,7 @@ pub(crate) struct Doctor {
     probe_lease: Duration,
 }
 
-/// What came of a check.
+/// The result of a check.
 #[derive(Serialize)]
 struct Finding {
     check: &'static str,
@@ -109,7 +109,7 @@ async fn enable(queue: &Queue) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Only a person at a terminal is asked.
+/// Only a human at a terminal is asked.
 fn asked(question: &str) -> io::Result<bool> {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         return Ok(false);

@@ -33,7 +33,7 @@ Examples:
   cf-queues export jobs > jobs.ndjson
   cf-queues export jobs-failed --filter 'age>7d' --to old.ndjson --remove";
 
-/// Write the messages of a queue as lines of JSON, every byte of their bodies included
+/// Write the messages of a queue as lines of JSON, with the exact bytes of their bodies
 #[derive(Args, Debug)]
 #[command(after_help = format!("{}\n\n{}\n\n{HELP}", record::FORMAT, filter::HELP))]
 pub(crate) struct Export {
@@ -42,13 +42,13 @@ pub(crate) struct Export {
     /// Append to this file; otherwise, write to standard output
     #[arg(long, value_name = "PATH")]
     to: Option<PathBuf>,
-    /// Delete from the queue what was written
+    /// Delete the written messages from the queue
     #[arg(long)]
     remove: bool,
     /// Export only messages that meet this condition; repeat it for more
     #[arg(long, value_name = "CONDITION")]
     filter: Vec<Condition>,
-    /// Export at most so many messages
+    /// Export at most this many messages
     #[arg(long, value_name = "NUMBER")]
     limit: Option<u64>,
 }

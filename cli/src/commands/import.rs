@@ -39,7 +39,7 @@ pub(crate) struct Import {
     /// Delay the first deliveries by up to 24 hours, such as 90s or 2h
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     delay: Option<Duration>,
-    /// Pass over so many lines at the beginning, which were pushed before
+    /// Skip this many lines at the start, which were pushed before
     #[arg(long, value_name = "LINES", default_value_t = 0)]
     skip: u64,
 }

@@ -19,7 +19,7 @@ use crate::{
     signals::Signals,
 };
 
-/// Empties the screen.
+/// Clears the screen.
 const CLEAR: &str = "\u{1b}[H\u{1b}[2J";
 
 /// Show a queue's settings, consumers and backlog
@@ -28,7 +28,7 @@ const CLEAR: &str = "\u{1b}[H\u{1b}[2J";
 pub(crate) struct Info {
     /// The queue's name or id
     queue: String,
-    /// Show it again and again, by default every 2 seconds
+    /// Refresh it, by default every 2 seconds
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "2s", value_parser = humantime::parse_duration)]
     watch: Option<Duration>,
 }

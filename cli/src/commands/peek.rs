@@ -1,4 +1,4 @@
-//! `peek`: a look at messages that disturbs nothing.
+//! `peek`: shows messages without changing anything.
 
 use clap::Args;
 
@@ -18,7 +18,7 @@ pub(crate) struct Peek {
     /// How many messages: 1 to 100
     #[arg(short = 'n', long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
     number: u32,
-    /// Show the bodies, too
+    /// Also show the bodies
     #[arg(long)]
     bodies: bool,
 }

@@ -22,7 +22,7 @@ use crate::{
 pub(crate) struct Purge {
     /// The queue's name or id
     queue: String,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long)]
     yes: bool,
     /// How long to wait until the service has deleted them all

@@ -46,7 +46,7 @@ pub(crate) struct Push {
     /// Delay the first delivery by up to 24 hours, such as 90s or 2h
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     delay: Option<Duration>,
-    /// Pass over so many lines at the beginning, which were pushed before
+    /// Skip this many lines at the start, which were pushed before
     #[arg(long, value_name = "LINES", default_value_t = 0, conflicts_with_all = ["body", "file"])]
     skip: u64,
 }
@@ -103,7 +103,7 @@ fn json_line(line: &[u8]) -> Result<Option<PushMessage>, String> {
     fitting(record::json(text)?).map(Some)
 }
 
-/// A message that is too large would cost the batch that it is in.
+/// A message that is too large would fail its batch.
 pub(crate) fn fitting(message: PushMessage) -> Result<PushMessage, String> {
     if message.size() > PushMessage::MAX_SIZE {
         return Err(format!("has {} bytes, and the service takes {} at most", message.size(), PushMessage::MAX_SIZE));

@@ -1,4 +1,4 @@
-//! `redrive`: messages of one queue are moved to another one.
+//! `redrive`: moves messages from one queue to another.
 
 use clap::Args;
 use cloudflare_queues::{Error, Message, PushMessage, Queue};
@@ -36,19 +36,19 @@ pub(crate) struct Redrive {
     /// Move only messages that meet this condition; repeat it for more
     #[arg(long, value_name = "CONDITION")]
     filter: Vec<Condition>,
-    /// Move at most so many messages
+    /// Move at most this many messages
     #[arg(long, value_name = "NUMBER")]
     limit: Option<u64>,
-    /// Messages a second at most; the service allows 5000 for a queue
+    /// Maximum number of messages per second; the service allows 5000 for a queue
     #[arg(long, value_name = "NUMBER", default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..))]
     rate: u32,
-    /// Batches of up to 100 messages in flight at most
+    /// Maximum number of batches of up to 100 messages in flight
     #[arg(long, value_name = "NUMBER", default_value_t = 200, value_parser = clap::value_parser!(u16).range(1..))]
     batches: u16,
-    /// Show what would be moved, by a look that changes nothing
+    /// Show what would be moved, without changing anything
     #[arg(long)]
     dry_run: bool,
-    /// Copy: the messages stay in FROM, too
+    /// Copy: keep the messages in FROM as well
     #[arg(long)]
     keep: bool,
 }
@@ -116,7 +116,7 @@ impl Redrive {
     }
 }
 
-/// What a dry run tells.
+/// The result of a dry run.
 #[derive(Serialize)]
 struct Forecast {
     backlog: Option<u64>,

@@ -1,4 +1,4 @@
-//! `tail`: follows a queue by looking again and again.
+//! `tail`: follows a queue by peeking repeatedly.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -20,9 +20,9 @@ use crate::{
     sweep::backoff,
 };
 
-/// A look shows no more.
+/// The maximum number of messages of a peek.
 const MOST: u32 = 100;
-/// So many messages are known to have been shown.
+/// How many shown messages are remembered.
 const MOST_SEEN: usize = 100_000;
 
 const HELP: &str = "\
@@ -38,16 +38,16 @@ Example:
 pub(crate) struct Tail {
     /// The queue's name or id
     queue: String,
-    /// Show the bodies, too
+    /// Also show the bodies
     #[arg(long)]
     bodies: bool,
     /// Show only messages that meet this condition; repeat it for more
     #[arg(long, value_name = "CONDITION")]
     filter: Vec<Condition>,
-    /// Do not show messages that are there at the beginning
+    /// Do not show messages that are there at the start
     #[arg(long)]
     new: bool,
-    /// The time between two looks
+    /// The time between two peeks
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
     interval: Duration,
 }
@@ -98,7 +98,7 @@ impl Tail {
     }
 }
 
-/// The ids of the messages that were shown last.
+/// The ids of the messages shown last.
 #[derive(Default)]
 struct Seen {
     ids: HashSet<String>,

@@ -20,7 +20,7 @@ use crate::{
     record::time,
 };
 
-/// How long a program has to end after it was asked to.
+/// How long a program may take to exit after it was asked to.
 pub(super) const GRACE: Duration = Duration::from_secs(10);
 
 pub(super) struct Program {
@@ -31,14 +31,14 @@ pub(super) struct Program {
     with_lease: bool,
 }
 
-/// How a program ended.
+/// How a program exited.
 #[derive(Debug)]
 pub(super) enum Ended {
     Status(i32),
-    /// By a signal that somebody else sent.
+    /// By a signal from elsewhere.
     Killed,
     TimedOut,
-    /// It is final if it would be so for every message.
+    /// It is final if every message would fail in the same way.
     NotStarted {
         error: io::Error,
         is_final: bool,
@@ -132,7 +132,7 @@ impl From<ExitStatus> for Ended {
     }
 }
 
-/// A program that is killed, with all that it started, when this is dropped.
+/// A program that is killed, with its child processes, when this is dropped.
 struct Running(Child);
 
 impl Running {
