@@ -95,9 +95,22 @@ fn rust() -> (BTreeSet<&'static str>, places::Operations) {
     (names, as_operations(("$defs", definitions), schemas))
 }
 
+/// What the code reads is narrower than what its types take.
+fn without_extensions(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|keyword, _| !keyword.starts_with("x-"));
+            fields.values_mut().for_each(without_extensions);
+        }
+        Value::Array(values) => values.iter_mut().for_each(without_extensions),
+        _ => {}
+    }
+}
+
 #[test]
 fn every_type_on_the_wire_matches_the_document() {
-    let document: Value = serde_json::from_str(include_str!("../../openapi/queues.json")).unwrap();
+    let mut document: Value = serde_json::from_str(include_str!("../../openapi/queues.json")).unwrap();
+    without_extensions(&mut document);
     let components = document["components"]["schemas"].as_object().unwrap();
     let generated = || components.keys().filter(|name| !KEPT.contains(&name.as_str()));
     let references = generated().map(|name| (name.clone(), json!({ "$ref": format!("#/components/schemas/{name}") })));
