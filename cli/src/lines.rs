@@ -101,17 +101,19 @@ impl Lines {
         let mut lines = self.read(source);
         let (mut done, mut failure) = (Pushed { through_line: self.skip, ..Pushed::default() }, None);
         let mut in_flight: VecDeque<JoinHandle<(Batch, Result<(), Error>)>> = VecDeque::new();
-        let (mut next, mut is_open) = (Batch::default(), true);
+        let (mut next, mut is_open, mut is_cut) = (Batch::default(), true, false);
         let mut stop = pin!(stop);
         while is_open && failure.is_none() {
             tokio::select! {
                 biased;
                 () = &mut stop => {
                     failure = Some(Failure::new(Exit::Partly, "stopped before the end"));
+                    is_cut = true;
                 }
                 joined = async { in_flight.front_mut()?.await.ok() }, if !in_flight.is_empty() => {
                     in_flight.pop_front();
                     failure = done.add(joined, &self.progress);
+                    is_cut = failure.is_some();
                 }
                 line = timeout(LINGER, lines.recv()), if in_flight.len() < MOST_IN_FLIGHT => match line {
                     Ok(Some(Ok(line))) => {
@@ -131,7 +133,6 @@ impl Lines {
             }
         }
         // What was read before a failure of the input or the end is pushed, too.
-        let is_cut = failure.as_ref().is_some_and(|failure| failure.exit() != Exit::Input);
         if next.through_line > 0 && !is_cut {
             in_flight.push_back(tokio::spawn(self.send(next)));
         }

@@ -39,9 +39,8 @@ pub(crate) const LEASE: Duration = Duration::from_secs(60);
 const BATCH: u32 = 100;
 /// Deliveries of a message by a pull consumer that does not say how often it retries.
 const DELIVERIES: u32 = 4;
-/// Of so many messages that were put back, it is known that they were.
+/// How many messages that were put back are remembered.
 const MOST_SEEN: usize = 1_000_000;
-
 /// A retry can be delayed by 24 hours at most; a sweep takes no longer than half of that.
 const MOST_HOLD_MS: u64 = 12 * 60 * 60 * 1000;
 
@@ -177,7 +176,7 @@ impl<S: Sink> Sweep<S> {
         self.hold.fetch_max(ms.saturating_mul(2).min(MOST_HOLD_MS), Ordering::Relaxed);
     }
 
-    /// Goes on until the queue gives nothing new, the limit is reached, something fails for good, or `stop` is done.
+    /// Goes on until the queue gives nothing more, the limit is reached, something fails for good, or `stop` is done.
     /// What is in flight then is brought to its end.
     pub(crate) async fn run(self, stop: impl Future<Output = ()>) -> Swept {
         let sweep = Arc::new(self);

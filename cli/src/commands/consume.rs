@@ -34,7 +34,8 @@ CF_QUEUES_METADATA (JSON), beside what is set for consume itself.
 How the program ends decides:
   0                 the message is acknowledged
   75 (EX_TEMPFAIL)  the message is retried, after --retry-delay if that is given
-  any other status  --on-failure decides; so it does if a signal ended the program
+  any other status  --on-failure decides; so it does if a signal ended the program, or if the body
+                    cannot be decoded, for which no program is started
   cannot be started the message is retried, and consume ends
   over --timeout    it gets SIGTERM, 10 s later SIGKILL, and --on-failure decides
 

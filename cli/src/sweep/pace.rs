@@ -26,8 +26,10 @@ pub(super) struct Pace {
     /// How many messages may still be asked for, if that is bounded.
     left: Option<u64>,
     next: Instant,
-    /// The average size of a message, and the share that the last batch has in it.
+    /// The average size of a message; the last batch is a fifth of it.
     bytes: f64,
+    /// Until then, messages may be under leases whose response was lost.
+    stranded: Instant,
     empty: u32,
     failing: Option<Instant>,
     failures: u32,
@@ -42,6 +44,7 @@ impl Pace {
             left: plan.limit,
             next: Instant::now(),
             bytes: 0.0,
+            stranded: Instant::now(),
             empty: 0,
             failing: None,
             failures: 0,
@@ -83,6 +86,9 @@ impl Pace {
             self.filled(cycle, in_flight);
             return false;
         };
+        if error.may_have_arrived() {
+            self.stranded = Instant::now() + LEASE;
+        }
         self.wanted = (self.wanted / 2).max(1);
         self.failures = self.failures.saturating_add(1);
         let since = *self.failing.get_or_insert_with(Instant::now);
@@ -95,10 +101,13 @@ impl Pace {
         if cycle.pulled == 0 {
             self.wanted = (self.wanted / 2).max(1);
             // Others may still bring something.
-            if in_flight == 0 {
+            let now = Instant::now();
+            if in_flight == 0 && self.stranded <= now {
                 self.empty = self.empty.saturating_add(1);
-                self.next = self.next.max(Instant::now() + REST);
             }
+            // Empty pulls are billed.
+            let rest = if self.stranded > now { LEASE / 12 } else { REST };
+            self.next = self.next.max(now + rest);
             return;
         }
         let average = cycle.bytes as f64 / f64::from(cycle.pulled);

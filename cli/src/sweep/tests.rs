@@ -179,3 +179,12 @@ async fn a_long_retry_after_is_obeyed_and_costs_no_lease() {
         assert_eq!(world.numbers(&world.to).values().sum::<usize>(), 100, "{operation:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn messages_whose_pull_was_lost_are_waited_for() {
+    let world = World::with(100, 3).await;
+    world.emulator.inject(Fault::ResetAfter.on(Operation::PullMessages));
+    let swept = world.run(plan()).await;
+    assert_eq!(swept.counts, Counts { taken: 100, ..Counts::default() });
+    assert!(swept.failure.is_none());
+}

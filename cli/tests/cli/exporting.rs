@@ -11,9 +11,10 @@ use cloudflare_queues::{
     PushMessage,
     emulator::{Behavior, Emulator, JsonBodies},
 };
+use rustix::process::Signal;
 use serde_json::{Value, json, value::RawValue};
 
-use crate::world::{World, bare, folder, objects, scripted};
+use crate::world::{World, bare, eventually, folder, objects, scripted, signal};
 
 fn bodies() -> Vec<PushMessage> {
     let raw = |text: &str| PushMessage::json(&RawValue::from_string(text.to_owned()).unwrap()).unwrap();
@@ -127,4 +128,26 @@ fn half_a_line_of_an_export_that_was_killed_is_ended() {
     let import = world.command(&["import", world.id()]).write_stdin(file).assert().code(5);
     assert!(String::from_utf8_lossy(&import.get_output().stderr).contains("line 1 is no record"));
     assert_eq!(world.texts(world.id()), ["whole"]);
+}
+
+#[test]
+fn an_export_that_is_killed_and_run_again_loses_nothing() {
+    let world = World::retrying(100);
+    world.push_numbers(5000);
+    let file = folder("killed").join("out.ndjson");
+    let arguments = ["export", world.id(), "--to", file.to_str().unwrap(), "--remove"];
+    let written = || fs::metadata(&file).map_or(0, |file| file.len());
+    for _ in 0..3 {
+        let before = written();
+        let mut child = world.program(&arguments).stderr(Stdio::null()).spawn().unwrap();
+        eventually("it writes", || written() > before || world.messages().is_empty());
+        signal(&child, Signal::KILL);
+        child.wait().unwrap();
+        world.emulator.advance(std::time::Duration::from_secs(61));
+    }
+    world.run(&arguments);
+    let lines = fs::read_to_string(&file).unwrap();
+    let whole = lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let bodies: BTreeSet<String> = whole.map(|line| line["body"].as_str().unwrap().to_owned()).collect();
+    assert_eq!((bodies.len(), world.messages().len()), (5000, 0));
 }
