@@ -4,6 +4,7 @@ mod announcement;
 mod config;
 
 use std::{
+    fs,
     io::{self, Write},
     net::IpAddr,
     path::PathBuf,
@@ -24,8 +25,8 @@ use crate::{
 
 /// Serve an emulator of Cloudflare Queues, until ctrl-c or SIGTERM
 ///
-/// It serves the whole API from memory, a page to watch at /, GET /health, and control below /_emulator. The last three take
-/// no credentials: whoever reaches the port can read and change everything.
+/// It serves the whole API from memory, a page to watch at /, GET /health, and control below /_emulator. The last three
+/// take no credentials: whoever reaches the port can read and change everything.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Serve {
@@ -48,7 +49,7 @@ pub(crate) struct Serve {
     /// Print the variables that clients read as lines that a shell exports
     #[arg(long)]
     env: bool,
-    /// Write these variables to a file, for the --env-file of other programs; it is there as long as the emulator serves
+    /// Write these variables to a file, for the --env-file of other programs, which is there while the emulator serves
     #[arg(long, value_name = "FILE")]
     env_file: Option<PathBuf>,
     /// Write a line for each request to standard error
@@ -70,6 +71,10 @@ impl Serve {
             Some(file) => config::read(file)?,
             None => config::of_arguments(&self.queues)?,
         };
+        if let Some(path) = &self.env_file {
+            // Left by an emulator that was killed: whoever waits for the file is to see that of this one.
+            let _ = fs::remove_file(path);
+        }
         let (host, port) = (self.host, self.port);
         let not_bound = |error| Failure::new(Exit::Input, format!("--host {host} --port {port}: {error}"));
         let listener = TcpListener::bind((host, port)).await.map_err(not_bound)?;

@@ -230,8 +230,11 @@ fn a_file_that_cannot_be_read_is_named_with_the_line() {
 fn an_address_that_is_taken_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
-    let assert = bare(&["emulator", "--port", &port]).assert().code(2);
+    let stale = folder("emulator-stale").join("emulator.env");
+    fs::write(&stale, "CLOUDFLARE_QUEUE_ID=0\n").unwrap();
+    let assert = bare(&["emulator", "--port", &port, "--env-file", stale.to_str().unwrap()]).assert().code(2);
     assert!(String::from_utf8_lossy(&assert.get_output().stderr).contains(&port));
+    assert!(!stale.exists(), "whoever waits for the file would take it for one of an emulator that serves");
 }
 
 #[test]
