@@ -1,138 +1,85 @@
-//! Ours, and what it is compared with.
+//! Ours, and what the generator and hyper make of the same calls.
 
 use std::{cell::Cell, time::Duration};
 
-use base64::{Engine, engine::general_purpose::STANDARD};
-use cloudflare_queues::{AckRequest, Acker, Client, Confirmation, Credentials, LeaseId, PullOptions, Queue};
+use cloudflare_queues::{
+    AckRequest, Acker, Client, ClientBuilder, Confirmation, Credentials, LeaseId, PullOptions, PushMessage, Queue,
+};
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use reqwest::header::{AUTHORIZATION, HeaderMap};
-use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 
 use crate::{
-    load::{Load, Result},
+    load::{Call, Load, Result},
     payload::{Job, lease},
-    run::drive,
+    run,
 };
 
-const ACCOUNT: &str = "e41a7092c5f34b6f8d2b1c7a90f3d5e8";
-const TOKEN: &str = "0123456789abcdef0123456789abcdef01234567";
+pub(crate) const ACCOUNT: &str = "e41a7092c5f34b6f8d2b1c7a90f3d5e8";
+pub(crate) const TOKEN: &str = "0123456789abcdef0123456789abcdef01234567";
+/// How many leases an acker is given before their outcome is waited for.
+pub(crate) const SUBMITTED: usize = 1000;
 
 /// Ours, with everything that it does for a call.
 pub(crate) async fn ours(load: Load) -> Result<()> {
-    let mut client = Client::builder(Credentials::api_token(TOKEN)?).base_url(&load.url);
-    if load.client == "bounded" {
-        client = client.max_in_flight(64);
-    }
-    let client = client.build()?;
-    let queue = client.queues(ACCOUNT)?.queue(&load.queue)?;
-    if load.is_pull() {
-        return drive(load, async move |_| decode(&queue).await).await;
-    }
-    let leases: Vec<_> = (0..load.leases).map(|number| LeaseId::from(lease(number))).collect();
-    drive(load, async move |_| {
-        let mut request = AckRequest::with_capacity(leases.len());
-        for lease in &leases {
-            request.ack(lease);
+    let queue = builder(&load)?.build()?.queues(ACCOUNT)?.queue(load.call.queue())?;
+    match load.call {
+        Call::Ack(leases) => {
+            let leases: Vec<_> = (0..leases).map(|number| LeaseId::from(lease(number))).collect();
+            run::drive(load, async move |_| ack(&queue, &leases).await).await
         }
-        let outcome = queue.ack(request).await?;
-        if outcome.is_complete() { Ok(()) } else { Err("incomplete".into()) }
-    })
-    .await
+        Call::Pull(..) => run::drive(load, async move |_| pull(&queue).await).await,
+        Call::Push(messages) => {
+            let jobs: Vec<_> = (0..messages).map(|_| Job::of_size(1000)).collect();
+            run::drive(load, async move |_| push(&queue, &jobs).await).await
+        }
+    }
 }
 
-async fn decode(queue: &Queue) -> Result<()> {
-    let batch = queue.pull(PullOptions::new().batch_size(100).visibility_timeout(Duration::from_secs(30))).await?;
-    for message in &batch {
+fn builder(load: &Load) -> Result<ClientBuilder> {
+    let mut builder = Client::builder(Credentials::api_token(TOKEN)?).base_url(load.url());
+    if load.tls.is_some() {
+        let http = run::http(load)?.redirect(reqwest::redirect::Policy::none()).http1_only();
+        builder = builder.http_client(http.build()?);
+    }
+    Ok(if load.client == "bounded" { builder.max_in_flight(64) } else { builder })
+}
+
+async fn ack(queue: &Queue, leases: &[LeaseId]) -> Result<()> {
+    let outcome = queue.ack(AckRequest::ack_all(leases)).await?;
+    if outcome.is_complete() { Ok(()) } else { Err("incomplete".into()) }
+}
+
+async fn pull(queue: &Queue) -> Result<()> {
+    let options = PullOptions::new().batch_size(100).visibility_timeout(Duration::from_secs(30));
+    for message in queue.pull(options).await? {
+        std::hint::black_box(&message.lease_id);
         std::hint::black_box(message.body.json::<Job>()?);
     }
     Ok(())
 }
 
-/// One message at a time, grouped by us.
+async fn push(queue: &Queue, jobs: &[Job]) -> Result<()> {
+    let messages = jobs.iter().map(PushMessage::json).collect::<std::result::Result<Vec<_>, _>>()?;
+    queue.push_all(&messages).await?;
+    Ok(())
+}
+
+/// One lease at a time, grouped by us. A call is of as many leases as are submitted before the first receipt.
 pub(crate) async fn acker(load: Load) -> Result<()> {
-    let client = Client::builder(Credentials::api_token(TOKEN)?).base_url(&load.url).build()?;
-    let acker = Acker::new(client.queues(ACCOUNT)?.queue(&load.queue)?)?;
-    // An acker takes a lease once at a time.
-    let leases: Vec<_> = (0..load.in_flight).map(|task| LeaseId::from(lease(task))).collect();
-    drive(load, async move |task| match acker.ack(leases.get(task).ok_or("no lease")?).await?.await? {
-        Confirmation::Confirmed => Ok(()),
-        other => Err(format!("{other:?}").into()),
-    })
-    .await
-}
-
-#[derive(Serialize)]
-struct Acks<'a> {
-    acks: Vec<Ack<'a>>,
-}
-
-#[derive(Serialize)]
-struct Ack<'a> {
-    lease_id: &'a str,
-}
-
-#[derive(Deserialize)]
-struct Response<T> {
-    success: bool,
-    result: Option<T>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Acked {
-    ack_count: u64,
-}
-
-#[derive(Deserialize)]
-struct Pulled {
-    messages: Vec<PulledMessage>,
-}
-
-#[derive(Deserialize)]
-struct PulledMessage {
-    body: String,
-    lease_id: String,
-}
-
-/// What a user would write without us: no checks, no retries, no bounds.
-pub(crate) async fn by_hand(load: Load) -> Result<()> {
-    let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build()?;
-    let post = {
-        let (http, load) = (http.clone(), load.clone());
-        move |what: &str| {
-            let url = format!("{}/accounts/{ACCOUNT}/queues/{}/messages/{what}", load.url, load.queue);
-            http.post(url).bearer_auth(TOKEN)
+    let acker = Acker::new(builder(&load)?.build()?.queues(ACCOUNT)?.queue(load.call.queue())?)?;
+    let leases: Vec<_> = (0..SUBMITTED).map(|number| LeaseId::from(lease(number))).collect();
+    run::drive(load, async move |_| {
+        let mut receipts = Vec::with_capacity(leases.len());
+        for lease in &leases {
+            receipts.push(acker.ack(lease).await?);
         }
-    };
-    if load.is_pull() {
-        let is_base64 = load.queue.contains("base64");
-        return drive(load, async move |_| {
-            let request = post("pull").json(&serde_json::json!({ "batch_size": 100, "visibility_timeout_ms": 30000 }));
-            let response: Response<Pulled> = request.send().await?.error_for_status()?.json().await?;
-            for message in response.result.filter(|_| response.success).ok_or("no result")?.messages {
-                std::hint::black_box(&message.lease_id);
-                let job: Job = if is_base64 {
-                    serde_json::from_slice(&STANDARD.decode(message.body)?)?
-                } else {
-                    serde_json::from_str(&message.body)?
-                };
-                std::hint::black_box(job);
-            }
-            Ok(())
-        })
-        .await;
-    }
-    let leases: Vec<_> = (0..load.leases).map(lease).collect();
-    drive(load, async move |_| {
-        for leases in leases.chunks(100) {
-            let acks = Acks { acks: leases.iter().map(|lease_id| Ack { lease_id }).collect() };
-            let response: Response<Acked> = post("ack").json(&acks).send().await?.error_for_status()?.json().await?;
-            let acked = response.result.filter(|_| response.success).ok_or("no result")?;
-            if acked.ack_count != leases.len() as u64 {
-                return Err("incomplete".into());
+        for receipt in receipts {
+            match receipt.await? {
+                Confirmation::Confirmed => {}
+                other => return Err(format!("{other:?}").into()),
             }
         }
         Ok(())
@@ -147,12 +94,12 @@ mod generated {
 /// What the generator makes of the same document when nothing is added.
 pub(crate) async fn bare(load: Load) -> Result<()> {
     use generated::types::{AckEntry, AckPayload, Identifier};
+    let Call::Ack(leases) = load.call else { return Err("only acknowledgements are measured so".into()) };
     let headers = HeaderMap::from_iter([(AUTHORIZATION, format!("Bearer {TOKEN}").try_into()?)]);
-    let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).default_headers(headers).build()?;
-    let client = generated::Client::new_with_client(&load.url, http);
-    let (account, queue) = (Identifier::try_from(ACCOUNT)?, Identifier::try_from(load.queue.as_str())?);
-    let leases: Vec<_> = (0..load.leases).map(|number| generated::types::LeaseId::from(lease(number))).collect();
-    drive(load, async move |_| {
+    let client = generated::Client::new_with_client(load.url(), run::http(&load)?.default_headers(headers).build()?);
+    let (account, queue) = (Identifier::try_from(ACCOUNT)?, Identifier::try_from(load.call.queue())?);
+    let leases: Vec<_> = (0..leases).map(|number| generated::types::LeaseId::from(lease(number))).collect();
+    run::drive(load, async move |_| {
         let acks = leases.iter().map(|lease_id| AckEntry { lease_id: lease_id.clone() }).collect();
         let payload = AckPayload { acks, retries: Vec::new() };
         let response = client.ack_messages(&account, &queue, &payload).await?.into_inner();
@@ -163,13 +110,13 @@ pub(crate) async fn bare(load: Load) -> Result<()> {
 
 /// The limit: a connection each, and a body that was made beforehand.
 pub(crate) async fn hyper(load: Load) -> Result<()> {
+    let Call::Ack(leases) = load.call else { return Err("only acknowledgements are measured so".into()) };
     let connections: Vec<_> = (0..load.in_flight).map(|_| Cell::new(None)).collect();
-    let leases: Vec<_> = (0..load.leases).map(lease).collect();
-    let acks = Acks { acks: leases.iter().map(|lease_id| Ack { lease_id }).collect() };
-    let body = Bytes::from(serde_json::to_vec(&acks)?);
-    let path = format!("/accounts/{ACCOUNT}/queues/{}/messages/ack", load.queue);
-    let host = load.url.trim_start_matches("http://").to_owned();
-    drive(load, async move |task| {
+    let acks: Vec<_> = (0..leases).map(|number| serde_json::json!({ "lease_id": lease(number) })).collect();
+    let body = Bytes::from(serde_json::to_vec(&serde_json::json!({ "acks": acks }))?);
+    let path = format!("/accounts/{ACCOUNT}/queues/{}/messages/ack", load.call.queue());
+    let host = load.url().trim_start_matches("http://").to_owned();
+    run::drive(load, async move |task| {
         let request = Request::post(&path)
             .header("host", "127.0.0.1")
             .header("authorization", TOKEN)

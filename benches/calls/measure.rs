@@ -3,74 +3,154 @@
 use std::{
     env,
     process::{Command, Output},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
 };
 
-use crate::load::{Load, Result};
+use crate::load::{Call, Load, Result};
 
-/// Of one call.
-pub(crate) struct Cost {
-    pub(crate) instructions: f64,
-    pub(crate) allocations: f64,
-    pub(crate) bytes: f64,
+/// What is measured of a run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum What {
+    /// Of one call, as the difference of two runs.
+    Instructions,
+    /// Of one call, too.
+    Allocations,
+    /// Of a process that makes one call, from its start.
+    FirstInstructions,
+    /// Milliseconds of the processor, of such a process.
+    FirstTime,
+    /// Bytes, of such a process.
+    HeapPeak,
+    /// Microseconds of the processor for one call, and connections.
+    Time,
 }
 
-/// Of one call, and of the run that it was part of.
-#[derive(Clone, Copy)]
-pub(crate) struct Time {
-    pub(crate) microseconds: f64,
-    pub(crate) megabytes: f64,
-    pub(crate) connections: f64,
+impl What {
+    /// Neighbours on the machine change no count.
+    fn is_counted(self) -> bool {
+        !matches!(self, Self::Time | Self::FirstTime)
+    }
 }
 
-pub(crate) fn has_valgrind() -> bool {
-    Command::new("valgrind").arg("--version").output().is_ok_and(|output| output.status.success())
+pub(crate) type Figure = Option<f64>;
+
+pub(crate) struct Row {
+    pub(crate) name: String,
+    pub(crate) what: What,
+    /// What a count is divided by.
+    pub(crate) unit: f64,
+    /// The largest ratio that is to be reached, in words.
+    pub(crate) goal: &'static str,
+    /// By hand, ours, bare and hyper.
+    pub(crate) loads: [Option<Load>; 4],
 }
 
-pub(crate) fn cost(load: &Load) -> Result<Cost> {
-    let few = load.in_flight * if load.leases > 100 { 1 } else { 20 };
-    let more = few * 5;
-    let difference = |counts: &dyn Fn(usize) -> Result<Vec<f64>>| -> Result<Vec<f64>> {
-        let (few_counts, more_counts) = (counts(few)?, counts(more)?);
-        let calls = (more - few) as f64;
-        Ok(few_counts.iter().zip(more_counts).map(|(few, more)| (more - few) / calls).collect())
+pub(crate) struct Measured {
+    pub(crate) name: String,
+    pub(crate) goal: String,
+    pub(crate) figures: [Figure; 4],
+}
+
+/// Counts two runs at a time, and then times one at a time.
+pub(crate) fn all(rows: &[Row]) -> Result<Vec<Measured>> {
+    let cells: Vec<_> = rows.iter().flat_map(|row| row.loads.iter().map(move |load| (row.what, load))).collect();
+    let counted = in_parallel(&cells, |(what, load)| match load {
+        Some(load) if what.is_counted() => count(*what, load).map(Some),
+        _ => Ok(None),
+    })?;
+    let mut measured = Vec::new();
+    for (row, figures) in rows.iter().zip(counted.chunks(4)) {
+        let of = |name: &str, figures: [Figure; 4], unit: f64| Measured {
+            name: format!("{}: {name}", row.name),
+            goal: row.goal.to_owned(),
+            figures: figures.map(|figure| figure.map(|figure| figure / unit)),
+        };
+        let counted = || figures.try_into();
+        match row.what {
+            What::Instructions => measured.push(of("instructions", counted()?, row.unit)),
+            What::Allocations => measured.push(of("allocations", counted()?, 1.0)),
+            What::FirstInstructions => measured.push(of("millions of instructions", counted()?, 1e6)),
+            What::HeapPeak => measured.push(of("peak of the heap, in responses", counted()?, row.unit)),
+            What::FirstTime => measured.push(of("ms of the processor", times(&row.loads)?.0, 1e6)),
+            What::Time => {
+                let (times, connections) = times(&row.loads)?;
+                measured.push(of("µs of the processor", times, 1e3));
+                if row.loads.iter().flatten().any(|load| load.in_flight > 1) {
+                    measured.push(Measured { goal: String::new(), ..of("connections", connections, 1.0) });
+                }
+            }
+        }
+    }
+    Ok(measured)
+}
+
+fn in_parallel<T: Sync>(cells: &[T], figure: impl Fn(&T) -> Result<Figure> + Sync) -> Result<Vec<Figure>> {
+    let (figures, next) = (Mutex::new(vec![None; cells.len()]), AtomicUsize::new(0));
+    let work = || -> Result<()> {
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(cell) = cells.get(at) else { return Ok(()) };
+            let figure = figure(cell)?;
+            if let Some(place) = figures.lock().unwrap_or_else(PoisonError::into_inner).get_mut(at) {
+                *place = figure;
+            }
+        }
     };
-    let instructions = difference(&|calls| numbers(&valgrind("callgrind", load, calls)?, "Collected :"))?;
-    let heap = difference(&|calls| numbers(&valgrind("dhat", load, calls)?, "Total:"))?;
-    match (&instructions[..], &heap[..]) {
-        ([instructions], [bytes, allocations]) => {
-            Ok(Cost { instructions: *instructions, allocations: *allocations, bytes: *bytes })
-        }
-        other => Err(format!("valgrind printed {other:?}").into()),
+    thread::scope(|scope| {
+        let other = scope.spawn(work);
+        work().and(other.join().unwrap_or_else(|_| Err("a thread panicked".into())))
+    })?;
+    Ok(figures.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+fn count(what: What, load: &Load) -> Result<f64> {
+    // What takes long is done less often.
+    let few = match load.call {
+        Call::Pull(_, messages, size) if messages * size > 1_000_000 => 1,
+        Call::Ack(leases) | Call::Push(leases) if leases > 100 => 1,
+        _ => 10,
+    };
+    let first = |tool, label| number(&valgrind(tool, load, 0)?, label);
+    let each = |tool, label| -> Result<f64> {
+        let more = few * 3;
+        let counted = |calls| number(&valgrind(tool, load, calls)?, label);
+        Ok((counted(more)? - counted(few)?) / (more - few) as f64)
+    };
+    match what {
+        What::Instructions => each("callgrind", "Collected :"),
+        What::Allocations => each("dhat", "bytes in "),
+        What::FirstInstructions => first("callgrind", "Collected :"),
+        What::HeapPeak => first("dhat", "At t-gmax:"),
+        What::Time | What::FirstTime => Err("the time is not counted".into()),
     }
 }
 
-/// Bytes, at the worst moment of two calls.
-pub(crate) fn heap_peak(load: &Load) -> Result<f64> {
-    numbers(&valgrind("dhat", load, 1)?, "At t-gmax:")?.first().copied().ok_or_else(|| "no peak".into())
-}
-
-/// Of five runs of each, taken in turn: the least time and memory, and the most connections.
-pub(crate) fn times(loads: &[Load]) -> Result<Vec<Time>> {
-    let mut times = vec![Time { microseconds: f64::MAX, megabytes: f64::MAX, connections: 0.0 }; loads.len()];
-    for _ in 0..5 {
-        for (load, time) in loads.iter().zip(&mut times) {
-            let load = Load { calls: 16_384, ..load.clone() };
-            let output = output(Command::new(env::current_exe()?).args(load.to_args()))?;
+/// Of three runs of each, taken in turn: the least time of a call, and the most connections.
+fn times(loads: &[Option<Load>; 4]) -> Result<([Figure; 4], [Figure; 4])> {
+    let (mut times, mut connections) = ([None; 4], [None; 4]);
+    for _ in 0..3 {
+        for ((load, time), most) in loads.iter().zip(&mut times).zip(&mut connections) {
+            let Some(load) = load else { continue };
+            let output = output(Command::new(env::current_exe()?).args(["run", &serde_json::to_string(load)?]))?;
             let figures: Vec<f64> = output.split_whitespace().map(str::parse).collect::<std::result::Result<_, _>>()?;
-            let [nanoseconds, kilobytes, connections] = figures[..] else { return Err("three figures".into()) };
-            time.microseconds = time.microseconds.min(nanoseconds / 1e3 / load.calls as f64);
-            time.megabytes = time.megabytes.min(kilobytes / 1e3);
-            time.connections = time.connections.max(connections);
+            let [nanoseconds, opened] = figures[..] else { return Err("two figures".into()) };
+            let nanoseconds = nanoseconds / load.calls.max(1) as f64;
+            *time = Some(time.map_or(nanoseconds, |time: f64| time.min(nanoseconds)));
+            *most = Some(most.map_or(opened, |most: f64| most.max(opened)));
         }
     }
-    Ok(times)
+    Ok((times, connections))
 }
 
 fn valgrind(tool: &str, load: &Load, calls: usize) -> Result<String> {
     let load = Load { calls, ..load.clone() };
     let mut command = Command::new("valgrind");
     command.args([format!("--tool={tool}"), format!("--{tool}-out-file=/dev/null")]);
-    output(command.arg(env::current_exe()?).args(load.to_args()))
+    output(command.arg(env::current_exe()?).args(["run", &serde_json::to_string(&load)?]))
 }
 
 fn output(command: &mut Command) -> Result<String> {
@@ -79,9 +159,9 @@ fn output(command: &mut Command) -> Result<String> {
     if status.success() { Ok(said) } else { Err(said.into()) }
 }
 
-/// What stands behind a label in valgrind's words.
-fn numbers(said: &str, label: &str) -> Result<Vec<f64>> {
-    let (_, figures) = said.split_once(label).ok_or("valgrind said something else")?;
-    let line = figures.lines().next().unwrap_or_default().replace(',', "");
-    Ok(line.split_whitespace().filter_map(|word| word.parse().ok()).collect())
+/// The first figure behind a label in valgrind's words.
+fn number(said: &str, label: &str) -> Result<f64> {
+    let (_, figures) = said.split_once(label).ok_or_else(|| format!("valgrind said {said}"))?;
+    let figure = figures.split_whitespace().next().unwrap_or_default();
+    Ok(figure.replace(',', "").parse()?)
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::load::Result;
 
-/// As the service makes them: 210 characters.
+/// As the service makes them: 210 characters, which differ at their ends.
 pub(crate) fn lease(number: usize) -> String {
     format!("{number:0>210}")
 }
@@ -32,13 +32,10 @@ impl Job {
     }
 }
 
-/// A hundred messages.
-pub(crate) fn pulled(encoding: &str, size: usize) -> Result<Value> {
+/// The result of a pull.
+pub(crate) fn pulled(is_base64: bool, messages: usize, size: usize) -> Result<Value> {
     let text = serde_json::to_string(&Job::of_size(size))?;
-    let body = match encoding {
-        "base64" => STANDARD.encode(text),
-        _ => text,
-    };
+    let body = if is_base64 { STANDARD.encode(text) } else { text };
     let message = |number| {
         json!({
             "id": format!("{number:032x}"),
@@ -49,5 +46,15 @@ pub(crate) fn pulled(encoding: &str, size: usize) -> Result<Value> {
             "body": body,
         })
     };
-    Ok(json!({ "message_backlog_count": 100, "messages": (0..100).map(message).collect::<Vec<_>>() }))
+    Ok(json!({ "message_backlog_count": messages, "messages": (0..messages).map(message).collect::<Vec<_>>() }))
+}
+
+/// The response around a result.
+pub(crate) fn enveloped(result: &Value, is_last: bool) -> String {
+    if is_last {
+        format!(r#"{{"result":{result},"success":true,"errors":[],"messages":[]}}"#)
+    } else {
+        // The order of Cloudflare's documentation.
+        format!(r#"{{"success":true,"errors":[],"messages":[],"result":{result}}}"#)
+    }
 }

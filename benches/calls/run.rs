@@ -1,16 +1,34 @@
 //! One run of a client, in a process of its own.
 
-use std::{fs, rc::Rc};
+use std::{fs, rc::Rc, time::Duration};
 
 use tokio::task::{JoinSet, LocalSet};
 
-use crate::load::{Load, Result};
+use crate::load::{Load, Provider, Result};
 
-/// Makes the calls, and prints what they took: nanoseconds of the processor, kilobytes at the peak, and
-/// connections.
+/// The HTTP client of a user. Ours has the same settings but for redirects, where it is made here for TLS's sake.
+pub(crate) fn http(load: &Load) -> Result<reqwest::ClientBuilder> {
+    let builder = reqwest::Client::builder().timeout(Duration::from_secs(30));
+    let Some(provider) = load.tls else { return Ok(builder) };
+    let provider = match provider {
+        Provider::AwsLc => rustls::crypto::aws_lc_rs::default_provider(),
+        Provider::Ring => rustls::crypto::ring::default_provider(),
+    };
+    provider.install_default().map_err(|_| "there is a provider")?;
+    let digits = |at: usize| u8::from_str_radix(load.site.issuer.get(at..at + 2).unwrap_or_default(), 16);
+    let issuer = (0..load.site.issuer.len()).step_by(2).map(digits).collect::<std::result::Result<Vec<_>, _>>()?;
+    Ok(builder.tls_certs_only([reqwest::Certificate::from_der(&issuer)?]))
+}
+
+/// Makes the calls, and prints what they took: nanoseconds of the processor, and connections.
 pub(crate) async fn drive(load: Load, call: impl AsyncFn(usize) -> Result<()> + 'static) -> Result<()> {
-    let (call, url) = (Rc::new(call), load.url.clone());
-    connections(&url).await?;
+    if load.calls == 0 {
+        call(0).await?;
+        println!("{} 1", cpu_time()?);
+        return Ok(());
+    }
+    let (call, site) = (Rc::new(call), load.site.http.clone());
+    connections(&site).await?;
     // What is done once is done here.
     call(0).await?;
     let start = cpu_time()?;
@@ -37,7 +55,7 @@ pub(crate) async fn drive(load: Load, call: impl AsyncFn(usize) -> Result<()> + 
         })
         .await?;
     let cpu_time = cpu_time()? - start;
-    println!("{cpu_time} {} {}", peak_memory()?, connections(&url).await?);
+    println!("{cpu_time} {}", connections(&site).await?);
     Ok(())
 }
 
@@ -49,13 +67,6 @@ fn cpu_time() -> Result<u64> {
         total += times.split_whitespace().next().ok_or("no time")?.parse::<u64>()?;
     }
     Ok(total)
-}
-
-/// In kilobytes.
-fn peak_memory() -> Result<u64> {
-    let status = fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).ok_or("no peak")?;
-    Ok(line.split_whitespace().nth(1).ok_or("no figure")?.parse()?)
 }
 
 /// How many connections the server was asked for since the last question.

@@ -1,39 +1,51 @@
-//! The other end: a process of its own that responds at once.
+//! The other end: a process of its own that responds at once, over TLS on a second port.
 
 use std::{
+    collections::HashMap,
     io::{BufRead, BufReader, Read},
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use http_body_util::{BodyExt, Full};
 use hyper::{
     Request, Response,
     body::{Bytes, Incoming},
+    rt::{Read as AsyncRead, Write as AsyncWrite},
     server::conn::http1,
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::{ServerConfig, crypto::aws_lc_rs, pki_types::PrivateKeyDer};
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 
-use crate::{load::Result, payload::pulled};
+use crate::{
+    load::{Result, Site},
+    payload::{enveloped, pulled},
+};
 
 static CONNECTIONS: AtomicUsize = AtomicUsize::new(0);
+static PULLED: Mutex<Option<HashMap<String, Bytes>>> = Mutex::new(None);
 
 /// A running server; it stops when this is dropped.
 pub(crate) struct Server {
     process: Child,
-    pub(crate) url: String,
+    pub(crate) site: Site,
 }
 
 impl Server {
     pub(crate) fn start() -> Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         let mut process = command.arg("serve").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let mut url = String::new();
-        BufReader::new(process.stdout.take().ok_or("no output")?).read_line(&mut url)?;
-        Ok(Self { process, url: url.trim().to_owned() })
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().ok_or("no output")?).read_line(&mut line)?;
+        Ok(Self { process, site: serde_json::from_str(&line)? })
     }
 }
 
@@ -46,44 +58,85 @@ impl Drop for Server {
 
 /// Serves until standard input ends.
 pub(crate) async fn serve() -> Result<()> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    println!("http://{}", listener.local_addr()?);
+    let (issuer, acceptor) = tls()?;
+    let (plain, secure) = (TcpListener::bind("127.0.0.1:0").await?, TcpListener::bind("127.0.0.1:0").await?);
+    let site = Site {
+        http: format!("http://{}", plain.local_addr()?),
+        https: format!("https://localhost:{}", secure.local_addr()?.port()),
+        issuer: issuer.iter().map(|byte| format!("{byte:02x}")).collect(),
+    };
+    println!("{}", serde_json::to_string(&site)?);
     std::thread::spawn(|| {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         std::process::exit(0);
     });
     loop {
-        let (stream, _) = listener.accept().await?;
-        stream.set_nodelay(true)?;
-        CONNECTIONS.fetch_add(1, Ordering::Relaxed);
-        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(respond)));
+        tokio::select! {
+            stream = accept(&plain) => speak(TokioIo::new(stream?)),
+            stream = accept(&secure) => {
+                let accepted = acceptor.accept(stream?);
+                tokio::spawn(async move { accepted.await.map(|stream| speak(TokioIo::new(stream))) });
+            }
+        }
     }
+}
+
+async fn accept(listener: &TcpListener) -> Result<TcpStream> {
+    let (stream, _) = listener.accept().await?;
+    stream.set_nodelay(true)?;
+    CONNECTIONS.fetch_add(1, Ordering::Relaxed);
+    Ok(stream)
+}
+
+fn speak(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+    tokio::spawn(http1::Builder::new().serve_connection(stream, service_fn(respond)));
+}
+
+fn tls() -> Result<(Vec<u8>, TlsAcceptor)> {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
+    let key = KeyPair::generate()?;
+    let certificate = CertificateParams::new(["localhost".to_owned()])?.signed_by(&key, &*issuer)?;
+    let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
+    let config = builder
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::try_from(key.serialize_der())?)?;
+    Ok((issuer.der().to_vec(), Arc::new(config).into()))
 }
 
 async fn respond(request: Request<Incoming>) -> Result<Response<Full<Bytes>>> {
     let path = request.uri().path().to_owned();
     let body = request.into_body().collect().await?.to_bytes();
-    let result = match path.split('/').rev().collect::<Vec<_>>()[..] {
+    let text = match path.split('/').rev().collect::<Vec<_>>()[..] {
         ["ack", ..] => {
             let leases = body.windows(8).filter(|window| window == b"lease_id").count();
-            json!({ "ackCount": leases, "retryCount": 0, "warnings": [] })
+            enveloped(&json!({ "ackCount": leases, "retryCount": 0, "warnings": [] }), false).into()
         }
-        // The queue's id says what is in it: an encoding, and the size of a message; and whether `success` comes last.
-        ["pull", "messages", queue, ..] => {
-            let (encoding, size) = queue.rsplit_once('-').ok_or("no size")?;
-            pulled(encoding, size.parse()?)?
-        }
-        _ => json!(CONNECTIONS.swap(0, Ordering::Relaxed)),
-    };
-    let text = if path.contains("last") {
-        format!(r#"{{"result":{result},"success":true,"errors":[],"messages":[]}}"#)
-    } else {
-        // The order of Cloudflare's documentation.
-        format!(r#"{{"success":true,"errors":[],"messages":[],"result":{result}}}"#)
+        ["batch", ..] => enveloped(&json!({}), false).into(),
+        ["pull", "messages", queue, ..] => pull(queue)?,
+        _ => enveloped(&json!(CONNECTIONS.swap(0, Ordering::Relaxed)), false).into(),
     };
     let response = Response::builder()
         .header("content-type", "application/json")
         .header("cf-ray", "8f1c2d3e4f5a6b7c-FRA")
         .header("server", "cloudflare");
-    Ok(response.body(Full::new(text.into()))?)
+    Ok(response.body(Full::new(text))?)
+}
+
+/// The queue's id says what is in it: see `Call::queue`.
+fn pull(queue: &str) -> Result<Bytes> {
+    let mut made = PULLED.lock().unwrap_or_else(PoisonError::into_inner);
+    let made = made.get_or_insert_default();
+    if let Some(response) = made.get(queue) {
+        return Ok(response.clone());
+    }
+    let [encoding, order, messages, size] = queue.split('-').collect::<Vec<_>>()[..] else {
+        return Err("the queue's id says too little".into());
+    };
+    let result = pulled(encoding == "base64", messages.parse()?, size.parse()?)?;
+    let response = Bytes::from(enveloped(&result, order == "last"));
+    made.insert(queue.to_owned(), response.clone());
+    Ok(response)
 }
