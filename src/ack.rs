@@ -200,15 +200,16 @@ impl AckOutcome {
     }
 
     /// Adds the response to one of several requests.
-    pub(crate) fn add(
+    pub(crate) fn add<'a>(
         &mut self,
-        settlements: &[Settlement],
+        settlements: impl ExactSizeIterator<Item = &'a Settlement>,
         ack_count: Option<u64>,
         retry_count: Option<u64>,
         warnings: Vec<Warning<LeaseId>>,
     ) {
-        let acks = settlements.iter().filter(|settlement| settlement.decision.is_ack()).count() as u64;
-        let retries = settlements.len() as u64 - acks;
+        let requested = settlements.len() as u64;
+        let acks = settlements.filter(|settlement| settlement.decision.is_ack()).count() as u64;
+        let retries = requested - acks;
         let said = |requested, count| requested == 0 || count == Some(requested);
         self.is_complete &= said(acks, ack_count) && said(retries, retry_count) && warnings.is_empty();
         tally(&mut self.acks_requested, &mut self.ack_count, acks, ack_count);

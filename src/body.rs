@@ -103,9 +103,10 @@ impl Body {
         &self.content_type
     }
 
-    /// The JSON text from the wire, whatever the content type. Use it to store a body that cannot be decoded.
-    pub fn raw(&self) -> &str {
-        self.raw.0.get()
+    /// The JSON text from the wire, whatever the content type; a string may be escaped differently. Use it to store a body
+    /// that cannot be decoded.
+    pub fn raw(&self) -> Cow<'_, str> {
+        self.raw.json()
     }
 
     /// The body, deserialized from JSON.
@@ -121,7 +122,15 @@ impl Body {
         if self.content_type == ContentType::V8 {
             return Err(undecodable("a `v8` body cannot be decoded outside Workers"));
         }
-        serde_json::from_slice(&self.bytes()?).map_err(|error| {
+        let read = match self.content()? {
+            Content::Text(text) => serde_json::from_str(&text),
+            // To check all of it at once takes less than to check each string in it.
+            Content::Decoded(bytes) => match str::from_utf8(&bytes) {
+                Ok(text) => serde_json::from_str(text),
+                Err(_) => serde_json::from_slice(&bytes),
+            },
+        };
+        read.map_err(|error| {
             // The error's own text can quote the body.
             let what = match error.classify() {
                 Category::Data => "does not fit the type asked for",
@@ -137,10 +146,11 @@ impl Body {
     ///
     /// [`UndecodableBody`](ErrorKind::UndecodableBody) if [`bytes`](Self::bytes) fails or the bytes are not UTF-8.
     pub fn text(&self) -> Result<Cow<'_, str>, Error> {
-        let not_utf8 = || undecodable("the body is not UTF-8");
-        match self.bytes()? {
-            Cow::Borrowed(bytes) => str::from_utf8(bytes).map(Cow::Borrowed).map_err(|_| not_utf8()),
-            Cow::Owned(bytes) => String::from_utf8(bytes).map(Cow::Owned).map_err(|_| not_utf8()),
+        match self.content()? {
+            Content::Text(text) => Ok(text),
+            Content::Decoded(bytes) => {
+                String::from_utf8(bytes).map(Cow::Owned).map_err(|_| undecodable("the body is not UTF-8"))
+            }
         }
     }
 
@@ -151,22 +161,30 @@ impl Body {
     ///
     /// [`UndecodableBody`](ErrorKind::UndecodableBody) if what should be base64 is not.
     pub fn bytes(&self) -> Result<Cow<'_, [u8]>, Error> {
-        let text = unquote(&self.raw.0).ok_or_else(|| undecodable("the body holds half of a character"))?;
-        let encoded = match self.content_type {
+        Ok(match self.content()? {
+            Content::Text(Cow::Borrowed(text)) => Cow::Borrowed(text.as_bytes()),
+            Content::Text(Cow::Owned(text)) => Cow::Owned(text.into_bytes()),
+            Content::Decoded(bytes) => Cow::Owned(bytes),
+        })
+    }
+
+    fn content(&self) -> Result<Content<'_>, Error> {
+        let text = self.raw.text_or_json().ok_or_else(|| undecodable("the body holds half of a character"))?;
+        let is_encoded = match self.content_type {
             ContentType::Bytes => true,
             ContentType::Json => !begins_as_json(&text),
             _ => false,
         };
-        if encoded {
-            let decoded = BASE64.decode(text.as_bytes());
-            return decoded
-                .map(Cow::Owned)
-                .map_err(|_| undecodable("the body is neither of its content type nor base64"));
+        if !is_encoded {
+            return Ok(Content::Text(text));
         }
-        Ok(match text {
-            Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
-            Cow::Owned(text) => Cow::Owned(text.into_bytes()),
-        })
+        let decoded = BASE64.decode(text.as_bytes());
+        decoded.map(Content::Decoded).map_err(|_| undecodable("the body is neither of its content type nor base64"))
+    }
+
+    /// How many bytes it takes.
+    pub(crate) fn len(&self) -> usize {
+        self.raw.len()
     }
 
     pub(crate) fn wire(&self) -> &MessageBody {
@@ -174,9 +192,16 @@ impl Body {
     }
 }
 
+/// What a body holds.
+enum Content<'a> {
+    Text(Cow<'a, str>),
+    /// What was base64.
+    Decoded(Vec<u8>),
+}
+
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Body({}, {} bytes)", self.content_type, self.raw().len())
+        write!(f, "Body({}, {} bytes)", self.content_type, self.raw.len())
     }
 }
 
@@ -194,14 +219,57 @@ fn begins_as_json(text: &str) -> bool {
 
 /// A message's body as JSON on the wire. Its `Debug` output shows only its size.
 #[derive(Clone)]
-#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
-pub struct MessageBody(Arc<Box<RawValue>>);
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema), schemars(with = "Value"))]
+pub struct MessageBody(Form);
+
+#[derive(Clone)]
+enum Form {
+    /// As it stands on the wire. An `Arc<RawValue>` would be a second copy.
+    Json(Arc<Box<RawValue>>),
+    /// What a string stands for.
+    Unquoted(Arc<str>),
+}
 
 impl MessageBody {
-    /// A JSON string.
+    /// A JSON string, to be sent.
     pub(crate) fn text(text: &str) -> Self {
         // Quoting a string cannot fail.
         Self::from(to_raw_value(text).unwrap_or_default())
+    }
+
+    /// A JSON string that arrived, unescaped.
+    pub(crate) fn unquoted(text: &str) -> Self {
+        Self(Form::Unquoted(text.into()))
+    }
+
+    fn json(&self) -> Cow<'_, str> {
+        match &self.0 {
+            Form::Json(raw) => Cow::Borrowed(raw.get()),
+            Form::Unquoted(text) => Cow::Owned(Value::from(&**text).to_string()),
+        }
+    }
+
+    /// What a string stands for, and any other JSON as it is. `None` for a string with half of a character.
+    fn text_or_json(&self) -> Option<Cow<'_, str>> {
+        match &self.0 {
+            Form::Json(raw) => unquote(raw),
+            Form::Unquoted(text) => Some(Cow::Borrowed(text)),
+        }
+    }
+
+    /// In bytes.
+    fn len(&self) -> usize {
+        match &self.0 {
+            Form::Json(raw) => raw.get().len(),
+            Form::Unquoted(text) => text.len(),
+        }
+    }
+
+    fn is_string(&self) -> bool {
+        match &self.0 {
+            Form::Json(raw) => raw.get().starts_with('"'),
+            Form::Unquoted(_) => true,
+        }
     }
 }
 
@@ -213,7 +281,10 @@ impl Default for MessageBody {
 
 impl PartialEq for MessageBody {
     fn eq(&self, other: &Self) -> bool {
-        self.0.get() == other.0.get()
+        match (self.text_or_json(), other.text_or_json()) {
+            (Some(one), Some(another)) => one == another && self.is_string() == other.is_string(),
+            _ => self.json() == other.json(),
+        }
     }
 }
 
@@ -221,8 +292,7 @@ impl Eq for MessageBody {}
 
 impl From<Box<RawValue>> for MessageBody {
     fn from(raw: Box<RawValue>) -> Self {
-        // An `Arc<RawValue>` would be a second copy.
-        Self(Arc::new(raw))
+        Self(Form::Json(Arc::new(raw)))
     }
 }
 
@@ -235,13 +305,16 @@ impl From<Value> for MessageBody {
 
 impl fmt::Debug for MessageBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MessageBody({} bytes)", self.0.get().len())
+        write!(f, "MessageBody({} bytes)", self.len())
     }
 }
 
 impl Serialize for MessageBody {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.as_ref().serialize(serializer)
+        match &self.0 {
+            Form::Json(raw) => raw.serialize(serializer),
+            Form::Unquoted(text) => serializer.serialize_str(text),
+        }
     }
 }
 

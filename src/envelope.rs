@@ -8,7 +8,10 @@ use serde::{
 };
 use serde_json::{Value, value::RawValue};
 
-use crate::api_error::ApiError;
+use crate::{
+    api_error::ApiError,
+    scanner::{NoJson, Scanner},
+};
 
 /// The envelope of Cloudflare's API: whether the call succeeded, the errors if not, and the result if so.
 ///
@@ -35,6 +38,31 @@ impl<T> Envelope<T> {
     /// What the service sends when it did not.
     pub fn failure(errors: Vec<ApiError>) -> Self {
         Self { success: Some(false), errors: Some(errors), result: None, pages: None }
+    }
+
+    /// As serde reads it, but with `read` for the result, which is read once wherever in the response it is.
+    pub(crate) fn scan(
+        scanner: &mut Scanner,
+        mut read: impl FnMut(&mut Scanner) -> Result<T, NoJson>,
+    ) -> Result<Self, NoJson> {
+        let (mut success, mut errors, mut result) = (None, None, None);
+        scanner.fields(["success", "errors", "result"], |scanner, name| {
+            match name {
+                "success" if success.is_none() => success = Some(scanner.read::<Option<bool>>()?.ok_or(NoJson)?),
+                "errors" => errors = scanner.read()?.map(api_errors),
+                "result" if result.is_none() => {
+                    result = Some(if scanner.peek() == Some(b'{') { Some(read(scanner)?) } else { scanner.null()? });
+                }
+                "success" | "result" => return Err(NoJson),
+                _ => drop(scanner.skip()?),
+            }
+            Ok(())
+        })?;
+        if scanner.peek().is_some() {
+            return Err(NoJson);
+        }
+        let success = success.flatten();
+        Ok(Self { success, errors, result: result.flatten().filter(|_| success == Some(true)), pages: None })
     }
 
     /// How many pages the list has that this is one of, if the service says so.

@@ -54,16 +54,17 @@ impl<F: Fn(&str, &[u8]) -> Answer + Send + Sync + 'static> Http for Service<F> {
 /// Whether an acknowledgement's response is a success; `None` if it is no envelope.
 pub fn ack(response: &[u8]) -> Option<Result<(), Error>> {
     let envelope = serde_json::from_slice::<Envelope<AckResult>>(response).ok()?;
-    Some(response::open_envelope(envelope).map(drop))
+    Some(response::open(envelope).map(drop))
 }
 
-/// The batch of a pull's response and how many entries it had, as read at once and as read entry by entry.
+/// The batch of a pull's response and how many entries it had, as the document's type reads it and as it is read.
 pub fn pull(response: &[u8]) -> [Option<(Batch, usize)>; 2] {
-    let at_once = serde_json::from_slice::<Envelope<PullResult>>(response).ok();
-    [at_once, wire::recover_pull(response)].map(|envelope| {
-        let result = response::open_envelope(envelope?).ok()?.result;
+    let now = Instant::now();
+    let by_document = serde_json::from_slice::<Envelope<PullResult>>(response).ok();
+    [by_document, wire::read_pull(response.to_vec()).ok()].map(|envelope| {
+        let result = response::open(envelope?).ok()?.result;
         let entries = result.messages.as_ref().map_or(0, Vec::len);
-        Some((wire::batch(result, Instant::now(), 1), entries))
+        Some((wire::batch(result, now, 1), entries))
     })
 }
 

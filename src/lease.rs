@@ -75,8 +75,10 @@ impl PartialEq for LeaseId {
 impl Eq for LeaseId {}
 
 impl Hash for LeaseId {
+    /// Leases are ciphertexts, which differ at their ends.
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.get().hash(state);
+        let json = self.0.get().as_bytes();
+        json.last_chunk::<32>().map_or(json, |end| end).hash(state);
     }
 }
 

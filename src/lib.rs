@@ -54,6 +54,7 @@ mod queues;
 mod redact;
 mod response;
 mod retry;
+mod scanner;
 mod settings;
 mod settle;
 mod settlement;

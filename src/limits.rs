@@ -77,11 +77,17 @@ fn ordinal(index: usize) -> usize {
 /// The place of a lease that is given already. Leases are ciphertexts, which differ at their ends: those are compared
 /// first, at a small part of what it would cost to hash all of each.
 pub(crate) fn repeated<'a, I: Iterator<Item = &'a LeaseId>>(leases: impl Fn() -> I) -> Option<usize> {
-    let end = |text: &str| text.as_bytes().last_chunk().map_or(0, |end| u64::from_ne_bytes(*end));
-    let mut sorted: Vec<_> = leases().map(LeaseId::as_json).map(|text| (end(text), text)).collect();
+    let end = |lease: &LeaseId| lease.as_json().as_bytes().last_chunk().map_or(0, |end| u64::from_ne_bytes(*end));
+    leases().nth(1)?;
+    let mut ends: Vec<_> = leases().map(end).collect();
+    ends.sort_unstable();
+    if ends.iter().zip(ends.iter().skip(1)).all(|(one, other)| one != other) {
+        return None;
+    }
+    let mut sorted: Vec<_> = leases().map(LeaseId::as_json).collect();
     sorted.sort_unstable();
     let mut pairs = sorted.iter().zip(sorted.iter().skip(1));
-    let ((_, text), _) = pairs.find(|(one, other)| one == other)?;
+    let (text, _) = pairs.find(|(one, other)| one == other)?;
     leases().enumerate().filter(|(_, lease)| lease.as_json() == *text).map(|(at, _)| at).nth(1)
 }
 

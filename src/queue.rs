@@ -14,6 +14,7 @@ use crate::{
     peek::PeekedMessage,
     pull::{Batch, PullOptions},
     push::{PushAllError, PushMessage, PushOutcome},
+    response,
     transport::Transport,
     wire,
 };
@@ -84,7 +85,7 @@ impl Queue {
         let call = self.call_for(Operation::PullMessages, options.batch_size);
         let client = call.client();
         let send = client.pull_messages(account, queue, &payload);
-        let result = call.run_or(send, wire::recover_pull).await?.result;
+        let result = call.run_as(send, |body| wire::read_pull(body).or_else(response::read)).await?.result;
         let lasts = Duration::from_millis(wire::milliseconds(options.visibility_timeout).into());
         let lease_deadline = call.sent_at() + lasts;
         let batch = wire::batch(result, lease_deadline, call.attempts());
@@ -167,7 +168,8 @@ impl Queue {
         let call = self.call_for(Operation::PeekMessages, batch_size);
         let client = call.client();
         let send = client.peek_messages(account, queue, &payload);
-        let messages = call.run_or(send, wire::recover_peek).await?.result.messages.unwrap_or_default();
+        let peeked = call.run_as(send, |body| wire::read_peek(body).or_else(response::read)).await?;
+        let messages = peeked.result.messages.unwrap_or_default();
         call.trace_count(messages.len());
         Ok(messages.into_iter().map(wire::peeked).collect())
     }

@@ -1,7 +1,7 @@
 //! What the status and the envelope of a response mean: a result, or an error.
 
 use reqwest::header::HeaderMap;
-use serde::de::IgnoredAny;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::{
     api_error::ApiError,
@@ -23,24 +23,10 @@ pub(crate) struct Success<T> {
     pub(crate) beside: Vec<ApiError>,
 }
 
-/// Tells what a generated method returned. `recover` reads the body of a response that does not fit the document.
-pub(crate) fn open<T>(
-    returned: Returned<T>,
-    recover: impl FnOnce(&[u8]) -> Option<Envelope<T>>,
-) -> Result<Success<T>, Error> {
-    match returned {
-        Ok(envelope) => open_envelope(envelope.into_inner()),
-        Err(generated::Error::InvalidResponsePayload(body, error)) => match recover(&body) {
-            Some(envelope) => open_envelope(envelope),
-            None => Err(Error::new(ErrorKind::UnexpectedResponse, why_unreadable(&body, &error))),
-        },
-        // The call's own error, which no generated type can hold.
-        Err(generated::Error::UnexpectedResponse(mut response)) => {
-            let error = response.extensions_mut().remove::<Error>();
-            Err(error.unwrap_or_else(|| Error::new(ErrorKind::UnexpectedResponse, "the response could not be read")))
-        }
-        Err(_) => Err(Error::invalid("the request could not be built")),
-    }
+/// Reads a response as the document describes it.
+pub(crate) fn read<T: DeserializeOwned>(body: Vec<u8>) -> Result<Envelope<T>, Error> {
+    serde_json::from_slice(&body)
+        .map_err(|error| Error::new(ErrorKind::UnexpectedResponse, why_unreadable(&body, &error)))
 }
 
 /// The longest response that is looked at for being a failure before the generated method reads it.
@@ -62,7 +48,8 @@ fn not_done(errors: Vec<ApiError>) -> Error {
     Error::new(kind_by_code(&errors), "the service did not carry out the call").with_api_errors(errors)
 }
 
-pub(crate) fn open_envelope<T>(envelope: Envelope<T>) -> Result<Success<T>, Error> {
+/// Tells what an envelope says.
+pub(crate) fn open<T>(envelope: Envelope<T>) -> Result<Success<T>, Error> {
     let pages = envelope.pages();
     let (success, errors, result) = envelope.into_parts();
     let error = match (success, result) {

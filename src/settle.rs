@@ -41,7 +41,7 @@ impl Queue {
         let mut unconfirmed = AckRequest { settlements: Vec::new(), deadline: request.deadline };
         for settlements in request.settlements.chunks(limits::MAX_LEASES) {
             if failure.as_ref().is_none_or(Error::refuses_the_request) {
-                match self.ack_once(settlements, request.deadline, &mut confirmed).await {
+                match self.ack_once(settlements.iter(), request.deadline, &mut confirmed).await {
                     Ok(_) => continue,
                     Err(error) => failure = Some(failure.into_iter().fold(error, Error::after)),
                 }
@@ -58,21 +58,21 @@ impl Queue {
     }
 
     /// Sends one request, of at most 100 leases, each there once. Returns how many attempts it took.
-    pub(crate) async fn ack_once(
+    pub(crate) async fn ack_once<'a>(
         &self,
-        settlements: &[Settlement],
+        settlements: impl ExactSizeIterator<Item = &'a Settlement> + Clone,
         deadline: Option<std::time::Instant>,
         confirmed: &mut AckOutcome,
     ) -> Result<u32, Error> {
         let now = Instant::now().into_std();
-        let leases = settlements.iter().map(|settlement| &settlement.lease);
+        let leases = settlements.clone().map(|settlement| &settlement.lease);
         let deadline = deadline.or_else(|| settlement::deadline(leases, now));
-        let ((transport, account, queue), payload) = (self.parts(), wire::ack_payload(settlements));
+        let ((transport, account, queue), payload) = (self.parts(), wire::ack_payload(settlements.clone()));
         let call = transport.call(Operation::AckMessages, queue, deadline, 0);
         call.trace_count(settlements.len());
         let success = call.run(call.client().ack_messages(account, queue, &payload)).await?;
         let (acks, retries) = (wire::count_of(success.result.ack_count), wire::count_of(success.result.retry_count));
-        let leases = settlements.iter().map(|settlement| settlement.lease.id());
+        let leases = settlements.clone().map(|settlement| settlement.lease.id());
         let mut warnings = call.warnings(success.result.warnings, leases, |id| id);
         warnings.extend(call.beside(success.beside));
         confirmed.add(settlements, acks, retries, warnings);

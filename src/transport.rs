@@ -10,7 +10,7 @@ use std::{
 };
 
 use reqwest::{
-    Request, Response, ResponseBuilderExt, Url, Version,
+    Request, Response, Version,
     header::{
         ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING, USER_AGENT,
     },
@@ -32,6 +32,7 @@ use crate::{
 };
 
 pub(crate) const DEFAULT_BASE_URL: &str = "https://api.cloudflare.com/client/v4";
+const API_VERSION: HeaderName = HeaderName::from_static("api-version");
 const CF_RAY: HeaderName = HeaderName::from_static("cf-ray");
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("cloudflare-queues/", env!("CARGO_PKG_VERSION")));
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -39,7 +40,7 @@ const BYTE_ORDER_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
 
 /// Longer timeouts could not be added to a clock.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-/// As much is reserved for a response by what its head announces; the rest as it comes.
+/// As much is reserved for a response by what its head announces, before any of it has come.
 const RESERVED: usize = 1 << 20;
 
 pub(crate) type Random = dyn Fn() -> u64 + Send + Sync;
@@ -88,7 +89,7 @@ impl fmt::Debug for Transport {
 
 /// A response with status 200, read to its end, so that one that is cut off can be asked for again.
 pub(crate) struct Received {
-    pub(crate) response: Response,
+    pub(crate) body: Vec<u8>,
     pub(crate) ray_id: Option<HeaderValue>,
 }
 
@@ -104,7 +105,7 @@ impl Transport {
         let has_body = request.body().is_some();
         let headers = request.headers_mut();
         // The generator sends the document's version here, where the service would expect a date of its own.
-        headers.remove("api-version");
+        headers.remove(API_VERSION);
         headers.insert(USER_AGENT, AGENT);
         // A request that is sent again has no headers yet.
         headers.entry(ACCEPT).or_insert(JSON);
@@ -116,22 +117,27 @@ impl Transport {
         }
         let url = request.url().clone();
         let end = end.min(after(self.request_timeout));
-        let response = timeout_at(end, self.http.execute(request)).await.map_err(late)?;
-        let mut response = response.map_err(broken)?;
+        let mut head = None;
+        // One timer for both, since to register one takes a fiftieth of a call.
+        let body = timeout_at(end, async {
+            let response = self.http.execute(request).await.map_err(broken)?;
+            let is_delimited = is_delimited(&response);
+            read(&mut head.insert((response, is_delimited)).0, bound).await
+        });
+        let body = body.await.unwrap_or_else(|elapsed| Err(late(elapsed)));
+        let Some((response, is_delimited)) = head else {
+            return body.and(Err(Error::new(ErrorKind::Transport, BROKEN)));
+        };
         if *response.url() != url {
             let message = "the HTTP client that was given followed a redirect, and may have shown the credentials to another host";
             return Err(Error::new(ErrorKind::UnexpectedResponse, message).or_may_have_arrived(true));
         }
-        let is_delimited = is_delimited(&response);
-        let body = timeout_at(end, read(&mut response, bound)).await;
-        let body = body.unwrap_or_else(|elapsed| Err(late(elapsed)));
         let (status, headers) = (response.status().as_u16(), response.headers());
         let ray_id = headers.get(CF_RAY).filter(|ray_id| is_ray_id(ray_id)).cloned();
         let error = match body {
-            // The generated method reads no header, and would copy them.
             Ok(body) if status == 200 => match whole(headers, body, is_delimited) {
                 Ok(body) => match response::failure(&body) {
-                    None => return Ok(Received { response: response_of(url, body), ray_id }),
+                    None => return Ok(Received { body, ray_id }),
                     Some(failure) => failure,
                 },
                 Err(error) => error,
@@ -189,6 +195,11 @@ async fn read(response: &mut Response, bound: usize) -> Result<Vec<u8>, Error> {
         if chunk.len() > bound.saturating_sub(body.len()) {
             return Err(too_large());
         }
+        if chunk.len() > body.capacity().saturating_sub(body.len()) {
+            // What is announced is reserved once some of it has come; else a quarter more, so that little is unused.
+            let more = announced.saturating_sub(body.len()).max(body.len() / 4).max(chunk.len());
+            body.reserve_exact(more);
+        }
         body.extend_from_slice(&chunk);
     }
     Ok(body)
@@ -215,11 +226,6 @@ fn whole(headers: &HeaderMap, mut body: Vec<u8>, is_delimited: bool) -> Result<V
         return Err(Error::new(ErrorKind::Transport, BROKEN));
     }
     Ok(body)
-}
-
-/// What the generated method is to read. With a URL, since one would be made up and parsed else.
-fn response_of(url: Url, body: Vec<u8>) -> Response {
-    http::Response::builder().url(url).body(body).unwrap_or_default().into()
 }
 
 /// Sixteen hex digits and a place, or much like that: anything else could be a secret that was sent back.

@@ -1,12 +1,8 @@
 //! From the types on the wire to ours, and back.
 
-use std::{
-    collections::HashMap,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
-use serde::Deserialize;
-use serde_json::{Map, Value, value::RawValue};
+use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use crate::{
@@ -17,15 +13,17 @@ use crate::{
         PullResult, PulledMessage, PushPayload, RetryEntry,
     },
     held::Extended,
+    lease::MessageRef,
     limits,
     message::Message,
     peek::PeekedMessage,
     pull::{Batch, Metrics, PullOptions},
     push::PushMessage,
+    scanner::{NoJson, Scanner},
     settlement::{Decision, Lease, Settlement},
 };
 
-pub(crate) fn ack_payload(settlements: &[Settlement]) -> AckPayload {
+pub(crate) fn ack_payload<'a>(settlements: impl ExactSizeIterator<Item = &'a Settlement>) -> AckPayload {
     let mut payload = AckPayload { acks: Vec::with_capacity(settlements.len()), retries: Vec::new() };
     for Settlement { lease, decision } in settlements {
         let lease_id = lease.id().clone();
@@ -185,74 +183,89 @@ fn time(milliseconds: Option<f64>) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(whole(milliseconds)?))
 }
 
-/// Reads a pull's response in which one entry does not fit the document, so that it costs no other message its lease: a
-/// number in the place of a message, a key that repeats, half of a character in an id.
-pub(crate) fn recover_pull(body: &[u8]) -> Option<Envelope<PullResult>> {
-    let (messages, mut rest) = recover(body)?;
-    let messages = messages.into_iter().map(|entry| {
-        read(entry).unwrap_or_else(|| {
-            let mut fields = fields(entry);
-            PulledMessage {
-                id: fields.take("id"),
-                body: fields.take("body"),
-                attempts: fields.take("attempts"),
-                timestamp_ms: fields.take("timestamp_ms"),
-                lease_id: fields.take("lease_id"),
-                metadata: fields.take("metadata"),
+/// Reads a pull's response, or returns it to be read otherwise. An entry that does not fit the document costs no other
+/// message its lease: a number in the place of a message, a key that repeats, half of a character in an id.
+pub(crate) fn read_pull(body: Vec<u8>) -> Result<Envelope<PullResult>, Vec<u8>> {
+    scan(body, |scanner| {
+        let mut result = PullResult::default();
+        scanner.fields(["messages", "message_backlog_count", "metadata"], |scanner, name| {
+            match name {
+                "messages" => result.messages = messages(scanner, "lease_id", |message| message)?,
+                "message_backlog_count" => result.message_backlog_count = scanner.read()?,
+                "metadata" => result.metadata = scanner.read()?,
+                _ => drop(scanner.skip()?),
             }
-        })
-    });
-    Some(Envelope::success(PullResult {
-        messages: Some(messages.collect()),
-        message_backlog_count: rest.take("message_backlog_count"),
-        metadata: rest.take("metadata"),
-    }))
+            Ok(())
+        })?;
+        Ok(result)
+    })
 }
 
-/// As [`recover_pull`], for a peek.
-pub(crate) fn recover_peek(body: &[u8]) -> Option<Envelope<PeekResult>> {
-    let messages = recover(body)?.0.into_iter().map(|entry| {
-        read(entry).unwrap_or_else(|| {
-            let mut fields = fields(entry);
-            PeekResultMessage {
-                id: fields.take("id"),
-                body: fields.take("body"),
-                attempts: fields.take("attempts"),
-                timestamp_ms: fields.take("timestamp_ms"),
-                ref_: fields.take("ref"),
-                metadata: fields.take("metadata"),
+/// As [`read_pull`], for a peek.
+pub(crate) fn read_peek(body: Vec<u8>) -> Result<Envelope<PeekResult>, Vec<u8>> {
+    let peeked = |message: PulledMessage| PeekResultMessage {
+        id: message.id,
+        body: message.body,
+        attempts: message.attempts,
+        timestamp_ms: message.timestamp_ms,
+        ref_: message.lease_id.map(MessageRef),
+        metadata: message.metadata,
+    };
+    scan(body, |scanner| {
+        let mut result = PeekResult::default();
+        scanner.fields(["messages"], |scanner, name| {
+            match name {
+                "messages" => result.messages = messages(scanner, "ref", peeked)?,
+                _ => drop(scanner.skip()?),
             }
-        })
-    });
-    Some(Envelope::success(PeekResult { messages: Some(messages.collect()) }))
+            Ok(())
+        })?;
+        Ok(result)
+    })
 }
 
-#[derive(Deserialize)]
-struct Successful<'a> {
-    success: bool,
-    #[serde(borrow)]
-    result: HashMap<&'a str, &'a RawValue>,
+fn scan<T>(body: Vec<u8>, read: impl FnMut(&mut Scanner) -> Result<T, NoJson>) -> Result<Envelope<T>, Vec<u8>> {
+    let mut scanner = Scanner::new(body);
+    Envelope::scan(&mut scanner, read).map_err(|NoJson| scanner.into_text())
 }
 
-/// The fields of an object, unread. Of a key that repeats, the last one counts.
-struct Fields<'a>(HashMap<&'a str, &'a RawValue>);
-
-impl Fields<'_> {
-    fn take<T: for<'de> Deserialize<'de>>(&mut self, name: &str) -> Option<T> {
-        read(self.0.remove(name)?)
+/// `secret` is the field by which a message is settled.
+fn messages<T>(
+    scanner: &mut Scanner,
+    secret: &'static str,
+    mut convert: impl FnMut(PulledMessage) -> T,
+) -> Result<Option<Vec<T>>, NoJson> {
+    if scanner.peek() != Some(b'[') {
+        return scanner.null();
     }
+    let mut messages = Vec::new();
+    scanner.entries(|scanner| {
+        messages.push(convert(message_of(scanner, secret)?));
+        Ok(())
+    })?;
+    Ok(Some(messages))
 }
 
-fn recover(body: &[u8]) -> Option<(Vec<&RawValue>, Fields<'_>)> {
-    let Successful { success, mut result } = serde_json::from_slice(body).ok()?;
-    let messages = serde_json::from_str(result.remove("messages")?.get()).ok()?;
-    success.then_some((messages, Fields(result)))
+fn message_of(scanner: &mut Scanner, secret: &'static str) -> Result<PulledMessage, NoJson> {
+    let mut message = PulledMessage::default();
+    if scanner.peek() != Some(b'{') {
+        scanner.skip()?;
+        return Ok(message);
+    }
+    scanner.fields(["id", "body", "attempts", "timestamp_ms", "metadata", secret], |scanner, name| {
+        match name {
+            "id" => message.id = scanner.read()?,
+            "body" => message.body = Some(scanner.body()?),
+            "attempts" => message.attempts = scanner.read()?,
+            "timestamp_ms" => message.timestamp_ms = scanner.read()?,
+            "metadata" => message.metadata = scanner.read()?,
+            _ if name == secret => message.lease_id = scanner.read()?,
+            _ => drop(scanner.skip()?),
+        }
+        Ok(())
+    })?;
+    Ok(message)
 }
 
-fn read<T: for<'de> Deserialize<'de>>(raw: &RawValue) -> Option<T> {
-    serde_json::from_str(raw.get()).ok()
-}
-
-fn fields(raw: &RawValue) -> Fields<'_> {
-    Fields(serde_json::from_str(raw.get()).unwrap_or_default())
-}
+#[cfg(test)]
+mod tests;

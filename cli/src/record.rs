@@ -57,14 +57,14 @@ impl Record {
             content_type: body.content_type().to_string(),
             bytes: body.bytes().map_or(body.raw().len(), |bytes| bytes.len()),
             body: with_body.then(|| Encoded::from(body)),
-            text: with_body.then(|| body.text().map_or_else(|_| body.raw().to_owned(), Cow::into_owned)),
+            text: with_body.then(|| body.text().map_or_else(|_| body.raw().into_owned(), Cow::into_owned)),
         }
     }
 }
 
 impl From<&Body> for Encoded {
     fn from(body: &Body) -> Self {
-        let raw = || Self::BodyRaw(RawValue::from_string(one_line(body.raw())).unwrap_or_default());
+        let raw = || Self::BodyRaw(RawValue::from_string(one_line(&body.raw())).unwrap_or_default());
         match body.content_type() {
             ContentType::Text => body.text().ok().and_then(|text| quoted(&text)).map_or_else(raw, Self::Body),
             ContentType::Json => body.text().map_or_else(|_| raw(), |text| Self::json(&text)),

@@ -28,7 +28,7 @@ pub enum Confirmation {
 }
 
 /// Sees the outcome of a lease even if its receipt is ignored.
-pub(crate) type Observer = Box<dyn FnOnce(&Result<Confirmation, Error>) + Send>;
+pub(crate) type Observer = Box<dyn FnOnce(&Result<Confirmation, Error>) + Send + Sync>;
 
 /// The outcome of one lease: a future, which you can ignore.
 ///

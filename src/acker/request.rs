@@ -81,9 +81,9 @@ impl Requests {
 
     /// Sends a request once, and returns its leases if it failed.
     async fn send(&self, mut group: Group, taken_at: Instant) -> Result<(), (Group, Error)> {
-        let settlements: Vec<_> = group.leases.iter().map(|pending| pending.settlement.clone()).collect();
+        let settlements = group.leases.iter().map(|pending| &pending.settlement);
         let mut outcome = AckOutcome::nothing();
-        match self.queue.ack_once(&settlements, None, &mut outcome).await {
+        match self.queue.ack_once(settlements, None, &mut outcome).await {
             Ok(attempts) => {
                 self.pace.succeeded(taken_at, attempts);
                 self.confirm(group.leases, &outcome);

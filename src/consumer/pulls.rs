@@ -237,7 +237,7 @@ impl Pulls {
         } else {
             self.limit.on_slack();
         }
-        let bytes: usize = batch.iter().map(|message| message.body.raw().len().saturating_add(MESSAGE_BYTES)).sum();
+        let bytes: usize = batch.iter().map(|message| message.body.len().saturating_add(MESSAGE_BYTES)).sum();
         let mean = bytes / batch.len().max(1);
         self.message_bytes = mean.max(self.message_bytes.saturating_sub(self.message_bytes.saturating_sub(mean) / 8));
         self.idle = self.min_idle;

@@ -167,7 +167,7 @@ impl Run {
         });
         for mut message in messages {
             let key = self.heartbeat.hold(&mut message);
-            self.bytes = self.bytes.saturating_add(message.body.raw().len());
+            self.bytes = self.bytes.saturating_add(message.body.len());
             self.waiting.push_back(Waiting { message, key, since: Instant::now(), pull: pulled.span.clone() });
         }
     }
@@ -207,7 +207,7 @@ impl Run {
         {
             if waiting.message.lease().is_lost() {
                 self.recorder.count(|stats| stats.expired += 1);
-                self.forget(waiting.key, waiting.message.body.raw().len());
+                self.forget(waiting.key, waiting.message.body.len());
             } else {
                 group.push(waiting);
             }

@@ -58,7 +58,7 @@ impl Run {
 
     fn release(&mut self) {
         for waiting in mem::take(&mut self.waiting) {
-            self.forget(waiting.key, waiting.message.body.raw().len());
+            self.forget(waiting.key, waiting.message.body.len());
             match self.settings.undecided {
                 Undecided::Retry => self.hand_back(&waiting.message),
                 Undecided::Leave => self.recorder.count(|stats| stats.left += 1),

@@ -70,7 +70,7 @@ impl Handled {
         let held = |Waiting { message, key, .. }: &Waiting| HeldMessage {
             key: *key,
             attempts: message.attempts,
-            bytes: message.body.raw().len(),
+            bytes: message.body.len(),
             message: needs_messages.then(|| message.clone()),
             lease_id: message.lease_id.clone(),
             lease: message.lease(),

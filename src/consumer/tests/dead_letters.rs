@@ -13,7 +13,7 @@ async fn world() -> (World, Queue) {
 
 async fn bodies(queue: &Queue) -> Vec<String> {
     let batch = queue.pull(PullOptions::new().batch_size(100)).await.unwrap();
-    batch.iter().map(|message| message.body.raw().to_owned()).collect()
+    batch.iter().map(|message| message.body.raw().into_owned()).collect()
 }
 
 #[tokio::test(start_paused = true)]

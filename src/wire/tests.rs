@@ -1,0 +1,169 @@
+//! Pulls are read by hand: they come out as the document's types would have them.
+
+use serde_json::json;
+
+use super::*;
+
+/// Numbers that look like chance, the same in every run.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % bound
+    }
+
+    fn pick<'a>(&mut self, choices: &[&'a str]) -> &'a str {
+        choices[self.below(choices.len())]
+    }
+
+    /// A JSON string of up to 80 characters, escaped in any way.
+    fn string(&mut self) -> String {
+        let parts = [
+            "a",
+            "item 007",
+            "{",
+            "}",
+            "[",
+            ",",
+            ":",
+            "é",
+            "日",
+            "🦀",
+            " ",
+            r#"\""#,
+            r"\\",
+            r"\/",
+            r"\n",
+            r"\t",
+            r"\b",
+            r"\f",
+            r"\r",
+            r"\u00e9",
+            r"\ud83e\udd80",
+            r"\u0022",
+            "==",
+        ];
+        (0..self.below(80)).map(|_| self.pick(&parts)).fold("\"".to_owned(), |text, part| text + part) + "\""
+    }
+
+    fn value(&mut self, depth: usize) -> String {
+        match self.below(if depth == 0 { 6 } else { 8 }) {
+            0 => "null".to_owned(),
+            1 => self.pick(&["true", "false"]).to_owned(),
+            2 => self.pick(&["0", "-1", "7", "5.0", "1e3", "1760000000123", "0.1"]).to_owned(),
+            3..6 => self.string(),
+            6 => {
+                let entries: Vec<_> = (0..self.below(4)).map(|_| self.value(depth - 1)).collect();
+                format!("[{}]", entries.join(self.pick(&[",", " , "])))
+            }
+            _ => {
+                let fields: Vec<_> =
+                    (0..self.below(4)).map(|at| format!(r#""{at}": {}"#, self.value(depth - 1))).collect();
+                format!("{{{}}}", fields.join(","))
+            }
+        }
+    }
+
+    fn message(&mut self) -> String {
+        let names = ["id", "body", "lease_id", r"lease\u005fid", "attempts", "timestamp_ms", "metadata", "else"];
+        let mut fields = Vec::new();
+        for name in names {
+            // A field that is there twice does not fit the document.
+            if name == r"lease\u005fid" && fields.iter().any(|field: &String| field.starts_with("\"lease_id")) {
+                continue;
+            }
+            if self.below(4) > 0 {
+                let value = if name == "body" { self.string() } else { self.value(2) };
+                fields.push(format!("\"{name}\"{}{value}", self.pick(&[":", " : ", ":\n\t"])));
+            }
+        }
+        format!("{{{}}}", fields.join(self.pick(&[",", ", "])))
+    }
+
+    fn response(&mut self) -> String {
+        let messages: Vec<_> = (0..self.below(6)).map(|_| self.message()).collect();
+        let result = format!(
+            r#"{{"else":{},"messages":[{}],"message_backlog_count":{}, "metadata" : {{"metrics":{}}}}}"#,
+            self.value(2),
+            messages.join(self.pick(&[",", "\r\n,"])),
+            self.value(0),
+            self.value(1),
+        );
+        let success = self.pick(&["true", "true", "true", "false", "null"]);
+        let (success, errors) = (format!(r#""success":{success}"#), format!(r#""errors":{}"#, self.value(2)));
+        let result = format!(r#""result":{result}"#);
+        let mut fields = [success, errors, result, format!(r#""messages":{}"#, self.value(2))];
+        fields.rotate_left(self.below(4));
+        format!("{}{{{}}}\n", self.pick(&["", " "]), fields.join(","))
+    }
+}
+
+fn opened(envelope: Envelope<PullResult>) -> (Option<bool>, usize, Option<Batch>) {
+    let (success, errors, result) = envelope.into_parts();
+    let now = Instant::now();
+    (success, errors.len(), result.map(|result| Batch { messages: Vec::new(), ..batch(result.clone(), now, 1) }))
+}
+
+fn messages_of(envelope: Envelope<PullResult>) -> Option<Vec<PulledMessage>> {
+    envelope.into_parts().2?.messages
+}
+
+fn same(one: &PulledMessage, other: &PulledMessage) -> bool {
+    let filled = |value: &Option<Value>| value.clone().filter(|value| !value.is_null());
+    let body = |message: &PulledMessage| message.body.clone().unwrap_or_default();
+    filled(&one.id) == filled(&other.id)
+        && filled(&one.attempts) == filled(&other.attempts)
+        && filled(&one.timestamp_ms) == filled(&other.timestamp_ms)
+        && filled(&one.metadata) == filled(&other.metadata)
+        && one.lease_id.clone().filter(|id| !id.is_empty()) == other.lease_id.clone().filter(|id| !id.is_empty())
+        && body(one) == body(other)
+}
+
+#[test]
+fn a_pull_is_read_as_the_document_describes_it() {
+    let mut chance = Chance(7);
+    let mut messages = 0;
+    for _ in 0..3000 {
+        let response = chance.response();
+        let document = || serde_json::from_str::<Envelope<PullResult>>(&response).expect(&response);
+        let ours = || read_pull(response.clone().into_bytes()).expect(&response);
+        assert_eq!(opened(ours()), opened(document()), "{response}");
+        let (ours, document) = (messages_of(ours()), messages_of(document()));
+        messages += document.iter().flatten().count();
+        assert_eq!(ours.iter().flatten().count(), document.iter().flatten().count(), "{response}");
+        for (ours, document) in ours.iter().flatten().zip(document.iter().flatten()) {
+            assert!(same(ours, document), "{response}\n{ours:?}\n{document:?}");
+        }
+    }
+    assert!(messages > 3000, "{messages}");
+}
+
+#[test]
+fn no_part_of_a_pull_is_taken_for_the_whole() {
+    let mut chance = Chance(8);
+    for _ in 0..30 {
+        let response = chance.response();
+        let whole = response.trim_end();
+        for end in 0..whole.len() {
+            assert!(read_pull(whole.as_bytes()[..end].to_vec()).is_err(), "{}", &whole[..end]);
+        }
+        assert!(read_pull(format!("{response},").into_bytes()).is_err());
+    }
+}
+
+#[test]
+fn a_large_pull_keeps_each_message_while_its_memory_is_given_back() {
+    let body = "\"\\é ".repeat(20_000);
+    let message = |number: usize| json!({ "lease_id": format!("lease {number}"), "id": number, "body": body });
+    let result = json!({ "messages": (0..20).map(message).collect::<Vec<_>>(), "message_backlog_count": 7 });
+    let response = json!({ "result": result, "success": true, "errors": [] }).to_string();
+    let result = read_pull(response.into_bytes()).ok().and_then(|envelope| envelope.into_parts().2).unwrap();
+    let batch = batch(result, Instant::now(), 1);
+    assert_eq!((batch.len(), batch.backlog_count), (20, Some(7)));
+    for (number, message) in batch.iter().enumerate() {
+        assert_eq!(message.lease_id.expose_secret(), format!("lease {number}"));
+        assert_eq!(message.id, number.to_string());
+        assert_eq!(message.body.raw(), json!(body).to_string());
+    }
+}
