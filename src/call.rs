@@ -87,11 +87,11 @@ impl Call {
     }
 
     /// Makes the call: `send` is the generated method.
-    pub(crate) async fn run<T: DeserializeOwned>(
+    pub(crate) fn run<T: DeserializeOwned>(
         &self,
         send: impl Future<Output = Returned<T>>,
-    ) -> Result<Success<T>, Error> {
-        self.run_as(send, response::read).await
+    ) -> impl Future<Output = Result<Success<T>, Error>> {
+        self.run_as(send, response::read)
     }
 
     /// As [`run`](Self::run), where `read` reads the response.
