@@ -1,5 +1,4 @@
-//! Messages a second of a consumer at long round trips, on a paused clock: `cargo bench -p benches --bench
-//! round_trips`.
+//! What a consumer does at long round trips, on a paused clock: `cargo bench -p benches --bench round_trips`.
 //!
 //! Every request takes a round trip. 1,000 handlers take 10 ms each; nothing else is set. The figures are exact, since
 //! no real time is in them.
@@ -8,67 +7,170 @@ use std::{
     error::Error,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
 
 use cloudflare_queues::{
-    Consumer, PushMessage,
-    emulator::{Emulator, Fault},
+    Consumer, Message, PushMessage,
+    emulator::{Behavior, Emulator, Fault, QueueSettings},
 };
 use tokio::time::{Instant, sleep};
 
-/// Messages a second that are to be reached.
-const WANTED: f64 = 4_750.0;
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let backlog = std::env::args().filter_map(|argument| argument.parse().ok()).next().unwrap_or(100_000);
+/// Messages a second that are to be reached, of the 5,000 that the service allows for a queue.
+const WANTED: f64 = 4_750.0;
+const CEILING: u32 = 5_000;
+const ROUND_TRIPS: [u64; 7] = [20, 50, 100, 200, 600, 1200, 2400];
+
+/// The network and the queue. Without a name, only the first columns are shown.
+#[derive(Clone)]
+struct Case {
+    name: &'static str,
+    round_trip: Duration,
+    behavior: Behavior,
+    /// Round trips are drawn from half to twice of it.
+    jitters: bool,
+    /// Every twentieth request.
+    fails: bool,
+    bytes: usize,
+    backlog: u64,
+}
+
+/// What handlers and the sampler see.
+#[derive(Default)]
+struct Seen {
+    handled: AtomicU64,
+    duplicates: AtomicU64,
+    late: AtomicU64,
+    held: AtomicU64,
+}
+
+fn main() -> Result<()> {
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     println!(
-        "{:>12} {:>12} {:>14} {:>12} {:>12}",
-        "round trip", "messages/s", "round trips", "empty pulls", "ack requests"
+        "{:<22} {:>10} {:>10} {:>8} {:>8} {:>7} {:>7} {:>6} {:>6} {:>8} {:>8}",
+        "case",
+        "round trip",
+        "messages/s",
+        "reached",
+        "empty",
+        "pulls",
+        "failed",
+        "late",
+        "twice",
+        "acks/100",
+        "MB held"
     );
-    for round_trip in [20, 50, 100, 200, 600, 1200, 2400].map(Duration::from_millis) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?;
-        runtime.block_on(measure(round_trip, backlog))?;
+    let case = |name| Case {
+        name,
+        round_trip: Duration::ZERO,
+        behavior: Behavior::new(),
+        jitters: false,
+        fails: false,
+        bytes: 1,
+        backlog: 100_000,
+    };
+    let limited = Behavior::new().messages_per_second(CEILING);
+    let cases = [
+        case("no bound"),
+        Case { behavior: limited.clone(), backlog: 200_000, ..case("5,000 a second") },
+        Case { jitters: true, ..case("jitter") },
+        Case { behavior: Behavior::new().largest_pull(50), ..case("50 of 100") },
+        Case { fails: true, ..case("5 % fail") },
+        Case { behavior: limited, fails: true, jitters: true, backlog: 200_000, ..case("limit, jitter, fail") },
+        Case { bytes: 1_000, ..case("1 KB") },
+        Case { bytes: 128_000, backlog: 10_000, ..case("128 KB") },
+    ];
+    for case in cases.iter().filter(|case| wanted.is_empty() || wanted.iter().any(|name| case.name == name)) {
+        for round_trip in ROUND_TRIPS.map(Duration::from_millis) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?;
+            runtime.block_on(measure(Case { round_trip, ..case.clone() }))?;
+        }
     }
     Ok(())
 }
 
-async fn measure(round_trip: Duration, backlog: usize) -> Result<(), Box<dyn Error>> {
-    let emulator = Emulator::in_process();
-    let queue = emulator.queue()?;
-    for _ in 0..backlog / 100 {
-        let _ = queue.push_batch(&vec![PushMessage::text("x"); 100]).await?;
+/// Makes requests take their time, and fail.
+fn delay(emulator: &Emulator, case: &Case) {
+    for number in 0..20_000_u32 {
+        // From half to twice, in an order that looks like chance.
+        let percent = if case.jitters { 50 + number.wrapping_mul(2_654_435_761) % 151 } else { 100 };
+        let half = case.round_trip * percent / 200;
+        let fault = (case.fails && number % 20 == 7).then(|| Box::new(Fault::ServerError(503)));
+        emulator.inject(Fault::Slow { before: half, after: half, fault });
     }
-    emulator.inject(Fault::Slow { before: round_trip / 2, after: round_trip / 2, fault: None }.until_removed());
-    let (started, handled) = (Instant::now(), Arc::new(AtomicUsize::new(0)));
-    let counter = Arc::clone(&handled);
-    let consumer = Consumer::new(queue).concurrency(1000);
-    let (stats, before) = (consumer.clone(), emulator.requests());
-    let mut reached = None;
-    let (mut last, mut best) = (0, 0.0_f64);
+}
+
+async fn fill(case: &Case) -> Result<Emulator> {
+    let builder = Emulator::builder().real_time().behavior(case.behavior.clone());
+    let emulator = builder.queue(QueueSettings::new().max_retries(100)).in_process();
+    let queue = emulator.queue()?;
+    let body = "x".repeat(case.bytes);
+    let batch = (250_000 / case.bytes).min(100);
+    for _ in 0..case.backlog / batch as u64 {
+        let _ = queue.push_batch(&vec![PushMessage::text(body.as_str()); batch]).await?;
+    }
+    Ok(emulator)
+}
+
+async fn measure(case: Case) -> Result<()> {
+    let emulator = fill(&case).await?;
+    let backlog = emulator.messages(emulator.queue_id()).len() as u64;
+    delay(&emulator, &case);
+    let (started, seen) = (Instant::now(), Arc::new(Seen::default()));
+    let consumer = Consumer::new(emulator.queue()?).concurrency(1000);
+    let (stats, before, sampled) = (consumer.clone(), emulator.requests(), Arc::clone(&seen));
+    let (mut reached, mut rate) = (None, 0.0);
     let stop = async {
-        while stats.stats().acknowledged < backlog as u64 {
-            sleep(round_trip).await;
-            let now = handled.load(Ordering::Relaxed);
-            let rate = (now - last) as f64 / round_trip.as_secs_f64();
-            last = now;
-            best = best.max(rate);
-            if rate >= WANTED {
-                reached.get_or_insert(started.elapsed().as_secs_f64() / round_trip.as_secs_f64());
+        // A bound on the rate may be used unevenly within a second.
+        let window = case.round_trip.max(Duration::from_millis(100));
+        let (mut samples, mut next) = (vec![0], started + window);
+        while stats.stats().acknowledged < backlog {
+            let now = stats.stats();
+            sampled.held.fetch_max((now.waiting + now.handlers_running) * case.bytes as u64, Relaxed);
+            sleep(Duration::from_millis(5)).await;
+            if Instant::now() < next {
+                continue;
             }
+            next += window;
+            samples.push(sampled.handled.load(Relaxed));
+        }
+        let handled_in = |from: usize, to: usize| {
+            let handled = samples.get(to)?.checked_sub(*samples.get(from)?)?;
+            Some(handled as f64 / (window.as_secs_f64() * (to - from) as f64))
+        };
+        let end = samples.iter().position(|handled| *handled == backlog).unwrap_or(samples.len()).max(1) - 1;
+        let first = (0..end).find(|sample| handled_in(*sample, sample + 1).is_some_and(|rate| rate >= WANTED));
+        reached = first.map(|sample| (window * (sample as u32 + 1)).div_duration_f64(case.round_trip));
+        rate = handled_in(first.unwrap_or(end / 2), end).unwrap_or(backlog as f64 / started.elapsed().as_secs_f64());
+    };
+    let counting = Arc::clone(&seen);
+    let handler = move |message: Message| {
+        let seen = Arc::clone(&counting);
+        async move {
+            sleep(Duration::from_millis(10)).await;
+            seen.handled.fetch_add(1, Relaxed);
+            seen.late.fetch_add(u64::from(message.lease().is_lost()), Relaxed);
+            seen.duplicates.fetch_add(u64::from(message.attempts != Some(1)), Relaxed);
         }
     };
-    let report = consumer
-        .run_until(stop, move |_| {
-            counter.fetch_add(1, Ordering::Relaxed);
-            sleep(Duration::from_millis(10))
-        })
-        .await?;
+    let report = consumer.run_until(stop, handler).await?;
     let stats = report.stats;
-    let acks = emulator.requests() - before - stats.pulls;
-    let reached = reached.map_or("never".to_owned(), |reached| format!("{reached:.0}"));
-    println!("{round_trip:>12?} {best:>12.0} {reached:>14} {:>12} {acks:>12}", stats.empty_pulls);
+    let pulls = stats.pulls + stats.pull_failures;
+    let acks = (emulator.requests() - before).saturating_sub(pulls) as f64 * 100.0 / backlog as f64;
+    println!(
+        "{:<22} {:>10} {rate:>10.0} {:>8} {:>8} {pulls:>7} {:>7} {:>6} {:>6} {acks:>8.2} {:>8.1}",
+        case.name,
+        format!("{:?}", case.round_trip),
+        reached.map_or("never".to_owned(), |reached| format!("{reached:.0}")),
+        stats.empty_pulls,
+        stats.pull_failures,
+        seen.late.load(Relaxed),
+        seen.duplicates.load(Relaxed),
+        seen.held.load(Relaxed) as f64 / 1e6,
+    );
     Ok(())
 }

@@ -1,81 +1,81 @@
 //! How many requests of one sort may be in flight, found by trying.
 
-use tokio::time::Instant;
-
-/// The limit is counted in quarters, so that it can grow by less than one.
-const ONE: usize = 4;
+/// The limit is counted in sixteenths, so that it can grow by less than one.
+const ONE: usize = 16;
+/// By how much each success lets the limit grow: at the start, after a failure, and after a rate limit.
+const FAST: usize = 2 * ONE;
+const SLOW: usize = ONE / 4;
+const SLOWEST: usize = ONE / 8;
 
 /// A limit on requests in flight that grows while it holds work back and falls when requests fail.
 ///
-/// It doubles with each round trip until the first failure. From then on it grows by a quarter with each round trip, a
-/// failed request takes one off, and a rate limit halves it. With that, it stands as long as at most a fifth of the
-/// requests fail, and falls with one round trip by the share that failed.
+/// It triples with each round trip until the first failure. From then on it grows by a quarter with each round trip, or
+/// by an eighth once a rate limit was met, and each failed request takes one off. With that, it falls with one round
+/// trip to the number of requests that succeed, and stands as long as at most a fifth of them fail, or an eighth meet
+/// a rate limit.
 #[derive(Clone, Debug)]
 pub(crate) struct Adaptive {
-    quarters: usize,
+    sixteenths: usize,
     max: usize,
-    /// No request has failed since the start.
-    is_starting: bool,
-    halved_at: Option<Instant>,
+    growth: usize,
 }
 
 impl Adaptive {
     /// Starts with `start` requests, and allows at most `max`. Zero counts as one for both.
     pub(crate) fn new(start: usize, max: usize) -> Self {
-        let quarters = |limit: usize| limit.max(1).saturating_mul(ONE);
-        Self { quarters: quarters(start.min(max)), max: quarters(max), is_starting: true, halved_at: None }
+        let sixteenths = |limit: usize| limit.max(1).saturating_mul(ONE);
+        Self { sixteenths: sixteenths(start.min(max)), max: sixteenths(max), growth: FAST }
+    }
+
+    /// Whether no request has failed since the start.
+    pub(crate) fn is_starting(&self) -> bool {
+        self.growth == FAST
+    }
+
+    /// Whether a rate limit was met since the start.
+    pub(crate) fn is_rate_limited(&self) -> bool {
+        self.growth == SLOWEST
     }
 
     /// How many requests may be in flight: at least one.
     pub(crate) fn limit(&self) -> usize {
-        self.quarters / ONE
+        self.sixteenths / ONE
     }
 
     /// A request succeeded. The limit grows only if it `is_needed`: if it held other requests back meanwhile.
     pub(crate) fn on_success(&mut self, is_needed: bool) {
-        let more = match (is_needed, self.is_starting) {
-            (false, _) => 0,
-            (true, true) => ONE,
-            (true, false) => 1,
-        };
-        self.quarters = self.quarters.saturating_add(more).min(self.max);
+        let more = if is_needed { self.growth } else { 0 };
+        self.sixteenths = self.sixteenths.saturating_add(more).min(self.max);
     }
 
     /// A request failed.
     pub(crate) fn on_failure(&mut self) {
-        self.fall_to(self.quarters.saturating_sub(ONE));
+        self.growth = self.growth.min(SLOW);
+        self.on_slack();
     }
 
-    /// A request that was sent at `sent_at` met a rate limit. Those that were sent before the limit was halved do not
-    /// halve it again.
-    pub(crate) fn on_rate_limit(&mut self, sent_at: Instant, now: Instant) {
-        if self.halved_at.is_none_or(|halved_at| sent_at >= halved_at) {
-            self.halved_at = Some(now);
-            self.fall_to(self.quarters / 2);
+    /// A request met a rate limit, while so many of them got through within a round trip.
+    pub(crate) fn on_rate_limit(&mut self, got_through: usize) {
+        self.growth = SLOWEST;
+        if self.limit() > got_through {
+            self.on_slack();
         }
     }
 
     /// A request found less to do than it could have done: one fewer will do.
     pub(crate) fn on_slack(&mut self) {
-        self.quarters = self.quarters.saturating_sub(ONE).max(ONE);
+        self.sixteenths = self.sixteenths.saturating_sub(ONE).max(ONE);
     }
 
     /// There is nothing to do: one request at a time, and fast growth when there is again.
     pub(crate) fn on_idle(&mut self) {
-        self.quarters = ONE;
-        self.is_starting = true;
-    }
-
-    fn fall_to(&mut self, quarters: usize) {
-        self.quarters = quarters.max(ONE);
-        self.is_starting = false;
+        self.sixteenths = ONE;
+        self.growth = FAST;
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     /// What a round trip makes of a limit that is used up, if every `nth` request fails.
@@ -86,9 +86,9 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_doubles_with_each_round_trip_until_the_first_failure() {
+    fn the_limit_triples_with_each_round_trip_until_the_first_failure() {
         let mut adaptive = Adaptive::new(1, 100);
-        let limits = [1, 2, 4, 8, 16, 32, 64, 100, 100];
+        let limits = [1, 3, 9, 27, 81, 100, 100];
         for limit in limits {
             assert_eq!(adaptive.limit(), limit);
             round_trip(&mut adaptive, usize::MAX);
@@ -123,14 +123,15 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_limit_halves_the_limit_once_for_all_in_flight() {
-        let start = Instant::now();
-        let mut adaptive = Adaptive::new(64, 100);
-        let at = |seconds| start + Duration::from_secs(seconds);
-        (0..64).for_each(|_| adaptive.on_rate_limit(at(0), at(1)));
-        assert_eq!(adaptive.limit(), 32);
-        adaptive.on_rate_limit(at(1), at(2));
-        assert_eq!(adaptive.limit(), 16);
+    fn the_limit_falls_to_what_a_rate_limit_lets_through_and_stays_near_it() {
+        let mut adaptive = Adaptive::new(100, 100);
+        for round in 0..100 {
+            let sent = adaptive.limit();
+            (0..sent)
+                .for_each(|request| if request < 40 { adaptive.on_success(true) } else { adaptive.on_rate_limit(0) });
+            let limit = adaptive.limit();
+            assert!(round < 2 || (38..=46).contains(&limit), "{limit}");
+        }
     }
 
     #[test]
@@ -140,7 +141,7 @@ mod tests {
         adaptive.on_idle();
         assert_eq!(adaptive.limit(), 1);
         adaptive.on_success(true);
-        assert_eq!(adaptive.limit(), 2);
+        assert_eq!(adaptive.limit(), 3);
     }
 
     #[test]
@@ -149,6 +150,6 @@ mod tests {
         let mut adaptive = Adaptive::new(usize::MAX, usize::MAX);
         adaptive.on_success(true);
         adaptive.on_failure();
-        assert!(adaptive.limit() > usize::MAX / 8);
+        assert!(adaptive.limit() > usize::MAX / 32);
     }
 }

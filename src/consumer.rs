@@ -7,11 +7,15 @@ mod delivery;
 mod handlers;
 mod health;
 mod heartbeat;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod outcomes;
 mod pulls;
 mod pulse;
 mod recorder;
 mod run;
+#[cfg(feature = "tower")]
+mod service;
 mod settings;
 mod settling;
 mod shutdown;
@@ -95,20 +99,43 @@ use crate::{error::Error, message::Message, queue::Queue};
 ///
 /// # Tracing
 ///
-/// - The span `receive` covers a pull. Its kind is `client`. Its fields: `messaging.system`,
-///   `messaging.operation.name`, `messaging.destination.name`, which is the queue's id, and
-///   `messaging.batch.message_count`.
-/// - The span `process` covers a handler. Its kind is `consumer`. Its fields: the first three above,
-///   `messaging.message.id` and `attempts`, or `messaging.batch.message_count`; and `otel.status_code` and `error.type`
-///   if it fails. It follows from its `receive`.
+/// Spans, with OpenTelemetry's names:
 ///
-/// Events, which are warnings except for recoveries: `the handler failed` (with `error`, within `process`), `a handler
-/// panicked`, `pulling fails` and `acknowledgements are not confirmed` (once, then at growing intervals, with
-/// `failures`), `pulling works again`, `pulling is slowed down` (with `slowdown`), `pulling at full speed again`,
-/// `leases could not be extended`, `a handler outlasts the lease of its message`. No event has a body, a lease id or a
-/// credential.
+/// - `receive`, a pull. Fields: `otel.kind` (`client`), `messaging.system`, `messaging.operation.name`,
+///   `messaging.destination.name` (the queue's id), `messaging.batch.message_count`.
+/// - `process`, a handler, which follows from its `receive`. Fields: `otel.kind` (`consumer`), `messaging.system`,
+///   `messaging.operation.name`, `messaging.destination.name`, `messaging.message.id` and `attempts`, or
+///   `messaging.batch.message_count` if it is given a batch; `otel.status_code` and `error.type` if it fails.
 ///
-/// To continue a trace from a producer, put its context into the body, and create the [span](Self::span) from it.
+/// Events:
+///
+/// - `the handler failed`, a warning within `process`. Fields: `error`.
+/// - `a handler panicked`, a warning. Fields: `messages`.
+/// - `pulling fails`, a warning, at first and then at growing intervals. Fields: `failures`, `error`.
+/// - `pulling works again`. Fields: `failures`.
+/// - `acknowledgements are not confirmed: messages will be handled again`, a warning, at first and then at growing
+///   intervals. Fields: `failures`.
+/// - `acknowledgements are confirmed again`. Fields: `failures`.
+/// - `pulling is slowed down`, a warning. Fields: `what`, `slowdown`, `failing`.
+/// - `pulling at full speed again`. Fields: `what`.
+/// - `leases could not be extended`, a warning. Fields: `error`, `leases`.
+/// - `a handler outlasts the lease of its message: another consumer may receive it`, a warning.
+/// - `a dead letter could not be pushed`, a warning. Fields: `error`, and `messaging.message.id` in a stream.
+/// - `a message is to go to the dead-letter queue, but there is none: it is retried`, a warning.
+/// - `a message could not be decoded`, a warning. Fields: `error`, `messaging.message.id`.
+/// - `what decides on undecodable messages failed`, a warning, in a stream. Fields: `error`, `messaging.message.id`.
+/// - `the function of the retry delay panicked`, a warning. Fields: `messaging.message.id`.
+/// - `the function of the span panicked`, a warning. Fields: `messaging.message.id`.
+///
+/// None has a body, a lease id or a credential. The [acker](crate::Acker) and single calls have events of their own. To
+/// continue a trace from a producer, put its context into the body, and create the [span](Self::span) from it.
+///
+/// # Metrics
+///
+/// With the feature `metrics`, each consumer records what it does through the crate of that name, labelled with the
+/// `queue`'s id: counters `cloudflare_queues_consumer_*_total`, each named after a field of [`Stats`], and `handled`;
+/// gauges `cloudflare_queues_consumer_{pulls_in_flight, waiting, handlers_running, slowdown}`, summed up over the
+/// consumers of a process; and the histogram `cloudflare_queues_consumer_handler_seconds`.
 #[derive(Clone, Debug)]
 #[must_use = "a consumer does nothing until it is run"]
 pub struct Consumer<D = Raw> {
@@ -121,7 +148,8 @@ pub struct Consumer<D = Raw> {
 impl Consumer {
     /// Creates a consumer with the default settings.
     pub fn new(queue: Queue) -> Self {
-        Self { queue, settings: Settings::default(), decoding: Raw, record: Shared::default() }
+        let record = Shared::new(&queue);
+        Self { queue, settings: Settings::default(), decoding: Raw, record }
     }
 
     /// Decodes each message's body as JSON, and passes it to the handler with the message.

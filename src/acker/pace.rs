@@ -61,11 +61,11 @@ impl Pace {
         }
     }
 
-    pub(super) fn failed(&self, error: &Error, sent_at: Instant) {
+    pub(super) fn failed(&self, error: &Error) {
         let (mut state, now) = (self.state(), Instant::now());
         state.is_working = false;
         match error.kind() {
-            ErrorKind::RateLimited => state.in_flight.on_rate_limit(sent_at, now),
+            ErrorKind::RateLimited => state.in_flight.on_rate_limit(0),
             _ => state.in_flight.on_failure(),
         }
         let failures = state.outage.on_failure(now);

@@ -59,7 +59,6 @@ impl Requests {
                 groups.extend(self.later(group, Duration::ZERO));
                 continue;
             }
-            let sent_at = Instant::now();
             let Err((mut group, error)) = self.send(group, taken_at).await else { continue };
             let is_refusal = error.refuses_the_request() && error.status() != Some(200);
             let more = requests.saturating_add(2);
@@ -71,7 +70,7 @@ impl Requests {
                 self.pace.refused(&error);
                 self.fail(group.leases, &error);
             } else {
-                self.pace.failed(&error, sent_at);
+                self.pace.failed(&error);
                 let asked = error.retry_after().unwrap_or_default();
                 group.earlier = Some(error);
                 groups.extend(self.later(group, asked));

@@ -14,7 +14,10 @@ use tokio::{
 };
 
 use super::{recorder::Counter, settings::Settings};
-use crate::{extend::ExtendOutcome, held::Extended, lease::LeaseId, message::Message, queue::Queue, settlement::Lease};
+use crate::{
+    error::Error, extend::ExtendOutcome, held::Extended, lease::LeaseId, message::Message, queue::Queue,
+    settlement::Lease,
+};
 
 /// The largest number of leases in a request.
 const GROUP: usize = 100;
@@ -36,7 +39,7 @@ pub(super) struct Heartbeat {
     due: BTreeSet<(Instant, u64)>,
     next: u64,
     timer: Option<Pin<Box<Sleep>>>,
-    requests: JoinSet<Vec<Beat>>,
+    requests: JoinSet<(Vec<Beat>, Option<Error>)>,
 }
 
 struct Held {
@@ -115,7 +118,11 @@ impl Heartbeat {
         loop {
             while let Poll::Ready(Some(joined)) = self.requests.poll_join_next(context) {
                 // A request that panicked has no outcome: its leases are lost at their ends.
-                joined.unwrap_or_default().into_iter().for_each(|beat| self.settle(beat, counter));
+                let (beats, error) = joined.unwrap_or_default();
+                beats.into_iter().for_each(|beat| self.settle(beat, counter));
+                if let Some(error) = error {
+                    counter.failed(&error);
+                }
             }
             let Some((first, _)) = self.due.first().copied() else { return };
             if first <= Instant::now() {
@@ -186,8 +193,8 @@ impl Heartbeat {
 }
 
 /// Extends leases; a request that is refused is split, so that no lease keeps the others from being extended.
-async fn extend(queue: Queue, leases: Vec<(u64, Lease)>, timeout: Duration) -> Vec<Beat> {
-    let (mut groups, mut beats) = (vec![leases], Vec::new());
+async fn extend(queue: Queue, leases: Vec<(u64, Lease)>, timeout: Duration) -> (Vec<Beat>, Option<Error>) {
+    let (mut groups, mut beats, mut error) = (vec![leases], Vec::new(), None);
     while let Some(mut group) = groups.pop() {
         let now = Instant::now().into_std();
         match queue.extend(group.iter().map(|(_, lease)| lease), timeout).await {
@@ -202,10 +209,11 @@ async fn extend(queue: Queue, leases: Vec<(u64, Lease)>, timeout: Duration) -> V
             Err(failed) => {
                 tracing::warn!(error = %failed.error, leases = group.len(), "leases could not be extended");
                 beats.extend(group.into_iter().map(|(key, _)| Beat { key, deadline: None, is_alone: false }));
+                error = Some(failed.error);
             }
         }
     }
-    beats
+    (beats, error)
 }
 
 /// What no warning names is extended only if the count leaves no other way.

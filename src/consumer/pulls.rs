@@ -53,6 +53,10 @@ pub(super) struct Pulls {
     /// When the last rest began: what was sent before does not make the next one longer.
     rested_at: Option<Instant>,
     round_trip: Option<Duration>,
+    /// When a round trip began, and how many pulls brought messages since, and in the one before.
+    counted_since: Instant,
+    brought: usize,
+    brought_before: usize,
     /// How many bytes a message takes, by those that came so far.
     message_bytes: usize,
     /// By how many steps pulling is slowed down.
@@ -69,8 +73,17 @@ struct Started {
 
 struct Rest {
     until: Pin<Box<Sleep>>,
-    /// A message that comes meanwhile does not end it.
-    is_firm: bool,
+    why: Why,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Why {
+    /// Pulls are spread over the round trip.
+    Spread,
+    /// There was nothing to do: a message that comes meanwhile ends it.
+    Idle,
+    /// The service asked for it, or pulling is slowed down.
+    Asked,
 }
 
 /// A pull that has ended.
@@ -95,6 +108,9 @@ impl Pulls {
             rest: None,
             rested_at: None,
             round_trip: None,
+            counted_since: Instant::now(),
+            brought: 0,
+            brought_before: 0,
             message_bytes: 0,
             slowdown: 0,
             is_trusted: false,
@@ -157,6 +173,17 @@ impl Pulls {
             }
             room = room.saturating_sub(batch);
             self.start_one(batch);
+            self.spread();
+        }
+    }
+
+    /// Once the service has refused pulls, they are spread over the round trip: one that bounds the rate refuses what
+    /// comes at once.
+    fn spread(&mut self) {
+        // A little less than evenly, so that the number in flight is reached.
+        let apart = self.round_trip().mul_f64(0.8) / self.limit.limit().try_into().unwrap_or(u32::MAX);
+        if !self.limit.is_starting() && self.rest.is_none() && apart >= SHORTEST {
+            self.rest = Some(Rest { until: Box::pin(sleep(apart)), why: Why::Spread });
         }
     }
 
@@ -199,7 +226,10 @@ impl Pulls {
         match result {
             Ok(batch) => {
                 let took = now.saturating_duration_since(started.at);
-                self.round_trip = Some(self.round_trip.map_or(took, |average| (average * 3 + took) / 4));
+                // One that was repeated took several round trips, and waits.
+                if batch.attempts <= 1 || self.round_trip.is_none() {
+                    self.round_trip = Some(self.round_trip.map_or(took, |average| (average * 3 + took) / 4));
+                }
                 if let Some(failures) = self.outage.on_success() {
                     tracing::info!(failures, "pulling works again");
                 }
@@ -214,7 +244,7 @@ impl Pulls {
             }
             Err(error) => {
                 match error.kind() {
-                    ErrorKind::RateLimited => self.limit.on_rate_limit(started.at, now),
+                    ErrorKind::RateLimited => self.on_rate_limit(),
                     _ => self.limit.on_failure(),
                 }
                 if let Some(failures) = self.outage.on_failure(now) {
@@ -228,25 +258,44 @@ impl Pulls {
     }
 
     fn brought(&mut self, batch: &Batch, started: &Started, in_flight: usize) {
-        let is_full = batch.len().saturating_mul(2) >= started.asked;
+        self.count_round_trip();
+        self.brought = self.brought.saturating_add(1);
+        // Where the rate is bound, less than what was asked for is all that there is; elsewhere, pulls may give less.
+        let wanted = if self.limit.is_rate_limited() { started.asked } else { started.asked / 2 };
+        let has_slack = batch.len().saturating_mul(2) < started.asked;
         if batch.attempts > 1 {
             // It succeeded, but only after the service had asked for a wait.
-            self.limit.on_rate_limit(started.at, Instant::now());
-        } else if is_full {
-            self.limit.on_success(in_flight >= self.limit.limit());
-        } else {
+            self.on_rate_limit();
+        } else if has_slack {
             self.limit.on_slack();
+        } else {
+            self.limit.on_success(batch.len() >= wanted && in_flight >= self.limit.limit());
         }
         let bytes: usize = batch.iter().map(|message| message.body.len().saturating_add(MESSAGE_BYTES)).sum();
         let mean = bytes / batch.len().max(1);
         self.message_bytes = mean.max(self.message_bytes.saturating_sub(self.message_bytes.saturating_sub(mean) / 8));
         self.idle = self.min_idle;
-        if self.rest.as_ref().is_some_and(|rest| !rest.is_firm) {
+        if self.rest.as_ref().is_some_and(|rest| rest.why == Why::Idle) {
             self.rest = None;
         }
         if self.slowdown > 0 {
-            self.begin_rest(self.slowed_rest(), true);
+            self.begin_rest(self.slowed_rest(), Why::Asked);
         }
+    }
+
+    /// Counts pulls anew after each round trip.
+    fn count_round_trip(&mut self) {
+        let (now, round_trip) = (Instant::now(), self.round_trip());
+        let since = now.saturating_duration_since(self.counted_since);
+        if since >= round_trip {
+            self.brought_before = if since < 2 * round_trip { self.brought } else { 0 };
+            (self.brought, self.counted_since) = (0, now);
+        }
+    }
+
+    fn on_rate_limit(&mut self) {
+        self.count_round_trip();
+        self.limit.on_rate_limit(self.brought_before);
     }
 
     /// Rests after a pull that brought nothing.
@@ -256,7 +305,8 @@ impl Pulls {
             self.last_idle = self.idle;
         }
         // Those that were in flight with the first empty one begin the rest anew, and do not make it longer.
-        self.begin_rest(self.last_idle.max(self.slowed_rest()).max(at_least), !at_least.is_zero());
+        let why = if at_least.is_zero() { Why::Idle } else { Why::Asked };
+        self.begin_rest(self.last_idle.max(self.slowed_rest()).max(at_least), why);
         if is_next {
             self.idle = self.idle.saturating_mul(2).min(self.max_idle);
         }
@@ -269,14 +319,14 @@ impl Pulls {
         self.min_idle.saturating_mul(1 << self.slowdown.min(31)).min(self.max_idle)
     }
 
-    fn begin_rest(&mut self, rest: Duration, is_firm: bool) {
+    fn begin_rest(&mut self, rest: Duration, why: Why) {
         let rest = rest.min(AN_HOUR);
         let now = Instant::now();
-        let before = self.rest.as_ref().map(|before| (before.until.deadline(), before.is_firm));
+        let before = self.rest.as_ref().map(|before| (before.until.deadline(), before.why));
         if !rest.is_zero() && before.is_none_or(|(ends, _)| ends < now + rest) {
-            let is_firm = is_firm || before.is_some_and(|(_, is_firm)| is_firm);
+            let why = before.map(|(_, why)| why).filter(|why| *why == Why::Asked).unwrap_or(why);
             self.rested_at = Some(now);
-            self.rest = Some(Rest { until: Box::pin(sleep(rest)), is_firm });
+            self.rest = Some(Rest { until: Box::pin(sleep(rest)), why });
         }
     }
 }

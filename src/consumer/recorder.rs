@@ -9,10 +9,17 @@ use std::{
 use tokio::time::Instant;
 
 use super::stats::Stats;
-use crate::error::Error;
+use crate::{error::Error, queue::Queue};
 
-#[derive(Clone, Debug, Default)]
-pub(super) struct Shared(Arc<Mutex<Record>>);
+#[cfg(feature = "metrics")]
+use crate::ids::QueueId;
+
+#[derive(Clone, Debug)]
+pub(super) struct Shared {
+    record: Arc<Mutex<Record>>,
+    #[cfg(feature = "metrics")]
+    queue_id: QueueId,
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Record {
@@ -30,8 +37,32 @@ pub(super) struct Record {
 }
 
 impl Shared {
+    #[cfg_attr(not(feature = "metrics"), expect(unused_variables, reason = "its id is a label of metrics"))]
+    pub(super) fn new(queue: &Queue) -> Self {
+        Self {
+            record: Arc::default(),
+            #[cfg(feature = "metrics")]
+            queue_id: queue.id().clone(),
+        }
+    }
+
     pub(super) fn lock(&self) -> MutexGuard<'_, Record> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Another record of the same queue.
+    fn anew(&self) -> Self {
+        Self { record: Arc::default(), ..self.clone() }
+    }
+
+    /// Changes the record of a run.
+    fn change(&self, change: impl Fn(&mut Record)) {
+        let mut record = self.lock();
+        #[cfg(feature = "metrics")]
+        let before = super::metrics::Before::of(&record.stats);
+        change(&mut record);
+        #[cfg(feature = "metrics")]
+        before.record(&self.queue_id, &record.stats);
     }
 }
 
@@ -57,7 +88,7 @@ pub(super) struct Recorder(Counter);
 impl Recorder {
     /// For a run that starts.
     pub(super) fn new(total: &Shared) -> Self {
-        let recorder = Self(Counter { run: Shared::default(), total: total.clone() });
+        let recorder = Self(Counter { run: total.anew(), total: total.clone() });
         recorder.update(|record| {
             record.running = record.running.saturating_add(1);
             record.started = Some(Instant::now());
@@ -107,7 +138,7 @@ impl Counter {
     }
 
     pub(super) fn update(&self, change: impl Fn(&mut Record)) {
-        change(&mut self.run.lock());
+        self.run.change(&change);
         change(&mut self.total.lock());
     }
 

@@ -117,6 +117,7 @@ impl Run {
             Settled::Said(Ok(Confirmation::Confirmed)) => self.confirmed(&settlement, is_dead_letter),
             Settled::Said(said) => self.not_confirmed(settlement, said.err().as_ref()),
             Settled::NotPushed(error) => {
+                tracing::warn!(%error, "a dead letter could not be pushed");
                 self.recorder.count(|stats| {
                     stats.left += 1;
                     stats.dead_letter_failures += 1;

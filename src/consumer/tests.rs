@@ -109,9 +109,13 @@ struct World {
 
 impl World {
     async fn with(messages: usize) -> Self {
-        let world = Self::new(Emulator::builder().queue(QueueSettings::new().max_retries(100)));
+        let world = Self::of(Behavior::new());
         world.push(messages).await;
         world
+    }
+
+    fn of(behavior: Behavior) -> Self {
+        Self::new(Emulator::builder().queue(QueueSettings::new().max_retries(100)).behavior(behavior))
     }
 
     fn new(emulator: EmulatorBuilder) -> Self {

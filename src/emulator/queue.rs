@@ -15,7 +15,7 @@ use self::tests::counted::{BTreeMap, BTreeSet};
 
 use super::{
     behavior::{Behavior, ExtendFrom, UnknownLease},
-    clock::{Time, nanos},
+    clock::{Time, from_secs, nanos},
     ids::{Lease, Sequence},
     outcome::{Outcome, Unknown},
     settings::QueueSettings,
@@ -40,6 +40,8 @@ pub(super) struct Queue {
     /// Messages without retries left, to be moved to the dead-letter queue.
     dead: Vec<NewMessage>,
     bytes: u64,
+    /// What was pulled is what pulls were allowed to give up to then.
+    earned_until: Time,
 }
 
 #[derive(Clone)]
@@ -96,6 +98,7 @@ impl Queue {
             used: BTreeMap::new(),
             dead: Vec::new(),
             bytes: 0,
+            earned_until: 0,
         }
     }
 
@@ -154,6 +157,18 @@ impl Queue {
             Stored { content, pushed_at: now, visible_at: now, delivered_at: now, attempts: 0, is_leased: false };
         self.messages.insert(sequence, stored);
         self.show(sequence, now, now.saturating_add(delay));
+    }
+
+    /// How many of `count` messages may be pulled now, at so many a second, of which a second's worth can be saved up.
+    pub(super) fn allow(&mut self, now: Time, count: usize, per_second: u32) -> usize {
+        let (second, per_second) = (from_secs(1), u64::from(per_second.max(1)));
+        self.earned_until = self.earned_until.max(now.saturating_sub(second));
+        let each = second / per_second;
+        let saved = now.saturating_sub(self.earned_until).checked_div(each).unwrap_or(u64::MAX);
+        let allowed = (count as u64).min(saved);
+        let given = allowed.min(self.visible.len() as u64);
+        self.earned_until = self.earned_until.saturating_add(given.saturating_mul(each));
+        allowed as usize
     }
 
     /// Leases up to `count` messages.

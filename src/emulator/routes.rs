@@ -101,7 +101,11 @@ fn pull(service: &Service, queue_id: &str, body: &[u8]) -> Result {
         if queue.settings().delivery_paused {
             return Err(Refusal::new(StatusCode::CONFLICT, 0, "queue_delivery_paused"));
         }
-        Ok((queue.pull(now, batch_size, timeout), queue.metrics()))
+        let allowed = queue.allow(now, batch_size.min(behavior.largest_pull), behavior.messages_per_second);
+        if allowed == 0 {
+            return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, 10250, "the queue is overloaded"));
+        }
+        Ok((queue.pull(now, allowed, timeout), queue.metrics()))
     })??;
     let messages = pulled.iter().map(|(lease, message)| Message::pulled(&service.clock, &behavior, *lease, message));
     Ok(success(Pulled {

@@ -103,9 +103,9 @@ async fn requests_in_flight_fall_fast_and_recover_slowly() {
         acker.flush().await;
         std::mem::take(&mut fixture.network.in_flight.lock().unwrap().1)
     };
-    assert_eq!(submit(0, 12_400).await, 64);
+    assert_eq!(submit(0, 16_000).await, 108);
     fixture.responds(|_| Some(refusal(503, 15_000)));
-    submit(20_000, 6400).await;
+    submit(20_000, 10_800).await;
     fixture.responds(|seen| Some(counted(seen.acks, Value::Null)));
     let most = submit(30_000, 3000).await;
     assert!(most <= 8, "{most} in flight");
@@ -125,7 +125,8 @@ async fn early_failures_also_lower_the_number_in_flight() {
         acker.ack(unknown(number)).await.unwrap();
     }
     acker.flush().await;
-    assert!(fixture.most_in_flight() <= 8, "{}", fixture.most_in_flight());
+    // Undisturbed, it would be 72.
+    assert!(fixture.most_in_flight() <= 16, "{}", fixture.most_in_flight());
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,13 +1,13 @@
 //! Leases that are extended while handlers work.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::time::timeout;
+
 use super::*;
-use crate::emulator::ExtendFrom;
+use crate::emulator::{ExtendFrom, UnknownLease};
 
 const MINUTE: Duration = Duration::from_secs(60);
-
-fn extending(behavior: Behavior) -> World {
-    World::new(Emulator::builder().queue(QueueSettings::new().max_retries(100)).behavior(behavior))
-}
 
 #[tokio::test(start_paused = true)]
 async fn a_handler_of_ten_minutes_gets_its_message_once() {
@@ -64,7 +64,7 @@ async fn a_handler_learns_of_a_refused_extension() {
     let behaviors =
         [Behavior::new().repeated_extends(false), Behavior::new().repeated_extends(false).acks_after_extend(false)];
     for behavior in behaviors {
-        let world = extending(behavior);
+        let world = World::of(behavior);
         world.push(1).await;
         let consumer = world.consumer();
         let start = Instant::now();
@@ -80,27 +80,63 @@ async fn a_handler_learns_of_a_refused_extension() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn no_switch_of_extend_leads_to_an_untrue_confirmation() {
-    for number in 0..64 {
+/// What is not known of extensions, each of it one way or the other.
+#[derive(Debug)]
+struct Switches {
+    acks_after_extend: bool,
+    repeated_extends: bool,
+    counts: bool,
+    is_capped: bool,
+    behavior: Behavior,
+}
+
+fn switches() -> impl Iterator<Item = Switches> {
+    let unknown = [UnknownLease::Warn, UnknownLease::Ignore, UnknownLease::Reject];
+    (0..1 << 8).flat_map(move |number: u32| unknown.map(|unknown| (number, unknown))).map(|(number, unknown)| {
         let is = |bit: u32| number >> bit & 1 == 1;
+        let (acks_after_extend, repeated_extends, counts, is_capped) = (is(0), is(1), is(2), is(3));
         let behavior = Behavior::new()
-            .acks_after_extend(is(0))
-            .repeated_extends(is(1))
-            .late_extends(is(2))
-            .shortening_extends(is(3))
-            .extend_from(if is(4) { ExtendFrom::Now } else { ExtendFrom::LeaseEnd })
-            .late_acks(is(5));
-        let world = extending(behavior);
-        world.push(5).await;
-        let report = run(&world.consumer(), sleep(10 * MINUTE), move |message| async move {
-            if message.attempts == Some(1) {
-                sleep(150 * SECOND).await;
+            .acks_after_extend(acks_after_extend)
+            .repeated_extends(repeated_extends)
+            .counts(counts)
+            .max_lease(if is_capped { 2 * MINUTE } else { 720 * MINUTE })
+            .late_extends(is(4))
+            .shortening_extends(is(5))
+            .late_acks(is(6))
+            .extend_from(if is(7) { ExtendFrom::Now } else { ExtendFrom::LeaseEnd })
+            .unknown_leases(unknown);
+        Switches { acks_after_extend, repeated_extends, counts, is_capped, behavior }
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn under_every_switch_of_extend_a_lease_is_kept_or_known_to_be_lost() {
+    for switches in switches() {
+        let world = World::of(switches.behavior.clone());
+        world.push(1).await;
+        world.takes(1200 * MILLI);
+        let (given, told) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (gives, tells) = (Arc::clone(&given), Arc::clone(&told));
+        let consumer = world.consumer().min_idle(15 * SECOND).max_idle(MINUTE);
+        let report = run(&consumer, sleep(5 * MINUTE), move |message| {
+            gives.fetch_add(1, Ordering::Relaxed);
+            let tells = Arc::clone(&tells);
+            async move {
+                if message.attempts == Some(1) && timeout(150 * SECOND, message.lease().lost()).await.is_ok() {
+                    tells.fetch_add(1, Ordering::Relaxed);
+                }
             }
         })
         .await;
-        // A message that the service did not delete is not reported as acknowledged.
-        assert_eq!(report.stats.acknowledged, 5 - world.left() as u64, "{number:b}: {report:?}");
+        let (given, told) = (given.load(Ordering::Relaxed), told.load(Ordering::Relaxed));
+        let Switches { acks_after_extend, repeated_extends, counts, is_capped, .. } = switches;
+        assert!(report.stats.acknowledged <= 1 - world.left() as u64, "an untrue one: {switches:?} {report:?}");
+        // Without the count, it is not certain that a lease was extended.
+        let is_certain = repeated_extends && counts;
+        assert!(is_capped || (told == 0) == is_certain, "{switches:?} {report:?}");
+        if is_certain && acks_after_extend && !is_capped {
+            assert_eq!((given, report.stats.acknowledged), (1, 1), "{switches:?} {report:?}");
+        }
     }
 }
 
@@ -126,11 +162,11 @@ async fn a_lease_that_cannot_be_extended_does_not_affect_others() {
 #[tokio::test(start_paused = true)]
 async fn messages_that_wait_are_covered_too() {
     let world = World::with(100).await;
-    let calls = std::sync::atomic::AtomicUsize::new(0);
+    let calls = AtomicUsize::new(0);
     let report = run(&world.consumer().concurrency(1), sleep(20 * MINUTE), move |message| {
         assert_eq!(message.attempts, Some(1));
         // Quick at first, so that many are prefetched, and one that is slow.
-        let number = calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let number = calls.fetch_add(1, Ordering::Relaxed);
         sleep(if number == 2 { 5 * MINUTE } else { Duration::ZERO })
     })
     .await;

@@ -1,6 +1,9 @@
 //! Statistics, health, logs and spans of a consumer.
 
-use std::fmt::Write;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+};
 
 use tokio::sync::MutexGuard;
 use tracing::{
@@ -188,4 +191,88 @@ async fn stats_have_a_histogram_and_gauges() {
     assert_eq!(filled, [(128 * MILLI, 20)]);
     let json = serde_json::to_value(&report.stats).unwrap();
     assert_eq!((&json["pulled"], &json["pulls_in_flight"]), (&20.into(), &0.into()));
+}
+
+/// The arguments of each use of a macro in the consumer's code.
+fn uses(of: &str) -> Vec<Vec<String>> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/consumer");
+    let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).filter(|path| path.is_file());
+    let code = files.map(|path| std::fs::read_to_string(path).unwrap()).collect::<String>();
+    let code: String = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    code.split(of).skip(1).map(arguments).collect()
+}
+
+/// Splits at commas, unless they are within a string or parentheses, up to the closing one.
+fn arguments(text: &str) -> Vec<String> {
+    let (mut depth, mut in_string, mut arguments) = (0, false, vec![String::new()]);
+    for character in text.chars() {
+        match character {
+            '"' => in_string = !in_string,
+            '(' if !in_string => depth += 1,
+            ')' if !in_string && depth == 0 => break,
+            ')' if !in_string => depth -= 1,
+            ',' if !in_string && depth == 0 => {
+                arguments.push(String::new());
+                continue;
+            }
+            _ => {}
+        }
+        arguments.last_mut().unwrap().push(character);
+    }
+    arguments.iter().map(|argument| argument.trim().to_owned()).filter(|argument| !argument.is_empty()).collect()
+}
+
+/// What is named in backticks in an entry of the section of the documentation on tracing: a span or an event, and its
+/// fields.
+fn documented() -> BTreeMap<String, BTreeSet<String>> {
+    let code = include_str!("../../consumer.rs");
+    let section = code.split("/// # Tracing").nth(1).unwrap().split("/// # Metrics").next().unwrap();
+    let text = section.lines().map(|line| line.trim_start_matches("///")).collect::<String>();
+    let text = text.split("None has a body").next().unwrap();
+    let entries = text.split(" - `").skip(1).map(|entry| {
+        let (name, rest) = entry.split_once('`').unwrap();
+        let fields = rest.split_once("Fields:").map_or("", |(_, fields)| fields);
+        let fields = fields.split('`').skip(1).step_by(2).filter(|field| !["client", "consumer"].contains(field));
+        (name.split_whitespace().collect::<Vec<_>>().join(" "), fields.map(str::to_owned).collect())
+    });
+    entries.collect()
+}
+
+#[test]
+fn the_documented_spans_events_and_fields_are_those_of_the_code() {
+    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let events = ["tracing::warn!(", "tracing::info!("].map(uses).concat();
+    for mut arguments in [uses("tracing::info_span!("), events].concat() {
+        let is_name = |argument: &String| argument.starts_with('"');
+        let name = arguments.iter().position(is_name).unwrap_or_else(|| panic!("{arguments:?}"));
+        let name = arguments.remove(name);
+        let fields = arguments.iter().filter(|argument| !argument.starts_with("parent:"));
+        let fields = fields.map(|field| field.split(" = ").next().unwrap().trim_start_matches(['%', '?']).to_owned());
+        found.entry(name.trim_matches('"').to_owned()).or_default().extend(fields);
+    }
+    assert_eq!(found, documented());
+    assert!(found.len() > 15, "{found:?}");
+}
+
+#[test]
+fn stats_tell_all_that_is_asked_of_a_consumer() {
+    let stats = serde_json::to_value(Stats::default()).unwrap();
+    for name in [
+        "pulls",
+        "empty_pulls",
+        "pulls_in_flight",
+        "handlers_running",
+        "failed",
+        "undecodable",
+        "dead_lettered",
+        "extended",
+        "lost_leases",
+        "last_pull",
+        "last_error",
+        "handler_times",
+        "slowdown",
+        "unconfirmed",
+    ] {
+        assert!(stats.get(name).is_some(), "{name}");
+    }
 }

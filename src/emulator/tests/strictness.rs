@@ -157,3 +157,24 @@ async fn every_operation_treats_no_entries_and_too_many_alike() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_pull_gives_no_more_than_its_bound_and_the_rate_of_the_queue_allow() {
+    let emulator = Emulator::start().await.unwrap();
+    let message = json!({ "body": "s" });
+    assert_eq!(
+        send(&emulator, "/batch", &json!({ "messages": vec![message; 100] }).to_string()).await.0,
+        StatusCode::OK
+    );
+    emulator.configure(|behavior| behavior.largest_pull(7).messages_per_second(20));
+    let pull = async || {
+        let (status, envelope) = send(&emulator, "/pull", r#"{ "batch_size": 10 }"#).await;
+        (status.as_u16(), envelope["result"]["messages"].as_array().map_or(0, Vec::len))
+    };
+    // Of a second's worth, which was saved up, six are left for the third pull.
+    emulator.advance(std::time::Duration::from_secs(60));
+    assert_eq!([pull().await, pull().await, pull().await], [(200, 7), (200, 7), (200, 6)]);
+    assert_eq!(send(&emulator, "/pull", "{}").await.0.as_u16(), 429);
+    emulator.advance(std::time::Duration::from_millis(250));
+    assert_eq!([pull().await, pull().await], [(200, 5), (429, 0)]);
+}

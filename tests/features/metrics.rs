@@ -1,0 +1,112 @@
+//! What a consumer records through the facade of the crate `metrics`.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use cloudflare_queues::{Consumer, PushMessage, Verdict, emulator::Emulator};
+use metrics::{
+    Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
+};
+
+/// The sum of what was recorded by each name and queue, and the number of recorded values.
+#[derive(Clone, Debug, Default)]
+struct Recorded(Arc<Mutex<BTreeMap<String, (f64, u32)>>>);
+
+struct Handle(Recorded, String);
+
+impl Handle {
+    fn add(&self, value: f64) {
+        let mut recorded = self.0.0.lock().unwrap();
+        let (sum, count) = recorded.entry(self.1.clone()).or_default();
+        *sum += value;
+        *count += 1;
+    }
+}
+
+impl CounterFn for Handle {
+    fn increment(&self, value: u64) {
+        self.add(value as f64);
+    }
+
+    fn absolute(&self, _: u64) {
+        unreachable!("several consumers of a queue would overwrite each other")
+    }
+}
+
+impl GaugeFn for Handle {
+    fn increment(&self, value: f64) {
+        self.add(value);
+    }
+
+    fn decrement(&self, value: f64) {
+        self.add(-value);
+    }
+
+    fn set(&self, _: f64) {
+        unreachable!("several consumers of a queue would overwrite each other")
+    }
+}
+
+impl HistogramFn for Handle {
+    fn record(&self, value: f64) {
+        self.add(value);
+    }
+}
+
+impl Recorded {
+    fn handle(&self, key: &Key) -> Arc<Handle> {
+        let queue = key.labels().find(|label| label.key() == "queue").unwrap().value();
+        let name = key.name().strip_prefix("cloudflare_queues_consumer_").unwrap();
+        Arc::new(Handle(self.clone(), format!("{name} {queue}")))
+    }
+}
+
+impl Recorder for Recorded {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        self.handle(key).into()
+    }
+
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        self.handle(key).into()
+    }
+
+    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+        self.handle(key).into()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_consumer_does_is_recorded_by_queue() {
+    let recorded = Recorded::default();
+    let guard = metrics::set_default_local_recorder(&recorded);
+    let emulator = Emulator::builder().real_time().in_process();
+    let queue = emulator.queue().unwrap();
+    queue.push_batch(&vec![PushMessage::text("x"); 10]).await.unwrap();
+    let consumer = Consumer::new(queue).concurrency(2);
+    let stop = || tokio::time::sleep(Duration::from_secs(5));
+    for _ in 0..2 {
+        let report = consumer.run_until(stop(), |message| async move {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            if message.attempts == Some(1) { Verdict::Retry } else { Verdict::Ack }
+        });
+        assert!(report.await.unwrap().error.is_none());
+    }
+    drop(guard);
+    let recorded = recorded.0.lock().unwrap();
+    let of = |name: &str| recorded.get(&format!("{name} {}", emulator.queue_id())).copied().unwrap_or_default();
+    let stats = consumer.stats();
+    assert_eq!((of("pulled_total").0, of("acknowledged_total").0, of("retried_total").0), (20.0, 10.0, 10.0));
+    assert_eq!((of("pulls_total").0, of("empty_pulls_total").0), (stats.pulls as f64, stats.empty_pulls as f64));
+    assert_eq!((of("handled_total").0, of("handler_seconds").1), (20.0, 20));
+    assert!((of("handler_seconds").0 - stats.handler_times.sum().as_secs_f64()).abs() < 1e-6);
+    for gauge in ["pulls_in_flight", "waiting", "handlers_running"] {
+        assert!(of(gauge).0 == 0.0 && of(gauge).1 > 0, "{gauge}: {:?}", of(gauge));
+    }
+}
