@@ -28,6 +28,30 @@ impl World {
         batch.ok()
     }
 
+    /// What two pulls bring that are in flight together.
+    async fn pull_twice(&self) -> Vec<Message> {
+        let (first, second) = tokio::join!(self.pull(), self.pull());
+        [first, second].into_iter().flatten().flatten().collect()
+    }
+
+    /// Extends leases, or not. No more are counted than were asked for.
+    async fn extend(&self, messages: &[Message]) {
+        if messages.is_empty() || self.below(2) == 0 {
+            return;
+        }
+        let result = self.queue.extend(messages.iter().map(|message| &message.lease_id), LEASE).await;
+        let (confirmed, left) = match result {
+            Ok(outcome) => (outcome, 0),
+            Err(failed) => {
+                self.note(&failed);
+                (failed.confirmed, failed.unconfirmed.len())
+            }
+        };
+        self.note(format_args!("extended {:?} of {}", confirmed.extend_count, confirmed.requested));
+        assert!(confirmed.extend_count.unwrap_or_default() <= confirmed.requested);
+        assert_eq!(confirmed.requested + left as u64, messages.len() as u64);
+    }
+
     /// Decides on a message. `None` leaves it.
     fn decide(&self, message: &Message) -> Option<(u32, bool)> {
         let number = message.body.json().unwrap();
@@ -55,8 +79,8 @@ impl World {
     pub(super) async fn acknowledge_together(&self) {
         let (mut request, mut decided) = (AckRequest::new(), Decided::new());
         for _ in 0..=self.below(8) {
-            let Some(batch) = self.pull().await else { continue };
-            for message in &batch {
+            let messages = self.pull_twice().await;
+            for message in &messages {
                 let Some(decision) = self.decide(message) else { continue };
                 match decision.1 {
                     true => request.ack(&message.lease_id),
@@ -64,10 +88,11 @@ impl World {
                 };
                 decided.insert(message.lease_id.clone(), decision);
             }
-            if let Some(message) = batch.messages.first().filter(|_| self.below(4) == 0) {
+            if let Some(message) = messages.first().filter(|_| self.below(4) == 0) {
                 request.deadline(message.lease_deadline);
             }
             sleep(self.wait()).await;
+            self.extend(&messages).await;
         }
         for _ in 0..=self.below(3) {
             if !request.is_empty() {
@@ -115,9 +140,10 @@ impl World {
     /// Pulls and decides on one message after the other, in requests that are shared with others.
     pub(super) async fn acknowledge_singly(&self) {
         for _ in 0..=self.below(3) {
-            let Some(batch) = self.pull().await else { continue };
+            let messages = self.pull_twice().await;
+            self.extend(&messages).await;
             let mut receipts = Vec::new();
-            for message in &batch {
+            for message in &messages {
                 let Some((number, is_ack)) = self.decide(message) else { continue };
                 if self.below(20) == 0 {
                     sleep(self.wait()).await;
@@ -182,27 +208,53 @@ impl World {
             .undecided(if self.below(2) == 0 { Undecided::Retry } else { Undecided::Leave })
             .shutdown_timeout(seconds(60))
             .flush_timeout(seconds(60))
+            .dead_letters(self.buried.clone())
+            .max_attempts(1 + self.below(6) as u32)
+            .max_pulls(1 + self.below(8) as usize)
+            .heartbeat(LEASE + seconds(600))
+            .handler_batch_size(1 + self.below(20) as usize)
+            .handler_linger(Duration::from_millis(self.below(500)))
             .acker(acker);
         let decided = Arc::new(Mutex::new(Decided::new()));
         let (world, decisions) = (Arc::clone(self), Arc::clone(&decided));
-        let handler = move |message: Message| {
-            let (world, decisions) = (Arc::clone(&world), Arc::clone(&decisions));
-            async move {
-                sleep(world.wait()).await;
-                let Some(decision) = world.decide(&message) else { return Ok(Verdict::Leave) };
-                decisions.lock().unwrap().insert(message.lease_id, decision);
-                if decision.1 { Ok(Verdict::Ack) } else { Err("again") }
+        let judge = move |message: Message| {
+            let Some(decision) = world.decide(&message) else { return Ok(Verdict::Leave) };
+            decisions.lock().unwrap().insert(message.lease_id, decision);
+            match (decision.1, world.below(3)) {
+                (true, _) => Ok(Verdict::Ack),
+                (false, 0) => Ok(Verdict::DeadLetter),
+                (false, _) => Err("again"),
             }
         };
-        let report = consumer.run_until(sleep(seconds(60)), handler).await.unwrap();
+        let (world, judge, stop) = (Arc::clone(self), Arc::new(judge), sleep(seconds(60)));
+        let report = if self.below(2) == 0 {
+            let handler = move |message: Message| {
+                let (world, judge) = (Arc::clone(&world), Arc::clone(&judge));
+                async move {
+                    sleep(world.wait()).await;
+                    judge(message)
+                }
+            };
+            consumer.run_until(stop, handler).await
+        } else {
+            let handler = move |messages: Vec<Message>| {
+                let (world, judge) = (Arc::clone(&world), Arc::clone(&judge));
+                async move {
+                    sleep(world.wait()).await;
+                    messages.into_iter().map(|message| judge(message)).collect::<Vec<_>>()
+                }
+            };
+            consumer.run_batches_until(stop, handler).await
+        };
         let decided = std::mem::take(&mut *decided.lock().unwrap());
-        self.judge_report(decided, report);
+        self.judge_report(decided, report.unwrap());
     }
 
     /// The report accounts for every message, and every decision that it does not list as unconfirmed was confirmed.
     fn judge_report(&self, mut decided: Decided, report: Report) {
         let (stats, unconfirmed) = (report.stats, report.unconfirmed.len());
-        let known = stats.acknowledged + stats.retried + stats.left + stats.expired + unconfirmed as u64;
+        let known = [stats.acknowledged, stats.retried, stats.left, stats.expired, stats.dead_lettered];
+        let known = known.iter().sum::<u64>() + unconfirmed as u64;
         assert_eq!((stats.pulled, stats.panicked), (known, 0), "{stats:?}");
         // A refusal ends a run, whether of a pull or of an acknowledgement.
         let is_expected = |error: &Error| error.kind() == ErrorKind::Unauthorized;
@@ -213,6 +265,8 @@ impl World {
         let numbers: Vec<_> = decided.values().filter(|(_, is_ack)| *is_ack).map(|(number, _)| *number).collect();
         self.hear(false, Vec::new(), unconfirmed);
         self.told().totals.confirmed += stats.retried;
+        self.told().totals.buried += stats.dead_lettered;
+        self.told().totals.extended += stats.extended;
         // A handler may finish at the moment in which it is dropped; its message counts as left.
         let acks = numbers.len() as u64;
         assert!((stats.acknowledged..=stats.acknowledged + stats.left).contains(&acks), "{acks} in {stats:?}");

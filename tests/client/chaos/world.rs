@@ -9,7 +9,7 @@ use std::{
 
 use cloudflare_queues::{
     Acker, AckerOptions, Client, Consumer, Message, PushMessage, Queue, QueueId, RetryPolicy, Verdict,
-    emulator::{Behavior, Emulator, Fault, JsonBodies, QueueSettings, UnknownLease, WarningsForm},
+    emulator::{Behavior, Emulator, ExtendFrom, Fault, JsonBodies, QueueSettings, UnknownLease, WarningsForm},
 };
 use tokio::time::{Instant, sleep, timeout};
 
@@ -64,6 +64,9 @@ impl Random {
             _ => UnknownLease::Warn,
         };
         let behavior = behavior.unknown_leases(unknown_leases).late_acks(self.is()).late_retries(self.is());
+        let from = if self.is() { ExtendFrom::Now } else { ExtendFrom::LeaseEnd };
+        let behavior = behavior.acks_after_extend(self.below(4) > 0).repeated_extends(self.below(4) > 0);
+        let behavior = behavior.late_extends(self.is()).shortening_extends(self.is()).extend_from(from);
         let counts = self.below(8) > 0;
         (behavior.counts(counts), counts && unknown_leases == UnknownLease::Warn)
     }
@@ -86,6 +89,8 @@ pub(super) struct World {
     pub(super) is_exact: bool,
     client: Client,
     dead_letters: QueueId,
+    /// Where consumers push their dead letters.
+    pub(super) buried: Queue,
     random: Mutex<Random>,
     told: Mutex<Told>,
     trace: Trace,
@@ -116,6 +121,9 @@ pub(super) struct Totals {
     pub(super) unconfirmed: u64,
     /// Acknowledgements of several requests of which some failed.
     pub(super) partly: u64,
+    /// Dead letters of consumers that were confirmed, and extensions of leases.
+    pub(super) buried: u64,
+    pub(super) extended: u64,
     /// Messages that are left at the end, and how many of them are in the dead-letter queue.
     left: u64,
     dead: u64,
@@ -123,7 +131,8 @@ pub(super) struct Totals {
 
 impl Totals {
     pub(super) fn add(&mut self, other: Self) {
-        let Self { messages, requests, faults, died, confirmed, unconfirmed, partly, left, dead } = other;
+        let Self { messages, requests, faults, died, confirmed, unconfirmed, partly, buried, extended, left, dead } =
+            other;
         self.messages += messages;
         self.requests += requests;
         self.faults += faults;
@@ -131,6 +140,8 @@ impl Totals {
         self.confirmed += confirmed;
         self.unconfirmed += unconfirmed;
         self.partly += partly;
+        self.buried += buried;
+        self.extended += extended;
         self.left += left;
         self.dead += dead;
     }
@@ -149,6 +160,8 @@ impl World {
         let builder = emulator.in_process_builder().unwrap().request_timeout(Duration::from_secs(5));
         let client = builder.call_timeout(LEASE / 2).retry(random.policy()).build().unwrap();
         let queue = client.queue(emulator.account_id(), emulator.queue_id()).unwrap();
+        let buried = emulator.create_queue(QueueSettings::default());
+        let buried = client.queue(emulator.account_id(), &buried).unwrap();
         let messages: Vec<_> = (0..ROUND).map(|number| PushMessage::json(&number).unwrap()).collect();
         for messages in messages.chunks(100) {
             queue.push_batch(messages).await.unwrap();
@@ -158,7 +171,7 @@ impl World {
         let acker = Acker::with_options(queue.clone(), options).unwrap();
         let told = Told { faults: vec![false; emulator.requests() as usize], ..Told::default() };
         let (random, told) = (Mutex::new(random), Mutex::new(told));
-        Arc::new(Self { emulator, queue, acker, is_exact, client, dead_letters, random, told, trace, started })
+        Arc::new(Self { emulator, queue, acker, is_exact, client, dead_letters, buried, random, told, trace, started })
     }
 
     /// Records what happened, when, and after how many requests.
@@ -213,14 +226,17 @@ impl World {
         self.emulator.configure(|_| Behavior::default());
         let left = self.drain(self.emulator.queue_id()).await;
         let dead = self.drain(&self.dead_letters).await;
+        let buried: HashSet<_> = self.drain(self.buried.id()).await.into_iter().collect();
         let there: HashSet<_> = left.iter().chain(&dead).copied().collect();
         assert_eq!(there.len(), left.len() + dead.len(), "a message is there twice");
         let told = self.told();
         for number in 0..ROUND {
             let (is_there, is_done) = (there.contains(&number), told.done.contains(&number));
             assert!(!(is_done && is_there), "{number} was confirmed, and is there");
-            assert!(is_there || told.asked.contains(&number), "{number} is gone, and nobody acknowledged it");
+            let is_kept = is_there || buried.contains(&number);
+            assert!(is_kept || told.asked.contains(&number), "{number} is gone, and nobody acknowledged it");
         }
+        assert!(told.totals.buried <= buried.len() as u64, "a dead letter was confirmed that was not pushed");
         Totals {
             messages: u64::from(ROUND),
             requests: requests as u64,
