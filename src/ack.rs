@@ -160,7 +160,7 @@ impl<'a> IntoIterator for &'a AckRequest {
 /// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[must_use = "the service may have confirmed less than was asked for: check is_complete()"]
+#[must_use = "the service may have confirmed less than requested: check is_complete()"]
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AckOutcome {

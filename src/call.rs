@@ -113,7 +113,7 @@ impl Call {
         match &result {
             Ok(success) => {
                 if let Some(error) = success.beside.first() {
-                    tracing::warn!(parent: &self.span, code = error.code, "the response has errors beside its success");
+                    tracing::warn!(parent: &self.span, code = error.code, "the response has errors in addition to its success");
                 }
                 self.trace_end(200.into(), self.attempts(), None);
             }
@@ -245,7 +245,7 @@ impl Call {
     async fn credentials(&self, refused: Option<&Arc<Headers>>) -> Result<Arc<Headers>, Error> {
         let source = &self.transport.credentials;
         let in_operation = |error: Error| error.in_operation(self.operation.id(), u32::from(refused.is_some()));
-        let late = |_| Err(Error::new(ErrorKind::CredentialsUnavailable, "the credentials did not come in time"));
+        let late = |_| Err(Error::new(ErrorKind::CredentialsUnavailable, "the credentials were not provided in time"));
         timeout_at(self.end, source.get(refused)).await.unwrap_or_else(late).map_err(in_operation)
     }
 
@@ -256,9 +256,7 @@ impl Call {
     fn next(&self, error: &Error, attempts: u32) -> Next {
         let Transport { retry, budget, random, .. } = &*self.transport;
         match retry.after(self.operation, error, attempts, self.remaining(), random()) {
-            Next::Wait(_) if !budget.withdraw() => {
-                Next::Stop(Some("the retries that all calls of the client share are used up"))
-            }
+            Next::Wait(_) if !budget.withdraw() => Next::Stop(Some("the client's retry budget is used up")),
             next => next,
         }
     }

@@ -295,7 +295,7 @@ impl ClientBuilder {
             return Err(Error::invalid(format!("max_in_flight: must be 1 to {most}, but is {set}")));
         }
         let http = match (self.http, self.proxy) {
-            (Some(_), Some(_)) => return Err(Error::invalid("proxy: set it on the HTTP client that is given")),
+            (Some(_), Some(_)) => return Err(Error::invalid("proxy: set it on the given HTTP client")),
             (Some(http), None) => http,
             (None, proxy) => {
                 // An API call must not be redirected, since the credentials would go along. Retries are up to our own

@@ -116,7 +116,7 @@ described! {
     ///
     /// To change one setting of a consumer, start from its description: `ConsumerSettings::from(&description)` has all
     /// settings, including those that this crate does not know.
-    #[must_use = "settings do nothing until they are given to a queue"]
+    #[must_use = "settings do nothing until they are passed to a queue"]
     ConsumerSettings
 }
 

@@ -163,7 +163,7 @@ impl CredentialSource {
         let unavailable = |message| Error::new(ErrorKind::CredentialsUnavailable, message);
         match provider().await {
             Ok(Credentials(Kind::Fixed(headers))) => Ok(Arc::clone(latest.insert(headers))),
-            Ok(_) => Err(unavailable("the function that provides credentials returned another such function")),
+            Ok(_) => Err(unavailable("the function that provides credentials returned another provider")),
             Err(error) => Err(unavailable("the function that provides credentials failed").with_source(error, false)),
         }
     }
@@ -190,7 +190,7 @@ fn sensitive(field: &str, prefix: &str, secret: &str) -> Result<HeaderValue, Err
             Ok(value)
         }
         _ => Err(Error::invalid(format!(
-            "{field}: must be printable ASCII without white space, as it stands in a header"
+            "{field}: must be printable ASCII without white space, to be valid in a header"
         ))),
     }
 }

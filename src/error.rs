@@ -203,7 +203,7 @@ impl Error {
         match self.0.kind {
             _ if self.0.advice.is_some() => self.0.advice.unwrap_or_default(),
             ErrorKind::Transport | ErrorKind::Timeout if self.0.may_have_arrived => {
-                "try again; the request may have arrived, so a push may be duplicated by that"
+                "try again, but the request may have arrived, so a push may be duplicated"
             }
             kind => kind.next_step(),
         }

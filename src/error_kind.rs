@@ -83,21 +83,23 @@ impl ErrorKind {
             Self::CredentialsUnavailable => "check the function that provides the credentials; nothing was sent",
             Self::Unauthorized => "check the credentials, and that the token has the permission Queues Write",
             Self::NotFound => {
-                "check the account id and the queue id; a queue's name is no id: see `Client::queue_named`"
+                "check the account id and the queue id, which is not the queue's name: see `Client::queue_named`"
             }
-            Self::NotPullConsumer => "enable the HTTP pull consumer of the queue; a new one takes some seconds",
+            Self::NotPullConsumer => {
+                "enable the HTTP pull consumer of the queue; a new one takes a few seconds to work"
+            }
             Self::DeliveryPaused => "resume delivery from the queue",
             Self::AlreadyExists => "use the one that exists, or delete it first",
             Self::NoSuchConsumer => "list the queue's consumers",
             Self::InvalidName => "choose another name",
             Self::InUse => "remove what depends on the queue first",
             Self::RateLimited => "try again later, or raise the limit that the code names",
-            Self::Rejected => "correct the request by what the service says",
+            Self::Rejected => "correct the request as the service says",
             Self::ServiceFailure => "try again later",
             Self::Transport => "check the base URL and the network; nothing arrived",
             Self::Timeout => "try again; the request did not arrive",
             Self::UnexpectedResponse => "check the base URL; the request may have been carried out",
-            Self::UndecodableBody => "acknowledge the message, or retry it to bring it to the dead-letter queue",
+            Self::UndecodableBody => "acknowledge the message, or retry it until it reaches the dead-letter queue",
         }
     }
 }

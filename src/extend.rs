@@ -5,7 +5,7 @@ use std::{error::Error as StdError, fmt, time::Instant};
 use crate::{error::Error, lease::LeaseId, settlement::Lease, warning::Warning};
 
 /// How many leases a request extends, and how many the service confirmed.
-#[must_use = "the service may have extended less than was asked for: check is_complete()"]
+#[must_use = "the service may have extended less than requested: check is_complete()"]
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ExtendOutcome {

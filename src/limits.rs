@@ -38,7 +38,7 @@ pub(crate) const REFS: RangeInclusive<u64> =
 
 pub(crate) fn ack(request: &AckRequest) -> Result<(), Error> {
     if request.is_empty() {
-        return Err(Error::invalid("acks, retries: the request holds no lease, but must hold at least one"));
+        return Err(Error::invalid("acks, retries: the request must have at least one lease"));
     }
     for (index, settlement) in request.iter().enumerate() {
         if settlement.lease.id().is_empty() {
@@ -52,7 +52,7 @@ pub(crate) fn ack(request: &AckRequest) -> Result<(), Error> {
 pub(crate) fn extend(leases: &[Lease], timeout: Duration) -> Result<(), Error> {
     visibility_timeout(timeout)?;
     if leases.is_empty() {
-        return Err(Error::invalid("extend: the request holds no lease, but must hold at least one"));
+        return Err(Error::invalid("extend: the request must have at least one lease"));
     }
     if let Some(index) = leases.iter().position(|lease| lease.id().is_empty()) {
         return Err(Error::invalid(format!("lease_id: lease {} of the request is empty", ordinal(index))));
@@ -62,10 +62,7 @@ pub(crate) fn extend(leases: &[Lease], timeout: Duration) -> Result<(), Error> {
 
 fn distinct<'a, I: Iterator<Item = &'a LeaseId>>(leases: impl Fn() -> I) -> Result<(), Error> {
     match repeated(leases) {
-        Some(index) => Err(Error::invalid(format!(
-            "lease_id: lease {} of the request is in it already, but each lease may be there once",
-            ordinal(index)
-        ))),
+        Some(index) => Err(Error::invalid(format!("lease_id: lease {} is in the request twice", ordinal(index)))),
         None => Ok(()),
     }
 }
@@ -126,10 +123,7 @@ pub(crate) fn refs(refs: &[MessageRef]) -> Result<(), Error> {
         return Err(Error::invalid(format!("ref: reference {} is empty", ordinal(index))));
     }
     match repeated(refs) {
-        Some(index) => Err(Error::invalid(format!(
-            "ref: reference {} is given already, but each may be given once",
-            ordinal(index)
-        ))),
+        Some(index) => Err(Error::invalid(format!("ref: reference {} is in the request twice", ordinal(index)))),
         None => Ok(()),
     }
 }
@@ -164,7 +158,7 @@ pub(crate) fn push_batch(messages: &[PushMessage]) -> Result<(), Error> {
     let bytes = messages.iter().fold(0, |bytes: usize, message| bytes.saturating_add(message.size()));
     if bytes > MAX_PUSHED_BYTES {
         return Err(Error::invalid(format!(
-            "messages: must have at most {MAX_PUSHED_BYTES} bytes (256 KB) together, but have {bytes}"
+            "messages: must have at most {MAX_PUSHED_BYTES} bytes (256 KB) in total, but have {bytes}"
         )));
     }
     Ok(())

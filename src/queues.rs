@@ -69,7 +69,7 @@ impl Queues {
         let queue_id = queue_id.try_into()?;
         if self.transport.base_url == DEFAULT_BASE_URL && !queue_id.is_cloudflares() {
             return Err(Error::invalid(
-                "queue_id: has 32 hexadecimal digits at Cloudflare; `queue_named` finds a queue by its name",
+                "queue_id: must have 32 hexadecimal digits; `queue_named` finds a queue by its name",
             ));
         }
         Ok(self.handle(queue_id))
@@ -83,8 +83,8 @@ impl Queues {
     /// [`find`](Self::find).
     pub async fn named(&self, name: &str) -> Result<Queue, Error> {
         let found = self.find(name).await?;
-        let none = || Error::new(ErrorKind::NotFound, "the account has no queue of this name");
-        let advice = Some("check the name and the account id, or make the queue with `Queues::create`");
+        let none = || Error::new(ErrorKind::NotFound, "the account has no queue with this name");
+        let advice = Some("check the name and the account id, or create the queue with `Queues::create`");
         Ok(self.handle(found.ok_or_else(|| none().with_advice(advice))?.id()?))
     }
 

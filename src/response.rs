@@ -101,19 +101,19 @@ pub(crate) fn refusal(status: u16, headers: &HeaderMap, body: &[u8]) -> Error {
     let (kind, message) = match status {
         403 if challenged => {
             advice = Some("call from another network, or ask Cloudflare why");
-            (ErrorKind::Rejected, "Cloudflare's firewall challenged the request, which only a browser can meet")
+            (ErrorKind::Rejected, "Cloudflare's firewall sent a challenge, which only a browser can pass")
         }
         400 if errors.iter().any(malformed) => (ErrorKind::Unauthorized, "the credentials are malformed"),
         401 | 403 => (ErrorKind::Unauthorized, "the service refused the credentials"),
         404 if !is_enveloped => {
-            advice = Some("check the base URL: the service would have said what is missing");
+            advice = Some("check the base URL: the service's own error would say what does not exist");
             (ErrorKind::NotFound, "there is nothing at this URL")
         }
         404 => (ErrorKind::NotFound, "there is no such queue"),
-        405 => (ErrorKind::NotPullConsumer, "the queue is not open to HTTP pull consumers"),
+        405 => (ErrorKind::NotPullConsumer, "the queue has no HTTP pull consumer"),
         408 => (ErrorKind::Timeout, "the service waited too long for the request"),
         409 => (ErrorKind::DeliveryPaused, "delivery from the queue is paused"),
-        429 => (ErrorKind::RateLimited, "the service refused the call for its rate"),
+        429 => (ErrorKind::RateLimited, "the rate limit was exceeded"),
         400..=499 => (ErrorKind::Rejected, "the service refused the request"),
         500..=599 => (ErrorKind::ServiceFailure, "the service failed"),
         300..=399 => (ErrorKind::UnexpectedResponse, "the response is a redirect, which is not followed"),
@@ -143,9 +143,9 @@ pub(crate) fn meaning(operation: Operation, error: Error) -> Error {
         | Op::PurgeMessages
         | Op::PushMessage
         | Op::PushMessages => return error,
-        _ if has(&[11009]) => (AlreadyExists, "the account has a queue of this name", None),
-        _ if has(&[11004]) => (AlreadyExists, "the queue has a consumer", None),
-        _ if has(&[11003]) => (InvalidName, "no queue can have this name", None),
+        _ if has(&[11009]) => (AlreadyExists, "the account already has a queue with this name", None),
+        _ if has(&[11004]) => (AlreadyExists, "the queue already has a consumer", None),
+        _ if has(&[11003]) => (InvalidName, "the name is not valid for a queue", None),
         _ if has(&[11005]) => (InUse, "a Worker is bound to the queue", None),
         _ if has(&[11017]) => (InUse, "event notifications are sent to the queue", None),
         Op::CreateConsumer | Op::UpdateConsumer if has(&[10007]) => {
@@ -156,14 +156,14 @@ pub(crate) fn meaning(operation: Operation, error: Error) -> Error {
         {
             (NoSuchConsumer, "the queue has no such consumer", None)
         }
-        Op::CreateSubscription if is_conflict => (AlreadyExists, "the source has an event subscription", None),
+        Op::CreateSubscription if is_conflict => (AlreadyExists, "the source already has an event subscription", None),
         Op::GetSubscription | Op::UpdateSubscription | Op::DeleteSubscription if is_missing => {
             (NotFound, "there is no such event subscription", Some("list the account's event subscriptions"))
         }
         Op::ListQueues | Op::CreateQueue | Op::ListSubscriptions | Op::CreateSubscription if is_missing => {
             (NotFound, "there is no such account", Some("check the account id"))
         }
-        Op::CreateQueue | Op::CreateConsumer if is_conflict => (AlreadyExists, "there is one already", None),
+        Op::CreateQueue | Op::CreateConsumer if is_conflict => (AlreadyExists, "it already exists", None),
         _ if is_conflict => (Rejected, "the service refused the request", None),
         _ => return error,
     };

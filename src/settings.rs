@@ -156,7 +156,7 @@ described! {
     ///
     /// let settings = QueueSettings::new().delivery_delay(Duration::from_secs(5)).message_retention(Duration::from_secs(3600));
     /// ```
-    #[must_use = "settings do nothing until they are given to a queue"]
+    #[must_use = "settings do nothing until they are passed to a queue"]
     #[derive(Default)]
     QueueSettings
 }

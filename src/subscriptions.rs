@@ -128,7 +128,7 @@ impl SubscriptionDescription {
 /// let subscription = NewSubscription::new("uploads", EventSource::new("r2"), &queue_id).event("bucket.created");
 /// # Ok::<(), cloudflare_queues::Error>(())
 /// ```
-#[must_use = "nothing is made until it is given to Subscriptions::create"]
+#[must_use = "nothing is created until it is passed to Subscriptions::create"]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewSubscription {
     name: String,
@@ -158,7 +158,7 @@ impl NewSubscription {
 }
 
 /// Changes to an event subscription. What is not given stays as it is. The source of a subscription cannot be changed.
-#[must_use = "nothing changes until it is given to Subscriptions::update"]
+#[must_use = "nothing changes until it is passed to Subscriptions::update"]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SubscriptionChange {
     name: Option<String>,

@@ -52,5 +52,5 @@ pub fn batch(messages: impl IntoIterator<Item = Message>) -> Batch {
 
 /// An error of this kind, as a call returns it.
 pub fn error(kind: ErrorKind) -> Error {
-    Error::new(kind, "an error that was made for a test")
+    Error::new(kind, "an error created for a test")
 }

@@ -117,7 +117,7 @@ impl Entries {
             return Err(Error::invalid("acker: it is closed"));
         }
         if pending.reply.is_none() && self.detached >= MAX_DETACHED {
-            return Err(Error::invalid("acker: too many leases wait that were dropped"));
+            return Err(Error::invalid("acker: too many dropped leases are waiting"));
         }
         if !self.claimed.insert(pending.settlement.lease.id().clone()) {
             return Err(Error::invalid("lease_id: the lease is being acknowledged or retried already"));

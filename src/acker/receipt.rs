@@ -68,5 +68,5 @@ impl Future for Receipt {
 }
 
 pub(super) fn stopped() -> Error {
-    Error::new(ErrorKind::Transport, "the runtime that the acker was made in stopped before the outcome was known")
+    Error::new(ErrorKind::Transport, "the runtime in which the acker was created stopped before the outcome was known")
 }

@@ -113,7 +113,7 @@ async fn contained(decided: impl Future<Output = Outcome>) -> Outcome {
     let mut decided = pin!(decided);
     poll_fn(|context| {
         let polled = catch_unwind(AssertUnwindSafe(|| decided.as_mut().poll(context)));
-        polled.unwrap_or_else(|_| Poll::Ready(Err("what decides on undecodable messages panicked".to_owned())))
+        polled.unwrap_or_else(|_| Poll::Ready(Err("the function for undecodable messages panicked".to_owned())))
     })
     .await
 }

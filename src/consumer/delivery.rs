@@ -127,7 +127,7 @@ impl<T> Delivery<T> {
         let (message, outcomes) = (&self.held.message, &self.held.origin.outcomes);
         outcomes.decided(outcome.is_err());
         let verdict = outcome.unwrap_or_else(|error| {
-            tracing::warn!(%error, messaging.message.id = message.id, "what decides on undecodable messages failed");
+            tracing::warn!(%error, messaging.message.id = message.id, "the function for undecodable messages failed");
             settings.retry_delay.verdict(message.attempts, Some(message), Some(&error))
         });
         let decision = match (verdict, &settings.dead_letters) {

@@ -77,7 +77,7 @@ impl Run {
     /// Pushes a message to the dead-letter queue, and acknowledges it only after that.
     fn bury(&mut self, held: HeldMessage, lease: Lease) {
         let (Some(dead_letters), Some(message)) = (&self.settings.dead_letters, &held.message) else {
-            tracing::warn!("a message is to go to the dead-letter queue, but there is none: it is retried");
+            tracing::warn!("a message should go to the dead-letter queue, but none is set: it is retried");
             return match self.settings.retry_delay.verdict(held.attempts, held.message.as_ref(), None) {
                 Verdict::RetryIn(delay) => self.submit(Settlement::retry_in(lease, delay.min(limits::MAX_DELAY))),
                 _ => self.submit(Settlement::retry(lease)),

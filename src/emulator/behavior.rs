@@ -10,7 +10,7 @@ use std::time::Duration;
 /// let behavior = Behavior::new().late_acks(false).unknown_leases(UnknownLease::Reject);
 /// ```
 #[derive(Clone, Debug)]
-#[must_use = "a behavior does nothing until it is given to an emulator"]
+#[must_use = "a behavior does nothing until it is passed to an emulator"]
 pub struct Behavior {
     pub(super) warnings: WarningsForm,
     pub(super) json_bodies: JsonBodies,

@@ -12,7 +12,7 @@ use super::clock::Time;
 /// let settings = QueueSettings::new().max_retries(10).dead_letter_queue("5e1b0a4c9f6d4e3b8a7c2d1f0e9b8a7c");
 /// ```
 #[derive(Clone, Debug)]
-#[must_use = "settings do nothing until they are given to an emulator"]
+#[must_use = "settings do nothing until they are passed to an emulator"]
 pub struct QueueSettings {
     pub(super) max_retries: u32,
     pub(super) dead_letter_queue: Option<String>,

@@ -16,7 +16,7 @@ async fn requests(queue: &Queue, callers: u32) -> u32 {
     for caller in callers {
         let error = caller.await.unwrap();
         let is_short = error.attempts() < 4;
-        assert_eq!(is_short, error.to_string().contains("retries that all calls of the client share"), "{error}");
+        assert_eq!(is_short, error.to_string().contains("retry budget"), "{error}");
         requests += error.attempts();
     }
     requests

@@ -65,7 +65,7 @@ async fn an_invalid_ack_is_refused_and_returns_every_lease() {
         fill(&mut request);
         request
     };
-    let twice = "is in it already, but each lease may be there once";
+    let twice = "is in the request twice";
     #[rustfmt::skip]
     let table: [(&str, AckRequest, &[&str]); 9] = [
         ("no lease", AckRequest::new(), &["acks, retries: ", "must hold at least one"]),
@@ -174,7 +174,7 @@ async fn a_push_batch_out_of_bounds_is_refused() {
         (
             "one byte more",
             vec![full(), json_of(128_000), PushMessage::text("t")],
-            Some("messages: must have at most 256000 bytes (256 KB) together, but have 256001"),
+            Some("messages: must have at most 256000 bytes (256 KB) in total, but have 256001"),
         ),
     ];
     for (row, messages, says) in table {
@@ -255,7 +255,7 @@ fn a_proxy_for_a_given_client_is_refused() {
     let proxy = reqwest::Proxy::all("http://127.0.0.1:9").unwrap();
     let builder = Client::builder(Credentials::api_token("t").unwrap());
     let error = builder.proxy(proxy).http_client(reqwest::Client::new()).build().unwrap_err();
-    assert_refused(&error, "both", &["proxy: set it on the HTTP client"]);
+    assert_refused(&error, "both", &["proxy: set it on the given HTTP client"]);
 }
 
 #[test]

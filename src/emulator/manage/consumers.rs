@@ -32,7 +32,7 @@ pub(super) fn get(request: &mut Request, id: &str, consumer_id: &str) -> Result 
 
 pub(super) fn create(request: &mut Request, id: &str) -> Result {
     if request.queue(id)?.consumer.is_some() {
-        return Err(Refusal::new(StatusCode::CONFLICT, 11004, "the queue has a consumer"));
+        return Err(Refusal::new(StatusCode::CONFLICT, 11004, "the queue already has a consumer"));
     }
     let fields = valid(request)?;
     let consumer_id = request.registry.next_id();
