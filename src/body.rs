@@ -133,7 +133,7 @@ impl Body {
         read.map_err(|error| {
             // The error's own text can quote the body.
             let what = match error.classify() {
-                Category::Data => "does not fit the type asked for",
+                Category::Data => "does not fit the requested type",
                 Category::Syntax | Category::Eof | Category::Io => "is not JSON",
             };
             undecodable(format!("the body {what}, at line {} column {}", error.line(), error.column()))
@@ -169,7 +169,7 @@ impl Body {
     }
 
     fn content(&self) -> Result<Content<'_>, Error> {
-        let text = self.raw.text_or_json().ok_or_else(|| undecodable("the body holds half of a character"))?;
+        let text = self.raw.text_or_json().ok_or_else(|| undecodable("the body has half of a surrogate pair"))?;
         let is_encoded = match self.content_type {
             ContentType::Bytes => true,
             ContentType::Json => !begins_as_json(&text),

@@ -1,4 +1,4 @@
-//! How many retries a client has left.
+//! The retries that a client has left.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

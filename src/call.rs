@@ -1,4 +1,4 @@
-//! One call of an operation: the hook that every generated method hands its request to, the retries, and the span.
+//! One call of an operation: the hook of every generated method, the retry loop, and the span.
 
 use std::{
     future::Future,
@@ -29,19 +29,19 @@ use crate::{
     warning::{Warning, Warnings},
 };
 
-/// One call of an operation, of any number of attempts. It is the generated client's inner value.
+/// One call of an operation, with any number of attempts. It is the generated client's inner value.
 #[derive(Debug)]
 pub(crate) struct Call {
     transport: Arc<Transport>,
     operation: Operation,
-    /// The call's own end, and the caller's if that is earlier.
+    /// The end of the call: its own deadline, or the caller's if that is earlier.
     end: Instant,
     deadline: Instant,
     max_response_bytes: usize,
     span: Span,
-    /// The body of a response with status 200, or why there is none.
+    /// The body of a response with status 200, or the error.
     ended: Mutex<Option<Result<Vec<u8>, Error>>>,
-    /// What there is beside that body, set once.
+    /// What accompanies that body. Set once.
     beside: OnceLock<Beside>,
 }
 
@@ -50,14 +50,14 @@ struct Beside {
     sent_at: Instant,
     attempts: u32,
     ray_id: Option<HeaderValue>,
-    /// As it was sent, to keep it out of the service's words.
+    /// The request as sent, to remove it from the service's texts.
     request: Option<Request>,
     credentials: Arc<Headers>,
 }
 
 impl Transport {
-    /// A call that begins now, and ends by the caller's deadline if that comes first. The response may be larger than
-    /// the client's bound by `more_bytes`.
+    /// A call that starts now and ends at the caller's deadline, if that comes first. The response may exceed the
+    /// client's size limit by `more_bytes`.
     pub(crate) fn call(
         self: &Arc<Self>,
         operation: Operation,
@@ -94,14 +94,14 @@ impl Call {
         self.run_as(send, response::read)
     }
 
-    /// As [`run`](Self::run), where `read` reads the response.
+    /// Like [`run`](Self::run), but `read` reads the response.
     pub(crate) async fn run_as<T>(
         &self,
         send: impl Future<Output = Returned<T>>,
         read: impl FnOnce(Vec<u8>) -> Result<Envelope<T>, Error>,
     ) -> Result<Success<T>, Error> {
         transport::require_runtime()?;
-        // What the generated method returns says nothing; see the hook.
+        // The generated method's result is meaningless; see the hook.
         let _ = send.instrument(self.span.clone()).await;
         let ended = self.ended().take();
         let opened = ended.unwrap_or_else(|| Err(Error::invalid("the request could not be built")));
@@ -129,7 +129,7 @@ impl Call {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// When the attempt that succeeded began.
+    /// When the successful attempt started.
     pub(crate) fn sent_at(&self) -> Instant {
         self.beside.get().map_or_else(Instant::now, |beside| beside.sent_at)
     }
@@ -139,12 +139,12 @@ impl Call {
         self.beside.get().map_or(1, |beside| beside.attempts)
     }
 
-    /// What takes secrets out of the words that came with a success.
+    /// Removes secrets from the texts of a successful response.
     pub(crate) fn redactor(&self) -> Redactor {
         self.beside.get().map(|beside| redactor(&beside.credentials, beside.request.as_ref())).unwrap_or_default()
     }
 
-    /// What the service said of single leases or references.
+    /// The service's warnings about single leases or references.
     pub(crate) fn warnings<'a, T>(
         &self,
         said: Option<Warnings>,
@@ -155,7 +155,7 @@ impl Call {
         said.map(|said| said.read(subjects, subject, &self.redactor())).unwrap_or_default()
     }
 
-    /// The errors that came beside `success: true`, as warnings.
+    /// The errors that came with `success: true`, as warnings.
     pub(crate) fn beside<T>(&self, errors: Vec<ApiError>) -> impl Iterator<Item = Warning<T>> {
         let redactor = if errors.is_empty() { Redactor::default() } else { self.redactor() };
         errors.into_iter().map(move |error| {
@@ -165,12 +165,12 @@ impl Call {
         })
     }
 
-    /// Tells the trace how many messages the call is about.
+    /// Records the number of messages in the span.
     pub(crate) fn trace_count(&self, messages: usize) {
         self.span.record("messaging.batch.message_count", messages);
     }
 
-    /// The error for a response with status 200 that is no success.
+    /// The error for a response with status 200 that is not a success.
     fn unfit(&self, error: Error, beside: &Beside) -> Error {
         let ray_id = beside.ray_id.as_ref();
         let mut error = error.with_response(200, ray_id.and_then(transport::text), None);
@@ -185,7 +185,7 @@ impl Call {
         self.span.record("cloudflare.ray_id", ray_id.or(beside));
     }
 
-    /// Sends the request as often as the policy allows.
+    /// Sends the request, and retries it as the policy allows.
     async fn send(&self, request: Request) -> Result<Vec<u8>, Error> {
         self.transport.budget.deposit();
         let (mut request, mut may_have_arrived) = (Some(request), false);
@@ -226,22 +226,22 @@ impl Call {
                 }
                 Next::Stop(note) => note,
             };
-            // What an earlier attempt may have done, the last one cannot undo.
+            // The last attempt cannot undo what an earlier one may have done.
             break Err(stopped.into_iter().fold(error, Error::with_note).or_may_have_arrived(may_have_arrived));
         }
     }
 
     async fn attempt(&self, request: Request, credentials: &Headers, is_first: bool) -> Result<Received, Error> {
         let _place = self.transport.place(if is_first { self.end } else { self.deadline }).await?;
-        // A late acknowledgement is taken, too: a deadline that has passed keeps it from being repeated, not from being
-        // sent.
+        // The service accepts late acknowledgements, so a deadline in the past prevents retries, but not the first
+        // attempt.
         let end = if is_first && self.remaining().is_zero() { self.end } else { self.deadline };
         let received = self.transport.attempt(request, credentials, end, self.max_response_bytes).await;
         self.transport.free().await;
         received
     }
 
-    /// The credentials, or others than these, which the service refused.
+    /// The credentials, or new ones if the service refused these.
     async fn credentials(&self, refused: Option<&Arc<Headers>>) -> Result<Arc<Headers>, Error> {
         let source = &self.transport.credentials;
         let in_operation = |error: Error| error.in_operation(self.operation.id(), u32::from(refused.is_some()));
@@ -261,7 +261,7 @@ impl Call {
         }
     }
 
-    /// The error of an attempt, as one of this call's, without secrets.
+    /// Turns the error of an attempt into an error of this call, without secrets.
     fn own(&self, mut error: Error, credentials: &Headers, request: Option<&Request>, attempts: u32) -> Error {
         let redactor = redactor(credentials, request);
         error.edit_texts(|text| redactor.redact(text));
@@ -286,18 +286,18 @@ fn redactor(credentials: &Headers, request: Option<&Request>) -> Redactor {
 }
 
 impl ClientHooks<Arc<Call>> for generated::Client {
-    /// The generated method builds the request. What comes of it is left with the call, where it costs a tenth of what a
-    /// response would that stands in for it; the method gets an error, which is made by what costs least.
+    /// The generated method builds the request. The outcome is stored in the call, which costs a tenth of a stand-in
+    /// response. The method gets the cheapest possible error instead.
     async fn exec(&self, request: Request, _: &OperationInfo) -> reqwest::Result<Response> {
         let call = self.inner();
-        // On the heap, since the futures around it are moved several times before they are polled.
+        // On the heap, since the surrounding futures are moved several times before they are polled.
         let ended = Box::pin(call.send(request)).await;
         *call.ended() = Some(ended);
         self.client().get("").build().map(|_| http::Response::new("").into())
     }
 }
 
-/// One span a call, with OpenTelemetry's names. An error's text, a lease or a body is no attribute.
+/// One span per call, with OpenTelemetry's names. Error texts, leases and bodies are not recorded.
 fn span(operation: Operation, queue_id: &str) -> Span {
     tracing::info_span!(
         "cloudflare_queues",

@@ -1,4 +1,4 @@
-//! The envelope around every response.
+//! The envelope of every response.
 
 use std::{fmt, marker::PhantomData};
 
@@ -15,8 +15,7 @@ use crate::{
 
 /// The envelope of Cloudflare's API: whether the call succeeded, the errors if not, and the result if so.
 ///
-/// Each field may be missing or null. The envelope's `messages` are passed over: they are remarks that nothing depends
-/// on.
+/// Each field may be missing or null. The envelope's `messages` are ignored: they are only remarks.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Envelope<T> {
@@ -24,23 +23,23 @@ pub struct Envelope<T> {
     #[serde(skip_serializing_if = "Option::is_none")]
     errors: Option<Vec<ApiError>>,
     result: Option<T>,
-    /// How many pages the list has that this is one of.
+    /// The total number of pages of the list.
     #[serde(skip)]
     pages: Option<u64>,
 }
 
 impl<T> Envelope<T> {
-    /// What the service sends when it carried a call out.
+    /// The service's response to a successful call.
     pub fn success(result: T) -> Self {
         Self { success: Some(true), errors: Some(Vec::new()), result: Some(result), pages: None }
     }
 
-    /// What the service sends when it did not.
+    /// The service's response to a failed call.
     pub fn failure(errors: Vec<ApiError>) -> Self {
         Self { success: Some(false), errors: Some(errors), result: None, pages: None }
     }
 
-    /// As serde reads it, but with `read` for the result, which is read once wherever in the response it is.
+    /// Like serde's implementation, but `read` reads the result, once, wherever it is in the response.
     pub(crate) fn scan(
         scanner: &mut Scanner,
         mut read: impl FnMut(&mut Scanner) -> Result<T, NoJson>,
@@ -65,12 +64,12 @@ impl<T> Envelope<T> {
         Ok(Self { success, errors, result: result.flatten().filter(|_| success == Some(true)), pages: None })
     }
 
-    /// How many pages the list has that this is one of, if the service says so.
+    /// The total number of pages of the list, if the service sent it.
     pub(crate) fn pages(&self) -> Option<u64> {
         self.pages
     }
 
-    /// Whether the call succeeded, why not, and its result.
+    /// Whether the call succeeded, its errors, and its result.
     pub(crate) fn into_parts(self) -> (Option<bool>, Vec<ApiError>, Option<T>) {
         (self.success, self.errors.unwrap_or_default(), self.result)
     }
@@ -87,8 +86,8 @@ enum Field {
     Other,
 }
 
-/// By hand, because a response must be an object, and because what comes with a failure must not cost its codes: the
-/// result is read only beside `success: true`, wherever in the response that is.
+/// Hand-written, because a response must be an object, and because a malformed result must not hide the codes of a
+/// failure: the result is read only with `success: true`, wherever in the response that is.
 impl<'de, T: DeserializeOwned> Deserialize<'de> for Envelope<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(EnvelopeVisitor(PhantomData))
@@ -132,7 +131,7 @@ impl<'de, T: DeserializeOwned> Visitor<'de> for EnvelopeVisitor<T> {
     }
 }
 
-/// A result, whose fields are read from an object alone: a sequence would be taken for them in their order.
+/// A result, which must be an object: serde would accept a sequence of its fields as well.
 struct Whole<T>(T);
 
 impl<'de, T: DeserializeOwned> Deserialize<'de> for Whole<T> {
@@ -141,7 +140,7 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Whole<T> {
     }
 }
 
-/// A deserializer that gives a struct nothing but a map.
+/// A deserializer that accepts only a map for a struct.
 struct FromMaps<D>(D);
 
 impl<'de, D: Deserializer<'de>> Deserializer<'de> for FromMaps<D> {
@@ -174,7 +173,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for FromMaps<D> {
     }
 }
 
-/// What stands for a result that is missing: enough for [`Nothing`] alone.
+/// Replaces a missing result, which is enough only for [`Nothing`].
 struct Absent;
 
 impl<'de> Deserializer<'de> for Absent {
@@ -198,7 +197,7 @@ fn total_pages(result_info: &Value) -> Option<u64> {
     result_info.get("total_pages")?.as_f64().map(|pages| pages as u64)
 }
 
-/// The entries of a list. One that cannot be read does not cost the others.
+/// The entries of a list. A malformed entry does not affect the others.
 #[derive(Clone, Debug, Serialize)]
 #[serde(transparent)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
@@ -216,7 +215,7 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for List<T> {
     }
 }
 
-/// The result of an operation that has none, whatever stands in its place.
+/// The result of an operation without one, whatever the service sends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Nothing {}

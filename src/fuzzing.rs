@@ -1,4 +1,4 @@
-//! The way to what is private, for `fuzz/` and `proof/`: both build with `--cfg fuzzing`.
+//! Access to private functions for `fuzz/` and `proof/`, which build with `--cfg fuzzing`.
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
@@ -20,10 +20,10 @@ use crate::{
     wire,
 };
 
-/// A status and a body of JSON; `None` if the connection breaks instead.
+/// A status and a JSON body. `None` if the connection breaks instead.
 pub type Answer = Pin<Box<dyn Future<Output = Option<(u16, String)>> + Send>>;
 
-/// A client whose requests are answered by a function of the path and the body. `random` is what waits are drawn from.
+/// A client whose requests are passed to a function of the path and the body. Waits are drawn from `random`.
 pub fn client(
     http: reqwest::Client,
     answer: impl Fn(&str, &[u8]) -> Answer + Send + Sync + 'static,
@@ -44,14 +44,14 @@ impl<F: Fn(&str, &[u8]) -> Answer + Send + Sync + 'static> Http for Service<F> {
             let respond = |status, body| http::Response::builder().status(status).url(url).body(body);
             match answer.await {
                 Some((status, body)) => Ok(respond(status, body).unwrap_or_default().into()),
-                // An error that only `reqwest` can make.
+                // An error that only `reqwest` can create.
                 None => Response::from(respond(500, String::new()).unwrap_or_default()).error_for_status(),
             }
         })
     }
 }
 
-/// Whether an acknowledgement's response is a success; `None` if it is no envelope.
+/// Whether an acknowledgement's response is a success. `None` if it is not an envelope.
 pub fn ack(response: &[u8]) -> Option<Result<(), Error>> {
     let envelope = serde_json::from_slice::<Envelope<AckResult>>(response).ok()?;
     Some(response::open(envelope).map(drop))
@@ -68,12 +68,12 @@ pub fn pull(response: &[u8]) -> [Option<(Batch, usize)>; 2] {
     })
 }
 
-/// A body of this content type, as it is on the wire.
+/// A body of this content type, as on the wire.
 pub fn body(content_type: &str, raw: Value) -> Body {
     Body::new(raw.into(), content_type.to_owned().into())
 }
 
-/// A text of the service, after a request was sent.
+/// Redacts a text of the service after a request.
 pub fn redact(request: &[u8], text: &str) -> String {
     let mut redactor = Redactor::new(None);
     redactor.add_request(request);

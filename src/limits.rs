@@ -1,4 +1,4 @@
-//! The bounds that the service sets, checked before anything is sent. They are stated in `openapi/queues.json`.
+//! The service's limits, checked before anything is sent. `openapi/queues.json` has the numbers.
 
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -16,17 +16,17 @@ use crate::{
     settlement::{Decision, Lease, Settlement},
 };
 
-/// How many leases one request settles.
+/// The maximum number of leases that one request settles.
 pub(crate) const MAX_LEASES: usize = document::ACK_PAYLOAD_ACKS_MAX_ITEMS as usize;
-/// How many leases one request extends.
+/// The maximum number of leases that one request extends.
 pub(crate) const MAX_EXTENDED: usize = document::EXTEND_PAYLOAD_EXTEND_MAX_ITEMS as usize;
-/// How many messages one request pushes.
+/// The maximum number of messages that one request pushes.
 pub(crate) const MAX_PUSHED: usize = document::PUSH_BATCH_PAYLOAD_MESSAGES_MAX_ITEMS as usize;
-/// How many bytes they have together.
+/// Their maximum total size in bytes.
 pub(crate) const MAX_PUSHED_BYTES: usize = document::PUSH_BATCH_PAYLOAD_MESSAGES_MAX_BYTES as usize;
 pub(crate) const MAX_MESSAGE_BYTES: usize = document::PUSH_PAYLOAD_BODY_MAX_BYTES as usize;
 pub(crate) const MAX_DELAY: Duration = Duration::from_secs(document::RETRY_ENTRY_DELAY_SECONDS_MAX);
-/// How many entries of a list one request asks for.
+/// The maximum number of list entries that one request asks for.
 pub(crate) const MAX_PER_PAGE: u32 = document::PER_PAGE_MAX as u32;
 pub(crate) const BATCH_SIZE: RangeInclusive<u64> =
     document::PULL_PAYLOAD_BATCH_SIZE_MIN..=document::PULL_PAYLOAD_BATCH_SIZE_MAX;
@@ -71,8 +71,8 @@ fn ordinal(index: usize) -> usize {
     index.saturating_add(1)
 }
 
-/// The place of a lease that is given already. Leases are ciphertexts, which differ at their ends: those are compared
-/// first, at a small part of what it would cost to hash all of each.
+/// The position of a repeated lease. Leases are ciphertexts, which differ at their ends, so the ends are compared
+/// first, which is much cheaper than hashing.
 pub(crate) fn repeated<'a, I: Iterator<Item = &'a LeaseId>>(leases: impl Fn() -> I) -> Option<usize> {
     let end = |lease: &LeaseId| lease.as_json().as_bytes().last_chunk().map_or(0, |end| u64::from_ne_bytes(*end));
     leases().nth(1)?;
@@ -164,7 +164,7 @@ pub(crate) fn push_batch(messages: &[PushMessage]) -> Result<(), Error> {
     Ok(())
 }
 
-/// As many of these messages as fit into one request; at least one, if each of them passes [`push`].
+/// As many of these messages as fit into one request: at least one, if each passes [`push`].
 pub(crate) fn first_batch(messages: &[PushMessage]) -> &[PushMessage] {
     let mut bytes: usize = 0;
     let fits = messages.iter().take(MAX_PUSHED).take_while(|message| {

@@ -1,4 +1,4 @@
-//! What the status and the envelope of a response mean: a result, or an error.
+//! Turns the status and the envelope of a response into a result or an error.
 
 use reqwest::header::HeaderMap;
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -15,10 +15,10 @@ use crate::{
 /// What a generated method returns.
 pub(crate) type Returned<T> = Result<ResponseValue<Envelope<T>>, generated::Error>;
 
-/// A result, with the errors that came beside `success: true`.
+/// A result, with the errors that came with `success: true`.
 pub(crate) struct Success<T> {
     pub(crate) result: T,
-    /// How many pages a list has, if it was said.
+    /// How many pages a list has, if the response has that.
     pub(crate) pages: Option<u64>,
     pub(crate) beside: Vec<ApiError>,
 }
@@ -29,11 +29,11 @@ pub(crate) fn read<T: DeserializeOwned>(body: Vec<u8>) -> Result<Envelope<T>, Er
         .map_err(|error| Error::new(ErrorKind::UnexpectedResponse, why_unreadable(&body, &error)))
 }
 
-/// The longest response that is looked at for being a failure before the generated method reads it.
+/// The longest response that is checked for a failure before it is read.
 const FAILURE_BYTES: usize = 4096;
 
-/// The failure that a response with status 200 tells of, if it does. One that is so long that it holds a result, too,
-/// is left to [`open`], where it is too late to send the request again.
+/// The failure in a response with status 200, if any. A long response that also has a result is left to [`open`], where
+/// it is too late to retry.
 pub(crate) fn failure(body: &[u8]) -> Option<Error> {
     if body.len() > FAILURE_BYTES || !body.windows(5).any(|word| word == b"false") {
         return None;
@@ -43,12 +43,12 @@ pub(crate) fn failure(body: &[u8]) -> Option<Error> {
     (success == Some(false)).then(|| not_done(errors))
 }
 
-/// A failure under status 200 is what its code says, as it would be under the code's own status.
+/// A failure with status 200 has the kind of its code, as with the code's own status.
 fn not_done(errors: Vec<ApiError>) -> Error {
     Error::new(kind_by_code(&errors), "the service did not carry out the call").with_api_errors(errors)
 }
 
-/// Tells what an envelope says.
+/// Interprets an envelope.
 pub(crate) fn open<T>(envelope: Envelope<T>) -> Result<Success<T>, Error> {
     let pages = envelope.pages();
     let (success, errors, result) = envelope.into_parts();
@@ -78,7 +78,7 @@ fn kind_by_code(errors: &[ApiError]) -> ErrorKind {
     }
 }
 
-/// Says what is wrong with a response without quoting it, as the parser's own words would.
+/// Describes what is wrong with a response without quoting it, as the parser's text would.
 fn why_unreadable(body: &[u8], error: &serde_json::Error) -> String {
     let what = match body.trim_ascii().first() {
         None => return "the response is empty".into(),
@@ -90,7 +90,8 @@ fn why_unreadable(body: &[u8], error: &serde_json::Error) -> String {
     format!("the response {what}, at line {} column {}", error.line(), error.column())
 }
 
-/// The error for a response whose status is not 200. Its body is often no envelope: the status speaks for itself then.
+/// The error for a response whose status is not 200. If the body is not an envelope, which is common, the status is
+/// enough.
 pub(crate) fn refusal(status: u16, headers: &HeaderMap, body: &[u8]) -> Error {
     let envelope: Option<Envelope<IgnoredAny>> = serde_json::from_slice(body).ok();
     let is_enveloped = envelope.is_some();
@@ -122,7 +123,7 @@ pub(crate) fn refusal(status: u16, headers: &HeaderMap, body: &[u8]) -> Error {
     Error::new(kind, message).with_api_errors(errors).with_advice(advice)
 }
 
-/// What a refusal means for this operation, where that is more than its status says.
+/// What a refusal means for this operation, if that is more than its status says.
 pub(crate) fn meaning(operation: Operation, error: Error) -> Error {
     use ErrorKind::{
         AlreadyExists, DeliveryPaused, InUse, InvalidName, NoSuchConsumer, NotFound, NotPullConsumer, Rejected,
@@ -133,7 +134,7 @@ pub(crate) fn meaning(operation: Operation, error: Error) -> Error {
     }
     let has = |codes: &[i64]| codes.iter().any(|code| error.has_code(*code));
     let is_missing = error.kind() == NotFound && !error.api_errors().is_empty() && !has(&[7003]);
-    // What these two say is about pulls.
+    // These two are about pulls.
     let is_conflict = matches!(error.kind(), DeliveryPaused | NotPullConsumer);
     let (kind, message, advice) = match operation {
         Op::AckMessages
@@ -170,7 +171,7 @@ pub(crate) fn meaning(operation: Operation, error: Error) -> Error {
     error.with_meaning(kind, message).with_advice(advice)
 }
 
-/// What is not there any more is deleted, if an earlier attempt may have done it.
+/// "Not found" counts as deleted if an earlier attempt may have done it.
 pub(crate) fn gone(deleted: Result<(), Error>, missing: ErrorKind) -> Result<(), Error> {
     deleted.or_else(|error| if error.kind() == missing && error.may_have_arrived() { Ok(()) } else { Err(error) })
 }

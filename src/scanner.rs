@@ -1,8 +1,8 @@
-//! Goes through a JSON text once, and hands its values on to where they are kept.
+//! Reads a JSON text in one pass.
 //!
-//! Bodies are most of a pull, and mostly strings full of escapes, at which `serde_json` spends 70 instructions each: more
-//! than decoding the JSON in them takes. All other values are read by `serde_json`, each by itself, so that an odd one
-//! costs nothing but itself. What is only passed over is not checked.
+//! Most of a pull is bodies, and most bodies are strings full of escapes. `serde_json` spends 70 instructions on each
+//! escape, more than decoding the JSON inside takes. All other values are read by `serde_json`, one by one, so that a
+//! malformed value does not affect the others. Skipped values are not validated.
 
 use std::mem;
 
@@ -10,17 +10,17 @@ use serde::de::DeserializeOwned;
 
 use crate::body::MessageBody;
 
-/// A JSON text, and how far it was read.
+/// A JSON text, and the position in it.
 pub(crate) struct Scanner {
     text: Vec<u8>,
     at: usize,
-    /// As much is read before its memory is given back.
+    /// How much is read before its memory is freed.
     step: usize,
-    /// A string while it is unescaped.
+    /// A buffer for unescaping strings.
     scratch: Vec<u8>,
 }
 
-/// What cannot be read at all, since it is no JSON.
+/// A text that is not JSON.
 #[derive(Debug)]
 pub(crate) struct NoJson;
 
@@ -29,7 +29,7 @@ impl Scanner {
         Self { at: 0, step: (text.len() / 8).max(1 << 19), text, scratch: Vec::new() }
     }
 
-    /// Reads an object. `each` is given the one of `names` that a field has, and has to read its value.
+    /// Reads an object. `each` is called with the field's name if it is one of `names`, and must read its value.
     pub(crate) fn fields<const N: usize>(
         &mut self,
         names: [&'static str; N],
@@ -48,7 +48,7 @@ impl Scanner {
         })
     }
 
-    /// Reads an array, whose memory is given back on the way.
+    /// Reads an array, and frees its memory along the way.
     pub(crate) fn entries(&mut self, mut each: impl FnMut(&mut Self) -> Result<(), NoJson>) -> Result<(), NoJson> {
         self.sequence([b'[', b']'], |scanner| {
             if scanner.at >= scanner.step {
@@ -60,7 +60,7 @@ impl Scanner {
         })
     }
 
-    /// Reads a value; `None` if it is no `T`.
+    /// Reads a value. `None` if it is not a `T`.
     pub(crate) fn read<T: DeserializeOwned>(&mut self) -> Result<Option<T>, NoJson> {
         Ok(serde_json::from_slice(self.skip()?).ok())
     }
@@ -70,7 +70,7 @@ impl Scanner {
         if self.skip()? == b"null" { Ok(None) } else { Err(NoJson) }
     }
 
-    /// Passes a value over, and returns its text.
+    /// Skips a value, and returns its text.
     pub(crate) fn skip(&mut self) -> Result<&[u8], NoJson> {
         let first = self.peek();
         let start = self.at;
@@ -103,12 +103,12 @@ impl Scanner {
                 None => return self.read()?.ok_or(NoJson),
             }
         };
-        // The quotes, too.
+        // Including the quotes.
         *at = at.saturating_add(length).saturating_add(2);
         str::from_utf8(body).map(MessageBody::unquoted).map_err(|_| NoJson)
     }
 
-    /// What stands between the quotes of a string.
+    /// The text between the quotes of a string.
     fn string(&mut self) -> Result<&[u8], NoJson> {
         self.expect(b'"')?;
         let start = self.at;
@@ -143,7 +143,7 @@ impl Scanner {
         }
     }
 
-    /// Passes over an array or an object, however deep it is.
+    /// Skips an array or an object of any depth.
     fn skip_nested(&mut self) -> Result<(), NoJson> {
         let mut depth: usize = 0;
         loop {
@@ -163,12 +163,12 @@ impl Scanner {
         }
     }
 
-    /// What is left of the text: all of it, unless it is large.
+    /// The rest of the text: all of it, unless it is large.
     pub(crate) fn into_text(self) -> Vec<u8> {
         self.text
     }
 
-    /// The next byte that is no white space.
+    /// The next byte that is not white space.
     pub(crate) fn peek(&mut self) -> Option<u8> {
         let blank = self.rest().iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r')).count();
         self.at = self.at.saturating_add(blank);
@@ -186,7 +186,7 @@ impl Scanner {
     }
 }
 
-/// How many bytes come before a quote or a backslash.
+/// The number of bytes before a quote or a backslash.
 fn plain(bytes: &[u8]) -> usize {
     let is_special = |byte: &u8| u8::from(*byte == b'"') | u8::from(*byte == b'\\');
     // Without an early end, this is compiled to vector instructions.
@@ -197,7 +197,7 @@ fn plain(bytes: &[u8]) -> usize {
             0 => at = at.saturating_add(CHUNK),
             special => return at.saturating_add(place(special)),
         }
-        // What is not short may be long.
+        // A text that is not short may be long.
         if at == 2 * CHUNK {
             let (blocks, _) = bytes.get(at..).unwrap_or_default().as_chunks();
             at = at.saturating_add(blocks.iter().take_while(is_plain).count().saturating_mul(64));
@@ -207,7 +207,7 @@ fn plain(bytes: &[u8]) -> usize {
     at.saturating_add(rest.iter().take_while(|byte| is_special(byte) == 0).count())
 }
 
-/// So many bytes are looked at together.
+/// How many bytes are examined together.
 const CHUNK: usize = 8;
 
 /// The high bit of each byte that is a quote or a backslash.
@@ -215,18 +215,17 @@ fn special(chunk: &[u8; CHUNK]) -> u64 {
     const ONES: u64 = u64::from_ne_bytes([1; CHUNK]);
     const LOW: u64 = ONES * 0x7f;
     let word = u64::from_le_bytes(*chunk);
-    // Of what is zero, no sum reaches the high bit, and no sum reaches the next byte.
+    // For a zero byte, the sum does not reach the high bit, and no sum overflows into the next byte.
     let zero = |word: u64| !(((word & LOW) + LOW) | word | LOW);
     zero(word ^ (ONES * u64::from(b'"'))) | zero(word ^ (ONES * u64::from(b'\\')))
 }
 
-/// The first byte that is marked.
+/// The first marked byte.
 fn place(special: u64) -> usize {
     (special.trailing_zeros() / 8) as usize
 }
 
-/// Unescapes the string at the front of this, and returns how long it was; `None` if it has no end, or takes more than
-/// this.
+/// Unescapes the string at the start, and returns its length. `None` if it has no end, or is longer than this.
 fn unescape(string: &[u8], text: &mut Vec<u8>) -> Option<usize> {
     let (mut at, mut unmarked): (usize, u64) = (0, u64::MAX);
     loop {
@@ -234,7 +233,7 @@ fn unescape(string: &[u8], text: &mut Vec<u8>) -> Option<usize> {
         let byte = if let Some(chunk) = rest.first_chunk() {
             let special = special(chunk) & mem::replace(&mut unmarked, u64::MAX);
             let length = text.len();
-            // All of it is copied, and what was too much is dropped: that takes less than to copy a few bytes.
+            // Copies a fixed amount and drops the excess, which is cheaper than copying a few bytes.
             text.extend_from_slice(chunk);
             if special == 0 {
                 at = at.saturating_add(CHUNK);
@@ -258,7 +257,7 @@ fn unescape(string: &[u8], text: &mut Vec<u8>) -> Option<usize> {
         }
         at = at.saturating_add(1);
         let escaped = match *string.get(at)? {
-            // It stands for itself, and is copied with what follows.
+            // It represents itself, and is copied with the following text.
             b'"' | b'\\' | b'/' => {
                 unmarked = !0xff;
                 continue;

@@ -1,4 +1,4 @@
-//! One attempt: the network, the credentials, a place, a deadline, and the bound on a response.
+//! One attempt: the network, the credentials, a permit, a deadline, and the size limit of a response.
 
 use std::{
     fmt,
@@ -40,14 +40,14 @@ const BYTE_ORDER_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
 
 /// Longer timeouts could not be added to a clock.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-/// As much is reserved for a response by what its head announces, before any of it has come.
+/// How much memory is reserved for a response because of its announced length, before any of it has arrived.
 const RESERVED: usize = 1 << 20;
 
 pub(crate) type Random = dyn Fn() -> u64 + Send + Sync;
 
 pub(crate) type Executed<'a> = Pin<Box<dyn Future<Output = reqwest::Result<Response>> + Send + 'a>>;
 
-/// The network, or what stands in for it.
+/// The network, or a substitute.
 pub(crate) trait Http: Send + Sync + 'static {
     /// As [`reqwest::Client::execute`].
     fn execute(&self, request: Request) -> Executed<'_>;
@@ -59,25 +59,25 @@ impl Http for reqwest::Client {
     }
 }
 
-/// What all calls of a client share.
+/// State shared by all calls of a client.
 pub(crate) struct Transport {
     pub(crate) http: Arc<dyn Http>,
-    /// What the generated methods build requests with.
+    /// The client that generated methods build requests with.
     pub(crate) builder: reqwest::Client,
-    /// In the place of chance where a test is to come out the same each time.
+    /// The source of randomness, replaced in deterministic tests.
     pub(crate) random: Arc<Random>,
     pub(crate) base_url: String,
     pub(crate) credentials: CredentialSource,
     pub(crate) retry: RetryPolicy,
     pub(crate) budget: Budget,
-    /// A place for each request that may be under way, if there is a bound.
+    /// A permit for each request in flight, if there is a limit.
     pub(crate) in_flight: Option<Semaphore>,
     pub(crate) request_timeout: Duration,
     pub(crate) call_timeout: Duration,
     pub(crate) max_response_bytes: usize,
 }
 
-/// Without the HTTP client, whose proxies may hold a password.
+/// Leaves out the HTTP client, whose proxies may contain a password.
 impl fmt::Debug for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Transport")
@@ -87,14 +87,15 @@ impl fmt::Debug for Transport {
     }
 }
 
-/// A response with status 200, read to its end, so that one that is cut off can be asked for again.
+/// A complete response with status 200, so that a truncated one can be requested again.
 pub(crate) struct Received {
     pub(crate) body: Vec<u8>,
     pub(crate) ray_id: Option<HeaderValue>,
 }
 
 impl Transport {
-    /// Sends a request once, and reads the response. `end` is the call's, and `bound` that of the response's size.
+    /// Sends a request once, and reads the response. `end` is the end of the call, and `bound` the size limit of the
+    /// response.
     pub(crate) async fn attempt(
         &self,
         mut request: Request,
@@ -104,10 +105,10 @@ impl Transport {
     ) -> Result<Received, Error> {
         let has_body = request.body().is_some();
         let headers = request.headers_mut();
-        // The generator sends the document's version here, where the service would expect a date of its own.
+        // The generator sends the document's version here, where the service would expect a date.
         headers.remove(API_VERSION);
         headers.insert(USER_AGENT, AGENT);
-        // A request that is sent again has no headers yet.
+        // A retried request has no headers yet.
         headers.entry(ACCEPT).or_insert(JSON);
         if has_body {
             headers.entry(CONTENT_TYPE).or_insert(JSON);
@@ -118,7 +119,7 @@ impl Transport {
         let url = request.url().clone();
         let end = end.min(after(self.request_timeout));
         let mut head = None;
-        // One timer for both, since to register one takes a fiftieth of a call.
+        // One timer for both, since registering one takes a fiftieth of a call.
         let body = timeout_at(end, async {
             let response = self.http.execute(request).await.map_err(broken)?;
             let is_delimited = is_delimited(&response);
@@ -143,14 +144,14 @@ impl Transport {
                 Err(error) => error,
             },
             Err(error) if status == 200 => error,
-            // The status speaks for itself where the body cannot be had.
+            // If the body cannot be read, the status is enough.
             body => response::refusal(status, headers, &body.unwrap_or_default()),
         };
         let retry_after = retry::retry_after(headers, SystemTime::now());
         Err(error.with_response(status, ray_id.as_ref().and_then(text), retry_after))
     }
 
-    /// A place among the requests under way.
+    /// A permit for a request in flight.
     pub(crate) async fn place(&self, end: Instant) -> Result<Option<SemaphorePermit<'_>>, Error> {
         let Some(in_flight) = &self.in_flight else { return Ok(None) };
         match timeout_at(end, in_flight.acquire()).await {
@@ -159,8 +160,8 @@ impl Transport {
         }
     }
 
-    /// The connection is free a moment after its response is read: whoever waits for it would open another one until
-    /// then.
+    /// The connection becomes free shortly after its response was read. Without this, a waiting call would open another
+    /// one.
     pub(crate) async fn free(&self) {
         if self.in_flight.as_ref().is_some_and(|in_flight| in_flight.available_permits() == 0) {
             tokio::task::yield_now().await;
@@ -168,8 +169,8 @@ impl Transport {
     }
 }
 
-/// tokio panics where there is no runtime, or one without timers: this is an error here. The panic of the latter is
-/// caught, since nothing else tells.
+/// tokio panics without a runtime, and in one without timers. Here, both are errors. The latter panic is caught, since
+/// there is no other way to know.
 pub(crate) fn require_runtime() -> Result<(), Error> {
     let has_timers = || catch_unwind(|| drop(sleep(Duration::ZERO))).is_ok();
     if Handle::try_current().is_ok() && has_timers() {
@@ -178,7 +179,7 @@ pub(crate) fn require_runtime() -> Result<(), Error> {
     Err(Error::invalid("runtime: calls need a tokio runtime with enable_all()"))
 }
 
-/// So long from now, at most a year.
+/// This long from now, at most a year.
 pub(crate) fn after(timeout: Duration) -> Instant {
     Instant::now() + timeout.min(FOREVER)
 }
@@ -196,7 +197,8 @@ async fn read(response: &mut Response, bound: usize) -> Result<Vec<u8>, Error> {
             return Err(too_large());
         }
         if chunk.len() > body.capacity().saturating_sub(body.len()) {
-            // What is announced is reserved once some of it has come; else a quarter more, so that little is unused.
+            // The announced length is reserved once a part has arrived; otherwise a quarter more, so that little is
+            // unused.
             let more = announced.saturating_sub(body.len()).max(body.len() / 4).max(chunk.len());
             body.reserve_exact(more);
         }
@@ -205,14 +207,14 @@ async fn read(response: &mut Response, bound: usize) -> Result<Vec<u8>, Error> {
     Ok(body)
 }
 
-/// Whether the end of a body is more than the end of its connection.
+/// Whether the end of the body is marked by more than the end of the connection.
 fn is_delimited(response: &Response) -> bool {
     response.content_length().is_some()
         || response.headers().contains_key(TRANSFER_ENCODING)
         || response.version() >= Version::HTTP_2
 }
 
-/// The body of a response, if it is all there and in clear.
+/// The body of a response, if it is complete and not compressed.
 fn whole(headers: &HeaderMap, mut body: Vec<u8>, is_delimited: bool) -> Result<Vec<u8>, Error> {
     if headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
         let message = "the response is compressed, which was not asked for";
@@ -221,14 +223,14 @@ fn whole(headers: &HeaderMap, mut body: Vec<u8>, is_delimited: bool) -> Result<V
     if body.starts_with(&BYTE_ORDER_MARK) {
         body.drain(..BYTE_ORDER_MARK.len());
     }
-    // Only the JSON text shows then that the connection closed early.
+    // Only the JSON text then shows that the connection closed early.
     if !is_delimited && serde_json::from_slice::<IgnoredAny>(&body).is_err_and(|error| error.is_eof()) {
         return Err(Error::new(ErrorKind::Transport, BROKEN));
     }
     Ok(body)
 }
 
-/// Sixteen hex digits and a place, or much like that: anything else could be a secret that was sent back.
+/// Sixteen hexadecimal digits and a location, or a similar form. Anything else could be a secret that was sent back.
 fn is_ray_id(value: &HeaderValue) -> bool {
     value.len() <= 24
         && value.as_bytes().iter().all(|byte| byte.is_ascii_hexdigit() || byte.is_ascii_uppercase() || *byte == b'-')
@@ -240,7 +242,7 @@ pub(crate) fn late(elapsed: Elapsed) -> Error {
 
 const BROKEN: &str = "the connection broke before the response was complete";
 
-/// The error for a request that got no response, or not all of one.
+/// The error for a request without a complete response.
 fn broken(error: reqwest::Error) -> Error {
     let may_have_arrived = !(error.is_connect() || error.is_builder());
     let (kind, message) = match (error.is_timeout(), may_have_arrived) {

@@ -1,4 +1,4 @@
-//! From the types on the wire to ours, and back.
+//! Conversions between the types on the wire and ours.
 
 use std::time::{Duration, SystemTime};
 
@@ -54,7 +54,7 @@ pub(crate) fn pull_payload(options: PullOptions) -> PullPayload {
     }
 }
 
-/// Rounded down, so that no lease is taken to be longer than it is.
+/// Rounded down, so that no lease is assumed to be longer than it is.
 pub(crate) fn milliseconds(visibility_timeout: Duration) -> u32 {
     visibility_timeout.as_millis() as u32
 }
@@ -67,7 +67,7 @@ pub(crate) fn push_payload(message: &PushMessage) -> PushPayload {
     }
 }
 
-/// Rounded up: a message is never delivered earlier than asked. The bounds were checked, so that it fits.
+/// Rounded up: a message is never delivered earlier than asked. The bounds were checked, so it fits.
 fn seconds(delay: Duration) -> u32 {
     (delay.as_secs() as u32).saturating_add(u32::from(delay.subsec_nanos() > 0))
 }
@@ -92,7 +92,7 @@ pub(crate) fn batch(result: PullResult, lease_deadline: Instant, attempts: u32) 
     }
 }
 
-/// A message without a lease can be neither acknowledged nor retried: it is left to the caller's count.
+/// A message without a lease cannot be settled; the caller counts it.
 fn message(pulled: PulledMessage, lease_deadline: Instant) -> Option<Message> {
     let metadata = properties(pulled.metadata);
     Some(Message {
@@ -126,7 +126,7 @@ fn content_type(metadata: &Map<String, Value>) -> ContentType {
     }
 }
 
-/// What comes beside a result that is there already must not cost it, whatever its form.
+/// Additional fields must not affect a result, whatever their form.
 pub(crate) fn metrics(metadata: Option<Value>) -> Option<Metrics> {
     let mut metrics = metadata?.get_mut("metrics").map(Value::take).filter(Value::is_object)?;
     let mut take = |field| metrics.get_mut(field).map(Value::take);
@@ -141,12 +141,12 @@ pub(crate) fn metrics_of(result: MetricsResult) -> Metrics {
     Metrics {
         backlog_count: count_of(result.backlog_count),
         backlog_bytes: count_of(result.backlog_bytes),
-        // The service says 0 where it does not know.
+        // The service sends 0 if it does not know.
         oldest_message: time(number(result.oldest_message_timestamp_ms).filter(|ms| *ms != 0.0)),
     }
 }
 
-/// A count; what is no count is unknown.
+/// A count. Anything else is unknown.
 pub(crate) fn count_of(value: Option<Value>) -> Option<u64> {
     whole(number(value))
 }
@@ -164,7 +164,7 @@ fn attempts(value: Option<Value>) -> Option<u32> {
     count_of(value)?.try_into().ok()
 }
 
-/// An id of an odd type is kept as its JSON.
+/// An id that is not a string is kept as its JSON.
 fn id(value: Option<Value>) -> String {
     match value {
         Some(Value::String(id)) => id,
@@ -183,8 +183,8 @@ fn time(milliseconds: Option<f64>) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(whole(milliseconds)?))
 }
 
-/// Reads a pull's response, or returns it to be read otherwise. An entry that does not fit the document costs no other
-/// message its lease: a number in the place of a message, a key that repeats, half of a character in an id.
+/// Reads a pull's response, or returns it to be read in another way. An entry that does not match the document does not
+/// affect the others: a number instead of a message, a repeated key, half of a surrogate pair in an id.
 pub(crate) fn read_pull(body: Vec<u8>) -> Result<Envelope<PullResult>, Vec<u8>> {
     scan(body, |scanner| {
         let mut result = PullResult::default();
@@ -201,7 +201,7 @@ pub(crate) fn read_pull(body: Vec<u8>) -> Result<Envelope<PullResult>, Vec<u8>> 
     })
 }
 
-/// As [`read_pull`], for a peek.
+/// Like [`read_pull`], for a peek.
 pub(crate) fn read_peek(body: Vec<u8>) -> Result<Envelope<PeekResult>, Vec<u8>> {
     let peeked = |message: PulledMessage| PeekResultMessage {
         id: message.id,
@@ -229,7 +229,7 @@ fn scan<T>(body: Vec<u8>, read: impl FnMut(&mut Scanner) -> Result<T, NoJson>) -
     Envelope::scan(&mut scanner, read).map_err(|NoJson| scanner.into_text())
 }
 
-/// `secret` is the field by which a message is settled.
+/// `secret` is the field with the lease or the reference.
 fn messages<T>(
     scanner: &mut Scanner,
     secret: &'static str,

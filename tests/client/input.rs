@@ -68,7 +68,7 @@ async fn an_invalid_ack_is_refused_and_returns_every_lease() {
     let twice = "is in the request twice";
     #[rustfmt::skip]
     let table: [(&str, AckRequest, &[&str]); 9] = [
-        ("no lease", AckRequest::new(), &["acks, retries: ", "must hold at least one"]),
+        ("no lease", AckRequest::new(), &["acks, retries: ", "must have at least one lease"]),
         ("empty ack", of(&|r| { r.ack("a").ack(""); }), &["lease_id: ", "lease 2 of the request is empty"]),
         ("empty retry", of(&|r| { r.retry(""); }), &["lease_id: ", "lease 1 of the request is empty"]),
         ("ack twice", of(&|r| { r.ack("a").ack("b").ack("a"); }), &["lease_id: lease 3 ", twice]),

@@ -14,7 +14,7 @@ const TABLE: &[(Op, u16, i64, ErrorKind, &str)] = &[
     (Op::CreateQueue, 400, 11003, InvalidName, "choose another name"),
     (Op::CreateQueue, 404, 0, NotFound, "check the account id"),
     (Op::CreateQueue, 400, 100128, Rejected, "code 100128"),
-    (Op::UpdateQueue, 409, 11009, AlreadyExists, "a queue of this name"),
+    (Op::UpdateQueue, 409, 11009, AlreadyExists, "a queue with this name"),
     (Op::UpdateQueue, 409, 0, Rejected, "the service refused the request"),
     (Op::GetQueue, 404, 11000, NotFound, "`Client::queue_named`"),
     (Op::GetQueue, 404, 10104, NotFound, "`Client::queue_named`"),

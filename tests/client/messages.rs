@@ -75,7 +75,7 @@ async fn a_body_is_decoded_into_the_callers_type() {
     }
     let error = messages["json as text"].body.json::<Vec<u8>>().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::UndecodableBody);
-    assert!(error.to_string().contains("does not fit the type asked for, at line 1"), "{error}");
+    assert!(error.to_string().contains("does not fit the requested type, at line 1"), "{error}");
 }
 
 #[tokio::test]

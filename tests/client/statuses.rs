@@ -135,10 +135,7 @@ async fn a_firewall_challenge_is_not_reported_as_bad_credentials() {
         let error = op.call(&support::queue(&server.url)).await.unwrap_err();
         assert_eq!((error.kind(), error.status(), error.ray_id()), (Rejected, Some(403), Some(RAY)));
         let text = error.to_string();
-        assert!(
-            text.contains("firewall sent a challenge") && text.contains("call from another network"),
-            "{text}"
-        );
+        assert!(text.contains("firewall sent a challenge") && text.contains("call from another network"), "{text}");
     }
 }
 
