@@ -25,7 +25,7 @@ async fn bodies(queue: &Queue) -> Vec<String> {
 /// The types and bodies of all messages, as the service has them.
 fn stored(world: &World, queue_id: &QueueId) -> Vec<(String, String)> {
     let messages = world.emulator.messages(queue_id).into_iter();
-    let content = |body: crate::Body| (body.content_type().to_string(), body.raw().to_owned());
+    let content = |body: crate::Body| (body.content_type().to_string(), body.raw().into_owned());
     let mut stored: Vec<_> = messages.map(|message| content(message.body)).collect();
     stored.sort();
     stored
