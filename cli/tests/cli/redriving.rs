@@ -83,7 +83,9 @@ fn memory_does_not_grow_with_the_backlog() {
         let world = World::new();
         world.push(&vec![PushMessage::text("x".repeat(200)); messages]);
         let to = world.other();
-        let mut child = world.program(&["redrive", world.id(), &to]).stdout(Stdio::null()).spawn().unwrap();
+        // As many batches as there may be are in flight with either backlog.
+        let mut child =
+            world.program(&["redrive", world.id(), &to, "--batches", "8"]).stdout(Stdio::null()).spawn().unwrap();
         let (mut most, status) = (0, format!("/proc/{}/status", child.id()));
         while child.try_wait().unwrap().is_none() {
             let status = fs::read_to_string(&status).unwrap_or_default();
