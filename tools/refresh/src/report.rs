@@ -165,7 +165,10 @@ impl Report {
     /// What the tables in `openapi/README.md` do not explain.
     pub(crate) fn account(&mut self, complaints: &[String]) {
         if !complaints.is_empty() {
-            self.line("When queues.json is as it should be, the tables in openapi/README.md have to say so, or `cargo test` fails. Now:");
+            self.line(
+                "When queues.json is as it should be, the tables in openapi/README.md have to say so, or `cargo test` \
+                 fails. Now:",
+            );
         }
         for complaint in complaints {
             self.line(format!("  {complaint}"));
@@ -173,9 +176,9 @@ impl Report {
     }
 }
 
-const GONE: &str = "if it was renamed, it stands among those below: give openapi/queues.json its path and its fields. If it is \
-                    gone, take it out there; the compiler names its method, its row in src/retry.rs, its route in \
-                    src/emulator/routes.rs and its call in tests/support/operations.rs.";
+const GONE: &str = "if it was renamed, it stands among those below: give openapi/queues.json its path and its fields. \
+                    If it is gone, take it out there; the compiler names its method, its row in src/retry.rs, its \
+                    route in src/emulator/routes.rs and its call in tests/support/operations.rs.";
 
 /// The same for every edit, so it is printed once.
 const PLACES: &str = "\
@@ -186,7 +189,7 @@ after an edit of openapi/queues.json:
   The emulator checks requests by hand: src/emulator/request.rs for messages, src/emulator/manage/ for the rest.
   A field that is a secret refers to a component that says `x-secret`.
   A bound is stated there alone; `cargo test --test document bounds` names texts that say another.
-  Run this again: it tells what is left. Then the tables in openapi/README.md, `cargo test`, and a line in CHANGELOG.md.";
+  Run this again: it tells what is left. Then the tables in openapi/README.md, `cargo test`, and CHANGELOG.md.";
 
 fn change(here: &Operation, old: &Operation, new: &Operation, difference: &Difference) -> Change {
     let Difference { place, keyword, left, right } = difference;
@@ -206,8 +209,24 @@ fn change(here: &Operation, old: &Operation, new: &Operation, difference: &Diffe
         None if at.is_empty() => "left out".to_owned(),
         None => format!("left out; it would stand within openapi/queues.json#{at}"),
     };
-    let to_do = match (class, published.is_some(), ours.is_some()) {
-        (Class::Harmless, true, false) if place.starts_with("response") && !old.places.contains_key(place) => {
+    let is_new = !old.places.contains_key(place);
+    let to_do = advice(class, place, published.is_some(), ours.is_some(), is_new);
+    let origin = published.or_else(|| old.places.get(place)).map_or("", |place| place.at.as_str());
+    // What is at odds by itself, such as a new failure, has no place of its own that others could share.
+    let origin = if origin.starts_with("/components") { origin } else { place };
+    Change {
+        class,
+        what: (origin.to_owned(), vec![format!("was:   {left}"), format!("is:    {right}")]),
+        to_do,
+        names: vec![here.name.clone()],
+        places: vec![place.clone()],
+        here: vec![words],
+    }
+}
+
+fn advice(class: Class, place: &str, is_published: bool, is_ours: bool, is_new: bool) -> &'static str {
+    match (class, is_published, is_ours) {
+        (Class::Harmless, true, false) if place.starts_with("response") && is_new => {
             "nothing, or describe it there, to have it in the generated type, and show it in the type that users see."
         }
         (Class::Deprecated, ..) => "plan for what takes its place: the published document's words say what that is.",
@@ -221,29 +240,21 @@ fn change(here: &Operation, old: &Operation, new: &Operation, difference: &Diffe
         (Class::Request, true, false) => "describe it there, and fill it where the payload is built.",
         (Class::Request, false, _) => "take it out there; the compiler names the places that fill it.",
         (Class::Response, ..) if !place.starts_with("response 200") => {
-            "the client takes any status but 200 for a failure: src/transport.rs and src/response.rs have to know this one."
+            "the client takes any status but 200 for a failure: src/transport.rs and src/response.rs have to know it."
         }
         (Class::Response, true, _) => {
-            "widen it there, so that the old form and the new one are read. No type for both? Leave the type out, say in \
-             `x-reads` what is read, and read that in src/wire.rs; or write the type by hand, as `Warnings` (REPLACED in build.rs)."
+            "widen it there, so that the old form and the new one are read. No type for both? Leave the type \
+             out, say in `x-reads` what is read, and read that in src/wire.rs; or write the type by hand, as \
+             `Warnings` (REPLACED in build.rs)."
         }
         (Class::Response, false, _) => {
-            "decide what users see when it is missing; if nothing uses it any more, take it out there. If it was renamed, read both."
+            "decide what users see when it is missing; if nothing uses it any more, take it out there. If it was \
+             renamed, read both."
         }
         (Class::Lost, ..) => {
-            "have the code read the new form beside the old one (or the new name, if it was renamed), and say so there, in `x-reads`."
+            "have the code read the new form beside the old one (or the new name, if it was renamed), and say so \
+             there, in `x-reads`."
         }
         _ => "nothing.",
-    };
-    let origin = published.or_else(|| old.places.get(place)).map_or("", |place| place.at.as_str());
-    // What is at odds by itself, such as a new failure, has no place of its own that others could share.
-    let origin = if origin.starts_with("/components") { origin } else { place };
-    Change {
-        class,
-        what: (origin.to_owned(), vec![format!("was:   {left}"), format!("is:    {right}")]),
-        to_do,
-        names: vec![here.name.clone()],
-        places: vec![place.clone()],
-        here: vec![words],
     }
 }
