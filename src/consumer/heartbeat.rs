@@ -1,4 +1,4 @@
-//! Extends leases shortly before they end, while their messages wait or are worked on.
+//! Extends leases shortly before they expire, while their messages wait or are handled.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -19,9 +19,9 @@ use crate::{
     settlement::Lease,
 };
 
-/// The largest number of leases in a request.
+/// The maximum number of leases in a request.
 const GROUP: usize = 100;
-/// Between two tries to extend the same lease.
+/// The time between two attempts to extend the same lease.
 const BETWEEN: Duration = Duration::from_millis(250);
 /// A timeout is sent in whole milliseconds.
 const ROUNDED: Duration = Duration::from_millis(1);
@@ -33,7 +33,7 @@ pub(super) struct Heartbeat {
     timeout: Duration,
     /// How long a lease is extended, counted from the pull.
     most: Duration,
-    /// How long before its end a lease is extended: several tries have to fit in.
+    /// How long before its end a lease is extended: enough for several attempts.
     lead: Duration,
     leases: HashMap<u64, Held>,
     due: BTreeSet<(Instant, u64)>,
@@ -46,16 +46,16 @@ struct Held {
     lease_id: LeaseId,
     extended: Extended,
     deadline: Instant,
-    /// From then on the lease is not extended any more.
+    /// When to stop extending the lease.
     until: Instant,
     due: Instant,
     is_worked_on: bool,
     is_under_way: bool,
-    /// It is extended by itself, since the service's count left open which lease of its group was not.
+    /// It is extended separately, since the service's count did not show which lease of its group failed.
     is_alone: bool,
 }
 
-/// What came of extending a lease.
+/// The outcome of extending a lease.
 struct Beat {
     key: u64,
     deadline: Option<std::time::Instant>,
@@ -78,7 +78,7 @@ impl Heartbeat {
         }
     }
 
-    /// Holds the lease of a message that was pulled; the key ends that.
+    /// Keeps extending the lease of a pulled message until the key is used to stop.
     pub(super) fn hold(&mut self, message: &mut Message) -> u64 {
         let (key, now) = (self.next, Instant::now());
         self.next = self.next.wrapping_add(1);
@@ -113,11 +113,11 @@ impl Heartbeat {
         }
     }
 
-    /// Does what is due, and sees to it that the task is woken for what comes next.
+    /// Does what is due, and ensures that the task is woken for what comes next.
     pub(super) fn poll(&mut self, context: &mut Context<'_>, counter: &Counter) {
         loop {
             while let Poll::Ready(Some(joined)) = self.requests.poll_join_next(context) {
-                // A request that panicked has no outcome: its leases are lost at their ends.
+                // A request that panicked has no outcome: its leases are lost when they expire.
                 let (beats, error) = joined.unwrap_or_default();
                 beats.into_iter().for_each(|beat| self.settle(beat, counter));
                 if let Some(error) = error {
@@ -138,7 +138,7 @@ impl Heartbeat {
         }
     }
 
-    /// Extends all leases that are due, or will be soon, in few requests.
+    /// Extends all leases that are due now or soon, in few requests.
     fn beat(&mut self, counter: &Counter) {
         let now = Instant::now();
         let soon = now + self.lead / 2;
@@ -192,7 +192,7 @@ impl Heartbeat {
     }
 }
 
-/// Extends leases; a request that is refused is split, so that no lease keeps the others from being extended.
+/// Extends leases. A refused request is split, so that one bad lease does not affect the others.
 async fn extend(queue: Queue, leases: Vec<(u64, Lease)>, timeout: Duration) -> (Vec<Beat>, Option<Error>) {
     let (mut groups, mut beats, mut error) = (vec![leases], Vec::new(), None);
     while let Some(mut group) = groups.pop() {
@@ -216,7 +216,7 @@ async fn extend(queue: Queue, leases: Vec<(u64, Lease)>, timeout: Duration) -> (
     (beats, error)
 }
 
-/// What no warning names is extended only if the count leaves no other way.
+/// A lease without a warning is extended only if the count leaves no other possibility.
 fn read(group: Vec<(u64, Lease)>, outcome: &ExtendOutcome, until: std::time::Instant) -> Vec<Beat> {
     let warned: HashSet<&LeaseId> = outcome.warnings.iter().filter_map(|warning| warning.subject.as_ref()).collect();
     let unwarned = group.iter().filter(|(_, lease)| !warned.contains(lease.id())).count() as u64;

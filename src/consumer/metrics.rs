@@ -1,4 +1,4 @@
-//! What a consumer does, for the recorder of the crate `metrics`.
+//! Records a consumer's statistics with the `metrics` crate.
 
 use metrics::{Label, counter, gauge, histogram};
 
@@ -29,7 +29,7 @@ const COUNTERS: [(&str, Read); 18] = [
     ("cloudflare_queues_consumer_handled_total", |stats| stats.handler_times.count()),
 ];
 
-/// The gauges, summed up over all that run.
+/// The gauges, summed over all running consumers.
 const GAUGES: [(&str, Read); 4] = [
     ("cloudflare_queues_consumer_pulls_in_flight", |stats| stats.pulls_in_flight),
     ("cloudflare_queues_consumer_waiting", |stats| stats.waiting),
@@ -40,7 +40,7 @@ const GAUGES: [(&str, Read); 4] = [
 /// How long handlers took.
 const SECONDS: &str = "cloudflare_queues_consumer_handler_seconds";
 
-/// The stats of a run as they were before a change.
+/// The statistics of a run before a change.
 pub(super) struct Before {
     counted: [u64; COUNTERS.len()],
     gauged: [u64; GAUGES.len()],
@@ -56,7 +56,7 @@ impl Before {
         }
     }
 
-    /// Records the change. A change is of one handler's time at most.
+    /// Records the change, which includes at most one handler's time.
     pub(super) fn record(&self, queue_id: &QueueId, stats: &Stats) {
         let now = Self::of(stats);
         let labels = || vec![Label::new("queue", queue_id.as_str().to_owned())];

@@ -1,4 +1,4 @@
-//! Pulls: as many in flight as bring messages, and a rest after those that bring nothing.
+//! Pulls: as many in flight as return messages, and a pause after those that return nothing.
 
 use std::{
     collections::HashMap,
@@ -26,13 +26,13 @@ use crate::{
     queue::Queue,
 };
 
-/// Longer rests could not be added to a clock.
+/// Longer pauses could not be added to an instant.
 const AN_HOUR: Duration = Duration::from_secs(60 * 60);
-/// A queue is not to be asked without any rest.
+/// There is always a pause between pulls of an empty queue.
 const SHORTEST: Duration = Duration::from_millis(1);
-/// How many pulls are in flight at most until the first message is settled.
+/// The maximum number of pulls in flight until the first message is settled.
 const UNTRUSTED: usize = 4;
-/// What a message takes beside its body.
+/// The size of a message without its body.
 pub(super) const MESSAGE_BYTES: usize = 600;
 
 pub(super) struct Pulls {
@@ -43,23 +43,23 @@ pub(super) struct Pulls {
     limit: Adaptive,
     in_flight: JoinSet<Result<Batch, Error>>,
     started: HashMap<task::Id, Started>,
-    /// How many messages the pulls in flight ask for.
+    /// How many messages the pulls in flight request.
     asked: usize,
-    /// The rest after the next pull that brings nothing.
+    /// The pause after the next pull that returns nothing.
     idle: Duration,
-    /// The rest after the last such pull.
+    /// The pause after the last such pull.
     last_idle: Duration,
     rest: Option<Rest>,
-    /// When the last rest began: what was sent before does not make the next one longer.
+    /// When the last pause started: pulls sent before do not make the next one longer.
     rested_at: Option<Instant>,
     round_trip: Option<Duration>,
-    /// When a round trip began, and how many pulls brought messages since, and in the one before.
+    /// When a round trip started, and how many pulls have returned messages since, and in the previous one.
     counted_since: Instant,
     brought: usize,
     brought_before: usize,
-    /// How many bytes a message takes, by those that came so far.
+    /// The size of a message in bytes, estimated from those seen so far.
     message_bytes: usize,
-    /// By how many steps pulling is slowed down.
+    /// The number of steps by which pulling is slowed down.
     slowdown: u32,
     is_trusted: bool,
     outage: Outage,
@@ -80,13 +80,13 @@ struct Rest {
 enum Why {
     /// Pulls are spread over the round trip.
     Spread,
-    /// There was nothing to do: a message that comes meanwhile ends it.
+    /// There was nothing to do: a message that arrives in the meantime ends it.
     Idle,
     /// The service asked for it, or pulling is slowed down.
     Asked,
 }
 
-/// A pull that has ended.
+/// A finished pull.
 pub(super) struct Pulled {
     pub(super) result: Result<Batch, Error>,
     pub(super) span: Span,
@@ -134,7 +134,7 @@ impl Pulls {
         self.message_bytes
     }
 
-    /// What is pulled comes to something: from now on, as many pulls may be in flight as bring messages.
+    /// The first message was settled: from now on, the number of pulls in flight is limited only by what they return.
     pub(super) fn trust(&mut self) {
         self.is_trusted = true;
     }
@@ -151,12 +151,12 @@ impl Pulls {
         self.slowdown
     }
 
-    /// Takes what is in flight, for it to be awaited elsewhere.
+    /// Takes the pulls in flight, to be awaited elsewhere.
     pub(super) fn take(&mut self) -> JoinSet<Result<Batch, Error>> {
         std::mem::take(&mut self.in_flight)
     }
 
-    /// Starts pulls for this many messages, of which no more than `target` should be on their way or wait.
+    /// Starts pulls for this many messages. No more than `target` should be on their way or waiting.
     pub(super) fn start(&mut self, mut room: usize, target: usize) {
         let most = (self.options.batch_size as usize).checked_shr(self.slowdown).unwrap_or(0).max(1);
         let most_in_flight = match (self.slowdown, self.is_trusted) {
@@ -167,7 +167,7 @@ impl Pulls {
         let limit = self.limit.limit().min(most_in_flight);
         while self.rest.is_none() && self.in_flight.len() < limit {
             let batch = room.min(most);
-            // A little more room is waited for, since a small batch costs as much as a large one.
+            // Waits for a little more room, since a small batch costs as much as a large one.
             if batch == 0 || batch.saturating_mul(2) < target.min(most) {
                 return;
             }
@@ -177,10 +177,9 @@ impl Pulls {
         }
     }
 
-    /// Once the service has refused pulls, they are spread over the round trip: one that bounds the rate refuses what
-    /// comes at once.
+    /// After the service has refused pulls, they are spread over the round trip, since a rate limit refuses bursts.
     fn spread(&mut self) {
-        // A little less than evenly, so that the number in flight is reached.
+        // Slightly closer than even, so that the number in flight is reached.
         let apart = self.round_trip().mul_f64(0.8) / self.limit.limit().try_into().unwrap_or(u32::MAX);
         if !self.limit.is_starting() && self.rest.is_none() && apart >= SHORTEST {
             self.rest = Some(Rest { until: Box::pin(sleep(apart)), why: Why::Spread });
@@ -202,7 +201,7 @@ impl Pulls {
         self.asked = self.asked.saturating_add(batch);
     }
 
-    /// The end of a pull, or `None` at the end of a rest.
+    /// The end of a pull, or `None` at the end of a pause.
     pub(super) fn poll(&mut self, context: &mut Context<'_>, recorder: &Recorder) -> Poll<Option<Pulled>> {
         if let Poll::Ready(Some(joined)) = self.in_flight.poll_join_next_with_id(context) {
             let (id, result) = joined.unwrap_or_else(|error| (error.id(), Err(Error::invalid("the pull panicked"))));
@@ -226,7 +225,7 @@ impl Pulls {
         match result {
             Ok(batch) => {
                 let took = now.saturating_duration_since(started.at);
-                // One that was repeated took several round trips, and waits.
+                // A retried pull took several round trips, and waits.
                 if batch.attempts <= 1 || self.round_trip.is_none() {
                     self.round_trip = Some(self.round_trip.map_or(took, |average| (average * 3 + took) / 4));
                 }
@@ -260,11 +259,11 @@ impl Pulls {
     fn brought(&mut self, batch: &Batch, started: &Started, in_flight: usize) {
         self.count_round_trip();
         self.brought = self.brought.saturating_add(1);
-        // Where the rate is bound, less than what was asked for is all that there is; elsewhere, pulls may give less.
+        // With a limited rate, less than requested is all that there is; otherwise, a pull may return less.
         let wanted = if self.limit.is_rate_limited() { started.asked } else { started.asked / 2 };
         let has_slack = batch.len().saturating_mul(2) < started.asked;
         if batch.attempts > 1 {
-            // It succeeded, but only after the service had asked for a wait.
+            // It succeeded, but only after the service asked for a wait.
             self.on_rate_limit();
         } else if has_slack {
             self.limit.on_slack();
@@ -283,7 +282,7 @@ impl Pulls {
         }
     }
 
-    /// Counts pulls anew after each round trip.
+    /// Restarts counting pulls after each round trip.
     fn count_round_trip(&mut self) {
         let (now, round_trip) = (Instant::now(), self.round_trip());
         let since = now.saturating_duration_since(self.counted_since);
@@ -298,13 +297,13 @@ impl Pulls {
         self.limit.on_rate_limit(self.brought_before);
     }
 
-    /// Rests after a pull that brought nothing.
+    /// Pauses after a pull that returned nothing.
     fn rest(&mut self, sent_at: Instant, at_least: Duration) {
         let is_next = self.rested_at.is_none_or(|rested_at| sent_at > rested_at);
         if is_next {
             self.last_idle = self.idle;
         }
-        // Those that were in flight with the first empty one begin the rest anew, and do not make it longer.
+        // Pulls that were in flight with the first empty one restart the pause, but do not make it longer.
         let why = if at_least.is_zero() { Why::Idle } else { Why::Asked };
         self.begin_rest(self.last_idle.max(self.slowed_rest()).max(at_least), why);
         if is_next {
@@ -331,7 +330,7 @@ impl Pulls {
     }
 }
 
-/// Whether only a person can mend a failure.
+/// Whether a failure needs human intervention.
 pub(super) fn is_final(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unauthorized | ErrorKind::NotFound)
 }

@@ -1,4 +1,4 @@
-//! Services of the tower ecosystem as handlers.
+//! Tower services as handlers.
 
 use std::{
     fmt::Display,
@@ -12,16 +12,16 @@ use super::{Consumer, IntoVerdict, Report};
 use crate::{error::Error, message::Message};
 
 impl Consumer {
-    /// Runs as [`run_until`](Self::run_until) with a service of the tower ecosystem as the handler, so that its
-    /// timeouts, rate limits and concurrency limits apply.
+    /// Like [`run_until`](Self::run_until), with a tower service as the handler, so that tower's timeouts, rate limits
+    /// and concurrency limits can be used.
     ///
-    /// Each message gets a clone of the service, which waits until it is ready, and then is called. A message that
-    /// waits for that counts towards [`concurrency`](Self::concurrency), and its lease is extended. An error of the
-    /// service is a failure of the handler.
+    /// Each message gets a clone of the service, which is called once it is ready. A message that waits for that counts
+    /// towards [`concurrency`](Self::concurrency), and its lease is extended. An error of the service is a failure of
+    /// the handler.
     ///
     /// # Errors
     ///
-    /// As [`run_until`](Self::run_until).
+    /// As for [`run_until`](Self::run_until).
     pub async fn run_service_until<S>(&self, stop: impl Future, service: S) -> Result<Report, Error>
     where
         S: Service<Message> + Clone + Send + 'static,
@@ -29,7 +29,7 @@ impl Consumer {
         S::Error: Display,
         S::Future: Send,
     {
-        // Not every service can be shared between threads.
+        // Not every service is `Sync`.
         let service = Mutex::new(service);
         let handler = move |message| {
             let mut service = service.lock().unwrap_or_else(PoisonError::into_inner).clone();
