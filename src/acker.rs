@@ -23,6 +23,8 @@ pub use self::{
 };
 
 pub(crate) use self::receipt::Observer;
+#[cfg(fuzzing)]
+pub(crate) use self::request::confirmations;
 use self::{
     ledger::{Ledger, Pending},
     pace::Pace,

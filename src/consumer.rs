@@ -31,6 +31,8 @@ use std::{future::Future, sync::Arc};
 
 use serde::de::DeserializeOwned;
 
+#[cfg(fuzzing)]
+pub(crate) use self::heartbeat::{extended, until};
 pub use self::{
     decoding::{Decoding, Json, Raw},
     delivery::Delivery,

@@ -1,24 +1,42 @@
 //! Access to private functions for `fuzz/` and `proof/`, which build with `--cfg fuzzing`.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant as StdInstant},
+};
 
 use reqwest::{Request, Response, ResponseBuilderExt};
 use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::{
+    ack::AckOutcome,
+    acker::{self, Confirmation},
     body::Body,
     client::Client,
+    consumer,
     credentials::Credentials,
     envelope::Envelope,
     error::Error,
-    generated::types::{AckResult, PullResult},
+    error_kind::ErrorKind,
+    extend::ExtendOutcome,
+    generated::types::{AckResult, ExtendResult, PullResult},
+    held::Extended,
+    lease::LeaseId,
     pull::Batch,
     redact::Redactor,
     response,
+    retry::{Next, RetryPolicy},
+    settings::QueueDescription,
+    settlement::{self, Lease, Settlement},
     transport::{Executed, Http},
+    warning::Warning,
     wire,
 };
+
+pub use crate::operation::Operation;
 
 /// A status and a JSON body. `None` if the connection breaks instead.
 pub type Answer = Pin<Box<dyn Future<Output = Option<(u16, String)>> + Send>>;
@@ -80,4 +98,100 @@ pub fn redact(request: &[u8], text: &str) -> String {
     let mut text = text.to_owned();
     redactor.redact(&mut text);
     text
+}
+
+/// How an attempt fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Failure {
+    /// No connection was made.
+    NotSent,
+    /// The connection broke.
+    Broken,
+    /// The response did not come in time.
+    Late,
+    /// Status 500.
+    Failed,
+    /// Status 429.
+    RateLimited,
+    /// Status 400.
+    Refused,
+}
+
+/// Whether a request is sent again after its attempt number `attempt` failed with so much time left.
+pub fn is_sent_again(operation: Operation, failure: Failure, attempt: u32, most: u32, left: Duration) -> bool {
+    let error = match failure {
+        Failure::NotSent => Error::new(ErrorKind::Transport, "").with_source(std::fmt::Error, false),
+        Failure::Broken => Error::new(ErrorKind::Transport, "").with_source(std::fmt::Error, true),
+        Failure::Late => Error::new(ErrorKind::Timeout, "").with_source(std::fmt::Error, true),
+        Failure::Failed => Error::new(ErrorKind::ServiceFailure, "").with_response(500, None, None),
+        Failure::RateLimited => Error::new(ErrorKind::RateLimited, "").with_response(429, None, None),
+        Failure::Refused => Error::new(ErrorKind::Rejected, "").with_response(400, None, None),
+    };
+    let policy = RetryPolicy::new().max_attempts(most);
+    matches!(policy.after(operation, &error, attempt, left, 0), Next::Wait(_))
+}
+
+/// By when a request for these leases is to be done.
+pub fn deadline(leases: &[Lease], now: StdInstant) -> Option<StdInstant> {
+    settlement::deadline(leases.iter(), now)
+}
+
+/// What the acker makes of the response to a request for these leases. `None` in the place of a lease is a warning that
+/// names none.
+pub fn confirmations(
+    settlements: &[Settlement],
+    acks: Option<u64>,
+    retries: Option<u64>,
+    warned: Vec<Option<LeaseId>>,
+) -> Vec<Confirmation> {
+    let mut outcome = AckOutcome::nothing();
+    outcome.add(settlements, acks, retries, warnings(warned));
+    acker::confirmations(&settlements.iter().collect::<Vec<_>>(), &outcome)
+}
+
+/// Until when each of these leases lasts for certain after the response to an extension that was sent at `sent_at`.
+pub fn extended(
+    leases: Vec<Lease>,
+    count: Option<u64>,
+    warned: Vec<Option<LeaseId>>,
+    sent_at: StdInstant,
+    timeout: Duration,
+) -> Vec<StdInstant> {
+    let (mut outcome, until) = (ExtendOutcome::nothing(), sent_at + timeout);
+    outcome.add(leases.len() as u64, count, warnings(warned), until);
+    let extended = consumer::extended(leases.clone(), &outcome, outcome.deadline().unwrap_or(until));
+    let held = leases.iter().zip(extended).map(|(lease, extended)| {
+        let held = Extended::from(lease.deadline().unwrap_or(sent_at));
+        extended.into_iter().for_each(|until| held.extend(until));
+        held.deadline().unwrap_or(sent_at)
+    });
+    held.collect()
+}
+
+/// Until when a lease that ends at `deadline` is extended.
+pub fn is_extended_until(deadline: StdInstant, timeout: Duration, most: Duration) -> StdInstant {
+    consumer::until(deadline.into(), timeout, most).into_std()
+}
+
+fn warnings(warned: Vec<Option<LeaseId>>) -> Vec<Warning<LeaseId>> {
+    warned.into_iter().map(|subject| Warning { subject, message: "no".to_owned() }).collect()
+}
+
+/// Which of two leases, `a` and `b`, are extended by a response; `None` if it is no envelope of a success.
+pub fn extend(response: &[u8]) -> Option<[bool; 2]> {
+    let result = response::open_envelope(serde_json::from_slice::<Envelope<ExtendResult>>(response).ok()?).ok()?.result;
+    let (now, minute) = (Instant::now().into_std(), Duration::from_secs(60));
+    let leases = ["a", "b"].map(|id| Lease::new(id, now));
+    let redactor = Redactor::new(None);
+    let said = result.warnings.unwrap_or_default().read(leases.iter().map(Lease::id), |id| id, &redactor);
+    let warned = said.into_iter().map(|warning| warning.subject).collect();
+    let extended = extended(leases.to_vec(), wire::count_of(result.extend_count), warned, now, minute);
+    extended.iter().map(|until| *until > now).collect::<Vec<_>>().try_into().ok()
+}
+
+/// A queue's description as it is written again after it was read, once and twice.
+pub fn description(json: &[u8]) -> Option<[Value; 2]> {
+    let once = serde_json::to_value(serde_json::from_slice::<QueueDescription>(json).ok()?).ok()?;
+    let twice = serde_json::to_value(serde_json::from_value::<QueueDescription>(once.clone()).ok()?).ok()?;
+    Some([once, twice])
 }

@@ -119,34 +119,12 @@ impl Requests {
         jittered(bound.min(left / 2).max(FIRST_WAIT), self.queue.random())
     }
 
-    /// Gives each lease its outcome. A lease without a warning is confirmed only if the counts leave no other
-    /// possibility.
+    /// Gives each lease its outcome.
     fn confirm(&self, group: Vec<Pending>, outcome: &AckOutcome) {
-        let warned: HashMap<&LeaseId, &str> = outcome
-            .warnings
-            .iter()
-            .filter_map(|warning| Some((warning.subject.as_ref()?, warning.message.as_str())))
-            .collect();
-        let unwarned = |is_ack: bool| {
-            let of_kind = group.iter().filter(|pending| pending.settlement.decision.is_ack() == is_ack);
-            of_kind.filter(|pending| !warned.contains_key(pending.settlement.lease.id())).count() as u64
-        };
-        // A count that is larger than requested counts something else.
-        let holds =
-            |count: Option<u64>, is_ack, asked| count.is_some_and(|count| (unwarned(is_ack)..=asked).contains(&count));
-        let acks_hold = holds(outcome.ack_count, true, outcome.acks_requested);
-        let retries_hold = holds(outcome.retry_count, false, outcome.retries_requested);
+        let settlements: Vec<_> = group.iter().map(|pending| &pending.settlement).collect();
+        let confirmations = confirmations(&settlements, outcome);
         self.ledger.release(group.iter());
-        for pending in group {
-            let (holds, counted, requested) = match pending.settlement.decision.is_ack() {
-                true => (acks_hold, outcome.ack_count, outcome.acks_requested),
-                false => (retries_hold, outcome.retry_count, outcome.retries_requested),
-            };
-            let confirmation = match warned.get(pending.settlement.lease.id()) {
-                Some(text) => Confirmation::Warned((*text).to_owned()),
-                None if holds => Confirmation::Confirmed,
-                None => Confirmation::Unclear { counted, requested },
-            };
+        for (pending, confirmation) in group.into_iter().zip(confirmations) {
             pending.reply(Ok(confirmation));
         }
     }
@@ -157,4 +135,35 @@ impl Requests {
             pending.reply(Err(error.clone()));
         }
     }
+}
+
+/// What a response says of each lease, in order. A lease without a warning is confirmed only if the counts leave no other
+/// possibility.
+pub(crate) fn confirmations(settlements: &[&Settlement], outcome: &AckOutcome) -> Vec<Confirmation> {
+    let warned: HashMap<&LeaseId, &str> = outcome
+        .warnings
+        .iter()
+        .filter_map(|warning| Some((warning.subject.as_ref()?, warning.message.as_str())))
+        .collect();
+    let unwarned = |is_ack: bool| {
+        let of_kind = settlements.iter().filter(|settlement| settlement.decision.is_ack() == is_ack);
+        of_kind.filter(|settlement| !warned.contains_key(settlement.lease.id())).count() as u64
+    };
+    // A count that is larger than requested counts something else.
+    let holds =
+        |count: Option<u64>, is_ack, asked| count.is_some_and(|count| (unwarned(is_ack)..=asked).contains(&count));
+    let acks_hold = holds(outcome.ack_count, true, outcome.acks_requested);
+    let retries_hold = holds(outcome.retry_count, false, outcome.retries_requested);
+    let confirmation = |settlement: &&Settlement| {
+        let (holds, counted, requested) = match settlement.decision.is_ack() {
+            true => (acks_hold, outcome.ack_count, outcome.acks_requested),
+            false => (retries_hold, outcome.retry_count, outcome.retries_requested),
+        };
+        match warned.get(settlement.lease.id()) {
+            Some(text) => Confirmation::Warned((*text).to_owned()),
+            None if holds => Confirmation::Confirmed,
+            None => Confirmation::Unclear { counted, requested },
+        }
+    };
+    settlements.iter().map(confirmation).collect()
 }

@@ -80,11 +80,11 @@ impl Heartbeat {
 
     /// Keeps extending the lease of a pulled message until the key is used to stop.
     pub(super) fn hold(&mut self, message: &mut Message) -> u64 {
-        let (key, now) = (self.next, Instant::now());
+        let key = self.next;
         self.next = self.next.wrapping_add(1);
         message.extended = Extended::from(message.lease_deadline);
         let deadline = Instant::from_std(message.lease_deadline);
-        let until = now + self.most;
+        let until = until(deadline, self.timeout, self.most);
         let due = deadline.checked_sub(self.lead).filter(|due| until > *due).unwrap_or(deadline);
         let held = Held {
             lease_id: message.lease_id.clone(),
@@ -192,6 +192,11 @@ impl Heartbeat {
     }
 }
 
+/// Until when a lease is extended, counted from when its pull was sent: the service may count from any time after that.
+pub(crate) fn until(deadline: Instant, timeout: Duration, most: Duration) -> Instant {
+    deadline.checked_sub(timeout).unwrap_or(deadline) + most
+}
+
 /// Extends leases. A refused request is split, so that one bad lease does not affect the others.
 async fn extend(queue: Queue, leases: Vec<(u64, Lease)>, timeout: Duration) -> (Vec<Beat>, Option<Error>) {
     let (mut groups, mut beats, mut error) = (vec![leases], Vec::new(), None);
@@ -226,4 +231,15 @@ fn read(group: Vec<(u64, Lease)>, outcome: &ExtendOutcome, until: std::time::Ins
         Beat { key, deadline: (is_clear && !is_warned).then_some(until), is_alone: !is_clear && !is_warned }
     };
     group.into_iter().map(beat).collect()
+}
+
+/// Until when each of these leases lasts, by what the service said.
+#[cfg(fuzzing)]
+pub(crate) fn extended(
+    leases: Vec<Lease>,
+    outcome: &ExtendOutcome,
+    until: std::time::Instant,
+) -> Vec<Option<std::time::Instant>> {
+    let group = leases.into_iter().map(|lease| (0, lease)).collect();
+    read(group, outcome, until).into_iter().map(|beat| beat.deadline).collect()
 }

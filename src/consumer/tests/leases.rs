@@ -172,3 +172,14 @@ async fn messages_that_wait_are_covered_too() {
     .await;
     assert_eq!((report.stats.acknowledged, report.stats.expired), (100, 0), "{report:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn extensions_are_counted_from_when_the_pull_was_sent() {
+    let world = World::with(1).await;
+    world.takes_by(|seen| if seen.operation == "pull" { 20 * SECOND } else { Duration::ZERO });
+    let consumer = world.consumer().concurrency(1).heartbeat(110 * SECOND);
+    let sent_at = Instant::now();
+    run(&consumer, sleep(5 * MINUTE), |_| sleep(4 * MINUTE)).await;
+    let extended: Vec<_> = world.seen("extend").iter().map(|seen| (seen.at - sent_at).as_secs()).collect();
+    assert_eq!(extended, [40, 80]);
+}

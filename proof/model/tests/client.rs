@@ -1,0 +1,197 @@
+//! A consumer: what it knows, and what it makes of responses and failures, which is for the library's own functions to say.
+
+use std::{
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
+
+use queues::{
+    Confirmation, Lease, LeaseId, Settlement,
+    fuzzing::{self, Failure, Operation},
+};
+
+use crate::service::{LEASE, LONGEST, Leases, MESSAGES, Request, Response};
+
+/// Longer than any wait between two attempts.
+const TICK: Duration = Duration::from_secs(60);
+const ATTEMPTS: u32 = 2;
+
+/// How a client could go wrong: the model has to see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Careless {
+    /// It counts a lease from when the response came.
+    CountsFromResponse,
+    /// It extends a lease for longer than it can last.
+    ExtendsTooLong,
+    /// It takes every success for a confirmation.
+    BelievesEverySuccess,
+    /// It sends a pull again that may have been carried out.
+    PullsAgain,
+    /// It gives up nothing when it is told to stop.
+    NeverStops,
+}
+
+/// A message in a handler, or decided on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Hold {
+    pub(crate) lease: u8,
+    pub(crate) first: u8,
+    /// Until when the handler is told that the lease lasts.
+    pub(crate) believed: u8,
+    /// Whether to acknowledge, once that is decided.
+    pub(crate) decision: Option<bool>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Call {
+    pub(crate) request: Request,
+    pub(crate) attempt: u8,
+    pub(crate) sent_at: u8,
+    /// Once it was carried out.
+    pub(crate) response: Option<Response>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Phase {
+    Running,
+    Stopping,
+    Ended,
+    Crashed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Client {
+    pub(crate) phase: Phase,
+    pub(crate) holds: [Option<Hold>; MESSAGES],
+    pub(crate) call: Option<Call>,
+}
+
+fn at(tick: u8) -> Instant {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    *START + TICK * u32::from(tick)
+}
+
+fn tick(instant: Instant) -> u8 {
+    (instant.duration_since(at(0)).as_secs() / TICK.as_secs()) as u8
+}
+
+fn id(message: usize, lease: u8) -> LeaseId {
+    format!("{message}-{lease}").as_str().into()
+}
+
+impl Client {
+    pub(crate) fn new() -> Self {
+        Self { phase: Phase::Running, holds: [None; MESSAGES], call: None }
+    }
+
+    /// The leases of what is held, as far as they are such.
+    fn leases(&self, which: impl Fn(&Hold) -> bool) -> Leases {
+        self.holds.map(|hold| hold.filter(|hold| which(hold)).map_or(0, |hold| hold.lease))
+    }
+
+    pub(crate) fn settlement(&self) -> Option<Request> {
+        let [acks, retries] = [true, false].map(|is_ack| self.leases(|hold| hold.decision == Some(is_ack)));
+        ((acks, retries) != Default::default()).then_some(Request::Settle { acks, retries })
+    }
+
+    /// The leases that are extended now, if any are.
+    pub(crate) fn extension(&self, now: u8, careless: Option<Careless>) -> Option<Request> {
+        let longer = if careless == Some(Careless::ExtendsTooLong) { LEASE } else { 0 };
+        let is_extended = |hold: &Hold| {
+            let most = TICK * u32::from(LONGEST - LEASE + longer);
+            let until = tick(fuzzing::is_extended_until(at(hold.first), TICK * u32::from(LEASE), most));
+            hold.decision.is_none() && hold.believed > now && until > now
+        };
+        let leases = self.leases(is_extended);
+        (leases != Leases::default()).then_some(Request::Extend(leases))
+    }
+
+    fn lease(&self, message: usize, lease: u8) -> Lease {
+        let deadline = self.holds[message].map_or(0, |hold| hold.believed);
+        Lease::new(id(message, lease), at(deadline))
+    }
+
+    fn requested(&self, leases: Leases) -> Vec<(usize, Lease)> {
+        let requested = leases.into_iter().enumerate().filter(|(_, lease)| *lease > 0);
+        requested.map(|(message, lease)| (message, self.lease(message, lease))).collect()
+    }
+
+    /// What follows from the failure of an attempt: another one, or the end of the call.
+    pub(crate) fn fail(&mut self, failure: Failure, now: u8, careless: Option<Careless>) {
+        let Some(call) = self.call.take() else { return };
+        let (operation, leases) = match call.request {
+            Request::Pull => (Operation::PullMessages, Vec::new()),
+            Request::Settle { acks, retries } => {
+                let all = [acks, retries].map(|leases| self.requested(leases)).concat();
+                (Operation::AckMessages, all)
+            }
+            Request::Extend(leases) => (Operation::ExtendMessages, self.requested(leases)),
+        };
+        let leases: Vec<_> = leases.into_iter().map(|(_, lease)| lease).collect();
+        let end = fuzzing::deadline(&leases, at(now)).unwrap_or(at(now) + 2 * TICK);
+        let left = end.saturating_duration_since(at(now));
+        let again = fuzzing::is_sent_again(operation, failure, call.attempt.into(), ATTEMPTS, left);
+        let is_careless = careless == Some(Careless::PullsAgain) && call.attempt < 2;
+        if again || is_careless && call.request == Request::Pull {
+            self.call = Some(Call { attempt: call.attempt + 1, sent_at: now, response: None, ..call });
+            return;
+        }
+        if let Request::Settle { .. } = call.request {
+            // They are reported as not confirmed.
+            self.holds = self.holds.map(|hold| hold.filter(|hold| hold.decision.is_none()));
+        }
+    }
+
+    /// Takes a response. Returns for each message whether it was confirmed as acknowledged.
+    pub(crate) fn take(&mut self, now: u8, careless: Option<Careless>) -> [bool; MESSAGES] {
+        let mut confirmed = [false; MESSAGES];
+        let Some(Call { request, sent_at, response: Some(response), .. }) = self.call else { return confirmed };
+        if response == Response::Rejected {
+            self.fail(Failure::Refused, now, careless);
+            return confirmed;
+        }
+        self.call = None;
+        match (request, response) {
+            (Request::Pull, Response::Pulled(leases)) => {
+                let from = if careless == Some(Careless::CountsFromResponse) { now } else { sent_at };
+                for (hold, lease) in self.holds.iter_mut().zip(leases).filter(|(_, lease)| *lease > 0) {
+                    let until = from + LEASE;
+                    *hold = Some(Hold { lease, first: until, believed: until, decision: None });
+                }
+            }
+            (Request::Settle { acks, retries }, Response::Counted { counts, warned, is_named }) => {
+                let [acked, retried] = [acks, retries].map(|leases| self.requested(leases));
+                let acked = acked.into_iter().map(|(message, lease)| (message, Settlement::ack(lease)));
+                let retried = retried.into_iter().map(|(message, lease)| (message, Settlement::retry(lease)));
+                let (asked, settlements): (Vec<_>, Vec<_>) = acked.chain(retried).unzip();
+                let [first, second] = [counts.map(|(first, _)| first.into()), counts.map(|(_, second)| second.into())];
+                let warned = warnings(warned, |message| acks[message].max(retries[message]), is_named);
+                let said = fuzzing::confirmations(&settlements, first, second, warned);
+                for ((message, settlement), said) in asked.into_iter().zip(settlements).zip(said) {
+                    let is_ack = settlement.decision == queues::Decision::Ack;
+                    let believes = said == Confirmation::Confirmed || careless == Some(Careless::BelievesEverySuccess);
+                    confirmed[message] = is_ack && believes;
+                    self.holds[message] = None;
+                }
+            }
+            (Request::Extend(leases), Response::Counted { counts, warned, is_named }) => {
+                let (asked, requested): (Vec<_>, Vec<_>) = self.requested(leases).into_iter().unzip();
+                let warned = warnings(warned, |message| leases[message], is_named);
+                let count = counts.map(|(first, _)| first.into());
+                let extended = fuzzing::extended(requested, count, warned, at(sent_at), TICK * u32::from(LEASE));
+                for (message, until) in asked.into_iter().zip(extended) {
+                    if let Some(hold) = &mut self.holds[message] {
+                        hold.believed = tick(until);
+                    }
+                }
+            }
+            other => unreachable!("{other:?}"),
+        }
+        confirmed
+    }
+}
+
+fn warnings(warned: [bool; MESSAGES], lease: impl Fn(usize) -> u8, is_named: bool) -> Vec<Option<LeaseId>> {
+    let warned = (0..MESSAGES).filter(|message| warned[*message]);
+    warned.map(|message| is_named.then(|| id(message, lease(message)))).collect()
+}
