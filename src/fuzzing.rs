@@ -145,7 +145,7 @@ pub fn confirmations(
     warned: Vec<Option<LeaseId>>,
 ) -> Vec<Confirmation> {
     let mut outcome = AckOutcome::nothing();
-    outcome.add(settlements, acks, retries, warnings(warned));
+    outcome.add(settlements.iter(), acks, retries, warnings(warned));
     acker::confirmations(&settlements.iter().collect::<Vec<_>>(), &outcome)
 }
 
@@ -179,7 +179,7 @@ fn warnings(warned: Vec<Option<LeaseId>>) -> Vec<Warning<LeaseId>> {
 
 /// Which of two leases, `a` and `b`, are extended by a response; `None` if it is no envelope of a success.
 pub fn extend(response: &[u8]) -> Option<[bool; 2]> {
-    let result = response::open_envelope(serde_json::from_slice::<Envelope<ExtendResult>>(response).ok()?).ok()?.result;
+    let result = response::open(serde_json::from_slice::<Envelope<ExtendResult>>(response).ok()?).ok()?.result;
     let (now, minute) = (Instant::now().into_std(), Duration::from_secs(60));
     let leases = ["a", "b"].map(|id| Lease::new(id, now));
     let redactor = Redactor::new(None);

@@ -157,9 +157,9 @@ impl Operation {
             Self::PeekMessages => true,
             // Whether the time counts from now or from the end of the lease, extending twice never makes a lease
             // shorter than extending once. If the first request used up the lease id, the second is refused, which is
-            // reported as not extended.
+            // reported as not extended. The model in `proof/model` tries every combination of this.
             Self::ExtendMessages => true,
-            // The batch of the first response would be stranded until its leases expire.
+            // The batch of the first response would be stranded until its leases expire, as the model shows.
             Self::PullMessages => false,
             // The message would be duplicated: there is no idempotency key.
             Self::PushMessage | Self::PushMessages => false,
