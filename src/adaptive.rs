@@ -2,15 +2,15 @@
 
 /// The limit is counted in sixteenths, so that it can grow by less than one.
 const ONE: usize = 16;
-/// By how much each success lets the limit grow: at the start, after a failure, and after a rate limit.
+/// By how much each success lets the limit grow: at the start, after several failures, and after a rate limit.
 const FAST: usize = 2 * ONE;
 const SLOW: usize = ONE / 4;
 const SLOWEST: usize = ONE / 8;
 
 /// A limit on requests in flight that grows while it holds work back and falls when requests fail.
 ///
-/// It triples with each round trip until the first failure. From then on it grows by a quarter with each round trip, or
-/// by an eighth once a rate limit was met, and each failed request takes one off. With that, it falls with one round
+/// It triples with each round trip until the first failure. Each failed request takes one off and halves the growth,
+/// down to a quarter with each round trip, or to an eighth once a rate limit was met. With that, it falls with one round
 /// trip to the number of requests that succeed, and stands as long as at most a fifth of them fail, or an eighth meet
 /// a rate limit.
 #[derive(Clone, Debug)]
@@ -50,7 +50,7 @@ impl Adaptive {
 
     /// A request failed.
     pub(crate) fn on_failure(&mut self) {
-        self.growth = self.growth.min(SLOW);
+        self.growth = (self.growth / 2).max(SLOW).min(self.growth);
         self.on_slack();
     }
 
@@ -96,12 +96,20 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_grows_slowly_after_a_failure() {
+    fn the_limit_grows_slowly_after_failures() {
         let mut adaptive = Adaptive::new(32, 100);
-        adaptive.on_failure();
-        assert_eq!(adaptive.limit(), 31);
+        (0..3).for_each(|_| adaptive.on_failure());
+        assert_eq!(adaptive.limit(), 29);
         round_trip(&mut adaptive, usize::MAX);
-        assert_eq!(adaptive.limit(), 38);
+        assert_eq!(adaptive.limit(), 36);
+    }
+
+    #[test]
+    fn a_single_failure_leaves_the_limit_half_of_its_growth() {
+        let mut adaptive = Adaptive::new(10, 100);
+        adaptive.on_failure();
+        round_trip(&mut adaptive, usize::MAX);
+        assert_eq!(adaptive.limit(), 18);
     }
 
     #[test]

@@ -123,9 +123,9 @@ use crate::{error::Error, message::Message, queue::Queue};
 /// - `leases could not be extended`, a warning. Fields: `error`, `leases`.
 /// - `a handler outlasts the lease of its message: another consumer may receive it`, a warning.
 /// - `a dead letter could not be pushed`, a warning. Fields: `error`, and `messaging.message.id` in a stream.
-/// - `a message is to go to the dead-letter queue, but there is none: it is retried`, a warning.
+/// - `a message should go to the dead-letter queue, but none is set: it is retried`, a warning.
 /// - `a message could not be decoded`, a warning. Fields: `error`, `messaging.message.id`.
-/// - `what decides on undecodable messages failed`, a warning, in a stream. Fields: `error`, `messaging.message.id`.
+/// - `the function for undecodable messages failed`, a warning, in a stream. Fields: `error`, `messaging.message.id`.
 /// - `the function of the retry delay panicked`, a warning. Fields: `messaging.message.id`.
 /// - `the function of the span panicked`, a warning. Fields: `messaging.message.id`.
 ///

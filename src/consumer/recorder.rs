@@ -52,7 +52,9 @@ impl Shared {
 
     /// Another record of the same queue.
     fn anew(&self) -> Self {
-        Self { record: Arc::default(), ..self.clone() }
+        let mut anew = self.clone();
+        anew.record = Arc::default();
+        anew
     }
 
     /// Changes the record of a run.

@@ -179,7 +179,7 @@ async fn extensions_are_counted_from_when_the_pull_was_sent() {
     world.takes_by(|seen| if seen.operation == "pull" { 20 * SECOND } else { Duration::ZERO });
     let consumer = world.consumer().concurrency(1).heartbeat(110 * SECOND);
     let sent_at = Instant::now();
-    run(&consumer, sleep(5 * MINUTE), |_| sleep(4 * MINUTE)).await;
+    let _report = run(&consumer, sleep(5 * MINUTE), |_| sleep(4 * MINUTE)).await;
     let extended: Vec<_> = world.seen("extend").iter().map(|seen| (seen.at - sent_at).as_secs()).collect();
     assert_eq!(extended, [40, 80]);
 }
