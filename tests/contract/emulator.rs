@@ -209,7 +209,7 @@ async fn a_push_is_never_doubled_by_the_client() {
 async fn refused_requests_are_not_retried_and_name_the_cause() {
     let faults = [
         (Fault::Forbidden, ErrorKind::Unauthorized, "code 9109", "the token has the permission Queues Write"),
-        (Fault::Challenged, ErrorKind::Rejected, "firewall challenged the request", "call from another network"),
+        (Fault::Challenged, ErrorKind::Rejected, "firewall sent a challenge", "call from another network"),
     ];
     for (fault, kind, what, advice) in faults {
         let service = Service::emulated().await;

@@ -33,7 +33,7 @@ async fn a_name_is_enough_to_push_and_pull() {
     queue.delete().await.unwrap();
     let error = client.queue_named(emulator.account_id(), "jobs").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
-    assert!(error.to_string().contains("no queue of this name"), "{error}");
+    assert!(error.to_string().contains("no queue with this name"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -114,11 +114,11 @@ async fn an_invalid_peek_or_purge_is_refused_before_sending() {
         service.queue.delete_messages([] as [MessageRef; 0]).await.unwrap_err(),
         service.queue.delete_messages(many).await.unwrap_err(),
         service.queue.delete_messages([""]).await.unwrap_err(),
-        service.queue.delete_messages(["twice", "twice"]).await.unwrap_err(),
+        service.queue.delete_messages(["same-ref", "same-ref"]).await.unwrap_err(),
     ];
     for error in errors {
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
-        assert!(!error.to_string().contains("twice"), "{error}");
+        assert!(!error.to_string().contains("same-ref"), "{error}");
     }
     assert_eq!(service.emulator.unwrap().requests(), 0);
 }
