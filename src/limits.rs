@@ -24,7 +24,6 @@ pub(crate) const MAX_EXTENDED: usize = document::EXTEND_PAYLOAD_EXTEND_MAX_ITEMS
 pub(crate) const MAX_PUSHED: usize = document::PUSH_BATCH_PAYLOAD_MESSAGES_MAX_ITEMS as usize;
 /// Their maximum total size in bytes.
 pub(crate) const MAX_PUSHED_BYTES: usize = document::PUSH_BATCH_PAYLOAD_MESSAGES_MAX_BYTES as usize;
-pub(crate) const MAX_MESSAGE_BYTES: usize = document::PUSH_PAYLOAD_BODY_MAX_BYTES as usize;
 pub(crate) const MAX_DELAY: Duration = Duration::from_secs(document::RETRY_ENTRY_DELAY_SECONDS_MAX);
 /// The maximum number of list entries that one request asks for.
 pub(crate) const MAX_PER_PAGE: u32 = document::PER_PAGE_MAX as u32;
@@ -141,9 +140,10 @@ pub(crate) fn visibility_timeout(timeout: Duration) -> Result<(), Error> {
 }
 
 pub(crate) fn push(message: &PushMessage) -> Result<(), Error> {
-    if message.size() > MAX_MESSAGE_BYTES {
+    if message.size() > PushMessage::MAX_SIZE {
         return Err(Error::invalid(format!(
-            "body: must have at most {MAX_MESSAGE_BYTES} bytes (128 KB), but has {}",
+            "body: must have at most {} bytes (128 KB), but has {}",
+            PushMessage::MAX_SIZE,
             message.size()
         )));
     }
@@ -162,16 +162,6 @@ pub(crate) fn push_batch(messages: &[PushMessage]) -> Result<(), Error> {
         )));
     }
     Ok(())
-}
-
-/// As many of these messages as fit into one request: at least one, if each passes [`push`].
-pub(crate) fn first_batch(messages: &[PushMessage]) -> &[PushMessage] {
-    let mut bytes: usize = 0;
-    let fits = messages.iter().take(MAX_PUSHED).take_while(|message| {
-        bytes = bytes.saturating_add(message.size());
-        bytes <= MAX_PUSHED_BYTES
-    });
-    messages.get(..fits.count().max(1)).unwrap_or(messages)
 }
 
 pub(crate) fn queue_name(name: &str) -> Result<(), Error> {

@@ -7,8 +7,8 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::{
     body::{Body, ContentType, MessageBody},
+    document,
     error::Error,
-    limits,
     pull::Metrics,
 };
 
@@ -32,7 +32,7 @@ pub struct PushMessage {
 
 impl PushMessage {
     /// The largest [`size`](Self::size) of a message that the service takes: 128 KB.
-    pub const MAX_SIZE: usize = limits::MAX_MESSAGE_BYTES;
+    pub const MAX_SIZE: usize = document::PUSH_PAYLOAD_BODY_MAX_BYTES as usize;
 
     /// A message of content type `text`.
     ///
@@ -127,7 +127,7 @@ impl PushMessage {
     pub fn batches(messages: &[Self]) -> impl Iterator<Item = &[Self]> {
         let mut rest = messages;
         iter::from_fn(move || {
-            let batch = limits::first_batch(rest);
+            let batch = first_batch(rest);
             rest = rest.get(batch.len()..).unwrap_or_default();
             Some(batch).filter(|batch| !batch.is_empty())
         })
@@ -136,6 +136,17 @@ impl PushMessage {
     pub(crate) fn delayed_by(&self) -> Option<Duration> {
         self.delay
     }
+}
+
+/// As many of these messages as fit into one request: at least one.
+fn first_batch(messages: &[PushMessage]) -> &[PushMessage] {
+    let mut bytes: u64 = 0;
+    let at_most = document::PUSH_BATCH_PAYLOAD_MESSAGES_MAX_ITEMS as usize;
+    let fits = messages.iter().take(at_most).take_while(|message| {
+        bytes = bytes.saturating_add(message.size() as u64);
+        bytes <= document::PUSH_BATCH_PAYLOAD_MESSAGES_MAX_BYTES
+    });
+    messages.get(..fits.count().max(1)).unwrap_or(messages)
 }
 
 /// The service's response to a push.

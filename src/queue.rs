@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Room for a message in a response: its body (128 KB, each byte escaped as six) and its other fields.
-const MAX_PULLED_MESSAGE_BYTES: usize = 6 * limits::MAX_MESSAGE_BYTES + 4096;
+const MAX_PULLED_MESSAGE_BYTES: usize = 6 * PushMessage::MAX_SIZE + 4096;
 
 /// A handle to one queue. It is cheap to clone and can be shared between tasks.
 ///

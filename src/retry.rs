@@ -157,7 +157,7 @@ impl Operation {
             Self::PeekMessages => true,
             // Whether the time counts from now or from the end of the lease, extending twice never makes a lease
             // shorter than extending once. If the first request used up the lease id, the second is refused, which is
-            // reported as not extended. The model in `proof/model` tries every combination of this.
+            // reported as not extended. The models in `proof/model` try these combinations, within their bounds.
             Self::ExtendMessages => true,
             // The batch of the first response would be stranded until its leases expire, as the model shows.
             Self::PullMessages => false,

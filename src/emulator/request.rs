@@ -14,7 +14,7 @@ use super::{
     queue::{Content, NewMessage},
     reply::Refusal,
 };
-use crate::limits;
+use crate::{limits, push::PushMessage};
 
 type Result<T> = std::result::Result<T, Refusal>;
 
@@ -207,7 +207,7 @@ fn new_message(behavior: &Behavior, message: PushBody<'_>, batch_delay: Option<T
         (false, true) => return Err(Refusal::bad_request(10207, "the body of a json message is no string")),
         (false, false) => compact(body),
     };
-    if body.len() > limits::MAX_MESSAGE_BYTES {
+    if body.len() > PushMessage::MAX_SIZE {
         return Err(Refusal::bad_request(10203, "a message holds at most 128 KB"));
     }
     let delay = delay(behavior, message.delay_seconds)?.or(batch_delay);
