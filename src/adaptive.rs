@@ -10,9 +10,9 @@ const SLOWEST: usize = ONE / 8;
 /// A limit on requests in flight that grows while it holds work back and falls when requests fail.
 ///
 /// It triples with each round trip until the first failure. Each failed request takes one off and halves the growth,
-/// down to a quarter with each round trip, or to an eighth once a rate limit was met. With that, it falls with one round
-/// trip to the number of requests that succeed, and stands as long as at most a fifth of them fail, or an eighth meet
-/// a rate limit.
+/// down to a quarter with each round trip, or to an eighth once a rate limit was met. With that, it falls with one
+/// round trip to the number of requests that succeed, and stands as long as at most a fifth of them fail, or an
+/// eighth meet a rate limit.
 #[derive(Clone, Debug)]
 pub(crate) struct Adaptive {
     sixteenths: usize,
