@@ -1,6 +1,7 @@
 //! Records what a run does, in its own statistics and in those of its consumer.
 
 use std::{
+    mem,
     ops::Deref,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::SystemTime,
@@ -85,12 +86,15 @@ pub(super) struct Gauges {
 
 /// Records what a run or a stream does while it lasts.
 #[derive(Debug)]
-pub(super) struct Recorder(Counter);
+pub(super) struct Recorder {
+    counter: Counter,
+    is_running: bool,
+}
 
 impl Recorder {
     /// For a run that starts.
     pub(super) fn new(total: &Shared) -> Self {
-        let recorder = Self(Counter { run: total.anew(), total: total.clone() });
+        let recorder = Self { counter: Counter { run: total.anew(), total: total.clone() }, is_running: true };
         recorder.update(|record| {
             record.running = record.running.saturating_add(1);
             record.started = Some(Instant::now());
@@ -100,11 +104,18 @@ impl Recorder {
 
     /// For tasks that count independently of the run.
     pub(super) fn handle(&self) -> Counter {
-        self.0.clone()
+        self.counter.clone()
     }
 
     pub(super) fn stats(&self) -> Stats {
-        self.0.run.lock().stats.clone()
+        self.counter.run.lock().stats.clone()
+    }
+
+    /// The run is over, even if its statistics are still needed.
+    pub(super) fn end(&mut self) {
+        if mem::take(&mut self.is_running) {
+            self.update(|record| record.running = record.running.saturating_sub(1));
+        }
     }
 }
 
@@ -112,13 +123,13 @@ impl Deref for Recorder {
     type Target = Counter;
 
     fn deref(&self) -> &Counter {
-        &self.0
+        &self.counter
     }
 }
 
 impl Drop for Recorder {
     fn drop(&mut self) {
-        self.update(|record| record.running = record.running.saturating_sub(1));
+        self.end();
     }
 }
 

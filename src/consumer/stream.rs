@@ -253,15 +253,17 @@ impl<D: Decoding> Deliveries<D> {
     fn end_with(&mut self, error: Error) {
         if self.end.is_none() {
             self.end = Some(Some(error));
-            self.stop_pulls();
+            self.stop();
         }
     }
 
-    fn stop_pulls(&mut self) {
+    fn stop(&mut self) {
         let pulls = self.pulls.take();
         if self.settings.undecided == Undecided::Retry {
             self.origin.acker.hand_back(pulls);
         }
+        self.origin.outcomes.end();
+        self.recorder.end();
     }
 
     fn gauge(&self) {
@@ -299,8 +301,7 @@ impl<D: Decoding> Unpin for Deliveries<D> {}
 
 impl<D: Decoding> Drop for Deliveries<D> {
     fn drop(&mut self) {
-        self.stop_pulls();
-        self.origin.outcomes.end();
+        self.stop();
     }
 }
 

@@ -19,6 +19,7 @@ mod consumer;
 mod decisions;
 mod envelope;
 mod environment;
+mod extremes;
 mod faults;
 mod features;
 mod in_flight;

@@ -76,8 +76,10 @@ async fn refused_credentials_for_acknowledgements_end_a_stream() {
         let world = World::with(5000).await;
         world.takes(20 * MILLI);
         world.responds(move |seen| (seen.operation == "ack").then(|| refusal(status, 10000)));
-        let mut deliveries = world.consumer().stream().unwrap();
+        let consumer = world.consumer();
+        let mut deliveries = consumer.stream().unwrap();
         let error = drain(&mut deliveries, 20 * SECOND).await.unwrap();
+        assert_eq!(consumer.health().status, Status::Stopped);
         assert_eq!((error.kind(), error.operation()), (kind, Some("ack_messages")));
         assert!(next(&mut deliveries).await.is_none());
         let stats = deliveries.stats();

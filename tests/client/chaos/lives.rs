@@ -168,12 +168,15 @@ impl World {
     pub(super) async fn stream(&self) {
         let undecided = if self.below(2) == 0 { Undecided::Retry } else { Undecided::Leave };
         let consumer = Consumer::new(self.queue.clone()).batch_size(self.batch_size()).visibility_timeout(LEASE);
-        let mut deliveries = consumer.undecided(undecided).stream().unwrap();
+        let consumer = consumer.undecided(undecided).heartbeat(LEASE + Duration::from_secs(self.below(600)));
+        let mut deliveries = consumer.stream().unwrap();
         let acker = deliveries.acker().clone();
         let mut receipts = Vec::new();
         for _ in 0..=self.below(5) {
             let (most, linger) = (1 + self.below(20) as usize, Duration::from_millis(self.below(500)));
             let Ok(Some(Ok(batch))) = timeout(LEASE, deliveries.next_batch(most, linger)).await else { break };
+            // Leases are extended meanwhile, as far as the heartbeat and the service allow.
+            sleep(self.wait()).await;
             for delivery in batch {
                 match (self.decide(delivery.message()), self.below(2)) {
                     (None, 0) => delivery.leave(),
@@ -185,6 +188,10 @@ impl World {
         }
         drop(deliveries);
         acker.close().await;
+        let stats = consumer.stats();
+        let known = [stats.acknowledged, stats.retried, stats.left, stats.expired, stats.unconfirmed];
+        assert_eq!(stats.pulled, known.iter().sum::<u64>(), "{stats:?}");
+        self.told().totals.extended += stats.extended;
         for (number, is_ack, receipt) in receipts {
             match receipt.await {
                 Ok(Confirmation::Confirmed) => self.hear(is_ack, vec![number], 0),
