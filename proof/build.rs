@@ -1,7 +1,6 @@
 //! Builds the library's own sources, with the hooks that are hidden from users.
 
 #[path = "../build.rs"]
-#[allow(dead_code)]
 mod library;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

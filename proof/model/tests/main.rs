@@ -323,13 +323,6 @@ fn a_shutdown_ends_whatever_the_answers() {
     assert_eq!(check(World { stops: true, ..world(1, 0) }), [""; 0]);
 }
 
-/// All of this at once, and for longer: hours.
-#[test]
-#[ignore = "takes hours"]
-fn everything_at_once_is_safe() {
-    assert_eq!(check(World { stops: true, ..world(3, 1) }), [""; 0]);
-}
-
 #[test]
 fn a_careless_client_is_found_out() {
     let held = "no handler is told that it holds a lease that has ended";
