@@ -103,8 +103,8 @@ impl Body {
         &self.content_type
     }
 
-    /// The JSON text from the wire, whatever the content type; a string may be escaped differently. Use it to store a body
-    /// that cannot be decoded.
+    /// The JSON text from the wire, whatever the content type; a string may be escaped differently. Use it to store a
+    /// body that cannot be decoded.
     pub fn raw(&self) -> Cow<'_, str> {
         self.raw.json()
     }

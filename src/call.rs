@@ -113,7 +113,7 @@ impl Call {
         match &result {
             Ok(success) => {
                 if let Some(error) = success.beside.first() {
-                    tracing::warn!(parent: &self.span, code = error.code, "the response has errors in addition to its success");
+                    tracing::warn!(parent: &self.span, code = error.code, "a successful response has errors");
                 }
                 self.trace_end(200.into(), self.attempts(), None);
             }

@@ -56,8 +56,8 @@ pub enum ErrorKind {
     /// The service refused the content of the request, or its firewall refused the sender. Not retried.
     ///
     /// A failure with status 200 (`success: false`) is of this kind, unless its code means another one. Then it is
-    /// treated as that one: new credentials are used, idempotent operations are retried. Other operations are not, since
-    /// the request may have been carried out, unless it was the credentials that were refused.
+    /// treated as that one: new credentials are used, idempotent operations are retried. Other operations are not,
+    /// since the request may have been carried out, unless it was the credentials that were refused.
     Rejected,
     /// The service failed (5xx). Idempotent operations are retried.
     ServiceFailure,

@@ -27,7 +27,8 @@ macro_rules! ids {
 
             fn parse(id: &str) -> Result<Self, Error> {
                 check($field, id)?;
-                Identifier::try_from(id).map(Self).map_err(|error| Error::invalid(format!(concat!($field, ": {}"), error)))
+                let id = Identifier::try_from(id).map(Self);
+                id.map_err(|error| Error::invalid(format!(concat!($field, ": {}"), error)))
             }
         }
 

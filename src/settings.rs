@@ -154,7 +154,8 @@ described! {
     /// use cloudflare_queues::QueueSettings;
     /// use std::time::Duration;
     ///
-    /// let settings = QueueSettings::new().delivery_delay(Duration::from_secs(5)).message_retention(Duration::from_secs(3600));
+    /// let settings = QueueSettings::new().delivery_delay(Duration::from_secs(5));
+    /// let settings = settings.message_retention(Duration::from_secs(3600));
     /// ```
     #[must_use = "settings do nothing until they are passed to a queue"]
     #[derive(Default)]
@@ -200,7 +201,8 @@ impl QueueSettings {
 /// ```
 /// use cloudflare_queues::{Jurisdiction, NewQueue, QueueSettings};
 ///
-/// let queue = NewQueue::new("jobs").jurisdiction(Jurisdiction::Eu).settings(QueueSettings::new().delivery_paused(true));
+/// let paused = QueueSettings::new().delivery_paused(true);
+/// let queue = NewQueue::new("jobs").jurisdiction(Jurisdiction::Eu).settings(paused);
 /// ```
 #[must_use = "nothing is made until it is given to Queues::create"]
 #[derive(Clone, Debug, PartialEq, Eq)]

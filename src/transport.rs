@@ -130,7 +130,8 @@ impl Transport {
             return body.and(Err(Error::new(ErrorKind::Transport, BROKEN)));
         };
         if *response.url() != url {
-            let message = "the HTTP client that was given followed a redirect, and may have shown the credentials to another host";
+            let message =
+                "the given HTTP client followed a redirect, and may have shown the credentials to another host";
             return Err(Error::new(ErrorKind::UnexpectedResponse, message).or_may_have_arrived(true));
         }
         let (status, headers) = (response.status().as_u16(), response.headers());

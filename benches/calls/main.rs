@@ -1,9 +1,9 @@
 //! What a call costs, beside what the same call costs without this crate.
 //!
-//! `cargo bench -p benches --bench calls` prints the table, and writes it into `README.md`; with `-- --compare FILE`, the
-//! table of another commit stands beside it. Instructions and the heap are counted by valgrind, as the difference of two
-//! runs, so that what is done once does not count. The processor's time is the least of three runs, taken in turn, and
-//! the connections the most.
+//! `cargo bench -p benches --bench calls` prints the table, and writes it into `README.md`; with `-- --compare FILE`,
+//! the table of another commit stands beside it. Instructions and the heap are counted by valgrind, as the difference
+//! of two runs, so that what is done once does not count. The processor's time is the least of three runs, taken in
+//! turn, and the connections the most.
 
 use std::{env, fs, path::Path};
 

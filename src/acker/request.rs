@@ -137,8 +137,8 @@ impl Requests {
     }
 }
 
-/// What a response says of each lease, in order. A lease without a warning is confirmed only if the counts leave no other
-/// possibility.
+/// What a response says of each lease, in order. A lease without a warning is confirmed only if the counts leave no
+/// other possibility.
 pub(crate) fn confirmations(settlements: &[&Settlement], outcome: &AckOutcome) -> Vec<Confirmation> {
     let warned: HashMap<&LeaseId, &str> = outcome
         .warnings

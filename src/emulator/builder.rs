@@ -74,17 +74,24 @@ impl EmulatorBuilder {
     /// Bodies are JSON objects, and responses and failures have the service's envelope. A queue is identified by its id
     /// or its name.
     ///
-    /// | request | what it does |
-    /// |---|---|
-    /// | `GET /_emulator` | the time, the number of requests and of pending faults, and the queues with their settings and counts |
-    /// | `GET /_emulator/queues/{queue}/messages` | messages in order of arrival, without leasing them; `limit` (100 by default, at most 1000), `after` (the id of a message), `body_limit` (bytes shown of each body), `lease_ids=true` |
-    /// | `GET /_emulator/queues/{queue}/leases` | leased messages, in the order in which the leases end; the same parameters except `after` |
-    /// | `POST /_emulator/advance` | moves the clock forward by `seconds` |
-    /// | `POST /_emulator/faults` | injects a [`Fault`](super::Fault), by its name in snake case: `fault`, with `code` and `retry_after`, `status`, `seconds`, or `before` and `after` in seconds; `operations` (ids, all by default), `times` (1 by default), `until_removed` |
-    /// | `DELETE /_emulator/faults` | removes all faults |
-    /// | `POST /_emulator/queues/{queue}/pause`, `…/resume` | pauses and resumes delivery; while it is paused, pulls get 409 |
-    /// | `POST /_emulator/queues/{queue}/refuse-pulls` | pulls get 405 for `seconds`, as after a pull consumer was created; 0 ends it |
-    /// | `POST /_emulator/reset` | deletes all messages, removes all faults, resumes delivery and pulls; queues and other settings are kept |
+    /// - `GET /_emulator`: the time, the number of requests and of pending faults, and the queues with their settings
+    ///   and counts.
+    /// - `GET /_emulator/queues/{queue}/messages`: messages in order of arrival, without leasing them. Parameters:
+    ///   `limit` (100 by default, at most 1000), `after` (the id of a message), `body_limit` (bytes shown of each
+    ///   body), `lease_ids=true`.
+    /// - `GET /_emulator/queues/{queue}/leases`: leased messages, in the order in which the leases end. The same
+    ///   parameters except `after`.
+    /// - `POST /_emulator/advance`: moves the clock forward by `seconds`.
+    /// - `POST /_emulator/faults`: injects a [`Fault`](super::Fault), by its name in snake case: `fault`, with `code`
+    ///   and `retry_after`, `status`, `seconds`, or `before` and `after` in seconds. Also `operations` (ids, all by
+    ///   default), `times` (1 by default), `until_removed`.
+    /// - `DELETE /_emulator/faults`: removes all faults.
+    /// - `POST /_emulator/queues/{queue}/pause`, `…/resume`: pauses and resumes delivery. While it is paused, pulls get
+    ///   409.
+    /// - `POST /_emulator/queues/{queue}/refuse-pulls`: pulls get 405 for `seconds`, as after a pull consumer was
+    ///   created; 0 ends it.
+    /// - `POST /_emulator/reset`: deletes all messages, removes all faults, and resumes delivery and pulls. Queues and
+    ///   other settings are kept.
     ///
     /// Requests from a web page of another origin are refused.
     pub fn control(mut self) -> Self {

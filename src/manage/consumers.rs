@@ -100,8 +100,8 @@ impl Queue {
     /// accepted. The call can be repeated. Settings that are not given stay as they are.
     ///
     /// To check whether pulls are accepted, it pulls one message and returns it to the queue at once. That counts as an
-    /// attempt, so it is done only in the first minute of a consumer, and not if messages are not retried (`max_retries`
-    /// is 0).
+    /// attempt, so it is done only in the first minute of a consumer, and not if messages are not retried
+    /// (`max_retries` is 0).
     ///
     /// # Errors
     ///

@@ -173,7 +173,8 @@ async fn a_message_without_a_lease_is_counted() {
 async fn a_malformed_lease_or_reference_affects_no_other_message() {
     for odd in ["7", "7.5", "true", "{}", r#"{"id":"a"}"#, r#"["a"]"#, r#""a\ud800""#] {
         let response = format!(
-            r#"{{"success":true,"result":{{"messages":[{{"lease_id":{odd},"ref":{odd}}},{{"lease_id":"b","ref":"b"}}]}}}}"#
+            r#"{{"success":true,"result":{{"messages":[
+                {{"lease_id":{odd},"ref":{odd}}},{{"lease_id":"b","ref":"b"}}]}}}}"#
         );
         let server = Server::playing([support::ok(response)]);
         let queue = support::queue(&server.url);

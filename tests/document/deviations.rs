@@ -110,7 +110,8 @@ fn alternatives_are_compared_by_what_they_allow_together() {
         "properties": { "a": { "type": ["integer", "string"], "maxLength": 3 }, "b": { "enum": ["x", "y"] } }
     });
     let in_parts = json!({ "allOf": [
-        { "type": "object", "properties": { "a": { "type": ["string", "integer"], "maxLength": 3 } }, "required": ["a"] },
+        { "type": "object", "required": ["a"],
+          "properties": { "a": { "type": ["string", "integer"], "maxLength": 3 } } },
         { "oneOf": [
             { "type": "object", "properties": { "b": { "enum": ["y"] } } },
             { "type": "object", "properties": { "b": { "enum": ["x"] } }, "required": ["b"] },

@@ -49,7 +49,8 @@ fn an_odd_entry_costs_no_other_its_place_in_a_list() {
     let odd = json!([null, 7, "x", [], {}, { "queue_id": 7, "queue_name": null, "consumers": "none", "settings": [] }]);
     let mut entries = odd.as_array().unwrap().clone();
     entries.push(json!({ "queue_id": "b01b5594f784d0165c2985833f5660dd", "queue_name": "jobs", "created_on": "soon",
-        "jurisdiction": "moon", "consumers": [null, { "type": "of-tomorrow", "script": "one" }, { "script_name": "two" }],
+        "jurisdiction": "moon",
+        "consumers": [null, { "type": "of-tomorrow", "script": "one" }, { "script_name": "two" }],
         "settings": { "delivery_delay": 5.0, "delivery_paused": "no", "of_tomorrow": 1 } }));
     service.respond(json!({ "success": true, "result": entries, "result_info": { "total_pages": 1 } }));
     let listed = service.run(service.queue.queues().list().all()).unwrap();

@@ -120,7 +120,8 @@ fn a_type_that_changed_leads_to_the_schema_that_reads_it() {
             "is:    string",
             "here:  number or null, at openapi/queues.json#/components/schemas/AckResult/properties/ackCount/x-reads",
             "to do: have the code read the new form beside the old one",
-            "no row explains `ack_messages response 200 /result/ackCount`: published string, here number or null (which breaks the rule",
+            "no row explains `ack_messages response 200 /result/ackCount`: published string, here number or null \
+             (which breaks the rule",
         ],
     );
 }
@@ -191,9 +192,8 @@ fn forms_that_the_client_accepts_are_harmless() {
     says(
         &report,
         false,
-        &[
-            "no row explains `list_queues request path 1`: published maxLength 64, here maxLength 32, nor that of ack_messages",
-        ],
+        &["no row explains `list_queues request path 1`: published maxLength 64, here maxLength 32, nor that of \
+             ack_messages"],
     );
 }
 

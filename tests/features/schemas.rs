@@ -85,11 +85,12 @@ fn rust() -> (BTreeSet<&'static str>, places::Operations) {
         )* };
     }
     add! {
-        AckEntry AckPayload AckResponse AckResult ApiError ContentType CreateQueuePayload CreateSubscriptionPayload
-        EventDestination MetricsResponse MetricsResult PurgeQueuePayload UpdateQueuePayload UpdateSubscriptionPayload ExtendEntry ExtendPayload ExtendResponse ExtendResult
-        Identifier LeaseId MessageBody MessageRef PeekPayload PeekResponse PeekResult PeekResultMessage PullPayload
-        PullResponse PullResult PulledMessage PurgeEntry PurgePayload PurgeResponse PurgeResult PushBatchPayload PushPayload
-        PushResponse PushResult RetryEntry Warnings
+        AckEntry AckPayload AckResponse AckResult ApiError ContentType CreateQueuePayload
+        CreateSubscriptionPayload EventDestination MetricsResponse MetricsResult PurgeQueuePayload
+        UpdateQueuePayload UpdateSubscriptionPayload ExtendEntry ExtendPayload ExtendResponse ExtendResult
+        Identifier LeaseId MessageBody MessageRef PeekPayload PeekResponse PeekResult PeekResultMessage
+        PullPayload PullResponse PullResult PulledMessage PurgeEntry PurgePayload PurgeResponse PurgeResult
+        PushBatchPayload PushPayload PushResponse PushResult RetryEntry Warnings
     }
     let definitions = json!(generator.take_definitions(true));
     (names, as_operations(("$defs", definitions), schemas))

@@ -29,7 +29,8 @@ pub(crate) struct Info {
     /// The queue's name or id
     queue: String,
     /// Refresh it, by default every 2 seconds
-    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "2s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "2s")]
+    #[arg(value_parser = humantime::parse_duration)]
     watch: Option<Duration>,
 }
 

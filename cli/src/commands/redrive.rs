@@ -185,8 +185,8 @@ impl Sink for Pushing {
 }
 
 impl Pushing {
-    /// Pushes a batch until it is there. What may have arrived is pushed again: so it would be if it were left to another
-    /// run. `None` if the leases are lost meanwhile.
+    /// Pushes a batch until the service confirms it, or until the leases are lost, which is the error `None`. A push
+    /// that may have arrived is repeated, as the next run would repeat it.
     async fn push(&self, batch: &[PushMessage], leases: &mut Held<'_>) -> Result<(), Option<Error>> {
         let (mut tries, mut are_held) = (0, leases.keep().await);
         while are_held {

@@ -1,4 +1,4 @@
-//! A consumer: what it knows, and what it makes of responses and failures, which is for the library's own functions to say.
+//! A consumer: what it knows, and what it concludes from responses and failures, by the library's own functions.
 
 use std::{
     sync::LazyLock,

@@ -34,8 +34,8 @@ struct Clock {
     idle: Option<Waker>,
 }
 
-/// How many turns the clock waits for others, if it is patient: that none of those who can go on has one meanwhile is as
-/// good as impossible.
+/// How many turns a patient clock leaves to other tasks before it moves on. By then, every task that can run has almost
+/// certainly run.
 const TURNS: u32 = 64;
 
 /// Starts a schedule: nothing of the one before is left.
