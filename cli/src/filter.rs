@@ -1,4 +1,4 @@
-//! Which messages are meant: conditions on their properties and on what is in their bodies.
+//! Selects messages: conditions on their properties and on the content of their bodies.
 
 use std::{
     cmp::Ordering,
@@ -108,7 +108,7 @@ pub(crate) fn matches(conditions: &[Condition], subject: Subject<'_>) -> bool {
 }
 
 impl Condition {
-    /// What a message does not have is different from any value, and neither more nor less than it.
+    /// A missing value is different from every value, and neither greater nor less than it.
     fn is_met(&self, subject: Subject<'_>) -> bool {
         match &self.field {
             Field::Id => self.compare(subject.id),

@@ -43,7 +43,7 @@ pub(crate) struct Pushed {
     pub(crate) refused: u64,
     /// All lines up to this one were pushed or refused.
     pub(crate) through_line: u64,
-    /// Whether a line was not pushed, so that those after it do not count as through.
+    /// Whether a line was not pushed, so that no later line counts as completed.
     #[serde(skip)]
     is_cut: bool,
 }
@@ -58,7 +58,7 @@ impl Row for Pushed {
     }
 }
 
-/// Makes a message of a line, or says what is wrong with it; `None` if it is to be passed over.
+/// Creates a message from a line, or describes what is wrong with it. Returns `None` for a line to skip.
 pub(crate) type Parse = fn(&[u8]) -> Result<Option<PushMessage>, String>;
 
 /// A line that was read, by its number.
@@ -164,7 +164,7 @@ impl Lines {
         full
     }
 
-    /// Pushes a batch until it is there; what may have arrived, too, as another run would.
+    /// Pushes a batch until the push succeeds. A batch that may have arrived is pushed again, as another run would do.
     fn send(&self, batch: Batch) -> impl Future<Output = (Batch, Result<(), Error>)> + Send + use<> {
         let queue = self.queue.clone();
         async move {
@@ -223,7 +223,7 @@ impl Pushed {
         }
     }
 
-    /// Counts a batch that ended. Lines are through only as long as none before them failed.
+    /// Counts a completed batch. A line counts as completed only if all lines before it were.
     fn add(&mut self, sent: Option<(Batch, Result<(), Error>)>, progress: &Progress) -> Option<Failure> {
         let failure = match sent {
             None => Failure::new(Exit::Service, "a task panicked"),

@@ -104,7 +104,7 @@ fn table<R: Row>(head: &[&str], rows: &[R]) -> Vec<String> {
     table.lines().map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned()).collect()
 }
 
-/// Text that a terminal takes for nothing but text.
+/// Text without anything that a terminal interprets.
 pub(crate) fn plain(text: &str) -> String {
     text.chars()
         .flat_map(|character| {

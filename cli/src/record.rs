@@ -91,7 +91,7 @@ fn quoted(text: &str) -> Option<Box<RawValue>> {
     serde_json::value::to_raw_value(text).ok()
 }
 
-/// Outside of strings, a line break is nothing but white space; within them, there is none.
+/// A line break outside a string is only white space, and a string contains none.
 fn one_line(json: &str) -> String {
     json.replace(['\n', '\r'], " ")
 }

@@ -1,7 +1,7 @@
-//! Goes over the messages of a queue: leases each, gives it to a sink, and then deletes it or puts it back.
+//! Iterates over the messages of a queue: leases each, passes it to a sink, and then deletes it or puts it back.
 //!
-//! What the sink took is acknowledged only after that, so that a sweep can be killed at any moment: what was in flight
-//! comes again when its leases expire.
+//! A message is acknowledged only after the sink has taken it, so a sweep can be killed at any time: messages in flight
+//! are delivered again when their leases expire.
 
 mod cycle;
 mod held;
@@ -44,13 +44,13 @@ const MOST_SEEN: usize = 1_000_000;
 /// A retry can be delayed by 24 hours at most; a sweep takes no longer than half of that.
 const MOST_HOLD_MS: u64 = 12 * 60 * 60 * 1000;
 
-/// What takes messages out of a queue.
+/// The destination of the messages of a queue.
 pub(crate) trait Sink: Send + Sync + 'static {
-    /// Takes messages, while their leases are held by calls of [`Held::keep`].
+    /// Takes messages. Calls of [`Held::keep`] extend their leases in the meantime.
     fn take(&self, messages: &[Message], leases: &mut Held<'_>) -> impl Future<Output = Taken> + Send;
 }
 
-/// What a sink made of messages.
+/// The result of passing messages to a sink.
 pub(crate) struct Taken {
     /// One for each message.
     pub(crate) fates: Vec<Fate>,
@@ -144,7 +144,8 @@ pub(crate) struct Sweep<S> {
     plan: Plan,
     /// How often a message is delivered at most.
     deliveries: u32,
-    /// For how many milliseconds what stays is hidden, so that it is met once. It grows if something is met twice.
+    /// For how many milliseconds messages that stay are hidden, so that each is seen only once. It grows if one is seen
+    /// twice.
     hold: AtomicU64,
     progress: Progress,
     /// Hashes of the ids of messages that were put back.
@@ -170,14 +171,15 @@ impl<S: Sink> Sweep<S> {
         Duration::from_millis(self.hold.load(Ordering::Relaxed))
     }
 
-    /// Messages came again that were hidden for so long: double that, so that they do not keep others from coming.
+    /// Messages were redelivered although they were hidden for this long. Doubles the time, so that they do not keep
+    /// other messages from being delivered.
     fn hold_longer(&self, than: Duration) {
         let ms = u64::try_from(than.as_millis()).unwrap_or(MOST_HOLD_MS);
         self.hold.fetch_max(ms.saturating_mul(2).min(MOST_HOLD_MS), Ordering::Relaxed);
     }
 
-    /// Goes on until the queue gives nothing more, the limit is reached, something fails for good, or `stop` is done.
-    /// What is in flight then is brought to its end.
+    /// Runs until the queue returns no more messages, the limit is reached, a permanent failure occurs, or `stop`
+    /// completes. Batches in flight are then completed.
     pub(crate) async fn run(self, stop: impl Future<Output = ()>) -> Swept {
         let sweep = Arc::new(self);
         let mut pace = Pace::new(&sweep.plan);

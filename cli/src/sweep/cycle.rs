@@ -83,8 +83,8 @@ impl<S: Sink> Sweep<S> {
         matches(&self.plan.conditions, Subject { id, attempts: *attempts, timestamp: *timestamp, body })
     }
 
-    /// Messages stay in the queue. Those that would not be delivered again are pushed anew, before they are
-    /// acknowledged. Returns how many of these could not be.
+    /// Leaves messages in the queue. Those that would not be delivered again are pushed as new messages before they are
+    /// acknowledged. Returns how many of these could not be pushed.
     async fn put_back(&self, stays: &[&Message], delay: Duration, request: &mut AckRequest) -> u64 {
         let (mut copies, mut renewed) = (Vec::new(), Vec::new());
         let mut failed: u64 = 0;

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{BATCH, LEASE, Plan, cycle::Cycle};
 
-/// After so many pulls in a row that bring nothing, the queue has nothing to give.
+/// The queue counts as empty after this many empty pulls in a row.
 const EMPTY: u32 = 3;
 /// The rest after such a pull.
 const REST: Duration = Duration::from_millis(200);
@@ -113,7 +113,7 @@ impl Pace {
         let average = cycle.bytes as f64 / f64::from(cycle.pulled);
         self.bytes = if self.bytes == 0.0 { average } else { self.bytes.mul_add(0.8, average * 0.2) };
         if cycle.fresh == 0 {
-            // They are hidden for longer from now on, so that there is an end.
+            // From now on, they are hidden for longer, so that the sweep ends.
             return;
         }
         self.empty = 0;

@@ -1,8 +1,8 @@
-//! Two consumers of two messages, in every state that they can come to, for every combination of answers to what is not
-//! known of the service.
+//! Two consumers of two messages, in every reachable state, for every combination of what is not known about the
+//! service.
 //!
-//! Requests and responses are lost, late or refused; consumers crash, or stop; leases expire and messages come again.
-//! What a consumer makes of all that is for the library's own functions to say: see `client.rs`.
+//! Requests and responses are lost, delayed or refused; consumers crash or stop; leases expire and messages are
+//! redelivered. How a consumer reacts is decided by the library's own functions: see `client.rs`.
 
 mod client;
 mod service;

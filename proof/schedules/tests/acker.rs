@@ -141,7 +141,7 @@ async fn a_cancelled_submission_leaves_the_lease() {
     all_end().await;
 }
 
-/// The runtime stops: every receipt says so, nobody waits for ever, and nothing is taken any more.
+/// The runtime stops: every receipt reports it, nobody waits forever, and no more leases are accepted.
 async fn a_runtime_that_stops_leaves_nobody_waiting() {
     let world = World::new(true, 0);
     let (acker, receipts) = (world.acker(), Receipts::default());

@@ -93,8 +93,8 @@ async fn a_run_that_is_dropped_sends_what_was_decided() {
     }
 }
 
-/// What is decided on the deliveries of a stream is done, also if the future of it is dropped; and what is dropped
-/// undecided is handed back or left.
+/// Decisions on the deliveries of a stream are carried out even if their futures are dropped. Deliveries that are
+/// dropped undecided are handed back or left.
 async fn what_is_decided_on_a_delivery_is_done() {
     let world = World::new(false, MESSAGES);
     let undecided = if below(2) == 0 { Undecided::Retry } else { Undecided::Leave };

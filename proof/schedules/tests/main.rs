@@ -1,7 +1,7 @@
-//! The acker and the consumer under many schedules: random ones, and such as let one task wait for long (PCT).
+//! The acker and the consumer under many schedules: random ones, and ones that delay single tasks for long (PCT).
 //!
-//! `PROOF_SCHEDULES` sets how many of each test, `PROOF_SEED` where to begin. A schedule that fails is printed, and
-//! `PROOF_REPLAY` takes it.
+//! `PROOF_SCHEDULES` sets the number of schedules per test, and `PROOF_SEED` the first seed. A failing schedule is
+//! printed; set `PROOF_REPLAY` to repeat it.
 
 mod acker;
 mod consumer;

@@ -1,4 +1,4 @@
-//! A service that is told by the schedule what to do with each request, and remembers what it did.
+//! A service that lets the schedule decide the fate of each request, and records what it did.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -87,7 +87,7 @@ impl World {
         consumer.concurrency(1 + below(3) as usize).acker(options())
     }
 
-    /// What the network and the service make of a request: whether it is carried out, and what becomes of the response.
+    /// Decides the fate of a request: whether it is carried out, and what happens to its response.
     async fn fate(&self) -> (bool, Option<u16>) {
         wait().await;
         let faults = self.state().faults;
@@ -225,7 +225,7 @@ pub(crate) fn ready(receipt: &mut Receipt) -> Option<Result<Confirmation, Error>
     }
 }
 
-/// Every task ends in time once nobody holds anything any more.
+/// Every task ends eventually once all handles are dropped.
 pub(crate) async fn all_end() {
     let started = Instant::now();
     while tokio::task::alive() > 0 {

@@ -271,8 +271,8 @@ fn refusal(error: &Error) -> &'static str {
         ErrorKind::Unauthorized if error.has_code(9109) => {
             "the token lacks the permission Queues Write (or Workers Scripts Write) for this account"
         }
-        ErrorKind::Unauthorized => "the token is unknown, expired, or of another account: make another one",
-        ErrorKind::NotFound => "the account id is none, or the base URL leads elsewhere",
+        ErrorKind::Unauthorized => "the token is unknown, has expired, or belongs to another account: create a new one",
+        ErrorKind::NotFound => "there is no account with this id, or the base URL is wrong",
         ErrorKind::Rejected if error.status() == Some(403) => {
             "a firewall challenges this machine: try from another network, or without the proxy"
         }

@@ -22,7 +22,7 @@ use crate::{
     record::time,
 };
 
-/// How often a message that was pushed is pulled for.
+/// How often to try to pull a message that was pushed.
 const PULLS: u32 = 40;
 const BETWEEN_PULLS: Duration = Duration::from_millis(500);
 
@@ -109,7 +109,7 @@ impl Probe {
         u64::try_from(self.lasts.as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Waits until so many times a lease have passed since the last one began.
+    /// Waits until this many visibility timeouts have passed since the last lease began.
     async fn wait_until(&self, leases: f64) {
         sleep_until(self.leased_at + self.lasts.mul_f64(leases)).await;
     }

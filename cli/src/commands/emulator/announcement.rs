@@ -60,7 +60,7 @@ impl Announcement {
         out.flush()
     }
 
-    /// Writes the variables to a file, all at once, so that whoever waits for it sees it whole.
+    /// Writes the variables to a file atomically, so that a waiting process never sees a part of it.
     pub(super) fn write(&self, path: &Path) -> io::Result<EnvFile> {
         let lines: String = self.variables.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
         let mut partial = path.as_os_str().to_owned();
@@ -71,7 +71,7 @@ impl Announcement {
     }
 }
 
-/// A file that is there as long as this is.
+/// A file that is deleted when this is dropped.
 pub(super) struct EnvFile(PathBuf);
 
 impl Drop for EnvFile {

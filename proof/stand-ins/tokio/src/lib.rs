@@ -1,8 +1,8 @@
-//! tokio, as far as the library uses it, by shuttle.
+//! The part of tokio that the library uses, on top of shuttle.
 //!
-//! Tasks are shuttle's, and the locks and channels are tokio's own, with a point before each of their operations at
-//! which shuttle may let another task go on. Time is a clock of the schedule's own: see [`time`]. `shuttle-tokio` would
-//! stand in, but has no `JoinSet` that is polled, and its sleeps end at once.
+//! Tasks are shuttle's. Locks and channels are tokio's own, with a point before each of their operations at which
+//! shuttle may switch to another task. Time follows a clock that the schedule controls: see [`time`]. `shuttle-tokio`
+//! is not used, since its `JoinSet` cannot be polled and its sleeps end at once.
 
 pub mod runtime;
 pub mod sync;

@@ -23,7 +23,7 @@ pub fn run<F: Future>(is_patient: bool, future: F) -> F::Output {
     })
 }
 
-/// Drops every task that was spawned, each where it waits, in the order in which the schedule comes to it.
+/// Drops every spawned task at the point where it waits, in an order that the schedule chooses.
 pub fn stop() {
     task::stop();
 }

@@ -1,7 +1,7 @@
-//! A clock of the schedule's own: it moves to the next time that a task sleeps until.
+//! A clock that the schedule controls: it jumps to the next time at which a sleeping task wakes up.
 //!
-//! A patient one does so when nobody else can go on. One that is not lets time pass while others could go on, as on a
-//! machine that is busy.
+//! A patient clock does so only when no other task can run. An impatient one lets time pass while tasks can still run,
+//! as on a busy machine.
 
 pub use std::time::Duration;
 use std::{
