@@ -1,6 +1,10 @@
 //! Exit codes and error messages.
 
-use std::{fmt, io, process::ExitCode};
+use std::{
+    fmt,
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use cloudflare_queues::{Error, ErrorKind};
 
@@ -29,6 +33,12 @@ impl Exit {
             _ => Self::Refused,
         }
     }
+}
+
+/// Writes to standard error, where a failure changes nothing: macros such as `eprintln!` panic then, in the middle of
+/// work on messages.
+pub(crate) fn tell(text: &str) {
+    let _ = anstream::stderr().lock().write_all(text.as_bytes());
 }
 
 /// Why a command failed.
@@ -65,7 +75,7 @@ impl Failure {
     pub(crate) fn report(self) -> ExitCode {
         let mut start = "cf-queues: ";
         for line in self.message.lines() {
-            anstream::eprintln!("{start}{}", plain(line));
+            tell(&format!("{start}{}\n", plain(line)));
             start = "  ";
         }
         ExitCode::from(self.exit as u8)

@@ -11,7 +11,7 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::output::plain;
+use crate::{exit::tell, output::plain};
 
 /// Remarks on single messages beyond these are not shown: the counts at the end have them all.
 const MOST_REMARKS: u32 = 20;
@@ -55,7 +55,7 @@ impl Progress {
 
     /// Says something, above the bar if there is one.
     pub(crate) fn say(&self, text: &str) {
-        self.bar.suspend(|| anstream::eprintln!("cf-queues: {}", plain(text)));
+        self.bar.suspend(|| tell(&format!("cf-queues: {}\n", plain(text))));
     }
 
     /// Says something of a single message.

@@ -15,7 +15,7 @@ use serde::Serialize;
 use self::checks::Checks;
 use crate::{
     arguments::Common,
-    exit::{Exit, Failure},
+    exit::{Exit, Failure, tell},
     output::{self, Format, Row},
 };
 
@@ -105,7 +105,7 @@ impl Doctor {
 
 async fn enable(queue: &Queue) -> Result<(), Failure> {
     queue.enable_pull(ConsumerSettings::pull()).await?;
-    anstream::eprintln!("cf-queues: enabled; pulls may be refused for some seconds yet");
+    tell("cf-queues: enabled; pulls may be refused for some seconds yet\n");
     Ok(())
 }
 
@@ -114,7 +114,7 @@ fn asked(question: &str) -> io::Result<bool> {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         return Ok(false);
     }
-    anstream::eprint!("{question}");
+    tell(question);
     let mut reply = String::new();
     io::stdin().read_line(&mut reply)?;
     Ok(matches!(reply.trim(), "y" | "Y" | "yes"))

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::{
     arguments::Common,
-    exit::{Exit, Failure},
+    exit::{Exit, Failure, tell},
     output::{self, Format, Row, plain},
 };
 
@@ -55,7 +55,7 @@ fn confirm(name: &str, count: &str) -> Result<(), Failure> {
     if !io::stdin().is_terminal() {
         return Err(Failure::new(Exit::Input, "nothing is deleted: standard input is no terminal; give --yes"));
     }
-    anstream::eprint!("This deletes {count} messages of `{0}`. Type {0} to go on: ", plain(name));
+    tell(&format!("This deletes {count} messages of `{0}`. Type {0} to go on: ", plain(name)));
     let mut typed = String::new();
     io::stdin().read_line(&mut typed)?;
     if typed.trim() != name || name.is_empty() {

@@ -12,7 +12,7 @@ use cloudflare_queues::PushMessage;
 
 use crate::{
     arguments::Common,
-    exit::{Exit, Failure},
+    exit::{Exit, Failure, tell},
     lines::{Lines, Parse, Pushed},
     output::{self, Format},
     progress::Progress,
@@ -65,7 +65,7 @@ impl Push {
             return Ok(output::print(format, &[Pushed::one()])?);
         }
         if io::stdin().is_terminal() {
-            anstream::eprintln!("cf-queues: each line is a message; end with ctrl-d");
+            tell("cf-queues: each line is a message; end with ctrl-d\n");
         }
         let parse: Parse = if self.json { json_line } else { text_line };
         let progress = Progress::of(None);

@@ -1,6 +1,10 @@
 //! `consume`: a program for each message.
 
-use std::{fs, process::Stdio, time::Duration};
+use std::{
+    fs::{self, File},
+    process::Stdio,
+    time::Duration,
+};
 
 use cloudflare_queues::PushMessage;
 use rustix::process::Signal;
@@ -75,6 +79,22 @@ fn a_dead_letter_is_pushed_before_it_is_acknowledged() {
     let (code, summary, _) = consume(&world, &["--on-failure", "dead-letter", "--dead-letters", &dead], &["false"]);
     assert_eq!((code, &summary["dead_lettered"]), (Some(0), &1.into()));
     assert_eq!((world.messages().len(), world.texts(&dead)), (0, vec!["0".to_owned()]));
+}
+
+#[test]
+fn standard_error_that_cannot_be_written_costs_no_message() {
+    let full = || File::create("/dev/full").unwrap();
+    for verbose in [&[][..], &["-v"]] {
+        let world = World::new();
+        let dead = world.other();
+        world.push_numbers(20);
+        let options = ["consume", world.id(), "--until-empty", "--on-failure", "dead-letter", "--dead-letters", &dead];
+        let status = world.program(&options).args(verbose).args(["--", "false"]).stderr(full()).status().unwrap();
+        assert_eq!(status.code(), Some(0));
+        assert_eq!((world.messages().len(), world.texts(&dead).len()), (0, 20));
+        let status = world.program(&["peek", "no-such-queue"]).args(verbose).stderr(full()).status().unwrap();
+        assert_eq!(status.code(), Some(3));
+    }
 }
 
 #[test]
