@@ -227,14 +227,24 @@ impl ConsumerSettings {
     }
 }
 
-/// All settings: leaves out what only the service decides, and renames the Worker to the name used in requests.
+/// All settings: leaves out what only the service decides and the empty name of no dead-letter queue, and renames the
+/// Worker to the name used in requests.
 impl From<&ConsumerDescription> for ConsumerSettings {
     fn from(description: &ConsumerDescription) -> Self {
         let mut fields = description.0.clone();
-        let script = description.script().map(str::to_owned);
-        for read_only in ["consumer_id", "created_on", "queue_name", "script", "script_name"] {
+        for read_only in ["consumer_id", "created_on", "queue_name"] {
             fields.0.remove(read_only);
         }
+        if fields.0.get("dead_letter_queue").is_some_and(|name| name == "") {
+            fields.0.remove("dead_letter_queue");
+        }
+        if matches!(description.kind(), ConsumerKind::Other(_)) {
+            return Self(fields);
+        }
+        for script in ["script", "script_name"] {
+            fields.0.remove(script);
+        }
+        let script = description.script().map(str::to_owned);
         script.into_iter().fold(Self(fields), |settings, script| settings.field("script_name", script))
     }
 }

@@ -35,8 +35,13 @@ pub struct Listing<T> {
     pending: Option<Fetched<T>>,
     waiting: VecDeque<T>,
     seen: HashSet<String>,
+    /// Pages in a row without a new entry.
+    barren: u32,
     is_ended: bool,
 }
+
+/// An empty page need not be the last, but a service that repeats a page must not be asked forever.
+const MAX_BARREN: u32 = 3;
 
 type Fetched<T> = Pin<Box<dyn Future<Output = Result<Success<List<T>>, Error>> + Send>>;
 
@@ -53,6 +58,7 @@ impl<T> Listing<T> {
             pending: None,
             waiting: VecDeque::new(),
             seen: HashSet::new(),
+            barren: 0,
             is_ended: false,
         }
     }
@@ -79,20 +85,20 @@ impl<T> Listing<T> {
         Ok(entries)
     }
 
-    /// Adds a page. The list ends where the service says so, or at a page without new entries: a service without
-    /// pagination returns the first page forever. An entry without a key is new only where the service counts pages.
+    /// Adds a page. The list ends where the service says so, or at a page without new entries if it does not count
+    /// pages: a service without pagination returns the first page forever. An entry without a key is not new.
     fn take(&mut self, Success { result: List(entries), pages, .. }: Success<List<T>>) {
-        let (mut has_new, mut has_other) = (false, false);
+        let mut has_new = false;
         for entry in entries {
             let is_new = (self.key)(&entry).map(|key| self.seen.insert(key.to_owned()));
             has_new |= is_new == Some(true);
-            has_other |= is_new.is_none();
             if is_new != Some(false) {
                 self.waiting.push_back(entry);
             }
         }
+        self.barren = if has_new { 0 } else { self.barren.saturating_add(1) };
         self.is_ended = match pages {
-            Some(pages) => pages <= self.page.into() || !(has_new || has_other),
+            Some(pages) => pages <= self.page.into() || self.barren >= MAX_BARREN,
             None => !has_new,
         };
     }

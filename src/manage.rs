@@ -2,7 +2,10 @@
 
 mod consumers;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use tokio::time::{Instant, sleep};
 
@@ -66,7 +69,9 @@ impl Queue {
         description: &QueueDescription,
         change: QueueSettings,
     ) -> Result<QueueDescription, Error> {
-        let payload = payload(description, description.settings().overlay(&change))?;
+        // The other settings are sent back as described, whatever our bounds are.
+        limits::queue_settings(&change)?;
+        let payload = payload(description, description.settings().overlay(&change));
         let ((_, account, queue), call) = (self.parts(), self.call(Operation::UpdateQueue));
         Ok(call.run(call.client().update_queue(account, queue, &payload)).await?.result)
     }
@@ -84,7 +89,8 @@ impl Queue {
         description: &QueueDescription,
         settings: QueueSettings,
     ) -> Result<QueueDescription, Error> {
-        let payload = payload(description, settings)?;
+        limits::queue_settings(&settings)?;
+        let payload = payload(description, settings);
         let ((_, account, queue), call) = (self.parts(), self.call(Operation::ReplaceQueue));
         Ok(call.run(call.client().replace_queue(account, queue, &payload)).await?.result)
     }
@@ -169,8 +175,9 @@ impl Queue {
         let end = transport::after(timeout);
         loop {
             let status = self.purge_status().await?;
-            // The status may still be that of an earlier purge.
-            let is_earlier = status.started().zip(started).is_some_and(|(earlier, started)| earlier < started);
+            // The status may still be that of an earlier purge. Its time may lack fractions of a second.
+            let age = |started: SystemTime| status.started().and_then(|earlier| started.duration_since(earlier).ok());
+            let is_earlier = started.and_then(age).is_some_and(|age| age >= Duration::from_secs(1));
             if status.is_complete() && !is_earlier {
                 return Ok(status);
             }
@@ -184,7 +191,6 @@ impl Queue {
 }
 
 /// Every change includes the name, since Cloudflare's own tools send it.
-fn payload(description: &QueueDescription, settings: QueueSettings) -> Result<UpdateQueuePayload, Error> {
-    limits::queue_settings(&settings)?;
-    Ok(UpdateQueuePayload { queue_name: description.name().try_into().ok(), settings: Some(settings) })
+fn payload(description: &QueueDescription, settings: QueueSettings) -> UpdateQueuePayload {
+    UpdateQueuePayload { queue_name: description.name().try_into().ok(), settings: Some(settings) }
 }

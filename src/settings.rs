@@ -236,3 +236,15 @@ impl From<&str> for NewQueue {
         Self::new(name)
     }
 }
+
+impl From<String> for NewQueue {
+    fn from(name: String) -> Self {
+        Self::new(name)
+    }
+}
+
+impl From<&String> for NewQueue {
+    fn from(name: &String) -> Self {
+        Self::new(name)
+    }
+}

@@ -163,7 +163,7 @@ impl NewSubscription {
 pub struct SubscriptionChange {
     name: Option<String>,
     queue_id: Option<QueueId>,
-    events: Vec<String>,
+    events: Option<Vec<String>>,
     is_enabled: Option<bool>,
 }
 
@@ -187,7 +187,7 @@ impl SubscriptionChange {
 
     /// The events that are delivered, replacing the previous ones. At least one.
     pub fn events(mut self, events: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.events = events.into_iter().map(Into::into).collect();
+        self.events = Some(events.into_iter().map(Into::into).collect());
         self
     }
 
@@ -274,16 +274,18 @@ impl Subscriptions {
     ///
     /// # Errors
     ///
-    /// [`NotFound`](ErrorKind::NotFound) if there is no such subscription.
+    /// [`NotFound`](ErrorKind::NotFound) if there is no such subscription. Refused before anything is sent: an empty list
+    /// of events.
     pub async fn update(
         &self,
         id: &SubscriptionId,
         change: SubscriptionChange,
     ) -> Result<SubscriptionDescription, Error> {
+        change.events.as_deref().map_or(Ok(()), limits::events)?;
         let payload = UpdateSubscriptionPayload {
             name: change.name,
             enabled: change.is_enabled,
-            events: change.events,
+            events: change.events.unwrap_or_default(),
             destination: change.queue_id.as_ref().map(destination),
         };
         let call = self.call(Operation::UpdateSubscription);

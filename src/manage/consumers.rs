@@ -79,6 +79,10 @@ impl Queue {
         settings: &ConsumerSettings,
     ) -> Result<ConsumerDescription, Error> {
         limits::consumer_settings(settings)?;
+        self.put_consumer(id, settings).await
+    }
+
+    async fn put_consumer(&self, id: &ConsumerId, settings: &ConsumerSettings) -> Result<ConsumerDescription, Error> {
         let ((_, account, queue), call) = (self.parts(), self.call(Operation::UpdateConsumer));
         Ok(call.run(call.client().update_consumer(account, queue, id.wire(), settings)).await?.result)
     }
@@ -155,7 +159,8 @@ impl Queue {
         if wanted == before {
             return Ok(Some(now));
         }
-        self.update_consumer(&now.id()?, &wanted).await.map(Some)
+        // The other settings are sent back as described, whatever our bounds are.
+        self.put_consumer(&now.id()?, &wanted).await.map(Some)
     }
 
     async fn wait_for_pulls(&self, timeout: Duration) -> Result<(), Error> {

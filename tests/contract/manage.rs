@@ -57,7 +57,7 @@ async fn a_queue_has_the_settings_it_was_created_with() {
 async fn a_list_has_every_queue_of_every_page_once() {
     let (emulator, _, queues) = emulated();
     for number in 0..45 {
-        queues.create(&*format!("queue-of-many-{number}")).await.unwrap();
+        queues.create(format!("queue-of-many-{number}")).await.unwrap();
     }
     let before = emulator.requests();
     let listed = queues.list().all().await.unwrap();

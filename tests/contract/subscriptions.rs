@@ -60,6 +60,8 @@ async fn a_duplicate_or_empty_subscription_is_refused() {
     assert_eq!(subscriptions.create(&new).await.unwrap_err().kind(), ErrorKind::AlreadyExists);
     let nothing = NewSubscription::new("none", EventSource::new("kv"), emulator.queue_id());
     assert_eq!(subscriptions.create(&nothing).await.unwrap_err().kind(), ErrorKind::InvalidInput);
+    let no_events = SubscriptionChange::new().events([""; 0]);
+    assert_eq!(subscriptions.update(&id, no_events).await.unwrap_err().kind(), ErrorKind::InvalidInput);
     emulator.inject(Fault::ResetAfter.on(Operation::DeleteSubscription));
     subscriptions.delete(&id).await.unwrap();
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use cloudflare_queues::{
-    ConsumerSettings, ErrorKind, EventSource, Jurisdiction, NewQueue, NewSubscription, QueueDescription, QueueSettings,
-    SubscriptionChange, emulator::Emulator,
+    ConsumerDescription, ConsumerSettings, ErrorKind, EventSource, Jurisdiction, NewQueue, NewSubscription,
+    QueueDescription, QueueSettings, SubscriptionChange, emulator::Emulator,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -64,15 +64,36 @@ fn an_odd_entry_costs_no_other_its_place_in_a_list() {
     assert_eq!(jobs.fields()["settings"]["of_tomorrow"], 1, "what is not known is kept");
 }
 
-#[test]
-fn a_page_without_a_single_id_does_not_end_a_list() {
-    let entries = [json!({ "queue_name": "odd" }), json!({ "queue_id": "b", "queue_name": "jobs" })];
-    let page = |entry| json!({ "success": true, "result": [entry], "result_info": { "total_pages": 2 } });
-    let server = support::Server::playing(entries.map(|entry| support::ok(page(entry).to_string())));
-    let queues = support::queue(&server.url).queues();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let listed = runtime.block_on(queues.list().all()).unwrap();
-    assert_eq!(listed.iter().map(QueueDescription::name).collect::<Vec<_>>(), ["odd", "jobs"]);
+/// The names in a list whose pages are these, of which the last is repeated; and how many were requested.
+async fn listed(pages: &[Value], info: Value) -> (Vec<String>, usize) {
+    let page = |page: &Value| json!({ "success": true, "result": page, "result_info": info }).to_string();
+    let server = support::Server::playing(pages.iter().map(|entries| support::ok(page(entries))).collect::<Vec<_>>());
+    let queues = support::queue(&server.url).queues().list().all().await.unwrap();
+    (queues.iter().map(|queue| queue.name().to_owned()).collect(), server.requests().len())
+}
+
+#[tokio::test]
+async fn a_list_ends_with_its_last_page_whatever_the_others_have() {
+    let [one, two] = ["one", "two"].map(|name| json!([{ "queue_id": name, "queue_name": name }]));
+    let both = ["one".to_owned(), "two".to_owned()];
+    let three = || json!({ "total_pages": 3, "total_count": 7, "count": "many" });
+    for middle in [json!([]), json!([null, 7, "x"]), one.clone()] {
+        assert_eq!(listed(&[one.clone(), middle, two.clone()], three()).await, (both.to_vec(), 3));
+    }
+    let unnamed = json!([{ "queue_name": "odd" }]);
+    assert_eq!(listed(&[unnamed, two.clone()], json!({ "total_pages": 2 })).await.0, ["odd", "two"]);
+    for info in [json!(null), json!({ "total_pages": "3" }), json!({ "page": 1, "per_page": 1, "total_count": 1 })] {
+        assert_eq!(listed(&[one.clone(), two.clone(), json!([])], info).await, (both.to_vec(), 3));
+    }
+}
+
+#[tokio::test]
+async fn a_list_ends_although_the_service_counts_pages_without_end() {
+    let endless = || json!({ "total_pages": 1e300 });
+    let one = json!([{ "queue_id": "one", "queue_name": "one" }]);
+    assert_eq!(listed(&[one], endless()).await, (vec!["one".to_owned()], 4));
+    assert_eq!(listed(&[json!([])], endless()).await, (vec![], 3));
+    assert_eq!(listed(&[json!([{}])], endless()).await.1, 3, "entries without an id are not known to be new");
 }
 
 #[test]
@@ -91,10 +112,50 @@ async fn the_status_of_an_earlier_purge_is_ignored() {
         support::ok(json!({ "success": true, "result": result }).to_string())
     };
     let (earlier, now) = ("2026-11-05T08:30:00Z", "2026-11-05T09:00:00Z");
-    let server = support::Server::playing([status(now, false), status(earlier, true), status(now, true)]);
+    for started in [now, "2026-11-05T09:00:00.999Z"] {
+        let server = support::Server::playing([status(started, false), status(earlier, true), status(now, true)]);
+        let queue = support::queue(&server.url);
+        let done = queue.purge_all_and_wait(Duration::from_secs(60)).await.unwrap();
+        assert_eq!((server.requests().len(), done.fields()["started_at"].as_str()), (3, Some(now)));
+    }
+}
+
+#[test]
+fn settings_beyond_our_bounds_do_not_prevent_a_change() {
+    let service = Service::start();
+    let settings = json!({ "message_retention_period": 9_999_999 });
+    service.respond(json!({ "success": true, "result": { "queue_name": "jobs", "settings": settings } }));
+    let _ = service.run(service.queue.pause()).unwrap();
+    assert_eq!(service.sent()["settings"]["message_retention_period"], 9_999_999);
+    let settings = json!({ "batch_size": 1000, "max_retries": 500 });
+    let consumer = json!({ "consumer_id": "c", "type": "http_pull", "settings": settings });
+    let list = support::ok(json!({ "success": true, "result": [consumer] }).to_string());
+    let server = support::Server::playing([list, support::bare_success()]);
     let queue = support::queue(&server.url);
-    let done = queue.purge_all_and_wait(Duration::from_secs(60)).await.unwrap();
-    assert_eq!((server.requests().len(), done.fields()["started_at"].as_str()), (3, Some(now)));
+    let _ = service.run(queue.set_pull_consumer(ConsumerSettings::pull().max_retries(7))).unwrap();
+    let sent = server.requests()[1].json();
+    assert_eq!(sent, json!({ "type": "http_pull", "settings": { "batch_size": 1000, "max_retries": 7 } }));
+}
+
+#[test]
+fn a_consumer_is_sent_back_as_received_but_for_what_the_service_decides() {
+    let back = |consumer: Value| {
+        let described: ConsumerDescription = serde_json::from_value(consumer).unwrap();
+        serde_json::to_value(ConsumerSettings::from(&described)).unwrap()
+    };
+    let decided = json!({ "consumer_id": "c", "created_on": "2026-11-05T08:30:00Z", "queue_name": "jobs" });
+    for (received, sent) in [
+        (
+            json!({ "type": "worker", "script": "s", "more": 1 }),
+            json!({ "type": "worker", "script_name": "s", "more": 1 }),
+        ),
+        (json!({ "type": "http_pull", "dead_letter_queue": "" }), json!({ "type": "http_pull" })),
+        (json!({ "type": "of-tomorrow", "script": "s" }), json!({ "type": "of-tomorrow", "script": "s" })),
+    ] {
+        let mut consumer = received.as_object().unwrap().clone();
+        consumer.extend(decided.as_object().unwrap().clone());
+        assert_eq!(back(consumer.into()), sent);
+    }
 }
 
 #[test]
