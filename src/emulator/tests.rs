@@ -4,6 +4,7 @@
 mod control;
 mod extend;
 mod in_process;
+mod managing;
 mod queues;
 mod sockets;
 mod strictness;

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Result,
+    queues::valid_name,
     request::{Request, number, text},
 };
 use crate::{
@@ -75,6 +76,7 @@ fn valid(request: &Request) -> Result<Map<String, Value>> {
     let has_target = ["email", "webhooks", "pagerduty"]
         .iter()
         .any(|name| settings.get(*name).and_then(Value::as_array).is_some_and(|targets| !targets.is_empty()));
+    text(&fields, "dead_letter_queue").filter(|name| !name.is_empty()).map_or(Ok(""), valid_name)?;
     match text(&fields, "type") {
         None | Some("") => Err(Refusal::bad_request(100_127, "a consumer needs a type")),
         Some("worker") if text(&fields, "script_name").is_none_or(str::is_empty) => {

@@ -111,7 +111,7 @@ pub(super) fn purge_status(request: &mut Request, id: &str) -> Result {
     }))
 }
 
-fn valid_name(name: &str) -> Result<&str> {
+pub(super) fn valid_name(name: &str) -> Result<&str> {
     let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let is_valid = (1..=63).contains(&name.len())
         && name.bytes().all(is_allowed)
@@ -136,7 +136,10 @@ impl Settings {
         let refusal = || Refusal::bad_request(100_128, "a setting of the queue is out of its bounds");
         Ok(Self {
             delay: number(settings, delay, refusal())?.map(Duration::from_secs),
-            is_paused: settings.get("delivery_paused").and_then(Value::as_bool),
+            is_paused: match settings.get("delivery_paused") {
+                None | Some(Value::Null) => None,
+                Some(paused) => Some(paused.as_bool().ok_or_else(refusal)?),
+            },
             retention: number(settings, retention, refusal())?.map(Duration::from_secs),
         })
     }

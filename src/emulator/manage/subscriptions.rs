@@ -14,11 +14,30 @@ use crate::emulator::reply::{Refusal, success};
 const ACCOUNT: &str = "account_id";
 
 pub(super) fn list(request: &mut Request) -> Result {
+    let order = one_of(request, "order", &["name", "created_at", "enabled", "source"])?;
+    let direction = one_of(request, "direction", &["asc", "desc"])?;
+    // Not documented, but wrangler sends it.
+    let queue_id = request.query("queue_id").into_iter().next();
     let subscriptions = request.registry.subscriptions.values();
     let mut shown: Vec<_> = subscriptions.filter(|found| text(found, ACCOUNT) == Some(request.account)).collect();
-    shown.sort_by_key(|found| text(found, "name").unwrap_or_default());
+    shown.retain(|found| queue_id.as_deref().is_none_or(|id| destination(found) == id));
+    shown.sort_by_cached_key(|found| found.get(order).map(Value::to_string));
+    if direction == "desc" {
+        shown.reverse();
+    }
     let shown = shown.into_iter().map(show).collect();
     request.page(shown)
+}
+
+/// A query parameter that is one of these; the first if it is missing.
+fn one_of<'a>(request: &Request, name: &str, values: &[&'a str]) -> Result<&'a str> {
+    let given = request.query(name).into_iter().next();
+    let found = values.iter().find(|value| given.as_deref().is_none_or(|given| given == **value));
+    found.copied().ok_or_else(|| Refusal::malformed("`order` and `direction` have documented values"))
+}
+
+fn destination(fields: &Map<String, Value>) -> &str {
+    fields.get("destination").and_then(|queue| queue.get("queue_id")?.as_str()).unwrap_or_default()
 }
 
 pub(super) fn create(request: &mut Request) -> Result {
@@ -74,12 +93,16 @@ fn show(subscription: &Map<String, Value>) -> Value {
 
 fn valid(request: &Request) -> Result<Map<String, Value>> {
     let fields = request.fields()?;
-    if fields.get("events").is_some_and(|events| events.as_array().is_none_or(Vec::is_empty)) {
+    let is_word = |value: &Value| value.as_str().is_some_and(|text| !text.is_empty());
+    let are_words = |events: &Vec<Value>| !events.is_empty() && events.iter().all(is_word);
+    if fields.get("events").is_some_and(|events| !events.as_array().is_some_and(are_words)) {
         return Err(Refusal::malformed("a subscription names at least one event"));
     }
-    if let Some(destination) = fields.get("destination") {
-        let queue_id = destination.get("queue_id").and_then(Value::as_str).unwrap_or_default();
-        request.queue(queue_id)?;
+    if fields.get("source").is_some_and(|source| !source.get("type").is_some_and(is_word)) {
+        return Err(Refusal::malformed("a source has a type"));
+    }
+    if fields.contains_key("destination") {
+        request.queue(destination(&fields))?;
     }
     Ok(fields)
 }

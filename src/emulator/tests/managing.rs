@@ -1,0 +1,60 @@
+//! Requests about queues that the client does not send, but other tools do.
+
+use serde_json::json;
+
+use super::*;
+use crate::{ConsumerSettings, ErrorKind, EventSource, NewSubscription, QueueSettings};
+
+async fn get(emulator: &Emulator, path: &str) -> (StatusCode, Value) {
+    let path = format!("/accounts/{}{path}", emulator.account_id());
+    let mut request = request(emulator, &path, Bytes::new());
+    *request.method_mut() = Method::GET;
+    let (status, _, envelope) = raw(emulator, request).await;
+    (status, envelope)
+}
+
+#[tokio::test]
+async fn subscriptions_are_listed_by_queue_and_in_the_requested_order() {
+    let emulator = Emulator::in_process();
+    let queues = emulator.queue().unwrap().queues();
+    let other = queues.create("other").await.unwrap();
+    for (name, source, queue, is_enabled) in
+        [("b", "r2", emulator.queue_id(), true), ("a", "kv", other.id(), true), ("c", "images", other.id(), false)]
+    {
+        let new = NewSubscription::new(name, EventSource::new(source), queue).event("created").enabled(is_enabled);
+        queues.subscriptions().create(&new).await.unwrap();
+    }
+    for (query, names) in [
+        (String::new(), "abc"),
+        (format!("queue_id={}", other.id()), "ac"),
+        (format!("queue_id={}&page=1&per_page=20", emulator.queue_id()), "b"),
+        ("queue_id=none".to_owned(), ""),
+        ("direction=desc".to_owned(), "cba"),
+        ("order=source".to_owned(), "cab"),
+        ("order=enabled&direction=desc&per_page=1&page=3".to_owned(), "c"),
+    ] {
+        let (status, list) = get(&emulator, &format!("/event_subscriptions/subscriptions?{query}")).await;
+        let listed = list["result"].as_array().unwrap().iter().map(|found| found["name"].as_str().unwrap());
+        assert_eq!((status, listed.collect::<String>().as_str()), (StatusCode::OK, names), "{query}");
+    }
+    let (status, _) = get(&emulator, "/event_subscriptions/subscriptions?order=size").await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn malformed_descriptions_are_refused() {
+    let emulator = Emulator::in_process();
+    let queue = emulator.queue().unwrap();
+    let queues = queue.queues();
+    let paused = QueueSettings::new().setting("delivery_paused", "soon");
+    assert_eq!(queue.update(paused).await.unwrap_err().kind(), ErrorKind::Rejected);
+    let settings = ConsumerSettings::pull().dead_letter_queue("No Name");
+    assert_eq!(queue.set_pull_consumer(settings).await.unwrap_err().kind(), ErrorKind::InvalidName);
+    for (source, event) in [("", "created"), ("kv", "")] {
+        let new = NewSubscription::new("odd", EventSource::new(source), queue.id()).event(event);
+        assert_eq!(queues.subscriptions().create(&new).await.unwrap_err().kind(), ErrorKind::Rejected);
+    }
+    let new = NewSubscription::new("odd", EventSource::new("kv").with("type", json!(7)), queue.id()).event("created");
+    assert_eq!(queues.subscriptions().create(&new).await.unwrap_err().kind(), ErrorKind::Rejected);
+    assert_eq!(queues.list().all().await.unwrap().len(), 1, "no dead-letter queue was made");
+}
