@@ -93,7 +93,8 @@ impl EmulatorBuilder {
     /// - `POST /_emulator/reset`: deletes all messages, removes all faults, and resumes delivery and pulls. Queues and
     ///   other settings are kept.
     ///
-    /// Requests from a web page of another origin are refused.
+    /// Requests from a web page of another origin are refused, and so are requests to a public host name, which a web
+    /// page could have pointed to this machine: use `localhost` or an IP address.
     pub fn control(mut self) -> Self {
         self.has_control = true;
         self

@@ -4,10 +4,13 @@ mod fault;
 mod fields;
 mod show;
 
+use std::net::IpAddr;
+
 use http::{
     HeaderMap, HeaderValue, Method, Response, StatusCode,
     header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, ORIGIN},
     request::Parts,
+    uri::Authority,
 };
 use hyper::body::Bytes;
 use serde_json::json;
@@ -50,16 +53,28 @@ pub(super) fn respond(service: &Service, head: &Parts, body: Result<Bytes>) -> R
     response
 }
 
-/// Without credentials, any open web page could control an emulator on the same machine.
+/// Since no credentials are needed, any open web page could control an emulator on the same machine.
 fn check_origin(headers: &HeaderMap) -> Result<()> {
-    let own = |origin: &HeaderValue| {
-        let host = headers.get(HOST).map(HeaderValue::as_bytes);
-        host.is_some() && origin.as_bytes().strip_prefix(b"http://") == host
-    };
+    let refused = |why| Err(Refusal::new(StatusCode::FORBIDDEN, 0, why));
+    let host = headers.get(HOST).map(HeaderValue::as_bytes);
+    let is_own = |origin: &HeaderValue| host.is_some() && origin.as_bytes().strip_prefix(b"http://") == host;
+    // The owner of a public name can point it to this machine, and then their page is of the same origin. Such a page
+    // reads without an Origin header.
+    if !host.is_none_or(is_local) {
+        return refused("the host's name is a public one: use localhost or an IP address");
+    }
     match headers.get(ORIGIN) {
-        Some(origin) if !own(origin) => Err(Refusal::new(StatusCode::FORBIDDEN, 0, "the request is of another origin")),
+        Some(origin) if !is_own(origin) => refused("the request is of another origin"),
         _ => Ok(()),
     }
+}
+
+/// Whether the public DNS cannot have such a host: an IP address, `localhost`, or the name of a container.
+fn is_local(host: &[u8]) -> bool {
+    let Ok(authority) = Authority::try_from(host) else { return false };
+    let name = authority.host().trim_matches(['[', ']']);
+    let is_reserved = || [".localhost", ".local", ".internal", ".test"].iter().any(|end| name.ends_with(end));
+    !name.contains('.') || name.parse::<IpAddr>().is_ok() || is_reserved()
 }
 
 fn carry_out(service: &Service, head: &Parts, body: &[u8]) -> Result {

@@ -272,6 +272,29 @@ async fn a_page_of_another_origin_cannot_control_the_emulator() {
 }
 
 #[tokio::test]
+async fn a_public_name_that_leads_here_cannot_control_the_emulator() {
+    let (emulator, _) = controlled();
+    for (host, status) in [
+        ("localhost", StatusCode::OK),
+        ("127.0.0.1:8790", StatusCode::OK),
+        ("[::1]:8790", StatusCode::OK),
+        ("emulator:8790", StatusCode::OK),
+        ("host.docker.internal:8790", StatusCode::OK),
+        ("rebound.example.com:8790", StatusCode::FORBIDDEN),
+        ("127.0.0.1.example.com", StatusCode::FORBIDDEN),
+        ("", StatusCode::FORBIDDEN),
+    ] {
+        // A page reads from its own origin without an Origin header.
+        let read = Request::get("/_emulator").header("host", host);
+        let write = Request::post("/_emulator/reset").header("host", host).header("origin", format!("http://{host}"));
+        for request in [read, write] {
+            let (found, _, _) = raw(&emulator, request.body(Full::new(Bytes::new())).unwrap()).await;
+            assert_eq!(found, status, "{host}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn requests_are_reported_but_for_those_that_only_look() {
     let (emulator, queue) = controlled();
     let lines = Arc::new(Mutex::new(Vec::new()));
