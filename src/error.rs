@@ -199,7 +199,9 @@ impl Error {
         self.0.may_have_arrived
     }
 
-    fn next_step(&self) -> &'static str {
+    /// What to do about the failure: the end of the `Display` output. It may name functions of this crate, so a program
+    /// with other users removes it from the text, and says what they can do.
+    pub fn next_step(&self) -> &'static str {
         match self.0.kind {
             _ if self.0.advice.is_some() => self.0.advice.unwrap_or_default(),
             ErrorKind::Transport | ErrorKind::Timeout if self.0.may_have_arrived => {

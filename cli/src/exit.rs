@@ -57,6 +57,13 @@ impl Failure {
         Self::new(Exit::Output, format!("the output could not be written: {error}"))
     }
 
+    /// A failure of a call without the library's advice, which is for programmers.
+    pub(crate) fn described(error: &Error) -> Self {
+        let text = error.to_string().replacen(&format!("; {}", error.next_step()), "", 1);
+        let text = text.replace("allow_plain_http() is called", "--plain-http is given");
+        Self::new(Exit::of(error), text)
+    }
+
     pub(crate) fn with_note(mut self, note: &str) -> Self {
         self.message = format!("{}\n{note}", self.message);
         self
@@ -82,9 +89,16 @@ impl Failure {
     }
 }
 
+/// The second line says what to do.
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let failure = Self::new(Exit::of(&error), error.to_string());
+        let advice = match error.kind() {
+            // The text says what is wrong, and nothing was sent.
+            ErrorKind::InvalidInput | ErrorKind::CredentialsUnavailable => return Self::described(&error),
+            ErrorKind::NotFound => "check the account id and the queue's name or id; `cf-queues ls` lists the queues",
+            _ => error.next_step(),
+        };
+        let failure = Self::described(&error).with_note(advice);
         match error.kind() {
             ErrorKind::NotFound | ErrorKind::Unauthorized | ErrorKind::NotPullConsumer | ErrorKind::DeliveryPaused => {
                 failure.with_note("`cf-queues doctor QUEUE` finds out more")

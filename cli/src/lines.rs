@@ -216,9 +216,10 @@ impl Pushed {
                 let line = self.through_line;
                 Err(failure.with_note(&format!("lines up to {line} are pushed: go on with --skip {line}")))
             }
-            None if self.refused > 0 => {
-                Err(Failure::new(Exit::Partly, format!("{} lines cannot be messages", self.refused)))
-            }
+            None if self.refused > 0 => Err(Failure::new(
+                Exit::Partly,
+                format!("lines left out since they are not valid messages: {}", self.refused),
+            )),
             None => Ok(()),
         }
     }

@@ -7,7 +7,10 @@ use cloudflare_queues::{Body, ContentType, Message, PeekedMessage, PushMessage};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-use crate::output::{Row, cell};
+use crate::{
+    exit::Failure,
+    output::{Row, cell},
+};
 
 pub(crate) const FORMAT: &str = "\
 Each line is an object with id, timestamp, attempts, content_type, bytes, and one of:
@@ -131,29 +134,29 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawV
 pub(crate) fn message(line: &[u8]) -> Result<PushMessage, String> {
     // What serde_json says of a syntax error does not quote the line.
     let Line { content_type, body, body_base64 } =
-        serde_json::from_slice(line).map_err(|error| format!("is no record: {error}"))?;
+        serde_json::from_slice(line).map_err(|error| format!("is not a record of an export: {error}"))?;
     let content_type = content_type.unwrap_or(ContentType::Json);
     let decoded = body_base64.map(|base64| {
-        let bytes = BASE64_STANDARD.decode(base64).map_err(|_| "has a body_base64 that is none".to_owned())?;
+        let bytes = BASE64_STANDARD.decode(base64).map_err(|_| "has a body_base64 that is not base64".to_owned())?;
         String::from_utf8(bytes).map_err(|_| "has a body that is not UTF-8".to_owned())
     });
     match (content_type, body, decoded) {
         (ContentType::Text, Some(body), None) => {
-            let text: String = serde_json::from_str(body.get()).map_err(|_| "has a text that is no string")?;
+            let text: String = serde_json::from_str(body.get()).map_err(|_| "has a text body that is not a string")?;
             Ok(PushMessage::text(text))
         }
         (ContentType::Text, None, Some(text)) => Ok(PushMessage::text(text?)),
         (ContentType::Json, Some(body), None) => json(body.get()),
         (ContentType::Json, None, Some(text)) => json(&text?),
-        (ContentType::Text | ContentType::Json, ..) => Err("has no body, or two".to_owned()),
+        (ContentType::Text | ContentType::Json, ..) => Err("has no body, or more than one".to_owned()),
         (other, ..) => Err(format!("is of type `{other}`; over HTTP, the service takes only `text` and `json`")),
     }
 }
 
 /// A message of this JSON text, byte for byte.
 pub(crate) fn json(text: &str) -> Result<PushMessage, String> {
-    let raw = RawValue::from_string(text.to_owned()).map_err(|error| format!("is no JSON: {error}"))?;
-    PushMessage::json(&raw).map_err(|error| error.to_string())
+    let raw = RawValue::from_string(text.to_owned()).map_err(|error| format!("is not valid JSON: {error}"))?;
+    PushMessage::json(&raw).map_err(|error| format!("is refused: {}", Failure::described(&error)))
 }
 
 #[cfg(test)]

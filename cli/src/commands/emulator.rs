@@ -11,7 +11,7 @@ use std::{
 };
 
 use clap::Args;
-use cloudflare_queues::emulator::Emulator;
+use cloudflare_queues::{Error, emulator::Emulator};
 use tokio::net::TcpListener;
 
 use self::announcement::Announcement;
@@ -63,6 +63,10 @@ Examples:
   cf-queues emulator --config queues.toml --env-file emulator.env --log
   curl -X POST localhost:8790/_emulator/advance -d '{\"seconds\": 30}'";
 
+fn refused(queue: &str, error: &Error) -> Failure {
+    Failure::new(Exit::Input, format!("the queue `{queue}`: {}", Failure::described(error)))
+}
+
 impl Serve {
     pub(crate) async fn run(&self, common: &Common) -> Result<(), Failure> {
         // Before anything is printed, so that whoever reads it can end the program.
@@ -71,13 +75,13 @@ impl Serve {
             Some(file) => config::read(file)?,
             None => config::of_arguments(&self.queues)?,
         };
-        if let Some(path) = &self.env_file {
-            // Left by an emulator that was killed: whoever waits for the file is to see that of this one.
-            let _ = fs::remove_file(path);
-        }
         let (host, port) = (self.host, self.port);
         let not_bound = |error| Failure::new(Exit::Input, format!("--host {host} --port {port}: {error}"));
         let listener = TcpListener::bind((host, port)).await.map_err(not_bound)?;
+        if let Some(path) = &self.env_file {
+            // Left by an emulator that was killed: whoever waits for the file must not take it for that of this one.
+            let _ = fs::remove_file(path);
+        }
         let (emulator, queues) = self.prepare(&queues).await?;
         let announcement = Announcement::new(&emulator, listener.local_addr()?, &queues);
         let env_file = self.env_file.as_ref().map(|path| {
@@ -107,13 +111,13 @@ impl Serve {
         account.queue(emulator.queue_id().clone())?.delete().await?;
         let mut made = Vec::new();
         for config in wanted {
-            let wrong = |error| Failure::new(Exit::Input, format!("the queue `{}`: {error}", config.name));
+            let wrong = |error| refused(&config.name, &error);
             let queue = account.create(config.new_queue()).await.map_err(wrong)?;
             made.push((config, queue));
         }
         // By now, the queues that take dead letters are there.
         for (config, queue) in &made {
-            let wrong = |error| Failure::new(Exit::Input, format!("the queue `{}`: {error}", config.name));
+            let wrong = |error| refused(&config.name, &error);
             let _ = queue.create_consumer(&config.consumer()).await.map_err(wrong)?;
         }
         let ids = made.iter().map(|(config, queue)| (config.name.clone(), queue.id().to_string()));

@@ -6,6 +6,7 @@ use std::{
 };
 
 use clap::Args;
+use cloudflare_queues::ErrorKind;
 use serde::Serialize;
 
 use crate::{
@@ -45,7 +46,12 @@ impl Purge {
             let count = backlog.map_or_else(|| "all".to_owned(), |count| format!("about {count}"));
             confirm(&name, &count)?;
         }
-        let status = queue.purge_all_and_wait(self.wait).await?;
+        let status = queue.purge_all_and_wait(self.wait).await.map_err(|error| match error.kind() {
+            ErrorKind::Timeout => {
+                Failure::described(&error).with_note("the service continues; `cf-queues info` shows what is left")
+            }
+            _ => error.into(),
+        })?;
         let purged = Purged { queue: name, is_complete: status.is_complete() };
         Ok(output::print(Format::or_fitting(common.output), &[purged])?)
     }
@@ -53,13 +59,13 @@ impl Purge {
 
 fn confirm(name: &str, count: &str) -> Result<(), Failure> {
     if !io::stdin().is_terminal() {
-        return Err(Failure::new(Exit::Input, "nothing is deleted: standard input is no terminal; give --yes"));
+        return Err(Failure::new(Exit::Input, "nothing was deleted: standard input is not a terminal, so give --yes"));
     }
     tell(&format!("This deletes {count} messages of `{0}`. Type {0} to go on: ", plain(name)));
     let mut typed = String::new();
     io::stdin().read_line(&mut typed)?;
     if typed.trim() != name || name.is_empty() {
-        return Err(Failure::new(Exit::Input, "nothing is deleted: that is not the queue's name"));
+        return Err(Failure::new(Exit::Input, "nothing was deleted: this is not the queue's name"));
     }
     Ok(())
 }

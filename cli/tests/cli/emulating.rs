@@ -113,7 +113,7 @@ fn it_ends_at_once_on_sigterm_and_on_ctrl_c() {
         eventually("it is received", || ask(&announced, "GET", "/_emulator", &json!({}))["result"]["faults"] == 0);
         let started = Instant::now();
         assert_eq!(serving.end(by), (Some(0), String::new()));
-        assert!(started.elapsed() < Duration::from_secs(10), "it waited");
+        assert!(started.elapsed() < Duration::from_secs(2), "it waited");
         assert!(!file.exists(), "nobody is to take it for one that serves");
     }
 }
@@ -230,11 +230,27 @@ fn a_file_that_cannot_be_read_is_named_with_the_line() {
 fn an_address_that_is_taken_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
-    let stale = folder("emulator-stale").join("emulator.env");
-    fs::write(&stale, "CLOUDFLARE_QUEUE_ID=0\n").unwrap();
-    let assert = bare(&["emulator", "--port", &port, "--env-file", stale.to_str().unwrap()]).assert().code(2);
+    let assert = bare(&["emulator", "--port", &port]).assert().code(2);
     assert!(String::from_utf8_lossy(&assert.get_output().stderr).contains(&port));
-    assert!(!stale.exists(), "whoever waits for the file would take it for one of an emulator that serves");
+}
+
+#[test]
+fn the_env_file_is_that_of_the_emulator_that_wrote_it_last() {
+    let file = folder("emulator-two").join("emulator.env");
+    let path = file.to_str().unwrap();
+    fs::write(&file, "stale").unwrap();
+    let mut first = Serving::start(&["--env-file", path]);
+    let port = first.announced()["url"].as_str().unwrap().rsplit(':').next().unwrap().to_owned();
+    let has_port = |port: &str| fs::read_to_string(&file).unwrap().contains(&format!(":{port}/"));
+    assert!(has_port(&port), "the stale file is replaced");
+    bare(&["emulator", "--port", &port, "--env-file", path]).assert().code(2);
+    assert!(has_port(&port), "one that cannot serve leaves the file");
+    let mut second = Serving::start(&["--env-file", path]);
+    let port = second.announced()["url"].as_str().unwrap().rsplit(':').next().unwrap().to_owned();
+    assert_eq!(first.end(Signal::TERM), (Some(0), String::new()));
+    assert!(has_port(&port), "the first one leaves what the second one wrote");
+    assert_eq!(second.end(Signal::TERM), (Some(0), String::new()));
+    assert!(!file.exists());
 }
 
 #[test]

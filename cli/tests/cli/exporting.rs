@@ -126,7 +126,7 @@ fn half_a_line_of_an_export_that_was_killed_is_ended() {
     let file = fs::read_to_string(&file).unwrap();
     assert!(file.starts_with("{\"content_type\":\"te\n{"), "{file}");
     let import = world.command(&["import", world.id()]).write_stdin(file).assert().code(5);
-    assert!(String::from_utf8_lossy(&import.get_output().stderr).contains("line 1 is no record"));
+    assert!(String::from_utf8_lossy(&import.get_output().stderr).contains("line 1 is not a record"));
     assert_eq!(world.texts(world.id()), ["whole"]);
 }
 

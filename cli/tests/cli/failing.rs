@@ -1,6 +1,8 @@
 //! Exit codes, and what is said and not said.
 
-use cloudflare_queues::emulator::{Fault, QueueSettings};
+use std::time::Duration;
+
+use cloudflare_queues::emulator::{Behavior, Emulator, Fault, QueueSettings};
 
 use crate::world::{World, bare};
 
@@ -19,6 +21,33 @@ fn each_failure_has_its_code() {
     world.command(&["ls"]).env("CLOUDFLARE_BASE_URL", "http://127.0.0.1:9/client/v4").assert().code(6);
     world.emulator.configure_queue(world.emulator.queue_id(), |settings: QueueSettings| settings.delivery_paused(true));
     world.command(&["export", world.id()]).assert().code(4);
+}
+
+#[test]
+fn an_error_says_what_to_do_on_the_command_line() {
+    let world = World::of(Emulator::builder().real_time().behavior(Behavior::new().purge_time(Duration::MAX)));
+    let unknown = "ffffffffffffffffffffffffffffffff";
+    let plain = [("CLOUDFLARE_BASE_URL", "http://api.example.com/client/v4")];
+    for (arguments, variables, expected) in [
+        (&["peek", "no-such-queue"][..], &[][..], "`cf-queues ls` lists the queues\n  `cf-queues doctor QUEUE`"),
+        (&["peek", unknown], &[], "`cf-queues ls` lists the queues"),
+        (&["doctor", unknown], &[], "`cf-queues ls` lists the queues"),
+        (&["ls"], &[("CLOUDFLARE_API_TOKEN", "")], "CLOUDFLARE_EMAIL with CLOUDFLARE_API_KEY is set\n"),
+        (&["doctor"], &[("CLOUDFLARE_API_TOKEN", "")], "create an API token"),
+        (&["ls", "--account", "a/b"], &[], "account_id: may hold only letters, digits, `_` and `-`\n"),
+        (&["ls"], &plain, "loopback or --plain-http is given"),
+        (&["push", world.id(), "--json", "\"x\""], &[], "the body is refused"),
+        (&["push", world.id(), "--json", "{"], &[], "the body is not valid JSON"),
+        (&["purge", world.id(), "--yes", "--wait", "0s"], &[], "`cf-queues info` shows what is left"),
+    ] {
+        let output = world.command(arguments).envs(variables.iter().copied()).output().unwrap();
+        let told = [output.stdout, output.stderr].concat();
+        let told = String::from_utf8(told).unwrap();
+        assert!(!output.status.success() && told.contains(expected), "{arguments:?}: {told}");
+        for rust in ["::", "()", "correct the input", "queue_named"] {
+            assert!(!told.contains(rust), "{arguments:?}: {told}");
+        }
+    }
 }
 
 #[test]

@@ -73,7 +73,7 @@ fn a_line_that_cannot_be_a_message_is_named_and_the_others_are_pushed() {
     let lines = b"{\"a\":1}\nnot json s3cret\n\n\"bare\"\n[2]\n";
     let output = world.command(&["push", world.id(), "--json"]).write_stdin(lines.as_slice()).assert().code(5);
     let told = String::from_utf8(output.get_output().stderr.clone()).unwrap();
-    assert!(told.contains("line 2 is no JSON") && told.contains("line 4 "), "{told}");
+    assert!(told.contains("line 2 is not valid JSON") && told.contains("line 4 "), "{told}");
     assert!(!told.contains("s3cret"), "{told}");
     assert_eq!(world.texts(world.id()), [r#"{"a":1}"#, "[2]"]);
 }

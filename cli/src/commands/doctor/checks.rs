@@ -80,7 +80,7 @@ impl Checks {
                 self.failed(
                     "credentials",
                     error,
-                    "make an API token with the permission Queues Write (My Profile, API Tokens), and set \
+                    "create an API token with the permission Queues Write (My Profile, API Tokens), and set \
                      CLOUDFLARE_API_TOKEN to it",
                 );
                 return false;

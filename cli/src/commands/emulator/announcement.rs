@@ -65,18 +65,23 @@ impl Announcement {
         let lines: String = self.variables.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
         let mut partial = path.as_os_str().to_owned();
         partial.push(".part");
-        fs::write(&partial, lines)?;
+        fs::write(&partial, &lines)?;
         fs::rename(&partial, path)?;
-        Ok(EnvFile(path.to_owned()))
+        Ok(EnvFile { path: path.to_owned(), lines })
     }
 }
 
-/// A file that is deleted when this is dropped.
-pub(super) struct EnvFile(PathBuf);
+/// A file that is deleted when this is dropped, unless another emulator has written it since.
+pub(super) struct EnvFile {
+    path: PathBuf,
+    lines: String,
+}
 
 impl Drop for EnvFile {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
+        if fs::read_to_string(&self.path).is_ok_and(|lines| lines == self.lines) {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
