@@ -26,7 +26,7 @@ consumer that is missing.
 
 --probe asks a queue what Cloudflare's documents leave open: how leases are extended, what becomes
 of late and unknown ones, in which form bodies arrive, which bounds hold. It pushes and deletes
-messages for some five minutes, so it takes only a queue that is empty; use one that nothing else
+messages for some seven minutes, so it takes only a queue that is empty; use one that nothing else
 uses. Its report holds no secret: paste it into an issue of this project.
 
 Examples:
@@ -42,7 +42,7 @@ pub(crate) struct Doctor {
     /// Enable a pull consumer if the queue has no consumer, without asking
     #[arg(long, requires = "queue")]
     enable_pull: bool,
-    /// Find out on an empty queue of your own what is not documented, and print a report
+    /// Test undocumented behavior on an empty queue of your own, and print a report
     #[arg(long, value_name = "QUEUE", conflicts_with = "queue")]
     probe: Option<String>,
     /// How long the leases of a probe last

@@ -1,9 +1,15 @@
 //! `doctor`.
 
+use std::{
+    io::{BufRead, BufReader, Read},
+    process::Stdio,
+};
+
 use cloudflare_queues::emulator::{Behavior, Emulator, JsonBodies, QueueSettings};
+use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::world::{World, bare, objects};
+use crate::world::{World, bare, objects, signal};
 
 /// The exit code, and what was found.
 fn doctor(mut command: assert_cmd::Command) -> (Option<i32>, Vec<Value>) {
@@ -85,29 +91,63 @@ fn a_probe_takes_no_queue_that_has_messages() {
     assert_eq!(world.messages().len(), 1);
 }
 
+/// What the report of a probe has on each question, found by the start of the question.
+fn probed(behavior: Behavior) -> impl Fn(&str) -> String {
+    let world = World::of(Emulator::builder().real_time().behavior(behavior));
+    let probe = world.command(&["doctor", "--probe", world.id(), "--probe-lease", "400ms"]).assert().success();
+    let report = String::from_utf8(probe.get_output().stdout.clone()).unwrap();
+    for secret in [&world.emulator.api_token(), world.emulator.account_id().as_str(), world.id()] {
+        assert!(!report.contains(secret), "{secret}: {report}");
+    }
+    // No lease id, no message id: both are long.
+    let longest = report.split(|c: char| !c.is_ascii_alphanumeric()).map(str::len).max().unwrap();
+    assert!(longest < 25, "{report}");
+    assert!(world.messages().is_empty());
+    move |asked| {
+        let rest = report.split(&format!("- {asked}")).nth(1).unwrap_or_else(|| panic!("{asked}: {report}"));
+        rest.lines().nth(1).unwrap().trim().trim_matches('`').to_owned()
+    }
+}
+
 #[test]
 fn a_probe_tells_how_the_service_behaves_and_no_secret() {
-    for (behavior, count) in
-        [(Behavior::new().json_bodies(JsonBodies::Base64), 1), (Behavior::new().late_acks(false), 0)]
-    {
-        let world = World::of(Emulator::builder().real_time().behavior(behavior));
-        let probe = world.command(&["doctor", "--probe", world.id(), "--probe-lease", "300ms"]).assert().success();
-        let report = String::from_utf8(probe.get_output().stdout.clone()).unwrap();
-        let seen = |asked: &str| {
-            let rest = report.split(&format!("- {asked}")).nth(1).unwrap_or_else(|| panic!("{asked}: {report}"));
-            rest.lines().nth(1).unwrap().trim().trim_matches('`').to_owned()
-        };
-        let form = if count == 1 { "another string, such as base64" } else { "a string of JSON text" };
-        assert_eq!(seen("form of the body"), form);
-        let late = seen("a late acknowledgement while nobody holds");
-        assert!(late.contains(&format!(r#""ackCount":{count}"#)), "{report}");
-        assert!(seen("a string as `json`").contains("10207"), "{report}");
-        for secret in [&world.emulator.api_token(), world.emulator.account_id().as_str(), world.id()] {
-            assert!(!report.contains(secret), "{secret}: {report}");
-        }
-        // No lease id, no message id: both are long.
-        let longest = report.split(|c: char| !c.is_ascii_alphanumeric()).map(str::len).max().unwrap();
-        assert!(longest < 25, "{report}");
-        assert!(world.messages().is_empty());
+    let likely = Behavior::new().json_bodies(JsonBodies::Base64);
+    let other = Behavior::new().late_acks(false).late_retries(true).large_requests(true).shortening_extends(false);
+    let other = std::thread::spawn(|| probed(other));
+    let (likely, other) = (probed(likely), other.join().unwrap());
+    for (asked, of_likely, of_other) in [
+        ("form of the body", "another string, such as base64", "a string of JSON text"),
+        ("a string as `json`", "10207", "10207"),
+        ("a late acknowledgement while nobody", r#""ackCount":1"#, r#""ackCount":0"#),
+        ("a late acknowledgement while another", r#""ackCount":1"#, r#""ackCount":0"#),
+        ("a late retry while another", r#""retryCount":0"#, r#""retryCount":1"#),
+        ("whether that took the message from the other", "no", "no"),
+        ("whether the message is given out after 1.25", "no", "no"),
+        ("and after 1.75", "yes", "yes"),
+        ("whether that made the lease shorter", "yes", "no"),
+        ("a first extension to 12 h", r#""extendCount":1"#, r#""extendCount":1"#),
+        ("a second one, so that", r#""extendCount":1"#, r#""extendCount":1"#),
+        ("an acknowledgement of 101 leases", "10026", r#""ackCount":101"#),
+        ("an extension of 101 leases", "10026", r#""extendCount":101"#),
+        ("whether extensions are billed", "no response says so", "no response says so"),
+    ] {
+        let seen = [likely(asked), other(asked)];
+        assert!(seen[0].contains(of_likely) && seen[1].contains(of_other), "{asked}: {seen:?}");
     }
+}
+
+#[test]
+fn a_probe_that_is_interrupted_keeps_its_report_and_leaves_no_message() {
+    let world = World::new();
+    let mut command = world.program(&["doctor", "--probe", world.id()]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.contains("an unknown field")), "answers are printed as they come");
+    assert!(!world.messages().is_empty());
+    signal(&child, Signal::TERM);
+    let mut errors = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(5));
+    assert_eq!(errors, "cf-queues: interrupted: the report is not complete\n");
+    assert!(world.messages().is_empty());
 }

@@ -2,37 +2,33 @@
 
 mod leases;
 mod raw;
+mod report;
 mod requests;
 
 use std::{
-    io::{self, Write},
-    time::{Duration, SystemTime},
+    io::{self, IsTerminal},
+    time::Duration,
 };
 
-use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use self::raw::{Raw, Reply};
+use self::{
+    raw::{Raw, Reply},
+    report::{Answer, Report},
+};
 use crate::{
     arguments::Common,
     exit::{Exit, Failure},
-    output::{self, Format},
     progress::Progress,
-    record::time,
+    signals::Signals,
 };
 
 /// How often to try to pull a message that was pushed.
 const PULLS: u32 = 40;
+/// The most messages of a push and of a pull, as documented.
+const BATCH: usize = 100;
 const BETWEEN_PULLS: Duration = Duration::from_millis(500);
-
-/// A question, what was asked, and what came.
-#[derive(Serialize)]
-struct Answer {
-    topic: &'static str,
-    asked: String,
-    seen: String,
-}
 
 struct Probe {
     raw: Raw,
@@ -40,7 +36,7 @@ struct Probe {
     lasts: Duration,
     /// When the last lease that was asked for began, at the earliest.
     leased_at: Instant,
-    answers: Vec<Answer>,
+    report: Report,
     progress: Progress,
 }
 
@@ -51,34 +47,20 @@ pub(super) async fn run(common: &Common, queue: &str, lease: Duration) -> Result
         return Err(Failure::new(Exit::Input, "the queue is not empty: take one that nothing else uses"));
     }
     let raw = Raw::new(&common.account, &queue)?;
-    let mut probe =
-        Probe { raw, lasts: lease, leased_at: Instant::now(), answers: Vec::new(), progress: Progress::of(None) };
-    let result = probe.ask().await;
-    let cleared = queue.purge_all().await;
+    // The report itself shows the progress where it is seen.
+    let progress = if io::stdout().is_terminal() { Progress::hidden() } else { Progress::of(None) };
+    let report = Report::begin(common.output)?;
+    let mut probe = Probe { raw, lasts: lease, leased_at: Instant::now(), report, progress };
+    let signals = Signals::listen()?;
+    let asked = tokio::select! {
+        asked = probe.ask() => asked,
+        () = signals.clone().told(1) => Err(Failure::new(Exit::Partly, "interrupted: the report is not complete")),
+    };
     probe.progress.end();
-    print(common.output, &probe.answers)?;
-    result?;
-    cleared?;
-    Ok(())
-}
-
-/// A report in Markdown, unless something else is asked for.
-fn print(format: Option<Format>, answers: &[Answer]) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    if format == Some(Format::Ndjson) {
-        answers.iter().try_for_each(|answer| writeln!(out, "{}", output::json(answer)?))?;
-        return out.flush();
+    tokio::select! {
+        cleared = queue.purge_all() => asked.and(cleared.map(drop).map_err(Failure::from)),
+        () = signals.told(2) => Err(Failure::interrupted()),
     }
-    writeln!(out, "# What a queue said\n\nBy cf-queues {}, {}.", env!("CARGO_PKG_VERSION"), time(SystemTime::now()))?;
-    let mut topic = "";
-    for answer in answers {
-        if answer.topic != topic {
-            topic = answer.topic;
-            writeln!(out, "\n## {topic}\n")?;
-        }
-        writeln!(out, "- {}\n  `{}`", answer.asked, answer.seen.replace('`', "'"))?;
-    }
-    out.flush()
 }
 
 impl Probe {
@@ -89,19 +71,20 @@ impl Probe {
         self.acknowledgements().await?;
         self.late().await?;
         self.extensions().await?;
-        self.references().await
+        self.many().await?;
+        self.references().await?;
+        self.report.not_asked()
     }
 
-    fn note(&mut self, topic: &'static str, asked: impl Into<String>, seen: impl Into<String>) {
-        let answer = Answer { topic, asked: asked.into(), seen: seen.into() };
-        self.progress.at(self.answers.len() as u64);
-        self.answers.push(answer);
+    fn note(&mut self, topic: &'static str, asked: &str, seen: &str) -> Result<(), Failure> {
+        self.progress.at(self.report.add(&Answer { topic, asked, seen })?);
+        Ok(())
     }
 
     /// Asks one thing, and notes what came.
     async fn tell(&mut self, topic: &'static str, asked: &str, path: &str, body: &Value) -> Result<Reply, Failure> {
         let reply = self.raw.post(path, body).await?;
-        self.note(topic, asked, &reply.shown);
+        self.note(topic, asked, &reply.shown)?;
         Ok(reply)
     }
 
@@ -119,28 +102,34 @@ impl Probe {
         sleep(self.lasts.mul_f64(leases)).await;
     }
 
-    /// The leases of so many new messages, in a queue without others.
-    async fn leased(&mut self, messages: usize) -> Result<Vec<String>, Failure> {
+    /// The leases of so many new messages, each for so many times a lease, in a queue without others.
+    async fn leased(&mut self, messages: usize, times: u64) -> Result<Vec<String>, Failure> {
         self.empty().await?;
         let pushed = vec![json!({ "body": "probe", "content_type": "text" }); messages];
-        self.raw.post("/batch", &json!({ "messages": pushed })).await?;
+        for batch in pushed.chunks(BATCH) {
+            self.raw.post("/batch", &json!({ "messages": batch })).await?;
+        }
         let mut leases = Vec::new();
         for _ in 0..PULLS {
-            let asked = json!({ "batch_size": messages - leases.len(), "visibility_timeout_ms": self.lease_ms() });
+            let left = (messages - leases.len()).min(BATCH);
+            let asked = json!({ "batch_size": left, "visibility_timeout_ms": self.lease_ms().saturating_mul(times) });
+            self.leased_at = Instant::now();
             let reply = self.raw.post("/pull", &asked).await?;
             leases
                 .extend(reply.messages().iter().filter_map(|message| message["lease_id"].as_str()).map(str::to_owned));
             if leases.len() >= messages {
                 return Ok(leases);
             }
-            sleep(BETWEEN_PULLS).await;
+            if reply.messages().is_empty() {
+                sleep(BETWEEN_PULLS).await;
+            }
         }
         Err(Failure::new(Exit::Service, "what was pushed did not come: has the queue a pull consumer?"))
     }
 
     /// The lease of a new message.
     async fn lease(&mut self) -> Result<String, Failure> {
-        Ok(self.leased(1).await?.pop().unwrap_or_default())
+        Ok(self.leased(1, 1).await?.pop().unwrap_or_default())
     }
 
     /// Whether the message is given out now, and if so its new lease.

@@ -69,13 +69,14 @@ impl Raw {
         Ok(Self { client, url, credentials, secrets: Mutex::new(secrets) })
     }
 
-    /// Sends a request to an operation of messages: the empty path is a push.
+    /// Sends a request to an operation of messages: the empty path is a push. Null stands for no body.
     pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Reply, Failure> {
         let mut request = self.client.request(Method::POST, format!("{}{path}", self.url));
         for (name, value) in &self.credentials {
             request = request.header(*name, value);
         }
-        let request = request.header(CONTENT_TYPE, "application/json").body(body.to_string());
+        let request = request.header(CONTENT_TYPE, "application/json");
+        let request = if body.is_null() { request } else { request.body(body.to_string()) };
         let failed =
             |error: cloudflare_queues::reqwest::Error| Failure::new(Exit::Service, error.without_url().to_string());
         let response = request.send().await.map_err(failed)?;

@@ -13,7 +13,7 @@ impl Probe {
         let pushed = self
             .tell(TOPIC, "push of a `json` body", "", &json!({ "body": { "a": [1, "b"] }, "content_type": "json" }))
             .await?;
-        self.note(TOPIC, "fields of the response to a push, in order", pushed.order());
+        self.note(TOPIC, "fields of the response to a push, in order", &pushed.order())?;
         self.tell(TOPIC, "push of a `text` body", "", &json!({ "body": "plain", "content_type": "text" })).await?;
         let mut left = 2;
         for _ in 0..super::PULLS {
@@ -21,13 +21,13 @@ impl Probe {
                 self.raw.post("/pull", &json!({ "batch_size": 2, "visibility_timeout_ms": self.lease_ms() })).await?;
             if !reply.messages().is_empty() {
                 left -= reply.messages().len().min(left);
-                self.note(TOPIC, "fields of the response to a pull, in order", reply.order());
-                self.note(TOPIC, "pull of these", &reply.shown);
+                self.note(TOPIC, "fields of the response to a pull, in order", &reply.order())?;
+                self.note(TOPIC, "pull of these", &reply.shown)?;
                 for message in reply.messages() {
-                    self.note(TOPIC, "form of the body", form(&message["body"]));
+                    self.note(TOPIC, "form of the body", form(&message["body"]))?;
                     let lease = message["lease_id"].as_str().unwrap_or_default();
                     let (length, dots) = (lease.len(), lease.matches('.').count());
-                    self.note(TOPIC, "form of the lease id", format!("{length} characters, {dots} dots"));
+                    self.note(TOPIC, "form of the lease id", &format!("{length} characters, {dots} dots"))?;
                 }
             }
             if left == 0 {
@@ -53,6 +53,7 @@ impl Probe {
             ("128,000 bytes", "", sized(128_000)),
             ("128,001 bytes", "", sized(128_001)),
             ("131,073 bytes", "", sized(131_073)),
+            ("a delay of 24 h", "", json!({ "body": "x", "content_type": "text", "delay_seconds": 86_400 })),
             ("a delay of 24 h and 1 s", "", json!({ "body": "x", "content_type": "text", "delay_seconds": 86_401 })),
             ("a delay of half a second", "", json!({ "body": "x", "content_type": "text", "delay_seconds": 0.5 })),
             ("a batch of none", "/batch", json!({ "messages": [] })),
@@ -77,6 +78,7 @@ impl Probe {
             ("for 12 h and 1 ms", json!({ "batch_size": 1, "visibility_timeout_ms": 43_200_001 })),
             ("without a field", json!({})),
             ("of null", json!({ "batch_size": null })),
+            ("without a body", Value::Null),
         ] {
             self.tell(TOPIC, asked, "/pull", &body).await?;
         }
@@ -86,7 +88,7 @@ impl Probe {
     /// Unknown, malformed, repeated and too many leases.
     pub(super) async fn acknowledgements(&mut self) -> Result<(), Failure> {
         const TOPIC: &str = "Acknowledgements";
-        let leases = self.leased(5).await?;
+        let leases = self.leased(5, 1).await?;
         let [one, two, three, four, five] = [0, 1, 2, 3, 4].map(|at| leases.get(at).map_or("", String::as_str));
         let other = one.replace(['a', 'A'], "b");
         let many: Vec<Value> = (0..101).map(|number| entry(&format!("probe-{number}"))).collect();
@@ -103,7 +105,8 @@ impl Probe {
             ("leases as strings", json!({ "acks": ["probe"] })),
             ("a retry of a made-up lease", json!({ "retries": [entry("probe")] })),
             ("two empty lists", json!({ "acks": [], "retries": [] })),
-            ("nothing", json!({})),
+            ("an empty object", json!({})),
+            ("no body at all", Value::Null),
             ("101 made-up leases", json!({ "acks": many })),
         ] {
             self.tell(TOPIC, asked, "/ack", &body).await?;
@@ -123,7 +126,7 @@ impl Probe {
             let peeked = self.raw.post("/peek", &json!({ "batch_size": 1 })).await?;
             found = peeked.messages().first().and_then(|message| message.get("ref")?.as_str().map(str::to_owned));
             if found.is_some() {
-                self.note(TOPIC, "peek at a message", &peeked.shown);
+                self.note(TOPIC, "peek at a message", &peeked.shown)?;
                 break;
             }
             tokio::time::sleep(super::BETWEEN_PULLS).await;
@@ -142,12 +145,12 @@ impl Probe {
     }
 }
 
-fn form(body: &Value) -> String {
+fn form(body: &Value) -> &'static str {
     match body {
-        Value::String(text) if text.trim_start().starts_with(['{', '[']) => "a string of JSON text".to_owned(),
-        Value::String(text) if text == "plain" => "the text".to_owned(),
-        Value::String(_) => "another string, such as base64".to_owned(),
-        Value::Object(_) | Value::Array(_) => "a JSON value".to_owned(),
-        _ => "something else".to_owned(),
+        Value::String(text) if text.trim_start().starts_with(['{', '[']) => "a string of JSON text",
+        Value::String(text) if text == "plain" => "the text",
+        Value::String(_) => "another string, such as base64",
+        Value::Object(_) | Value::Array(_) => "a JSON value",
+        _ => "something else",
     }
 }
