@@ -8,6 +8,7 @@ use std::{
 };
 
 use reqwest::{Request, Response, ResponseBuilderExt};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -18,7 +19,7 @@ use crate::{
     client::Client,
     consumer,
     credentials::Credentials,
-    envelope::Envelope,
+    envelope::{Envelope, List},
     error::Error,
     error_kind::ErrorKind,
     extend::ExtendOutcome,
@@ -187,6 +188,16 @@ pub fn extend(response: &[u8]) -> Option<[bool; 2]> {
     let warned = said.into_iter().map(|warning| warning.subject).collect();
     let extended = extended(leases.to_vec(), wire::count_of(result.extend_count), warned, now, minute);
     extended.iter().map(|until| *until > now).collect::<Vec<_>>().try_into().ok()
+}
+
+/// The result of a response to a management call.
+pub fn result<T: DeserializeOwned>(response: &[u8]) -> Option<T> {
+    response::open(response::read(response.to_vec()).ok()?).ok().map(|success| success.result)
+}
+
+/// The entries of a response to a call that lists something.
+pub fn list<T: DeserializeOwned>(response: &[u8]) -> Option<Vec<T>> {
+    result::<List<T>>(response).map(|List(entries)| entries)
 }
 
 /// A queue's description as it is written again after it was read, once and twice.

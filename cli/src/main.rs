@@ -7,6 +7,7 @@ mod exit;
 mod filter;
 mod lines;
 mod output;
+mod parse;
 mod progress;
 mod record;
 mod requests;

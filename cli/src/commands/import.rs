@@ -16,6 +16,7 @@ use crate::{
     exit::{Exit, Failure},
     lines::Lines,
     output::{self, Format},
+    parse,
     progress::Progress,
     record,
     signals::Signals,
@@ -66,5 +67,5 @@ fn parse(line: &[u8]) -> Result<Option<PushMessage>, String> {
     if line.trim_ascii().is_empty() {
         return Ok(None);
     }
-    fitting(record::message(line)?).map(Some)
+    fitting(parse::message(line)?).map(Some)
 }

@@ -15,8 +15,8 @@ use crate::{
     exit::{Exit, Failure, tell},
     lines::{Lines, Parse, Pushed},
     output::{self, Format},
+    parse,
     progress::Progress,
-    record,
     signals::Signals,
 };
 
@@ -78,7 +78,7 @@ impl Push {
 
     fn message(&self, body: &str) -> Result<PushMessage, Failure> {
         let wrong = |what| Failure::new(Exit::Input, format!("the body {what}"));
-        let message = if self.json { record::json(body).map_err(wrong)? } else { PushMessage::text(body) };
+        let message = if self.json { parse::json(body).map_err(wrong)? } else { PushMessage::text(body) };
         Ok(self.delay.into_iter().fold(message, PushMessage::delay))
     }
 }
@@ -100,7 +100,7 @@ fn json_line(line: &[u8]) -> Result<Option<PushMessage>, String> {
         return Ok(None);
     }
     let text = str::from_utf8(line).map_err(|_| "is not UTF-8".to_owned())?;
-    fitting(record::json(text)?).map(Some)
+    fitting(parse::json(text)?).map(Some)
 }
 
 /// A message that is too large would fail its batch.
