@@ -282,7 +282,7 @@ fn process(id: &str) -> Result<[u64; 3]> {
     Ok([memory, descriptors.len() as u64, sockets.count() as u64])
 }
 
-/// The median of the last sixth is not above what was seen in the second one, but for a tenth and a little.
+/// Fails if the median of the last sixth exceeds the maximum of the second sixth by more than 10 % plus the slack.
 fn flat(held: &[Held]) -> Result<()> {
     let sixth = (held.len() / 6).max(1);
     let mut growing = Vec::new();
