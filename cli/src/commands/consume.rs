@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 
 use self::program::{Ended, Program};
 use crate::{
-    arguments::Common,
+    arguments::{Common, delay},
     exit::{Exit, Failure},
     output::{self, Format, Row},
     progress::Progress,
@@ -36,8 +36,10 @@ How the program ends decides:
   75 (EX_TEMPFAIL)  the message is retried, after --retry-delay if that is given
   any other status  --on-failure decides; so it does if a signal ended the program, or if the body
                     cannot be decoded, for which no program is started
-  cannot be started the message is retried, and consume ends
-  over --timeout    it gets SIGTERM, 10 s later SIGKILL, and --on-failure decides
+  cannot be started the message is retried; consume ends, unless only this message or this moment
+                    is in the way: an environment that is too long, or too little memory
+  over --timeout    it gets SIGTERM, and SIGKILL when it has ended or after 10 s, both with all that
+                    it started and that is in its process group, and --on-failure decides
 
 What it did is told on standard error, since standard output is the programs'; with --output, there.
 
@@ -69,8 +71,8 @@ pub(crate) struct Consume {
     /// The queue that --on-failure dead-letter pushes to, by name or id
     #[arg(long, value_name = "QUEUE", required_if_eq("on_failure", "dead-letter"))]
     dead_letters: Option<String>,
-    /// How long a retried message waits [default: the queue's setting]
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    /// How long a retried message waits, up to 24 hours [default: the queue's setting]
+    #[arg(long, value_name = "TIME", value_parser = delay)]
     retry_delay: Option<Duration>,
     /// How long a program may take
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
@@ -132,9 +134,10 @@ impl Consume {
                 return Err(Failure::interrupted());
             }
         };
-        Summary::from(&report.stats).tell(common.output, &work.progress)?;
+        let told = Summary::from(&report.stats).tell(common.output, &work.progress);
         let ended = work.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
-        result(report, ended)
+        result(report, ended)?;
+        Ok(told?)
     }
 
     fn consumer(&self, queue: Queue) -> Consumer {
@@ -199,18 +202,19 @@ impl Work {
             Ended::Status(75) => return Ok(self.retry),
             Ended::NotStarted { error, is_final } => {
                 let what = format!("the program could not be started: {error}");
-                if is_final {
-                    self.stop(Failure::new(Exit::Input, what));
-                    return Ok(Verdict::Retry);
+                match is_final {
+                    true => self.stop(Failure::new(Exit::Input, what.clone())),
+                    false => self.say(&message, &what),
                 }
-                what
+                // It is no failure of the program, so that --on-failure, which may delete the message, does not apply.
+                return Err(what);
             }
             Ended::Undecodable(error) => error.to_string(),
             Ended::Status(status) => format!("the program failed with status {status}"),
             Ended::Killed => "the program was ended by a signal".to_owned(),
             Ended::TimedOut => "the program took too long".to_owned(),
         };
-        self.progress.say(&format!("message {}: {failed}", message.id));
+        self.say(&message, &failed);
         match self.on_failure {
             OnFailure::Ack => Ok(Verdict::Ack),
             OnFailure::DeadLetter => Ok(Verdict::DeadLetter),
@@ -220,6 +224,10 @@ impl Work {
                 Ok(self.retry)
             }
         }
+    }
+
+    fn say(&self, message: &Message, what: &str) {
+        self.progress.say(&format!("message {}: {what}", message.id));
     }
 
     fn stop(&self, failure: Failure) {

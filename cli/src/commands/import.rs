@@ -12,7 +12,7 @@ use cloudflare_queues::PushMessage;
 
 use super::push::fitting;
 use crate::{
-    arguments::Common,
+    arguments::{Common, delay},
     exit::{Exit, Failure},
     lines::Lines,
     output::{self, Format},
@@ -38,7 +38,7 @@ pub(crate) struct Import {
     /// The file to read; otherwise, standard input
     file: Option<PathBuf>,
     /// Delay the first deliveries by up to 24 hours, such as 90s or 2h
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = delay)]
     delay: Option<Duration>,
     /// Skip this many lines at the start, which were pushed before
     #[arg(long, value_name = "LINES", default_value_t = 0)]
@@ -58,8 +58,9 @@ impl Import {
         let lines = Lines { queue, delay: self.delay, skip: self.skip, parse, progress: progress.clone() };
         let (pushed, failure) = lines.push(BufReader::new(source), Signals::listen()?.told(1)).await;
         progress.end();
-        output::print(Format::or_fitting(common.output), &[&pushed])?;
-        pushed.result(failure)
+        let printed = output::print(Format::or_fitting(common.output), &[&pushed]);
+        pushed.result(failure)?;
+        Ok(printed?)
     }
 }
 

@@ -11,7 +11,7 @@ use clap::Args;
 use cloudflare_queues::PushMessage;
 
 use crate::{
-    arguments::Common,
+    arguments::{Common, delay},
     exit::{Exit, Failure, tell},
     lines::{Lines, Parse, Pushed},
     output::{self, Format},
@@ -44,7 +44,7 @@ pub(crate) struct Push {
     #[arg(long)]
     json: bool,
     /// Delay the first delivery by up to 24 hours, such as 90s or 2h
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = delay)]
     delay: Option<Duration>,
     /// Skip this many lines at the start, which were pushed before
     #[arg(long, value_name = "LINES", default_value_t = 0, conflicts_with_all = ["body", "file"])]
@@ -72,8 +72,9 @@ impl Push {
         let lines = Lines { queue, delay: self.delay, skip: self.skip, parse, progress: progress.clone() };
         let (pushed, failure) = lines.push(BufReader::new(io::stdin()), Signals::listen()?.told(1)).await;
         progress.end();
-        output::print(format, &[&pushed])?;
-        pushed.result(failure)
+        let printed = output::print(format, &[&pushed]);
+        pushed.result(failure)?;
+        Ok(printed?)
     }
 
     fn message(&self, body: &str) -> Result<PushMessage, Failure> {

@@ -100,8 +100,9 @@ impl Redrive {
         }
         let Counts { taken, skipped, unfit, left, unconfirmed } = swept.counts;
         let summary = Summary { from: self.from, to: self.to, moved: taken, skipped, unfit, left, unconfirmed };
-        output::print(format, &[summary])?;
-        swept.result()
+        let printed = output::print(format, &[summary]);
+        swept.result()?;
+        Ok(printed?)
     }
 
     async fn look(&self, from: &Queue, format: Format) -> Result<(), Failure> {

@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    path::Path,
     process::Stdio,
     time::Duration,
 };
@@ -9,7 +10,7 @@ use std::{
 use cloudflare_queues::PushMessage;
 use rustix::process::Signal;
 
-use crate::world::{World, eventually, folder, objects, processor_time, signal};
+use crate::world::{World, bare, eventually, folder, objects, processor_time, scripted, signal};
 
 /// Consumes until the queue is empty; returns the exit code, the summary, and what was said.
 fn consume(world: &World, options: &[&str], program: &[&str]) -> (Option<i32>, serde_json::Value, String) {
@@ -25,6 +26,13 @@ fn consume(world: &World, options: &[&str], program: &[&str]) -> (Option<i32>, s
     let stdout = String::from_utf8(output.stdout).unwrap();
     let summary = stdout.lines().last().map(|line| objects(line).remove(0)).unwrap_or_default();
     (output.status.code(), summary, String::from_utf8(output.stderr).unwrap())
+}
+
+/// Whether the process is gone whose id is in the file.
+fn is_gone(file: &Path) -> bool {
+    let pid = fs::read_to_string(file).unwrap();
+    let state = fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
+    state.map_or(true, |state| state.contains(") Z "))
 }
 
 #[test]
@@ -135,11 +143,7 @@ fn a_program_that_hangs_is_ended_with_what_it_started_and_acknowledges_nothing()
     let (code, summary, told) = consume(&world, &options, &["sh", "-c", script, pid.to_str().unwrap()]);
     assert_eq!((code, &summary["retried"]), (Some(0), &1.into()), "{told}");
     assert!(told.contains("took too long"), "{told}");
-    let pid = fs::read_to_string(pid).unwrap();
-    eventually("what it started is gone", || {
-        let state = fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
-        state.map_or(true, |state| state.contains(") Z "))
-    });
+    eventually("what it started is gone", || is_gone(&pid));
     assert_eq!(world.messages().len(), 1);
 }
 
@@ -152,6 +156,44 @@ fn a_program_that_cannot_be_started_ends_it_and_costs_each_message_an_attempt_at
     assert!(told.contains("could not be started"), "{told}");
     assert_eq!(world.messages().len(), 50);
     assert!(world.messages().iter().all(|message| message.attempts <= 1));
+}
+
+#[test]
+fn a_message_whose_program_cannot_be_started_is_not_acknowledged() {
+    // A variable cannot have the id.
+    let message = serde_json::json!({ "id": "nul \0", "lease_id": "l", "body": "", "attempts": 1 });
+    let mut command = bare(&["consume", "b01b5594f784d0165c2985833f5660dd", "--until-empty", "--on-failure", "ack"]);
+    let url = scripted(vec![serde_json::json!({ "messages": [message] })]);
+    command.env("CLOUDFLARE_BASE_URL", url).env("CLOUDFLARE_API_TOKEN", "t").env("CLOUDFLARE_ACCOUNT_ID", "a");
+    let output = command.args(["--output", "ndjson", "--", "true"]).assert().success().get_output().clone();
+    let summary = &objects(str::from_utf8(&output.stdout).unwrap())[0];
+    assert_eq!([&summary["acknowledged"], &summary["retried"], &summary["failed"]], [0, 1, 1]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("could not be started"));
+}
+
+#[test]
+fn a_program_that_hangs_leaves_no_process_that_ignores_sigterm() {
+    let world = World::new();
+    world.push_numbers(1);
+    let pid = folder("stubborn").join("pid");
+    // The program itself ends at once.
+    let script = r#"sh -c 'trap "" TERM; echo $$ > "$0"; while :; do sleep 1; done' "$0" & wait"#;
+    let options = ["--timeout", "1s", "--retry-delay", "1h"];
+    let (code, _, told) = consume(&world, &options, &["sh", "-c", script, pid.to_str().unwrap()]);
+    assert_eq!(code, Some(0), "{told}");
+    eventually("it is gone", || is_gone(&pid));
+}
+
+#[test]
+fn a_delay_of_more_than_24_hours_is_refused() {
+    for arguments in [
+        &["consume", "q", "--retry-delay", "25h", "--", "true"][..],
+        &["push", "q", "--delay", "86401s", "body"],
+        &["import", "q", "--delay", "2days"],
+    ] {
+        let output = bare(arguments).assert().code(2);
+        assert!(String::from_utf8_lossy(&output.get_output().stderr).contains("at most 24 hours"), "{arguments:?}");
+    }
 }
 
 #[test]
@@ -183,10 +225,7 @@ fn a_second_signal_kills_the_programs() {
     std::thread::sleep(Duration::from_millis(200));
     signal(&child, Signal::INT);
     assert_eq!(child.wait().unwrap().code(), Some(130));
-    let pid = fs::read_to_string(mark).unwrap();
-    let is_gone =
-        || fs::read_to_string(format!("/proc/{}/stat", pid.trim())).map_or(true, |state| state.contains(") Z "));
-    eventually("the program is gone", is_gone);
+    eventually("the program is gone", || is_gone(&mark));
     assert_eq!(world.messages().len(), 1);
 }
 

@@ -1,8 +1,13 @@
 //! Exit codes, and what is said and not said.
 
-use cloudflare_queues::emulator::{Fault, QueueSettings};
+use std::{
+    fs::{self, File},
+    process::Stdio,
+};
 
-use crate::world::{World, bare};
+use cloudflare_queues::emulator::{Fault, Operation, QueueSettings};
+
+use crate::world::{World, bare, folder};
 
 #[test]
 fn each_failure_has_its_code() {
@@ -19,6 +24,29 @@ fn each_failure_has_its_code() {
     world.command(&["ls"]).env("CLOUDFLARE_BASE_URL", "http://127.0.0.1:9/client/v4").assert().code(6);
     world.emulator.configure_queue(world.emulator.queue_id(), |settings: QueueSettings| settings.delivery_paused(true));
     world.command(&["export", world.id()]).assert().code(4);
+}
+
+/// What fails first is what matters; its exit code is not that of an output that cannot be written.
+#[test]
+fn a_summary_that_cannot_be_written_hides_no_failure() {
+    let world = World::new();
+    let (to, full) = (world.other(), || File::create("/dev/full").unwrap());
+    let code =
+        |mut command: std::process::Command| command.stdout(full()).stderr(Stdio::null()).status().unwrap().code();
+    world.push_numbers(1);
+    let quota =
+        || world.emulator.inject(Fault::RateLimited { code: 10252, retry_after: None }.on(Operation::PushMessages));
+    quota();
+    assert_eq!(code(world.program(&["redrive", world.id(), &to])), Some(4));
+    let file = folder("summary").join("lines");
+    fs::write(&file, "no record\n").unwrap();
+    assert_eq!(code(world.program(&["import", world.id(), file.to_str().unwrap()])), Some(5));
+    let mut push = world.program(&["push", world.id(), "--json"]);
+    push.stdin(File::open(&file).unwrap());
+    assert_eq!(code(push), Some(5));
+    let options = ["--on-failure", "stop", "--output", "ndjson", "--", "false"];
+    assert_eq!(code(world.program(&[&["consume", world.id()][..], &options].concat())), Some(5));
+    assert_eq!(code(world.program(&["redrive", world.id(), &to])), Some(1));
 }
 
 #[test]
