@@ -177,7 +177,7 @@ fn a_program_that_hangs_leaves_no_process_that_ignores_sigterm() {
     world.push_numbers(1);
     let pid = folder("stubborn").join("pid");
     // The program itself ends at once.
-    let script = r#"sh -c 'trap "" TERM; echo $$ > "$0"; while :; do sleep 1; done' "$0" & wait"#;
+    let script = r#"sh -c 'trap "" TERM; echo $$ > "$0"; while :; do sleep 1; done' "$0" >/dev/null 2>&1 & wait"#;
     let options = ["--timeout", "1s", "--retry-delay", "1h"];
     let (code, _, told) = consume(&world, &options, &["sh", "-c", script, pid.to_str().unwrap()]);
     assert_eq!(code, Some(0), "{told}");
