@@ -29,6 +29,13 @@ pub(crate) fn read<T: DeserializeOwned>(body: Vec<u8>) -> Result<Envelope<T>, Er
         .map_err(|error| Error::new(ErrorKind::UnexpectedResponse, why_unreadable(&body, &error)))
 }
 
+/// Reads a response that could not be read in another way, in which a part of it may have been freed.
+pub(crate) fn read_rest<T: DeserializeOwned>(body: Option<Vec<u8>>) -> Result<Envelope<T>, Error> {
+    // Where the text is wrong is not known any more.
+    let freed = || Error::new(ErrorKind::UnexpectedResponse, "the response is not JSON of the documented form");
+    body.ok_or_else(freed).and_then(read)
+}
+
 /// The longest response that is checked for a failure before it is read.
 const FAILURE_BYTES: usize = 4096;
 

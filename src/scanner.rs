@@ -2,11 +2,13 @@
 //!
 //! Most of a pull is bodies, and most bodies are strings full of escapes. `serde_json` spends 70 instructions on each
 //! escape, more than decoding the JSON inside takes. All other values are read by `serde_json`, one by one, so that a
-//! malformed value does not affect the others. Skipped values are not validated.
+//! malformed value does not affect the others. Skipped values are not validated, and neither are bodies in full: control
+//! characters within a body are accepted.
 
 use std::mem;
 
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
 use crate::body::MessageBody;
 
@@ -16,6 +18,8 @@ pub(crate) struct Scanner {
     at: usize,
     /// How much is read before its memory is freed.
     step: usize,
+    /// Whether none was freed.
+    is_whole: bool,
     /// A buffer for unescaping strings.
     scratch: Vec<u8>,
 }
@@ -26,7 +30,13 @@ pub(crate) struct NoJson;
 
 impl Scanner {
     pub(crate) fn new(text: Vec<u8>) -> Self {
-        Self { at: 0, step: (text.len() / 8).max(1 << 19), text, scratch: Vec::new() }
+        let step = (text.len() / 8).max(1 << 19);
+        Self::in_steps(text, step)
+    }
+
+    /// Like [`new`](Self::new), but frees memory each time this much was read.
+    pub(crate) fn in_steps(text: Vec<u8>, step: usize) -> Self {
+        Self { text, at: 0, step, is_whole: true, scratch: Vec::new() }
     }
 
     /// Reads an object. `each` is called with the field's name if it is one of `names`, and must read its value.
@@ -55,6 +65,7 @@ impl Scanner {
                 scanner.text.drain(..scanner.at);
                 scanner.text.shrink_to_fit();
                 scanner.at = 0;
+                scanner.is_whole = false;
             }
             each(scanner)
         })
@@ -63,6 +74,25 @@ impl Scanner {
     /// Reads a value. `None` if it is not a `T`.
     pub(crate) fn read<T: DeserializeOwned>(&mut self) -> Result<Option<T>, NoJson> {
         Ok(serde_json::from_slice(self.skip()?).ok())
+    }
+
+    /// Reads an object. If it is not valid as a whole, reads those of its fields that have one of these names and are.
+    pub(crate) fn object<const N: usize>(&mut self, names: [&'static str; N]) -> Result<Option<Value>, NoJson> {
+        self.peek();
+        let start = self.at;
+        if let Some(object) = self.read()? {
+            return Ok(Some(object));
+        }
+        let end = mem::replace(&mut self.at, start);
+        let mut object = Map::new();
+        // Its nesting may be wrong as well. It was skipped without that, so the rest of the text can be read.
+        let _ = self.fields(names, |scanner, name| {
+            let value = scanner.read()?.filter(|_| !name.is_empty());
+            object.extend(value.map(|value| (name.to_owned(), value)));
+            Ok(())
+        });
+        self.at = end;
+        Ok(Some(object.into()))
     }
 
     /// Reads `null`, and nothing else.
@@ -163,9 +193,9 @@ impl Scanner {
         }
     }
 
-    /// The rest of the text: all of it, unless it is large.
-    pub(crate) fn into_text(self) -> Vec<u8> {
-        self.text
+    /// The text. `None` if the memory of a part was freed.
+    pub(crate) fn into_text(self) -> Option<Vec<u8>> {
+        self.is_whole.then_some(self.text)
     }
 
     /// The next byte that is not white space.

@@ -1,6 +1,9 @@
 //! Conversions between the types on the wire and ours.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    collections::HashSet,
+    time::{Duration, SystemTime},
+};
 
 use serde_json::{Map, Value};
 use tokio::time::Instant;
@@ -77,15 +80,16 @@ pub(crate) fn batch(result: PullResult, lease_deadline: Instant, attempts: u32) 
     let count = pulled.len();
     let mut messages: Vec<_> = pulled.into_iter().filter_map(|pulled| message(pulled, lease_deadline)).collect();
     let without_lease = count - messages.len();
-    let mut duplicates: usize = 0;
-    while let Some(index) = limits::repeated(|| messages.iter().map(|message| &message.lease_id)) {
-        messages.remove(index);
-        duplicates = duplicates.saturating_add(1);
+    let with_lease = messages.len();
+    // This check is much cheaper than hashing every lease.
+    if limits::repeated(|| messages.iter().map(|message| &message.lease_id)).is_some() {
+        let mut seen = HashSet::new();
+        messages.retain(|message| seen.insert(message.lease_id.clone()));
     }
     Batch {
-        messages,
         without_lease,
-        duplicates,
+        duplicates: with_lease - messages.len(),
+        messages,
         backlog_count: count_of(result.message_backlog_count),
         metrics: metrics(result.metadata),
         attempts,
@@ -183,13 +187,16 @@ fn time(milliseconds: Option<f64>) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(whole(milliseconds)?))
 }
 
-/// Reads a pull's response, or returns it to be read in another way. An entry that does not match the document does not
-/// affect the others: a number instead of a message, a repeated key, half of a surrogate pair in an id.
-pub(crate) fn read_pull(body: Vec<u8>) -> Result<Envelope<PullResult>, Vec<u8>> {
-    scan(body, |scanner| {
+/// Reads a pull's response, or returns it to be read in another way, if its memory was not freed yet. An entry that
+/// does not match the document does not affect the others: a number instead of a message, a repeated key, half of a
+/// surrogate pair in an id.
+pub(crate) fn read_pull(scanner: Scanner) -> Result<Envelope<PullResult>, Option<Vec<u8>>> {
+    scan(scanner, |scanner| {
         let mut result = PullResult::default();
         scanner.fields(["messages", "message_backlog_count", "metadata"], |scanner, name| {
             match name {
+                // Reading either list would lose the leases of the other.
+                "messages" if result.messages.is_some() => return Err(NoJson),
                 "messages" => result.messages = messages(scanner, "lease_id", |message| message)?,
                 "message_backlog_count" => result.message_backlog_count = scanner.read()?,
                 "metadata" => result.metadata = scanner.read()?,
@@ -202,7 +209,7 @@ pub(crate) fn read_pull(body: Vec<u8>) -> Result<Envelope<PullResult>, Vec<u8>> 
 }
 
 /// Like [`read_pull`], for a peek.
-pub(crate) fn read_peek(body: Vec<u8>) -> Result<Envelope<PeekResult>, Vec<u8>> {
+pub(crate) fn read_peek(scanner: Scanner) -> Result<Envelope<PeekResult>, Option<Vec<u8>>> {
     let peeked = |message: PulledMessage| PeekResultMessage {
         id: message.id,
         body: message.body,
@@ -211,10 +218,11 @@ pub(crate) fn read_peek(body: Vec<u8>) -> Result<Envelope<PeekResult>, Vec<u8>> 
         ref_: message.lease_id.map(MessageRef),
         metadata: message.metadata,
     };
-    scan(body, |scanner| {
+    scan(scanner, |scanner| {
         let mut result = PeekResult::default();
         scanner.fields(["messages"], |scanner, name| {
             match name {
+                "messages" if result.messages.is_some() => return Err(NoJson),
                 "messages" => result.messages = messages(scanner, "ref", peeked)?,
                 _ => drop(scanner.skip()?),
             }
@@ -224,8 +232,10 @@ pub(crate) fn read_peek(body: Vec<u8>) -> Result<Envelope<PeekResult>, Vec<u8>> 
     })
 }
 
-fn scan<T>(body: Vec<u8>, read: impl FnMut(&mut Scanner) -> Result<T, NoJson>) -> Result<Envelope<T>, Vec<u8>> {
-    let mut scanner = Scanner::new(body);
+fn scan<T>(
+    mut scanner: Scanner,
+    read: impl FnMut(&mut Scanner) -> Result<T, NoJson>,
+) -> Result<Envelope<T>, Option<Vec<u8>>> {
     Envelope::scan(&mut scanner, read).map_err(|NoJson| scanner.into_text())
 }
 
@@ -258,7 +268,7 @@ fn message_of(scanner: &mut Scanner, secret: &'static str) -> Result<PulledMessa
             "body" => message.body = Some(scanner.body()?),
             "attempts" => message.attempts = scanner.read()?,
             "timestamp_ms" => message.timestamp_ms = scanner.read()?,
-            "metadata" => message.metadata = scanner.read()?,
+            "metadata" => message.metadata = scanner.object(["CF-Content-Type"])?,
             _ if name == secret => message.lease_id = scanner.read()?,
             _ => drop(scanner.skip()?),
         }
