@@ -5,8 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 /// Keywords without effect on the wire, or with an effect that is compared separately.
-const NO_FACTS: [&str; 16] = [
+const NO_FACTS: [&str; 21] = [
+    "$anchor",
+    "$comment",
+    "$defs",
+    "$id",
     "$ref",
+    "$schema",
     "additionalProperties",
     "allOf",
     "anyOf",
@@ -53,6 +58,8 @@ pub(crate) fn own(schema: &Value, at: &str) -> Shape {
     if let Some(value) = facts.remove("const") {
         facts.insert("enum".to_owned(), json!([value]));
     }
+    // Such as `deprecated: false`, which says nothing.
+    facts.retain(|_, value| *value != json!(false));
     if let Some(kind) = facts.get_mut("type") {
         *kind = values(set(kind));
     }
