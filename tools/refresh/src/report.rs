@@ -167,7 +167,7 @@ impl Report {
         if !complaints.is_empty() {
             self.line(
                 "When queues.json is as it should be, the tables in openapi/README.md have to say so, or `cargo test` \
-                 fails. Now:",
+                 fails: the second table has what breaks the rule, the first one the rest. Now:",
             );
         }
         for complaint in complaints {
