@@ -22,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-use cloudflare_queues::{ConsumerKind, Message, Queue};
+use cloudflare_queues::{Acker, ConsumerKind, Message, Queue};
 use tokio::{task::JoinSet, time::sleep_until};
 
 use self::{cycle::Cycle, pace::Pace};
@@ -37,6 +37,8 @@ use crate::{
 pub(crate) const LEASE: Duration = Duration::from_secs(60);
 /// The number of messages that one pull leases at most.
 const BATCH: u32 = 100;
+/// For how long requests may fail.
+const PATIENCE: Duration = Duration::from_secs(600);
 /// Deliveries of a message by a pull consumer that does not say how often it retries.
 const DELIVERIES: u32 = 4;
 /// How many messages that were put back are remembered.
@@ -140,6 +142,7 @@ pub(crate) struct Plan {
 
 pub(crate) struct Sweep<S> {
     queue: Queue,
+    acker: Acker,
     sink: S,
     plan: Plan,
     /// How often a message is delivered at most.
@@ -163,7 +166,8 @@ impl<S: Sink> Sweep<S> {
         let ms = (backlog as f64 / plan.rate.min(1000.0) * 2e3) as u64;
         let hold = AtomicU64::new(ms.saturating_add(LEASE.as_millis() as u64).min(MOST_HOLD_MS));
         let deliveries = retries.map_or(DELIVERIES, |retries| retries.saturating_add(1));
-        Ok(Self { queue, sink, plan, deliveries, hold, progress, seen: Mutex::default() })
+        let acker = Acker::new(queue.clone())?;
+        Ok(Self { queue, acker, sink, plan, deliveries, hold, progress, seen: Mutex::default() })
     }
 
     /// How long messages that stay are hidden from consumers.

@@ -4,14 +4,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{BATCH, LEASE, Plan, cycle::Cycle};
+use super::{BATCH, LEASE, PATIENCE, Plan, cycle::Cycle};
 
 /// The queue counts as empty after this many empty pulls in a row.
 const EMPTY: u32 = 3;
 /// The rest after such a pull.
 const REST: Duration = Duration::from_millis(200);
-/// For how long pulls may fail.
-const PATIENCE: Duration = Duration::from_secs(600);
 /// How many batches are in flight at first, and how many more after each full one.
 const FIRST: usize = 4;
 const MORE: usize = 2;
@@ -26,7 +24,7 @@ pub(super) struct Pace {
     /// How many messages may still be asked for, if that is bounded.
     left: Option<u64>,
     next: Instant,
-    /// The average size of a message; the last batch is a fifth of it.
+    /// A moving average of message sizes; the last batch has a weight of one fifth.
     bytes: f64,
     /// Until then, messages may be under leases whose response was lost.
     stranded: Instant,
