@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use cloudflare_queues::Body;
+use cloudflare_queues::{Body, Message, PeekedMessage};
 use serde_json::value::RawValue;
 
 pub(crate) const HELP: &str = "\
@@ -63,10 +63,24 @@ const OPERATORS: [(&str, Operator); 8] = [
 /// What conditions look at.
 #[derive(Clone, Copy)]
 pub(crate) struct Subject<'a> {
-    pub(crate) id: &'a str,
-    pub(crate) attempts: Option<u32>,
-    pub(crate) timestamp: Option<SystemTime>,
-    pub(crate) body: &'a Body,
+    id: &'a str,
+    attempts: Option<u32>,
+    timestamp: Option<SystemTime>,
+    body: &'a Body,
+}
+
+impl<'a> From<&'a Message> for Subject<'a> {
+    fn from(message: &'a Message) -> Self {
+        let Message { id, attempts, timestamp, body, .. } = message;
+        Self { id, attempts: *attempts, timestamp: *timestamp, body }
+    }
+}
+
+impl<'a> From<&'a PeekedMessage> for Subject<'a> {
+    fn from(message: &'a PeekedMessage) -> Self {
+        let PeekedMessage { id, attempts, timestamp, body, .. } = message;
+        Self { id, attempts: *attempts, timestamp: *timestamp, body }
+    }
 }
 
 impl FromStr for Condition {
@@ -105,7 +119,8 @@ impl FromStr for Condition {
 }
 
 /// Whether the message meets all conditions.
-pub(crate) fn matches(conditions: &[Condition], subject: Subject<'_>) -> bool {
+pub(crate) fn matches<'a>(conditions: &[Condition], message: impl Into<Subject<'a>>) -> bool {
+    let subject = message.into();
     conditions.iter().all(|condition| condition.is_met(subject))
 }
 

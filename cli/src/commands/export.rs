@@ -4,17 +4,18 @@ use std::{
     fs::{File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::Arc,
 };
 
 use clap::Args;
 use cloudflare_queues::Message;
+use tokio::sync::Mutex;
 
 use crate::{
     arguments::Common,
     exit::{Exit, Failure},
     filter::{self, Condition},
-    output,
+    output::{self, aside},
     progress::Progress,
     record::{self, Record},
     signals::Signals,
@@ -61,7 +62,7 @@ impl Export {
         }?;
         let queue = common.account.queue(&self.queue).await?;
         let signals = Signals::listen()?;
-        let progress = Progress::of(queue.metrics().await?.backlog_count);
+        let progress = Progress::new();
         let plan =
             Plan { conditions: self.filter, keep: !self.remove, limit: self.limit, rate: 5000.0, most_batches: 200 };
         let sweep = Sweep::prepare(queue, sink, plan, progress.clone()).await?;
@@ -80,9 +81,10 @@ impl Export {
 
 /// Writes a line for each message.
 struct Writing {
-    out: Mutex<Box<dyn Write + Send>>,
-    /// The file that has to reach the disk.
-    file: Option<File>,
+    /// `None` once a write has failed, since that may have left half a line.
+    out: Arc<Mutex<Option<File>>>,
+    /// Whether lines have to reach the disk.
+    is_file: bool,
 }
 
 impl Writing {
@@ -90,51 +92,70 @@ impl Writing {
         let open = || {
             let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
             end_last_line(&mut file)?;
-            Ok(file)
+            sync_folder(path);
+            Self::new(file)
         };
-        let file =
-            open().map_err(|error: io::Error| Failure::new(Exit::Output, format!("{}: {error}", path.display())))?;
-        Ok(Self { out: Mutex::new(Box::new(file.try_clone()?)), file: Some(file) })
+        open().map_err(|error: io::Error| Failure::new(Exit::Output, format!("{}: {error}", path.display())))
     }
 
-    /// A file that standard output was led to is one, too.
     #[cfg(unix)]
     fn to_stdout() -> Result<Self, Failure> {
         use std::os::fd::AsFd;
 
-        let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-        let is_file = file.metadata()?.is_file();
-        Ok(Self { out: Mutex::new(Box::new(file.try_clone()?)), file: is_file.then_some(file) })
+        let mut file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+        // It cannot be read, and the last line of a file that is appended to may be half a one.
+        if file.metadata()?.is_file() && file.metadata()?.len() > 0 {
+            file.write_all(b"\n")?;
+        }
+        Ok(Self::new(file)?)
     }
 
-    #[cfg(not(unix))]
+    #[cfg(windows)]
     fn to_stdout() -> Result<Self, Failure> {
-        Ok(Self { out: Mutex::new(Box::new(io::stdout())), file: None })
+        use std::os::windows::io::AsHandle;
+
+        Ok(Self::new(File::from(io::stdout().as_handle().try_clone_to_owned()?))?)
     }
 
-    fn write(&self, messages: &[Message]) -> io::Result<()> {
+    fn new(file: File) -> io::Result<Self> {
+        let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
+        Ok(Self { out: Arc::new(Mutex::new(Some(file))), is_file })
+    }
+
+    async fn write(&self, messages: &[Message]) -> io::Result<()> {
         let mut lines = String::new();
         for message in messages {
             lines.push_str(&output::json(&Record::of_pulled(message))?);
             lines.push('\n');
         }
-        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-        out.write_all(lines.as_bytes())?;
-        out.flush()?;
-        drop(out);
-        self.file.as_ref().map_or(Ok(()), File::sync_data)
+        let (mut out, is_file) = (Arc::clone(&self.out).lock_owned().await, self.is_file);
+        aside(move || {
+            let mut file = out.take().ok_or_else(|| io::Error::other("an earlier line could not be written"))?;
+            file.write_all(lines.as_bytes())?;
+            let written = if is_file { Some(file.try_clone()?) } else { None };
+            *out = Some(file);
+            drop(out);
+            written.map_or(Ok(()), |file| file.sync_data())
+        })
+        .await
     }
 }
 
 impl Sink for Writing {
-    async fn take(&self, messages: &[Message], _: &mut Held<'_>) -> Taken {
-        let (fate, failure) = match self.write(messages) {
-            _ if messages.is_empty() => (Fate::Taken, None),
+    async fn take(&self, messages: &[Message], leases: &mut Held<'_>) -> Taken {
+        let (fate, failure) = match leases.during(self.write(messages)).await {
             Ok(()) => (Fate::Taken, None),
             Err(error) => (Fate::Failed, Some(Failure::output(&error))),
         };
         Taken { fates: vec![fate; messages.len()], failure }
     }
+}
+
+/// A new file is on the disk only if the entry in its folder is.
+fn sync_folder(path: &Path) {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Some systems cannot do that.
+    let _ = File::open(folder).and_then(|folder| folder.sync_all());
 }
 
 /// An export that was killed may have left half a line.

@@ -54,7 +54,7 @@ impl Import {
             ),
         };
         let queue = common.account.queue(&self.queue).await?;
-        let progress = Progress::of(None);
+        let progress = Progress::new();
         let lines = Lines { queue, delay: self.delay, skip: self.skip, parse, progress: progress.clone() };
         let (pushed, failure) = lines.push(BufReader::new(source), Signals::listen()?.told(1)).await;
         progress.end();

@@ -68,7 +68,7 @@ impl Push {
             tell("cf-queues: each line is a message; end with ctrl-d\n");
         }
         let parse: Parse = if self.json { json_line } else { text_line };
-        let progress = Progress::of(None);
+        let progress = Progress::new();
         let lines = Lines { queue, delay: self.delay, skip: self.skip, parse, progress: progress.clone() };
         let (pushed, failure) = lines.push(BufReader::new(io::stdin()), Signals::listen()?.told(1)).await;
         progress.end();

@@ -5,11 +5,8 @@ use std::{sync::Arc, time::Duration};
 use cloudflare_queues::{Confirmation, Error, Lease, Message, PullOptions, PushMessage, Receipt};
 use tokio::time::Instant;
 
-use super::{Counts, Fate, Held, LEASE, PATIENCE, Sink, Sweep, Taken};
-use crate::{
-    exit::Failure,
-    filter::{Subject, matches},
-};
+use super::{Counts, Fate, Held, LEASE, Sink, Sweep, Taken};
+use crate::{exit::Failure, filter::matches, patience::PATIENCE};
 
 /// What came of a batch.
 #[derive(Default)]
@@ -45,7 +42,8 @@ impl<S: Sink> Sweep<S> {
         let mut leases = Held::new(&self.queue, &batch);
         cycle.pulled = u32::try_from(batch.len()).unwrap_or(asked);
         cycle.bytes = batch.iter().map(|message| message.body.raw().len()).sum();
-        let (wanted, others): (Vec<_>, Vec<_>) = batch.into_iter().partition(|message| self.is_wanted(message));
+        let (wanted, others): (Vec<_>, Vec<_>) =
+            batch.into_iter().partition(|message| matches(&self.plan.conditions, message));
         // Of those that stay, some may come a second time.
         let (wanted, again): (Vec<_>, Vec<_>) =
             wanted.into_iter().partition(|message| !self.plan.keep || self.is_new(message));
@@ -77,11 +75,6 @@ impl<S: Sink> Sweep<S> {
         };
         leases.during(settle).await;
         cycle
-    }
-
-    fn is_wanted(&self, message: &Message) -> bool {
-        let Message { id, attempts, timestamp, body, .. } = message;
-        matches(&self.plan.conditions, Subject { id, attempts: *attempts, timestamp: *timestamp, body })
     }
 
     /// Leaves messages in the queue. Those that would not be delivered again are pushed as new messages before they are

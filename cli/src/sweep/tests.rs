@@ -180,6 +180,26 @@ async fn a_long_retry_after_is_obeyed_and_costs_no_lease() {
     }
 }
 
+/// Takes its time.
+struct Slow;
+
+impl Sink for Slow {
+    async fn take(&self, messages: &[Message], leases: &mut Held<'_>) -> Taken {
+        leases.during(sleep(Duration::from_secs(3600))).await;
+        Taken { fates: vec![Fate::Taken; messages.len()], failure: None }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn leases_are_held_while_a_sink_takes_an_hour() {
+    let world = World::with(100, 0).await;
+    let sweep = Sweep::prepare(world.from.clone(), Slow, plan(), Progress::hidden()).await.unwrap();
+    world.emulator.configure(|behavior| behavior.late_acks(false));
+    let swept = sweep.run(pending()).await;
+    assert_eq!(swept.counts, Counts { taken: 100, ..Counts::default() });
+    assert!(world.numbers(&world.from).is_empty());
+}
+
 /// Takes messages after it has acknowledged the first one.
 struct Stealing(Queue);
 

@@ -2,15 +2,20 @@
 
 use std::{
     fs::{self, File},
+    io::{BufRead, BufReader},
     path::Path,
     process::Stdio,
+    thread,
     time::Duration,
 };
 
-use cloudflare_queues::PushMessage;
+use cloudflare_queues::{
+    AckRequest, PushMessage,
+    emulator::{Fault, Operation},
+};
 use rustix::process::Signal;
 
-use crate::world::{World, bare, eventually, folder, objects, processor_time, scripted, signal};
+use crate::world::{World, bare, eventually, exit_code, folder, full_pipe, objects, processor_time, scripted, signal};
 
 /// Consumes until the queue is empty; returns the exit code, the summary, and what was said.
 fn consume(world: &World, options: &[&str], program: &[&str]) -> (Option<i32>, serde_json::Value, String) {
@@ -40,6 +45,7 @@ fn a_program_gets_the_body_and_the_metadata_and_acknowledges_by_status_0() {
     let world = World::new();
     world.push(&[PushMessage::text("the \0 body\n")]);
     let id = world.messages()[0].id.clone();
+    let time = world.objects(&["peek", world.id()])[0]["timestamp"].as_str().unwrap().to_owned();
     let script = r#"{ cat; env | grep ^CF_QUEUES_ | sort; } > "$0""#;
     let file = folder("consume").join("seen");
     let (code, summary, _) = consume(&world, &[], &["sh", "-c", script, file.to_str().unwrap()]);
@@ -48,8 +54,94 @@ fn a_program_gets_the_body_and_the_metadata_and_acknowledges_by_status_0() {
     assert!(seen.starts_with("the \0 body\nCF_QUEUES_ATTEMPTS=1\nCF_QUEUES_CONTENT_TYPE=text\n"), "{seen}");
     assert!(seen.contains(&format!("CF_QUEUES_MESSAGE_ID={id}\n")), "{seen}");
     assert!(seen.contains(&format!("CF_QUEUES_QUEUE_ID={}\n", world.id())), "{seen}");
+    assert!(seen.contains(&format!("CF_QUEUES_TIMESTAMP={time}\n")), "{seen}");
+    let metadata = seen.lines().find_map(|line| line.strip_prefix("CF_QUEUES_METADATA=")).unwrap();
+    assert_eq!(objects(metadata)[0]["CF-Content-Type"], "text");
     assert!(!seen.contains("LEASE"), "{seen}");
     assert!(world.messages().is_empty());
+}
+
+#[test]
+fn a_program_gets_the_lease_if_that_is_asked_for() {
+    let world = World::new();
+    world.push_numbers(1);
+    let file = folder("lease").join("seen");
+    let script = r#"printf %s "$CF_QUEUES_LEASE_ID" > "$0.new"; mv "$0.new" "$0"; sleep 1000"#;
+    let mut command = world.program(&["consume", world.id(), "--expose-lease", "--", "sh", "-c", script]);
+    let mut child = command.arg(&file).stderr(Stdio::null()).spawn().unwrap();
+    eventually("the program runs", || file.exists());
+    // It is the message's: an acknowledgement by it deletes that.
+    let lease = fs::read_to_string(&file).unwrap();
+    let mut request = AckRequest::new();
+    request.ack(lease.as_str());
+    assert!(world.runtime.block_on(world.queue().ack(request)).unwrap().is_complete());
+    assert!(world.messages().is_empty());
+    signal(&child, Signal::INT);
+    signal(&child, Signal::TERM);
+    assert_eq!(exit_code(&mut child), Some(130));
+}
+
+#[test]
+fn as_many_programs_run_side_by_side_as_asked_for_and_no_more() {
+    let world = World::new();
+    world.push_numbers(12);
+    let folder = folder("side-by-side");
+    let running = folder.join("running");
+    fs::create_dir(&running).unwrap();
+    // None goes on before three have met.
+    let script = r#"
+        touch "$0/running/$CF_QUEUES_MESSAGE_ID"
+        until [ -e "$0/met" ]; do
+            [ $(ls "$0/running" | wc -l) -lt 3 ] || touch "$0/met"
+            sleep 0.02
+        done
+        sleep 0.1
+        [ $(ls "$0/running" | wc -l) -le 3 ] || touch "$0/more"
+        rm "$0/running/$CF_QUEUES_MESSAGE_ID""#;
+    let options = ["--concurrency", "3", "--timeout", "30s", "--on-failure", "ack"];
+    let (code, summary, told) = consume(&world, &options, &["sh", "-c", script, folder.to_str().unwrap()]);
+    assert_eq!((code, &summary["acknowledged"], told.as_str()), (Some(0), &12.into(), ""));
+    assert!(!folder.join("more").exists());
+}
+
+#[test]
+fn a_paused_queue_ends_it_if_it_is_to_end() {
+    let world = World::new();
+    world.push_numbers(1);
+    world.emulator.configure_queue(world.emulator.queue_id(), |settings| settings.delivery_paused(true));
+    let (code, _, told) = consume(&world, &[], &["true"]);
+    assert_eq!((code, world.messages().len()), (Some(4), 1), "{told}");
+    assert!(told.contains("the queue is paused"), "{told}");
+}
+
+#[test]
+fn pulls_that_fail_are_told_and_so_is_their_end() {
+    let world = World::new();
+    world.emulator.inject(Fault::ServerError(503).on(Operation::PullMessages).until_removed());
+    let mut command = world.program(&["consume", world.id(), "--", "true"]);
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut told = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(told.next().unwrap().contains("pulls fail, and are repeated: "));
+    world.emulator.remove_faults();
+    assert_eq!(told.next().unwrap(), "cf-queues: pulls succeed again");
+    signal(&child, Signal::TERM);
+    assert_eq!(exit_code(&mut child), Some(0));
+}
+
+#[test]
+fn standard_error_that_nobody_reads_does_not_keep_it_from_ending() {
+    let world = World::new();
+    world.push_numbers(20);
+    let (_reader, pipe) = full_pipe();
+    let mut command = world.program(&["consume", world.id(), "--", "false"]);
+    let mut child = command.stderr(pipe).spawn().unwrap();
+    eventually("it pulls", || world.messages().iter().any(|message| message.is_leased));
+    thread::sleep(Duration::from_millis(200));
+    signal(&child, Signal::TERM);
+    thread::sleep(Duration::from_millis(200));
+    signal(&child, Signal::TERM);
+    assert_eq!(exit_code(&mut child), Some(130));
+    assert_eq!(world.messages().len(), 20);
 }
 
 #[test]
@@ -227,22 +319,6 @@ fn a_second_signal_kills_the_programs() {
     assert_eq!(child.wait().unwrap().code(), Some(130));
     eventually("the program is gone", || is_gone(&mark));
     assert_eq!(world.messages().len(), 1);
-}
-
-#[test]
-fn a_program_that_works_for_longer_than_a_lease_keeps_it() {
-    let world = World::new();
-    world.push_numbers(1);
-    let mark = folder("long").join("mark");
-    let script = r#"touch "$0"; sleep 2"#;
-    let mut command =
-        world.program(&["consume", world.id(), "--until-empty", "--", "sh", "-c", script, mark.to_str().unwrap()]);
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    eventually("the program runs", || mark.exists());
-    // The lease of a minute is extended before that.
-    world.emulator.advance(Duration::from_secs(50));
-    assert_eq!(child.wait().unwrap().code(), Some(0));
-    assert!(world.messages().is_empty());
 }
 
 /// So many that two cores run 500 a second, whatever else the machine does.

@@ -52,7 +52,7 @@ pub(super) async fn run(common: &Common, queue: &str, lease: Duration) -> Result
     }
     let raw = Raw::new(&common.account, &queue)?;
     let mut probe =
-        Probe { raw, lasts: lease, leased_at: Instant::now(), answers: Vec::new(), progress: Progress::of(None) };
+        Probe { raw, lasts: lease, leased_at: Instant::now(), answers: Vec::new(), progress: Progress::new() };
     let result = probe.ask().await;
     let cleared = queue.purge_all().await;
     probe.progress.end();
