@@ -1,7 +1,7 @@
 //! `consume`: runs a program for each message.
 
 mod program;
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests;
 
 use std::{
