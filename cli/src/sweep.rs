@@ -159,6 +159,12 @@ impl<S: Sink> Sweep<S> {
         let consumers = queue.consumers().await?;
         let pull = consumers.iter().find(|consumer| consumer.kind() == ConsumerKind::HttpPull);
         let retries = pull.and_then(cloudflare_queues::ConsumerDescription::max_retries);
+        if retries == Some(0) {
+            progress.say(
+                "the queue delivers each message once: if this is killed, messages in flight go to its dead-letter \
+                 queue, or are deleted if it has none",
+            );
+        }
         let backlog = queue.metrics().await?.backlog_count;
         if let Some(expected) = backlog.into_iter().chain(plan.limit).min() {
             progress.expect(expected);

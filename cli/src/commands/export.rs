@@ -28,7 +28,10 @@ export has likely ended; one that would not be delivered again is pushed anew. W
 acknowledged instead, but only after its line is written: to a file, after the disk has it.
 
 An export that is killed loses nothing: run it again, and messages that were in flight may be there
-twice, by the same id.
+twice, by the same id. There is one exception, which no client can avoid: a message in flight at its
+last delivery goes to the dead-letter queue of its queue, or is deleted if there is none.
+
+With --remove, lines that the reader of a pipe leaves unread are lost; --to avoids that.
 
 Examples:
   cf-queues export jobs > jobs.ndjson

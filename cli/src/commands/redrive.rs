@@ -18,7 +18,9 @@ use crate::{
 
 const HELP: &str = "\
 A message is pushed to TO before it is acknowledged in FROM, so that redrive can be killed at any
-moment and run again: what was in flight comes again after a minute, and may be in TO twice.
+moment and run again: what was in flight comes again after a minute, and may be in TO twice. There
+is one exception, which no client can avoid: if it is killed, a message in flight at its last
+delivery goes to the dead-letter queue of FROM, or is deleted if there is none.
 
 Each message that stays in FROM is delivered once by that, which counts as an attempt, and is then
 hidden until redrive has likely ended. One that would not be delivered again is pushed anew.

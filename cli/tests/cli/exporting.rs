@@ -87,7 +87,9 @@ fn an_export_leaves_every_message_unless_told_otherwise() {
     let world = World::retrying(0);
     world.push_numbers(250);
     for _ in 0..2 {
-        assert_eq!(world.objects(&["export", world.id()]).len(), 250);
+        let output = world.command(&["export", world.id()]).assert().success().get_output().clone();
+        assert_eq!(str::from_utf8(&output.stdout).unwrap().lines().count(), 250);
+        assert!(String::from_utf8_lossy(&output.stderr).contains("delivers each message once"));
         world.emulator.advance(std::time::Duration::from_secs(3600));
     }
     assert_eq!(world.messages().len(), 250);
