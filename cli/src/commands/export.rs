@@ -125,7 +125,8 @@ impl Writing {
         Ok(Self { out: Arc::new(Mutex::new(Some(file))), is_file })
     }
 
-    async fn write(&self, messages: &[Message]) -> io::Result<()> {
+    /// Returns whether lines are still written.
+    async fn write(&self, messages: &[Message]) -> io::Result<bool> {
         let mut lines = String::new();
         for message in messages {
             lines.push_str(&output::json(&Record::of_pulled(message))?);
@@ -133,12 +134,13 @@ impl Writing {
         }
         let (mut out, is_file) = (Arc::clone(&self.out).lock_owned().await, self.is_file);
         aside(move || {
-            let mut file = out.take().ok_or_else(|| io::Error::other("an earlier line could not be written"))?;
+            let Some(mut file) = out.take() else { return Ok(false) };
             file.write_all(lines.as_bytes())?;
             let written = if is_file { Some(file.try_clone()?) } else { None };
             *out = Some(file);
             drop(out);
-            written.map_or(Ok(()), |file| file.sync_data())
+            written.map_or(Ok(()), |file| file.sync_data())?;
+            Ok(true)
         })
         .await
     }
@@ -147,7 +149,8 @@ impl Writing {
 impl Sink for Writing {
     async fn take(&self, messages: &[Message], leases: &mut Held<'_>) -> Taken {
         let (fate, failure) = match leases.during(self.write(messages)).await {
-            Ok(()) => (Fate::Taken, None),
+            Ok(true) => (Fate::Taken, None),
+            Ok(false) => (Fate::Failed, None),
             Err(error) => (Fate::Failed, Some(Failure::output(&error))),
         };
         Taken { fates: vec![fate; messages.len()], failure }
