@@ -1,7 +1,7 @@
 //! `consume`: a program for each message.
 
 use std::{
-    fs::{self, File},
+    fs,
     io::{BufRead, BufReader},
     path::Path,
     process::Stdio,
@@ -181,9 +181,10 @@ fn a_dead_letter_is_pushed_before_it_is_acknowledged() {
     assert_eq!((world.messages().len(), world.texts(&dead)), (0, vec!["0".to_owned()]));
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn standard_error_that_cannot_be_written_costs_no_message() {
-    let full = || File::create("/dev/full").unwrap();
+    let full = || fs::File::create("/dev/full").unwrap();
     for verbose in [&[][..], &["-v"]] {
         let world = World::new();
         let dead = world.other();

@@ -1,12 +1,6 @@
 //! `export`, and `import` of what it wrote.
 
-use std::{
-    collections::BTreeSet,
-    fs::{self, File},
-    process::Stdio,
-    thread,
-    time::Duration,
-};
+use std::{collections::BTreeSet, fs, process::Stdio, thread, time::Duration};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use cloudflare_queues::{
@@ -95,12 +89,13 @@ fn an_export_leaves_every_message_unless_told_otherwise() {
     assert_eq!(world.messages().len(), 250);
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_loses_nothing() {
     let world = World::new();
     world.push_numbers(250);
     let mut command = world.program(&["export", world.id(), "--remove"]);
-    let child = command.stdout(File::create("/dev/full").unwrap()).stderr(Stdio::piped()).spawn().unwrap();
+    let child = command.stdout(fs::File::create("/dev/full").unwrap()).stderr(Stdio::piped()).spawn().unwrap();
     let output = child.wait_with_output().unwrap();
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(1) && told.contains("No space left"), "{told}");
