@@ -43,6 +43,9 @@ async fn run(seed: u64, trace: Trace) -> Totals {
             life.unwrap();
         }
         if world.below(20) == 0 {
+            world.rotate().await;
+        }
+        if world.below(20) == 0 {
             // The service's clock is ahead of the clients'.
             world.emulator.advance(LEASE);
         }
