@@ -8,15 +8,22 @@ use cloudflare_queues::{
     ConsumerDescription, ConsumerSettings, PurgeStatus, QueueDescription, SubscriptionDescription, fuzzing,
 };
 use libfuzzer_sys::fuzz_target;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
+
+/// What is passed over may be a number that no type can hold.
+#[derive(Deserialize)]
+struct Response {
+    success: bool,
+    result: Value,
+}
 
 /// Reads a response to a call for one `T` and for a list of them.
 fn read<T: Debug + DeserializeOwned + Serialize>(response: &[u8], visit: impl Fn(&T)) {
     let sent = || {
-        let response: Value = serde_json::from_str(&String::from_utf8_lossy(response)).unwrap();
-        assert_eq!(response["success"], true);
-        response["result"].clone()
+        let response: Response = serde_json::from_str(&String::from_utf8_lossy(response)).unwrap();
+        assert!(response.success);
+        response.result
     };
     let visit = |described: &T, sent: &[Value]| {
         let described_again = serde_json::to_value(described).unwrap();
