@@ -3,7 +3,7 @@
 use base64::{Engine, prelude::BASE64_STANDARD};
 use cloudflare_queues::{ContentType, PushMessage};
 use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
+use serde_json::{error::Category, value::RawValue};
 
 /// A line that is to become a message.
 #[derive(Deserialize)]
@@ -21,9 +21,12 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawV
 
 /// The message of a line that `export` wrote.
 pub(crate) fn message(line: &[u8]) -> Result<PushMessage, String> {
-    // What serde_json says of a syntax error does not quote the line.
     let Line { content_type, body, body_base64 } =
-        serde_json::from_slice(line).map_err(|error| format!("is no record: {error}"))?;
+        serde_json::from_slice(line).map_err(|error| match error.classify() {
+            // What serde_json says of a syntax error does not quote the line; what it says of a type does.
+            Category::Data => format!("is no record: a field is of the wrong type, at column {}", error.column()),
+            _ => format!("is no record: {error}"),
+        })?;
     let content_type = content_type.unwrap_or(ContentType::Json);
     let decoded = body_base64.map(|base64| {
         let bytes = BASE64_STANDARD.decode(base64).map_err(|_| "has a body_base64 that is none".to_owned())?;
@@ -62,9 +65,10 @@ mod tests {
             r#"{"body":1,"body_base64":"s3cret"}"#,
             r#"["s3cret"]"#,
             "s3cret",
+            r#"{"body_base64":53077}"#,
         ] {
             let told = message(line.as_bytes()).unwrap_err();
-            assert!(!told.contains("s3cret"), "{told}");
+            assert!(!told.contains("s3cret") && !told.contains("53077"), "{told}");
         }
     }
 }

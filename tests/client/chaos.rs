@@ -5,6 +5,7 @@
 //! one.
 
 mod lives;
+mod python;
 mod world;
 
 use std::{

@@ -27,7 +27,7 @@ impl TryFrom<u32> for Common {
     type Error = &'static str;
 
     fn try_from(number: u32) -> Result<Self, Self::Error> {
-        if number % 8 == 0 { Err("is odd") } else { Ok(Self) }
+        if number.is_multiple_of(8) { Err("is odd") } else { Ok(Self) }
     }
 }
 

@@ -23,6 +23,10 @@ pub(super) const ROUND: u32 = 1000;
 pub(super) struct Random(u64);
 
 impl Random {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
     pub(super) fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -40,7 +44,7 @@ impl Random {
         Duration::from_millis(self.below(bound))
     }
 
-    fn fault(&mut self) -> Fault {
+    pub(super) fn fault(&mut self) -> Fault {
         match self.below(8) {
             0 => Fault::RateLimited { code: [10250, 971, 10252][self.below(3) as usize], retry_after: None },
             1 => Fault::RateLimited { code: 10250, retry_after: Some(Duration::from_secs(self.below(5))) },
@@ -178,7 +182,7 @@ fn emulator_queue(emulator: &Emulator, queue_id: &QueueId) -> Queue {
 impl World {
     pub(super) async fn new(seed: u64, trace: Trace) -> Arc<Self> {
         let started = Instant::now();
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let (behavior, is_exact) = random.behavior();
         let emulator = Emulator::builder().real_time().behavior(behavior).start().await.unwrap();
         let dead_letters = emulator.create_queue(QueueSettings::default());
