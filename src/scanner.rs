@@ -5,10 +5,7 @@
 //! malformed value does not affect the others. Skipped values are not validated, and neither are bodies in full: control
 //! characters within a body are accepted.
 
-use std::mem;
-
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
 
 use crate::body::MessageBody;
 
@@ -76,23 +73,15 @@ impl Scanner {
         Ok(serde_json::from_slice(self.skip()?).ok())
     }
 
-    /// Reads an object. If it is not valid as a whole, reads those of its fields that have one of these names and are.
-    pub(crate) fn object<const N: usize>(&mut self, names: [&'static str; N]) -> Result<Option<Value>, NoJson> {
+    /// Skips the next value if it is this object, and returns whether it is.
+    pub(crate) fn skip_object(&mut self, object: &[u8]) -> bool {
         self.peek();
-        let start = self.at;
-        if let Some(object) = self.read()? {
-            return Ok(Some(object));
+        // The end of an object is where it is in `object`, whatever follows.
+        let is_next = object.starts_with(b"{") && self.rest().starts_with(object);
+        if is_next {
+            self.at = self.at.saturating_add(object.len());
         }
-        let end = mem::replace(&mut self.at, start);
-        let mut object = Map::new();
-        // Its nesting may be wrong as well. It was skipped without that, so the rest of the text can be read.
-        let _ = self.fields(names, |scanner, name| {
-            let value = scanner.read()?.filter(|_| !name.is_empty());
-            object.extend(value.map(|value| (name.to_owned(), value)));
-            Ok(())
-        });
-        self.at = end;
-        Ok(Some(object.into()))
+        is_next
     }
 
     /// Reads `null`, and nothing else.
@@ -240,14 +229,14 @@ fn plain(bytes: &[u8]) -> usize {
 /// How many bytes are examined together.
 const CHUNK: usize = 8;
 
-/// The high bit of each byte that is a quote or a backslash.
+/// Marks the first quote or backslash by the high bit of its byte. The bytes after it may be marked as well.
 fn special(chunk: &[u8; CHUNK]) -> u64 {
     const ONES: u64 = u64::from_ne_bytes([1; CHUNK]);
-    const LOW: u64 = ONES * 0x7f;
+    const HIGH: u64 = u64::from_ne_bytes([0x80; CHUNK]);
     let word = u64::from_le_bytes(*chunk);
-    // For a zero byte, the sum does not reach the high bit, and no sum overflows into the next byte.
-    let zero = |word: u64| !(((word & LOW) + LOW) | word | LOW);
-    zero(word ^ (ONES * u64::from(b'"'))) | zero(word ^ (ONES * u64::from(b'\\')))
+    // The lowest byte that is zero borrows from its own high bit, and the ones below it do not.
+    let zero = |word: u64| word.wrapping_sub(ONES) & !word;
+    (zero(word ^ (ONES * u64::from(b'"'))) | zero(word ^ (ONES * u64::from(b'\\')))) & HIGH
 }
 
 /// The first marked byte.
@@ -255,43 +244,38 @@ fn place(special: u64) -> usize {
     (special.trailing_zeros() / 8) as usize
 }
 
-/// Unescapes the string at the start, and returns its length. `None` if it has no end, or is longer than this.
+/// Unescapes the string at the start, and returns its length. `None` if it has no end, or a longer escape than these.
 fn unescape(string: &[u8], text: &mut Vec<u8>) -> Option<usize> {
-    let (mut at, mut unmarked): (usize, u64) = (0, u64::MAX);
+    // How much of the string was read, and how much of the text is in use.
+    let (mut at, mut end) = (0_usize, text.len());
     loop {
         let rest = string.get(at..)?;
-        let byte = if let Some(chunk) = rest.first_chunk() {
-            let special = special(chunk) & mem::replace(&mut unmarked, u64::MAX);
-            let length = text.len();
-            // Copies a fixed amount and drops the excess, which is cheaper than copying a few bytes.
-            text.extend_from_slice(chunk);
-            if special == 0 {
-                at = at.saturating_add(CHUNK);
-                continue;
-            }
-            let plain = place(special);
-            text.truncate(length.saturating_add(plain));
-            at = at.saturating_add(plain);
-            *chunk.get(plain)?
-        } else {
-            let byte = *rest.first()?;
-            if mem::replace(&mut unmarked, u64::MAX) != u64::MAX || !matches!(byte, b'"' | b'\\') {
-                text.push(byte);
-                at = at.saturating_add(1);
-                continue;
-            }
-            byte
+        let Some(target) = text.get_mut(end..).and_then(<[u8]>::first_chunk_mut) else {
+            text.resize(text.len().saturating_mul(2).saturating_add(2 * CHUNK), 0);
+            continue;
         };
-        if byte == b'"' {
+        let plain = if let Some(chunk) = rest.first_chunk() {
+            // Copies a fixed amount, of which the excess is overwritten, which is cheaper than copying a few bytes.
+            *target = *chunk;
+            match special(chunk) {
+                0 => {
+                    (at, end) = (at.saturating_add(CHUNK), end.saturating_add(CHUNK));
+                    continue;
+                }
+                special => place(special),
+            }
+        } else {
+            let plain = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+            target.get_mut(..plain)?.copy_from_slice(rest.get(..plain)?);
+            plain
+        };
+        (at, end) = (at.saturating_add(plain), end.saturating_add(plain));
+        if string.get(at) == Some(&b'"') {
+            text.truncate(end);
             return Some(at);
         }
-        at = at.saturating_add(1);
-        let escaped = match *string.get(at)? {
-            // It represents itself, and is copied with the following text.
-            b'"' | b'\\' | b'/' => {
-                unmarked = !0xff;
-                continue;
-            }
+        *text.get_mut(end)? = match *string.get(at.saturating_add(1))? {
+            escaped @ (b'"' | b'\\' | b'/') => escaped,
             b'b' => 0x08,
             b'f' => 0x0c,
             b'n' => b'\n',
@@ -299,7 +283,6 @@ fn unescape(string: &[u8], text: &mut Vec<u8>) -> Option<usize> {
             b't' => b'\t',
             _ => return None,
         };
-        text.push(escaped);
-        at = at.saturating_add(1);
+        (at, end) = (at.saturating_add(2), end.saturating_add(1));
     }
 }

@@ -18,7 +18,7 @@ use crate::{
     held::Extended,
     lease::MessageRef,
     limits,
-    message::Message,
+    message::{Message, Metadata},
     peek::PeekedMessage,
     pull::{Batch, Metrics, PullOptions},
     push::PushMessage,
@@ -98,7 +98,7 @@ pub(crate) fn batch(result: PullResult, lease_deadline: Instant, attempts: u32) 
 
 /// A message without a lease cannot be settled; the caller counts it.
 fn message(pulled: PulledMessage, lease_deadline: Instant) -> Option<Message> {
-    let metadata = properties(pulled.metadata);
+    let metadata = pulled.metadata.unwrap_or_default();
     Some(Message {
         lease_id: pulled.lease_id.filter(|lease_id| !lease_id.is_empty())?,
         id: id(pulled.id),
@@ -112,7 +112,7 @@ fn message(pulled: PulledMessage, lease_deadline: Instant) -> Option<Message> {
 }
 
 pub(crate) fn peeked(peeked: PeekResultMessage) -> PeekedMessage {
-    let metadata = properties(peeked.metadata);
+    let metadata = peeked.metadata.unwrap_or_default();
     PeekedMessage {
         id: id(peeked.id),
         message_ref: peeked.ref_.filter(|message_ref| !message_ref.0.is_empty()),
@@ -123,7 +123,7 @@ pub(crate) fn peeked(peeked: PeekResultMessage) -> PeekedMessage {
     }
 }
 
-fn content_type(metadata: &Map<String, Value>) -> ContentType {
+fn content_type(metadata: &Metadata) -> ContentType {
     match metadata.get("CF-Content-Type").and_then(Value::as_str) {
         None => ContentType::Json,
         Some(name) => ContentType::known(name).unwrap_or_else(|| ContentType::Other(name.to_owned())),
@@ -173,13 +173,6 @@ fn id(value: Option<Value>) -> String {
     match value {
         Some(Value::String(id)) => id,
         id => id.filter(|id| !id.is_null()).map(|id| id.to_string()).unwrap_or_default(),
-    }
-}
-
-fn properties(value: Option<Value>) -> Map<String, Value> {
-    match value {
-        Some(Value::Object(metadata)) => metadata,
-        _ => Map::new(),
     }
 }
 
@@ -248,15 +241,47 @@ fn messages<T>(
     if scanner.peek() != Some(b'[') {
         return scanner.null();
     }
-    let mut messages = Vec::new();
+    let (mut messages, mut latest) = (Vec::new(), Latest::default());
     scanner.entries(|scanner| {
-        messages.push(convert(message_of(scanner, secret)?));
+        messages.push(convert(message_of(scanner, secret, &mut latest)?));
         Ok(())
     })?;
     Ok(Some(messages))
 }
 
-fn message_of(scanner: &mut Scanner, secret: &'static str) -> Result<PulledMessage, NoJson> {
+/// The properties that were read last, and their text.
+#[derive(Default)]
+struct Latest {
+    text: Vec<u8>,
+    metadata: Metadata,
+}
+
+impl Latest {
+    /// Reads a message's properties, once for messages in a row that have the same.
+    fn read(&mut self, scanner: &mut Scanner) -> Result<Metadata, NoJson> {
+        if !scanner.skip_object(&self.text) {
+            self.text.clear();
+            self.text.extend_from_slice(scanner.skip()?);
+            self.metadata = serde_json::from_slice(&self.text).unwrap_or_else(|_| content_type_in(&self.text));
+        }
+        Ok(self.metadata.clone())
+    }
+}
+
+/// The content type among malformed properties. Without it, the body could not be decoded.
+fn content_type_in(text: &[u8]) -> Metadata {
+    const NAME: &str = "CF-Content-Type";
+    let mut found = Map::new();
+    // The nesting may be wrong as well.
+    let _ = Scanner::new(text.to_vec()).fields([NAME], |scanner, name| {
+        let value: Option<Value> = scanner.read()?.filter(|_| name == NAME);
+        found.extend(value.map(|value| (NAME.to_owned(), value)));
+        Ok(())
+    });
+    found.into()
+}
+
+fn message_of(scanner: &mut Scanner, secret: &'static str, latest: &mut Latest) -> Result<PulledMessage, NoJson> {
     let mut message = PulledMessage::default();
     if scanner.peek() != Some(b'{') {
         scanner.skip()?;
@@ -268,7 +293,7 @@ fn message_of(scanner: &mut Scanner, secret: &'static str) -> Result<PulledMessa
             "body" => message.body = Some(scanner.body()?),
             "attempts" => message.attempts = scanner.read()?,
             "timestamp_ms" => message.timestamp_ms = scanner.read()?,
-            "metadata" => message.metadata = scanner.object(["CF-Content-Type"])?,
+            "metadata" => message.metadata = Some(latest.read(scanner)?),
             _ if name == secret => message.lease_id = scanner.read()?,
             _ => drop(scanner.skip()?),
         }

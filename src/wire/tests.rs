@@ -116,7 +116,7 @@ fn same(one: &PulledMessage, other: &PulledMessage) -> bool {
     filled(&one.id) == filled(&other.id)
         && filled(&one.attempts) == filled(&other.attempts)
         && filled(&one.timestamp_ms) == filled(&other.timestamp_ms)
-        && filled(&one.metadata) == filled(&other.metadata)
+        && one.metadata.clone().unwrap_or_default() == other.metadata.clone().unwrap_or_default()
         && one.lease_id.clone().filter(|id| !id.is_empty()) == other.lease_id.clone().filter(|id| !id.is_empty())
         && body(one) == body(other)
 }

@@ -88,7 +88,7 @@ fn rust() -> (BTreeSet<&'static str>, places::Operations) {
         AckEntry AckPayload AckResponse AckResult ApiError ContentType CreateQueuePayload
         CreateSubscriptionPayload EventDestination MetricsResponse MetricsResult PurgeQueuePayload
         UpdateQueuePayload UpdateSubscriptionPayload ExtendEntry ExtendPayload ExtendResponse ExtendResult
-        Identifier LeaseId MessageBody MessageRef PeekPayload PeekResponse PeekResult PeekResultMessage
+        Identifier LeaseId MessageBody MessageRef Metadata PeekPayload PeekResponse PeekResult PeekResultMessage
         PullPayload PullResponse PullResult PulledMessage PurgeEntry PurgePayload PurgeResponse PurgeResult
         PushBatchPayload PushPayload PushResponse PushResult RetryEntry Warnings
     }
