@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use cloudflare_queues::{ApiError, LeaseId, MessageRef, types::*};
+use cloudflare_queues::{ApiError, LeaseId, MessageRef, Metadata, types::*};
 use refresh::{account::matches, compare, places};
 use schemars::SchemaGenerator;
 use serde_json::{Map, Value, json};
