@@ -214,3 +214,21 @@ fn a_malformed_property_does_not_hide_the_content_type() {
         assert_eq!(batch.messages[0].body.text().unwrap(), "Word", "{odd}");
     }
 }
+
+#[test]
+fn messages_in_a_row_with_equal_properties_share_them() {
+    let metadata = [r#"{"a":1}"#, r#"{"a":1}"#, r#"{"a":1,"b":2}"#, r#"{"a":1}"#, "7", "75", "null", r#"{"a":1}"#];
+    let message = |(at, metadata): (usize, &str)| format!(r#"{{"lease_id":"{at}","metadata":{metadata}}}"#);
+    let messages: Vec<_> = metadata.into_iter().enumerate().map(message).collect();
+    let batch = batch_of(&format!(r#"{{"success":true,"result":{{"messages":[{}]}}}}"#, messages.join(","))).unwrap();
+    assert_eq!(batch.len(), metadata.len());
+    for (message, sent) in batch.iter().zip(metadata) {
+        let sent: Value = serde_json::from_str(sent).unwrap();
+        assert_eq!(*message.metadata, sent.as_object().cloned().unwrap_or_default());
+    }
+    let is_shared = |one: usize, other: usize| {
+        let [one, other] = [one, other].map(|at| &*batch.messages[at].metadata);
+        std::ptr::eq(one, other)
+    };
+    assert!(is_shared(0, 1) && !is_shared(1, 2) && !is_shared(0, 7));
+}
