@@ -4,6 +4,7 @@ mod acks;
 mod brake;
 mod decoding;
 mod delivery;
+mod extension;
 mod handlers;
 mod health;
 mod heartbeat;
@@ -31,8 +32,6 @@ use std::{future::Future, sync::Arc};
 
 use serde::de::DeserializeOwned;
 
-#[cfg(fuzzing)]
-pub(crate) use self::heartbeat::{extended, until};
 pub use self::{
     decoding::{Decoding, Json, Raw},
     delivery::Delivery,
@@ -41,6 +40,8 @@ pub use self::{
     stream::Deliveries,
     verdict::{Failed, IntoVerdict, IntoVerdicts, RetryDelay, Undecided, Verdict},
 };
+#[cfg(fuzzing)]
+pub(crate) use self::{extension::extended, heartbeat::until};
 use self::{recorder::Shared, run::Run, settings::Settings};
 use crate::{error::Error, message::Message, queue::Queue};
 

@@ -58,6 +58,7 @@ mod scanner;
 mod settings;
 mod settle;
 mod settlement;
+mod splitting;
 mod subscriptions;
 #[cfg(test)]
 mod test_log;
