@@ -100,9 +100,10 @@ impl Heartbeat {
         key
     }
 
-    pub(super) fn work_on(&mut self, key: u64) {
+    /// Whether the loss of a lease concerns someone who works on the message.
+    pub(super) fn work_on(&mut self, key: u64, is_worked_on: bool) {
         if let Some(held) = self.leases.get_mut(&key) {
-            held.is_worked_on = true;
+            held.is_worked_on = is_worked_on;
         }
     }
 
