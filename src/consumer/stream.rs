@@ -217,12 +217,8 @@ impl<D: Decoding> Deliveries<D> {
         self.gauge();
         match ready!(self.pulls.poll(context, &self.recorder)).map(|pulled| pulled.result) {
             Some(Ok(batch)) => self.pulled(batch),
-            Some(Err(error)) => {
-                if is_final(&error) {
-                    self.end_with(error);
-                }
-            }
-            None => {}
+            Some(Err(error)) if is_final(&error) => self.end_with(error),
+            Some(Err(_)) | None => {}
         }
         Poll::Ready(())
     }

@@ -160,7 +160,7 @@ async fn messages_that_a_dropped_wait_gave_back_are_no_failures_of_the_caller() 
     let world = World::with(100).await;
     let mut deliveries = world.consumer().stream().unwrap();
     for _ in 0..10 {
-        assert!(tokio::time::timeout(SECOND, deliveries.next_batch(100, 60 * SECOND)).await.is_err());
+        assert!(tokio::time::timeout(SECOND, deliveries.next_batch(1000, 60 * SECOND)).await.is_err());
     }
     assert!(deliveries.stats().pulled > 30);
     drop(deliveries);
