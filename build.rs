@@ -12,7 +12,7 @@ use syn::{File, ImplItem, ImplItemFn, Item, TraitItem, TraitItemFn, parse_quote}
 const DOCUMENT: &str = "openapi/queues.json";
 
 /// Schemas that are written by hand, because they redact, tolerate or share more than generated code can.
-const REPLACED: [(&str, &str); 17] = [
+const REPLACED: [(&str, &str); 18] = [
     ("ApiError", "crate::api_error::ApiError"),
     ("ConsumerPayload", "crate::consumers::ConsumerSettings"),
     ("ConsumerResult", "crate::consumers::ConsumerDescription"),
@@ -22,6 +22,7 @@ const REPLACED: [(&str, &str); 17] = [
     ("LeaseId", "crate::lease::LeaseId"),
     ("MessageBody", "crate::body::MessageBody"),
     ("MessageRef", "crate::lease::MessageRef"),
+    ("Metadata", "crate::message::Metadata"),
     ("NothingResult", "crate::envelope::Nothing"),
     ("PurgeStatusResult", "crate::purge::PurgeStatus"),
     ("QueueResult", "crate::settings::QueueDescription"),

@@ -5,10 +5,7 @@
 
 use std::{
     env,
-    error::Error,
-    fs,
-    io::{BufRead, BufReader},
-    process::{Child, Command, Stdio},
+    process::Command,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -16,12 +13,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloudflare_queues::{
-    AckRequest, Acker, Client, Consumer, Credentials, Message, PullOptions, PushMessage, Queue, emulator::Emulator,
-};
+use benches::{Result, Served, address, cpu_time, status};
+use cloudflare_queues::{AckRequest, Acker, Consumer, Message, PullOptions, PushMessage, Queue, emulator::Emulator};
 use tokio::{sync::Notify, task::JoinSet};
-
-type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 const MESSAGES: usize = 10_000;
 /// Messages a second that Cloudflare lets through a queue.
@@ -104,32 +98,16 @@ async fn by_request(queue: Queue, messages: Vec<Message>) -> std::result::Result
 /// Serves an emulator until the parent's end of the pipe closes.
 async fn serve() -> Result<()> {
     let emulator = Emulator::builder().real_time().start().await?;
-    println!("{} {} {}", emulator.base_url(), emulator.account_id(), emulator.queue_id());
+    println!("{}", address(&emulator));
     let mut line = String::new();
     std::io::stdin().read_line(&mut line)?;
     Ok(())
 }
 
-struct Served(Child);
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// A consumer whose handlers let no more than the ceiling through, for ten seconds at most.
 async fn consume(backlog: usize) -> Result<()> {
-    let mut served =
-        Served(Command::new(env::current_exe()?).arg("--serve").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?);
-    let mut line = String::new();
-    BufReader::new(served.0.stdout.take().ok_or("no output")?).read_line(&mut line)?;
-    let [base_url, account_id, queue_id] = line.split_whitespace().collect::<Vec<_>>()[..] else {
-        return Err("the emulator did not start".into());
-    };
-    let client = Client::builder(Credentials::api_token("emulator-token")?).base_url(base_url).build()?;
-    let queue = client.queues(account_id)?.queue(queue_id)?;
+    let (_served, address) = Served::start("--serve")?;
+    let queue = benches::queue(&address)?;
     fill(&queue, backlog, &"x".repeat(1000)).await?;
 
     let wanted = BACKLOGS[0];
@@ -150,21 +128,6 @@ async fn consume(backlog: usize) -> Result<()> {
     let (elapsed, cpu) = (start.elapsed(), cpu_time()? - cpu);
     let rate = report.stats.acknowledged as f64 / elapsed.as_secs_f64();
     let share = cpu.as_secs_f64() / elapsed.as_secs_f64() * 100.0;
-    println!("{backlog:<26} {rate:>12.0} {share:>10.1} % {:>9.1} MB", peak_memory()? as f64 / 1e3);
+    println!("{backlog:<26} {rate:>12.0} {share:>10.1} % {:>9.1} MB", status("self", "VmHWM")? as f64 / 1e3);
     Ok(())
-}
-
-/// User and system time of this process, in ticks of 10 ms.
-fn cpu_time() -> Result<Duration> {
-    let stat = fs::read_to_string("/proc/self/stat")?;
-    let after_name = stat.rsplit(')').next().ok_or("no name")?;
-    let ticks: u64 = after_name.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
-    Ok(Duration::from_millis(ticks * 10))
-}
-
-/// In kilobytes.
-fn peak_memory() -> Result<u64> {
-    let status = fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).ok_or("no peak")?;
-    Ok(line.split_whitespace().nth(1).ok_or("no figure")?.parse()?)
 }

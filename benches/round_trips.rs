@@ -4,7 +4,6 @@
 //! no real time is in them.
 
 use std::{
-    error::Error,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -12,13 +11,12 @@ use std::{
     time::Duration,
 };
 
+use benches::Result;
 use cloudflare_queues::{
     Consumer, Message, PushMessage,
     emulator::{Behavior, Emulator, Fault, QueueSettings},
 };
 use tokio::time::{Instant, sleep};
-
-type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// Messages a second that are to be reached, of the 5,000 that the service allows for a queue.
 const WANTED: f64 = 4_750.0;

@@ -6,11 +6,7 @@
 //! a process of its own.
 
 use std::{
-    env,
-    error::Error,
-    fs,
-    io::{BufRead, BufReader},
-    process::{Child, Command, Stdio},
+    env, fs,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -18,8 +14,9 @@ use std::{
     time::Duration,
 };
 
+use benches::{Result, Served, status};
 use cloudflare_queues::{
-    AccountId, Client, Consumer, Credentials, Message, PushMessage, Queue, QueueId, Report, Stats,
+    Consumer, Message, PushMessage, Queue, Report, Stats,
     emulator::{Emulator, Fault, QueueSettings},
 };
 use tokio::{
@@ -29,8 +26,6 @@ use tokio::{
     task::JoinSet,
     time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
 };
-
-type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 const RATE: u64 = 2000;
 const BATCH: usize = 100;
@@ -63,7 +58,7 @@ impl Numbers {
 async fn serve() -> Result<()> {
     let queue = QueueSettings::new().max_retries(100);
     let emulator = Emulator::builder().real_time().queue(queue).start().await?;
-    println!("{} {} {}", emulator.base_url(), emulator.account_id(), emulator.queue_id());
+    println!("{}", benches::address(&emulator));
     let (numbers, mut input) = (Numbers(AtomicU64::new(1)), [0]);
     let mut stdin = tokio::io::stdin();
     let mut next = 0;
@@ -101,45 +96,9 @@ fn fault(numbers: &Numbers) -> Fault {
     }
 }
 
-/// The emulator's process, and the line that it answers each line with.
-struct Served(Child, BufReader<std::process::ChildStdout>);
-
-impl Served {
-    fn start() -> Result<(Self, String)> {
-        let mut child =
-            Command::new(env::current_exe()?).arg("--serve").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let output = child.stdout.take().ok_or("no output")?;
-        let mut served = Self(child, BufReader::new(output));
-        let line = served.line()?;
-        Ok((served, line))
-    }
-
-    fn line(&mut self) -> Result<String> {
-        let mut line = String::new();
-        self.1.read_line(&mut line)?;
-        Ok(line)
-    }
-
-    fn tasks(&mut self) -> Result<u64> {
-        std::io::Write::write_all(self.0.stdin.as_mut().ok_or("no input")?, b"\n")?;
-        Ok(self.line()?.trim().parse()?)
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 async fn soak(minutes: u64) -> Result<()> {
-    let (mut served, line) = Served::start()?;
-    let [base_url, account_id, queue_id] = line.split_whitespace().collect::<Vec<_>>()[..] else {
-        return Err("the emulator did not start".into());
-    };
-    let client = Client::builder(Credentials::api_token("emulator-token")?).base_url(base_url).build()?;
-    let queue = client.queue(account_id.parse::<AccountId>()?, queue_id.parse::<QueueId>()?)?;
+    let (mut served, address) = Served::start("--serve")?;
+    let queue = benches::queue(&address)?;
     let (stop, handled) = (Arc::new(Notify::new()), Arc::new(AtomicU64::new(0)));
     let refused = Arc::new(AtomicU64::new(0));
     let producer = tokio::spawn(produce(queue.clone(), Arc::clone(&refused)));
@@ -147,14 +106,14 @@ async fn soak(minutes: u64) -> Result<()> {
     let running = tokio::spawn(consume(consumer.clone(), Arc::clone(&stop), Arc::clone(&handled)));
 
     println!("{minutes} minutes at {RATE} messages a second; one in {FAULT_EVERY} requests fails. client | emulator");
-    println!("{} messages/s", Held::HEAD);
-    let (mut held, mut before, started) = (Vec::new(), 0, Instant::now());
+    println!("{:>6}{} | messages/s", "minute", HELD.map(|(name, ..)| format!(" | {name:>11}")).concat());
+    let (mut seen, mut before, started) = (Vec::new(), 0, Instant::now());
     for minute in 1..=minutes {
         sleep_until(started + Duration::from_secs(60 * minute)).await;
         let total = handled.load(Ordering::Relaxed);
-        let now = Held::now(&mut served, &consumer.stats())?;
-        println!("{}{:>11}", now.line(minute), (total - before) / 60);
-        held.push(now);
+        let now = held(&mut served, &consumer.stats())?;
+        println!("{minute:>6}{} | {:>10}", now.map(|value| format!(" | {value:>11}")).concat(), (total - before) / 60);
+        seen.push(now);
         before = total;
     }
     producer.abort();
@@ -166,7 +125,7 @@ async fn soak(minutes: u64) -> Result<()> {
     if rate < RATE * 95 / 100 {
         return Err(format!("only {rate} messages a second").into());
     }
-    flat(&held)
+    flat(&seen)
 }
 
 /// Pushes by the clock, whatever becomes of it.
@@ -221,82 +180,51 @@ fn account(report: &Report) -> Result<()> {
     Ok(())
 }
 
-/// What both processes hold at a moment.
-struct Held([u64; 9]);
+/// What is held, whose it is, and by how much it may grow in addition to a tenth.
+const HELD: [(&str, &str, u64); 9] = [
+    ("memory kB", "client", 4000),
+    ("descriptors", "client", 20),
+    ("connections", "client", 20),
+    ("tasks", "client", 200),
+    ("memory kB", "emulator", 4000),
+    ("descriptors", "emulator", 20),
+    ("connections", "emulator", 20),
+    ("tasks", "emulator", 50),
+    ("backlog", "emulator", 4000),
+];
 
-impl Held {
-    const NAMES: [&str; 9] = [
-        "memory kB",
-        "descriptors",
-        "connections",
-        "tasks",
-        "memory kB",
-        "descriptors",
-        "connections",
-        "tasks",
-        "backlog",
-    ];
-    /// What each may grow by beside a tenth.
-    const SLACK: [u64; 9] = [4000, 20, 20, 200, 4000, 20, 20, 50, 4000];
-    const HEAD: &str =
-        "minute | memory kB descriptors connections   tasks | memory kB descriptors connections   tasks | backlog";
+type Held = [u64; HELD.len()];
 
-    fn now(served: &mut Served, stats: &Stats) -> Result<Self> {
-        let [memory, descriptors, connections] = process("self")?;
-        let [served_memory, served_descriptors, served_connections] = process(&served.0.id().to_string())?;
-        let tasks = Handle::current().metrics().num_alive_tasks() as u64;
-        let backlog = stats.backlog_count.unwrap_or_default();
-        let served_tasks = served.tasks()?;
-        Ok(Self([
-            memory,
-            descriptors,
-            connections,
-            tasks,
-            served_memory,
-            served_descriptors,
-            served_connections,
-            served_tasks,
-            backlog,
-        ]))
-    }
-
-    fn line(&self, minute: u64) -> String {
-        let [memory, descriptors, connections, tasks, s_memory, s_descriptors, s_connections, s_tasks, backlog] =
-            self.0;
-        format!(
-            "{minute:>6} | {memory:>9} {descriptors:>11} {connections:>11} {tasks:>7} | \
-             {s_memory:>9} {s_descriptors:>11} {s_connections:>11} {s_tasks:>7} | {backlog:>7}"
-        )
-    }
+fn held(served: &mut Served, stats: &Stats) -> Result<Held> {
+    let [memory, descriptors, connections] = process("self")?;
+    let tasks = Handle::current().metrics().num_alive_tasks() as u64;
+    let [its_memory, its_descriptors, its_connections] = process(&served.process())?;
+    let its_tasks = served.ask()?.trim().parse()?;
+    let backlog = stats.backlog_count.unwrap_or_default();
+    Ok([memory, descriptors, connections, tasks, its_memory, its_descriptors, its_connections, its_tasks, backlog])
 }
 
 /// Resident memory in kilobytes, open descriptors, and how many of those are sockets.
 fn process(id: &str) -> Result<[u64; 3]> {
-    let status = fs::read_to_string(format!("/proc/{id}/status"))?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).ok_or("no memory")?;
-    let memory = line.split_whitespace().nth(1).ok_or("no figure")?.parse()?;
     let descriptors: Vec<_> = fs::read_dir(format!("/proc/{id}/fd"))?.flatten().collect();
     let is_socket = |target: std::path::PathBuf| target.to_string_lossy().starts_with("socket:");
     let sockets =
         descriptors.iter().filter_map(|entry| fs::read_link(entry.path()).ok()).filter(|t| is_socket(t.clone()));
-    Ok([memory, descriptors.len() as u64, sockets.count() as u64])
+    Ok([status(id, "VmRSS")?, descriptors.len() as u64, sockets.count() as u64])
 }
 
-/// The median of the last sixth is not above what was seen in the second one, but for a tenth and a little.
-fn flat(held: &[Held]) -> Result<()> {
-    let sixth = (held.len() / 6).max(1);
+/// Fails if the median of the last sixth exceeds the maximum of the second sixth by more than 10 % plus the slack.
+fn flat(minutes: &[Held]) -> Result<()> {
+    let sixth = (minutes.len() / 6).max(1);
     let mut growing = Vec::new();
-    for (index, name) in Held::NAMES.iter().enumerate() {
-        let value = |held: &Held| held.0.get(index).copied().unwrap_or_default();
-        let most = held.iter().skip(sixth).take(sixth).map(value).max().unwrap_or_default();
-        let mut last: Vec<_> = held.iter().rev().take(sixth).map(value).collect();
+    for (index, (name, whose, slack)) in HELD.iter().enumerate() {
+        let value = |held: &Held| held.get(index).copied().unwrap_or_default();
+        let most = minutes.iter().skip(sixth).take(sixth).map(value).max().unwrap_or_default();
+        let mut last: Vec<_> = minutes.iter().rev().take(sixth).map(value).collect();
         last.sort_unstable();
         let median = last.get(last.len() / 2).copied().unwrap_or_default();
-        if median > most + most / 10 + Held::SLACK.get(index).copied().unwrap_or_default() {
-            growing.push(format!(
-                "{name} of the {}: {most}, later {median}",
-                if index < 4 { "client" } else { "emulator" }
-            ));
+        if median > most + most / 10 + slack {
+            growing.push(format!("{name} of the {whose}: {most}, later {median}"));
         }
     }
     if growing.is_empty() { Ok(()) } else { Err(growing.join("; ").into()) }

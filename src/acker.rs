@@ -177,13 +177,16 @@ impl Acker {
         settlement: Settlement,
         observer: Observer,
     ) -> impl Future<Output = Result<Receipt, Error>> + Send + use<> {
-        let mut unsubmitted = Unsubmitted { acker: self.clone(), lease: Some((settlement, observer)) };
-        async move {
-            let place = unsubmitted.acker.place().await;
-            // From here on, the caller learns the outcome.
-            let Some((settlement, observer)) = unsubmitted.lease.take() else { return Err(stopped()) };
-            unsubmitted.acker.add(place?, settlement, Some(observer))
-        }
+        Unsubmitted { acker: self.clone(), lease: Some((settlement, observer)), is_late: false }.submit()
+    }
+
+    /// Submits a lease as [`settle`](Self::settle) does, even if the acker is closed.
+    pub(crate) fn settle_late(
+        &self,
+        settlement: Settlement,
+        observer: Observer,
+    ) -> impl Future<Output = Result<Receipt, Error>> + Send + use<> {
+        Unsubmitted { acker: self.clone(), lease: Some((settlement, observer)), is_late: true }.submit()
     }
 
     /// Submits a lease immediately, without anyone waiting for the outcome. If the acker is closed, or holds too many
@@ -200,7 +203,7 @@ impl Acker {
     pub(crate) async fn submit(&self, settlement: Settlement) -> Result<Receipt, Error> {
         // An invalid lease need not wait.
         limits::settlement(&settlement)?;
-        self.add(self.place().await?, settlement, None)
+        self.add(self.place().await?, settlement, None, false)
     }
 
     async fn place(&self) -> Result<SemaphorePermit<'_>, Error> {
@@ -212,9 +215,10 @@ impl Acker {
         place: SemaphorePermit<'_>,
         settlement: Settlement,
         observer: Option<Observer>,
+        is_late: bool,
     ) -> Result<Receipt, Error> {
         let (reply, receipt) = oneshot::channel();
-        self.0.ledger.add(Pending::new(settlement, self.0.linger, observer, Some(reply)), false)?;
+        self.0.ledger.add(Pending::new(settlement, self.0.linger, observer, Some(reply)), is_late)?;
         place.forget();
         Ok(Receipt(receipt))
     }
@@ -234,12 +238,22 @@ impl Acker {
 struct Unsubmitted {
     acker: Acker,
     lease: Option<(Settlement, Observer)>,
+    is_late: bool,
+}
+
+impl Unsubmitted {
+    async fn submit(mut self) -> Result<Receipt, Error> {
+        let place = self.acker.place().await?;
+        // From here on, the caller learns the outcome.
+        let Some((settlement, observer)) = self.lease.take() else { return Err(stopped()) };
+        self.acker.add(place, settlement, Some(observer), self.is_late)
+    }
 }
 
 impl Drop for Unsubmitted {
     fn drop(&mut self) {
         if let Some((settlement, observer)) = self.lease.take() {
-            self.acker.add_detached(settlement, Some(observer), false);
+            self.acker.add_detached(settlement, Some(observer), self.is_late);
         }
     }
 }

@@ -143,6 +143,19 @@ mod tests {
     }
 
     #[test]
+    fn a_rate_limit_takes_nothing_off_if_as_many_got_through() {
+        let mut adaptive = Adaptive::new(4, 100);
+        assert!(adaptive.is_starting() && !adaptive.is_rate_limited());
+        adaptive.on_rate_limit(4);
+        assert_eq!(adaptive.limit(), 4);
+        assert!(!adaptive.is_starting() && adaptive.is_rate_limited());
+        adaptive.on_rate_limit(3);
+        assert_eq!(adaptive.limit(), 3);
+        adaptive.on_failure();
+        assert!(adaptive.is_rate_limited(), "a failure does not bring back the growth");
+    }
+
+    #[test]
     fn an_idle_limit_is_one_and_grows_fast_again() {
         let mut adaptive = Adaptive::new(64, 100);
         adaptive.on_failure();

@@ -194,6 +194,12 @@ impl ClientBuilder {
         })
     }
 
+    /// Replaces the credentials, for example by a [provider](Credentials::from_provider).
+    pub fn credentials(mut self, credentials: Credentials) -> Self {
+        self.credentials = credentials;
+        self
+    }
+
     /// Sets the base URL of the service, including `/client/v4`.
     pub fn base_url(mut self, base_url: impl Into<String>) -> Self {
         self.base_url = base_url.into();

@@ -4,6 +4,8 @@ mod acks;
 mod brake;
 mod decoding;
 mod delivery;
+mod extension;
+mod fate;
 mod handlers;
 mod health;
 mod heartbeat;
@@ -31,8 +33,6 @@ use std::{future::Future, sync::Arc};
 
 use serde::de::DeserializeOwned;
 
-#[cfg(fuzzing)]
-pub(crate) use self::heartbeat::{extended, until};
 pub use self::{
     decoding::{Decoding, Json, Raw},
     delivery::Delivery,
@@ -41,7 +41,9 @@ pub use self::{
     stream::Deliveries,
     verdict::{Failed, IntoVerdict, IntoVerdicts, RetryDelay, Undecided, Verdict},
 };
-use self::{recorder::Shared, run::Run, settings::Settings};
+#[cfg(fuzzing)]
+pub(crate) use self::{extension::extended, heartbeat::until};
+use self::{recorder::Total, run::Run, settings::Settings};
 use crate::{error::Error, message::Message, queue::Queue};
 
 /// Pulls messages and runs a handler for each, concurrently, until it is told to stop.
@@ -122,7 +124,7 @@ use crate::{error::Error, message::Message, queue::Queue};
 /// - `pulling at full speed again`. Fields: `what`.
 /// - `leases could not be extended`, a warning. Fields: `error`, `leases`.
 /// - `a handler outlasts the lease of its message: another consumer may receive it`, a warning.
-/// - `a dead letter could not be pushed`, a warning. Fields: `error`, and `messaging.message.id` in a stream.
+/// - `a dead letter could not be pushed`, a warning. Fields: `error`, `messaging.message.id`.
 /// - `a message should go to the dead-letter queue, but none is set: it is retried`, a warning.
 /// - `a message could not be decoded`, a warning. Fields: `error`, `messaging.message.id`.
 /// - `the function for undecodable messages failed`, a warning, in a stream. Fields: `error`, `messaging.message.id`.
@@ -144,14 +146,14 @@ pub struct Consumer<D = Raw> {
     queue: Queue,
     settings: Settings,
     decoding: D,
-    record: Shared,
+    total: Total,
 }
 
 impl Consumer {
     /// Creates a consumer with the default settings.
     pub fn new(queue: Queue) -> Self {
-        let record = Shared::new(&queue);
-        Self { queue, settings: Settings::default(), decoding: Raw, record }
+        let total = Total::new(&queue);
+        Self { queue, settings: Settings::default(), decoding: Raw, total }
     }
 
     /// Decodes each message's body as JSON, and passes it to the handler with the message.
@@ -179,8 +181,8 @@ impl Consumer {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn json<T: DeserializeOwned>(self) -> Consumer<Json<T>> {
-        let Self { queue, settings, record, .. } = self;
-        Consumer { queue, settings, decoding: Json::new(Verdict::Leave), record }
+        let Self { queue, settings, total, .. } = self;
+        Consumer { queue, settings, decoding: Json::new(Verdict::Leave), total }
     }
 
     /// Runs until `stop` completes, or until a pull or an acknowledgement fails in a way that needs human intervention.
@@ -303,7 +305,7 @@ impl<T: DeserializeOwned + 'static> Consumer<Json<T>> {
     ///
     /// As for that method.
     pub fn stream(&self) -> Result<Deliveries<Json<T>>, Error> {
-        Deliveries::new(self.queue.clone(), self.settings.clone(), self.decoding(), &self.record)
+        Deliveries::new(self.queue.clone(), self.settings.clone(), self.decoding(), &self.total)
     }
 
     /// By default, undecodable messages go to the dead-letter queue if there is one.
@@ -317,10 +319,11 @@ impl<D> Consumer<D> {
     /// Returns what this consumer and its clones have done so far, in all their runs and streams, including current
     /// ones.
     pub fn stats(&self) -> Stats {
-        self.record.lock().stats.clone()
+        self.total.stats()
     }
 
-    /// Returns whether the consumer, or one of its clones, is working.
+    /// Returns whether the consumer, or one of its clones, is working. If it has several runs or streams, it returns the
+    /// worst status of them.
     ///
     /// ```
     /// # use cloudflare_queues::{Consumer, Status, emulator::Emulator};
@@ -334,11 +337,11 @@ impl<D> Consumer<D> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn health(&self) -> Health {
-        Health::new(&self.record.lock(), self.settings.pull.visibility_timeout)
+        Health::new(&self.total, self.settings.pull.visibility_timeout)
     }
 
     fn run(&self, settings: Settings) -> Result<Run, Error> {
-        Run::new(self.queue.clone(), settings, &self.record)
+        Run::new(self.queue.clone(), settings, &self.total)
     }
 }
 
@@ -351,6 +354,6 @@ impl Consumer {
     ///
     /// As for [`run_until`](Self::run_until).
     pub fn stream(&self) -> Result<Deliveries, Error> {
-        Deliveries::new(self.queue.clone(), self.settings.clone(), Raw, &self.record)
+        Deliveries::new(self.queue.clone(), self.settings.clone(), Raw, &self.total)
     }
 }

@@ -80,3 +80,35 @@ impl From<ExtendError> for Error {
         failed.error
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::error_kind::ErrorKind;
+
+    #[test]
+    fn an_outcome_is_complete_only_if_every_response_counts_all_and_warns_of_none() {
+        let (soon, now) = (Duration::from_secs(60), Instant::now());
+        let warning = || vec![Warning { subject: None, message: "no".to_owned() }];
+        let outcome = |responses: [(Option<u64>, Vec<Warning<LeaseId>>); 2]| {
+            let mut outcome = ExtendOutcome::nothing();
+            responses.into_iter().for_each(|(count, warnings)| outcome.add(2, count, warnings, now + soon));
+            (outcome.is_complete(), outcome.deadline().is_some(), outcome.requested, outcome.extend_count)
+        };
+        assert_eq!(outcome([(Some(2), vec![]), (Some(2), vec![])]), (true, true, 4, Some(4)));
+        assert_eq!(outcome([(Some(1), vec![]), (Some(2), vec![])]), (false, false, 4, Some(3)));
+        assert_eq!(outcome([(Some(2), vec![]), (None, vec![])]), (false, false, 4, None));
+        assert_eq!(outcome([(Some(2), warning()), (Some(2), vec![])]), (false, false, 4, Some(4)));
+    }
+
+    #[test]
+    fn a_failure_reads_as_its_error_and_has_its_source() {
+        let error = Error::new(ErrorKind::Transport, "broken").with_source(fmt::Error, true);
+        let text = error.to_string();
+        let failed = ExtendError { error, confirmed: ExtendOutcome::nothing(), unconfirmed: Vec::new() };
+        assert_eq!(failed.to_string(), text);
+        assert_eq!(failed.source().unwrap().to_string(), fmt::Error.to_string());
+    }
+}

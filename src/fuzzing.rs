@@ -8,6 +8,7 @@ use std::{
 };
 
 use reqwest::{Request, Response, ResponseBuilderExt};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -18,7 +19,7 @@ use crate::{
     client::Client,
     consumer,
     credentials::Credentials,
-    envelope::Envelope,
+    envelope::{Envelope, List},
     error::Error,
     error_kind::ErrorKind,
     extend::ExtendOutcome,
@@ -29,6 +30,7 @@ use crate::{
     redact::Redactor,
     response,
     retry::{Next, RetryPolicy},
+    scanner::Scanner,
     settings::QueueDescription,
     settlement::{self, Lease, Settlement},
     transport::{Executed, Http},
@@ -75,11 +77,16 @@ pub fn ack(response: &[u8]) -> Option<Result<(), Error>> {
     Some(response::open(envelope).map(drop))
 }
 
-/// The batch of a pull's response and how many entries it had, as the document's type reads it and as it is read.
-pub fn pull(response: &[u8]) -> [Option<(Batch, usize)>; 2] {
+/// The batch of a pull's response and how many entries it had: as the document's type reads it, as it is read, and as
+/// it is read if its memory is freed along the way.
+pub fn pull(response: &[u8]) -> [Option<(Batch, usize)>; 3] {
     let now = Instant::now();
-    let by_document = serde_json::from_slice::<Envelope<PullResult>>(response).ok();
-    [by_document, wire::read_pull(response.to_vec()).ok()].map(|envelope| {
+    // The document's type also accepts a list of a message's fields.
+    let json: Value = serde_json::from_slice(response).unwrap_or_default();
+    let has_lists = json["result"]["messages"].as_array().is_some_and(|entries| entries.iter().any(Value::is_array));
+    let by_document = serde_json::from_slice::<Envelope<PullResult>>(response).ok().filter(|_| !has_lists);
+    let [whole, freed] = [usize::MAX, response.len() / 8].map(|step| Scanner::in_steps(response.to_vec(), step));
+    [by_document, wire::read_pull(whole).ok(), wire::read_pull(freed).ok()].map(|envelope| {
         let result = response::open(envelope?).ok()?.result;
         let entries = result.messages.as_ref().map_or(0, Vec::len);
         Some((wire::batch(result, now, 1), entries))
@@ -187,6 +194,16 @@ pub fn extend(response: &[u8]) -> Option<[bool; 2]> {
     let warned = said.into_iter().map(|warning| warning.subject).collect();
     let extended = extended(leases.to_vec(), wire::count_of(result.extend_count), warned, now, minute);
     extended.iter().map(|until| *until > now).collect::<Vec<_>>().try_into().ok()
+}
+
+/// The result of a response to a management call.
+pub fn result<T: DeserializeOwned>(response: &[u8]) -> Option<T> {
+    response::open(response::read(response.to_vec()).ok()?).ok().map(|success| success.result)
+}
+
+/// The entries of a response to a call that lists something.
+pub fn list<T: DeserializeOwned>(response: &[u8]) -> Option<Vec<T>> {
+    result::<List<T>>(response).map(|List(entries)| entries)
 }
 
 /// A queue's description as it is written again after it was read, once and twice.

@@ -58,6 +58,7 @@ mod scanner;
 mod settings;
 mod settle;
 mod settlement;
+mod splitting;
 mod subscriptions;
 #[cfg(test)]
 mod test_log;
@@ -88,7 +89,7 @@ pub use held::HeldLease;
 pub use ids::{AccountId, ConsumerId, QueueId, SubscriptionId};
 pub use lease::{LeaseId, MessageRef};
 pub use listing::Listing;
-pub use message::Message;
+pub use message::{Message, Metadata};
 pub use peek::PeekedMessage;
 pub use pull::{Batch, Metrics, PullOptions};
 pub use purge::PurgeStatus;

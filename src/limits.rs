@@ -11,7 +11,7 @@ use crate::{
     error::Error,
     lease::{LeaseId, MessageRef},
     pull::PullOptions,
-    push::PushMessage,
+    push::{MAX_PUSHED, MAX_PUSHED_BYTES, PushMessage},
     settings::QueueSettings,
     settlement::{Decision, Lease, Settlement},
 };
@@ -20,10 +20,6 @@ use crate::{
 pub(crate) const MAX_LEASES: usize = document::ACK_PAYLOAD_ACKS_MAX_ITEMS as usize;
 /// The maximum number of leases that one request extends.
 pub(crate) const MAX_EXTENDED: usize = document::EXTEND_PAYLOAD_EXTEND_MAX_ITEMS as usize;
-/// The maximum number of messages that one request pushes.
-pub(crate) const MAX_PUSHED: usize = document::PUSH_BATCH_PAYLOAD_MESSAGES_MAX_ITEMS as usize;
-/// Their maximum total size in bytes.
-pub(crate) const MAX_PUSHED_BYTES: usize = document::PUSH_BATCH_PAYLOAD_MESSAGES_MAX_BYTES as usize;
 pub(crate) const MAX_DELAY: Duration = Duration::from_secs(document::RETRY_ENTRY_DELAY_SECONDS_MAX);
 /// The maximum number of list entries that one request asks for.
 pub(crate) const MAX_PER_PAGE: u32 = document::PER_PAGE_MAX as u32;
@@ -134,7 +130,10 @@ pub(crate) fn pull(options: &PullOptions) -> Result<(), Error> {
 
 pub(crate) fn visibility_timeout(timeout: Duration) -> Result<(), Error> {
     if !VISIBILITY_TIMEOUT.contains(&timeout) {
-        return Err(Error::invalid(format!("visibility_timeout: must be 1 ms to 12 hours, but is {timeout:?}")));
+        let (least, most) = (VISIBILITY_TIMEOUT.start().as_millis(), hours(*VISIBILITY_TIMEOUT.end()));
+        return Err(Error::invalid(format!(
+            "visibility_timeout: must be {least} ms to {most} hours, but is {timeout:?}"
+        )));
     }
     Ok(())
 }
@@ -142,8 +141,9 @@ pub(crate) fn visibility_timeout(timeout: Duration) -> Result<(), Error> {
 pub(crate) fn push(message: &PushMessage) -> Result<(), Error> {
     if message.size() > PushMessage::MAX_SIZE {
         return Err(Error::invalid(format!(
-            "body: must have at most {} bytes (128 KB), but has {}",
+            "body: must have at most {} bytes ({} KB), but has {}",
             PushMessage::MAX_SIZE,
+            PushMessage::MAX_SIZE / 1000,
             message.size()
         )));
     }
@@ -158,7 +158,8 @@ pub(crate) fn push_batch(messages: &[PushMessage]) -> Result<(), Error> {
     let bytes = messages.iter().fold(0, |bytes: usize, message| bytes.saturating_add(message.size()));
     if bytes > MAX_PUSHED_BYTES {
         return Err(Error::invalid(format!(
-            "messages: must have at most {MAX_PUSHED_BYTES} bytes (256 KB) in total, but have {bytes}"
+            "messages: must have at most {MAX_PUSHED_BYTES} bytes ({} KB) in total, but have {bytes}",
+            MAX_PUSHED_BYTES / 1000
         )));
     }
     Ok(())
@@ -227,7 +228,11 @@ fn within(settings: &Map<String, Value>, bounds: &[Bounds]) -> Result<(), Error>
 
 fn delay(delay: Duration) -> Result<(), Error> {
     if delay > MAX_DELAY {
-        return Err(Error::invalid(format!("delay: must be at most 24 hours, but is {delay:?}")));
+        return Err(Error::invalid(format!("delay: must be at most {} hours, but is {delay:?}", hours(MAX_DELAY))));
     }
     Ok(())
+}
+
+fn hours(bound: Duration) -> u64 {
+    bound.as_secs() / 3600
 }

@@ -165,7 +165,8 @@ impl Queue {
         Ok(call.run(call.client().get_purge(account, queue)).await?.result)
     }
 
-    /// Deletes all messages of the queue, and checks every second until that is done.
+    /// Deletes all messages of the queue, and checks every second until that is done. If the service does not say when
+    /// the deletion began, the status of an earlier one may end the wait.
     ///
     /// # Errors
     ///

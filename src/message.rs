@@ -1,7 +1,12 @@
 //! A message as it was pulled.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    ops::Deref,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
@@ -45,7 +50,7 @@ pub struct Message {
     /// The body.
     pub body: Body,
     /// The properties that came with the message, such as `CF-Content-Type`.
-    pub metadata: Map<String, Value>,
+    pub metadata: Metadata,
     /// The earliest time at which the lease expires: the visibility timeout, counted from before the pull was sent.
     ///
     /// After it, another consumer may receive the message. The service
@@ -66,5 +71,47 @@ impl Message {
     /// This follows tokio's clock, also while a test has paused it.
     pub fn lease_remaining(&self) -> Duration {
         Instant::from_std(self.lease().deadline()).saturating_duration_since(Instant::now())
+    }
+}
+
+/// The properties of a message: a JSON object. Messages of a batch with equal properties share them.
+///
+/// ```
+/// use cloudflare_queues::{PushMessage, testing};
+///
+/// let message = testing::message(PushMessage::text("hello"));
+/// assert_eq!(message.metadata["CF-Content-Type"], "text");
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema), schemars(with = "Value"))]
+pub struct Metadata(Arc<Map<String, Value>>);
+
+impl Deref for Metadata {
+    type Target = Map<String, Value>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl From<Map<String, Value>> for Metadata {
+    fn from(properties: Map<String, Value>) -> Self {
+        Self(Arc::new(properties))
+    }
+}
+
+impl Serialize for Metadata {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+/// Anything but an object is read as one without properties, since it must not affect the message.
+impl<'de> Deserialize<'de> for Metadata {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match Value::deserialize(deserializer)? {
+            Value::Object(properties) => properties.into(),
+            _ => Self::default(),
+        })
     }
 }

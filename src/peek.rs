@@ -2,9 +2,7 @@
 
 use std::time::SystemTime;
 
-use serde_json::{Map, Value};
-
-use crate::{body::Body, lease::MessageRef};
+use crate::{body::Body, lease::MessageRef, message::Metadata};
 
 /// A message as [`Queue::peek`](crate::Queue::peek) returns it. It stays in the queue, and any consumer may pull it.
 ///
@@ -37,5 +35,5 @@ pub struct PeekedMessage {
     /// The body.
     pub body: Body,
     /// The properties that came with the message, such as `CF-Content-Type`.
-    pub metadata: Map<String, Value>,
+    pub metadata: Metadata,
 }

@@ -12,6 +12,11 @@ use crate::{
     pull::Metrics,
 };
 
+/// The maximum number of messages that one request pushes.
+pub(crate) const MAX_PUSHED: usize = document::PUSH_BATCH_PAYLOAD_MESSAGES_MAX_ITEMS as usize;
+/// Their maximum total size in bytes.
+pub(crate) const MAX_PUSHED_BYTES: usize = document::PUSH_BATCH_PAYLOAD_MESSAGES_MAX_BYTES as usize;
+
 /// A message to push. Its `Debug` output does not show the body.
 ///
 /// ```
@@ -140,11 +145,10 @@ impl PushMessage {
 
 /// As many of these messages as fit into one request: at least one.
 fn first_batch(messages: &[PushMessage]) -> &[PushMessage] {
-    let mut bytes: u64 = 0;
-    let at_most = document::PUSH_BATCH_PAYLOAD_MESSAGES_MAX_ITEMS as usize;
-    let fits = messages.iter().take(at_most).take_while(|message| {
-        bytes = bytes.saturating_add(message.size() as u64);
-        bytes <= document::PUSH_BATCH_PAYLOAD_MESSAGES_MAX_BYTES
+    let mut bytes: usize = 0;
+    let fits = messages.iter().take(MAX_PUSHED).take_while(|message| {
+        bytes = bytes.saturating_add(message.size());
+        bytes <= MAX_PUSHED_BYTES
     });
     messages.get(..fits.count().max(1)).unwrap_or(messages)
 }

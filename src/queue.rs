@@ -15,6 +15,7 @@ use crate::{
     pull::{Batch, PullOptions},
     push::{PushAllError, PushMessage, PushOutcome},
     response,
+    scanner::Scanner,
     transport::Transport,
     wire,
 };
@@ -85,7 +86,8 @@ impl Queue {
         let call = self.call_for(Operation::PullMessages, options.batch_size);
         let client = call.client();
         let send = client.pull_messages(account, queue, &payload);
-        let result = call.run_as(send, |body| wire::read_pull(body).or_else(response::read)).await?.result;
+        let result =
+            call.run_as(send, |body| wire::read_pull(Scanner::new(body)).or_else(response::read_rest)).await?.result;
         let lasts = Duration::from_millis(wire::milliseconds(options.visibility_timeout).into());
         let lease_deadline = call.sent_at() + lasts;
         let batch = wire::batch(result, lease_deadline, call.attempts());
@@ -168,7 +170,7 @@ impl Queue {
         let call = self.call_for(Operation::PeekMessages, batch_size);
         let client = call.client();
         let send = client.peek_messages(account, queue, &payload);
-        let peeked = call.run_as(send, |body| wire::read_peek(body).or_else(response::read)).await?;
+        let peeked = call.run_as(send, |body| wire::read_peek(Scanner::new(body)).or_else(response::read_rest)).await?;
         let messages = peeked.result.messages.unwrap_or_default();
         call.trace_count(messages.len());
         Ok(messages.into_iter().map(wire::peeked).collect())

@@ -29,13 +29,22 @@ pub(crate) fn read<T: DeserializeOwned>(body: Vec<u8>) -> Result<Envelope<T>, Er
         .map_err(|error| Error::new(ErrorKind::UnexpectedResponse, why_unreadable(&body, &error)))
 }
 
+/// Reads a response that could not be read in another way, in which a part of it may have been freed.
+pub(crate) fn read_rest<T: DeserializeOwned>(body: Option<Vec<u8>>) -> Result<Envelope<T>, Error> {
+    // Where the text is wrong is not known any more.
+    let freed = || Error::new(ErrorKind::UnexpectedResponse, "the response is not JSON of the documented form");
+    body.ok_or_else(freed).and_then(read)
+}
+
 /// The longest response that is checked for a failure before it is read.
 const FAILURE_BYTES: usize = 4096;
 
 /// The failure in a response with status 200, if any. A long response that also has a result is left to [`open`], where
 /// it is too late to retry.
 pub(crate) fn failure(body: &[u8]) -> Option<Error> {
-    if body.len() > FAILURE_BYTES || !body.windows(5).any(|word| word == b"false") {
+    // Most responses have no `f`, which is found faster than a word.
+    let has_false = || body.contains(&b'f') && body.windows(5).any(|word| word == b"false");
+    if body.len() > FAILURE_BYTES || !has_false() {
         return None;
     }
     let envelope: Envelope<IgnoredAny> = serde_json::from_slice(body).ok()?;

@@ -2,9 +2,8 @@
 //!
 //! Most of a pull is bodies, and most bodies are strings full of escapes. `serde_json` spends 70 instructions on each
 //! escape, more than decoding the JSON inside takes. All other values are read by `serde_json`, one by one, so that a
-//! malformed value does not affect the others. Skipped values are not validated.
-
-use std::mem;
+//! malformed value does not affect the others. Skipped values are not validated, and neither are bodies in full: control
+//! characters within a body are accepted.
 
 use serde::de::DeserializeOwned;
 
@@ -16,6 +15,8 @@ pub(crate) struct Scanner {
     at: usize,
     /// How much is read before its memory is freed.
     step: usize,
+    /// Whether none was freed.
+    is_whole: bool,
     /// A buffer for unescaping strings.
     scratch: Vec<u8>,
 }
@@ -26,7 +27,13 @@ pub(crate) struct NoJson;
 
 impl Scanner {
     pub(crate) fn new(text: Vec<u8>) -> Self {
-        Self { at: 0, step: (text.len() / 8).max(1 << 19), text, scratch: Vec::new() }
+        let step = (text.len() / 8).max(1 << 19);
+        Self::in_steps(text, step)
+    }
+
+    /// Like [`new`](Self::new), but frees memory each time this much was read.
+    pub(crate) fn in_steps(text: Vec<u8>, step: usize) -> Self {
+        Self { text, at: 0, step, is_whole: true, scratch: Vec::new() }
     }
 
     /// Reads an object. `each` is called with the field's name if it is one of `names`, and must read its value.
@@ -55,6 +62,7 @@ impl Scanner {
                 scanner.text.drain(..scanner.at);
                 scanner.text.shrink_to_fit();
                 scanner.at = 0;
+                scanner.is_whole = false;
             }
             each(scanner)
         })
@@ -63,6 +71,17 @@ impl Scanner {
     /// Reads a value. `None` if it is not a `T`.
     pub(crate) fn read<T: DeserializeOwned>(&mut self) -> Result<Option<T>, NoJson> {
         Ok(serde_json::from_slice(self.skip()?).ok())
+    }
+
+    /// Skips the next value if it is this object, and returns whether it is.
+    pub(crate) fn skip_object(&mut self, object: &[u8]) -> bool {
+        self.peek();
+        // The end of an object is where it is in `object`, whatever follows.
+        let is_next = object.starts_with(b"{") && self.rest().starts_with(object);
+        if is_next {
+            self.at = self.at.saturating_add(object.len());
+        }
+        is_next
     }
 
     /// Reads `null`, and nothing else.
@@ -163,9 +182,9 @@ impl Scanner {
         }
     }
 
-    /// The rest of the text: all of it, unless it is large.
-    pub(crate) fn into_text(self) -> Vec<u8> {
-        self.text
+    /// The text. `None` if the memory of a part was freed.
+    pub(crate) fn into_text(self) -> Option<Vec<u8>> {
+        self.is_whole.then_some(self.text)
     }
 
     /// The next byte that is not white space.
@@ -210,14 +229,14 @@ fn plain(bytes: &[u8]) -> usize {
 /// How many bytes are examined together.
 const CHUNK: usize = 8;
 
-/// The high bit of each byte that is a quote or a backslash.
+/// Marks the first quote or backslash by the high bit of its byte. The bytes after it may be marked as well.
 fn special(chunk: &[u8; CHUNK]) -> u64 {
     const ONES: u64 = u64::from_ne_bytes([1; CHUNK]);
-    const LOW: u64 = ONES * 0x7f;
+    const HIGH: u64 = u64::from_ne_bytes([0x80; CHUNK]);
     let word = u64::from_le_bytes(*chunk);
-    // For a zero byte, the sum does not reach the high bit, and no sum overflows into the next byte.
-    let zero = |word: u64| !(((word & LOW) + LOW) | word | LOW);
-    zero(word ^ (ONES * u64::from(b'"'))) | zero(word ^ (ONES * u64::from(b'\\')))
+    // The lowest byte that is zero borrows from its own high bit, and the ones below it do not.
+    let zero = |word: u64| word.wrapping_sub(ONES) & !word;
+    (zero(word ^ (ONES * u64::from(b'"'))) | zero(word ^ (ONES * u64::from(b'\\')))) & HIGH
 }
 
 /// The first marked byte.
@@ -225,43 +244,38 @@ fn place(special: u64) -> usize {
     (special.trailing_zeros() / 8) as usize
 }
 
-/// Unescapes the string at the start, and returns its length. `None` if it has no end, or is longer than this.
+/// Unescapes the string at the start, and returns its length. `None` if it has no end, or a longer escape than these.
 fn unescape(string: &[u8], text: &mut Vec<u8>) -> Option<usize> {
-    let (mut at, mut unmarked): (usize, u64) = (0, u64::MAX);
+    // How much of the string was read, and how much of the text is in use.
+    let (mut at, mut end) = (0_usize, text.len());
     loop {
         let rest = string.get(at..)?;
-        let byte = if let Some(chunk) = rest.first_chunk() {
-            let special = special(chunk) & mem::replace(&mut unmarked, u64::MAX);
-            let length = text.len();
-            // Copies a fixed amount and drops the excess, which is cheaper than copying a few bytes.
-            text.extend_from_slice(chunk);
-            if special == 0 {
-                at = at.saturating_add(CHUNK);
-                continue;
-            }
-            let plain = place(special);
-            text.truncate(length.saturating_add(plain));
-            at = at.saturating_add(plain);
-            *chunk.get(plain)?
-        } else {
-            let byte = *rest.first()?;
-            if mem::replace(&mut unmarked, u64::MAX) != u64::MAX || !matches!(byte, b'"' | b'\\') {
-                text.push(byte);
-                at = at.saturating_add(1);
-                continue;
-            }
-            byte
+        let Some(target) = text.get_mut(end..).and_then(<[u8]>::first_chunk_mut) else {
+            text.resize(text.len().saturating_mul(2).saturating_add(2 * CHUNK), 0);
+            continue;
         };
-        if byte == b'"' {
+        let plain = if let Some(chunk) = rest.first_chunk() {
+            // Copies a fixed amount, of which the excess is overwritten, which is cheaper than copying a few bytes.
+            *target = *chunk;
+            match special(chunk) {
+                0 => {
+                    (at, end) = (at.saturating_add(CHUNK), end.saturating_add(CHUNK));
+                    continue;
+                }
+                special => place(special),
+            }
+        } else {
+            let plain = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+            target.get_mut(..plain)?.copy_from_slice(rest.get(..plain)?);
+            plain
+        };
+        (at, end) = (at.saturating_add(plain), end.saturating_add(plain));
+        if string.get(at) == Some(&b'"') {
+            text.truncate(end);
             return Some(at);
         }
-        at = at.saturating_add(1);
-        let escaped = match *string.get(at)? {
-            // It represents itself, and is copied with the following text.
-            b'"' | b'\\' | b'/' => {
-                unmarked = !0xff;
-                continue;
-            }
+        *text.get_mut(end)? = match *string.get(at.saturating_add(1))? {
+            escaped @ (b'"' | b'\\' | b'/') => escaped,
             b'b' => 0x08,
             b'f' => 0x0c,
             b'n' => b'\n',
@@ -269,7 +283,6 @@ fn unescape(string: &[u8], text: &mut Vec<u8>) -> Option<usize> {
             b't' => b'\t',
             _ => return None,
         };
-        text.push(escaped);
-        at = at.saturating_add(1);
+        (at, end) = (at.saturating_add(2), end.saturating_add(1));
     }
 }

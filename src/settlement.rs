@@ -157,3 +157,22 @@ impl Settlement {
         Self::new(lease, Decision::RetryIn(delay))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_has_the_first_deadline_that_has_not_passed() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let of = |deadlines: &[u64]| {
+            let leases: Vec<_> = deadlines.iter().map(|seconds| Lease::new("lease", at(*seconds))).collect();
+            deadline(leases.iter(), at(5))
+        };
+        assert_eq!(of(&[9, 3, 7, 5, 8]), Some(at(7)));
+        assert_eq!(of(&[5, 4]), Some(at(4)), "all have passed");
+        assert_eq!(of(&[]), None);
+        assert_eq!(deadline([Lease::from("lease")].iter(), start), None);
+    }
+}

@@ -227,7 +227,7 @@ impl Subscriptions {
         Self { transport, account }
     }
 
-    /// Returns all event subscriptions, as a stream that requests the next page of 100 when it needs one.
+    /// Returns all event subscriptions, as a stream that requests the next page when it needs one.
     ///
     /// Operation `GET /accounts/{account_id}/event_subscriptions/subscriptions`.
     pub fn list(&self) -> Listing<SubscriptionDescription> {

@@ -39,7 +39,7 @@ pub fn message(pushed: PushMessage) -> Message {
         attempts: Some(1),
         timestamp: Some(SystemTime::now()),
         body: pushed.body().clone(),
-        metadata: Map::from_iter([("CF-Content-Type".to_owned(), content_type)]),
+        metadata: Map::from_iter([("CF-Content-Type".to_owned(), content_type)]).into(),
         lease_deadline: (Instant::now() + Duration::from_secs(30)).into_std(),
         extended: Extended::default(),
     }

@@ -1,6 +1,9 @@
 //! Conversions between the types on the wire and ours.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    collections::HashSet,
+    time::{Duration, SystemTime},
+};
 
 use serde_json::{Map, Value};
 use tokio::time::Instant;
@@ -15,7 +18,7 @@ use crate::{
     held::Extended,
     lease::MessageRef,
     limits,
-    message::Message,
+    message::{Message, Metadata},
     peek::PeekedMessage,
     pull::{Batch, Metrics, PullOptions},
     push::PushMessage,
@@ -77,15 +80,16 @@ pub(crate) fn batch(result: PullResult, lease_deadline: Instant, attempts: u32) 
     let count = pulled.len();
     let mut messages: Vec<_> = pulled.into_iter().filter_map(|pulled| message(pulled, lease_deadline)).collect();
     let without_lease = count - messages.len();
-    let mut duplicates: usize = 0;
-    while let Some(index) = limits::repeated(|| messages.iter().map(|message| &message.lease_id)) {
-        messages.remove(index);
-        duplicates = duplicates.saturating_add(1);
+    let with_lease = messages.len();
+    // This check is much cheaper than hashing every lease.
+    if limits::repeated(|| messages.iter().map(|message| &message.lease_id)).is_some() {
+        let mut seen = HashSet::new();
+        messages.retain(|message| seen.insert(message.lease_id.clone()));
     }
     Batch {
-        messages,
         without_lease,
-        duplicates,
+        duplicates: with_lease - messages.len(),
+        messages,
         backlog_count: count_of(result.message_backlog_count),
         metrics: metrics(result.metadata),
         attempts,
@@ -94,7 +98,7 @@ pub(crate) fn batch(result: PullResult, lease_deadline: Instant, attempts: u32) 
 
 /// A message without a lease cannot be settled; the caller counts it.
 fn message(pulled: PulledMessage, lease_deadline: Instant) -> Option<Message> {
-    let metadata = properties(pulled.metadata);
+    let metadata = pulled.metadata.unwrap_or_default();
     Some(Message {
         lease_id: pulled.lease_id.filter(|lease_id| !lease_id.is_empty())?,
         id: id(pulled.id),
@@ -108,7 +112,7 @@ fn message(pulled: PulledMessage, lease_deadline: Instant) -> Option<Message> {
 }
 
 pub(crate) fn peeked(peeked: PeekResultMessage) -> PeekedMessage {
-    let metadata = properties(peeked.metadata);
+    let metadata = peeked.metadata.unwrap_or_default();
     PeekedMessage {
         id: id(peeked.id),
         message_ref: peeked.ref_.filter(|message_ref| !message_ref.0.is_empty()),
@@ -119,7 +123,7 @@ pub(crate) fn peeked(peeked: PeekResultMessage) -> PeekedMessage {
     }
 }
 
-fn content_type(metadata: &Map<String, Value>) -> ContentType {
+fn content_type(metadata: &Metadata) -> ContentType {
     match metadata.get("CF-Content-Type").and_then(Value::as_str) {
         None => ContentType::Json,
         Some(name) => ContentType::known(name).unwrap_or_else(|| ContentType::Other(name.to_owned())),
@@ -172,24 +176,20 @@ fn id(value: Option<Value>) -> String {
     }
 }
 
-fn properties(value: Option<Value>) -> Map<String, Value> {
-    match value {
-        Some(Value::Object(metadata)) => metadata,
-        _ => Map::new(),
-    }
-}
-
 fn time(milliseconds: Option<f64>) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(whole(milliseconds)?))
 }
 
-/// Reads a pull's response, or returns it to be read in another way. An entry that does not match the document does not
-/// affect the others: a number instead of a message, a repeated key, half of a surrogate pair in an id.
-pub(crate) fn read_pull(body: Vec<u8>) -> Result<Envelope<PullResult>, Vec<u8>> {
-    scan(body, |scanner| {
+/// Reads a pull's response, or returns it to be read in another way, if its memory was not freed yet. An entry that
+/// does not match the document does not affect the others: a number instead of a message, a repeated key, half of a
+/// surrogate pair in an id.
+pub(crate) fn read_pull(scanner: Scanner) -> Result<Envelope<PullResult>, Option<Vec<u8>>> {
+    scan(scanner, |scanner| {
         let mut result = PullResult::default();
         scanner.fields(["messages", "message_backlog_count", "metadata"], |scanner, name| {
             match name {
+                // Reading either list would lose the leases of the other.
+                "messages" if result.messages.is_some() => return Err(NoJson),
                 "messages" => result.messages = messages(scanner, "lease_id", |message| message)?,
                 "message_backlog_count" => result.message_backlog_count = scanner.read()?,
                 "metadata" => result.metadata = scanner.read()?,
@@ -202,7 +202,7 @@ pub(crate) fn read_pull(body: Vec<u8>) -> Result<Envelope<PullResult>, Vec<u8>> 
 }
 
 /// Like [`read_pull`], for a peek.
-pub(crate) fn read_peek(body: Vec<u8>) -> Result<Envelope<PeekResult>, Vec<u8>> {
+pub(crate) fn read_peek(scanner: Scanner) -> Result<Envelope<PeekResult>, Option<Vec<u8>>> {
     let peeked = |message: PulledMessage| PeekResultMessage {
         id: message.id,
         body: message.body,
@@ -211,10 +211,11 @@ pub(crate) fn read_peek(body: Vec<u8>) -> Result<Envelope<PeekResult>, Vec<u8>> 
         ref_: message.lease_id.map(MessageRef),
         metadata: message.metadata,
     };
-    scan(body, |scanner| {
+    scan(scanner, |scanner| {
         let mut result = PeekResult::default();
         scanner.fields(["messages"], |scanner, name| {
             match name {
+                "messages" if result.messages.is_some() => return Err(NoJson),
                 "messages" => result.messages = messages(scanner, "ref", peeked)?,
                 _ => drop(scanner.skip()?),
             }
@@ -224,8 +225,10 @@ pub(crate) fn read_peek(body: Vec<u8>) -> Result<Envelope<PeekResult>, Vec<u8>> 
     })
 }
 
-fn scan<T>(body: Vec<u8>, read: impl FnMut(&mut Scanner) -> Result<T, NoJson>) -> Result<Envelope<T>, Vec<u8>> {
-    let mut scanner = Scanner::new(body);
+fn scan<T>(
+    mut scanner: Scanner,
+    read: impl FnMut(&mut Scanner) -> Result<T, NoJson>,
+) -> Result<Envelope<T>, Option<Vec<u8>>> {
     Envelope::scan(&mut scanner, read).map_err(|NoJson| scanner.into_text())
 }
 
@@ -238,15 +241,47 @@ fn messages<T>(
     if scanner.peek() != Some(b'[') {
         return scanner.null();
     }
-    let mut messages = Vec::new();
+    let (mut messages, mut latest) = (Vec::new(), Latest::default());
     scanner.entries(|scanner| {
-        messages.push(convert(message_of(scanner, secret)?));
+        messages.push(convert(message_of(scanner, secret, &mut latest)?));
         Ok(())
     })?;
     Ok(Some(messages))
 }
 
-fn message_of(scanner: &mut Scanner, secret: &'static str) -> Result<PulledMessage, NoJson> {
+/// The properties that were read last, and their text.
+#[derive(Default)]
+struct Latest {
+    text: Vec<u8>,
+    metadata: Metadata,
+}
+
+impl Latest {
+    /// Reads a message's properties, once for messages in a row that have the same.
+    fn read(&mut self, scanner: &mut Scanner) -> Result<Metadata, NoJson> {
+        if !scanner.skip_object(&self.text) {
+            self.text.clear();
+            self.text.extend_from_slice(scanner.skip()?);
+            self.metadata = serde_json::from_slice(&self.text).unwrap_or_else(|_| content_type_in(&self.text));
+        }
+        Ok(self.metadata.clone())
+    }
+}
+
+/// The content type among malformed properties. Without it, the body could not be decoded.
+fn content_type_in(text: &[u8]) -> Metadata {
+    const NAME: &str = "CF-Content-Type";
+    let mut found = Map::new();
+    // The nesting may be wrong as well.
+    let _ = Scanner::new(text.to_vec()).fields([NAME], |scanner, name| {
+        let value: Option<Value> = scanner.read()?.filter(|_| name == NAME);
+        found.extend(value.map(|value| (NAME.to_owned(), value)));
+        Ok(())
+    });
+    found.into()
+}
+
+fn message_of(scanner: &mut Scanner, secret: &'static str, latest: &mut Latest) -> Result<PulledMessage, NoJson> {
     let mut message = PulledMessage::default();
     if scanner.peek() != Some(b'{') {
         scanner.skip()?;
@@ -258,7 +293,7 @@ fn message_of(scanner: &mut Scanner, secret: &'static str) -> Result<PulledMessa
             "body" => message.body = Some(scanner.body()?),
             "attempts" => message.attempts = scanner.read()?,
             "timestamp_ms" => message.timestamp_ms = scanner.read()?,
-            "metadata" => message.metadata = scanner.read()?,
+            "metadata" => message.metadata = Some(latest.read(scanner)?),
             _ if name == secret => message.lease_id = scanner.read()?,
             _ => drop(scanner.skip()?),
         }

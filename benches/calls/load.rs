@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+pub(crate) use benches::Result;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Load {

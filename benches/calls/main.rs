@@ -17,8 +17,8 @@ mod run;
 mod server;
 mod table;
 
+use benches::Served;
 use load::{Load, Result};
-use server::Server;
 
 fn main() -> Result<()> {
     // Cargo adds one of its own.
@@ -45,8 +45,8 @@ async fn run(load: Load) -> Result<()> {
 }
 
 fn measure(before: Option<String>) -> Result<()> {
-    let server = Server::start()?;
-    let rows = measure::all(&rows::rows(&server.site)?)?;
+    let (_server, site) = Served::start("serve")?;
+    let rows = measure::all(&rows::rows(&serde_json::from_str(&site)?)?)?;
     let table = table::of(&rows);
     let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
     fs::write(&readme, table::put(&fs::read_to_string(&readme)?, &table)?)?;

@@ -1,7 +1,8 @@
 //! One run of a client, in a process of its own.
 
-use std::{fs, rc::Rc, time::Duration};
+use std::{rc::Rc, time::Duration};
 
+use benches::cpu_time;
 use tokio::task::{JoinSet, LocalSet};
 
 use crate::load::{Load, Provider, Result};
@@ -24,7 +25,7 @@ pub(crate) fn http(load: &Load) -> Result<reqwest::ClientBuilder> {
 pub(crate) async fn drive(load: Load, call: impl AsyncFn(usize) -> Result<()> + 'static) -> Result<()> {
     if load.calls == 0 {
         call(0).await?;
-        println!("{} 1", cpu_time()?);
+        println!("{} 1", cpu_time()?.as_nanos());
         return Ok(());
     }
     let (call, site) = (Rc::new(call), load.site.http.clone());
@@ -55,18 +56,8 @@ pub(crate) async fn drive(load: Load, call: impl AsyncFn(usize) -> Result<()> + 
         })
         .await?;
     let cpu_time = cpu_time()? - start;
-    println!("{cpu_time} {}", connections(&site).await?);
+    println!("{} {}", cpu_time.as_nanos(), connections(&site).await?);
     Ok(())
-}
-
-/// Of all threads, in nanoseconds.
-fn cpu_time() -> Result<u64> {
-    let mut total = 0;
-    for task in fs::read_dir("/proc/self/task")? {
-        let times = fs::read_to_string(task?.path().join("schedstat"))?;
-        total += times.split_whitespace().next().ok_or("no time")?.parse::<u64>()?;
-    }
-    Ok(total)
 }
 
 /// How many connections the server was asked for since the last question.

@@ -2,8 +2,7 @@
 
 use std::{
     collections::HashMap,
-    io::{BufRead, BufReader, Read},
-    process::{Child, Command, Stdio},
+    io::Read,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -32,29 +31,6 @@ use crate::{
 
 static CONNECTIONS: AtomicUsize = AtomicUsize::new(0);
 static PULLED: Mutex<Option<HashMap<String, Bytes>>> = Mutex::new(None);
-
-/// A running server; it stops when this is dropped.
-pub(crate) struct Server {
-    process: Child,
-    pub(crate) site: Site,
-}
-
-impl Server {
-    pub(crate) fn start() -> Result<Self> {
-        let mut command = Command::new(std::env::current_exe()?);
-        let mut process = command.arg("serve").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().ok_or("no output")?).read_line(&mut line)?;
-        Ok(Self { process, site: serde_json::from_str(&line)? })
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
 
 /// Serves until standard input ends.
 pub(crate) async fn serve() -> Result<()> {

@@ -1,5 +1,7 @@
 //! The command line arguments.
 
+use std::time::Duration;
+
 use clap::{Args, Parser, Subcommand};
 
 use crate::{account::Account, commands, output::Format};
@@ -29,6 +31,15 @@ pub(crate) struct Arguments {
     pub(crate) command: Command,
     #[command(flatten)]
     pub(crate) common: Common,
+}
+
+/// A delay that the service takes.
+pub(crate) fn delay(text: &str) -> Result<Duration, String> {
+    let delay = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if delay > Duration::from_secs(24 * 60 * 60) {
+        return Err("the service takes at most 24 hours".to_owned());
+    }
+    Ok(delay)
 }
 
 /// Options of every command.

@@ -26,7 +26,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     let started = |error: io::Error| Failure::new(Exit::Service, format!("the program could not be started: {error}"));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(started)?;
     let common = arguments.common;
-    runtime.block_on(async {
+    let result = runtime.block_on(async {
         match arguments.command {
             Command::Ls(ls) => ls.run(&common).await,
             Command::Info(info) => info.run(&common).await,
@@ -42,5 +42,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
             Command::Emulator(serve) => serve.run(&common).await,
             Command::Completions(completions) => completions.run(),
         }
-    })
+    });
+    // What is still being written may never be read.
+    runtime.shutdown_background();
+    result
 }

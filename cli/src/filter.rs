@@ -2,17 +2,18 @@
 
 use std::{
     cmp::Ordering,
+    collections::HashMap,
     str::FromStr,
     time::{Duration, SystemTime},
 };
 
-use cloudflare_queues::Body;
-use serde_json::Value;
+use cloudflare_queues::{Body, Message, PeekedMessage};
+use serde_json::value::RawValue;
 
 pub(crate) const HELP: &str = "\
 Filters: FIELD OPERATOR VALUE; a message has to meet all that are given.
   fields      id, attempts, age, type (the content type), body (as text),
-              or a JSON pointer into the body, such as /user/name
+              or a path into the JSON of the body, such as /user/name or /items/0
   operators   =  !=  <  <=  >  >=  ~ (contains)  !~ (does not contain)
   examples    /type=order   /amount>=100   age>1h   attempts>3   body~timeout";
 
@@ -31,7 +32,8 @@ enum Field {
     Age,
     Type,
     Body,
-    Pointer(String),
+    /// Into a JSON body.
+    Path(String),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -61,10 +63,24 @@ const OPERATORS: [(&str, Operator); 8] = [
 /// What conditions look at.
 #[derive(Clone, Copy)]
 pub(crate) struct Subject<'a> {
-    pub(crate) id: &'a str,
-    pub(crate) attempts: Option<u32>,
-    pub(crate) timestamp: Option<SystemTime>,
-    pub(crate) body: &'a Body,
+    id: &'a str,
+    attempts: Option<u32>,
+    timestamp: Option<SystemTime>,
+    body: &'a Body,
+}
+
+impl<'a> From<&'a Message> for Subject<'a> {
+    fn from(message: &'a Message) -> Self {
+        let Message { id, attempts, timestamp, body, .. } = message;
+        Self { id, attempts: *attempts, timestamp: *timestamp, body }
+    }
+}
+
+impl<'a> From<&'a PeekedMessage> for Subject<'a> {
+    fn from(message: &'a PeekedMessage) -> Self {
+        let PeekedMessage { id, attempts, timestamp, body, .. } = message;
+        Self { id, attempts: *attempts, timestamp: *timestamp, body }
+    }
 }
 
 impl FromStr for Condition {
@@ -82,17 +98,17 @@ impl FromStr for Condition {
             "age" => Field::Age,
             "type" => Field::Type,
             "body" => Field::Body,
-            pointer if pointer.starts_with('/') => Field::Pointer(pointer.to_owned()),
+            path if path.starts_with('/') => Field::Path(path.to_owned()),
             other => {
                 return Err(format!(
-                    "`{other}` is no field: id, attempts, age, type, body, or a JSON pointer like /a/b"
+                    "`{other}` is no field: id, attempts, age, type, body, or a path into the body such as /a/b"
                 ));
             }
         };
         let value = value.trim().to_owned();
         let is_readable = match field {
             Field::Age => humantime::parse_duration(&value).is_ok(),
-            Field::Attempts => value.parse::<f64>().is_ok(),
+            Field::Attempts => value.parse::<f64>().is_ok_and(f64::is_finite),
             _ => true,
         };
         if !is_readable {
@@ -103,7 +119,8 @@ impl FromStr for Condition {
 }
 
 /// Whether the message meets all conditions.
-pub(crate) fn matches(conditions: &[Condition], subject: Subject<'_>) -> bool {
+pub(crate) fn matches<'a>(conditions: &[Condition], message: impl Into<Subject<'a>>) -> bool {
+    let subject = message.into();
     conditions.iter().all(|condition| condition.is_met(subject))
 }
 
@@ -120,13 +137,9 @@ impl Condition {
                 let value = humantime::parse_duration(&self.value).unwrap_or(Duration::MAX);
                 age.map_or(self.is_negative(), |age| self.is_so(Some(age.cmp(&value)), false))
             }
-            Field::Pointer(pointer) => {
-                let body = subject.body.json::<Value>().ok();
-                let found = body.as_ref().and_then(|body| body.pointer(pointer));
-                self.compare_or_absent(found.map(|found| match found {
-                    Value::String(text) => text.clone(),
-                    other => other.to_string(),
-                }))
+            Field::Path(path) => {
+                let body = subject.body.json::<Box<RawValue>>().ok();
+                self.compare_or_absent(body.and_then(|body| found_at(path, &body)))
             }
         }
     }
@@ -135,13 +148,8 @@ impl Condition {
         found.map_or(self.is_negative(), |found| self.compare(found.as_ref()))
     }
 
-    /// Numbers are compared as numbers, everything else as text.
     fn compare(&self, found: &str) -> bool {
-        let order = match (found.parse::<f64>(), self.value.parse::<f64>()) {
-            (Ok(found), Ok(value)) => found.partial_cmp(&value),
-            _ => Some(found.cmp(self.value.as_str())),
-        };
-        self.is_so(order, found.contains(&self.value))
+        self.is_so(Some(order(found, &self.value)), found.contains(&self.value))
     }
 
     fn is_so(&self, order: Option<Ordering>, contains: bool) -> bool {
@@ -162,6 +170,30 @@ impl Condition {
     }
 }
 
+/// Numbers are compared as numbers, everything else as text. Whole numbers are often ids, of which a float confuses those
+/// of more than 15 digits.
+fn order(found: &str, value: &str) -> Ordering {
+    if let (Ok(found), Ok(value)) = (found.parse::<i128>(), value.parse::<i128>()) {
+        return found.cmp(&value);
+    }
+    let number = |text: &str| text.parse::<f64>().ok().filter(|number| number.is_finite());
+    let order = number(found).zip(number(value)).and_then(|(found, value)| found.partial_cmp(&value));
+    order.unwrap_or_else(|| found.cmp(value))
+}
+
+/// What a path leads to: a string's text, and anything else as it is in the body.
+fn found_at(path: &str, body: &RawValue) -> Option<String> {
+    let mut at = body;
+    for name in path.split('/').skip(1) {
+        at = if at.get().starts_with('[') {
+            serde_json::from_str::<Vec<&RawValue>>(at.get()).ok()?.get(name.parse::<usize>().ok()?)?
+        } else {
+            serde_json::from_str::<HashMap<String, &RawValue>>(at.get()).ok()?.remove(name)?
+        };
+    }
+    if at.get().starts_with('"') { serde_json::from_str(at.get()).ok() } else { Some(at.get().to_owned()) }
+}
+
 #[cfg(test)]
 mod tests {
     use cloudflare_queues::PushMessage;
@@ -169,8 +201,7 @@ mod tests {
     use super::*;
 
     fn meets(condition: &str, json: &str) -> bool {
-        let value: Value = serde_json::from_str(json).unwrap();
-        let pushed = PushMessage::json(&value).unwrap();
+        let pushed = PushMessage::json(&RawValue::from_string(json.to_owned()).unwrap()).unwrap();
         let timestamp = SystemTime::now().checked_sub(Duration::from_secs(3600));
         let subject = Subject { id: "m-1", attempts: Some(4), timestamp, body: pushed.body() };
         matches(&[condition.parse().unwrap()], subject)
@@ -204,8 +235,44 @@ mod tests {
     }
 
     #[test]
+    fn numbers_are_compared_exactly() {
+        for (condition, body, is_met) in [
+            ("/id=9007199254740993", r#"{"id":9007199254740993}"#, true),
+            ("/id=9007199254740993", r#"{"id":9007199254740992}"#, false),
+            ("/id=9007199254740993", r#"{"id":"9007199254740992"}"#, false),
+            ("/id!=9007199254740993", r#"{"id":9007199254740992}"#, true),
+            ("/id>9007199254740992", r#"{"id":9007199254740993}"#, true),
+            // Larger than 64 bits.
+            ("/id=12345678901234567890123", r#"{"id":12345678901234567890123}"#, true),
+            ("/id=12345678901234567890123", r#"{"id":12345678901234567890124}"#, false),
+            ("/id=NaN", r#"{"id":"NaN"}"#, true),
+            ("/id!=NaN", r#"{"id":"NaN"}"#, false),
+            ("/id=inf", r#"{"id":1e999}"#, false),
+            ("/id=1e999", r#"{"id":1e998}"#, false),
+            ("/id=1e999", r#"{"id":1e999}"#, true),
+            ("/id=1e3", r#"{"id":1000}"#, true),
+            ("/id=1.5", r#"{"id":1.50}"#, true),
+            ("/id<10", r#"{"id":9.5}"#, true),
+        ] {
+            assert_eq!(meets(condition, body), is_met, "{condition} {body}");
+        }
+    }
+
+    #[test]
+    fn a_path_leads_into_objects_and_lists() {
+        let body = r#" {"a":[0,{"b c":"~"}], "n":null, "":7, "twice":1, "twice":2, "e":"\u00e9", "list":[1, 2]}"#;
+        for condition in ["/a/1/b c=~", "/n=null", "/=7", "/twice=2", "/e=\u{e9}", "/list=[1, 2]", "/a/0=0"] {
+            assert!(meets(condition, body), "{condition}");
+        }
+        for path in ["/a/2", "/a/x", "/a/0/b", "/a/1/b", "/x"] {
+            assert!(meets(&format!("{path}!=1"), body), "{path}");
+            assert!(!meets(&format!("{path}>=0"), body), "{path}");
+        }
+    }
+
+    #[test]
     fn what_is_no_condition_is_refused() {
-        for text in ["", "order", "size=1", "age>soon", "attempts=many", "/a!b"] {
+        for text in ["", "order", "size=1", "age>soon", "attempts=many", "attempts=NaN", "attempts<inf", "/a!b"] {
             assert!(text.parse::<Condition>().is_err(), "{text}");
         }
     }

@@ -20,8 +20,8 @@ use tokio::{
 use crate::{
     exit::{Exit, Failure},
     output::Row,
+    patience::Failures,
     progress::Progress,
-    sweep::backoff,
 };
 
 /// A longer line cannot be a message.
@@ -31,8 +31,6 @@ const BATCH_BYTES: usize = 256_000;
 /// How long a line waits for others to be pushed with it.
 const LINGER: Duration = Duration::from_millis(100);
 const MOST_IN_FLIGHT: usize = 16;
-/// How often a batch is sent that fails for a time, beside the client's own retries.
-const TRIES: u32 = 8;
 
 /// What became of the lines.
 #[derive(Debug, Default, Serialize)]
@@ -166,16 +164,13 @@ impl Lines {
 
     /// Pushes a batch until the push succeeds. A batch that may have arrived is pushed again, as another run would do.
     fn send(&self, batch: Batch) -> impl Future<Output = (Batch, Result<(), Error>)> + Send + use<> {
-        let queue = self.queue.clone();
+        let (queue, progress, mut failures) = (self.queue.clone(), self.progress.clone(), Failures::default());
         async move {
-            let mut tries = 0;
             while !batch.messages.is_empty() {
                 let Err(error) = queue.push_batch(&batch.messages).await else { break };
-                tries += 1;
-                if !error.is_transient() || tries >= TRIES {
-                    return (batch, Err(error));
-                }
-                sleep(error.retry_after().unwrap_or_default().max(backoff(tries))).await;
+                let Some(pause) = failures.bounded_pause(&error) else { return (batch, Err(error)) };
+                progress.remark(&format!("a push failed, and is repeated: {error}"));
+                sleep(pause).await;
             }
             (batch, Ok(()))
         }

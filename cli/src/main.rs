@@ -7,11 +7,14 @@ mod exit;
 mod filter;
 mod lines;
 mod output;
+mod parse;
+mod patience;
 mod progress;
 mod record;
 mod requests;
 mod signals;
 mod sweep;
+mod watch;
 
 use std::process::ExitCode;
 

@@ -48,6 +48,7 @@ pub(crate) fn print<R: Row>(format: Format, rows: &[R]) -> io::Result<()> {
 }
 
 /// Prints rows as they come, under one head.
+#[derive(Clone, Copy)]
 pub(crate) struct Lister {
     format: Format,
     has_head: bool,
@@ -76,6 +77,11 @@ impl Lister {
         }
         out.flush()
     }
+}
+
+/// Writes on a thread of its own, so that a reader who does not read keeps nothing else from going on.
+pub(crate) async fn aside<T: Send + 'static>(write: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(write).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
 /// A list of properties, one a line.

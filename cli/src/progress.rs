@@ -24,21 +24,27 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// For so many messages, if that is known.
-    pub(crate) fn of(messages: Option<u64>) -> Self {
+    pub(crate) fn new() -> Self {
         if !io::stderr().is_terminal() {
             return Self::hidden();
         }
-        let bar = ProgressBar::with_draw_target(messages, ProgressDrawTarget::stderr());
-        let template = match messages {
-            Some(_) => "{bar:30} {human_pos}/{human_len} messages, {per_sec}, {eta} left {msg}",
-            None => "{spinner} {human_pos} messages, {per_sec} {msg}",
-        };
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
-        }
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
         bar.enable_steady_tick(Duration::from_millis(200));
-        Self { bar, remarks: Arc::default() }
+        let progress = Self { bar, remarks: Arc::default() };
+        progress.look_like("{spinner} {human_pos} messages, {per_sec}");
+        progress
+    }
+
+    /// There are so many messages.
+    pub(crate) fn expect(&self, messages: u64) {
+        self.bar.set_length(messages);
+        self.look_like("{bar:30} {human_pos}/{human_len} messages, {per_sec}, {eta} left");
+    }
+
+    fn look_like(&self, template: &str) {
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            self.bar.set_style(style);
+        }
     }
 
     pub(crate) fn hidden() -> Self {

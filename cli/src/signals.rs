@@ -1,8 +1,13 @@
 //! Ctrl-c and SIGTERM: the first asks for an end, the second for one at once.
 
-use std::io;
+use std::{io, thread, time::Duration};
 
-use tokio::{signal, sync::watch};
+use tokio::{runtime, signal, sync::watch, time::sleep};
+
+use crate::exit::Exit;
+
+/// How long the program may take to end after it was told so twice.
+const MOST: Duration = Duration::from_secs(2);
 
 /// How often the program was told to stop.
 #[derive(Clone, Debug)]
@@ -11,12 +16,22 @@ pub(crate) struct Signals(watch::Receiver<u32>);
 impl Signals {
     pub(crate) fn listen() -> io::Result<Self> {
         let (told, times) = watch::channel(0_u32);
-        let mut source = Source::new()?;
-        tokio::spawn(async move {
+        // Its own, since tasks may be stuck where nobody reads what they say.
+        let runtime = runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+        let mut source = {
+            let _inside = runtime.enter();
+            Source::new()?
+        };
+        let listen = async move {
             while source.next().await.is_some() {
                 told.send_modify(|times| *times = times.saturating_add(1));
+                if *told.borrow() > 1 {
+                    sleep(MOST).await;
+                    std::process::exit(Exit::Interrupted as i32);
+                }
             }
-        });
+        };
+        thread::spawn(move || runtime.block_on(listen));
         Ok(Self(times))
     }
 

@@ -22,11 +22,11 @@ use std::{
     time::Duration,
 };
 
-use cloudflare_queues::{ConsumerKind, Message, Queue};
+use cloudflare_queues::{Acker, ConsumerKind, Message, Queue};
 use tokio::{task::JoinSet, time::sleep_until};
 
+pub(crate) use self::held::Held;
 use self::{cycle::Cycle, pace::Pace};
-pub(crate) use self::{held::Held, pace::backoff};
 use crate::{
     exit::{Exit, Failure},
     filter::Condition,
@@ -140,6 +140,7 @@ pub(crate) struct Plan {
 
 pub(crate) struct Sweep<S> {
     queue: Queue,
+    acker: Acker,
     sink: S,
     plan: Plan,
     /// How often a message is delivered at most.
@@ -153,17 +154,27 @@ pub(crate) struct Sweep<S> {
 }
 
 impl<S: Sink> Sweep<S> {
-    /// Asks the queue how often it delivers a message, and how many messages it has.
+    /// Asks the queue how often it delivers a message, and how many messages it has; the progress expects these.
     pub(crate) async fn prepare(queue: Queue, sink: S, plan: Plan, progress: Progress) -> Result<Self, Failure> {
         let consumers = queue.consumers().await?;
         let pull = consumers.iter().find(|consumer| consumer.kind() == ConsumerKind::HttpPull);
         let retries = pull.and_then(cloudflare_queues::ConsumerDescription::max_retries);
-        let backlog = queue.metrics().await?.backlog_count.unwrap_or_default();
+        if retries == Some(0) {
+            progress.say(
+                "the queue delivers each message once: if this is killed, messages in flight go to its dead-letter \
+                 queue, or are deleted if it has none",
+            );
+        }
+        let backlog = queue.metrics().await?.backlog_count;
+        if let Some(expected) = backlog.into_iter().chain(plan.limit).min() {
+            progress.expect(expected);
+        }
         // Twice as long as it is likely to take.
-        let ms = (backlog as f64 / plan.rate.min(1000.0) * 2e3) as u64;
+        let ms = (backlog.unwrap_or_default() as f64 / plan.rate.min(1000.0) * 2e3) as u64;
         let hold = AtomicU64::new(ms.saturating_add(LEASE.as_millis() as u64).min(MOST_HOLD_MS));
         let deliveries = retries.map_or(DELIVERIES, |retries| retries.saturating_add(1));
-        Ok(Self { queue, sink, plan, deliveries, hold, progress, seen: Mutex::default() })
+        let acker = Acker::new(queue.clone())?;
+        Ok(Self { queue, acker, sink, plan, deliveries, hold, progress, seen: Mutex::default() })
     }
 
     /// How long messages that stay are hidden from consumers.
@@ -199,6 +210,9 @@ impl<S: Sink> Sweep<S> {
                     swept.counts += cycle.counts;
                     sweep.progress.at(swept.counts.taken);
                     let given_up = pace.ended(&cycle, cycles.len());
+                    if let Some(error) = cycle.pull_error.as_ref().filter(|_| !given_up) {
+                        sweep.progress.remark(&format!("a pull failed, and is repeated: {error}"));
+                    }
                     let failure = cycle.failure.or_else(|| given_up.then(|| cycle.pull_error.map(Failure::from))?);
                     swept.failure = swept.failure.take().or(failure);
                 }

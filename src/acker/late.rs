@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::timeout};
 
 use super::Acker;
 use crate::{error::Error, pull::Batch, settlement::Settlement};
@@ -16,8 +16,7 @@ impl Acker {
         if pulls.is_empty() {
             return;
         }
-        self.0.ledger.count_late(|late| late.saturating_add(1));
-        let late = Late(self.clone());
+        let late = Late::new(self);
         self.0.runtime.spawn(async move {
             while let Some(pulled) = pulls.join_next().await {
                 for message in pulled.into_iter().flatten().flatten() {
@@ -25,6 +24,25 @@ impl Acker {
                 }
             }
         });
+    }
+
+    /// Lets these tasks submit leases for some time, and aborts them after that.
+    pub(crate) fn outlast(&self, mut tasks: JoinSet<()>, within: Duration) {
+        if tasks.is_empty() {
+            return;
+        }
+        let late = Late::new(self);
+        self.0.runtime.spawn(async move {
+            let _ = timeout(within, async { while tasks.join_next().await.is_some() {} }).await;
+            drop((tasks, late));
+        });
+    }
+}
+
+impl Late {
+    fn new(acker: &Acker) -> Self {
+        acker.0.ledger.count_late(|late| late.saturating_add(1));
+        Self(acker.clone())
     }
 }
 

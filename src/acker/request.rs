@@ -14,15 +14,13 @@ use super::{
     receipt::Confirmation,
 };
 use crate::{
-    ack::AckOutcome, error::Error, lease::LeaseId, queue::Queue, retry::jittered, settlement::Settlement, transport,
+    ack::AckOutcome, error::Error, lease::LeaseId, queue::Queue, retry::jittered, settlement::Settlement,
+    splitting::Splitting, transport,
 };
 
 /// The first and the longest wait between two calls for the same leases. Each call retries by itself.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// How many requests are sent for the leases of a refused request, including that one. This is enough to isolate two
-/// bad leases of 100.
-const MAX_REQUESTS: usize = 32;
 
 pub(super) struct Requests {
     pub(super) queue: Queue,
@@ -51,7 +49,7 @@ impl Requests {
     /// tried, the larger ones first. A request that has to wait does not delay the others.
     pub(super) async fn settle(&self, leases: Vec<Pending>, taken_at: Instant) {
         let mut groups = VecDeque::from([Group::new(leases, None)]);
-        let mut requests: usize = 1;
+        let splitting = Splitting::new();
         while let Some(first) = (0..groups.len()).min_by_key(|number| groups.get(*number).map(|group| group.at)) {
             let Some(group) = groups.remove(first) else { break };
             sleep_until(group.at).await;
@@ -61,10 +59,8 @@ impl Requests {
             }
             let Err((mut group, error)) = self.send(group, taken_at).await else { continue };
             let is_refusal = error.refuses_the_request() && error.status() != Some(200);
-            let more = requests.saturating_add(2);
-            if is_refusal && group.leases.len() > 1 && more <= MAX_REQUESTS {
-                requests = more;
-                let half = group.leases.split_off(group.leases.len() / 2);
+            let half = if is_refusal { splitting.split_off(&mut group.leases) } else { None };
+            if let Some(half) = half {
                 groups.extend([group.leases, half].map(|leases| Group::new(leases, Some(error.clone()))));
             } else if is_refusal {
                 self.pace.refused(&error);

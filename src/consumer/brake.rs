@@ -48,3 +48,35 @@ impl Brake {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The steps after each of so many outcomes.
+    fn steps(brake: &mut Brake, outcomes: usize, has_failed: bool) -> Vec<u32> {
+        let step = |_| {
+            brake.record(has_failed);
+            brake.step()
+        };
+        (0..outcomes).map(step).collect()
+    }
+
+    #[test]
+    fn every_sixteenth_failure_is_a_step_up_and_successes_take_them_back_by_fours() {
+        let mut brake = Brake::new("handlers", 0.5);
+        assert_eq!(steps(&mut brake, 33, true), [[0; 15].as_slice(), &[1; 16], &[2; 2]].concat());
+        // The share of failures falls below a quarter with the eleventh success.
+        assert_eq!(steps(&mut brake, 16, false), [[2; 10].as_slice(), &[1; 4], &[0; 2]].concat());
+    }
+
+    #[test]
+    fn where_no_failure_is_bearable_successes_do_not_slow_down() {
+        assert_eq!(steps(&mut Brake::new("handlers", 0.0), 100, false), [0; 100]);
+    }
+
+    #[test]
+    fn the_steps_end_at_sixteen() {
+        assert_eq!(steps(&mut Brake::new("handlers", 0.5), 1000, true).last(), Some(&16));
+    }
+}

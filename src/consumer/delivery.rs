@@ -2,13 +2,18 @@
 
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
-use super::{Undecided, Verdict, outcomes::Outcomes, pulse::Pulse, settings::Settings, work::Outcome};
+use super::{
+    Undecided,
+    fate::{Fate, bury},
+    outcomes::Outcomes,
+    pulse::Pulse,
+    settings::Settings,
+    work::Outcome,
+};
 use crate::{
     acker::{Acker, Receipt},
     error::Error,
-    limits,
     message::Message,
-    push::PushMessage,
     settlement::{Decision, Settlement},
 };
 
@@ -68,7 +73,13 @@ impl<T> Delivery<T> {
     /// From here on, the stream no longer decides on it.
     pub(super) fn give_out(&mut self) {
         self.held.is_given_out = true;
-        self.held.origin.pulse.work_on(self.held.key);
+        self.held.origin.pulse.work_on(self.held.key, true);
+    }
+
+    /// The stream decides on it again.
+    pub(super) fn take_back(&mut self) {
+        self.held.is_given_out = false;
+        self.held.origin.pulse.work_on(self.held.key, false);
     }
 
     /// The message.
@@ -126,27 +137,22 @@ impl<T> Delivery<T> {
     pub(super) async fn apply(mut self, outcome: Outcome, settings: &Settings) {
         let (message, outcomes) = (&self.held.message, &self.held.origin.outcomes);
         outcomes.decided(outcome.is_err());
-        let verdict = outcome.unwrap_or_else(|error| {
+        if let Err(error) = &outcome {
+            outcomes.counter().count(|stats| stats.failed += 1);
             tracing::warn!(%error, messaging.message.id = message.id, "the function for undecodable messages failed");
-            settings.retry_delay.verdict(message.attempts, Some(message), Some(&error))
-        });
-        let decision = match (verdict, &settings.dead_letters) {
-            (Verdict::Ack, _) => Decision::Ack,
-            (Verdict::Retry, _) | (Verdict::DeadLetter, None) => Decision::Retry,
-            (Verdict::RetryIn(delay), _) => Decision::RetryIn(delay.min(limits::MAX_DELAY)),
-            (Verdict::Leave, _) => return self.held.leave(),
-            (Verdict::DeadLetter, Some(dead_letters)) => {
-                let pushed = async { dead_letters.push(&PushMessage::from_body(&message.body)?).await };
-                if let Err(error) = pushed.await {
-                    tracing::warn!(%error, messaging.message.id = message.id, "a dead letter could not be pushed");
-                    outcomes.counter().count(|stats| stats.dead_letter_failures += 1);
-                    return self.held.leave();
+        }
+        let outcome = outcome.as_ref().map(|verdict| *verdict).map_err(|error| Some(error.as_str()));
+        match settings.fate(outcome, message.attempts, Some(message)) {
+            Fate::Settle(decision) => self.held.settle_late(decision, false).await,
+            Fate::Bury(queue, message) => match bury(queue, message).await {
+                Ok(()) => self.held.settle_late(Decision::Ack, true).await,
+                Err(error) => {
+                    self.held.is_decided = true;
+                    self.held.origin.outcomes.not_pushed(&error);
                 }
-                Decision::Ack
-            }
-        };
-        // The outcome is counted when it is known.
-        let _ = self.held.settle(decision).await;
+            },
+            Fate::Leave => self.held.leave(),
+        }
     }
 }
 
@@ -156,16 +162,19 @@ impl Held {
         self.origin.outcomes.counter().count(|stats| stats.left += 1);
     }
 
-    fn decide(self, decision: Decision) -> impl Future<Output = Result<Receipt, Error>> + Send + use<> {
+    /// The decision stands, even if the future is never polled.
+    fn decide(mut self, decision: Decision) -> impl Future<Output = Result<Receipt, Error>> + Send + use<> {
         self.origin.outcomes.decided(false);
-        self.settle(decision)
+        self.is_decided = true;
+        let observer = self.origin.outcomes.observe(decision, false);
+        self.origin.acker.settle(Settlement::new(&self.message, decision), observer)
     }
 
-    /// The decision stands, even if the future is never polled.
-    fn settle(mut self, decision: Decision) -> impl Future<Output = Result<Receipt, Error>> + Send + use<> {
+    /// As [`decide`](Self::decide), even if the acker is closed. The outcome is counted when it is known.
+    async fn settle_late(mut self, decision: Decision, is_dead_letter: bool) {
         self.is_decided = true;
-        let observer = self.origin.outcomes.observe(decision);
-        self.origin.acker.settle(Settlement::new(&self.message, decision), observer)
+        let observer = self.origin.outcomes.observe(decision, is_dead_letter);
+        let _ = self.origin.acker.settle_late(Settlement::new(&self.message, decision), observer).await;
     }
 }
 
@@ -182,7 +191,8 @@ impl Drop for Held {
         match undecided {
             Undecided::Retry => {
                 let decision = Decision::RetryIn(Duration::ZERO);
-                acker.submit_detached(Settlement::new(&self.message, decision), Some(outcomes.observe(decision)));
+                acker
+                    .submit_detached(Settlement::new(&self.message, decision), Some(outcomes.observe(decision, false)));
             }
             Undecided::Leave => self.leave(),
         }

@@ -11,10 +11,10 @@ use super::{
 };
 use crate::{error::Error, message::Message};
 
-type Outcomes = Pin<Box<dyn Future<Output = Vec<Outcome>> + Send>>;
+type Handling = Pin<Box<dyn Future<Output = Vec<Outcome>> + Send>>;
 
 /// A handler of one message.
-pub(super) fn one<H, F>(handler: H) -> impl Fn(Work) -> Outcomes + Send + Sync + 'static
+pub(super) fn one<H, F>(handler: H) -> impl Fn(Work) -> Handling + Send + Sync + 'static
 where
     H: Fn(Message) -> F + Send + Sync + 'static,
     F: Future<Output: IntoVerdict> + Send + 'static,
@@ -31,7 +31,7 @@ where
 }
 
 /// A handler of batches.
-pub(super) fn many<H, F>(handler: H) -> impl Fn(Work) -> Outcomes + Send + Sync + 'static
+pub(super) fn many<H, F>(handler: H) -> impl Fn(Work) -> Handling + Send + Sync + 'static
 where
     H: Fn(Vec<Message>) -> F + Send + Sync + 'static,
     F: Future<Output: IntoVerdicts> + Send + 'static,
@@ -50,7 +50,7 @@ pub(super) fn one_decoded<D, H, F>(
     decoding: D,
     counter: Counter,
     handler: H,
-) -> impl Fn(Work) -> Outcomes + Send + Sync + 'static
+) -> impl Fn(Work) -> Handling + Send + Sync + 'static
 where
     D: Decoding,
     H: Fn(D::Job, Message) -> F + Send + Sync + 'static,
@@ -78,7 +78,7 @@ pub(super) fn many_decoded<D, H, F>(
     decoding: D,
     counter: Counter,
     handler: H,
-) -> impl Fn(Work) -> Outcomes + Send + Sync + 'static
+) -> impl Fn(Work) -> Handling + Send + Sync + 'static
 where
     D: Decoding,
     H: Fn(Vec<(D::Job, Message)>) -> F + Send + Sync + 'static,

@@ -5,7 +5,10 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::{acks::STALLED, recorder::Record};
+use super::{
+    acks::STALLED,
+    recorder::{State, Total},
+};
 
 /// Whether a [`Consumer`](crate::Consumer) is working, for a probe such as `/healthz`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -46,25 +49,32 @@ impl Health {
         self.status == Status::Working
     }
 
-    pub(super) fn new(record: &Record, visibility_timeout: Duration) -> Self {
+    pub(super) fn new(total: &Total, visibility_timeout: Duration) -> Self {
         let now = Instant::now();
+        let states = total.states();
+        let worst = states.iter().map(|state| worst(state, now, visibility_timeout));
+        let worst = worst.min_by_key(|(rank, _, since)| (*rank, *since));
         let ago = |since: Instant| now.saturating_duration_since(since);
-        let stuck = record.busy.filter(|busy| ago(*busy) > visibility_timeout);
-        let unsettled = record.unsettled.filter(|unsettled| ago(*unsettled) > STALLED);
-        let found = [
-            (Status::PullsFail, record.pulls_fail),
-            (Status::AcksFail, record.acks_fail.or(unsettled)),
-            (Status::Stuck, stuck),
-            (Status::Slowed, record.slowed),
-            (Status::Working, record.started),
-        ];
-        let found = found.into_iter().find_map(|(status, since)| Some((status, since?)));
-        let (status, since) = found.filter(|_| record.running > 0).unzip();
         Self {
-            status: status.unwrap_or(Status::Stopped),
-            lasting: since.map(ago).unwrap_or_default(),
-            last_pull: record.last_pull.map(ago),
-            last_error: record.stats.last_error.clone(),
+            status: worst.map_or(Status::Stopped, |(_, status, _)| status),
+            lasting: worst.map(|(.., since)| ago(since)).unwrap_or_default(),
+            last_pull: total.last_pull().map(ago),
+            last_error: total.stats().last_error,
         }
     }
+}
+
+/// The status of one run or stream, how much worse others are, and since when it has that status.
+fn worst(state: &State, now: Instant, visibility_timeout: Duration) -> (usize, Status, Instant) {
+    let longer_than = |least: Duration| move |since: &Instant| now.saturating_duration_since(*since) > least;
+    let unsettled = state.unsettled.filter(longer_than(STALLED));
+    let busy = state.busy.and(state.busy.max(state.finished));
+    let found = [
+        (Status::PullsFail, state.pulls_fail),
+        (Status::AcksFail, state.acks_fail.or(unsettled)),
+        (Status::Stuck, busy.filter(longer_than(visibility_timeout))),
+        (Status::Slowed, state.slowed),
+    ];
+    let found = found.into_iter().enumerate().find_map(|(rank, (status, since))| Some((rank, status, since?)));
+    found.unwrap_or((usize::MAX, Status::Working, state.started))
 }

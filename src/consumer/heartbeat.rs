@@ -1,8 +1,9 @@
 //! Extends leases shortly before they expire, while their messages wait or are handled.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     future::Future,
+    mem,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -13,20 +14,25 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::{recorder::Counter, settings::Settings};
+use super::{
+    extension::{Beat, Extension, Sent},
+    recorder::Counter,
+    settings::Settings,
+};
 use crate::{
-    error::Error, extend::ExtendOutcome, held::Extended, lease::LeaseId, message::Message, queue::Queue,
+    held::Extended,
+    lease::LeaseId,
+    limits::{self, MAX_EXTENDED},
+    message::Message,
+    queue::Queue,
     settlement::Lease,
 };
 
-/// The maximum number of leases in a request.
-const GROUP: usize = 100;
-/// The time between two attempts to extend the same lease.
+/// The shortest time between two attempts to extend the same lease, and how many fit between the first and its end.
 const BETWEEN: Duration = Duration::from_millis(250);
-/// A timeout is sent in whole milliseconds.
-const ROUNDED: Duration = Duration::from_millis(1);
+const ATTEMPTS: u32 = 8;
 /// No lease is known to last longer than this, counted from the pull.
-const LONGEST: Duration = Duration::from_secs(12 * 60 * 60);
+const LONGEST: Duration = *limits::VISIBILITY_TIMEOUT.end();
 
 pub(super) struct Heartbeat {
     queue: Queue,
@@ -39,7 +45,7 @@ pub(super) struct Heartbeat {
     due: BTreeSet<(Instant, u64)>,
     next: u64,
     timer: Option<Pin<Box<Sleep>>>,
-    requests: JoinSet<(Vec<Beat>, Option<Error>)>,
+    requests: JoinSet<Sent>,
 }
 
 struct Held {
@@ -52,13 +58,6 @@ struct Held {
     is_worked_on: bool,
     is_under_way: bool,
     /// It is extended separately, since the service's count did not show which lease of its group failed.
-    is_alone: bool,
-}
-
-/// The outcome of extending a lease.
-struct Beat {
-    key: u64,
-    deadline: Option<std::time::Instant>,
     is_alone: bool,
 }
 
@@ -101,9 +100,10 @@ impl Heartbeat {
         key
     }
 
-    pub(super) fn work_on(&mut self, key: u64) {
+    /// Whether the loss of a lease concerns someone who works on the message.
+    pub(super) fn work_on(&mut self, key: u64, is_worked_on: bool) {
         if let Some(held) = self.leases.get_mut(&key) {
-            held.is_worked_on = true;
+            held.is_worked_on = is_worked_on;
         }
     }
 
@@ -118,8 +118,9 @@ impl Heartbeat {
         loop {
             while let Poll::Ready(Some(joined)) = self.requests.poll_join_next(context) {
                 // A request that panicked has no outcome: its leases are lost when they expire.
-                let (beats, error) = joined.unwrap_or_default();
+                let Sent { beats, halves, error } = joined.unwrap_or_default();
                 beats.into_iter().for_each(|beat| self.settle(beat, counter));
+                halves.into_iter().for_each(|half| self.send_again(half));
                 if let Some(error) = error {
                     counter.failed(&error);
                 }
@@ -147,7 +148,8 @@ impl Heartbeat {
             self.due.remove(&(due, key));
             let Some(held) = self.leases.get_mut(&key) else { continue };
             if held.deadline <= now {
-                if held.is_worked_on {
+                // Once, even if an extension in flight fails after that.
+                if mem::take(&mut held.is_worked_on) {
                     counter.count(|stats| stats.lost_leases += 1);
                     tracing::warn!("a handler outlasts the lease of its message: another consumer may receive it");
                 }
@@ -166,10 +168,19 @@ impl Heartbeat {
 
     fn send(&mut self, group: Vec<(u64, Lease, bool)>) {
         let (alone, together): (Vec<_>, Vec<_>) = group.into_iter().partition(|(.., is_alone)| *is_alone);
-        let groups = alone.chunks(1).chain(together.chunks(GROUP));
+        let groups = alone.chunks(1).chain(together.chunks(MAX_EXTENDED));
         for group in groups {
             let leases = group.iter().map(|(key, lease, _)| (*key, lease.clone())).collect();
-            self.requests.spawn(extend(self.queue.clone(), leases, self.timeout));
+            self.requests.spawn(Extension::new(leases).send(self.queue.clone(), self.timeout));
+        }
+    }
+
+    /// Sends a part of a refused request, without the leases that have ended or were released in the meantime.
+    fn send_again(&mut self, mut part: Extension) {
+        let now = Instant::now();
+        part.leases.retain(|(key, _)| self.leases.get(key).is_some_and(|held| held.deadline > now));
+        if !part.leases.is_empty() {
+            self.requests.spawn(part.send(self.queue.clone(), self.timeout));
         }
     }
 
@@ -178,7 +189,7 @@ impl Heartbeat {
         let Some(held) = self.leases.get_mut(&beat.key) else { return };
         self.due.remove(&(held.due, beat.key));
         held.is_under_way = false;
-        held.is_alone |= beat.is_alone;
+        held.is_alone = beat.is_alone;
         let wait = if let Some(deadline) = beat.deadline {
             counter.count(|stats| stats.extended += 1);
             held.extended.extend(deadline);
@@ -187,7 +198,7 @@ impl Heartbeat {
         } else {
             held.deadline.saturating_duration_since(now) / 4
         };
-        held.due = (now + wait.max(BETWEEN)).min(held.deadline);
+        held.due = (now + wait.max(lead / ATTEMPTS).max(BETWEEN)).min(held.deadline);
         self.due.insert((held.due, beat.key));
     }
 }
@@ -195,51 +206,4 @@ impl Heartbeat {
 /// Until when a lease is extended, counted from when its pull was sent: the service may count from any time after that.
 pub(crate) fn until(deadline: Instant, timeout: Duration, most: Duration) -> Instant {
     deadline.checked_sub(timeout).unwrap_or(deadline) + most
-}
-
-/// Extends leases. A refused request is split, so that one bad lease does not affect the others.
-async fn extend(queue: Queue, leases: Vec<(u64, Lease)>, timeout: Duration) -> (Vec<Beat>, Option<Error>) {
-    let (mut groups, mut beats, mut error) = (vec![leases], Vec::new(), None);
-    while let Some(mut group) = groups.pop() {
-        let now = Instant::now().into_std();
-        match queue.extend(group.iter().map(|(_, lease)| lease), timeout).await {
-            Ok(outcome) => {
-                let until = outcome.deadline().unwrap_or(now + timeout.saturating_sub(ROUNDED));
-                beats.extend(read(group, &outcome, until));
-            }
-            Err(failed) if failed.error.refuses_the_request() && group.len() > 1 => {
-                groups.push(group.split_off(group.len() / 2));
-                groups.push(group);
-            }
-            Err(failed) => {
-                tracing::warn!(error = %failed.error, leases = group.len(), "leases could not be extended");
-                beats.extend(group.into_iter().map(|(key, _)| Beat { key, deadline: None, is_alone: false }));
-                error = Some(failed.error);
-            }
-        }
-    }
-    (beats, error)
-}
-
-/// A lease without a warning is extended only if the count leaves no other possibility.
-fn read(group: Vec<(u64, Lease)>, outcome: &ExtendOutcome, until: std::time::Instant) -> Vec<Beat> {
-    let warned: HashSet<&LeaseId> = outcome.warnings.iter().filter_map(|warning| warning.subject.as_ref()).collect();
-    let unwarned = group.iter().filter(|(_, lease)| !warned.contains(lease.id())).count() as u64;
-    let is_clear = outcome.extend_count == Some(unwarned) && outcome.warnings.len() == warned.len();
-    let beat = |(key, lease): (u64, Lease)| {
-        let is_warned = warned.contains(lease.id());
-        Beat { key, deadline: (is_clear && !is_warned).then_some(until), is_alone: !is_clear && !is_warned }
-    };
-    group.into_iter().map(beat).collect()
-}
-
-/// Until when each of these leases lasts, by what the service said.
-#[cfg(fuzzing)]
-pub(crate) fn extended(
-    leases: Vec<Lease>,
-    outcome: &ExtendOutcome,
-    until: std::time::Instant,
-) -> Vec<Option<std::time::Instant>> {
-    let group = leases.into_iter().map(|lease| (0, lease)).collect();
-    read(group, outcome, until).into_iter().map(|beat| beat.deadline).collect()
 }

@@ -18,9 +18,9 @@ use crate::{
 
 /// Shared by a stream and its deliveries, which may outlive it.
 #[derive(Clone)]
-pub(super) struct Outcomes(Arc<Shared>);
+pub(super) struct Outcomes(Arc<Inner>);
 
-struct Shared {
+struct Inner {
     counter: Counter,
     state: Mutex<State>,
 }
@@ -39,7 +39,7 @@ impl Outcomes {
     pub(super) fn new(counter: Counter, bearable_failures: f64) -> Self {
         let drops = Brake::new("deliveries are dropped undecided", bearable_failures);
         let state = State { acks: Acks::new(), drops, gauges: Some(Gauges::default()), waker: None };
-        Self(Arc::new(Shared { counter, state: Mutex::new(state) }))
+        Self(Arc::new(Inner { counter, state: Mutex::new(state) }))
     }
 
     pub(super) fn counter(&self) -> &Counter {
@@ -60,17 +60,24 @@ impl Outcomes {
         failure
     }
 
-    /// A delivery was decided on, or dropped undecided.
-    pub(super) fn decided(&self, is_dropped: bool) {
-        self.0.state().drops.record(is_dropped);
+    /// A delivery was decided on. It has failed if it was dropped undecided.
+    pub(super) fn decided(&self, has_failed: bool) {
+        self.0.state().drops.record(has_failed);
     }
 
     /// A settlement is submitted. The returned observer sees the outcome.
-    pub(super) fn observe(&self, decision: Decision) -> Observer {
+    pub(super) fn observe(&self, decision: Decision, is_dead_letter: bool) -> Observer {
         self.0.state().acks.begin();
         self.0.gauge(|_| ());
-        let shared = Arc::clone(&self.0);
-        Box::new(move |outcome| shared.settled(decision, outcome))
+        let inner = Arc::clone(&self.0);
+        Box::new(move |outcome| inner.settled(decision, is_dead_letter, outcome))
+    }
+
+    /// A dead letter could not be pushed, so nothing is submitted for its lease.
+    pub(super) fn not_pushed(&self, error: &Error) {
+        self.0.counter.not_pushed(error);
+        self.0.state().acks.not_begun();
+        self.0.gauge(|_| ());
     }
 
     pub(super) fn gauge(&self, change: impl FnOnce(&mut Gauges)) {
@@ -84,17 +91,13 @@ impl Outcomes {
     }
 }
 
-impl Shared {
-    fn settled(&self, decision: Decision, outcome: &Result<Confirmation, Error>) {
+impl Inner {
+    fn settled(&self, decision: Decision, is_dead_letter: bool, outcome: &Result<Confirmation, Error>) {
         let is_confirmed = matches!(outcome, Ok(Confirmation::Confirmed));
-        self.counter.count(|stats| {
-            let count = match (is_confirmed, decision) {
-                (false, _) => &mut stats.unconfirmed,
-                (true, Decision::Ack) => &mut stats.acknowledged,
-                (true, _) => &mut stats.retried,
-            };
-            *count += 1;
-        });
+        match is_confirmed {
+            true => self.counter.confirmed(decision, is_dead_letter),
+            false => self.counter.count(|stats| stats.unconfirmed += 1),
+        }
         let error = outcome.as_ref().err();
         if let Some(error) = error {
             self.counter.failed(error);

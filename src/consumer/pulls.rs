@@ -13,10 +13,7 @@ use tokio::{
 };
 use tracing::{Instrument, Span, field};
 
-use super::{
-    recorder::{Recorder, since},
-    settings::Settings,
-};
+use super::{recorder::Recorder, settings::Settings};
 use crate::{
     adaptive::Adaptive,
     error::Error,
@@ -232,7 +229,7 @@ impl Pulls {
                 if let Some(failures) = self.outage.on_success() {
                     tracing::info!(failures, "pulling works again");
                 }
-                recorder.pulled();
+                recorder.pulled(batch);
                 started.span.record("messaging.batch.message_count", batch.len());
                 if batch.is_empty() {
                     self.limit.on_idle();
@@ -249,8 +246,7 @@ impl Pulls {
                 if let Some(failures) = self.outage.on_failure(now) {
                     tracing::warn!(failures, %error, "pulling fails");
                 }
-                recorder.failed(error);
-                recorder.update(|record| since(&mut record.pulls_fail, true));
+                recorder.pull_failed(error);
                 self.rest(started.at, error.retry_after().unwrap_or_default());
             }
         }

@@ -50,8 +50,8 @@ impl Pulse {
         key
     }
 
-    pub(super) fn work_on(&self, key: u64) {
-        lock(&self.0.state).heartbeat.work_on(key);
+    pub(super) fn work_on(&self, key: u64, is_worked_on: bool) {
+        lock(&self.0.state).heartbeat.work_on(key, is_worked_on);
     }
 
     pub(super) fn release(&self, key: u64) {

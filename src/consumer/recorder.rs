@@ -4,68 +4,77 @@ use std::{
     mem,
     ops::Deref,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use tokio::time::Instant;
 
 use super::stats::Stats;
-use crate::{error::Error, queue::Queue};
+use crate::{error::Error, pull::Batch, queue::Queue, settlement::Decision};
 
 #[cfg(feature = "metrics")]
 use crate::ids::QueueId;
 
+/// What a consumer and its clones do, in all their runs and streams.
 #[derive(Clone, Debug)]
-pub(super) struct Shared {
-    record: Arc<Mutex<Record>>,
+pub(super) struct Total {
+    totals: Arc<Mutex<Totals>>,
     #[cfg(feature = "metrics")]
     queue_id: QueueId,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Record {
-    pub(super) stats: Stats,
+struct Totals {
+    stats: Stats,
+    last_pull: Option<Instant>,
     /// Runs and streams that have not ended.
-    pub(super) running: u32,
-    pub(super) last_pull: Option<Instant>,
-    pub(super) started: Option<Instant>,
-    /// Since when pulls fail, acknowledgements fail, and all handlers are busy without any finishing.
+    running: Vec<Arc<Mutex<Record>>>,
+}
+
+/// One run or stream.
+#[derive(Debug)]
+struct Record {
+    stats: Stats,
+    state: State,
+}
+
+/// Since when a run or stream is what it is now.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct State {
+    pub(super) started: Instant,
     pub(super) pulls_fail: Option<Instant>,
     pub(super) acks_fail: Option<Instant>,
     pub(super) slowed: Option<Instant>,
+    /// All handlers are busy.
     pub(super) busy: Option<Instant>,
+    /// A handler last finished.
+    pub(super) finished: Option<Instant>,
     pub(super) unsettled: Option<Instant>,
 }
 
-impl Shared {
+impl Total {
     #[cfg_attr(not(feature = "metrics"), expect(unused_variables, reason = "its id is a label of metrics"))]
     pub(super) fn new(queue: &Queue) -> Self {
         Self {
-            record: Arc::default(),
+            totals: Arc::default(),
             #[cfg(feature = "metrics")]
             queue_id: queue.id().clone(),
         }
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Record> {
-        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn stats(&self) -> Stats {
+        let totals = lock(&self.totals);
+        let slowdown = totals.running.iter().map(|run| lock(run).stats.slowdown).max();
+        Stats { slowdown: slowdown.unwrap_or_default(), ..totals.stats.clone() }
     }
 
-    /// Another record of the same queue.
-    fn anew(&self) -> Self {
-        let mut anew = self.clone();
-        anew.record = Arc::default();
-        anew
+    /// The states of what is running.
+    pub(super) fn states(&self) -> Vec<State> {
+        lock(&self.totals).running.iter().map(|run| lock(run).state).collect()
     }
 
-    /// Changes the record of a run.
-    fn change(&self, change: impl Fn(&mut Record)) {
-        let mut record = self.lock();
-        #[cfg(feature = "metrics")]
-        let before = super::metrics::Before::of(&record.stats);
-        change(&mut record);
-        #[cfg(feature = "metrics")]
-        before.record(&self.queue_id, &record.stats);
+    pub(super) fn last_pull(&self) -> Option<Instant> {
+        lock(&self.totals).last_pull
     }
 }
 
@@ -93,13 +102,20 @@ pub(super) struct Recorder {
 
 impl Recorder {
     /// For a run that starts.
-    pub(super) fn new(total: &Shared) -> Self {
-        let recorder = Self { counter: Counter { run: total.anew(), total: total.clone() }, is_running: true };
-        recorder.update(|record| {
-            record.running = record.running.saturating_add(1);
-            record.started = Some(Instant::now());
-        });
-        recorder
+    pub(super) fn new(total: &Total) -> Self {
+        let started = Instant::now();
+        let state = State {
+            started,
+            pulls_fail: None,
+            acks_fail: None,
+            slowed: None,
+            busy: None,
+            finished: None,
+            unsettled: None,
+        };
+        let run = Arc::new(Mutex::new(Record { stats: Stats::default(), state }));
+        lock(&total.totals).running.push(Arc::clone(&run));
+        Self { counter: Counter { run, total: total.clone() }, is_running: true }
     }
 
     /// For tasks that count independently of the run.
@@ -108,13 +124,13 @@ impl Recorder {
     }
 
     pub(super) fn stats(&self) -> Stats {
-        self.counter.run.lock().stats.clone()
+        lock(&self.counter.run).stats.clone()
     }
 
     /// The run is over, even if its statistics are still needed.
     pub(super) fn end(&mut self) {
         if mem::take(&mut self.is_running) {
-            self.update(|record| record.running = record.running.saturating_sub(1));
+            lock(&self.counter.total.totals).running.retain(|run| !Arc::ptr_eq(run, &self.counter.run));
         }
     }
 }
@@ -136,13 +152,14 @@ impl Drop for Recorder {
 /// Records without keeping a run alive.
 #[derive(Clone, Debug)]
 pub(super) struct Counter {
-    run: Shared,
-    total: Shared,
+    run: Arc<Mutex<Record>>,
+    total: Total,
 }
 
 impl Counter {
     pub(super) fn count(&self, change: impl Fn(&mut Stats)) {
-        self.update(|record| change(&mut record.stats));
+        self.update(&change, |_| ());
+        change(&mut lock(&self.total.totals).stats);
     }
 
     pub(super) fn failed(&self, error: &Error) {
@@ -150,18 +167,55 @@ impl Counter {
         self.count(|stats| stats.last_error = Some(text.clone()));
     }
 
-    pub(super) fn update(&self, change: impl Fn(&mut Record)) {
-        self.run.change(&change);
-        change(&mut self.total.lock());
+    pub(super) fn pulled(&self, batch: &Batch) {
+        let clock = SystemTime::now();
+        self.count(|stats| {
+            stats.pulls += 1;
+            stats.empty_pulls += u64::from(batch.is_empty());
+            stats.pulled += batch.len() as u64;
+            stats.without_lease += batch.without_lease as u64;
+            stats.backlog_count = batch.backlog_count;
+            stats.last_pull = Some(clock);
+        });
+        lock(&self.run).state.pulls_fail = None;
+        lock(&self.total.totals).last_pull = Some(Instant::now());
     }
 
-    pub(super) fn pulled(&self) {
-        let (now, clock) = (Instant::now(), SystemTime::now());
-        self.update(|record| {
-            record.last_pull = Some(now);
-            record.pulls_fail = None;
-            record.stats.last_pull = Some(clock);
+    pub(super) fn pull_failed(&self, error: &Error) {
+        self.count(|stats| stats.pull_failures += 1);
+        self.failed(error);
+        since(&mut lock(&self.run).state.pulls_fail, true);
+    }
+
+    /// A handler has finished, or panicked with so many messages.
+    pub(super) fn handled(&self, took: Duration, panicked: u64) {
+        let record = |stats: &mut Stats| {
+            stats.handler_times.record(took);
+            stats.panicked += panicked;
+        };
+        self.update(record, |state| state.finished = Some(Instant::now()));
+        record(&mut lock(&self.total.totals).stats);
+    }
+
+    /// The service confirmed what was decided on a message.
+    pub(super) fn confirmed(&self, decision: Decision, is_dead_letter: bool) {
+        self.count(|stats| {
+            let count = match (is_dead_letter, decision.is_ack()) {
+                (true, _) => &mut stats.dead_lettered,
+                (false, true) => &mut stats.acknowledged,
+                (false, false) => &mut stats.retried,
+            };
+            *count += 1;
         });
+    }
+
+    /// A dead letter could not be pushed, so its message is left.
+    pub(super) fn not_pushed(&self, error: &Error) {
+        self.count(|stats| {
+            stats.left += 1;
+            stats.dead_letter_failures += 1;
+        });
+        self.failed(error);
     }
 
     /// Replaces the previous state.
@@ -170,21 +224,38 @@ impl Counter {
             return;
         }
         let moved = |total: &mut u64, before: u64, now: u64| *total = total.saturating_add(now).saturating_sub(before);
-        self.update(|record| {
-            let stats = &mut record.stats;
+        let move_all = |stats: &mut Stats| {
             moved(&mut stats.pulls_in_flight, before.pulls_in_flight, now.pulls_in_flight);
             moved(&mut stats.waiting, before.waiting, now.waiting);
             moved(&mut stats.handlers_running, before.handlers_running, now.handlers_running);
             stats.slowdown = now.slowdown;
-            since(&mut record.slowed, now.slowdown > 0);
-            since(&mut record.busy, now.is_full);
-            since(&mut record.acks_fail, now.acks_fail);
-            record.unsettled = now.unsettled;
+        };
+        self.update(move_all, |state| {
+            since(&mut state.slowed, now.slowdown > 0);
+            since(&mut state.busy, now.is_full);
+            since(&mut state.acks_fail, now.acks_fail);
+            state.unsettled = now.unsettled;
         });
+        move_all(&mut lock(&self.total.totals).stats);
+    }
+
+    /// Changes the record of the run.
+    fn update(&self, count: impl Fn(&mut Stats), change: impl FnOnce(&mut State)) {
+        let mut record = lock(&self.run);
+        #[cfg(feature = "metrics")]
+        let before = super::metrics::Before::of(&record.stats);
+        count(&mut record.stats);
+        change(&mut record.state);
+        #[cfg(feature = "metrics")]
+        before.record(&self.total.queue_id, &record.stats);
     }
 }
 
 /// Since when a condition holds.
-pub(super) fn since(since: &mut Option<Instant>, holds: bool) {
+fn since(since: &mut Option<Instant>, holds: bool) {
     *since = holds.then(|| since.unwrap_or_else(Instant::now));
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -21,11 +21,11 @@ use super::{
     brake::Brake,
     heartbeat::Heartbeat,
     pulls::{MESSAGE_BYTES, Pulled, Pulls, is_final},
-    recorder::{Counter, Gauges, Recorder, Shared},
+    recorder::{Counter, Gauges, Recorder, Total},
     settings::Settings,
     work::{Handled, Outcome, Settled, Settling, Waiting, Work},
 };
-use crate::{ack::AckRequest, acker::Acker, error::Error, limits, pull::Batch, queue::Queue};
+use crate::{ack::AckRequest, acker::Acker, error::Error, limits, queue::Queue};
 
 /// How many messages may be unsettled before the first one is settled.
 const MOST_UNTRUSTED: usize = 1000;
@@ -67,7 +67,7 @@ pub(super) enum Event {
 }
 
 impl Run {
-    pub(super) fn new(queue: Queue, settings: Settings, total: &Shared) -> Result<Self, Error> {
+    pub(super) fn new(queue: Queue, settings: Settings, total: &Total) -> Result<Self, Error> {
         limits::pull(&settings.pull)?;
         Ok(Self {
             acker: Acker::with_options(queue.clone(), settings.acker.clone())?,
@@ -150,22 +150,14 @@ impl Run {
     }
 
     fn pulled(&mut self, pulled: Pulled) {
-        let Batch { messages, without_lease, backlog_count, .. } = match pulled.result {
+        let batch = match pulled.result {
             Ok(batch) => batch,
             Err(error) => {
-                self.recorder.count(|stats| stats.pull_failures += 1);
                 self.error = self.error.take().or_else(|| is_final(&error).then_some(error));
                 return;
             }
         };
-        self.recorder.count(|stats| {
-            stats.pulls += 1;
-            stats.empty_pulls += u64::from(messages.is_empty());
-            stats.pulled += messages.len() as u64;
-            stats.without_lease += without_lease as u64;
-            stats.backlog_count = backlog_count;
-        });
-        for mut message in messages {
+        for mut message in batch {
             let key = self.heartbeat.hold(&mut message);
             self.bytes = self.bytes.saturating_add(message.body.len());
             self.waiting.push_back(Waiting { message, key, since: Instant::now(), pull: pulled.span.clone() });
@@ -182,7 +174,7 @@ impl Run {
             let Some(first) = work.first() else { continue };
             let span = self.span(&work, first);
             let handled = Handled::new(&work, self.needs_messages());
-            work.iter().for_each(|waiting| self.heartbeat.work_on(waiting.key));
+            work.iter().for_each(|waiting| self.heartbeat.work_on(waiting.key, true));
             let (handler, work) = (Arc::clone(handler), Work::new(work, span.clone()));
             // The handler is called within the task, which contains a panic.
             let task = self.handlers.spawn(async move { handler(work).await }.instrument(span));

@@ -6,16 +6,16 @@ use tokio::task::{self, JoinError};
 
 use super::{
     Verdict,
+    fate::{Fate, bury},
     run::Run,
     work::{Handled, HeldMessage, Outcome, Settled, Settling},
 };
 use crate::{
     acker::Confirmation,
     error::Error,
-    limits,
-    push::PushMessage,
+    message::Message,
     queue::Queue,
-    settlement::{Lease, Settlement},
+    settlement::{Decision, Lease, Settlement},
 };
 
 /// How many unconfirmed leases a report holds.
@@ -33,10 +33,7 @@ impl Run {
         self.handler_time = Some(self.handler_time.map_or(took, |average| (average * 7 + took) / 8));
         let has_panicked = outcomes.is_empty();
         let panicked = if has_panicked { messages.len() as u64 } else { 0 };
-        self.recorder.count(|stats| {
-            stats.handler_times.record(took);
-            stats.panicked += panicked;
-        });
+        self.recorder.handled(took, panicked);
         if has_panicked {
             tracing::warn!(messages = messages.len(), "a handler panicked");
         }
@@ -49,53 +46,27 @@ impl Run {
 
     fn decide(&mut self, held: HeldMessage, outcome: Result<Verdict, Option<String>>) {
         self.handlers_brake.record(outcome.is_err());
-        let verdict = match outcome {
-            Ok(verdict) => verdict,
-            Err(error) => {
-                self.recorder.count(|stats| stats.failed += 1);
-                self.after_failure(&held, error.as_deref())
-            }
-        };
-        let lease = held.lease();
-        match verdict {
-            Verdict::Ack => self.submit(Settlement::ack(lease)),
-            Verdict::Retry => self.submit(Settlement::retry(lease)),
-            Verdict::RetryIn(delay) => self.submit(Settlement::retry_in(lease, delay.min(limits::MAX_DELAY))),
-            Verdict::Leave => self.recorder.count(|stats| stats.left += 1),
-            Verdict::DeadLetter => self.bury(held, lease),
+        if outcome.is_err() {
+            self.recorder.count(|stats| stats.failed += 1);
         }
-    }
-
-    fn after_failure(&self, held: &HeldMessage, error: Option<&str>) -> Verdict {
-        let is_last = |most| held.attempts.is_some_and(|attempts| attempts >= most);
-        if self.settings.dead_letters.is_some() && self.settings.max_attempts.is_some_and(is_last) {
-            return Verdict::DeadLetter;
+        let outcome = outcome.as_ref().map(|verdict| *verdict).map_err(Option::as_deref);
+        match self.settings.fate(outcome, held.attempts, held.message.as_ref()) {
+            Fate::Settle(decision) => self.submit(Settlement::new(held.lease(), decision)),
+            Fate::Bury(queue, message) => self.submit_after(Settlement::ack(held.lease()), Some((queue, message))),
+            Fate::Leave => self.recorder.count(|stats| stats.left += 1),
         }
-        self.settings.retry_delay.verdict(held.attempts, held.message.as_ref(), error)
-    }
-
-    /// Pushes a message to the dead-letter queue, and acknowledges it only after that.
-    fn bury(&mut self, held: HeldMessage, lease: Lease) {
-        let (Some(dead_letters), Some(message)) = (&self.settings.dead_letters, &held.message) else {
-            tracing::warn!("a message should go to the dead-letter queue, but none is set: it is retried");
-            return match self.settings.retry_delay.verdict(held.attempts, held.message.as_ref(), None) {
-                Verdict::RetryIn(delay) => self.submit(Settlement::retry_in(lease, delay.min(limits::MAX_DELAY))),
-                _ => self.submit(Settlement::retry(lease)),
-            };
-        };
-        let (queue, push) = (dead_letters.clone(), PushMessage::from_body(&message.body));
-        self.submit_after(Settlement::ack(lease), Some((queue, push)));
     }
 
     pub(super) fn submit(&mut self, settlement: Settlement) {
         self.submit_after(settlement, None);
     }
 
-    fn submit_after(&mut self, settlement: Settlement, push: Option<(Queue, Result<PushMessage, Error>)>) {
-        let (acker, submitted, is_dead_letter) = (self.acker.clone(), settlement.clone(), push.is_some());
+    /// Settles a lease, after a dead letter was pushed if there is one.
+    fn submit_after(&mut self, settlement: Settlement, dead_letter: Option<(Queue, Message)>) {
+        let (acker, submitted, is_dead_letter) = (self.acker.clone(), settlement.clone(), dead_letter.is_some());
         let settle = async move {
-            if let Some((queue, message)) = push
-                && let Err(error) = async { queue.push(&message?).await }.await
+            if let Some((queue, message)) = dead_letter
+                && let Err(error) = bury(queue, message).await
             {
                 return Settled::NotPushed(error);
             }
@@ -114,30 +85,17 @@ impl Run {
         // A task that did not finish did not report what it sent.
         let Some(settled) = settled else { return self.keep_unless_unpushed(settlement, is_dead_letter) };
         match settled {
-            Settled::Said(Ok(Confirmation::Confirmed)) => self.confirmed(&settlement, is_dead_letter),
+            Settled::Said(Ok(Confirmation::Confirmed)) => self.confirmed(settlement.decision, is_dead_letter),
             Settled::Said(said) => self.not_confirmed(settlement, said.err().as_ref()),
             Settled::NotPushed(error) => {
-                tracing::warn!(%error, "a dead letter could not be pushed");
-                self.recorder.count(|stats| {
-                    stats.left += 1;
-                    stats.dead_letter_failures += 1;
-                });
+                self.recorder.not_pushed(&error);
                 self.acks.not_begun();
-                self.recorder.failed(&error);
             }
         }
     }
 
-    fn confirmed(&mut self, settlement: &Settlement, is_dead_letter: bool) {
-        let is_ack = settlement.decision.is_ack();
-        self.recorder.count(|stats| {
-            let count = match (is_dead_letter, is_ack) {
-                (true, _) => &mut stats.dead_lettered,
-                (false, true) => &mut stats.acknowledged,
-                (false, false) => &mut stats.retried,
-            };
-            *count += 1;
-        });
+    fn confirmed(&mut self, decision: Decision, is_dead_letter: bool) {
+        self.recorder.confirmed(decision, is_dead_letter);
         self.pulls.trust();
         self.acks.confirmed();
     }

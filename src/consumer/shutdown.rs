@@ -73,13 +73,20 @@ impl Drop for Run {
         if Handle::try_current().is_ok() {
             self.take_ended();
         }
+        self.drop_handlers();
         self.settlements.detach_all();
+        self.keep_all();
         self.acker.hurry();
-        let waiting = mem::take(&mut self.waiting);
-        if self.settings.undecided == Undecided::Retry {
-            for waiting in waiting {
-                self.acker.submit_detached(Settlement::retry_in(waiting.message, Duration::ZERO), None);
+        for waiting in mem::take(&mut self.waiting) {
+            match self.settings.undecided {
+                Undecided::Retry => {
+                    self.recorder.count(|stats| stats.unconfirmed += 1);
+                    self.acker.submit_detached(Settlement::retry_in(waiting.message, Duration::ZERO), None);
+                }
+                Undecided::Leave => self.recorder.count(|stats| stats.left += 1),
             }
+        }
+        if self.settings.undecided == Undecided::Retry {
             self.acker.hand_back(self.pulls.take());
         }
         self.gauge_nothing();

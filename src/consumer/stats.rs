@@ -30,7 +30,8 @@ pub struct Stats {
     pub expired: u64,
     /// Messages that were pushed to the dead-letter queue, and whose acknowledgement the service then confirmed.
     pub dead_lettered: u64,
-    /// Messages whose acknowledgement or retry the service did not confirm.
+    /// Messages whose acknowledgement or retry the service did not confirm, or whose outcome was not known yet when a
+    /// run was dropped.
     pub unconfirmed: u64,
 
     /// Pulls that succeeded, empty ones included.
@@ -61,7 +62,7 @@ pub struct Stats {
     /// Handlers running now.
     pub handlers_running: u64,
     /// By how many steps pulling is slowed down now, because handlers fail or acknowledgements are not confirmed. Zero
-    /// is full speed.
+    /// is full speed. Of several runs, the slowest one counts.
     pub slowdown: u32,
     /// The service's estimate of how many messages in the queue were not acknowledged at the last pull.
     pub backlog_count: Option<u64>,

@@ -25,7 +25,7 @@ use super::{
     outcomes::Outcomes,
     pulls::{Pulls, is_final},
     pulse::Pulse,
-    recorder::{Recorder, Shared},
+    recorder::{Recorder, Total},
     settings::Settings,
 };
 use crate::{acker::Acker, error::Error, limits, pull::Batch, queue::Queue};
@@ -72,6 +72,7 @@ pub struct Deliveries<D: Decoding = Raw> {
     origin: Arc<Origin>,
     recorder: Recorder,
     waiting: VecDeque<Delivery<D::Job>>,
+    /// Decisions on messages that could not be decoded.
     undecodable: JoinSet<()>,
     /// How long the caller takes for a message, and when it took the last one.
     pace: Option<Duration>,
@@ -81,7 +82,7 @@ pub struct Deliveries<D: Decoding = Raw> {
 }
 
 impl<D: Decoding> Deliveries<D> {
-    pub(super) fn new(queue: Queue, settings: Settings, decoding: D, total: &Shared) -> Result<Self, Error> {
+    pub(super) fn new(queue: Queue, settings: Settings, decoding: D, total: &Total) -> Result<Self, Error> {
         limits::pull(&settings.pull)?;
         let mut pulls = Pulls::new(queue.clone(), &settings);
         pulls.trust();
@@ -216,25 +217,13 @@ impl<D: Decoding> Deliveries<D> {
         self.gauge();
         match ready!(self.pulls.poll(context, &self.recorder)).map(|pulled| pulled.result) {
             Some(Ok(batch)) => self.pulled(batch),
-            Some(Err(error)) => {
-                self.recorder.count(|stats| stats.pull_failures += 1);
-                if is_final(&error) {
-                    self.end_with(error);
-                }
-            }
-            None => {}
+            Some(Err(error)) if is_final(&error) => self.end_with(error),
+            Some(Err(_)) | None => {}
         }
         Poll::Ready(())
     }
 
     fn pulled(&mut self, batch: Batch) {
-        self.recorder.count(|stats| {
-            stats.pulls += 1;
-            stats.empty_pulls += u64::from(batch.is_empty());
-            stats.pulled += batch.len() as u64;
-            stats.without_lease += batch.without_lease as u64;
-            stats.backlog_count = batch.backlog_count;
-        });
         for message in batch {
             match self.decoding.decode(&message) {
                 Ok(job) => self.waiting.push_back(Delivery::new(job, message, &self.origin)),
@@ -258,6 +247,7 @@ impl<D: Decoding> Deliveries<D> {
     }
 
     fn stop(&mut self) {
+        self.origin.acker.outlast(mem::take(&mut self.undecodable), self.settings.shutdown_timeout);
         let pulls = self.pulls.take();
         if self.settings.undecided == Undecided::Retry {
             self.origin.acker.hand_back(pulls);
@@ -283,7 +273,8 @@ struct Gathered<'a, D: Decoding> {
 
 impl<D: Decoding> Drop for Gathered<'_, D> {
     fn drop(&mut self) {
-        for delivery in self.batch.drain(..).rev() {
+        for mut delivery in self.batch.drain(..).rev() {
+            delivery.take_back();
             self.deliveries.waiting.push_front(delivery);
         }
     }

@@ -14,6 +14,7 @@ mod rates;
 
 mod stopping;
 mod streaming;
+mod undecodable;
 
 use std::{
     future::pending,

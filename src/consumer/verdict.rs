@@ -9,7 +9,7 @@ use std::{
 
 use serde::Serialize;
 
-use crate::message::Message;
+use crate::{limits, message::Message, settlement::Decision};
 
 /// A handler's decision on a message.
 ///
@@ -187,12 +187,12 @@ impl RetryDelay {
         Self(Rule::By(Arc::new(delay)))
     }
 
-    /// Whether [`verdict`](Self::verdict) needs the whole message.
+    /// Whether [`decision`](Self::decision) needs the whole message.
     pub(super) fn needs_message(&self) -> bool {
         matches!(self.0, Rule::By(_))
     }
 
-    pub(super) fn verdict(&self, attempts: Option<u32>, message: Option<&Message>, error: Option<&str>) -> Verdict {
+    pub(super) fn decision(&self, attempts: Option<u32>, message: Option<&Message>, error: Option<&str>) -> Decision {
         let delay = match &self.0 {
             Rule::Queue => None,
             Rule::Fixed(delay) => Some(*delay),
@@ -208,7 +208,7 @@ impl RetryDelay {
                 })
             }),
         };
-        delay.map_or(Verdict::Retry, Verdict::RetryIn)
+        delay.map_or(Decision::Retry, |delay| Decision::RetryIn(delay.min(limits::MAX_DELAY)))
     }
 }
 

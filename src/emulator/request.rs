@@ -14,7 +14,10 @@ use super::{
     queue::{Content, NewMessage},
     reply::Refusal,
 };
-use crate::{limits, push::PushMessage};
+use crate::{
+    limits,
+    push::{self, PushMessage},
+};
 
 type Result<T> = std::result::Result<T, Refusal>;
 
@@ -180,13 +183,13 @@ struct PushBatchBody<'a> {
 pub(super) fn push_batch(behavior: &Behavior, body: &[u8]) -> Result<Vec<NewMessage>> {
     let PushBatchBody { messages, delay_seconds } = parse(behavior, body)?;
     let messages = messages.get(behavior)?.unwrap_or_default();
-    if !(1..=limits::MAX_PUSHED).contains(&messages.len()) {
+    if !(1..=push::MAX_PUSHED).contains(&messages.len()) {
         return Err(Refusal::bad_request(10204, "a batch holds 1 to 100 messages"));
     }
     let batch_delay = delay(behavior, delay_seconds)?;
     let messages = messages.into_iter().map(|Object(message)| new_message(behavior, message, batch_delay));
     let messages: Vec<_> = messages.collect::<Result<_>>()?;
-    if messages.iter().map(|message| message.content.body.len()).sum::<usize>() > limits::MAX_PUSHED_BYTES {
+    if messages.iter().map(|message| message.content.body.len()).sum::<usize>() > push::MAX_PUSHED_BYTES {
         return Err(Refusal::bad_request(10205, "a batch holds at most 256 KB"));
     }
     Ok(messages)

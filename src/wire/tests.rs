@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::response;
 
 /// Numbers that look like chance, the same in every run.
 struct Chance(u64);
@@ -115,9 +116,14 @@ fn same(one: &PulledMessage, other: &PulledMessage) -> bool {
     filled(&one.id) == filled(&other.id)
         && filled(&one.attempts) == filled(&other.attempts)
         && filled(&one.timestamp_ms) == filled(&other.timestamp_ms)
-        && filled(&one.metadata) == filled(&other.metadata)
+        && one.metadata.clone().unwrap_or_default() == other.metadata.clone().unwrap_or_default()
         && one.lease_id.clone().filter(|id| !id.is_empty()) == other.lease_id.clone().filter(|id| !id.is_empty())
         && body(one) == body(other)
+}
+
+fn batch_of(response: &str) -> Option<Batch> {
+    let envelope = read_pull(Scanner::new(response.into())).ok()?;
+    Some(batch(envelope.into_parts().2?, Instant::now(), 1))
 }
 
 #[test]
@@ -127,7 +133,7 @@ fn a_pull_is_read_as_the_document_describes_it() {
     for _ in 0..1000 {
         let response = chance.response();
         let document = || serde_json::from_str::<Envelope<PullResult>>(&response).expect(&response);
-        let ours = || read_pull(response.clone().into_bytes()).expect(&response);
+        let ours = || read_pull(Scanner::new(response.clone().into_bytes())).expect(&response);
         assert_eq!(opened(ours()), opened(document()), "{response}");
         let (ours, document) = (messages_of(ours()), messages_of(document()));
         messages += document.iter().flatten().count();
@@ -146,9 +152,9 @@ fn no_part_of_a_pull_is_taken_for_the_whole() {
         let response = chance.response();
         let whole = response.trim_end();
         for end in 0..whole.len() {
-            assert!(read_pull(whole.as_bytes()[..end].to_vec()).is_err(), "{}", &whole[..end]);
+            assert!(read_pull(Scanner::new(whole.as_bytes()[..end].to_vec())).is_err(), "{}", &whole[..end]);
         }
-        assert!(read_pull(format!("{response},").into_bytes()).is_err());
+        assert!(read_pull(Scanner::new(format!("{response},").into_bytes())).is_err());
     }
 }
 
@@ -158,12 +164,71 @@ fn a_large_pull_keeps_each_message_while_its_memory_is_given_back() {
     let message = |number: usize| json!({ "lease_id": format!("lease {number}"), "id": number, "body": body });
     let result = json!({ "messages": (0..20).map(message).collect::<Vec<_>>(), "message_backlog_count": 7 });
     let response = json!({ "result": result, "success": true, "errors": [] }).to_string();
-    let result = read_pull(response.into_bytes()).ok().and_then(|envelope| envelope.into_parts().2).unwrap();
-    let batch = batch(result, Instant::now(), 1);
+    let batch = batch_of(&response).unwrap();
     assert_eq!((batch.len(), batch.backlog_count), (20, Some(7)));
     for (number, message) in batch.iter().enumerate() {
         assert_eq!(message.lease_id.expose_secret(), format!("lease {number}"));
         assert_eq!(message.id, number.to_string());
         assert_eq!(message.body.raw(), json!(body).to_string());
     }
+}
+
+#[test]
+fn a_large_response_that_cannot_be_read_is_not_described_by_what_is_left_of_it() {
+    let message = json!({ "lease_id": "a", "body": "x".repeat(100_000) }).to_string();
+    let response = format!(r#"{{"success":true,"result":{{"messages":[{}]"#, [message.as_str(); 10].join(","));
+    let left = read_pull(Scanner::new(response.into())).unwrap_err();
+    let error = response::read_rest::<PullResult>(left).unwrap_err();
+    assert!(error.to_string().starts_with("the response is not JSON of the documented form; "), "{error}");
+}
+
+#[test]
+fn two_lists_of_messages_are_an_error_and_lose_no_lease() {
+    let lists = r#""messages":[{"lease_id":"a"}],"messages":[{"lease_id":"b"}]"#;
+    let response = format!(r#"{{"success":true,"result":{{{lists}}}}}"#);
+    assert_eq!(batch_of(&response), None);
+    assert!(read_peek(Scanner::new(response.replace("lease_id", "ref").into())).is_err());
+}
+
+#[test]
+fn many_entries_with_one_lease_are_told_apart_in_no_time() {
+    let message = |number: usize| PulledMessage {
+        lease_id: Some(if number.is_multiple_of(100) { format!("{number}").into() } else { "again".into() }),
+        ..PulledMessage::default()
+    };
+    let messages = Some((0..20_000).map(message).collect());
+    let start = std::time::Instant::now();
+    let batch = batch(PullResult { messages, ..PullResult::default() }, Instant::now(), 1);
+    assert_eq!((batch.len(), batch.duplicates), (201, 19_799));
+    // Comparing each one with all others takes 15 seconds.
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_malformed_property_does_not_hide_the_content_type() {
+    for odd in [r#""\ud800""#, "1e999", "[1 2]"] {
+        let metadata = format!(r#"{{"odd":{odd},"CF-Content-Type":"text","else":7}}"#);
+        let message = format!(r#"{{"lease_id":"a","body":"Word","metadata":{metadata}}}"#);
+        let batch = batch_of(&format!(r#"{{"success":true,"result":{{"messages":[{message},{{}}]}}}}"#)).unwrap();
+        assert_eq!((batch.len(), batch.without_lease), (1, 1), "{odd}");
+        assert_eq!(batch.messages[0].body.text().unwrap(), "Word", "{odd}");
+    }
+}
+
+#[test]
+fn messages_in_a_row_with_equal_properties_share_them() {
+    let metadata = [r#"{"a":1}"#, r#"{"a":1}"#, r#"{"a":1,"b":2}"#, r#"{"a":1}"#, "7", "75", "null", r#"{"a":1}"#];
+    let message = |(at, metadata): (usize, &str)| format!(r#"{{"lease_id":"{at}","metadata":{metadata}}}"#);
+    let messages: Vec<_> = metadata.into_iter().enumerate().map(message).collect();
+    let batch = batch_of(&format!(r#"{{"success":true,"result":{{"messages":[{}]}}}}"#, messages.join(","))).unwrap();
+    assert_eq!(batch.len(), metadata.len());
+    for (message, sent) in batch.iter().zip(metadata) {
+        let sent: Value = serde_json::from_str(sent).unwrap();
+        assert_eq!(*message.metadata, sent.as_object().cloned().unwrap_or_default());
+    }
+    let is_shared = |one: usize, other: usize| {
+        let [one, other] = [one, other].map(|at| &*batch.messages[at].metadata);
+        std::ptr::eq(one, other)
+    };
+    assert!(is_shared(0, 1) && !is_shared(1, 2) && !is_shared(0, 7));
 }

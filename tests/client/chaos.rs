@@ -5,6 +5,7 @@
 //! one.
 
 mod lives;
+mod python;
 mod world;
 
 use std::{
@@ -41,6 +42,9 @@ async fn run(seed: u64, trace: Trace) -> Totals {
         sleep(Duration::from_millis(world.below(3000))).await;
         while let Some(life) = lives.try_join_next() {
             life.unwrap();
+        }
+        if world.below(20) == 0 {
+            world.rotate().await;
         }
         if world.below(20) == 0 {
             // The service's clock is ahead of the clients'.

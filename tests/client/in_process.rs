@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cloudflare_queues::{
-    Client, ClientBuilder, ErrorKind,
+    Client, ClientBuilder, Credentials, ErrorKind,
     emulator::{Emulator, Fault},
 };
 
@@ -48,4 +48,15 @@ async fn every_fault_looks_the_same_in_process_and_over_a_socket() {
             assert_eq!(left[0], left[1], "{op:?}, {fault:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn credentials_can_be_replaced_in_process() {
+    let emulator = Emulator::in_process();
+    let given = Credentials::api_token("another").unwrap();
+    let client = emulator.in_process_builder().unwrap().credentials(given).build().unwrap();
+    let queue = client.queue(emulator.account_id(), emulator.queue_id()).unwrap();
+    assert_eq!(queue.peek(1).await.unwrap_err().kind(), ErrorKind::Unauthorized);
+    emulator.set_api_token("another");
+    queue.peek(1).await.unwrap();
 }

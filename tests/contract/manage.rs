@@ -125,6 +125,7 @@ async fn errors_say_what_a_program_can_act_on() {
         (queues.create("jobs").await.unwrap_err(), ErrorKind::AlreadyExists, "use the one that exists"),
         (queues.create("No Name").await.unwrap_err(), ErrorKind::InvalidName, "choose another name"),
         (queues.create("").await.unwrap_err(), ErrorKind::InvalidInput, "must not be empty"),
+        (queues.find("").await.unwrap_err(), ErrorKind::InvalidInput, "must not be empty"),
         (queue.create_consumer(&ConsumerSettings::pull()).await.unwrap_err(), ErrorKind::AlreadyExists, "a consumer"),
         (queue.consumer(&missing).await.unwrap_err(), ErrorKind::NoSuchConsumer, "list the queue's consumers"),
         (queue.delete_consumer(&missing).await.unwrap_err(), ErrorKind::NoSuchConsumer, "no such consumer"),

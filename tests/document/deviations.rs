@@ -94,17 +94,16 @@ fn a_row_needs_a_reason_stands_once_and_does_not_explain_anything() {
     fault("| `* response *` | * | * | whatever it is |", "explains anything: the row `* response *`");
 }
 
+/// What a schema says at each place.
+fn facts(schema: Value) -> Vec<(String, Value)> {
+    let body = json!({ "content": { "application/json": { "schema": schema } } });
+    let document = json!({ "paths": { "/a": { "post": { "operationId": "a", "requestBody": body } } } });
+    let places = places::read(&document).unwrap().remove("POST /a").unwrap().places;
+    places.into_iter().map(|(place, found)| (place, json!(found.facts))).collect()
+}
+
 #[test]
 fn alternatives_are_compared_by_what_they_allow_together() {
-    let operation = |schema: Value| {
-        let body = json!({ "content": { "application/json": { "schema": schema } } });
-        json!({ "paths": { "/a": { "post": { "operationId": "a", "requestBody": body } } } })
-    };
-    let facts = |schema| {
-        let mut operations = places::read(&operation(schema)).unwrap();
-        let places = operations.remove("POST /a").unwrap().places;
-        places.into_iter().map(|(place, found)| (place, json!(found.facts))).collect::<Vec<_>>()
-    };
     let whole = json!({
         "type": "object", "required": ["a"],
         "properties": { "a": { "type": ["integer", "string"], "maxLength": 3 }, "b": { "enum": ["x", "y"] } }
@@ -118,4 +117,18 @@ fn alternatives_are_compared_by_what_they_allow_together() {
         ] },
     ] });
     assert_eq!(facts(in_parts), facts(whole));
+}
+
+#[test]
+fn null_is_stated_in_many_ways() {
+    let one = || json!({ "type": "string", "enum": ["x"] });
+    let whole = facts(json!({ "type": ["string", "null"], "enum": ["x"] }));
+    for schema in [
+        json!({ "type": "string", "enum": ["x"], "nullable": true }),
+        json!({ "allOf": [one()], "nullable": true }),
+        json!({ "anyOf": [one(), { "type": "null" }] }),
+        json!({ "oneOf": [{ "type": "null" }, one()] }),
+    ] {
+        assert_eq!(facts(schema.clone()), whole, "{schema}");
+    }
 }

@@ -1,12 +1,16 @@
 //! What the refresh reports about modified documents, and that an equivalent layout breaks neither it nor the tests'
 //! generator of values.
 
+mod layouts;
 mod rows;
 
 use refresh::report::Class;
 use serde_json::{Value, json};
 
-use self::rows::{LAYOUTS, NEED_AN_EDIT, ONLY_TO_KNOW, Row, operations, path};
+use self::{
+    layouts::LAYOUTS,
+    rows::{NEED_AN_EDIT, ONLY_TO_KNOW, Row, operations, path},
+};
 use super::{
     forms::{runner, validator},
     generate,
@@ -81,4 +85,33 @@ fn a_change_of_every_operation_is_reported_once() {
     });
     let report = openapi.refresh(&document.to_string()).unwrap();
     assert_eq!(report.text.matches("where: `response 409`").count(), 1, "{}", report.text);
+}
+
+#[test]
+fn a_request_that_may_be_more_than_before_is_harmless() {
+    let openapi = Openapi::new();
+    let refreshed = |sizes: Value| {
+        let mut document = published();
+        document["components"]["schemas"]["mq_batch-size"]["enum"] = sizes;
+        openapi.refresh(&document.to_string()).unwrap()
+    };
+    assert!(refreshed(json!([1, 2])).needs_edit, "any size is sent");
+    assert_eq!(refreshed(json!([1, 2, 3])).classes.into_iter().collect::<Vec<_>>(), [Class::Harmless]);
+    assert!(refreshed(json!([1, 3])).needs_edit);
+}
+
+#[test]
+fn values_are_generated_of_schemas_without_a_type() {
+    for (schema, is_valid) in [
+        (json!({}), (|_| true) as fn(&Value) -> bool),
+        (json!({ "properties": { "a": { "type": "string" } } }), Value::is_object),
+        (json!({ "allOf": [{ "type": "string" }, { "maxLength": 9 }] }), Value::is_string),
+    ] {
+        runner(20)
+            .run(&generate::values(&json!({}), &schema), |value| {
+                assert!(is_valid(&value), "{schema}: {value}");
+                Ok(())
+            })
+            .unwrap();
+    }
 }

@@ -36,7 +36,10 @@ fn schema(document: &Value, operation: &str, holder: &str) -> Value {
 }
 
 pub(crate) fn validator(document: &Value, schema: &Value) -> Validator {
-    jsonschema::validator_for(&json!({ "components": document["components"], "allOf": [schema] })).unwrap()
+    jsonschema::validator_for(
+        &json!({ "components": document["components"], "paths": document["paths"], "allOf": [schema] }),
+    )
+    .unwrap()
 }
 
 pub(crate) fn runner(cases: u32) -> TestRunner {

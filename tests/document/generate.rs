@@ -11,11 +11,13 @@ pub(crate) fn operation<'a>(document: &'a Value, path: &str, method: &str) -> &'
 
 /// The schema of a request's or a response's body.
 pub(crate) fn content(document: &Value, holder: &Value) -> Value {
-    resolved(document, holder)["content"]["application/json"]["schema"].clone()
+    let mut contents = resolved(document, holder)["content"].as_object().into_iter().flatten();
+    let json = contents.find(|(key, _)| places::media_type(key) == "application/json");
+    json.map_or(Value::Null, |(_, content)| content["schema"].clone())
 }
 
 fn resolved<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
-    value["$ref"].as_str().map_or(value, |reference| document.pointer(&reference[1..]).unwrap())
+    value["$ref"].as_str().map_or(value, |reference| document.pointer(&places::pointer(reference).unwrap()).unwrap())
 }
 
 /// A strategy for the values that `schema` allows, of `document`'s components.
@@ -36,9 +38,15 @@ pub(crate) fn values(document: &Value, schema: &Value) -> BoxedStrategy<Value> {
         return Just(value.clone()).boxed();
     }
     if let Some(parts) = schema["allOf"].as_array() {
-        let parts: Vec<_> = parts.iter().map(|part| values(document, part)).collect();
+        let says_what = |part: &&Value| {
+            ["$ref", "type", "properties", "allOf", "oneOf", "anyOf"].iter().any(|key| part.get(key).is_some())
+        };
+        let parts: Vec<_> = parts.iter().filter(says_what).map(|part| values(document, part)).collect();
         return parts
-            .prop_map(|parts| parts.into_iter().flat_map(|part| part.as_object().unwrap().clone()).collect())
+            .prop_map(|parts| match parts.iter().all(Value::is_object) {
+                true => parts.into_iter().flat_map(|part| part.as_object().unwrap().clone()).collect(),
+                false => parts[0].clone(),
+            })
             .boxed();
     }
     if let Some(forms) = schema["oneOf"].as_array().or_else(|| schema["anyOf"].as_array()) {
@@ -70,6 +78,8 @@ pub(crate) fn values(document: &Value, schema: &Value) -> BoxedStrategy<Value> {
             let field = values(document, &schema["additionalProperties"]);
             collection::btree_map(text(), field, 0..4).prop_map(|map| json!(map)).boxed()
         }
+        None if schema["properties"].is_object() => object(document, schema),
+        None => anything(),
         Some("object") => collection::btree_map(text(), anything(), 0..4).prop_map(|map| json!(map)).boxed(),
         other => panic!("no values of type {other:?}"),
     }

@@ -38,5 +38,7 @@ fn the_public_types_are_as_listed() {
     let listed = include_str!("../public-api.txt").lines().filter_map(|line| line.strip_prefix(FIELD));
     let listed = listed.filter_map(|line| line.split_once(": ")).map(|(field, _)| field.to_owned());
     let listed: BTreeSet<_> = listed.filter(|field| !is_replaced(field.split("::").next().unwrap())).collect();
-    assert_eq!(generated(), listed, "users may break: .ci/run says how to list the interface anew");
+    let generated = generated();
+    let changed: Vec<_> = generated.symmetric_difference(&listed).collect();
+    assert!(changed.is_empty(), "users may break by {changed:?}: .ci/run says how to list the interface anew");
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cloudflare_queues::{
     ConsumerDescription, ConsumerSettings, ErrorKind, EventSource, Jurisdiction, NewQueue, NewSubscription,
-    QueueDescription, QueueSettings, SubscriptionChange, emulator::Emulator,
+    PurgeStatus, QueueDescription, QueueSettings, SubscriptionChange, emulator::Emulator,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -97,6 +97,18 @@ async fn a_list_ends_although_the_service_counts_pages_without_end() {
 }
 
 #[test]
+fn a_queue_is_found_by_its_whole_name_whatever_the_service_lists() {
+    let service = Service::start();
+    let queue = |id: &str, name: &str| json!({ "queue_id": id, "queue_name": name });
+    service.respond(
+        json!({ "success": true, "result": [queue("a", "jobs-old"), queue("b", "jobs"), queue("c", "Jobs")] }),
+    );
+    let found = service.run(service.queue.queues().named("jobs")).unwrap();
+    assert_eq!(found.id().as_str(), "b");
+    assert_eq!(service.run(service.queue.queues().find("job")).unwrap(), None);
+}
+
+#[test]
 fn an_old_consumer_is_not_probed() {
     let service = Service::start();
     let consumer = json!({ "type": "http_pull", "consumer_id": "b", "created_on": "2026-01-01T00:00:00Z" });
@@ -117,6 +129,25 @@ async fn the_status_of_an_earlier_purge_is_ignored() {
         let queue = support::queue(&server.url);
         let done = queue.purge_all_and_wait(Duration::from_secs(60)).await.unwrap();
         assert_eq!((server.requests().len(), done.fields()["started_at"].as_str()), (3, Some(now)));
+    }
+}
+
+#[test]
+fn a_purge_is_complete_in_every_form_that_is_known() {
+    let time = "2026-11-05T09:00:00Z";
+    for (fields, is_complete) in [
+        (json!({ "completed": time }), true),
+        (json!({ "completed": "true" }), true),
+        (json!({ "complete": true }), true),
+        (json!({ "completed": "", "complete": true }), true),
+        (json!({ "completed": "" }), false),
+        (json!({ "completed": "false" }), false),
+        (json!({ "complete": false }), false),
+        (json!({ "completed": null, "started_at": time }), false),
+        (json!({}), false),
+    ] {
+        let status: PurgeStatus = serde_json::from_value(fields.clone()).unwrap();
+        assert_eq!(status.is_complete(), is_complete, "{fields}");
     }
 }
 

@@ -1,6 +1,8 @@
 //! `consume`: runs a program for each message.
 
 mod program;
+#[cfg(all(test, unix))]
+mod tests;
 
 use std::{
     ffi::OsString,
@@ -12,13 +14,17 @@ use std::{
 use clap::{Args, ValueEnum};
 use cloudflare_queues::{Consumer, Message, Queue, Report, RetryDelay, Stats, Verdict};
 use serde::Serialize;
-use tokio::sync::Notify;
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep},
+};
 
 use self::program::{Ended, Program};
 use crate::{
-    arguments::Common,
+    arguments::{Common, delay},
     exit::{Exit, Failure},
     output::{self, Format, Row},
+    patience::PATIENCE,
     progress::Progress,
     signals::Signals,
 };
@@ -36,8 +42,10 @@ How the program ends decides:
   75 (EX_TEMPFAIL)  the message is retried, after --retry-delay if that is given
   any other status  --on-failure decides; so it does if a signal ended the program, or if the body
                     cannot be decoded, for which no program is started
-  cannot be started the message is retried, and consume ends
-  over --timeout    it gets SIGTERM, 10 s later SIGKILL, and --on-failure decides
+  cannot be started the message is retried; consume ends, unless only this message or this moment
+                    is in the way: an environment that is too long, or too little memory
+  over --timeout    it gets SIGTERM, and SIGKILL when it has ended or after 10 s, both with all that
+                    it started and that is in its process group, and --on-failure decides
 
 What it did is told on standard error, since standard output is the programs'; with --output, there.
 
@@ -69,13 +77,13 @@ pub(crate) struct Consume {
     /// The queue that --on-failure dead-letter pushes to, by name or id
     #[arg(long, value_name = "QUEUE", required_if_eq("on_failure", "dead-letter"))]
     dead_letters: Option<String>,
-    /// How long a retried message waits [default: the queue's setting]
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    /// How long a retried message waits, up to 24 hours [default: the queue's setting]
+    #[arg(long, value_name = "TIME", value_parser = delay)]
     retry_delay: Option<Duration>,
     /// How long a program may take
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
     timeout: Duration,
-    /// End when the queue is empty
+    /// End when the queue is empty, or if pulls fail for 10 minutes
     #[arg(long)]
     until_empty: bool,
     /// Also pass the lease to the program, as CF_QUEUES_LEASE_ID; it allows deleting the message
@@ -103,15 +111,7 @@ impl Consume {
             None => self.consumer(queue.clone()),
             Some(name) => self.consumer(queue.clone()).dead_letters(crate::account::find(&queues, name).await?),
         };
-        let program = Program::new(&self.program, queue.id(), self.timeout, self.expose_lease)?;
-        let work = Arc::new(Work {
-            program,
-            on_failure: self.on_failure,
-            retry: self.retry_delay.map_or(Verdict::Retry, Verdict::RetryIn),
-            progress: Progress::hidden(),
-            ended: Mutex::default(),
-            end: Notify::new(),
-        });
+        let work = self.work(&queue)?;
         let signals = Signals::listen()?;
         let (stats, working) = (consumer.clone(), Arc::clone(&work));
         let stop = async {
@@ -119,6 +119,7 @@ impl Consume {
                 () = signals.clone().told(1) => {}
                 () = working.end.notified() => {}
                 () = emptied(&stats), if self.until_empty => {}
+                failure = failing(&stats, &queue, self.until_empty) => working.stop(failure),
             }
         };
         let handling = Arc::clone(&work);
@@ -128,13 +129,25 @@ impl Consume {
             () = signals.clone().told(2) => {
                 // Handlers are dropped, and their programs killed with them; what was decided is sent.
                 drop(consumer);
-                tokio::time::sleep(LAST_WORDS).await;
+                sleep(LAST_WORDS).await;
                 return Err(Failure::interrupted());
             }
         };
-        Summary::from(&report.stats).tell(common.output, &work.progress)?;
+        let told = Summary::from(&report.stats).tell(common.output, &work.progress);
         let ended = work.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
-        result(report, ended)
+        result(report, ended)?;
+        Ok(told?)
+    }
+
+    fn work(&self, queue: &Queue) -> Result<Arc<Work>, Failure> {
+        Ok(Arc::new(Work {
+            program: Program::new(&self.program, queue.id(), self.timeout, self.expose_lease)?,
+            on_failure: self.on_failure,
+            retry: self.retry_delay.map_or(Verdict::Retry, Verdict::RetryIn),
+            progress: Progress::hidden(),
+            ended: Mutex::default(),
+            end: Notify::new(),
+        }))
     }
 
     fn consumer(&self, queue: Queue) -> Consumer {
@@ -153,7 +166,7 @@ impl Consume {
 async fn emptied(consumer: &Consumer) {
     let mut before: Option<Stats> = None;
     loop {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        sleep(Duration::from_millis(100)).await;
         let now = consumer.stats();
         let is_idle = now.waiting == 0 && now.handlers_running == 0;
         let has_stayed = |before: &Stats| now.pulled == before.pulled && now.empty_pulls > before.empty_pulls;
@@ -164,6 +177,31 @@ async fn emptied(consumer: &Consumer) {
         if !before.as_ref().is_some_and(is_same) {
             before = is_idle.then_some(now);
         }
+    }
+}
+
+/// Tells when pulls fail, and when they succeed again. If the run is to end with the queue, completes once it cannot.
+async fn failing(consumer: &Consumer, queue: &Queue, is_bounded: bool) -> Failure {
+    let (progress, mut before, mut since) = (Progress::hidden(), consumer.stats(), None);
+    loop {
+        sleep(Duration::from_secs(1)).await;
+        let now = consumer.stats();
+        let error = || now.last_error.clone().unwrap_or_default();
+        if now.pulls > before.pulls {
+            if since.take().is_some() {
+                progress.say("pulls succeed again");
+            }
+        } else if now.pull_failures > before.pull_failures && since.is_none() {
+            since = Some(Instant::now());
+            progress.say(&format!("pulls fail, and are repeated: {}", error()));
+            if is_bounded && queue.describe().await.is_ok_and(|queue| queue.delivery_paused() == Some(true)) {
+                return Failure::new(Exit::Refused, "the queue is paused");
+            }
+        }
+        if is_bounded && since.is_some_and(|since: Instant| since.elapsed() > PATIENCE) {
+            return Failure::new(Exit::Service, error());
+        }
+        before = now;
     }
 }
 
@@ -199,18 +237,19 @@ impl Work {
             Ended::Status(75) => return Ok(self.retry),
             Ended::NotStarted { error, is_final } => {
                 let what = format!("the program could not be started: {error}");
-                if is_final {
-                    self.stop(Failure::new(Exit::Input, what));
-                    return Ok(Verdict::Retry);
+                match is_final {
+                    true => self.stop(Failure::new(Exit::Input, what.clone())),
+                    false => self.say(&message, &what),
                 }
-                what
+                // It is no failure of the program, so that --on-failure, which may delete the message, does not apply.
+                return Err(what);
             }
             Ended::Undecodable(error) => error.to_string(),
             Ended::Status(status) => format!("the program failed with status {status}"),
             Ended::Killed => "the program was ended by a signal".to_owned(),
             Ended::TimedOut => "the program took too long".to_owned(),
         };
-        self.progress.say(&format!("message {}: {failed}", message.id));
+        self.say(&message, &failed);
         match self.on_failure {
             OnFailure::Ack => Ok(Verdict::Ack),
             OnFailure::DeadLetter => Ok(Verdict::DeadLetter),
@@ -220,6 +259,10 @@ impl Work {
                 Ok(self.retry)
             }
         }
+    }
+
+    fn say(&self, message: &Message, what: &str) {
+        self.progress.say(&format!("message {}: {what}", message.id));
     }
 
     fn stop(&self, failure: Failure) {

@@ -4,17 +4,18 @@ use std::{
     fs::{File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::Arc,
 };
 
 use clap::Args;
 use cloudflare_queues::Message;
+use tokio::sync::Mutex;
 
 use crate::{
     arguments::Common,
     exit::{Exit, Failure},
     filter::{self, Condition},
-    output,
+    output::{self, aside},
     progress::Progress,
     record::{self, Record},
     signals::Signals,
@@ -27,7 +28,10 @@ export has likely ended; one that would not be delivered again is pushed anew. W
 acknowledged instead, but only after its line is written: to a file, after the disk has it.
 
 An export that is killed loses nothing: run it again, and messages that were in flight may be there
-twice, by the same id.
+twice, by the same id. There is one exception, which no client can avoid: a message in flight at its
+last delivery goes to the dead-letter queue of its queue, or is deleted if there is none.
+
+With --remove, lines that the reader of a pipe leaves unread are lost; --to avoids that.
 
 Examples:
   cf-queues export jobs > jobs.ndjson
@@ -61,7 +65,7 @@ impl Export {
         }?;
         let queue = common.account.queue(&self.queue).await?;
         let signals = Signals::listen()?;
-        let progress = Progress::of(queue.metrics().await?.backlog_count);
+        let progress = Progress::new();
         let plan =
             Plan { conditions: self.filter, keep: !self.remove, limit: self.limit, rate: 5000.0, most_batches: 200 };
         let sweep = Sweep::prepare(queue, sink, plan, progress.clone()).await?;
@@ -80,9 +84,10 @@ impl Export {
 
 /// Writes a line for each message.
 struct Writing {
-    out: Mutex<Box<dyn Write + Send>>,
-    /// The file that has to reach the disk.
-    file: Option<File>,
+    /// `None` once a write has failed, since that may have left half a line.
+    out: Arc<Mutex<Option<File>>>,
+    /// Whether lines have to reach the disk.
+    is_file: bool,
 }
 
 impl Writing {
@@ -90,51 +95,73 @@ impl Writing {
         let open = || {
             let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
             end_last_line(&mut file)?;
-            Ok(file)
+            sync_folder(path);
+            Self::new(file)
         };
-        let file =
-            open().map_err(|error: io::Error| Failure::new(Exit::Output, format!("{}: {error}", path.display())))?;
-        Ok(Self { out: Mutex::new(Box::new(file.try_clone()?)), file: Some(file) })
+        open().map_err(|error: io::Error| Failure::new(Exit::Output, format!("{}: {error}", path.display())))
     }
 
-    /// A file that standard output was led to is one, too.
     #[cfg(unix)]
     fn to_stdout() -> Result<Self, Failure> {
         use std::os::fd::AsFd;
 
-        let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-        let is_file = file.metadata()?.is_file();
-        Ok(Self { out: Mutex::new(Box::new(file.try_clone()?)), file: is_file.then_some(file) })
+        let mut file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+        // It cannot be read, and the last line of a file that is appended to may be half a one.
+        if file.metadata()?.is_file() && file.metadata()?.len() > 0 {
+            file.write_all(b"\n")?;
+        }
+        Ok(Self::new(file)?)
     }
 
-    #[cfg(not(unix))]
+    #[cfg(windows)]
     fn to_stdout() -> Result<Self, Failure> {
-        Ok(Self { out: Mutex::new(Box::new(io::stdout())), file: None })
+        use std::os::windows::io::AsHandle;
+
+        Ok(Self::new(File::from(io::stdout().as_handle().try_clone_to_owned()?))?)
     }
 
-    fn write(&self, messages: &[Message]) -> io::Result<()> {
+    fn new(file: File) -> io::Result<Self> {
+        let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
+        Ok(Self { out: Arc::new(Mutex::new(Some(file))), is_file })
+    }
+
+    /// Returns whether lines are still written.
+    async fn write(&self, messages: &[Message]) -> io::Result<bool> {
         let mut lines = String::new();
         for message in messages {
             lines.push_str(&output::json(&Record::of_pulled(message))?);
             lines.push('\n');
         }
-        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-        out.write_all(lines.as_bytes())?;
-        out.flush()?;
-        drop(out);
-        self.file.as_ref().map_or(Ok(()), File::sync_data)
+        let (mut out, is_file) = (Arc::clone(&self.out).lock_owned().await, self.is_file);
+        aside(move || {
+            let Some(mut file) = out.take() else { return Ok(false) };
+            file.write_all(lines.as_bytes())?;
+            let written = if is_file { Some(file.try_clone()?) } else { None };
+            *out = Some(file);
+            drop(out);
+            written.map_or(Ok(()), |file| file.sync_data())?;
+            Ok(true)
+        })
+        .await
     }
 }
 
 impl Sink for Writing {
-    async fn take(&self, messages: &[Message], _: &mut Held<'_>) -> Taken {
-        let (fate, failure) = match self.write(messages) {
-            _ if messages.is_empty() => (Fate::Taken, None),
-            Ok(()) => (Fate::Taken, None),
+    async fn take(&self, messages: &[Message], leases: &mut Held<'_>) -> Taken {
+        let (fate, failure) = match leases.during(self.write(messages)).await {
+            Ok(true) => (Fate::Taken, None),
+            Ok(false) => (Fate::Failed, None),
             Err(error) => (Fate::Failed, Some(Failure::output(&error))),
         };
         Taken { fates: vec![fate; messages.len()], failure }
     }
+}
+
+/// A new file is on the disk only if the entry in its folder is.
+fn sync_folder(path: &Path) {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Some systems cannot do that.
+    let _ = File::open(folder).and_then(|folder| folder.sync_all());
 }
 
 /// An export that was killed may have left half a line.

@@ -12,10 +12,11 @@ use cloudflare_queues::PushMessage;
 
 use super::push::fitting;
 use crate::{
-    arguments::Common,
+    arguments::{Common, delay},
     exit::{Exit, Failure},
     lines::Lines,
     output::{self, Format},
+    parse,
     progress::Progress,
     record,
     signals::Signals,
@@ -37,7 +38,7 @@ pub(crate) struct Import {
     /// The file to read; otherwise, standard input
     file: Option<PathBuf>,
     /// Delay the first deliveries by up to 24 hours, such as 90s or 2h
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = delay)]
     delay: Option<Duration>,
     /// Skip this many lines at the start, which were pushed before
     #[arg(long, value_name = "LINES", default_value_t = 0)]
@@ -53,12 +54,13 @@ impl Import {
             ),
         };
         let queue = common.account.queue(&self.queue).await?;
-        let progress = Progress::of(None);
+        let progress = Progress::new();
         let lines = Lines { queue, delay: self.delay, skip: self.skip, parse, progress: progress.clone() };
         let (pushed, failure) = lines.push(BufReader::new(source), Signals::listen()?.told(1)).await;
         progress.end();
-        output::print(Format::or_fitting(common.output), &[&pushed])?;
-        pushed.result(failure)
+        let printed = output::print(Format::or_fitting(common.output), &[&pushed]);
+        pushed.result(failure)?;
+        Ok(printed?)
     }
 }
 
@@ -66,5 +68,5 @@ fn parse(line: &[u8]) -> Result<Option<PushMessage>, String> {
     if line.trim_ascii().is_empty() {
         return Ok(None);
     }
-    fitting(record::message(line)?).map(Some)
+    fitting(parse::message(line)?).map(Some)
 }

@@ -7,16 +7,16 @@ use std::{
 };
 
 use clap::Args;
-use cloudflare_queues::{ConsumerDescription, Queue};
+use cloudflare_queues::{ConsumerDescription, Error, Queue};
 use serde::Serialize;
-use tokio::time::sleep;
 
 use crate::{
     arguments::Common,
     exit::Failure,
-    output::{self, Format, cell},
+    output::{self, Format, aside, cell},
     record::time,
     signals::Signals,
+    watch::watch,
 };
 
 /// Clears the screen.
@@ -66,14 +66,9 @@ impl Info {
         let queue = common.account.queue(&self.queue).await?;
         let format = Format::or_fitting(common.output);
         let Some(interval) = self.watch else { return Ok(Report::of(&queue).await?.print(format, false)?) };
-        let watch = async {
-            loop {
-                Report::of(&queue).await?.print(format, true)?;
-                sleep(interval.max(Duration::from_millis(100))).await;
-            }
-        };
+        let show = async |report: Report| aside(move || report.print(format, true)).await;
         tokio::select! {
-            result = watch => result,
+            result = watch(interval.max(Duration::from_millis(100)), async || Report::of(&queue).await, show) => result,
             () = Signals::listen()?.told(1) => Ok(()),
         }
     }
@@ -115,7 +110,7 @@ impl Report {
         pairs
     }
 
-    async fn of(queue: &Queue) -> Result<Self, Failure> {
+    async fn of(queue: &Queue) -> Result<Self, Error> {
         let (described, consumers) = tokio::try_join!(queue.describe(), queue.consumers())?;
         let metrics = queue.metrics().await?;
         let producers = described.producers();

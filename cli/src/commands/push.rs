@@ -11,12 +11,12 @@ use clap::Args;
 use cloudflare_queues::PushMessage;
 
 use crate::{
-    arguments::Common,
+    arguments::{Common, delay},
     exit::{Exit, Failure, tell},
     lines::{Lines, Parse, Pushed},
     output::{self, Format},
+    parse,
     progress::Progress,
-    record,
     signals::Signals,
 };
 
@@ -44,7 +44,7 @@ pub(crate) struct Push {
     #[arg(long)]
     json: bool,
     /// Delay the first delivery by up to 24 hours, such as 90s or 2h
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = delay)]
     delay: Option<Duration>,
     /// Skip this many lines at the start, which were pushed before
     #[arg(long, value_name = "LINES", default_value_t = 0, conflicts_with_all = ["body", "file"])]
@@ -68,17 +68,18 @@ impl Push {
             tell("cf-queues: each line is a message; end with ctrl-d\n");
         }
         let parse: Parse = if self.json { json_line } else { text_line };
-        let progress = Progress::of(None);
+        let progress = Progress::new();
         let lines = Lines { queue, delay: self.delay, skip: self.skip, parse, progress: progress.clone() };
         let (pushed, failure) = lines.push(BufReader::new(io::stdin()), Signals::listen()?.told(1)).await;
         progress.end();
-        output::print(format, &[&pushed])?;
-        pushed.result(failure)
+        let printed = output::print(format, &[&pushed]);
+        pushed.result(failure)?;
+        Ok(printed?)
     }
 
     fn message(&self, body: &str) -> Result<PushMessage, Failure> {
         let wrong = |what| Failure::new(Exit::Input, format!("the body {what}"));
-        let message = if self.json { record::json(body).map_err(wrong)? } else { PushMessage::text(body) };
+        let message = if self.json { parse::json(body).map_err(wrong)? } else { PushMessage::text(body) };
         Ok(self.delay.into_iter().fold(message, PushMessage::delay))
     }
 }
@@ -100,7 +101,7 @@ fn json_line(line: &[u8]) -> Result<Option<PushMessage>, String> {
         return Ok(None);
     }
     let text = str::from_utf8(line).map_err(|_| "is not UTF-8".to_owned())?;
-    fitting(record::json(text)?).map(Some)
+    fitting(parse::json(text)?).map(Some)
 }
 
 /// A message that is too large would fail its batch.

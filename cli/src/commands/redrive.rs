@@ -8,16 +8,19 @@ use crate::{
     account::find,
     arguments::Common,
     exit::{Exit, Failure},
-    filter::{self, Condition, Subject, matches},
+    filter::{self, Condition, matches},
     output::{self, Format, Row},
+    patience::Failures,
     progress::Progress,
     signals::Signals,
-    sweep::{Counts, Fate, Held, Plan, Sink, Sweep, Taken, backoff},
+    sweep::{Counts, Fate, Held, Plan, Sink, Sweep, Taken},
 };
 
 const HELP: &str = "\
 A message is pushed to TO before it is acknowledged in FROM, so that redrive can be killed at any
-moment and run again: what was in flight comes again after a minute, and may be in TO twice.
+moment and run again: what was in flight comes again after a minute, and may be in TO twice. There
+is one exception, which no client can avoid: if it is killed, a message in flight at its last
+delivery goes to the dead-letter queue of FROM, or is deleted if there is none.
 
 Each message that stays in FROM is delivered once by that, which counts as an attempt, and is then
 hidden until redrive has likely ended. One that would not be delivered again is pushed anew.
@@ -78,9 +81,7 @@ impl Redrive {
         // Before anything is leased for it.
         to.describe().await?;
         let signals = Signals::listen()?;
-        let backlog = from.metrics().await?.backlog_count;
-        let expected = self.limit.map_or(backlog, |limit| Some(backlog.map_or(limit, |backlog| backlog.min(limit))));
-        let progress = Progress::of(expected);
+        let progress = Progress::new();
         let plan = Plan {
             conditions: self.filter,
             keep: self.keep,
@@ -100,17 +101,14 @@ impl Redrive {
         }
         let Counts { taken, skipped, unfit, left, unconfirmed } = swept.counts;
         let summary = Summary { from: self.from, to: self.to, moved: taken, skipped, unfit, left, unconfirmed };
-        output::print(format, &[summary])?;
-        swept.result()
+        let printed = output::print(format, &[summary]);
+        swept.result()?;
+        Ok(printed?)
     }
 
     async fn look(&self, from: &Queue, format: Format) -> Result<(), Failure> {
         let (messages, backlog) = (from.peek(100).await?, from.metrics().await?.backlog_count);
-        let met = messages.iter().filter(|message| {
-            let body = &message.body;
-            let subject = Subject { id: &message.id, attempts: message.attempts, timestamp: message.timestamp, body };
-            matches(&self.filter, subject)
-        });
+        let met = messages.iter().filter(|message| matches(&self.filter, *message));
         let forecast = Forecast { backlog, looked_at: messages.len(), would_be_moved: met.count() };
         Ok(output::print(format, &[forecast])?)
     }
@@ -152,9 +150,6 @@ pub(crate) struct Pushing {
     pub(crate) progress: Progress,
 }
 
-/// How often a push that failed is repeated before the sweep ends, beside the client's own retries.
-const TRIES: u32 = 8;
-
 impl Sink for Pushing {
     async fn take(&self, messages: &[Message], leases: &mut Held<'_>) -> Taken {
         let mut fates = vec![Fate::Failed; messages.len()];
@@ -188,17 +183,15 @@ impl Pushing {
     /// Pushes a batch until the service confirms it, or until the leases are lost, which is the error `None`. A push
     /// that may have arrived is repeated, as the next run would repeat it.
     async fn push(&self, batch: &[PushMessage], leases: &mut Held<'_>) -> Result<(), Option<Error>> {
-        let (mut tries, mut are_held) = (0, leases.keep().await);
+        let (mut failures, mut are_held) = (Failures::default(), leases.keep().await);
         while are_held {
             let error = match self.to.push_batch(batch).await {
                 Ok(_) => return Ok(()),
                 Err(error) => error,
             };
-            tries += 1;
-            if !error.is_transient() || tries >= TRIES {
-                return Err(Some(error));
-            }
-            are_held = leases.wait(error.retry_after().unwrap_or_default().max(backoff(tries))).await;
+            let Some(pause) = failures.bounded_pause(&error) else { return Err(Some(error)) };
+            self.progress.remark(&format!("a push failed, and is repeated: {error}"));
+            are_held = leases.wait(pause).await;
         }
         self.progress.remark("leases were lost before their messages could be pushed");
         Err(None)

@@ -7,17 +7,16 @@ use std::{
 
 use clap::Args;
 use cloudflare_queues::{PeekedMessage, Queue};
-use tokio::time::sleep;
 
 use crate::{
     arguments::Common,
     exit::Failure,
-    filter::{self, Condition, Subject, matches},
-    output::{Format, Lister},
+    filter::{self, Condition, matches},
+    output::{Format, Lister, aside},
     progress::Progress,
     record::Record,
     signals::Signals,
-    sweep::backoff,
+    watch::watch,
 };
 
 /// The maximum number of messages of a peek.
@@ -64,37 +63,21 @@ impl Tail {
 
     async fn follow(&self, queue: &Queue, format: Format) -> Result<(), Failure> {
         let (mut seen, mut lister) = (Seen::default(), Lister::new(format));
-        let (mut is_first, mut is_told, mut failures) = (true, false, 0_u32);
-        let progress = Progress::hidden();
-        loop {
-            let wait = match queue.peek(MOST).await {
-                Ok(messages) => {
-                    failures = 0;
-                    if messages.len() >= MOST as usize && !is_told {
-                        progress.say("the queue has 100 messages or more: those behind the first 100 are not seen");
-                        is_told = true;
-                    }
-                    let fresh: Vec<_> = messages.iter().filter(|message| seen.is_new(&message.id)).collect();
-                    let shown = fresh.into_iter().filter(|message| !(is_first && self.new) && self.is_meant(message));
-                    let rows: Vec<_> = shown.map(|message| Record::of_peeked(message, self.bodies)).collect();
-                    lister.print(&rows)?;
-                    is_first = false;
-                    self.interval.max(Duration::from_millis(50))
-                }
-                Err(error) if error.is_transient() => {
-                    failures = failures.saturating_add(1);
-                    progress.say(&error.to_string());
-                    error.retry_after().unwrap_or_default().max(backoff(failures))
-                }
-                Err(error) => return Err(error.into()),
-            };
-            sleep(wait).await;
-        }
-    }
-
-    fn is_meant(&self, message: &PeekedMessage) -> bool {
-        let PeekedMessage { id, attempts, timestamp, body, .. } = message;
-        matches(&self.filter, Subject { id, attempts: *attempts, timestamp: *timestamp, body })
+        let (mut is_first, mut is_told) = (true, false);
+        let show = async |messages: Vec<PeekedMessage>| {
+            if messages.len() >= MOST as usize && !is_told {
+                let what = "the queue has 100 messages or more: those behind the first 100 are not seen";
+                Progress::hidden().say(what);
+                is_told = true;
+            }
+            let fresh: Vec<_> = messages.iter().filter(|message| seen.is_new(&message.id)).collect();
+            let shown = fresh.into_iter().filter(|message| !(is_first && self.new) && matches(&self.filter, *message));
+            let rows: Vec<_> = shown.map(|message| Record::of_peeked(message, self.bodies)).collect();
+            lister = aside(move || lister.print(&rows).map(|()| lister)).await?;
+            is_first = false;
+            Ok(())
+        };
+        watch(self.interval.max(Duration::from_millis(50)), async || queue.peek(MOST).await, show).await
     }
 }
 

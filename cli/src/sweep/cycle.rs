@@ -2,16 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use cloudflare_queues::{AckOutcome, AckRequest, Error, Message, PullOptions, PushMessage};
+use cloudflare_queues::{Confirmation, Error, Lease, Message, PullOptions, PushMessage, Receipt};
+use tokio::time::Instant;
 
-use super::{Counts, Fate, Held, LEASE, Sink, Sweep, Taken, pace::backoff};
-use crate::{
-    exit::Failure,
-    filter::{Subject, matches},
-};
-
-/// How often acknowledgements are sent that fail, beside the client's own retries.
-const TRIES: u32 = 5;
+use super::{Counts, Fate, Held, LEASE, Sink, Sweep, Taken};
+use crate::{exit::Failure, filter::matches, patience::PATIENCE};
 
 /// What came of a batch.
 #[derive(Default)]
@@ -47,7 +42,8 @@ impl<S: Sink> Sweep<S> {
         let mut leases = Held::new(&self.queue, &batch);
         cycle.pulled = u32::try_from(batch.len()).unwrap_or(asked);
         cycle.bytes = batch.iter().map(|message| message.body.raw().len()).sum();
-        let (wanted, others): (Vec<_>, Vec<_>) = batch.into_iter().partition(|message| self.is_wanted(message));
+        let (wanted, others): (Vec<_>, Vec<_>) =
+            batch.into_iter().partition(|message| matches(&self.plan.conditions, message));
         // Of those that stay, some may come a second time.
         let (wanted, again): (Vec<_>, Vec<_>) =
             wanted.into_iter().partition(|message| !self.plan.keep || self.is_new(message));
@@ -56,7 +52,7 @@ impl<S: Sink> Sweep<S> {
         let Taken { fates, failure } = self.sink.take(&wanted, &mut leases).await;
         cycle.failure = failure;
 
-        let mut request = AckRequest::new();
+        let mut settled = Vec::new();
         let (mut stays, mut left) = (others.iter().chain(&again).collect::<Vec<_>>(), Vec::new());
         for (message, fate) in wanted.iter().zip(fates) {
             let is_first = fate != Fate::Unfit || self.plan.keep || self.is_new(message);
@@ -67,30 +63,28 @@ impl<S: Sink> Sweep<S> {
                 Fate::Failed => (&mut cycle.counts.left, &mut left),
             };
             *count += u64::from(is_first);
-            if fate == Fate::Taken && !self.plan.keep { _ = request.ack(message) } else { kept.push(message) }
+            if fate == Fate::Taken && !self.plan.keep { settled.push((message, None)) } else { kept.push(message) }
         }
         if cycle.fresh < cycle.pulled {
             self.hold_longer(hold);
         }
-        cycle.counts.left += self.put_back(&stays, self.hold(), &mut request).await;
-        cycle.counts.left += self.put_back(&left, Duration::ZERO, &mut request).await;
-        self.settle(request, &mut leases, &mut cycle).await;
+        let settle = async {
+            cycle.counts.left += self.put_back(&stays, self.hold(), &mut settled).await;
+            cycle.counts.left += self.put_back(&left, Duration::ZERO, &mut settled).await;
+            self.settle(settled, &mut cycle).await;
+        };
+        leases.during(settle).await;
         cycle
-    }
-
-    fn is_wanted(&self, message: &Message) -> bool {
-        let Message { id, attempts, timestamp, body, .. } = message;
-        matches(&self.plan.conditions, Subject { id, attempts: *attempts, timestamp: *timestamp, body })
     }
 
     /// Leaves messages in the queue. Those that would not be delivered again are pushed as new messages before they are
     /// acknowledged. Returns how many of these could not be pushed.
-    async fn put_back(&self, stays: &[&Message], delay: Duration, request: &mut AckRequest) -> u64 {
+    async fn put_back<'a>(&self, stays: &[&'a Message], delay: Duration, settled: &mut Vec<Settled<'a>>) -> u64 {
         let (mut copies, mut renewed) = (Vec::new(), Vec::new());
         let mut failed: u64 = 0;
         for message in stays {
             if message.attempts.is_none_or(|attempts| attempts < self.deliveries) {
-                request.retry_in(*message, delay);
+                settled.push((message, Some(delay)));
                 continue;
             }
             match PushMessage::from_body(&message.body) {
@@ -108,7 +102,7 @@ impl<S: Sink> Sweep<S> {
             Ok(_) => (copies.len(), None),
             Err(failed) => (failed.pushed, Some(failed.error)),
         };
-        renewed.iter().take(pushed).for_each(|message| _ = request.ack(*message));
+        settled.extend(renewed.iter().take(pushed).map(|message| (*message, None)));
         for (message, error) in renewed.iter().skip(pushed).zip(error.iter().cycle()) {
             failed += 1;
             self.remark_on_last(message, error);
@@ -122,38 +116,40 @@ impl<S: Sink> Sweep<S> {
         self.progress.remark(&format!("message {id} is not delivered again, and could not be pushed anew: {error}"));
     }
 
-    async fn settle(&self, mut request: AckRequest, leases: &mut Held<'_>, cycle: &mut Cycle) {
-        let mut tries = 0;
-        while !request.is_empty() {
-            match self.queue.ack(request).await {
-                Ok(outcome) => {
-                    cycle.counts.unconfirmed += missing(&outcome);
-                    return;
-                }
-                Err(failed) => {
-                    tries += 1;
-                    cycle.counts.unconfirmed += missing(&failed.confirmed);
-                    if !failed.error.is_transient() || tries >= TRIES {
-                        cycle.counts.unconfirmed += failed.unconfirmed.len() as u64;
-                        cycle.failure = cycle.failure.take().or(Some(failed.error.into()));
-                        return;
-                    }
-                    // Late ones are accepted, too.
-                    let _ = leases.wait(failed.error.retry_after().unwrap_or_default().max(backoff(tries))).await;
-                    request = failed.unconfirmed;
+    /// Acknowledges messages, or has them delivered again, and waits until the service has confirmed it.
+    async fn settle(&self, settled: Vec<Settled<'_>>, cycle: &mut Cycle) {
+        // They are extended, and late acknowledgements are accepted, too.
+        let deadline = (Instant::now() + PATIENCE).into_std();
+        let mut receipts = Vec::new();
+        for (message, retried) in &settled {
+            let lease = Lease::new(&message.lease_id, deadline);
+            receipts.push(match retried {
+                None => self.acker.ack(lease).await,
+                Some(delay) => self.acker.retry_in(lease, *delay).await,
+            });
+        }
+        let (mut unconfirmed, mut failed) = (0, None);
+        for receipt in receipts {
+            match confirmed(receipt).await {
+                Ok(Confirmation::Confirmed) => {}
+                Ok(_) => unconfirmed += 1,
+                Err(error) => {
+                    unconfirmed += 1;
+                    failed = Some(error);
                 }
             }
+        }
+        cycle.counts.unconfirmed += unconfirmed;
+        // One lease that is refused does not keep others from being confirmed, now or in the next batch.
+        if unconfirmed == settled.len() as u64 {
+            cycle.failure = cycle.failure.take().or(failed.map(Failure::from));
         }
     }
 }
 
-/// How many leases the service did not confirm. It does not say which.
-fn missing(outcome: &AckOutcome) -> u64 {
-    if outcome.is_complete() {
-        return 0;
-    }
-    let short = |asked: u64, count: Option<u64>| asked.saturating_sub(count.unwrap_or_default());
-    let missing = short(outcome.acks_requested, outcome.ack_count)
-        .saturating_add(short(outcome.retries_requested, outcome.retry_count));
-    missing.max(outcome.warnings.len() as u64).max(1)
+/// A message to be acknowledged, or to be delivered again after this time.
+type Settled<'a> = (&'a Message, Option<Duration>);
+
+async fn confirmed(receipt: Result<Receipt, Error>) -> Result<Confirmation, Error> {
+    receipt?.await
 }

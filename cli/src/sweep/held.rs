@@ -1,6 +1,6 @@
 //! The leases of a batch, held for as long as it takes.
 
-use std::time::Duration;
+use std::{future::Future, pin::pin, time::Duration};
 
 use cloudflare_queues::{Batch, Lease, Queue};
 use tokio::time::{Instant, sleep};
@@ -20,6 +20,18 @@ impl<'a> Held<'a> {
             queue,
             leases: batch.iter().map(Lease::from).collect(),
             until: first.map_or_else(Instant::now, Instant::from),
+        }
+    }
+
+    /// Does this, and extends the leases meanwhile.
+    pub(crate) async fn during<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                _ = self.wait(LEASE / 3) => {}
+            }
         }
     }
 

@@ -5,13 +5,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{BATCH, LEASE, Plan, cycle::Cycle};
+use crate::patience::Failures;
 
 /// The queue counts as empty after this many empty pulls in a row.
 const EMPTY: u32 = 3;
 /// The rest after such a pull.
 const REST: Duration = Duration::from_millis(200);
-/// For how long pulls may fail.
-const PATIENCE: Duration = Duration::from_secs(600);
 /// How many batches are in flight at first, and how many more after each full one.
 const FIRST: usize = 4;
 const MORE: usize = 2;
@@ -26,13 +25,12 @@ pub(super) struct Pace {
     /// How many messages may still be asked for, if that is bounded.
     left: Option<u64>,
     next: Instant,
-    /// The average size of a message; the last batch is a fifth of it.
+    /// A moving average of message sizes; the last batch has a weight of one fifth.
     bytes: f64,
     /// Until then, messages may be under leases whose response was lost.
     stranded: Instant,
     empty: u32,
-    failing: Option<Instant>,
-    failures: u32,
+    failures: Failures,
 }
 
 impl Pace {
@@ -46,8 +44,7 @@ impl Pace {
             bytes: 0.0,
             stranded: Instant::now(),
             empty: 0,
-            failing: None,
-            failures: 0,
+            failures: Failures::default(),
         }
     }
 
@@ -82,7 +79,7 @@ impl Pace {
         let untaken = u64::from(cycle.asked).saturating_sub(cycle.counts.taken);
         self.left = self.left.map(|left| left.saturating_add(untaken));
         let Some(error) = &cycle.pull_error else {
-            (self.failing, self.failures) = (None, 0);
+            self.failures = Failures::default();
             self.filled(cycle, in_flight);
             return false;
         };
@@ -90,11 +87,9 @@ impl Pace {
             self.stranded = Instant::now() + LEASE;
         }
         self.wanted = (self.wanted / 2).max(1);
-        self.failures = self.failures.saturating_add(1);
-        let since = *self.failing.get_or_insert_with(Instant::now);
-        let wait = error.retry_after().unwrap_or_default().max(backoff(self.failures));
-        self.next = self.next.max(Instant::now() + wait.min(PATIENCE));
-        !error.is_transient() || wait > PATIENCE || since.elapsed() > PATIENCE
+        let pause = self.failures.bounded_pause(error);
+        self.next = self.next.max(Instant::now() + pause.unwrap_or_default());
+        pause.is_none()
     }
 
     fn filled(&mut self, cycle: &Cycle, in_flight: usize) {
@@ -125,9 +120,4 @@ impl Pace {
     fn time(&self, messages: u32) -> Duration {
         Duration::try_from_secs_f64(f64::from(messages) / self.rate).unwrap_or(LEASE)
     }
-}
-
-/// The wait after so many failures in a row.
-pub(crate) fn backoff(failures: u32) -> Duration {
-    Duration::from_millis(500).saturating_mul(1 << failures.min(6))
 }

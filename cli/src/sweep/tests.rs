@@ -3,8 +3,8 @@
 use std::{collections::HashMap, future::pending};
 
 use cloudflare_queues::{
-    PushMessage,
-    emulator::{Emulator, Fault, Operation, QueueSettings},
+    AckRequest, PushMessage, Settlement,
+    emulator::{Emulator, Fault, Operation, QueueSettings, UnknownLease},
 };
 use tokio::time::{Instant, sleep, timeout};
 
@@ -178,6 +178,51 @@ async fn a_long_retry_after_is_obeyed_and_costs_no_lease() {
         assert!(started.elapsed() >= wait, "{operation:?}");
         assert_eq!(world.numbers(&world.to).values().sum::<usize>(), 100, "{operation:?}");
     }
+}
+
+/// Takes its time.
+struct Slow;
+
+impl Sink for Slow {
+    async fn take(&self, messages: &[Message], leases: &mut Held<'_>) -> Taken {
+        leases.during(sleep(Duration::from_secs(3600))).await;
+        Taken { fates: vec![Fate::Taken; messages.len()], failure: None }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn leases_are_held_while_a_sink_takes_an_hour() {
+    let world = World::with(100, 0).await;
+    let sweep = Sweep::prepare(world.from.clone(), Slow, plan(), Progress::hidden()).await.unwrap();
+    world.emulator.configure(|behavior| behavior.late_acks(false));
+    let swept = sweep.run(pending()).await;
+    assert_eq!(swept.counts, Counts { taken: 100, ..Counts::default() });
+    assert!(world.numbers(&world.from).is_empty());
+}
+
+/// Takes messages after it has acknowledged the first one.
+struct Stealing(Queue);
+
+impl Sink for Stealing {
+    async fn take(&self, messages: &[Message], _: &mut Held<'_>) -> Taken {
+        let first = messages.iter().take(1).map(Settlement::ack).collect::<AckRequest>();
+        if !first.is_empty() {
+            assert!(self.0.ack(first).await.unwrap().is_complete());
+        }
+        Taken { fates: vec![Fate::Taken; messages.len()], failure: None }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_is_refused_ends_no_sweep_and_costs_no_other() {
+    let world = World::with(300, 3).await;
+    world.emulator.configure(|behavior| behavior.unknown_leases(UnknownLease::Reject));
+    let sink = Stealing(world.from.clone());
+    let sweep = Sweep::prepare(world.from.clone(), sink, plan(), Progress::hidden()).await.unwrap();
+    let swept = sweep.run(pending()).await;
+    assert_eq!(swept.counts, Counts { taken: 300, unconfirmed: 3, ..Counts::default() });
+    assert!(swept.failure.is_none());
+    assert!(world.numbers(&world.from).is_empty());
 }
 
 #[tokio::test(start_paused = true)]

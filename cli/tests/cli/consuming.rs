@@ -1,15 +1,21 @@
 //! `consume`: a program for each message.
 
 use std::{
-    fs::{self, File},
+    fs,
+    io::{BufRead, BufReader},
+    path::Path,
     process::Stdio,
+    thread,
     time::Duration,
 };
 
-use cloudflare_queues::PushMessage;
+use cloudflare_queues::{
+    AckRequest, PushMessage,
+    emulator::{Fault, Operation},
+};
 use rustix::process::Signal;
 
-use crate::world::{World, eventually, folder, objects, processor_time, signal};
+use crate::world::{World, bare, eventually, exit_code, folder, full_pipe, objects, processor_time, scripted, signal};
 
 /// Consumes until the queue is empty; returns the exit code, the summary, and what was said.
 fn consume(world: &World, options: &[&str], program: &[&str]) -> (Option<i32>, serde_json::Value, String) {
@@ -27,11 +33,19 @@ fn consume(world: &World, options: &[&str], program: &[&str]) -> (Option<i32>, s
     (output.status.code(), summary, String::from_utf8(output.stderr).unwrap())
 }
 
+/// Whether the process is gone whose id is in the file.
+fn is_gone(file: &Path) -> bool {
+    let pid = fs::read_to_string(file).unwrap();
+    let state = fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
+    state.map_or(true, |state| state.contains(") Z "))
+}
+
 #[test]
 fn a_program_gets_the_body_and_the_metadata_and_acknowledges_by_status_0() {
     let world = World::new();
     world.push(&[PushMessage::text("the \0 body\n")]);
     let id = world.messages()[0].id.clone();
+    let time = world.objects(&["peek", world.id()])[0]["timestamp"].as_str().unwrap().to_owned();
     let script = r#"{ cat; env | grep ^CF_QUEUES_ | sort; } > "$0""#;
     let file = folder("consume").join("seen");
     let (code, summary, _) = consume(&world, &[], &["sh", "-c", script, file.to_str().unwrap()]);
@@ -40,8 +54,94 @@ fn a_program_gets_the_body_and_the_metadata_and_acknowledges_by_status_0() {
     assert!(seen.starts_with("the \0 body\nCF_QUEUES_ATTEMPTS=1\nCF_QUEUES_CONTENT_TYPE=text\n"), "{seen}");
     assert!(seen.contains(&format!("CF_QUEUES_MESSAGE_ID={id}\n")), "{seen}");
     assert!(seen.contains(&format!("CF_QUEUES_QUEUE_ID={}\n", world.id())), "{seen}");
+    assert!(seen.contains(&format!("CF_QUEUES_TIMESTAMP={time}\n")), "{seen}");
+    let metadata = seen.lines().find_map(|line| line.strip_prefix("CF_QUEUES_METADATA=")).unwrap();
+    assert_eq!(objects(metadata)[0]["CF-Content-Type"], "text");
     assert!(!seen.contains("LEASE"), "{seen}");
     assert!(world.messages().is_empty());
+}
+
+#[test]
+fn a_program_gets_the_lease_if_that_is_asked_for() {
+    let world = World::new();
+    world.push_numbers(1);
+    let file = folder("lease").join("seen");
+    let script = r#"printf %s "$CF_QUEUES_LEASE_ID" > "$0.new"; mv "$0.new" "$0"; sleep 1000"#;
+    let mut command = world.program(&["consume", world.id(), "--expose-lease", "--", "sh", "-c", script]);
+    let mut child = command.arg(&file).stderr(Stdio::null()).spawn().unwrap();
+    eventually("the program runs", || file.exists());
+    // It is the message's: an acknowledgement by it deletes that.
+    let lease = fs::read_to_string(&file).unwrap();
+    let mut request = AckRequest::new();
+    request.ack(lease.as_str());
+    assert!(world.runtime.block_on(world.queue().ack(request)).unwrap().is_complete());
+    assert!(world.messages().is_empty());
+    signal(&child, Signal::INT);
+    signal(&child, Signal::TERM);
+    assert_eq!(exit_code(&mut child), Some(130));
+}
+
+#[test]
+fn as_many_programs_run_side_by_side_as_asked_for_and_no_more() {
+    let world = World::new();
+    world.push_numbers(12);
+    let folder = folder("side-by-side");
+    let running = folder.join("running");
+    fs::create_dir(&running).unwrap();
+    // None goes on before three have met.
+    let script = r#"
+        touch "$0/running/$CF_QUEUES_MESSAGE_ID"
+        until [ -e "$0/met" ]; do
+            [ $(ls "$0/running" | wc -l) -lt 3 ] || touch "$0/met"
+            sleep 0.02
+        done
+        sleep 0.1
+        [ $(ls "$0/running" | wc -l) -le 3 ] || touch "$0/more"
+        rm "$0/running/$CF_QUEUES_MESSAGE_ID""#;
+    let options = ["--concurrency", "3", "--timeout", "30s", "--on-failure", "ack"];
+    let (code, summary, told) = consume(&world, &options, &["sh", "-c", script, folder.to_str().unwrap()]);
+    assert_eq!((code, &summary["acknowledged"], told.as_str()), (Some(0), &12.into(), ""));
+    assert!(!folder.join("more").exists());
+}
+
+#[test]
+fn a_paused_queue_ends_it_if_it_is_to_end() {
+    let world = World::new();
+    world.push_numbers(1);
+    world.emulator.configure_queue(world.emulator.queue_id(), |settings| settings.delivery_paused(true));
+    let (code, _, told) = consume(&world, &[], &["true"]);
+    assert_eq!((code, world.messages().len()), (Some(4), 1), "{told}");
+    assert!(told.contains("the queue is paused"), "{told}");
+}
+
+#[test]
+fn pulls_that_fail_are_told_and_so_is_their_end() {
+    let world = World::new();
+    world.emulator.inject(Fault::ServerError(503).on(Operation::PullMessages).until_removed());
+    let mut command = world.program(&["consume", world.id(), "--", "true"]);
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut told = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(told.next().unwrap().contains("pulls fail, and are repeated: "));
+    world.emulator.remove_faults();
+    assert_eq!(told.next().unwrap(), "cf-queues: pulls succeed again");
+    signal(&child, Signal::TERM);
+    assert_eq!(exit_code(&mut child), Some(0));
+}
+
+#[test]
+fn standard_error_that_nobody_reads_does_not_keep_it_from_ending() {
+    let world = World::new();
+    world.push_numbers(20);
+    let (_reader, pipe) = full_pipe();
+    let mut command = world.program(&["consume", world.id(), "--", "false"]);
+    let mut child = command.stderr(pipe).spawn().unwrap();
+    eventually("it pulls", || world.messages().iter().any(|message| message.is_leased));
+    thread::sleep(Duration::from_millis(200));
+    signal(&child, Signal::TERM);
+    thread::sleep(Duration::from_millis(200));
+    signal(&child, Signal::TERM);
+    assert_eq!(exit_code(&mut child), Some(130));
+    assert_eq!(world.messages().len(), 20);
 }
 
 #[test]
@@ -81,9 +181,10 @@ fn a_dead_letter_is_pushed_before_it_is_acknowledged() {
     assert_eq!((world.messages().len(), world.texts(&dead)), (0, vec!["0".to_owned()]));
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn standard_error_that_cannot_be_written_costs_no_message() {
-    let full = || File::create("/dev/full").unwrap();
+    let full = || fs::File::create("/dev/full").unwrap();
     for verbose in [&[][..], &["-v"]] {
         let world = World::new();
         let dead = world.other();
@@ -135,11 +236,7 @@ fn a_program_that_hangs_is_ended_with_what_it_started_and_acknowledges_nothing()
     let (code, summary, told) = consume(&world, &options, &["sh", "-c", script, pid.to_str().unwrap()]);
     assert_eq!((code, &summary["retried"]), (Some(0), &1.into()), "{told}");
     assert!(told.contains("took too long"), "{told}");
-    let pid = fs::read_to_string(pid).unwrap();
-    eventually("what it started is gone", || {
-        let state = fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
-        state.map_or(true, |state| state.contains(") Z "))
-    });
+    eventually("what it started is gone", || is_gone(&pid));
     assert_eq!(world.messages().len(), 1);
 }
 
@@ -152,6 +249,44 @@ fn a_program_that_cannot_be_started_ends_it_and_costs_each_message_an_attempt_at
     assert!(told.contains("could not be started"), "{told}");
     assert_eq!(world.messages().len(), 50);
     assert!(world.messages().iter().all(|message| message.attempts <= 1));
+}
+
+#[test]
+fn a_message_whose_program_cannot_be_started_is_not_acknowledged() {
+    // A variable cannot have the id.
+    let message = serde_json::json!({ "id": "nul \0", "lease_id": "l", "body": "", "attempts": 1 });
+    let mut command = bare(&["consume", "b01b5594f784d0165c2985833f5660dd", "--until-empty", "--on-failure", "ack"]);
+    let url = scripted(vec![serde_json::json!({ "messages": [message] })]);
+    command.env("CLOUDFLARE_BASE_URL", url).env("CLOUDFLARE_API_TOKEN", "t").env("CLOUDFLARE_ACCOUNT_ID", "a");
+    let output = command.args(["--output", "ndjson", "--", "true"]).assert().success().get_output().clone();
+    let summary = &objects(str::from_utf8(&output.stdout).unwrap())[0];
+    assert_eq!([&summary["acknowledged"], &summary["retried"], &summary["failed"]], [0, 1, 1]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("could not be started"));
+}
+
+#[test]
+fn a_program_that_hangs_leaves_no_process_that_ignores_sigterm() {
+    let world = World::new();
+    world.push_numbers(1);
+    let pid = folder("stubborn").join("pid");
+    // The program itself ends at once.
+    let script = r#"sh -c 'trap "" TERM; echo $$ > "$0"; while :; do sleep 1; done' "$0" >/dev/null 2>&1 & wait"#;
+    let options = ["--timeout", "1s", "--retry-delay", "1h"];
+    let (code, _, told) = consume(&world, &options, &["sh", "-c", script, pid.to_str().unwrap()]);
+    assert_eq!(code, Some(0), "{told}");
+    eventually("it is gone", || is_gone(&pid));
+}
+
+#[test]
+fn a_delay_of_more_than_24_hours_is_refused() {
+    for arguments in [
+        &["consume", "q", "--retry-delay", "25h", "--", "true"][..],
+        &["push", "q", "--delay", "86401s", "body"],
+        &["import", "q", "--delay", "2days"],
+    ] {
+        let output = bare(arguments).assert().code(2);
+        assert!(String::from_utf8_lossy(&output.get_output().stderr).contains("at most 24 hours"), "{arguments:?}");
+    }
 }
 
 #[test]
@@ -183,27 +318,8 @@ fn a_second_signal_kills_the_programs() {
     std::thread::sleep(Duration::from_millis(200));
     signal(&child, Signal::INT);
     assert_eq!(child.wait().unwrap().code(), Some(130));
-    let pid = fs::read_to_string(mark).unwrap();
-    let is_gone =
-        || fs::read_to_string(format!("/proc/{}/stat", pid.trim())).map_or(true, |state| state.contains(") Z "));
-    eventually("the program is gone", is_gone);
+    eventually("the program is gone", || is_gone(&mark));
     assert_eq!(world.messages().len(), 1);
-}
-
-#[test]
-fn a_program_that_works_for_longer_than_a_lease_keeps_it() {
-    let world = World::new();
-    world.push_numbers(1);
-    let mark = folder("long").join("mark");
-    let script = r#"touch "$0"; sleep 2"#;
-    let mut command =
-        world.program(&["consume", world.id(), "--until-empty", "--", "sh", "-c", script, mark.to_str().unwrap()]);
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    eventually("the program runs", || mark.exists());
-    // The lease of a minute is extended before that.
-    world.emulator.advance(Duration::from_secs(50));
-    assert_eq!(child.wait().unwrap().code(), Some(0));
-    assert!(world.messages().is_empty());
 }
 
 /// So many that two cores run 500 a second, whatever else the machine does.

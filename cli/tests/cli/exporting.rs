@@ -1,10 +1,6 @@
 //! `export`, and `import` of what it wrote.
 
-use std::{
-    collections::BTreeSet,
-    fs::{self, File},
-    process::Stdio,
-};
+use std::{collections::BTreeSet, fs, process::Stdio, thread, time::Duration};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use cloudflare_queues::{
@@ -14,7 +10,7 @@ use cloudflare_queues::{
 use rustix::process::Signal;
 use serde_json::{Value, json, value::RawValue};
 
-use crate::world::{World, bare, eventually, folder, objects, scripted, signal};
+use crate::world::{World, bare, eventually, exit_code, folder, full_pipe, objects, scripted, signal};
 
 fn bodies() -> Vec<PushMessage> {
     let raw = |text: &str| PushMessage::json(&RawValue::from_string(text.to_owned()).unwrap()).unwrap();
@@ -85,24 +81,87 @@ fn an_export_leaves_every_message_unless_told_otherwise() {
     let world = World::retrying(0);
     world.push_numbers(250);
     for _ in 0..2 {
-        assert_eq!(world.objects(&["export", world.id()]).len(), 250);
+        let output = world.command(&["export", world.id()]).assert().success().get_output().clone();
+        assert_eq!(str::from_utf8(&output.stdout).unwrap().lines().count(), 250);
+        assert!(String::from_utf8_lossy(&output.stderr).contains("delivers each message once"));
         world.emulator.advance(std::time::Duration::from_secs(3600));
     }
     assert_eq!(world.messages().len(), 250);
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_loses_nothing() {
     let world = World::new();
     world.push_numbers(250);
     let mut command = world.program(&["export", world.id(), "--remove"]);
-    let child = command.stdout(File::create("/dev/full").unwrap()).stderr(Stdio::piped()).spawn().unwrap();
+    let child = command.stdout(fs::File::create("/dev/full").unwrap()).stderr(Stdio::piped()).spawn().unwrap();
     let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && told.contains("No space left"), "{told}");
     assert_eq!(world.messages().len(), 250);
     // At once, without waiting for a lease.
     assert_eq!(world.objects(&["export", world.id(), "--remove"]).len(), 250);
     assert!(world.messages().is_empty());
+}
+
+#[test]
+fn a_disk_that_fills_up_in_the_middle_of_a_line_loses_nothing() {
+    for to in [true, false] {
+        let world = World::new();
+        world.push_numbers(250);
+        let file = folder("fills").join("out.ndjson");
+        let (program, path) = (env!("CARGO_BIN_EXE_cf-queues"), file.to_str().unwrap());
+        let export = format!("exec {program} export {} --remove", world.id());
+        let export = if to { format!("{export} --to {path}") } else { format!("{export} >> {path}") };
+        let run = |before: &str| {
+            let mut command = std::process::Command::new("sh");
+            command.args(["-c", &format!("{before}{export}")]).envs(world.variables()).stderr(Stdio::null());
+            command.status().unwrap().code()
+        };
+        // A file of at most so many blocks of 512 bytes, and the error instead of the signal.
+        assert_eq!(run("trap '' XFSZ; ulimit -f 11; "), Some(1));
+        let half = fs::read_to_string(&file).unwrap();
+        assert!(!half.ends_with('\n'), "{half}");
+        let left = world.messages().len();
+        assert_eq!(run(""), Some(0));
+        assert!(world.messages().is_empty());
+        let all = fs::read_to_string(&file).unwrap();
+        let lines = objects(all.strip_prefix(&half).unwrap().strip_prefix('\n').unwrap());
+        let bodies: BTreeSet<_> = lines.iter().map(|line| line["body"].as_str().unwrap()).collect();
+        assert_eq!(bodies.len(), left, "{to}");
+    }
+}
+
+#[test]
+fn an_export_that_is_told_to_stop_ends_what_it_began() {
+    let world = World::new();
+    world.push_numbers(20_000);
+    let file = folder("stopped").join("out.ndjson");
+    let mut command = world.program(&["export", world.id(), "--remove", "--to", file.to_str().unwrap()]);
+    let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+    let lines = || fs::read_to_string(&file).unwrap_or_default().lines().count();
+    eventually("it writes", || lines() > 0);
+    signal(&child, Signal::TERM);
+    assert_eq!(exit_code(&mut child), Some(5));
+    assert_eq!(lines() + world.messages().len(), 20_000);
+    assert!(world.messages().iter().all(|message| !message.is_leased));
+}
+
+#[test]
+fn an_export_that_nobody_reads_ends_at_the_second_signal() {
+    let world = World::new();
+    world.push_numbers(250);
+    let (_reader, pipe) = full_pipe();
+    let mut command = world.program(&["export", world.id(), "--remove"]);
+    let mut child = command.stdout(pipe).stderr(Stdio::null()).spawn().unwrap();
+    eventually("it pulls", || world.messages().iter().all(|message| message.is_leased));
+    signal(&child, Signal::TERM);
+    thread::sleep(Duration::from_millis(200));
+    assert_eq!(child.try_wait().unwrap(), None);
+    signal(&child, Signal::TERM);
+    assert_eq!(exit_code(&mut child), Some(130));
+    assert_eq!(world.messages().len(), 250);
 }
 
 #[test]

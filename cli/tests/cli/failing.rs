@@ -23,6 +23,39 @@ fn each_failure_has_its_code() {
     world.command(&["export", world.id()]).assert().code(4);
 }
 
+/// What fails first is what matters; its exit code is not that of an output that cannot be written.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_summary_that_cannot_be_written_hides_no_failure() {
+    use std::{
+        fs::{self, File},
+        process::Stdio,
+    };
+
+    use cloudflare_queues::emulator::Operation;
+
+    use crate::world::folder;
+
+    let world = World::new();
+    let (to, full) = (world.other(), || File::create("/dev/full").unwrap());
+    let code =
+        |mut command: std::process::Command| command.stdout(full()).stderr(Stdio::null()).status().unwrap().code();
+    world.push_numbers(1);
+    let quota =
+        || world.emulator.inject(Fault::RateLimited { code: 10252, retry_after: None }.on(Operation::PushMessages));
+    quota();
+    assert_eq!(code(world.program(&["redrive", world.id(), &to])), Some(4));
+    let file = folder("summary").join("lines");
+    fs::write(&file, "no record\n").unwrap();
+    assert_eq!(code(world.program(&["import", world.id(), file.to_str().unwrap()])), Some(5));
+    let mut push = world.program(&["push", world.id(), "--json"]);
+    push.stdin(File::open(&file).unwrap());
+    assert_eq!(code(push), Some(5));
+    let options = ["--on-failure", "stop", "--output", "ndjson", "--", "false"];
+    assert_eq!(code(world.program(&[&["consume", world.id()][..], &options].concat())), Some(5));
+    assert_eq!(code(world.program(&["redrive", world.id(), &to])), Some(1));
+}
+
 #[test]
 fn an_error_says_what_to_do_on_the_command_line() {
     let world = World::of(Emulator::builder().real_time().behavior(Behavior::new().purge_time(Duration::MAX)));

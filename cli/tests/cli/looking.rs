@@ -3,13 +3,18 @@
 use std::{
     io::{BufRead, BufReader},
     process::Stdio,
+    thread,
+    time::Duration,
 };
 
-use cloudflare_queues::{PullOptions, PushMessage};
+use cloudflare_queues::{
+    PullOptions, PushMessage,
+    emulator::{Fault, Operation},
+};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::world::{World, signal};
+use crate::world::{World, eventually, exit_code, full_pipe, objects, signal};
 
 #[test]
 fn a_queue_found_by_name_has_the_same_messages() {
@@ -80,6 +85,59 @@ fn tail_shows_each_message_once_and_those_that_come() {
 }
 
 #[test]
+fn tail_can_leave_out_what_is_there_already() {
+    let world = World::new();
+    world.push_numbers(2);
+    let mut command = world.program(&["tail", world.id(), "--bodies", "--new", "--interval", "50ms"]);
+    let requests = world.emulator.requests();
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    eventually("it has looked", || world.emulator.requests() > requests + 1);
+    world.push(&[PushMessage::text("later")]);
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert_eq!(objects(&lines.next().unwrap())[0]["body"], "later");
+    signal(&child, Signal::TERM);
+    assert_eq!(exit_code(&mut child), Some(0));
+}
+
+#[test]
+fn tail_and_info_go_on_after_a_failure_that_passes() {
+    for (arguments, operation) in [
+        (&["tail", "--interval=50ms"][..], Operation::PeekMessages),
+        (&["info", "--watch=100ms"], Operation::GetQueueMetrics),
+    ] {
+        let world = World::new();
+        let mut command = world.program(arguments);
+        let mut child = command.arg(world.id()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let requests = world.emulator.requests();
+        eventually("it looks", || world.emulator.requests() > requests + 2);
+        world.emulator.inject(Fault::ServerError(503).on(operation).until_removed());
+        let mut told = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+        assert!(told.next().unwrap().contains("503"));
+        world.emulator.remove_faults();
+        world.push_numbers(1);
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        assert!(lines.any(|line| line.contains(r#""backlog_count":1"#) || line.contains(r#""attempts":0"#)));
+        signal(&child, Signal::TERM);
+        assert_eq!(exit_code(&mut child), Some(0));
+    }
+}
+
+#[test]
+fn tail_and_info_end_although_nobody_reads() {
+    for arguments in [&["tail", "--interval=50ms"][..], &["info", "--watch=100ms"]] {
+        let world = World::new();
+        world.push_numbers(1);
+        let (_reader, pipe) = full_pipe();
+        let requests = world.emulator.requests();
+        let mut child = world.program(arguments).arg(world.id()).stdout(pipe).spawn().unwrap();
+        eventually("it looks", || world.emulator.requests() > requests);
+        thread::sleep(Duration::from_millis(300));
+        signal(&child, Signal::TERM);
+        assert_eq!(exit_code(&mut child), Some(0), "{arguments:?}");
+    }
+}
+
+#[test]
 fn tail_ends_quietly_when_nobody_reads() {
     let world = World::new();
     world.push_numbers(1);
@@ -105,7 +163,7 @@ fn a_look_changes_nothing() {
     world.run(&["redrive", world.id(), &world.other(), "--dry-run"]);
     let mut tail = world.program(&["tail", world.id(), "--interval", "50ms"]).stdout(Stdio::null()).spawn().unwrap();
     let requests = world.emulator.requests();
-    crate::world::eventually("tail looks", || world.emulator.requests() > requests + 3);
+    eventually("tail looks", || world.emulator.requests() > requests + 3);
     signal(&tail, Signal::INT);
     tail.wait().unwrap();
     assert_eq!(world.messages(), before);

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, PipeReader, PipeWriter, Write},
     net::TcpListener,
     path::PathBuf,
     process::{Child, Stdio},
@@ -15,7 +15,10 @@ use cloudflare_queues::{
     PushMessage, Queue, QueueId,
     emulator::{Emulator, EmulatorBuilder, QueueSettings, QueuedMessage},
 };
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    fs::{OFlags, fcntl_setfl},
+    process::{Pid, Signal, kill_process},
+};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
@@ -137,6 +140,30 @@ pub fn processor_time(command: &mut std::process::Command, script: &str) -> Dura
         60.0 * minutes.parse::<f64>().unwrap() + seconds.parse::<f64>().unwrap()
     });
     Duration::from_secs_f64(times.sum())
+}
+
+/// A pipe that is full, and has no reader who reads.
+pub fn full_pipe() -> (PipeReader, PipeWriter) {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    fcntl_setfl(&writer, OFlags::NONBLOCK).unwrap();
+    while writer.write(b"\n").is_ok() {}
+    fcntl_setfl(&writer, OFlags::empty()).unwrap();
+    (reader, writer)
+}
+
+/// The exit code, which comes within a minute.
+pub fn exit_code(child: &mut Child) -> Option<i32> {
+    let started = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code();
+        }
+        if started.elapsed() > Duration::from_secs(60) {
+            child.kill().unwrap();
+            panic!("it goes on");
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// Waits until this is so.

@@ -84,7 +84,7 @@ impl Client {
         Self { phase: Phase::Running, holds: [None; MESSAGES], call: None }
     }
 
-    /// The leases of what is held, as far as they are such.
+    /// The leases that are held.
     fn leases(&self, which: impl Fn(&Hold) -> bool) -> Leases {
         self.holds.map(|hold| hold.filter(|hold| which(hold)).map_or(0, |hold| hold.lease))
     }

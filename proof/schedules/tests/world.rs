@@ -38,9 +38,27 @@ struct State {
     faults: bool,
     /// Messages that can be pulled: number and attempts.
     visible: Vec<(u32, u32)>,
+    /// Messages under a lease, and when it ends.
+    leased: HashMap<(u32, u32), Instant>,
     /// Leases by what was done, and those of them by which it was said for certain.
     done: HashMap<String, bool>,
     said: HashSet<String>,
+}
+
+impl State {
+    /// Messages whose leases have ended, and that were not settled, can be pulled again.
+    fn expire(&mut self) {
+        let Self { visible, leased, done, .. } = self;
+        leased.retain(|(number, attempts), end| {
+            let is_done = done.contains_key(&lease_id(*number, *attempts));
+            if *end <= Instant::now() && !is_done {
+                visible.push((*number, attempts + 1));
+            }
+            *end > Instant::now() && !is_done
+        });
+        // A map's order is not the schedule's.
+        visible.sort_unstable();
+    }
 }
 
 #[derive(Clone)]
@@ -84,7 +102,8 @@ impl World {
 
     pub(crate) fn consumer(&self) -> Consumer {
         let consumer = Consumer::new(self.queue()).batch_size(2).visibility_timeout(Duration::from_secs(20));
-        consumer.concurrency(1 + below(3) as usize).acker(options())
+        let longest = Duration::from_secs(20 + u64::from(below(3)) * 30);
+        consumer.heartbeat(longest).concurrency(1 + below(3) as usize).acker(options())
     }
 
     /// Decides the fate of a request: whether it is carried out, and what happens to its response.
@@ -106,18 +125,12 @@ impl World {
     }
 
     async fn ack(self, body: Value) -> Option<(u16, String)> {
-        let ids = |field: &str| -> Vec<String> {
-            let entries = body[field].as_array().into_iter().flatten();
-            entries.map(|entry| entry["lease_id"].as_str().unwrap().to_owned()).collect()
-        };
-        let (acks, retries) = (ids("acks"), ids("retries"));
+        let (acks, retries) = (ids(&body, "acks"), ids(&body, "retries"));
         let all: HashSet<_> = acks.iter().chain(&retries).collect();
         assert_eq!(all.len(), acks.len() + retries.len(), "a lease is in a request twice");
         let (is_done, status) = self.fate().await;
         let mut state = self.state();
-        // One of them may be passed over, with a warning or without a word.
-        let passed_over = if state.faults && below(8) == 0 { acks.first() } else { None };
-        let is_warned = below(2) == 0;
+        let (passed_over, is_warned) = pass_over(state.faults, &acks);
         let mut counts = [0, 0];
         if is_done {
             for (is_ack, id) in acks.iter().map(|id| (true, id)).chain(retries.iter().map(|id| (false, id))) {
@@ -134,19 +147,20 @@ impl World {
             state.said.extend(certain);
         }
         drop(state);
-        let warnings: HashMap<_, _> = passed_over.filter(|_| is_warned).map(|id| (id, "no")).into_iter().collect();
+        let warnings = warnings(passed_over, is_warned);
         respond(status, json!({ "ackCount": counts[0], "retryCount": counts[1], "warnings": warnings }))
     }
 
     async fn pull(self, body: Value) -> Option<(u16, String)> {
         let (is_done, status) = self.fate().await;
         let mut state = self.state();
+        state.expire();
         let count = if is_done { (body["batch_size"].as_u64().unwrap() as usize).min(state.visible.len()) } else { 0 };
         let pulled: Vec<_> = state.visible.drain(..count).collect();
-        if status.is_none() {
-            // Their leases expire, and they come again.
-            state.visible.extend(pulled.iter().map(|(number, attempts)| (*number, attempts + 1)));
-        }
+        let end = Instant::now() + Duration::from_millis(body["visibility_timeout_ms"].as_u64().unwrap());
+        // They come again when their leases have ended, or at once if nobody learns of them.
+        let ends = pulled.iter().map(|key| (*key, if status.is_none() { Instant::now() } else { end }));
+        state.leased.extend(ends);
         drop(state);
         let message = |(number, attempts): &(u32, u32)| {
             let (id, lease_id, attempts) = (number.to_string(), lease_id(*number, *attempts), attempts + 1);
@@ -157,8 +171,21 @@ impl World {
     }
 
     async fn extend(self, body: Value) -> Option<(u16, String)> {
-        let (_, status) = self.fate().await;
-        respond(status, json!({ "extendCount": body["extend"].as_array().unwrap().len() }))
+        let (is_done, status) = self.fate().await;
+        let leases = ids(&body, "extend");
+        let mut state = self.state();
+        state.expire();
+        let (passed_over, is_warned) = pass_over(state.faults, &leases);
+        let end = Instant::now() + Duration::from_millis(body["visibility_timeout_ms"].as_u64().unwrap());
+        let mut count = 0;
+        for (key, leased_until) in &mut state.leased {
+            let id = lease_id(key.0, key.1);
+            if is_done && leases.contains(&id) && passed_over != Some(&id) {
+                *leased_until = end;
+                count += 1;
+            }
+        }
+        respond(status, json!({ "extendCount": count, "warnings": warnings(passed_over, is_warned) }))
     }
 
     /// A lease that lasts for a while.
@@ -204,6 +231,21 @@ pub(crate) fn lease_id(number: u32, attempts: u32) -> String {
 
 pub(crate) fn lease_of(message: &Message) -> String {
     message.lease_id.expose_secret().into_owned()
+}
+
+/// The leases in a field of a request.
+fn ids(body: &Value, field: &str) -> Vec<String> {
+    let entries = body[field].as_array().into_iter().flatten();
+    entries.map(|entry| entry["lease_id"].as_str().unwrap().to_owned()).collect()
+}
+
+/// The lease of a request that the service passes over, if any, and whether its response names it.
+fn pass_over(faults: bool, leases: &[String]) -> (Option<&String>, bool) {
+    (leases.first().filter(|_| faults && below(8) == 0), below(2) == 0)
+}
+
+fn warnings(passed_over: Option<&String>, is_warned: bool) -> HashMap<&String, &'static str> {
+    passed_over.filter(|_| is_warned).map(|id| (id, "no")).into_iter().collect()
 }
 
 fn respond(status: Option<u16>, result: Value) -> Option<(u16, String)> {

@@ -143,6 +143,23 @@ fn a_stopped_runtime_reports_what_may_have_arrived() {
 }
 
 #[test]
+fn a_settlement_after_its_runtime_stopped_has_an_outcome() {
+    let runtime = paused();
+    let (fixture, acker) = runtime.block_on(async {
+        let fixture = Fixture::with(1).await;
+        let acker = fixture.acker();
+        (fixture, acker)
+    });
+    drop(runtime);
+    let (tell, told) = std::sync::mpsc::channel();
+    let settled = acker
+        .settle(Settlement::ack(&fixture.messages[0]), Box::new(move |outcome| tell.send(outcome.is_err()).unwrap()));
+    let other = Builder::new_current_thread().build().unwrap();
+    assert_eq!(other.block_on(settled).unwrap_err().kind(), ErrorKind::Transport);
+    assert_eq!(told.try_recv(), Ok(true));
+}
+
+#[test]
 fn a_missing_runtime_or_timer_is_an_error() {
     let fixture = paused().block_on(Fixture::with(0));
     assert_eq!(Acker::new(fixture.queue.clone()).unwrap_err().kind(), ErrorKind::InvalidInput);

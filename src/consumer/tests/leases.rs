@@ -140,23 +140,86 @@ async fn under_every_switch_of_extend_a_lease_is_kept_or_known_to_be_lost() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_lease_that_cannot_be_extended_does_not_affect_others() {
-    let world = World::with(10).await;
-    // A request with the lease of the first message is refused as a whole.
-    let first = Arc::new(Mutex::new(None::<String>));
-    let bad = Arc::clone(&first);
+/// Refuses extensions that include one of the first `bad` messages that handlers see, and ends handlers late.
+async fn run_with_bad_leases(bad: usize, round_trip: Duration) -> (World, Report) {
+    let world = World::with(100).await;
+    world.takes(round_trip);
+    let found = Arc::new(Mutex::new(Vec::new()));
+    let refused = Arc::clone(&found);
     world.responds(move |seen| {
-        let bad = bad.lock().unwrap().clone()?;
-        let is_bad = seen.operation == "extend" && seen.body.to_string().contains(&bad);
+        let refused: std::sync::MutexGuard<'_, Vec<String>> = refused.lock().unwrap();
+        let body = seen.body.to_string();
+        let is_bad = seen.operation == "extend" && refused.iter().any(|lease| body.contains(lease));
         is_bad.then(|| refusal(400, 10026))
     });
-    let report = run(&world.consumer(), sleep(5 * MINUTE), move |message| {
-        first.lock().unwrap().get_or_insert_with(|| message.lease_id.expose_secret().into_owned());
+    let consumer = world.consumer().concurrency(100);
+    let report = run(&consumer, sleep(8 * MINUTE), move |message| {
+        let mut found = found.lock().unwrap();
+        if found.len() < bad {
+            found.push(message.lease_id.expose_secret().into_owned());
+        }
         sleep(if message.attempts == Some(1) { 150 * SECOND } else { Duration::ZERO })
     })
     .await;
-    assert_eq!((report.stats.lost_leases, world.left()), (1, 0), "{report:?}");
+    (world, report)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_cannot_be_extended_does_not_affect_others() {
+    for round_trip in [Duration::ZERO, 20 * MILLI, 600 * MILLI, 2400 * MILLI] {
+        for bad in [1, 2] {
+            let (world, report) = run_with_bad_leases(bad, round_trip).await;
+            let Stats { lost_leases, unconfirmed, pulled, .. } = report.stats;
+            let expected = (bad as u64, bad as u64, 100 + bad as u64, 0);
+            assert_eq!((lost_leases, unconfirmed, pulled, world.left()), expected, "{round_trip:?} {:?}", report.stats);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_extensions_take_few_requests_and_end_with_the_leases() {
+    for round_trip in [Duration::ZERO, 1200 * MILLI, 2400 * MILLI] {
+        let world = World::with(100).await;
+        world.takes(round_trip);
+        world.responds(|seen| (seen.operation == "extend").then(|| refusal(400, 10026)));
+        let consumer = world.consumer().concurrency(100).shutdown_timeout(Duration::ZERO);
+        let start = Instant::now();
+        let report = run(&consumer, sleep(100 * SECOND), |_| pending::<()>()).await;
+        assert_eq!((report.stats.left, report.stats.lost_leases), (100, 100));
+        let sent: Vec<_> = world.seen("extend").iter().map(|seen| seen.at - start).collect();
+        // At most 8 times 31 requests, and none for a lease that has ended.
+        assert!(
+            sent.len() <= 8 * 31 && sent.last() < Some(&MINUTE),
+            "{round_trip:?}: {} {:?}",
+            sent.len(),
+            sent.last()
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn leases_are_extended_together_again_once_it_is_known_which_one_was_passed_over() {
+    let world = World::of(Behavior::new().unknown_leases(UnknownLease::Ignore));
+    world.push(100).await;
+    world.takes(600 * MILLI);
+    let (direct, is_first) = (world.direct.clone(), AtomicUsize::new(0));
+    let consumer = world.consumer().concurrency(100);
+    let report = run(&consumer, sleep(4 * MINUTE), move |message| {
+        let is_first = is_first.fetch_add(1, Ordering::Relaxed) == 0;
+        let direct = direct.clone();
+        async move {
+            if is_first {
+                let _ = direct.ack(AckRequest::ack_all([&message])).await.unwrap();
+            }
+            sleep(190 * SECOND).await;
+            if is_first { Verdict::Leave } else { Verdict::Ack }
+        }
+    })
+    .await;
+    assert_eq!((report.stats.lost_leases, report.stats.acknowledged, world.left()), (1, 99, 0), "{:?}", report.stats);
+    // One for all, one for each, a few more for the one, and three more for the others.
+    let requests = world.seen("extend").len();
+    assert!((101..=115).contains(&requests), "{requests}");
 }
 
 #[tokio::test(start_paused = true)]

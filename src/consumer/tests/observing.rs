@@ -155,6 +155,20 @@ async fn failing_pulls_are_logged_at_growing_intervals_and_their_end_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn messages_that_a_dropped_wait_gave_back_are_no_failures_of_the_caller() {
+    let (log, guard) = keep().await;
+    let world = World::with(100).await;
+    let mut deliveries = world.consumer().stream().unwrap();
+    for _ in 0..10 {
+        assert!(tokio::time::timeout(SECOND, deliveries.next_batch(1000, 60 * SECOND)).await.is_err());
+    }
+    assert!(deliveries.stats().pulled > 30);
+    drop(deliveries);
+    drop(guard);
+    assert!(log.lines("pulling is slowed down").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn health_distinguishes_working_from_stuck() {
     let world = World::with(10).await;
     let consumer = world.consumer().concurrency(2);
@@ -171,6 +185,52 @@ async fn health_distinguishes_working_from_stuck() {
     assert_eq!((seen[1].status, seen[1].is_healthy()), (Status::Stuck, false));
     assert!(seen[1].lasting >= 320 * SECOND, "{:?}", seen[1]);
     assert_eq!(consumer.health().status, Status::Stopped);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_whose_handlers_are_always_busy_and_finish_is_not_stuck() {
+    let world = World::with(1000).await;
+    let consumer = world.consumer().concurrency(2);
+    let mut health = None;
+    let stop = async {
+        sleep(300 * SECOND).await;
+        health = Some(consumer.health());
+    };
+    let _ = run(&consumer, stop, |_| sleep(SECOND)).await;
+    assert_eq!(health.unwrap().status, Status::Working);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_worst_of_several_runs_is_the_health_of_a_consumer() {
+    let world = World::with(2000).await;
+    world.takes(20 * MILLI);
+    let consumer = world.consumer().concurrency(2).max_idle(SECOND);
+    // One run is stuck, one is slowed down, and one works: whichever was the last to record something.
+    let stuck = tokio::spawn({
+        let consumer = consumer.clone();
+        async move { run(&consumer, sleep(400 * SECOND), |_| pending::<()>()).await }
+    });
+    let slowed = tokio::spawn({
+        let consumer = consumer.clone();
+        async move { run(&consumer, sleep(600 * SECOND), |_| async { Err::<(), _>("no") }).await }
+    });
+    let working = tokio::spawn({
+        let consumer = consumer.clone();
+        async move { run(&consumer, sleep(900 * SECOND), |_| sleep(SECOND)).await }
+    });
+    let mut seen = Vec::new();
+    for _ in 0..20 {
+        sleep(50 * SECOND).await;
+        seen.push((consumer.health().status, consumer.stats().slowdown > 0));
+    }
+    let both = |status, is_slow| (status, is_slow);
+    assert!(seen[2..7].iter().all(|seen| *seen == both(Status::Stuck, true)), "{seen:?}");
+    assert!(seen[8..11].iter().all(|seen| *seen == both(Status::Slowed, true)), "{seen:?}");
+    assert!(seen[12..17].iter().all(|seen| *seen == both(Status::Working, false)), "{seen:?}");
+    assert_eq!(seen[19], both(Status::Stopped, false));
+    for ended in [stuck, slowed, working] {
+        assert!(ended.await.unwrap().error.is_none());
+    }
 }
 
 #[tokio::test(start_paused = true)]

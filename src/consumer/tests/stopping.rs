@@ -168,3 +168,26 @@ async fn a_dropped_run_sends_finished_verdicts() {
     sleep(SECOND).await;
     assert_eq!(world.left(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_run_accounts_for_every_message() {
+    for (undecided, round_trip) in [(Undecided::Retry, 20), (Undecided::Leave, 20), (Undecided::Retry, 2400)] {
+        let world = World::with(100).await;
+        world.takes(round_trip * MILLI);
+        let consumer = world.consumer().undecided(undecided).concurrency(2);
+        // It is dropped while two handlers run, two acknowledgements are in flight, and other messages wait.
+        let calls = AtomicUsize::new(0);
+        let handler = move |_| {
+            let is_quick = calls.fetch_add(1, Ordering::Relaxed) < 2;
+            sleep(if is_quick { MILLI } else { 3600 * SECOND })
+        };
+        let dropped = tokio::time::timeout(round_trip * MILLI * 7 / 2, run(&consumer, pending::<()>(), handler));
+        assert!(dropped.await.is_err());
+        let stats = consumer.stats();
+        check_sum(&stats);
+        let (is_left, is_retried) = (stats.left > 2, stats.unconfirmed > 2);
+        let is_retry = undecided == Undecided::Retry;
+        assert_eq!((stats.pulled > 4, is_left, is_retried), (true, !is_retry, is_retry), "{stats:?}");
+        assert_eq!((stats.waiting, stats.handlers_running), (0, 0));
+    }
+}

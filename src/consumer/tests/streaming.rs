@@ -78,12 +78,23 @@ async fn refused_credentials_for_acknowledgements_end_a_stream() {
         world.responds(move |seen| (seen.operation == "ack").then(|| refusal(status, 10000)));
         let consumer = world.consumer();
         let mut deliveries = consumer.stream().unwrap();
-        let error = drain(&mut deliveries, 20 * SECOND).await.unwrap();
+        // Not as fast as possible, so that messages wait when the refusal arrives.
+        let error = loop {
+            match next(&mut deliveries).await.unwrap() {
+                Ok(delivery) => drop(delivery.ack().await.unwrap()),
+                Err(error) => break error,
+            }
+            sleep(10 * MILLI).await;
+        };
         assert_eq!(consumer.health().status, Status::Stopped);
         assert_eq!((error.kind(), error.operation()), (kind, Some("ack_messages")));
         assert!(next(&mut deliveries).await.is_none());
         let stats = deliveries.stats();
         assert!(stats.pulled < 2000 && stats.last_error.unwrap().contains("ack_messages"), "{}", stats.pulled);
+        let taken = stats.pulled - world.seen("ack").len() as u64;
+        assert!(taken > 1, "some wait");
+        deliveries.acker().close().await;
+        check_sum(&deliveries.stats());
     }
 }
 
@@ -225,6 +236,21 @@ async fn a_dropped_wait_for_a_batch_loses_no_message() {
     let mut deliveries = world.consumer().stream().unwrap();
     assert!(tokio::time::timeout(SECOND, deliveries.next_batch(10, 60 * SECOND)).await.is_err());
     assert_eq!(deliveries.next_batch(10, MILLI).await.unwrap().unwrap().len(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_dropped_wait_for_a_batch_gives_back_is_waiting_again() {
+    let world = World::with(50).await;
+    let consumer = world.consumer().heartbeat(Duration::ZERO).max_idle(SECOND);
+    let mut deliveries = consumer.stream().unwrap();
+    for _ in 0..30 {
+        assert!(tokio::time::timeout(SECOND, deliveries.next_batch(100, 60 * SECOND)).await.is_err());
+    }
+    let gathered = deliveries.stats().pulled;
+    sleep(120 * SECOND).await;
+    // Nobody had them when their leases were lost.
+    assert_eq!(deliveries.stats().lost_leases, 0);
+    assert!(gathered > 20, "{gathered}");
 }
 
 #[tokio::test(start_paused = true)]

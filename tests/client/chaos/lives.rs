@@ -10,12 +10,26 @@ use cloudflare_queues::{
     AckError, AckOutcome, AckRequest, AckerOptions, Batch, Confirmation, Consumer, Error, ErrorKind, LeaseId, Message,
     PullOptions, Report, RetryDelay, Undecided, Verdict,
 };
+use serde::Deserialize;
 use tokio::time::{sleep, timeout};
 
 use super::world::{LEASE, World};
 
 /// The decision on each lease: the message's number, and whether it is acknowledged or handed back.
 type Decided = HashMap<LeaseId, (u32, bool)>;
+
+/// A body that streams decode; they cannot decode every eighth number.
+#[derive(Deserialize)]
+#[serde(try_from = "u32")]
+struct Common;
+
+impl TryFrom<u32> for Common {
+    type Error = &'static str;
+
+    fn try_from(number: u32) -> Result<Self, Self::Error> {
+        if number.is_multiple_of(8) { Err("is odd") } else { Ok(Self) }
+    }
+}
 
 impl World {
     async fn pull(&self) -> Option<Batch> {
@@ -165,10 +179,25 @@ impl World {
     }
 
     /// Decides on the messages of a stream, and drops some of them. What was dropped before the end is included.
-    pub(super) async fn stream(&self) {
+    pub(super) async fn stream(self: &Arc<Self>) {
         let undecided = if self.below(2) == 0 { Undecided::Retry } else { Undecided::Leave };
         let consumer = Consumer::new(self.queue.clone()).batch_size(self.batch_size()).visibility_timeout(LEASE);
         let consumer = consumer.undecided(undecided).heartbeat(LEASE + Duration::from_secs(self.below(600)));
+        let consumer = consumer.dead_letters(self.buried.clone()).json::<Common>();
+        let world = Arc::clone(self);
+        let consumer = consumer.on_undecodable(move |message, _| {
+            let decision = world.decide(&message).map(|(_, is_ack)| is_ack);
+            let (verdict, wait) = (world.below(2), world.wait());
+            async move {
+                sleep(wait).await;
+                match (decision, verdict) {
+                    (Some(true), _) => Ok(Verdict::Ack),
+                    (Some(false), 0) => Ok(Verdict::DeadLetter),
+                    (Some(false), _) => Err("again"),
+                    (None, _) => Ok(Verdict::Leave),
+                }
+            }
+        });
         let mut deliveries = consumer.stream().unwrap();
         let acker = deliveries.acker().clone();
         let mut receipts = Vec::new();
@@ -190,7 +219,8 @@ impl World {
         acker.close().await;
         let stats = consumer.stats();
         let known = [stats.acknowledged, stats.retried, stats.left, stats.expired, stats.unconfirmed];
-        assert_eq!(stats.pulled, known.iter().sum::<u64>(), "{stats:?}");
+        assert_eq!(stats.pulled, known.iter().sum::<u64>() + stats.dead_lettered, "{stats:?}");
+        self.told().totals.buried += stats.dead_lettered;
         self.told().totals.extended += stats.extended;
         for (number, is_ack, receipt) in receipts {
             match receipt.await {
@@ -264,7 +294,8 @@ impl World {
         let known = known.iter().sum::<u64>() + unconfirmed as u64;
         assert_eq!((stats.pulled, stats.panicked), (known, 0), "{stats:?}");
         // A refusal ends a run, whether of a pull or of an acknowledgement.
-        let is_expected = |error: &Error| error.kind() == ErrorKind::Unauthorized;
+        let expected = [ErrorKind::Unauthorized, ErrorKind::CredentialsUnavailable];
+        let is_expected = |error: &Error| expected.contains(&error.kind());
         assert!(report.error.as_ref().is_none_or(is_expected), "{:?}", report.error);
         for lease in report.unconfirmed.lease_ids() {
             decided.remove(lease);

@@ -8,7 +8,7 @@ use std::{
 };
 
 use cloudflare_queues::{
-    Acker, AckerOptions, Client, Consumer, Message, PushMessage, Queue, QueueId, RetryPolicy, Verdict,
+    Acker, AckerOptions, Consumer, Credentials, Message, PushMessage, Queue, QueueId, RetryPolicy, Verdict,
     emulator::{Behavior, Emulator, ExtendFrom, Fault, JsonBodies, QueueSettings, UnknownLease, WarningsForm},
 };
 use tokio::time::{Instant, sleep, timeout};
@@ -23,6 +23,10 @@ pub(super) const ROUND: u32 = 1000;
 pub(super) struct Random(u64);
 
 impl Random {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
     pub(super) fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -40,7 +44,7 @@ impl Random {
         Duration::from_millis(self.below(bound))
     }
 
-    fn fault(&mut self) -> Fault {
+    pub(super) fn fault(&mut self) -> Fault {
         match self.below(8) {
             0 => Fault::RateLimited { code: [10250, 971, 10252][self.below(3) as usize], retry_after: None },
             1 => Fault::RateLimited { code: 10250, retry_after: Some(Duration::from_secs(self.below(5))) },
@@ -77,6 +81,26 @@ impl Random {
     }
 }
 
+/// The token that the service accepts.
+type Vault = Arc<Mutex<String>>;
+
+/// Credentials from the vault, which may take long to open, or fail to.
+fn from_vault(vault: &Vault, random: &Arc<Mutex<Random>>) -> Credentials {
+    let (vault, random) = (Arc::clone(vault), Arc::clone(random));
+    Credentials::from_provider(move || {
+        let (vault, random) = (Arc::clone(&vault), Arc::clone(&random));
+        async move {
+            let wait = random.lock().unwrap().wait();
+            sleep(wait).await;
+            if random.lock().unwrap().below(16) == 0 {
+                return Err("the vault is shut".into());
+            }
+            let token = vault.lock().unwrap().clone();
+            Ok(Credentials::api_token(token)?)
+        }
+    })
+}
+
 /// Everything that happened.
 pub(super) type Trace = Arc<Mutex<String>>;
 
@@ -87,11 +111,11 @@ pub(super) struct World {
     pub(super) acker: Acker,
     /// Whether the service names every lease that it did not settle.
     pub(super) is_exact: bool,
-    client: Client,
     dead_letters: QueueId,
     /// Where consumers push their dead letters.
     pub(super) buried: Queue,
-    random: Mutex<Random>,
+    random: Arc<Mutex<Random>>,
+    vault: Vault,
     told: Mutex<Told>,
     trace: Trace,
     started: Instant,
@@ -121,6 +145,8 @@ pub(super) struct Totals {
     pub(super) unconfirmed: u64,
     /// Acknowledgements of several requests of which some failed.
     pub(super) partly: u64,
+    /// Changes of the credentials.
+    pub(super) rotated: u64,
     /// Dead letters of consumers that were confirmed, and extensions of leases.
     pub(super) buried: u64,
     pub(super) extended: u64,
@@ -131,8 +157,8 @@ pub(super) struct Totals {
 
 impl Totals {
     pub(super) fn add(&mut self, other: Self) {
-        let Self { messages, requests, faults, died, confirmed, unconfirmed, partly, buried, extended, left, dead } =
-            other;
+        let Self { messages, requests, faults, died, confirmed, unconfirmed, partly, rotated, buried, .. } = other;
+        let Self { extended, left, dead, .. } = other;
         self.messages += messages;
         self.requests += requests;
         self.faults += faults;
@@ -140,6 +166,7 @@ impl Totals {
         self.confirmed += confirmed;
         self.unconfirmed += unconfirmed;
         self.partly += partly;
+        self.rotated += rotated;
         self.buried += buried;
         self.extended += extended;
         self.left += left;
@@ -147,31 +174,39 @@ impl Totals {
     }
 }
 
+/// A queue, for a client that has no faults of its own.
+fn emulator_queue(emulator: &Emulator, queue_id: &QueueId) -> Queue {
+    emulator.client().unwrap().queue(emulator.account_id(), queue_id).unwrap()
+}
+
 impl World {
     pub(super) async fn new(seed: u64, trace: Trace) -> Arc<Self> {
         let started = Instant::now();
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let (behavior, is_exact) = random.behavior();
         let emulator = Emulator::builder().real_time().behavior(behavior).start().await.unwrap();
         let dead_letters = emulator.create_queue(QueueSettings::default());
         let max_retries = 2 + random.below(8) as u32;
         let change = |settings: QueueSettings| settings.max_retries(max_retries).dead_letter_queue(&dead_letters);
         emulator.configure_queue(emulator.queue_id(), change);
-        let builder = emulator.in_process_builder().unwrap().request_timeout(Duration::from_secs(5));
-        let client = builder.call_timeout(LEASE / 2).retry(random.policy()).build().unwrap();
+        let policy = random.policy();
+        let (random, vault) = (Arc::new(Mutex::new(random)), Arc::new(Mutex::new(emulator.api_token())));
+        let builder = emulator.in_process_builder().unwrap().credentials(from_vault(&vault, &random));
+        let builder = builder.request_timeout(Duration::from_secs(5)).call_timeout(LEASE / 2).retry(policy);
+        let client = builder.build().unwrap();
         let queue = client.queue(emulator.account_id(), emulator.queue_id()).unwrap();
         let buried = emulator.create_queue(QueueSettings::default());
         let buried = client.queue(emulator.account_id(), &buried).unwrap();
         let messages: Vec<_> = (0..ROUND).map(|number| PushMessage::json(&number).unwrap()).collect();
         for messages in messages.chunks(100) {
-            queue.push_batch(messages).await.unwrap();
+            emulator_queue(&emulator, emulator.queue_id()).push_batch(messages).await.unwrap();
         }
-        let max_in_flight = 1 + random.below(4) as usize;
+        let max_in_flight = 1 + random.lock().unwrap().below(4) as usize;
         let options = AckerOptions::new().max_in_flight(max_in_flight);
         let acker = Acker::with_options(queue.clone(), options).unwrap();
         let told = Told { faults: vec![false; emulator.requests() as usize], ..Told::default() };
-        let (random, told) = (Mutex::new(random), Mutex::new(told));
-        Arc::new(Self { emulator, queue, acker, is_exact, client, dead_letters, buried, random, told, trace, started })
+        let told = Mutex::new(told);
+        Arc::new(Self { emulator, queue, acker, is_exact, dead_letters, buried, random, vault, told, trace, started })
     }
 
     /// Records what happened, when, and after how many requests.
@@ -199,6 +234,20 @@ impl World {
             1 => 1 + self.below(100) as u32,
             _ => 100,
         }
+    }
+
+    /// Makes the service refuse the credentials so far, sometimes before the new ones can be had.
+    pub(super) async fn rotate(&self) {
+        let number = {
+            let mut told = self.told();
+            told.totals.rotated += 1;
+            told.totals.rotated
+        };
+        let token = format!("token-{number}");
+        self.note(format_args!("from now on, the service accepts only {token}"));
+        self.emulator.set_api_token(&token);
+        sleep(self.wait()).await;
+        *self.vault.lock().unwrap() = token;
     }
 
     pub(super) fn backlog(&self) -> usize {
@@ -251,7 +300,7 @@ impl World {
     async fn drain(&self, queue_id: &QueueId) -> Vec<u32> {
         self.emulator.configure_queue(queue_id, |settings| settings.max_retries(u32::MAX));
         let left = self.emulator.messages(queue_id).len();
-        let queue = self.client.queue(self.emulator.account_id(), queue_id).unwrap();
+        let queue = emulator_queue(&self.emulator, queue_id);
         let numbers = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&numbers);
         let handler = move |message: Message| {

@@ -12,15 +12,15 @@ pub(super) type Row = (&'static str, Change, Option<Class>, &'static str);
 const BATCH: &str = "/components/schemas/mq_queue-pull-batch/items/properties";
 const PULL: &str = "~1pull/post/requestBody/content/application~1json/schema";
 
-fn component<'a>(document: &'a mut Value, pointer: &str) -> &'a mut Value {
+pub(super) fn component<'a>(document: &'a mut Value, pointer: &str) -> &'a mut Value {
     document.pointer_mut(pointer).unwrap()
 }
 
-fn result<'a>(document: &'a mut Value, operation: &str, field: &str) -> &'a mut Value {
+pub(super) fn result<'a>(document: &'a mut Value, operation: &str, field: &str) -> &'a mut Value {
     at(document, &format!("{operation}/{RESULT}/properties{field}"))
 }
 
-fn rename(fields: &mut Value, from: &str, to: &str) {
+pub(super) fn rename(fields: &mut Value, from: &str, to: &str) {
     let field = fields.as_object_mut().unwrap().remove(from).unwrap();
     fields[to] = field;
 }
@@ -30,7 +30,7 @@ pub(super) fn operations(document: &mut Value) -> Vec<&mut Value> {
     paths.flat_map(|item| item.as_object_mut().unwrap().values_mut()).collect()
 }
 
-pub(super) const NEED_AN_EDIT: [Row; 19] = [
+pub(super) const NEED_AN_EDIT: [Row; 25] = [
     (
         "warnings are an integer",
         |d| *result(d, "~1ack", "/warnings") = json!({ "type": "integer" }),
@@ -144,9 +144,45 @@ pub(super) const NEED_AN_EDIT: [Row; 19] = [
         Some(Class::Request),
         "every operation",
     ),
+    (
+        "a keyword beside a reference narrows it",
+        |d| at(d, PULL)["properties"]["batch_size"]["maximum"] = json!(10),
+        Some(Class::Request),
+        "src/limits.rs",
+    ),
+    (
+        "a path has a server of its own",
+        |d| at(d, "~1pull")["servers"] = json!([{ "url": "https://queues.example" }]),
+        Some(Class::Request),
+        "src/transport.rs",
+    ),
+    (
+        "an operation has a server of its own",
+        |d| at(d, "~1pull/post")["servers"] = json!([{ "url": "https://queues.example" }]),
+        Some(Class::Request),
+        "src/transport.rs",
+    ),
+    (
+        "a body is a form",
+        |d| rename(content(d), "application/json", "multipart/form-data"),
+        Some(Class::Request),
+        "another media type",
+    ),
+    (
+        "a field of a request is read-only",
+        |d| at(d, PULL)["properties"]["batch_size"]["readOnly"] = json!(true),
+        Some(Class::Request),
+        "take it out there",
+    ),
+    (
+        "an id has a pattern",
+        |d| component(d, "/components/schemas/mq_identifier")["pattern"] = json!("^[0-9a-f]{32}$"),
+        Some(Class::Request),
+        "src/ids.rs",
+    ),
 ];
 
-pub(super) const ONLY_TO_KNOW: [Row; 10] = [
+pub(super) const ONLY_TO_KNOW: [Row; 13] = [
     (
         "an operation is new",
         |d| d["paths"][path("extend")] = json!({ "post": { "operationId": "queues-extend" } }),
@@ -212,104 +248,26 @@ pub(super) const ONLY_TO_KNOW: [Row; 10] = [
         Some(Class::Harmless),
         "describe it there",
     ),
-];
-
-pub(super) const LAYOUTS: [Row; 10] = [
-    ("nothing", |_| (), None, "nothing changed"),
     (
-        "types are lists, as OpenAPI 3.1 has them",
-        |d| {
-            d["openapi"] = json!("3.1.0");
-            ["/paths", "/components/schemas"].iter().for_each(|part| {
-                walk(component(d, part), &|schema| {
-                    if schema["type"].is_string() {
-                        schema["type"] = json!([schema["type"]])
-                    }
-                })
-            })
-        },
-        None,
-        "only the layout",
+        "a body may be a form",
+        |d| content(d)["multipart/form-data"] = content(d)["application/json"].clone(),
+        Some(Class::Harmless),
+        "where: `request multipart/form-data`",
     ),
     (
-        "a value is a const",
-        |d| {
-            component(d, "/components/schemas/mq_api-v4-success/properties")["success"] =
-                json!({ "type": "boolean", "const": true })
-        },
-        None,
-        "only the layout",
+        "other fields of a request are refused",
+        |d| at(d, PULL)["additionalProperties"] = json!(false),
+        Some(Class::Harmless),
+        "is:    additionalProperties false",
     ),
     (
-        "a body is referred to",
+        "an enum may be null, as OpenAPI 3.1 has it",
         |d| {
-            let body = at(d, "~1pull/post")["requestBody"].take();
-            d["components"]["requestBodies"]["pull"] = body;
-            at(d, "~1pull/post")["requestBody"] = json!({ "$ref": "#/components/requestBodies/pull" })
+            let of = component(d, "/components/schemas/mq_queue/properties");
+            of["jurisdiction"] = json!({ "anyOf": [of["jurisdiction"], { "type": "null" }] })
         },
-        None,
-        "only the layout",
-    ),
-    (
-        "a response is referred to",
-        |d| {
-            let body = at(d, "~1pull/post/responses")["200"].take();
-            d["components"]["responses"]["pulled"] = body;
-            at(d, "~1pull/post/responses")["200"] = json!({ "$ref": "#/components/responses/pulled" })
-        },
-        None,
-        "only the layout",
-    ),
-    (
-        "a schema is one of one",
-        |d| {
-            let schema = at(d, "~1pull/post/responses/200/content/application~1json")["schema"].take();
-            at(d, "~1pull/post/responses/200/content/application~1json")["schema"] = json!({ "oneOf": [schema] })
-        },
-        None,
-        "only the layout",
-    ),
-    (
-        "a schema is any of two",
-        |d| {
-            let count = result(d, "~1ack", "/ackCount").take();
-            *result(d, "~1ack", "/ackCount") = json!({ "anyOf": [count, { "type": "number", "maximum": 7 }] })
-        },
-        None,
-        "only the layout",
-    ),
-    (
-        "a path is referred to",
-        |d| {
-            let item = d["paths"][path("pull")].take();
-            d["components"]["pathItems"]["pull"] = item;
-            d["paths"][path("pull")] = json!({ "$ref": "#/components/pathItems/pull" })
-        },
-        None,
-        "nothing changed",
-    ),
-    (
-        "a parameter of a path is renamed",
-        |d| {
-            *d = serde_json::from_str(
-                &d.to_string()
-                    .replace("queue_id}", "queue_identifier}")
-                    .replace("\"name\":\"queue_id\"", "\"name\":\"queue_identifier\""),
-            )
-            .unwrap()
-        },
-        None,
-        "only the layout",
-    ),
-    (
-        "parameters are described with the path",
-        |d| {
-            let parameters = at(d, "~1pull/post")["parameters"].take();
-            at(d, "~1pull/post").as_object_mut().unwrap().remove("parameters");
-            at(d, "~1pull")["parameters"] = parameters
-        },
-        None,
-        "only the layout",
+        Some(Class::Harmless),
+        "is:    string or null",
     ),
 ];
 
@@ -317,20 +275,11 @@ pub(super) fn path(operation: &str) -> String {
     format!("/accounts/{{account_id}}/queues/{{queue_id}}/messages/{operation}")
 }
 
+fn content(document: &mut Value) -> &mut Value {
+    at(document, "~1pull/post/requestBody/content")
+}
+
 fn pages(document: &mut Value) -> &mut Value {
     let list = "/paths/~1accounts~1{account_id}~1queues/get/responses/200/content/application~1json/schema";
     component(document, &format!("{list}/allOf/1/properties/result_info/properties"))
-}
-
-fn walk(value: &mut Value, change: &dyn Fn(&mut Value)) {
-    match value {
-        Value::Object(_) => {
-            if value.get("type").is_some() {
-                change(value);
-            }
-            value.as_object_mut().unwrap().values_mut().for_each(|value| walk(value, change));
-        }
-        Value::Array(values) => values.iter_mut().for_each(|value| walk(value, change)),
-        _ => {}
-    }
 }

@@ -70,8 +70,11 @@ pub fn complaints(ours: &Operations, published: &Operations, rows: &[Row]) -> Ve
     for ((place, left, right, breaks_the_rule), ids) in unexplained {
         let more =
             ids.get(1..).filter(|more| !more.is_empty()).map(|more| format!(", nor that of {}", more.join(", ")));
-        let rule =
-            if breaks_the_rule { " (which breaks the rule: correct queues.json, or give the evidence)" } else { "" };
+        let rule = if breaks_the_rule {
+            " (which breaks the rule: correct queues.json, or give the evidence, in the second table)"
+        } else {
+            ""
+        };
         complaints.push(format!(
             "no row explains `{} {place}`: published {left}, here {right}{rule}{}",
             ids.first().unwrap_or(&"*"),

@@ -81,10 +81,22 @@ pub(crate) fn lives_with(place: &str, keyword: Option<&str>, published: Option<&
     }
 }
 
-/// The place that a place is within.
+/// Whether what is published at a place asks no more of the client than before.
+pub(crate) fn is_no_stricter(
+    place: &str,
+    keyword: Option<&str>,
+    before: Option<&Place>,
+    after: Option<&Place>,
+) -> bool {
+    let (Some(keyword), Some(before), Some(after)) = (keyword, before, after) else { return false };
+    let (before, after) = (before.facts.get(keyword), after.facts.get(keyword));
+    if place.starts_with("request") { allows(keyword, before, after) } else { allows(keyword, after, before) }
+}
+
+/// The place that a place is within. A media type is part of a place's name.
 pub(crate) fn parent(place: &str) -> Option<&str> {
-    let (parent, _) = place.rsplit_once('/')?;
-    Some(parent.trim_end())
+    let fields = place.find(" /")?;
+    place.rfind('/').and_then(|end| place.get(..end.max(fields))).map(str::trim_end)
 }
 
 fn has(operation: &Operation, place: &str) -> bool {

@@ -40,11 +40,11 @@ pub(crate) fn cut(whole: &str, fragment: &Value) -> Result<Value, String> {
         let item = json!({ "paths": { path: whole.item(path, item)? } });
         for (path, method, operation) in places::paths(&item) {
             if ours.contains_key(&places::key(path, method)) {
-                let shared = item.pointer("/paths").and_then(|paths| paths.get(path)?.get("parameters"));
+                let shared = |key: &str| Some((key.to_owned(), item.get("paths")?.get(path)?.get(key)?.clone()));
                 let path = whole.paths.get_key_value(path).map_or("", |(path, _)| path);
                 let cut = items.entry(path).or_default();
                 cut.insert(method.to_owned(), operation.clone());
-                cut.extend(shared.map(|parameters| ("parameters".to_owned(), parameters.clone())));
+                cut.extend(["parameters", "servers"].into_iter().filter_map(shared));
             } else {
                 let id = operation.get("operationId").and_then(Value::as_str).unwrap_or("without an id");
                 let deprecated = operation.get("deprecated") == Some(&Value::Bool(true));
@@ -115,6 +115,10 @@ fn referred_to(paths: &Value, whole: &Whole) -> Result<Components, String> {
     let mut wanted = BTreeSet::new();
     references(paths, &mut wanted);
     while let Some(reference) = wanted.pop_first() {
+        // Whether that is a part of our operations shows when they are read.
+        if reference.starts_with("#/paths/") {
+            continue;
+        }
         let mut segments = reference.strip_prefix("#/components/").unwrap_or_default().split('/');
         let (Some(kind), Some(name)) = (segments.next(), segments.next()) else {
             return Err(format!("refers to {reference}, which is no component of it"));

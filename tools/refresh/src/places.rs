@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::shape::{Shape, join, meet, own};
+use crate::shape::{Shape, join, meet, or_null, own};
 
 /// The places of every operation, by `POST /path` without the names of parameters.
 pub type Operations = BTreeMap<String, Operation>;
@@ -72,6 +72,19 @@ pub(crate) fn key(path: &str, method: &str) -> String {
     key
 }
 
+/// What a reference within a document leads to, as a JSON pointer. Bundlers escape the braces of a path.
+pub fn pointer(reference: &str) -> Option<String> {
+    let pointer = reference.strip_prefix('#')?;
+    Some(["{", "}"].iter().zip(["%7B", "%7D"]).fold(pointer.to_owned(), |pointer, (brace, escaped)| {
+        pointer.replace(escaped, brace).replace(&escaped.to_lowercase(), brace)
+    }))
+}
+
+/// The media type without its parameters. Names of media types do not depend on case.
+pub fn media_type(key: &str) -> String {
+    key.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
 /// The part of a path that all operations on the same thing begin with, such as `/accounts/{}/queues`.
 pub(crate) fn group(path: &str) -> String {
     key(path, "").split('/').take(4).collect::<Vec<_>>().join("/")
@@ -113,12 +126,12 @@ impl Reader<'_> {
             let facts = [("security", self.security(security)), ("required", json!(true))];
             place("request security", &facts, format!("{at}/security"));
         }
-        let servers = self.document.get("servers").and_then(Value::as_array).into_iter().flatten();
-        let servers: Vec<_> = servers.filter_map(|server| server.get("url").cloned()).collect();
+        let item = self.document.pointer(&format!("/paths/{}", escaped(path))).unwrap_or(&Value::Null);
+        let servers: Vec<_> = [value, item, self.document].iter().find_map(|of| servers(of)).unwrap_or_default();
         if !servers.is_empty() {
             place("request server", &[("servers", json!(servers))], "/servers".to_owned());
         }
-        let shared = self.document.pointer(&format!("/paths/{}/parameters", escaped(path)));
+        let shared = item.get("parameters");
         for parameter in shared.into_iter().chain(value.get("parameters")).filter_map(Value::as_array).flatten() {
             let (parameter, at) = self.resolve(parameter, at.to_owned())?;
             let name = text(parameter, "name");
@@ -154,11 +167,13 @@ impl Reader<'_> {
 
     fn body(&self, body: &Value, at: &str, place: &str, places: &mut BTreeMap<String, Place>) -> Result<(), String> {
         let (body, at) = self.resolve(body, at.to_owned())?;
-        for (media_type, content) in body.get("content").and_then(Value::as_object).into_iter().flatten() {
-            let place =
-                if media_type == "application/json" { place.to_owned() } else { format!("{place} {media_type}") };
-            let at = format!("{at}/content/{}", escaped(media_type));
-            self.schema(content, &at, &place, body.get("required"), places)?;
+        for (key, content) in body.get("content").and_then(Value::as_object).into_iter().flatten() {
+            let at = format!("{at}/content/{}", escaped(key));
+            match media_type(key).as_str() {
+                "application/json" => self.schema(content, &at, place, body.get("required"), places)?,
+                // Another form of the same body, which is never required.
+                other => self.schema(content, &at, &format!("{place} {other}"), None, places)?,
+            }
         }
         Ok(())
     }
@@ -180,9 +195,10 @@ impl Reader<'_> {
     /// What a reference leads to, and where that is.
     fn resolve<'a>(&'a self, value: &'a Value, at: String) -> Result<(&'a Value, String), String> {
         let Some(reference) = value.get("$ref").and_then(Value::as_str) else { return Ok((value, at)) };
-        let pointer = reference.strip_prefix('#').unwrap_or_default();
-        let found = self.document.pointer(pointer).ok_or(format!("{reference} leads nowhere"))?;
-        Ok((found, pointer.to_owned()))
+        let nowhere = || format!("{reference} leads nowhere");
+        let pointer = pointer(reference).ok_or_else(nowhere)?;
+        let found = self.document.pointer(&pointer).ok_or_else(nowhere)?;
+        Ok((found, pointer))
     }
 
     /// `trail` holds the references on the way here, each with its depth in fields.
@@ -193,21 +209,47 @@ impl Reader<'_> {
         depth: usize,
         trail: &mut Vec<(String, usize)>,
     ) -> Result<Shape, String> {
-        if schema.get("$ref").is_some() {
-            let (found, at) = self.resolve(schema, at)?;
-            if let Some((_, since)) = trail.iter().find(|(passed, _)| *passed == at) {
-                if *since == depth {
-                    return Err(format!("#{at} refers to itself in a circle"));
-                }
-                // A tree of itself, such as an error with its causes, is described once.
-                let facts = BTreeMap::from([("like".to_owned(), json!(format!("{} levels above", depth - since)))]);
-                return Ok(Shape { facts, at, ..Shape::default() });
-            }
-            trail.push((at.clone(), depth));
-            let shape = self.shape(found, at, depth, trail);
-            trail.pop();
-            return shape;
+        let mut shape = match schema.get("$ref") {
+            None => self.parts(schema, at, depth, trail)?,
+            // OpenAPI 3.1 lets other keywords stand beside a reference.
+            Some(_) => meet(self.referred(schema, at.clone(), depth, trail)?, self.parts(schema, at, depth, trail)?),
+        };
+        if schema.get("nullable") == Some(&json!(true)) {
+            shape.facts.entry("type".to_owned()).and_modify(or_null);
         }
+        Ok(shape)
+    }
+
+    fn referred(
+        &self,
+        schema: &Value,
+        at: String,
+        depth: usize,
+        trail: &mut Vec<(String, usize)>,
+    ) -> Result<Shape, String> {
+        let (found, at) = self.resolve(schema, at)?;
+        if let Some((_, since)) = trail.iter().find(|(passed, _)| *passed == at) {
+            if *since == depth {
+                return Err(format!("#{at} refers to itself in a circle"));
+            }
+            // A tree of itself, such as an error with its causes, is described once.
+            let facts = BTreeMap::from([("like".to_owned(), json!(format!("{} levels above", depth - since)))]);
+            return Ok(Shape { facts, at, ..Shape::default() });
+        }
+        trail.push((at.clone(), depth));
+        let shape = self.shape(found, at, depth, trail);
+        trail.pop();
+        shape
+    }
+
+    /// What a schema says without its reference.
+    fn parts(
+        &self,
+        schema: &Value,
+        at: String,
+        depth: usize,
+        trail: &mut Vec<(String, usize)>,
+    ) -> Result<Shape, String> {
         if let Some(reads) = schema.get("x-reads") {
             return Ok(self.shape(reads, format!("{at}/x-reads"), depth, trail)?.tolerant());
         }
@@ -245,11 +287,26 @@ fn flatten(shape: Shape, place: String, required: bool, places: &mut BTreeMap<St
     if required {
         facts.insert("required".to_owned(), json!(true));
     }
-    for (name, field) in shape.fields {
-        let separator = if place.contains('/') { "/" } else { " /" };
+    // What only one side decides is no part of what the other sends.
+    let other = if place.starts_with("request") { "readOnly" } else { "writeOnly" };
+    for (name, field) in shape.fields.into_iter().filter(|(_, field)| field.facts.get(other) != Some(&json!(true))) {
+        let separator = if place.contains(" /") { "/" } else { " /" };
         flatten(field, format!("{place}{separator}{name}"), shape.required.contains(&name), places);
     }
+    facts.retain(|keyword, _| !["readOnly", "writeOnly"].contains(&keyword.as_str()));
     places.insert(place, Place { facts, at: shape.at, is_tolerant: shape.is_tolerant });
+}
+
+/// The addresses of the servers of a document, a path or an operation.
+fn servers(of: &Value) -> Option<Vec<String>> {
+    let address = |server: &Value| {
+        let variables = server.get("variables").and_then(Value::as_object).into_iter().flatten();
+        let address = variables.fold(text(server, "url"), |url, (name, variable)| {
+            url.replace(&format!("{{{name}}}"), &text(variable, "default"))
+        });
+        address.trim_end_matches('/').to_owned()
+    };
+    Some(of.get("servers")?.as_array()?.iter().map(address).collect())
 }
 
 fn text(value: &Value, key: &str) -> String {

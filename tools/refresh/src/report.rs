@@ -167,7 +167,7 @@ impl Report {
         if !complaints.is_empty() {
             self.line(
                 "When queues.json is as it should be, the tables in openapi/README.md have to say so, or `cargo test` \
-                 fails. Now:",
+                 fails: the second table has what breaks the rule, the first one the rest. Now:",
             );
         }
         for complaint in complaints {
@@ -179,6 +179,9 @@ impl Report {
 const GONE: &str = "if it was renamed, it stands among those below: give openapi/queues.json its path and its fields. \
                     If it is gone, take it out there; the compiler names its method, its row in src/retry.rs, its \
                     route in src/emulator/routes.rs and its call in tests/support/operations.rs.";
+
+const PATTERN: &str = "the document there has no patterns: check it in src/ids.rs or src/limits.rs, and say so in the \
+                       second table of openapi/README.md.";
 
 /// The same for every edit, so it is printed once.
 const PLACES: &str = "\
@@ -195,7 +198,8 @@ fn change(here: &Operation, old: &Operation, new: &Operation, difference: &Diffe
     let Difference { place, keyword, left, right } = difference;
     let (published, ours) = (new.places.get(place), here.places.get(place));
     let within = ours.or_else(|| here.places.get(compare::parent(place)?));
-    let lives = compare::lives_with(place, keyword.as_deref(), published, ours);
+    let lives = compare::lives_with(place, keyword.as_deref(), published, ours)
+        || compare::is_no_stricter(place, keyword.as_deref(), old.places.get(place), published);
     let class = match (lives, place.starts_with("request")) {
         (true, _) if right.contains("deprecated true") => Class::Deprecated,
         (true, _) => Class::Harmless,
@@ -210,7 +214,10 @@ fn change(here: &Operation, old: &Operation, new: &Operation, difference: &Diffe
         None => format!("left out; it would stand within openapi/queues.json#{at}"),
     };
     let is_new = !old.places.contains_key(place);
-    let to_do = advice(class, place, published.is_some(), ours.is_some(), is_new);
+    let to_do = match keyword.as_deref() {
+        Some("pattern") if class == Class::Request => PATTERN,
+        _ => advice(class, place, published.is_some(), ours.is_some(), is_new),
+    };
     let origin = published.or_else(|| old.places.get(place)).map_or("", |place| place.at.as_str());
     // What is at odds by itself, such as a new failure, has no place of its own that others could share.
     let origin = if origin.starts_with("/components") { origin } else { place };
@@ -226,13 +233,17 @@ fn change(here: &Operation, old: &Operation, new: &Operation, difference: &Diffe
 
 fn advice(class: Class, place: &str, is_published: bool, is_ours: bool, is_new: bool) -> &'static str {
     match (class, is_published, is_ours) {
-        (Class::Harmless, true, false) if place.starts_with("response") && is_new => {
+        (Class::Harmless, true, false) if place.starts_with("response 200 /") && is_new => {
             "nothing, or describe it there, to have it in the generated type, and show it in the type that users see."
         }
         (Class::Deprecated, ..) => "plan for what takes its place: the published document's words say what that is.",
         (Class::Request, ..) if place == "request security" => "src/credentials.rs sends the credentials.",
         (Class::Request, ..) if place == "request server" => {
             "DEFAULT_BASE_URL in src/transport.rs and `servers` in openapi/queues.json name the server."
+        }
+        (Class::Request | Class::Response, false, true) if ["request", "response 200"].contains(&place) => {
+            "it is no longer JSON, or has another media type, which stands below: the client sends and reads JSON \
+             alone, in src/call.rs and src/response.rs."
         }
         (Class::Request, true, true) => {
             "make it there what is published, or narrower; src/limits.rs lets pass what the bounds there allow."

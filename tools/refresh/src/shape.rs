@@ -5,8 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 /// Keywords without effect on the wire, or with an effect that is compared separately.
-const NO_FACTS: [&str; 18] = [
+const NO_FACTS: [&str; 21] = [
+    "$anchor",
+    "$comment",
+    "$defs",
+    "$id",
     "$ref",
+    "$schema",
     "additionalProperties",
     "allOf",
     "anyOf",
@@ -19,10 +24,8 @@ const NO_FACTS: [&str; 18] = [
     "nullable",
     "oneOf",
     "properties",
-    "readOnly",
     "required",
     "title",
-    "writeOnly",
     "xml",
 ];
 
@@ -39,11 +42,7 @@ pub(crate) struct Shape {
 impl Shape {
     /// A value that does not fit is lost, here and within; so is null, which has no information.
     pub(crate) fn tolerant(mut self) -> Self {
-        if let Some(kinds) = self.facts.get_mut("type") {
-            let mut set = set(kinds);
-            set.insert(json!("null").to_string());
-            *kinds = values(set);
-        }
+        self.facts.entry("type".to_owned()).and_modify(or_null);
         let fields = self.fields.into_iter().map(|(name, field)| (name, field.tolerant()));
         Self { fields: fields.collect(), is_tolerant: true, ..self }
     }
@@ -59,12 +58,13 @@ pub(crate) fn own(schema: &Value, at: &str) -> Shape {
     if let Some(value) = facts.remove("const") {
         facts.insert("enum".to_owned(), json!([value]));
     }
+    // Such as `deprecated: false`, which says nothing.
+    facts.retain(|_, value| *value != json!(false));
     if let Some(kind) = facts.get_mut("type") {
-        let mut kinds = set(kind);
-        if schema.get("nullable") == Some(&Value::Bool(true)) {
-            kinds.insert(json!("null").to_string());
-        }
-        *kind = values(kinds);
+        *kind = values(set(kind));
+    }
+    if schema.get("additionalProperties") == Some(&json!(false)) {
+        facts.insert("additionalProperties".to_owned(), json!(false));
     }
     let required = schema.get("required").and_then(Value::as_array).into_iter().flatten();
     let required = required.filter_map(Value::as_str).map(str::to_owned).collect();
@@ -97,6 +97,14 @@ pub(crate) fn meet(mut left: Shape, right: Shape) -> Shape {
 
 /// What either allows.
 pub(crate) fn join(mut left: Shape, mut right: Shape) -> Shape {
+    let is_null = |shape: &Shape| shape.facts.get("type") == Some(&json!(["null"]));
+    if is_null(&left) {
+        std::mem::swap(&mut left, &mut right);
+    }
+    if is_null(&right) {
+        left.facts.entry("type".to_owned()).and_modify(or_null);
+        return left;
+    }
     let facts = left.facts.into_iter().filter_map(|(keyword, value)| {
         let other = right.facts.get(&keyword)?;
         let either = match keyword.as_str() {
@@ -124,7 +132,7 @@ pub(crate) fn join(mut left: Shape, mut right: Shape) -> Shape {
 pub(crate) fn allows(keyword: &str, narrow: Option<&Value>, wide: Option<&Value>) -> bool {
     let (narrow, wide) = match (narrow, wide) {
         (_, None) => return true,
-        (None, Some(_)) => return keyword == "deprecated",
+        (None, Some(_)) => return ["deprecated", "additionalProperties"].contains(&keyword),
         (Some(narrow), Some(wide)) => (narrow, wide),
     };
     let number = |value: &Value| value.as_f64().unwrap_or_default();
@@ -135,11 +143,19 @@ pub(crate) fn allows(keyword: &str, narrow: Option<&Value>, wide: Option<&Value>
             set(narrow).iter().all(|kind| wide.contains(kind) || number && kind == "\"integer\"")
         }
         "enum" | "servers" => set(narrow).is_subset(&set(wide)),
-        "deprecated" => true,
+        // What is sent beyond the published fields is compared by itself.
+        "deprecated" | "additionalProperties" => true,
         "minimum" | "minItems" | "minLength" | "minProperties" => number(narrow) >= number(wide),
         "maximum" | "maxItems" | "maxLength" | "maxProperties" => number(narrow) <= number(wide),
         _ => narrow == wide,
     }
+}
+
+/// Lets a type be null as well.
+pub(crate) fn or_null(kinds: &mut Value) {
+    let mut set = set(kinds);
+    set.insert(json!("null").to_string());
+    *kinds = values(set);
 }
 
 /// The values of a list, or the one value, as JSON texts.

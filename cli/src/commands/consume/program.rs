@@ -12,7 +12,7 @@ use cloudflare_queues::{Error, Message, QueueId};
 use tokio::{
     io::AsyncWriteExt,
     process::{Child, Command},
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use crate::{
@@ -95,8 +95,7 @@ impl Program {
         if let Ok(status) = timeout(self.timeout, ended).await {
             return status.map_or(Ended::Killed, Ended::from);
         }
-        child.ask_to_end();
-        let _ = timeout(GRACE, child.0.wait()).await;
+        let _ = timeout(GRACE, child.end()).await;
         Ended::TimedOut
     }
 
@@ -138,21 +137,35 @@ struct Running(Child);
 impl Running {
     #[cfg(unix)]
     fn signal(&self, signal: rustix::process::Signal) {
-        // Once it was waited for, it has no id, which could be another's by now.
-        let id = self.0.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
-        if let Some(id) = id {
+        if let Some(id) = self.id() {
             let _ = rustix::process::kill_process_group(id, signal);
         }
     }
 
+    /// Asks it to end, and waits until it has. It is not reaped then, so that its id is still that of its group, of
+    /// which others may be left to kill.
     #[cfg(unix)]
-    fn ask_to_end(&mut self) {
-        self.signal(rustix::process::Signal::TERM);
+    async fn end(&mut self) {
+        use rustix::process::{Signal, WaitId, WaitIdOptions, waitid};
+
+        self.signal(Signal::TERM);
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        while let Some(id) = self.id()
+            && let Ok(None) = waitid(WaitId::Pid(id), options)
+        {
+            sleep(Duration::from_millis(20)).await;
+        }
     }
 
     #[cfg(not(unix))]
-    fn ask_to_end(&mut self) {
-        let _ = self.0.start_kill();
+    async fn end(&mut self) {
+        let _ = self.0.kill().await;
+    }
+
+    /// Its id, which is that of its group as well, until it is reaped: then it can be another's.
+    #[cfg(unix)]
+    fn id(&self) -> Option<rustix::process::Pid> {
+        self.0.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw)
     }
 }
 

@@ -48,7 +48,7 @@ pub(super) async fn run(common: &Common, queue: &str, lease: Duration) -> Result
     }
     let raw = Raw::new(&common.account, &queue)?;
     // The report itself shows the progress where it is seen.
-    let progress = if io::stdout().is_terminal() { Progress::hidden() } else { Progress::of(None) };
+    let progress = if io::stdout().is_terminal() { Progress::hidden() } else { Progress::new() };
     let report = Report::begin(common.output)?;
     let mut probe = Probe { raw, lasts: lease, leased_at: Instant::now(), report, progress };
     let signals = Signals::listen()?;

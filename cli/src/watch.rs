@@ -1,0 +1,32 @@
+//! Looks at something again and again.
+
+use std::{io, time::Duration};
+
+use cloudflare_queues::Error;
+use tokio::time::sleep;
+
+use crate::{exit::Failure, patience::Failures, progress::Progress};
+
+/// Looks and shows what it sees, until the output is closed or the service refuses. What passes is told, and waited for.
+pub(crate) async fn watch<T>(
+    interval: Duration,
+    look: impl AsyncFn() -> Result<T, Error>,
+    mut show: impl AsyncFnMut(T) -> io::Result<()>,
+) -> Result<(), Failure> {
+    let mut failures = Failures::default();
+    loop {
+        let wait = match look().await {
+            Ok(seen) => {
+                failures = Failures::default();
+                show(seen).await?;
+                interval
+            }
+            Err(error) if error.is_transient() => {
+                Progress::hidden().say(&error.to_string());
+                failures.pause(&error)
+            }
+            Err(error) => return Err(error.into()),
+        };
+        sleep(wait).await;
+    }
+}

@@ -1,0 +1,80 @@
+//! One request that extends leases.
+
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    error::Error, extend::ExtendOutcome, lease::LeaseId, queue::Queue, settlement::Lease, splitting::Splitting,
+};
+
+/// A timeout is sent in whole milliseconds.
+const ROUNDED: Duration = Duration::from_millis(1);
+
+/// Leases to extend, with the keys of the heartbeat.
+pub(super) struct Extension {
+    pub(super) leases: Vec<(u64, Lease)>,
+    splitting: Splitting,
+}
+
+/// What became of a request.
+#[derive(Default)]
+pub(super) struct Sent {
+    pub(super) beats: Vec<Beat>,
+    /// The halves of a refused request.
+    pub(super) halves: Vec<Extension>,
+    pub(super) error: Option<Error>,
+}
+
+/// The outcome of extending a lease.
+pub(super) struct Beat {
+    pub(super) key: u64,
+    pub(super) deadline: Option<Instant>,
+    pub(super) is_alone: bool,
+}
+
+impl Extension {
+    pub(super) fn new(leases: Vec<(u64, Lease)>) -> Self {
+        Self { leases, splitting: Splitting::new() }
+    }
+
+    pub(super) async fn send(self, queue: Queue, timeout: Duration) -> Sent {
+        let Self { mut leases, splitting } = self;
+        let now = tokio::time::Instant::now().into_std();
+        let error = match queue.extend(leases.iter().map(|(_, lease)| lease), timeout).await {
+            Ok(outcome) => {
+                let until = outcome.deadline().unwrap_or(now + timeout.saturating_sub(ROUNDED));
+                return Sent { beats: read(leases, &outcome, until), ..Sent::default() };
+            }
+            Err(failed) => failed.error,
+        };
+        let half = if error.refuses_the_request() { splitting.split_off(&mut leases) } else { None };
+        if let Some(half) = half {
+            let halves = [leases, half].map(|leases| Self { leases, splitting: splitting.clone() });
+            return Sent { halves: halves.into(), ..Sent::default() };
+        }
+        tracing::warn!(%error, leases = leases.len(), "leases could not be extended");
+        let beats = leases.into_iter().map(|(key, _)| Beat { key, deadline: None, is_alone: false }).collect();
+        Sent { beats, error: Some(error), ..Sent::default() }
+    }
+}
+
+/// A lease without a warning is extended only if the count leaves no other possibility.
+fn read(group: Vec<(u64, Lease)>, outcome: &ExtendOutcome, until: Instant) -> Vec<Beat> {
+    let warned: HashSet<&LeaseId> = outcome.warnings.iter().filter_map(|warning| warning.subject.as_ref()).collect();
+    let unwarned = group.iter().filter(|(_, lease)| !warned.contains(lease.id())).count() as u64;
+    let is_clear = outcome.extend_count == Some(unwarned) && outcome.warnings.len() == warned.len();
+    let beat = |(key, lease): (u64, Lease)| {
+        let is_warned = warned.contains(lease.id());
+        Beat { key, deadline: (is_clear && !is_warned).then_some(until), is_alone: !is_clear && !is_warned }
+    };
+    group.into_iter().map(beat).collect()
+}
+
+/// Until when each of these leases lasts, by what the service said.
+#[cfg(fuzzing)]
+pub(crate) fn extended(leases: Vec<Lease>, outcome: &ExtendOutcome, until: Instant) -> Vec<Option<Instant>> {
+    let group = leases.into_iter().map(|lease| (0, lease)).collect();
+    read(group, outcome, until).into_iter().map(|beat| beat.deadline).collect()
+}

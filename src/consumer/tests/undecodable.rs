@@ -1,0 +1,125 @@
+//! Messages that cannot be decoded have the same fate in a run and in a stream.
+
+use futures_core::Stream;
+use std::{future::poll_fn, pin::Pin};
+
+use super::*;
+
+/// What a consumer does with this many undecodable messages in a minute: as a run, and as a stream.
+async fn both(
+    messages: usize,
+    is_pushed: bool,
+    set: impl Fn(Consumer, Queue) -> Consumer<Json<u32>>,
+) -> [(Stats, usize); 2] {
+    let mut both = Vec::new();
+    for is_stream in [false, true] {
+        let world = World::of(Behavior::new());
+        world.takes(1200 * MILLI);
+        world.responds(move |seen| (!is_pushed && seen.operation == "messages").then(|| refusal(503, 0)));
+        let _ = world.direct.push_all(&vec![PushMessage::text("no number"); messages]).await.unwrap();
+        let dead = world.emulator.create_queue(QueueSettings::new());
+        let consumer = set(world.consumer(), world.queue.queues().queue(dead.clone()).unwrap());
+        let stats = if is_stream {
+            let mut deliveries = consumer.stream().unwrap();
+            let next = poll_fn(|context| Pin::new(&mut deliveries).poll_next(context));
+            assert!(tokio::time::timeout(60 * SECOND, next).await.is_err());
+            deliveries.acker().close().await;
+            sleep(10 * SECOND).await;
+            deliveries.stats()
+        } else {
+            consumer.run_until(sleep(60 * SECOND), |_, _| async {}).await.unwrap().stats
+        };
+        check_sum(&stats);
+        both.push((stats, world.emulator.messages(&dead).len()));
+    }
+    both.try_into().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_undecodable_message_becomes_a_dead_letter() {
+    for (stats, dead) in both(1, true, |consumer, dead| consumer.dead_letters(dead).json()).await {
+        let Stats { undecodable, dead_lettered, acknowledged, failed, .. } = stats;
+        assert_eq!((undecodable, dead_lettered, acknowledged, failed, dead), (1, 1, 0, 0, 1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_letter_without_a_queue_is_retried_after_the_retry_delay() {
+    let set = |consumer: Consumer, _| {
+        let consumer = consumer.retry_delay(RetryDelay::fixed(3600 * SECOND)).json();
+        consumer.on_undecodable(|_, _| async { Verdict::DeadLetter })
+    };
+    for (stats, dead) in both(1, true, set).await {
+        assert_eq!((stats.undecodable, stats.retried, dead), (1, 1, 0), "{stats:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failing_decision_on_an_undecodable_message_is_a_failure_and_counts_attempts() {
+    let set = |consumer: Consumer, dead| {
+        let consumer = consumer.dead_letters(dead).max_attempts(3).json();
+        consumer.on_undecodable(|_, _| async { Err::<(), _>("not now") })
+    };
+    for (stats, dead) in both(1, true, set).await {
+        let Stats { undecodable, failed, retried, dead_lettered, .. } = stats;
+        assert_eq!((undecodable, failed, retried, dead_lettered, dead), (3, 3, 2, 1, 1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn dead_letters_that_cannot_be_pushed_are_counted_and_slow_pulling_down() {
+    for (stats, dead) in both(500, false, |consumer, dead| consumer.dead_letters(dead).json()).await {
+        let Stats { undecodable, left, dead_letter_failures, slowdown, last_error, .. } = stats;
+        assert!(left > 16 && left == dead_letter_failures && undecodable == left, "{left} {dead_letter_failures}");
+        assert!(slowdown > 0 && last_error.unwrap().contains("push_message"), "{slowdown}");
+        assert_eq!(dead, 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_ends_still_moves_its_dead_letters() {
+    for (ends, closes) in [(false, false), (false, true), (true, true)] {
+        let world = World::of(Behavior::new());
+        world.takes(2400 * MILLI);
+        world.responds(move |seen| (ends && seen.operation == "pull" && seen.nth > 0).then(|| refusal(401, 10000)));
+        let _ = world.direct.push(&PushMessage::text("no number")).await.unwrap();
+        let dead = world.emulator.create_queue(QueueSettings::new());
+        let consumer = world.consumer().dead_letters(world.queue.queues().queue(dead.clone()).unwrap()).json::<u32>();
+        let mut deliveries = consumer.stream().unwrap();
+        // The message arrives after 2.4 s, and its push takes as long again.
+        let next = poll_fn(|context| Pin::new(&mut deliveries).poll_next(context));
+        assert!(tokio::time::timeout(3 * SECOND, next).await.is_err());
+        assert_eq!((world.seen("messages").len(), world.left()), (1, 1));
+        if ends {
+            let next = poll_fn(|context| Pin::new(&mut deliveries).poll_next(context));
+            assert!(next.await.unwrap().is_err());
+        }
+        let acker = deliveries.acker().clone();
+        drop(deliveries);
+        if closes {
+            acker.close().await;
+        } else {
+            drop(acker);
+            sleep(10 * SECOND).await;
+        }
+        assert_eq!((world.left(), world.emulator.messages(&dead).len()), (0, 1));
+        assert_eq!(consumer.stats().dead_lettered, 1);
+        check_sum(&consumer.stats());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_waits_for_a_decision_no_longer_than_for_a_handler() {
+    let world = World::of(Behavior::new());
+    let _ = world.direct.push(&PushMessage::text("no number")).await.unwrap();
+    let consumer = world.consumer().shutdown_timeout(5 * SECOND).json::<u32>();
+    let consumer = consumer.on_undecodable(|_, _| pending::<()>());
+    let mut deliveries = consumer.stream().unwrap();
+    let next = poll_fn(|context| Pin::new(&mut deliveries).poll_next(context));
+    assert!(tokio::time::timeout(SECOND, next).await.is_err());
+    let (acker, start) = (deliveries.acker().clone(), Instant::now());
+    drop(deliveries);
+    acker.close().await;
+    assert_eq!(start.elapsed().as_secs(), 5);
+    check_sum(&consumer.stats());
+}

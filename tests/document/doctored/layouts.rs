@@ -1,0 +1,160 @@
+//! The same document in another layout.
+
+use serde_json::{Value, json};
+
+use super::{
+    super::refreshing::{RESULT, at},
+    rows::{Row, component, path, rename, result},
+};
+
+pub(super) const LAYOUTS: [Row; 14] = [
+    ("nothing", |_| (), None, "nothing changed"),
+    (
+        "types are lists, as OpenAPI 3.1 has them",
+        |d| {
+            d["openapi"] = json!("3.1.0");
+            ["/paths", "/components/schemas"].iter().for_each(|part| {
+                walk(component(d, part), &|schema| {
+                    if schema["type"].is_string() {
+                        schema["type"] = json!([schema["type"]])
+                    }
+                })
+            })
+        },
+        None,
+        "only the layout",
+    ),
+    (
+        "a value is a const",
+        |d| {
+            component(d, "/components/schemas/mq_api-v4-success/properties")["success"] =
+                json!({ "type": "boolean", "const": true })
+        },
+        None,
+        "only the layout",
+    ),
+    (
+        "a body is referred to",
+        |d| {
+            let body = at(d, "~1pull/post")["requestBody"].take();
+            d["components"]["requestBodies"]["pull"] = body;
+            at(d, "~1pull/post")["requestBody"] = json!({ "$ref": "#/components/requestBodies/pull" })
+        },
+        None,
+        "only the layout",
+    ),
+    (
+        "a response is referred to",
+        |d| {
+            let body = at(d, "~1pull/post/responses")["200"].take();
+            d["components"]["responses"]["pulled"] = body;
+            at(d, "~1pull/post/responses")["200"] = json!({ "$ref": "#/components/responses/pulled" })
+        },
+        None,
+        "only the layout",
+    ),
+    (
+        "a schema is one of one",
+        |d| {
+            let schema = at(d, "~1pull/post/responses/200/content/application~1json")["schema"].take();
+            at(d, "~1pull/post/responses/200/content/application~1json")["schema"] = json!({ "oneOf": [schema] })
+        },
+        None,
+        "only the layout",
+    ),
+    (
+        "a schema is any of two",
+        |d| {
+            let count = result(d, "~1ack", "/ackCount").take();
+            *result(d, "~1ack", "/ackCount") = json!({ "anyOf": [count, { "type": "number", "maximum": 7 }] })
+        },
+        None,
+        "only the layout",
+    ),
+    (
+        "a path is referred to",
+        |d| {
+            let item = d["paths"][path("pull")].take();
+            d["components"]["pathItems"]["pull"] = item;
+            d["paths"][path("pull")] = json!({ "$ref": "#/components/pathItems/pull" })
+        },
+        None,
+        "nothing changed",
+    ),
+    (
+        "a parameter of a path is renamed",
+        |d| {
+            *d = serde_json::from_str(
+                &d.to_string()
+                    .replace("queue_id}", "queue_identifier}")
+                    .replace("\"name\":\"queue_id\"", "\"name\":\"queue_identifier\""),
+            )
+            .unwrap()
+        },
+        None,
+        "only the layout",
+    ),
+    (
+        "parameters are described with the path",
+        |d| {
+            let parameters = at(d, "~1pull/post")["parameters"].take();
+            at(d, "~1pull/post").as_object_mut().unwrap().remove("parameters");
+            at(d, "~1pull")["parameters"] = parameters
+        },
+        None,
+        "only the layout",
+    ),
+    (
+        "a media type has a parameter",
+        |d| {
+            let pull = at(d, "~1pull/post/responses/200/content");
+            rename(pull, "application/json", "application/json; charset=utf-8")
+        },
+        None,
+        "only the layout",
+    ),
+    (
+        "the server's address has a variable",
+        |d| {
+            let version = json!({ "default": "v4", "description": "The version." });
+            d["servers"] = json!([{ "url": "https://api.cloudflare.com/client/{v}/", "variables": { "v": version } }])
+        },
+        None,
+        "only the layout",
+    ),
+    (
+        "a field is all of one, with words",
+        |d| {
+            let id = json!({ "$ref": "#/components/schemas/mq_lease-id" });
+            component(d, "/components/schemas/mq_queue-pull-batch/items/properties")["lease_id"] =
+                json!({ "allOf": [id, { "deprecated": false }] })
+        },
+        None,
+        "only the layout",
+    ),
+    (
+        "schemas are within an operation, and the way to them is escaped",
+        |d| {
+            let schema = at(d, "~1pull/post/responses/200/content/application~1json/schema");
+            schema["$defs"] = json!({ "Pulled": schema["allOf"][1]["properties"]["result"].take() });
+            let here = format!("#/paths/{}/post/responses/200/content", path("pull").replace('/', "~1"));
+            let here = here.replace('{', "%7B").replace('}', "%7D");
+            at(d, &format!("~1pull/{RESULT}"))["$ref"] = json!(format!("{here}/application~1json/schema/$defs/Pulled"))
+        },
+        None,
+        "only the layout",
+    ),
+];
+
+fn walk(value: &mut Value, change: &dyn Fn(&mut Value)) {
+    match value {
+        Value::Object(_) => {
+            if value.get("type").is_some() {
+                change(value);
+            }
+            value.as_object_mut().unwrap().values_mut().for_each(|value| walk(value, change));
+        }
+        Value::Array(values) => values.iter_mut().for_each(|value| walk(value, change)),
+        _ => {}
+    }
+}
