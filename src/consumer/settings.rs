@@ -143,7 +143,8 @@ impl<D> Consumer<D> {
 
     /// How long running handlers and pulls in flight may take once the consumer is told to stop. 30 s by default.
     ///
-    /// Handlers that take longer are dropped, and their messages left.
+    /// Handlers that take longer are dropped, and their messages left. After a stream has ended,
+    /// [`Acker::close`](crate::Acker::close) waits as long for decisions on messages that could not be decoded.
     pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
         self.settings.shutdown_timeout = timeout;
         self
@@ -184,8 +185,10 @@ impl<D> Consumer<D> {
     /// turns extension off, and a lease lasts for at most 12 hours. 60 minutes by default.
     ///
     /// When a third of the visibility timeout is left, a lease is extended by the visibility timeout, together with
-    /// others. If the service refuses, or no extension succeeds in time, the lease is lost; the handler can find out
-    /// with [`Message::lease`](crate::Message::lease). A stream extends leases in the same way, until a
+    /// others. A request that the service refuses because of its content (400, 413) is split into halves, at most 32
+    /// requests for 100 leases, so that one bad lease does not affect the others. If the service refuses, or no
+    /// extension succeeds in time, the lease is lost; the handler can find out with
+    /// [`Message::lease`](crate::Message::lease). A stream extends leases in the same way, until a
     /// [`Delivery`](super::Delivery) is decided on or dropped.
     pub fn heartbeat(mut self, longest: Duration) -> Self {
         self.settings.heartbeat = longest;

@@ -213,6 +213,31 @@ async fn an_outcome_shows_no_credential_that_a_warning_quotes() {
 }
 
 #[tokio::test]
+async fn any_eight_bytes_of_a_secret_are_redacted_wherever_they_stand() {
+    let refuse = |request: &Request| {
+        let received = format!("{:?} {}", request.headers, String::from_utf8_lossy(&request.body));
+        let known = [TOKEN, EMAIL, KEY, LEASE, BODY].into_iter().filter(|secret| received.contains(secret));
+        // The middle and the tail of each, and a middle of eight bytes in the header that names the request.
+        let parts: Vec<_> = known.flat_map(|secret| [&secret[3..11], &secret[secret.len() - 9..]]).collect();
+        let body = json!({"success": false, "errors": [{"code": 10026, "message": format!("bad {parts:?}, 01234")}]});
+        let (ray, body) = (parts[0], body.to_string());
+        let head = format!("HTTP/1.1 400 Bad\r\ncf-ray: {ray}-FRA\r\ncontent-length: {}\r\n\r\n", body.len());
+        Act::Respond([head.into_bytes(), body.into_bytes()].concat())
+    };
+    let server = Server::start(move |_, request| refuse(request));
+    for queue in queues(&server.url) {
+        for op in Op::MESSAGES {
+            let shown = shown(&op.call_with(&queue, LEASE, BODY).await.unwrap_err());
+            for secret in [TOKEN, EMAIL, KEY, LEASE, BODY] {
+                let mut windows = secret.as_bytes().windows(8).map(|window| str::from_utf8(window).unwrap());
+                assert!(!windows.any(|part| shown.contains(part)), "{op:?}: {shown}");
+            }
+            assert!(shown.contains("bad [") && shown.contains("01234"), "what is no secret is shown: {shown}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn no_debug_form_of_ours_shows_a_secret() {
     let fault = json!({"lease_id": LEASE, "body": BODY, "metadata": {"CF-Content-Type": "json"}});
     let server = Server::playing([support::ok(json!({"success": true, "result": {"messages": [fault]}}).to_string())]);
