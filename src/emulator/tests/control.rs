@@ -256,6 +256,11 @@ async fn what_cannot_be_read_is_named_and_refused() {
     assert_eq!(statuses(&emulator, "/pull", 1).await, [Some(200)]);
 }
 
+#[test]
+fn the_page_has_at_most_300_lines() {
+    assert!(include_str!("../control/page.html").lines().count() <= 300);
+}
+
 #[tokio::test]
 async fn a_page_of_another_origin_cannot_control_the_emulator() {
     let (emulator, _) = controlled();
