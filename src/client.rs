@@ -73,7 +73,7 @@ impl Client {
 
     /// Returns a handle to a queue. Nothing is sent, so this does not check that the queue exists.
     ///
-    /// It takes ids, and no strings, so that the two cannot be swapped. [`queues`](Self::queues) and [`Queues::queue`]
+    /// It takes ids instead of strings, so that the two cannot be swapped. [`queues`](Self::queues) and [`Queues::queue`]
     /// take a string each.
     ///
     /// ```

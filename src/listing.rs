@@ -36,12 +36,12 @@ pub struct Listing<T> {
     waiting: VecDeque<T>,
     seen: HashSet<String>,
     /// Pages in a row without a new entry.
-    barren: u32,
+    stale_pages: u32,
     is_ended: bool,
 }
 
 /// An empty page need not be the last, but a service that repeats a page must not be asked forever.
-const MAX_BARREN: u32 = 3;
+const MAX_STALE_PAGES: u32 = 3;
 
 type Fetched<T> = Pin<Box<dyn Future<Output = Result<Success<List<T>>, Error>> + Send>>;
 
@@ -58,7 +58,7 @@ impl<T> Listing<T> {
             pending: None,
             waiting: VecDeque::new(),
             seen: HashSet::new(),
-            barren: 0,
+            stale_pages: 0,
             is_ended: false,
         }
     }
@@ -96,9 +96,9 @@ impl<T> Listing<T> {
                 self.waiting.push_back(entry);
             }
         }
-        self.barren = if has_new { 0 } else { self.barren.saturating_add(1) };
+        self.stale_pages = if has_new { 0 } else { self.stale_pages.saturating_add(1) };
         self.is_ended = match pages {
-            Some(pages) => pages <= self.page.into() || self.barren >= MAX_BARREN,
+            Some(pages) => pages <= self.page.into() || self.stale_pages >= MAX_STALE_PAGES,
             None => !has_new,
         };
     }
