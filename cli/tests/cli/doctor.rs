@@ -1,11 +1,13 @@
 //! `doctor`.
 
 use std::{
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpListener,
     process::Stdio,
+    time::{Duration, SystemTime},
 };
 
-use cloudflare_queues::emulator::{Behavior, Emulator, JsonBodies, QueueSettings};
+use cloudflare_queues::emulator::{Behavior, Emulator, Fault, JsonBodies, Operation, QueueSettings};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -58,6 +60,64 @@ fn each_thing_that_is_wrong_is_named_with_what_to_do() {
     wrong(world.command(&["doctor", &format!("{name}x")]), 3, "queue", &format!("did you mean {name}"));
     world.emulator.configure_queue(world.emulator.queue_id(), |settings| settings.delivery_paused(true));
     wrong(world.command(&["doctor", &name]), 4, "delivery", "resume-delivery");
+}
+
+#[test]
+fn a_refusal_of_the_service_is_told_apart() {
+    let world = World::new();
+    for (fault, code, advice) in [
+        (Fault::Forbidden, 4, "lacks the permission Queues Write"),
+        (Fault::Challenged, 4, "a firewall challenges this machine"),
+        (Fault::RateLimited { code: 10252, retry_after: None }, 4, "wait"),
+    ] {
+        world.emulator.inject(fault.on(Operation::ListQueues));
+        let (ended, findings) = doctor(world.command(&["doctor"]));
+        let found = finding(&findings, "permission");
+        assert_eq!((ended, &found["state"]), (Some(code), &Value::from("wrong")), "{findings:?}");
+        assert!(found["advice"].as_str().unwrap().contains(advice), "{found}");
+    }
+}
+
+#[test]
+fn a_clock_that_is_wrong_is_told_of() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/client/v4", listener.local_addr().unwrap());
+    let now = SystemTime::now() + Duration::from_secs(7200);
+    let date = httpdate::fmt_http_date(now);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]).unwrap();
+            write!(stream, "HTTP/1.1 404 Not Found\r\ndate: {date}\r\ncontent-length: 0\r\n\r\n").unwrap();
+        }
+    });
+    let mut command = bare(&["doctor"]);
+    let variables =
+        [("CLOUDFLARE_BASE_URL", url.as_str()), ("CLOUDFLARE_API_TOKEN", "t"), ("CLOUDFLARE_ACCOUNT_ID", "a")];
+    command.envs(variables);
+    let (_, findings) = doctor(command);
+    let found = finding(&findings, "clock");
+    assert_eq!(found["state"], "doubtful", "{findings:?}");
+    assert!(found["found"].as_str().unwrap().contains("off the service's"), "{found}");
+    assert!(found["advice"].as_str().unwrap().contains("set the clock"), "{found}");
+}
+
+#[test]
+fn a_proxy_is_checked() {
+    let world = World::new();
+    for (value, state, shown) in [
+        ("proxy.example:3128", "ok", "proxy.example:3128"),
+        ("http://[s3cret", "doubtful", "HTTPS_PROXY is not a URL"),
+        ("a s3cret", "doubtful", "HTTPS_PROXY is not a URL"),
+    ] {
+        let mut command = world.command(&["doctor"]);
+        command.env("HTTPS_PROXY", value);
+        let (code, findings) = doctor(command);
+        let found = finding(&findings, "proxy");
+        assert_eq!((code, &found["state"]), (Some(0), &Value::from(state)), "{value}: {findings:?}");
+        assert!(found["found"].as_str().unwrap().contains(shown), "{found}");
+        assert!(!found.to_string().contains("s3cret"), "{found}");
+    }
 }
 
 #[test]

@@ -115,3 +115,18 @@ fn purge_wants_the_name_or_yes() {
     world.run(&["purge", world.id(), "--yes"]);
     assert!(world.messages().is_empty());
 }
+
+#[test]
+fn an_option_for_the_account_beats_the_environment() {
+    let world = World::new();
+    let account = world.emulator.account_id().to_string();
+    let listed = |arguments: &[&str], variable| {
+        let mut command = world.command(arguments);
+        command.env("CLOUDFLARE_ACCOUNT_ID", variable).output().unwrap().status.code()
+    };
+    assert_eq!(listed(&["ls"], "another"), Some(3));
+    assert_eq!(listed(&["ls", "--account", &account], "another"), Some(0));
+    assert_eq!(listed(&["--account", &account, "ls"], "another"), Some(0));
+    assert_eq!(listed(&["ls", "--account", "another"], &account), Some(3));
+    assert_eq!(listed(&["ls", "--account", &account], ""), Some(0));
+}

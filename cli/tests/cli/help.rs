@@ -1,8 +1,6 @@
 //! The texts of `--help`, and what it costs.
 
-use std::{fs, path::Path};
-
-use crate::world::{bare, processor_time};
+use crate::world::{bare, is_as_it_was, processor_time};
 
 fn commands() -> Vec<String> {
     let help = bare(&["--help"]).output().unwrap();
@@ -12,21 +10,13 @@ fn commands() -> Vec<String> {
     lines.map(|line| line.split_whitespace().next().unwrap().to_owned()).collect()
 }
 
-/// To take the texts as they are now: `UPDATE_HELP=1 cargo test -p cf-queues help`.
 #[test]
 fn help_is_as_it_was() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/help");
     for command in std::iter::once(String::new()).chain(commands()) {
         let arguments: Vec<&str> = [command.as_str(), "--help"].into_iter().filter(|word| !word.is_empty()).collect();
         let output = bare(&arguments).assert().success();
         let help = String::from_utf8(output.get_output().stdout.clone()).unwrap();
-        let file = folder.join(format!("{}.txt", if command.is_empty() { "cf-queues" } else { &command }));
-        if std::env::var_os("UPDATE_HELP").is_some() {
-            fs::create_dir_all(&folder).unwrap();
-            fs::write(&file, &help).unwrap();
-        }
-        let before = fs::read_to_string(&file).unwrap_or_default();
-        assert_eq!(help, before, "{}: UPDATE_HELP=1 takes it over", file.display());
+        is_as_it_was(&format!("help/{}.txt", if command.is_empty() { "cf-queues" } else { &command }), &help);
     }
 }
 

@@ -17,6 +17,7 @@ mod exporting;
 mod failing;
 mod help;
 mod looking;
+mod output;
 mod pushing;
 mod readme;
 mod redriving;

@@ -11,6 +11,8 @@ use rustix::{
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
 };
 
+use cloudflare_queues::emulator::{Emulator, QueueSettings};
+
 use crate::world::World;
 
 /// Runs a program with all three streams on a terminal, and returns what it showed.
@@ -74,4 +76,17 @@ fn purge_takes_the_name_from_a_terminal() {
     assert_eq!((code, world.messages().len()), (Some(2), 3));
     let (code, shown) = on_terminal(world.program(&["purge", world.id()]), &format!("{name}\n"));
     assert_eq!((code, world.messages().len()), (Some(0), 0), "{shown}");
+}
+
+#[test]
+fn a_pull_consumer_is_enabled_if_the_question_is_answered_with_yes() {
+    let world = World::of(Emulator::builder().real_time().queue(QueueSettings::new().http_pull(false)));
+    for (typed, code) in [("n\n", Some(4)), ("\n", Some(4)), ("y\n", Some(0))] {
+        let (ended, shown) = on_terminal(world.program(&["doctor", world.id()]), typed);
+        assert_eq!(ended, code, "{typed:?}: {shown}");
+        assert!(shown.contains("Enable a pull consumer of the queue? [y/N]"), "{shown}");
+    }
+    assert!(world.run(&["info", world.id()]).contains("http_pull"));
+    let (ended, shown) = on_terminal(world.program(&["doctor", world.id()]), "");
+    assert!(ended == Some(0) && !shown.contains("Enable"), "{shown}");
 }

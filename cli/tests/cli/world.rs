@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, PipeReader, PipeWriter, Write},
     net::TcpListener,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Stdio},
     thread,
     time::{Duration, Instant},
@@ -110,6 +110,17 @@ impl World {
         let messages = self.messages_of(queue);
         messages.iter().map(|message| message.body.text().unwrap().into_owned()).collect()
     }
+}
+
+/// Compares a text with a file below `tests`. To take it as it is now: `UPDATE_TEXTS=1 cargo test -p cf-queues as_it_was`.
+pub fn is_as_it_was(file: &str, text: &str) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(file);
+    if std::env::var_os("UPDATE_TEXTS").is_some() {
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, text).unwrap();
+    }
+    let before = fs::read_to_string(&file).unwrap_or_default();
+    assert_eq!(text, before, "{}: UPDATE_TEXTS=1 takes it over", file.display());
 }
 
 pub fn objects(lines: &str) -> Vec<Value> {

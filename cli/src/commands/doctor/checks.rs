@@ -115,11 +115,12 @@ impl Checks {
         let Some(name) = names.into_iter().find(|name| is_set(name)) else { return };
         let value = env::var(name).unwrap_or_default();
         // It may hold a password.
+        let url = if value.contains("://") { value } else { format!("http://{value}") };
         let host =
-            Url::parse(&value).ok().and_then(|url| Some((url.host_str()?.to_owned(), url.port_or_known_default())));
+            Url::parse(&url).ok().and_then(|url| Some((url.host_str()?.to_owned(), url.port_or_known_default())));
         match host {
             Some((host, port)) => self.ok("proxy", format!("{name} leads to {host}:{}", port.unwrap_or_default())),
-            None => self.doubtful("proxy", format!("{name} is no URL"), "set it to http://HOST:PORT, or unset it"),
+            None => self.doubtful("proxy", format!("{name} is not a URL"), "set it to http://HOST:PORT, or unset it"),
         }
     }
 
