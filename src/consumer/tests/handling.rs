@@ -73,6 +73,16 @@ async fn the_retry_delay_function_runs_only_after_a_failure_and_may_panic() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_retry_delay_of_more_than_a_day_is_reduced_to_that() {
+    for delay in [RetryDelay::fixed(Duration::MAX), RetryDelay::by(|_| Some(Duration::MAX))] {
+        let world = World::with(1).await;
+        let report = run(&world.consumer().retry_delay(delay), sleep(SECOND), |_| async { Err::<(), _>("no") }).await;
+        assert_eq!((report.stats.retried, report.stats.unconfirmed), (1, 0));
+        assert_eq!(world.seen("ack")[0].body["retries"][0]["delay_seconds"], 86_400);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn leaving_a_message_sends_nothing() {
     let world = World::with(1).await;
     let report = run(&world.consumer(), sleep(30 * SECOND), |_| async { Verdict::Leave }).await;
