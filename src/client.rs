@@ -73,8 +73,8 @@ impl Client {
 
     /// Returns a handle to a queue. Nothing is sent, so this does not check that the queue exists.
     ///
-    /// It takes ids instead of strings, so that the two cannot be swapped. [`queues`](Self::queues) and [`Queues::queue`]
-    /// take a string each.
+    /// It takes ids instead of strings, so that the two cannot be swapped. [`queues`](Self::queues) and
+    /// [`Queues::queue`] take a string each.
     ///
     /// ```
     /// use cloudflare_queues::{AccountId, Client, Credentials, QueueId};

@@ -322,8 +322,8 @@ impl<D> Consumer<D> {
         self.total.stats()
     }
 
-    /// Returns whether the consumer, or one of its clones, is working. If it has several runs or streams, it returns the
-    /// worst status of them.
+    /// Returns whether the consumer, or one of its clones, is working. If it has several runs or streams, it returns
+    /// the worst status of them.
     ///
     /// ```
     /// # use cloudflare_queues::{Consumer, Status, emulator::Emulator};

@@ -2,8 +2,8 @@
 //!
 //! Most of a pull is bodies, and most bodies are strings full of escapes. `serde_json` spends 70 instructions on each
 //! escape, more than decoding the JSON inside takes. All other values are read by `serde_json`, one by one, so that a
-//! malformed value does not affect the others. Skipped values are not validated, and neither are bodies in full: control
-//! characters within a body are accepted.
+//! malformed value does not affect the others. Skipped values are not validated, and neither are bodies in full:
+//! control characters within a body are accepted.
 
 use serde::de::DeserializeOwned;
 

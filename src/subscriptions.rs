@@ -274,8 +274,8 @@ impl Subscriptions {
     ///
     /// # Errors
     ///
-    /// [`NotFound`](ErrorKind::NotFound) if there is no such subscription. Refused before anything is sent: an empty list
-    /// of events.
+    /// [`NotFound`](ErrorKind::NotFound) if there is no such subscription. Refused before anything is sent: an empty
+    /// list of events.
     pub async fn update(
         &self,
         id: &SubscriptionId,

@@ -170,8 +170,8 @@ impl Condition {
     }
 }
 
-/// Numbers are compared as numbers, everything else as text. Whole numbers are often ids, of which a float confuses those
-/// of more than 15 digits.
+/// Numbers are compared as numbers, everything else as text. Whole numbers are often ids, and a float
+/// confuses those of more than 15 digits.
 fn order(found: &str, value: &str) -> Ordering {
     if let (Ok(found), Ok(value)) = (found.parse::<i128>(), value.parse::<i128>()) {
         return found.cmp(&value);

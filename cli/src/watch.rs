@@ -7,7 +7,8 @@ use tokio::time::sleep;
 
 use crate::{exit::Failure, patience::Failures, progress::Progress};
 
-/// Looks and shows what it sees, until the output is closed or the service refuses. What passes is told, and waited for.
+/// Looks and shows what it sees, until the output is closed or the service refuses. Transient failures are reported, and
+/// waited for.
 pub(crate) async fn watch<T>(
     interval: Duration,
     look: impl AsyncFn() -> Result<T, Error>,

@@ -112,7 +112,7 @@ impl World {
     }
 }
 
-/// Compares a text with a file below `tests`. To take it as it is now: `UPDATE_TEXTS=1 cargo test -p cf-queues as_it_was`.
+/// Compares a text with a file below `tests`. To accept a new text: `UPDATE_TEXTS=1 cargo test -p cf-queues as_it_was`.
 pub fn is_as_it_was(file: &str, text: &str) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(file);
     if std::env::var_os("UPDATE_TEXTS").is_some() {
