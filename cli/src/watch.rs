@@ -7,8 +7,8 @@ use tokio::time::sleep;
 
 use crate::{exit::Failure, patience::Failures, progress::Progress};
 
-/// Looks and shows what it sees, until the output is closed or the service refuses. Transient failures are reported, and
-/// waited for.
+/// Looks and shows what it sees, until the output is closed or the service refuses. It reports a transient failure, and
+/// waits before the next look.
 pub(crate) async fn watch<T>(
     interval: Duration,
     look: impl AsyncFn() -> Result<T, Error>,
