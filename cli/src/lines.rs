@@ -83,14 +83,14 @@ impl Batch {
 pub(crate) struct Lines {
     pub(crate) queue: Queue,
     pub(crate) delay: Option<Duration>,
-    /// So many lines at the beginning are passed over.
+    /// The number of lines to skip at the start.
     pub(crate) skip: u64,
     pub(crate) parse: Parse,
     pub(crate) progress: Progress,
 }
 
 impl Lines {
-    /// Goes on to the end of the source, until a batch fails, or until `stop` is done.
+    /// Runs until the end of the source, a failed batch, or the completion of `stop`.
     pub(crate) async fn push(
         self,
         source: impl BufRead + Send + 'static,
@@ -130,7 +130,7 @@ impl Lines {
                 },
             }
         }
-        // What was read before a failure of the input or the end is pushed, too.
+        // Lines read before the end, or before a failure of the input, are pushed as well.
         if next.through_line > 0 && !is_cut {
             in_flight.push_back(tokio::spawn(self.send(next)));
         }
@@ -176,7 +176,7 @@ impl Lines {
         }
     }
 
-    /// Reads on a thread of its own, which ends with the source, or once nobody takes the lines.
+    /// Reads on a thread of its own, which exits at the end of the source, or when the receiver is dropped.
     fn read(&self, mut source: impl BufRead + Send + 'static) -> mpsc::Receiver<io::Result<Line>> {
         let (read, lines) = mpsc::channel(4 * BATCH);
         let (skip, parse) = (self.skip, self.parse);
@@ -199,7 +199,7 @@ impl Lines {
 }
 
 impl Pushed {
-    /// A message that was no line.
+    /// The result of pushing a single message.
     pub(crate) fn one() -> Self {
         Self { pushed: 1, ..Self::default() }
     }

@@ -9,7 +9,7 @@ use serde::Serialize;
 const BOLD: &str = "\u{1b}[1m";
 const PLAIN: &str = "\u{1b}[0m";
 
-/// A form of output.
+/// An output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     /// Columns for people
@@ -19,7 +19,7 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// What was asked for, or what fits where the output goes.
+    /// The requested format, or the one that suits the output: a table for a terminal.
     pub(crate) fn or_fitting(asked: Option<Self>) -> Self {
         let fitting = if io::stdout().is_terminal() { Self::Table } else { Self::Ndjson };
         asked.unwrap_or(fitting)
@@ -79,7 +79,7 @@ impl Lister {
     }
 }
 
-/// Writes on a thread of its own, so that a reader who does not read keeps nothing else from going on.
+/// Writes on a thread of its own, so that a reader that is slow or stuck blocks nothing else.
 pub(crate) async fn aside<T: Send + 'static>(write: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     tokio::task::spawn_blocking(write).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }

@@ -1,4 +1,4 @@
-//! How long to go on with requests that fail, beside the client's own retries.
+//! How long to repeat failed requests, in addition to the client's own retries.
 
 use std::time::Duration;
 

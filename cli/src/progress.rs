@@ -1,4 +1,4 @@
-//! How far a command is: on standard error, and only if that is a terminal.
+//! The progress of a command, shown on standard error if that is a terminal.
 
 use std::{
     io::{self, IsTerminal},
@@ -13,10 +13,10 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::{exit::tell, output::plain};
 
-/// Remarks on single messages beyond these are not shown: the counts at the end have them all.
+/// The maximum number of shown remarks on single messages. The counts at the end include all of them.
 const MOST_REMARKS: u32 = 20;
 
-/// A progress bar, and what is said beside it. A clone shares it.
+/// A progress bar, and the lines above it. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Progress {
     bar: ProgressBar,
@@ -35,7 +35,7 @@ impl Progress {
         progress
     }
 
-    /// There are so many messages.
+    /// Sets the expected number of messages.
     pub(crate) fn expect(&self, messages: u64) {
         self.bar.set_length(messages);
         self.look_like("{bar:30} {human_pos}/{human_len} messages, {per_sec}, {eta} left");
@@ -52,19 +52,19 @@ impl Progress {
     }
 
     pub(crate) fn at(&self, messages: u64) {
-        // What was pushed since may be more than there was at first.
+        // Messages may have been pushed since the start.
         if self.bar.length().is_some_and(|length| length < messages) {
             self.bar.set_length(messages);
         }
         self.bar.set_position(messages);
     }
 
-    /// Says something, above the bar if there is one.
+    /// Prints a line, above the bar if there is one.
     pub(crate) fn say(&self, text: &str) {
         self.bar.suspend(|| tell(&format!("cf-queues: {}\n", plain(text))));
     }
 
-    /// Says something of a single message.
+    /// Prints a line about a single message.
     pub(crate) fn remark(&self, text: &str) {
         match self.remarks.fetch_add(1, Ordering::Relaxed) {
             0..MOST_REMARKS => self.say(text),

@@ -91,7 +91,7 @@ fn quoted(text: &str) -> Option<Box<RawValue>> {
     serde_json::value::to_raw_value(text).ok()
 }
 
-/// A line break outside a string is only white space, and a string contains none.
+/// Outside strings, a line break is only white space, and inside, it is always escaped.
 fn one_line(json: &str) -> String {
     json.replace(['\n', '\r'], " ")
 }

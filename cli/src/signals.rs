@@ -1,4 +1,4 @@
-//! Ctrl-c and SIGTERM: the first asks for an end, the second for one at once.
+//! Ctrl-c and SIGTERM: the first one stops the program in an orderly way, the second one at once.
 
 use std::{io, thread, time::Duration};
 
@@ -6,7 +6,7 @@ use tokio::{runtime, signal, sync::watch, time::sleep};
 
 use crate::exit::Exit;
 
-/// How long the program may take to end after it was told so twice.
+/// How long the program may take to exit after the second signal.
 const MOST: Duration = Duration::from_secs(2);
 
 /// How often the program was told to stop.
@@ -16,7 +16,7 @@ pub(crate) struct Signals(watch::Receiver<u32>);
 impl Signals {
     pub(crate) fn listen() -> io::Result<Self> {
         let (told, times) = watch::channel(0_u32);
-        // Its own, since tasks may be stuck where nobody reads what they say.
+        // A runtime of its own, since the program's tasks may block while nobody reads their output.
         let runtime = runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         let mut source = {
             let _inside = runtime.enter();
@@ -35,10 +35,10 @@ impl Signals {
         Ok(Self(times))
     }
 
-    /// Ends once the program was told to stop so many times.
+    /// Completes once the program was told to stop this many times.
     pub(crate) async fn told(mut self, times: u32) {
         if self.0.wait_for(|told| *told >= times).await.is_err() {
-            // Nobody can tell any more.
+            // No signal can arrive any more.
             std::future::pending().await
         }
     }

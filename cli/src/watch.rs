@@ -1,4 +1,4 @@
-//! Looks at something again and again.
+//! Repeats a request, and shows each result.
 
 use std::{io, time::Duration};
 
@@ -7,8 +7,8 @@ use tokio::time::sleep;
 
 use crate::{exit::Failure, patience::Failures, progress::Progress};
 
-/// Looks and shows what it sees, until the output is closed or the service refuses. It reports a transient failure, and
-/// waits before the next look.
+/// Calls `look` and shows its result, until the output is closed or the service refuses. It reports transient failures,
+/// and waits longer after each.
 pub(crate) async fn watch<T>(
     interval: Duration,
     look: impl AsyncFn() -> Result<T, Error>,

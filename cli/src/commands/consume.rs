@@ -127,7 +127,7 @@ impl Consume {
         let report = tokio::select! {
             report = consumer.run_until(stop, handler) => report?,
             () = signals.clone().told(2) => {
-                // Handlers are dropped, and their programs killed with them; what was decided is sent.
+                // This drops the handlers, which kills their programs. Decisions that were made are still sent.
                 drop(consumer);
                 sleep(LAST_WORDS).await;
                 return Err(Failure::interrupted());
@@ -241,7 +241,7 @@ impl Work {
                     true => self.stop(Failure::new(Exit::Input, what.clone())),
                     false => self.say(&message, &what),
                 }
-                // It is no failure of the program, so that --on-failure, which may delete the message, does not apply.
+                // The program did not fail, so --on-failure, which may delete the message, does not apply.
                 return Err(what);
             }
             Ended::Undecodable(error) => error.to_string(),

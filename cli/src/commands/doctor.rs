@@ -20,14 +20,14 @@ use crate::{
 };
 
 const HELP: &str = "\
-It looks at the credentials, the account, the network, a proxy, the clock and, if one is named, at a
+It checks the credentials, the account, the network, the proxy, the clock and, if one is named, a
 queue: its name, its pull consumer, its settings. It changes nothing, but offers to enable a pull
 consumer that is missing.
 
---probe asks a queue what Cloudflare's documents leave open: how leases are extended, what becomes
-of late and unknown ones, in which form bodies arrive, which bounds hold. It pushes and deletes
-messages for some seven minutes, so it takes only a queue that is empty; use one that nothing else
-uses. Its report holds no secret: paste it into an issue of this project.
+--probe tests what Cloudflare's documentation leaves open: how leases are extended, what happens to
+late and unknown ones, how bodies are encoded, which limits are enforced. It pushes and deletes
+messages for some seven minutes, so the queue must be empty, and nothing else may use it. The report
+has no secrets: paste it into an issue of this project.
 
 Examples:
   cf-queues doctor jobs
@@ -109,7 +109,7 @@ async fn enable(queue: &Queue) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Only a human at a terminal is asked.
+/// Asks only at a terminal.
 fn asked(question: &str) -> io::Result<bool> {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         return Ok(false);

@@ -160,7 +160,7 @@ impl Sink for Writing {
 /// A new file is on the disk only if the entry in its folder is.
 fn sync_folder(path: &Path) {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // Some systems cannot do that.
+    // Not every system supports this.
     let _ = File::open(folder).and_then(|folder| folder.sync_all());
 }
 

@@ -78,7 +78,7 @@ impl Redrive {
         if self.dry_run {
             return self.look(&from, format).await;
         }
-        // Before anything is leased for it.
+        // Fails before any message is leased.
         to.describe().await?;
         let signals = Signals::listen()?;
         let progress = Progress::new();

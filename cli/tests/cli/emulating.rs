@@ -203,7 +203,7 @@ fn a_queue_that_cannot_be_read_is_named() {
         let told = complaint(&["--queue", argument]);
         assert!(told.contains(named), "{argument}: {told}");
     }
-    assert!(complaint(&["--queue", "orders", "--queue", "orders"]).contains("`orders` is there twice"));
+    assert!(complaint(&["--queue", "orders", "--queue", "orders"]).contains("`orders` is listed twice"));
 }
 
 #[test]

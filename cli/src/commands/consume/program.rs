@@ -73,7 +73,7 @@ impl Program {
             Ok(child) => Running(child),
             Err(error) => {
                 use io::ErrorKind::{ArgumentListTooLong, InvalidInput, OutOfMemory, WouldBlock};
-                // These pass, or are about this message.
+                // These errors are transient, or concern only this message.
                 let is_final = !matches!(error.kind(), ArgumentListTooLong | InvalidInput | OutOfMemory | WouldBlock);
                 return Ended::NotStarted { error, is_final };
             }
@@ -118,7 +118,7 @@ impl Program {
         if self.with_lease {
             set("CF_QUEUES_LEASE_ID", &message.lease_id.expose_secret().as_ref());
         }
-        // A ctrl-c on the terminal is for this program alone.
+        // Ctrl-c on the terminal must not reach the program.
         #[cfg(unix)]
         command.process_group(0);
         command

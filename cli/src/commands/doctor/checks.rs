@@ -17,7 +17,7 @@ use crate::{
 };
 
 const CONNECT: Duration = Duration::from_secs(10);
-/// A clock that is further off makes certificates and the ages of messages wrong.
+/// With a larger difference, certificates may seem expired, and the ages of messages are wrong.
 const MOST_SKEW: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
@@ -28,7 +28,7 @@ pub(super) struct Checks {
 }
 
 impl Checks {
-    /// Makes all checks that can be made. Returns the queue, if it was found.
+    /// Runs every check whose conditions are met. Returns the queue if it was found.
     pub(super) async fn all(&mut self, account: &Account, queue: Option<&str>) -> Option<Queue> {
         let mut is_ready = self.credentials();
         is_ready &= self.account_id(account);
@@ -67,7 +67,7 @@ impl Checks {
 
     fn failed(&mut self, check: &'static str, failure: impl Into<Failure>, advice: &str) {
         let failure = failure.into();
-        // The note leads here.
+        // The lines after the first one point to this command.
         let found = failure.to_string().lines().next().unwrap_or_default().to_owned();
         self.add(check, State::Wrong, failure.exit(), found, Some(advice.to_owned()));
     }
@@ -109,7 +109,7 @@ impl Checks {
         true
     }
 
-    /// The library takes its proxy from the environment.
+    /// The library reads its proxy from the environment.
     fn proxy(&mut self) {
         let names = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
         let Some(name) = names.into_iter().find(|name| is_set(name)) else { return };
@@ -154,7 +154,7 @@ impl Checks {
         } else {
             let found =
                 format!("{} off the service's", humantime::format_duration(Duration::from_secs(skew.as_secs())));
-            self.doubtful("clock", found, "set the clock; certificates and the ages of messages go by it");
+            self.doubtful("clock", found, "set the clock: certificates and the ages of messages depend on it");
         }
         true
     }
@@ -162,7 +162,9 @@ impl Checks {
     async fn listing(&mut self, queues: &Queues) -> bool {
         match queues.list().next().await {
             None => self.ok("permission", "the account has no queue"),
-            Some(Ok(_)) => self.ok("permission", "the credentials can list queues; writing shows only when it is done"),
+            Some(Ok(_)) => {
+                self.ok("permission", "the credentials can list queues; whether they can write is not checked")
+            }
             Some(Err(error)) => {
                 let advice = refusal(&error);
                 self.failed("permission", error, advice);
@@ -203,7 +205,7 @@ impl Checks {
         Some(queue)
     }
 
-    /// Names that the one that was given may have meant.
+    /// Suggests names that are similar to the given one.
     async fn similar(&self, queues: &Queues, name: &str) -> String {
         let all = queues.list().all().await.unwrap_or_default();
         let wanted = name.to_lowercase();
@@ -282,7 +284,7 @@ fn refusal(error: &Error) -> &'static str {
     }
 }
 
-/// The error that the others are about.
+/// The cause of all other errors in the chain.
 fn innermost(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
@@ -291,7 +293,7 @@ fn innermost(error: &dyn std::error::Error) -> String {
     innermost.to_string()
 }
 
-/// How many letters have to be changed, added or removed.
+/// The number of letters that have to be changed, added or removed.
 fn distance(from: &str, to: &str) -> usize {
     let to: Vec<char> = to.chars().collect();
     let mut row: Vec<usize> = (0..=to.len()).collect();

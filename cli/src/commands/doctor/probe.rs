@@ -1,4 +1,4 @@
-//! Asks an empty queue what Cloudflare's documents leave open.
+//! Tests on an empty queue what Cloudflare's documentation leaves open.
 
 mod leases;
 mod raw;
@@ -24,9 +24,9 @@ use crate::{
     signals::Signals,
 };
 
-/// How often to try to pull a message that was pushed.
+/// How often to pull before giving up on a message that was pushed.
 const PULLS: u32 = 40;
-/// The most messages of a push and of a pull, as documented.
+/// The documented maximum of messages in a push and in a pull.
 const BATCH: usize = 100;
 const BETWEEN_PULLS: Duration = Duration::from_millis(500);
 
@@ -34,7 +34,7 @@ struct Probe {
     raw: Raw,
     /// How long leases last.
     lasts: Duration,
-    /// When the last lease that was asked for began, at the earliest.
+    /// When the last pull for leases was sent.
     leased_at: Instant,
     report: Report,
     progress: Progress,
@@ -47,7 +47,7 @@ pub(super) async fn run(common: &Common, queue: &str, lease: Duration) -> Result
         return Err(Failure::new(Exit::Input, "the queue is not empty: take one that nothing else uses"));
     }
     let raw = Raw::new(&common.account, &queue)?;
-    // The report itself shows the progress where it is seen.
+    // On a terminal, the report shows the progress.
     let progress = if io::stdout().is_terminal() { Progress::hidden() } else { Progress::new() };
     let report = Report::begin(common.output)?;
     let mut probe = Probe { raw, lasts: lease, leased_at: Instant::now(), report, progress };
@@ -81,7 +81,7 @@ impl Probe {
         Ok(())
     }
 
-    /// Asks one thing, and notes what came.
+    /// Sends one request, and reports the response.
     async fn tell(&mut self, topic: &'static str, asked: &str, path: &str, body: &Value) -> Result<Reply, Failure> {
         let reply = self.raw.post(path, body).await?;
         self.note(topic, asked, &reply.shown)?;
@@ -97,12 +97,12 @@ impl Probe {
         sleep_until(self.leased_at + self.lasts.mul_f64(leases)).await;
     }
 
-    /// Waits for so many times a lease.
+    /// Waits for this many visibility timeouts.
     async fn wait(&self, leases: f64) {
         sleep(self.lasts.mul_f64(leases)).await;
     }
 
-    /// The leases of so many new messages, each for so many times a lease, in a queue without others.
+    /// Pushes this many messages to the emptied queue, and leases them for `times` visibility timeouts.
     async fn leased(&mut self, messages: usize, times: u64) -> Result<Vec<String>, Failure> {
         self.empty().await?;
         let pushed = vec![json!({ "body": "probe", "content_type": "text" }); messages];
@@ -132,14 +132,14 @@ impl Probe {
         Ok(self.leased(1, 1).await?.pop().unwrap_or_default())
     }
 
-    /// Whether the message is given out now, and if so its new lease.
+    /// Pulls once. Returns the new lease if the message is delivered.
     async fn given(&self) -> Result<Option<String>, Failure> {
         let asked = json!({ "batch_size": 1, "visibility_timeout_ms": self.lease_ms() });
         let reply = self.raw.post("/pull", &asked).await?;
         Ok(reply.messages().first().and_then(|message| message["lease_id"].as_str()).map(str::to_owned))
     }
 
-    /// Deletes what can be had, and waits for what is leased.
+    /// Deletes all available messages, and those whose leases expire meanwhile.
     async fn empty(&self) -> Result<(), Failure> {
         for round in 0..2 {
             loop {

@@ -27,7 +27,7 @@ pub(super) struct Announcement {
 }
 
 impl Announcement {
-    /// `queues`: names and ids, the first of which is the one to use if there is no other word.
+    /// `queues` are names and ids; `CLOUDFLARE_QUEUE_ID` is the first one.
     pub(super) fn new(emulator: &Emulator, address: SocketAddr, queues: &[(String, String)]) -> Self {
         let url = format!("http://{}", reachable(address));
         let (base_url, api_token) = (format!("{url}/client/v4"), emulator.api_token());
@@ -49,7 +49,7 @@ impl Announcement {
     pub(super) fn print(&self, env: bool, format: Format) -> io::Result<()> {
         let mut out = anstream::stdout().lock();
         if env {
-            // No value has a character that a shell would change.
+            // No value has a character that is special to a shell.
             self.variables.iter().try_for_each(|(name, value)| writeln!(out, "export {name}={value}"))?;
         } else if format == Format::Ndjson {
             writeln!(out, "{}", output::json(self)?)?;
@@ -85,7 +85,7 @@ impl Drop for EnvFile {
     }
 }
 
-/// An address that is not that of every interface.
+/// The address for clients on this machine.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

@@ -51,7 +51,7 @@ fn of_argument(argument: &str) -> Result<Queue, Failure> {
     let mut text = format!("name = {}\n", quoted(parts.next().unwrap_or_default()));
     for part in parts {
         let (key, value) = part.split_once('=').unwrap_or((part, ""));
-        // Everything that is neither a number nor a truth is a text.
+        // Everything else is a string.
         let is_bare = serde_json::from_str::<Value>(value).is_ok_and(|value| value.is_number() || value.is_boolean());
         let value = if is_bare { value.to_owned() } else { quoted(value) };
         text.push_str(&format!("{} = {value}\n", quoted(key)));
@@ -60,17 +60,17 @@ fn of_argument(argument: &str) -> Result<Queue, Failure> {
     toml::from_str(&text).map_err(|error| Failure::new(Exit::Input, wrong(error)))
 }
 
-/// A string of JSON is one of TOML.
+/// A JSON string is a TOML string.
 fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }
 
-/// Refuses what there is twice, and adds the queues that are only named as taking dead letters.
+/// Refuses duplicate names, and adds dead-letter queues that are not listed.
 fn complete(mut queues: Vec<Queue>) -> Result<Vec<Queue>, String> {
     let mut names = BTreeSet::new();
     for queue in &queues {
         if !names.insert(queue.name.clone()) {
-            return Err(format!("the queue `{}` is there twice", queue.name));
+            return Err(format!("the queue `{}` is listed twice", queue.name));
         }
         if queue.dead_letter_queue.as_ref() == Some(&queue.name) {
             return Err(format!("`dead_letter_queue` of `{0}` is `{0}` itself", queue.name));
@@ -89,7 +89,7 @@ fn complete(mut queues: Vec<Queue>) -> Result<Vec<Queue>, String> {
 }
 
 impl Queue {
-    /// Without its consumer.
+    /// The queue without its consumer.
     pub(super) fn new_queue(&self) -> NewQueue {
         let settings = [
             ("delivery_delay", self.delivery_delay.map(Value::from)),

@@ -1,4 +1,4 @@
-//! What becomes of late leases, and of leases that are extended.
+//! Leases that have expired or are extended.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! Requests as they are, and responses as they came, without secrets.
+//! Requests of any form, and their responses without secrets.
 
 use std::{
     env,
@@ -23,16 +23,16 @@ use crate::{
     output::plain,
 };
 
-/// A response is shown up to so many characters.
+/// The maximum length of a shown response, in characters.
 const MOST_SHOWN: usize = 600;
-/// A run of so many letters, digits and such is taken for a secret.
+/// A run of at least this many letters, digits and the like is treated as a secret.
 const SECRET: usize = 25;
 
 pub(super) struct Raw {
     client: Client,
     url: String,
     credentials: Vec<(&'static str, String)>,
-    /// What must not be shown, and what is shown instead.
+    /// Texts that must not be shown, and their replacements.
     secrets: Mutex<Vec<(String, String)>>,
 }
 
@@ -88,7 +88,7 @@ impl Raw {
         Ok(Reply { json, text, shown })
     }
 
-    /// Remembers what must not be shown.
+    /// Remembers the secrets of a response.
     fn learn(&self, json: &Value) {
         match json {
             Value::Object(fields) => {
@@ -104,7 +104,7 @@ impl Raw {
         }
     }
 
-    /// Shows a name in the place of a secret from now on.
+    /// Replaces this secret by a name from now on.
     fn hide(&self, secret: &str, name: &str) {
         let mut secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
         if !secret.is_empty() && !secrets.iter().any(|(known, _)| known == secret) {
@@ -116,7 +116,7 @@ impl Raw {
     fn redacted(&self, text: &str) -> String {
         let mut text = text.to_owned();
         let mut secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        // The longest first: one may begin like another.
+        // The longest first, since one may start with another.
         secrets.sort_by_key(|(secret, _)| std::cmp::Reverse(secret.len()));
         for (secret, name) in &secrets {
             text = text.replace(secret.as_str(), name);
@@ -143,7 +143,7 @@ fn is_of_secrets(character: char) -> bool {
     character.is_ascii_alphanumeric() || matches!(character, '-' | '.' | '+' | '/' | '=')
 }
 
-/// Headers that say how often one may ask.
+/// Headers about rate limits.
 fn remarkable(response: &Response) -> String {
     let headers = response.headers().iter();
     let said = headers.filter(|(name, _)| name.as_str() == "retry-after" || name.as_str().contains("ratelimit"));

@@ -15,12 +15,12 @@ use crate::{
 
 const NOT_ASKED: [(&str, &str); 4] = [
     ("whether extensions are billed, or count towards a limit", "no response says so; headers about limits are shown"),
-    ("whether a longest time of a lease cuts an extension without saying so", "it would take 12 hours to see"),
+    ("whether an extension is silently cut to a maximum", "it would take 12 hours to see"),
     ("`v8` bodies", "they can only be pushed by a Worker"),
     ("responses of a paused queue, and of one without a pull consumer", "that would change the queue's settings"),
 ];
 
-/// What was asked, and what the response was.
+/// A question, and what was seen.
 #[derive(Serialize)]
 pub(super) struct Answer<'a> {
     pub(super) topic: &'static str,
@@ -63,7 +63,7 @@ impl Report {
         Ok(self.answers)
     }
 
-    /// What is open as well, and why the probe does not ask it.
+    /// Adds the open questions that the probe cannot ask, and why.
     pub(super) fn not_asked(&mut self) -> Result<(), Failure> {
         for (asked, seen) in NOT_ASKED {
             self.add(&Answer { topic: "Not asked", asked, seen })?;

@@ -1,4 +1,4 @@
-//! The form of responses, and which requests are taken.
+//! The form of responses, and which requests are accepted.
 
 use serde_json::{Value, json};
 
