@@ -19,6 +19,7 @@ use crate::{
     client::Client,
     consumer,
     credentials::Credentials,
+    document,
     envelope::{Envelope, List},
     error::Error,
     error_kind::ErrorKind,
@@ -105,6 +106,11 @@ pub fn redact(request: &[u8], text: &str) -> String {
     let mut text = text.to_owned();
     redactor.redact(&mut text);
     text
+}
+
+/// Whether a text is one of the document's own words, which are not redacted.
+pub fn is_word(text: &str) -> bool {
+    document::WORDS.contains(&text)
 }
 
 /// How an attempt fails.

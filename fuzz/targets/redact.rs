@@ -11,11 +11,7 @@ fuzz_target!(|input: (&str, &str)| {
     let request = json!({ "body": { secret: [secret, 7] }, "content_type": "json" }).to_string();
     let shown = fuzzing::redact(request.as_bytes(), text);
     let shown = shown.split("[redacted]").flat_map(|part| part.as_bytes().windows(8)).collect::<Vec<_>>();
-    // The document's own words may be shown.
-    if !["content_type", "visibility_timeout_ms", "delay_seconds", "lease_id", "ackCount"]
-        .iter()
-        .any(|word| *word == secret)
-    {
+    if !fuzzing::is_word(secret) {
         assert!(!secret.as_bytes().windows(8).any(|part| shown.contains(&part)));
     }
 });
