@@ -9,12 +9,15 @@ use std::{
 };
 
 use futures_core::Stream;
+use serde_json::{Map, Value};
 
 use crate::{envelope::List, error::Error, response::Success};
 
 /// The entries of a list, as a stream that requests the next page when it needs one.
 ///
-/// An entry that moves to a later page while the list is read is returned once. After an error, the stream ends.
+/// An entry that moves to a later page while the list is read is returned once. The list ends with the last page by the
+/// service's count, or after three pages in a row without a new entry. If the service does not count pages, it ends with
+/// the first such page. After an error, the stream ends.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -30,7 +33,7 @@ use crate::{envelope::List, error::Error, response::Success};
 #[must_use = "a stream does nothing until it is read"]
 pub struct Listing<T> {
     fetch: Box<dyn Fn(u32) -> Fetched<T> + Send + Sync>,
-    key: fn(&T) -> Option<&str>,
+    key: fn(&T) -> String,
     page: u32,
     pending: Option<Fetched<T>>,
     waiting: VecDeque<T>,
@@ -40,6 +43,11 @@ pub struct Listing<T> {
     is_ended: bool,
 }
 
+/// Tells entries apart by their ids, or by all that they have if the service sent none.
+pub(crate) fn key(id: Option<&str>, fields: &Map<String, Value>) -> String {
+    id.map_or_else(|| Value::Object(fields.clone()).to_string(), str::to_owned)
+}
+
 /// An empty page need not be the last, but a service that repeats a page must not be asked forever.
 const MAX_STALE_PAGES: u32 = 3;
 
@@ -47,7 +55,7 @@ type Fetched<T> = Pin<Box<dyn Future<Output = Result<Success<List<T>>, Error>> +
 
 impl<T> Listing<T> {
     /// `fetch` asks for a page by its number, and `key` tells entries apart.
-    pub(crate) fn new<F>(key: fn(&T) -> Option<&str>, fetch: impl Fn(u32) -> F + Send + Sync + 'static) -> Self
+    pub(crate) fn new<F>(key: fn(&T) -> String, fetch: impl Fn(u32) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Result<Success<List<T>>, Error>> + Send + 'static,
     {
@@ -86,13 +94,12 @@ impl<T> Listing<T> {
     }
 
     /// Adds a page. The list ends where the service says so, or at a page without new entries if it does not count
-    /// pages: a service without pagination returns the first page forever. An entry without a key is not new.
+    /// pages: a service without pagination returns the first page forever.
     fn take(&mut self, Success { result: List(entries), pages, .. }: Success<List<T>>) {
         let mut has_new = false;
         for entry in entries {
-            let is_new = (self.key)(&entry).map(|key| self.seen.insert(key.to_owned()));
-            has_new |= is_new == Some(true);
-            if is_new != Some(false) {
+            if self.seen.insert((self.key)(&entry)) {
+                has_new = true;
                 self.waiting.push_back(entry);
             }
         }

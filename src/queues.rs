@@ -10,7 +10,7 @@ use crate::{
     generated::types::CreateQueuePayload,
     ids::{AccountId, QueueId},
     limits,
-    listing::Listing,
+    listing::{self, Listing},
     operation::Operation,
     queue::Queue,
     response::Success,
@@ -163,7 +163,10 @@ impl Queues {
 
     fn pages(&self, name: Option<String>) -> Listing<QueueDescription> {
         let (queues, name) = (self.clone(), name.map(Arc::<str>::from));
-        Listing::new(QueueDescription::key, move |page| queues.clone().page(page, name.clone()))
+        Listing::new(
+            |queue| listing::key(queue.key(), queue.fields()),
+            move |page| queues.clone().page(page, name.clone()),
+        )
     }
 
     async fn page(self, page: u32, name: Option<Arc<str>>) -> Result<Success<List<QueueDescription>>, Error> {

@@ -13,7 +13,7 @@ use crate::{
     generated::types::{CreateSubscriptionPayload, EventDestination, UpdateSubscriptionPayload},
     ids::{AccountId, QueueId, SubscriptionId},
     limits,
-    listing::Listing,
+    listing::{self, Listing},
     operation::Operation,
     response::{Success, gone},
     transport::Transport,
@@ -232,7 +232,8 @@ impl Subscriptions {
     /// Operation `GET /accounts/{account_id}/event_subscriptions/subscriptions`.
     pub fn list(&self) -> Listing<SubscriptionDescription> {
         let subscriptions = self.clone();
-        Listing::new(SubscriptionDescription::key, move |page| subscriptions.clone().page(page))
+        let key = |entry: &SubscriptionDescription| listing::key(entry.key(), entry.fields());
+        Listing::new(key, move |page| subscriptions.clone().page(page))
     }
 
     /// Creates an event subscription. The request is not retried if it may have arrived.

@@ -80,8 +80,14 @@ async fn a_list_ends_with_its_last_page_whatever_the_others_have() {
     for middle in [json!([]), json!([null, 7, "x"]), one.clone()] {
         assert_eq!(listed(&[one.clone(), middle, two.clone()], three()).await, (both.to_vec(), 3));
     }
-    let unnamed = json!([{ "queue_name": "odd" }]);
-    assert_eq!(listed(&[unnamed, two.clone()], json!({ "total_pages": 2 })).await.0, ["odd", "two"]);
+    // Without ids, entries are told apart by all that they have.
+    let odd = ["a", "b", "c", "d", "e"].map(|name| json!([{ "queue_name": name }]));
+    assert_eq!(
+        listed(&odd, json!({ "total_pages": 5 })).await,
+        (["a", "b", "c", "d", "e"].map(String::from).to_vec(), 5)
+    );
+    assert_eq!(listed(&odd[..2], json!(null)).await, (["a", "b"].map(String::from).to_vec(), 3));
+    assert_eq!(listed(&[odd[0].clone(), two.clone()], json!({ "total_pages": 2 })).await.0, ["a", "two"]);
     for info in [json!(null), json!({ "total_pages": "3" }), json!({ "page": 1, "per_page": 1, "total_count": 1 })] {
         assert_eq!(listed(&[one.clone(), two.clone(), json!([])], info).await, (both.to_vec(), 3));
     }
@@ -93,7 +99,7 @@ async fn a_list_ends_although_the_service_counts_pages_without_end() {
     let one = json!([{ "queue_id": "one", "queue_name": "one" }]);
     assert_eq!(listed(&[one], endless()).await, (vec!["one".to_owned()], 4));
     assert_eq!(listed(&[json!([])], endless()).await, (vec![], 3));
-    assert_eq!(listed(&[json!([{}])], endless()).await.1, 3, "entries without an id are not known to be new");
+    assert_eq!(listed(&[json!([{}])], endless()).await.1, 4, "nor if it repeats an entry without an id");
 }
 
 #[test]
