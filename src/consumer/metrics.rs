@@ -44,6 +44,7 @@ const SECONDS: &str = "cloudflare_queues_consumer_handler_seconds";
 pub(super) struct Before {
     counted: [u64; COUNTERS.len()],
     gauged: [u64; GAUGES.len()],
+    handled: u64,
     seconds: f64,
 }
 
@@ -52,6 +53,7 @@ impl Before {
         Self {
             counted: COUNTERS.map(|(_, read)| read(stats)),
             gauged: GAUGES.map(|(_, read)| read(stats)),
+            handled: stats.handler_times.count(),
             seconds: stats.handler_times.sum().as_secs_f64(),
         }
     }
@@ -70,7 +72,7 @@ impl Before {
                 gauge!(*name, labels()).increment(now as f64 - before as f64);
             }
         }
-        if now.seconds > self.seconds {
+        if now.handled > self.handled {
             histogram!(SECONDS, labels()).record(now.seconds - self.seconds);
         }
     }

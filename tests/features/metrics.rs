@@ -110,3 +110,19 @@ async fn what_a_consumer_does_is_recorded_by_queue() {
         assert!(of(gauge).0 == 0.0 && of(gauge).1 > 0, "{gauge}: {:?}", of(gauge));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_histogram_has_handlers_that_took_no_time() {
+    let recorded = Recorded::default();
+    let guard = metrics::set_default_local_recorder(&recorded);
+    let emulator = Emulator::builder().real_time().in_process();
+    let queue = emulator.queue().unwrap();
+    queue.push_batch(&vec![PushMessage::text("x"); 10]).await.unwrap();
+    let stop = tokio::time::sleep(Duration::from_secs(5));
+    let report = Consumer::new(queue).run_until(stop, |_| async {}).await.unwrap();
+    drop(guard);
+    assert_eq!((report.stats.acknowledged, report.stats.handler_times.sum()), (10, Duration::ZERO));
+    let recorded = recorded.0.lock().unwrap();
+    let of = |name: &str| recorded.get(&format!("{name} {}", emulator.queue_id())).copied().unwrap_or_default();
+    assert_eq!((of("handled_total").0, of("handler_seconds").1), (10.0, 10));
+}
