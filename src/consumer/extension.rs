@@ -55,7 +55,8 @@ impl Extension {
             return Sent { halves: halves.into(), ..Sent::default() };
         }
         tracing::warn!(%error, leases = leases.len(), "leases could not be extended");
-        let beats = leases.into_iter().map(|(key, _)| Beat { key, deadline: None, is_alone: false }).collect();
+        let is_alone = leases.len() == 1 && error.refuses_the_request();
+        let beats = leases.into_iter().map(|(key, _)| Beat { key, deadline: None, is_alone }).collect();
         Sent { beats, error: Some(error), ..Sent::default() }
     }
 }

@@ -57,7 +57,8 @@ struct Held {
     due: Instant,
     is_worked_on: bool,
     is_under_way: bool,
-    /// It is extended separately, since the service's count did not show which lease of its group failed.
+    /// It is extended separately, since it was refused, or since the service's count did not show which lease of its
+    /// group failed.
     is_alone: bool,
 }
 
@@ -167,7 +168,9 @@ impl Heartbeat {
     }
 
     fn send(&mut self, group: Vec<(u64, Lease, bool)>) {
-        let (alone, together): (Vec<_>, Vec<_>) = group.into_iter().partition(|(.., is_alone)| *is_alone);
+        let (alone, mut together): (Vec<_>, Vec<_>) = group.into_iter().partition(|(.., is_alone)| *is_alone);
+        // If the parts of a refused request still have bad leases, those of the next one have others beside them.
+        together.sort_by_cached_key(|_| self.queue.random());
         let groups = alone.chunks(1).chain(together.chunks(MAX_EXTENDED));
         for group in groups {
             let leases = group.iter().map(|(key, lease, _)| (*key, lease.clone())).collect();
@@ -190,7 +193,8 @@ impl Heartbeat {
         self.due.remove(&(held.due, beat.key));
         held.is_under_way = false;
         held.is_alone = beat.is_alone;
-        let wait = if let Some(deadline) = beat.deadline {
+        // A lease that is lost stays lost, since its holder may have been told so.
+        let wait = if let Some(deadline) = beat.deadline.filter(|_| held.deadline > now) {
             counter.count(|stats| stats.extended += 1);
             held.extended.extend(deadline);
             held.deadline = held.deadline.max(deadline.into());

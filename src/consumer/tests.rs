@@ -29,6 +29,7 @@ use tokio::time::{Instant, sleep};
 use super::*;
 use crate::{
     ack::AckRequest,
+    client::ClientBuilder,
     emulator::{Behavior, Emulator, EmulatorBuilder, QueueSettings},
     push::PushMessage,
     retry::RetryPolicy,
@@ -134,6 +135,15 @@ impl World {
         let client = builder.retry(RetryPolicy::new().budget(u32::MAX)).build().unwrap();
         let queue = client.queue(emulator.account_id(), emulator.queue_id()).unwrap();
         Self { emulator, network, queue, direct }
+    }
+
+    /// The queue, by another client.
+    fn queue_with(&self, set: impl FnOnce(ClientBuilder) -> ClientBuilder) -> Queue {
+        let seam = Arc::new(Passing(Arc::clone(&self.network)));
+        let random = Arc::clone(&self.direct.parts().0.random);
+        let builder = self.emulator.in_process_builder().unwrap().seam(seam, random);
+        let client = set(builder.retry(RetryPolicy::new().budget(u32::MAX))).build().unwrap();
+        client.queue(self.emulator.account_id(), self.emulator.queue_id()).unwrap()
     }
 
     async fn push(&self, messages: usize) {

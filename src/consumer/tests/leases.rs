@@ -140,8 +140,9 @@ async fn under_every_switch_of_extend_a_lease_is_kept_or_known_to_be_lost() {
     }
 }
 
-/// Refuses extensions that include one of the first `bad` messages that handlers see, and ends handlers late.
-async fn run_with_bad_leases(bad: usize, round_trip: Duration) -> (World, Report) {
+/// Refuses extensions that include one of `bad` messages, which are this far apart among those that handlers see, and
+/// ends handlers late.
+async fn run_with_bad_leases(apart: usize, bad: usize, round_trip: Duration) -> (World, Report) {
     let world = World::with(100).await;
     world.takes(round_trip);
     let found = Arc::new(Mutex::new(Vec::new()));
@@ -153,9 +154,10 @@ async fn run_with_bad_leases(bad: usize, round_trip: Duration) -> (World, Report
         is_bad.then(|| refusal(400, 10026))
     });
     let consumer = world.consumer().concurrency(100);
+    let handled = AtomicUsize::new(0);
     let report = run(&consumer, sleep(8 * MINUTE), move |message| {
         let mut found = found.lock().unwrap();
-        if found.len() < bad {
+        if handled.fetch_add(1, Ordering::Relaxed) % apart == 0 && found.len() < bad {
             found.push(message.lease_id.expose_secret().into_owned());
         }
         sleep(if message.attempts == Some(1) { 150 * SECOND } else { Duration::ZERO })
@@ -168,7 +170,7 @@ async fn run_with_bad_leases(bad: usize, round_trip: Duration) -> (World, Report
 async fn a_lease_that_cannot_be_extended_does_not_affect_others() {
     for round_trip in [Duration::ZERO, 20 * MILLI, 600 * MILLI, 2400 * MILLI] {
         for bad in [1, 2] {
-            let (world, report) = run_with_bad_leases(bad, round_trip).await;
+            let (world, report) = run_with_bad_leases(1, bad, round_trip).await;
             let Stats { lost_leases, unconfirmed, pulled, .. } = report.stats;
             let expected = (bad as u64, bad as u64, 100 + bad as u64, 0);
             assert_eq!((lost_leases, unconfirmed, pulled, world.left()), expected, "{round_trip:?} {:?}", report.stats);
@@ -245,4 +247,76 @@ async fn extensions_are_counted_from_when_the_pull_was_sent() {
     let _report = run(&consumer, sleep(5 * MINUTE), |_| sleep(4 * MINUTE)).await;
     let extended: Vec<_> = world.seen("extend").iter().map(|seen| (seen.at - sent_at).as_secs()).collect();
     assert_eq!(extended, [40, 80]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_lease_is_not_held_again_by_a_late_extension() {
+    let world = World::of(Behavior::new().late_extends(true));
+    world.push(1).await;
+    world.takes_by(|seen| if seen.operation == "peek" { 20 * SECOND } else { Duration::ZERO });
+    // While it peeks, the client has no place for an extension.
+    let busy = world.queue_with(|builder| builder.max_in_flight(1));
+    let consumer = Consumer::new(busy.clone()).visibility_timeout(10 * SECOND);
+    let consumer = consumer.min_idle(3600 * SECOND).max_idle(3600 * SECOND);
+    let stop = async {
+        sleep(5 * SECOND).await;
+        busy.peek(1).await.unwrap();
+        sleep(5 * SECOND).await;
+    };
+    let was_lost = Arc::new(Mutex::new(Vec::new()));
+    let looks = Arc::clone(&was_lost);
+    let report = run(&consumer, stop, move |message| {
+        let looks = Arc::clone(&looks);
+        async move {
+            message.lease().lost().await;
+            sleep(18 * SECOND).await;
+            looks.lock().unwrap().push(message.lease().is_lost());
+        }
+    })
+    .await;
+    assert_eq!((*was_lost.lock().unwrap()).as_slice(), [true]);
+    assert_eq!((report.stats.lost_leases, report.stats.extended), (1, 0));
+    assert_eq!(world.seen("extend").len(), 1, "{:?}", world.seen("extend"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_was_refused_alone_is_extended_alone() {
+    let world = World::of(Behavior::new());
+    world.takes(20 * MILLI);
+    let bad = Arc::new(Mutex::new(None::<String>));
+    let refused = Arc::clone(&bad);
+    let is_bad = move |seen: &Seen| {
+        let bad = refused.lock().unwrap();
+        seen.operation == "extend" && bad.as_ref().is_some_and(|lease| seen.body.to_string().contains(lease))
+    };
+    let refuses = is_bad.clone();
+    world.responds(move |seen| refuses(seen).then(|| refusal(400, 10026)));
+    let stop = async {
+        for _ in 0..45 {
+            world.push(1).await;
+            sleep(2 * SECOND).await;
+        }
+    };
+    let consumer = world.consumer().concurrency(100).max_idle(SECOND).shutdown_timeout(Duration::ZERO);
+    let report = run(&consumer, stop, move |message| {
+        bad.lock().unwrap().get_or_insert_with(|| message.lease_id.expose_secret().into_owned());
+        pending::<()>()
+    })
+    .await;
+    assert_eq!(report.stats.lost_leases, 1);
+    let leases = |seen: &Seen| seen.body["extend"].as_array().map_or(0, Vec::len);
+    let refused: Vec<_> = world.seen("extend").iter().filter(|seen| is_bad(seen)).map(leases).collect();
+    let found = refused.iter().position(|leases| *leases == 1).unwrap();
+    assert!(refused[0] > 1 && refused[found..].iter().all(|leases| *leases == 1), "{refused:?}");
+    assert!(refused.len() > found + 2, "{refused:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn leases_are_kept_beside_many_bad_ones() {
+    // As far apart as can be, so that each half of a request has some of them.
+    for bad in [16, 20] {
+        let (world, report) = run_with_bad_leases(100 / bad, bad, 20 * MILLI).await;
+        let lost = report.stats.lost_leases as usize;
+        assert!(lost < bad + 10, "{bad}: {lost} {}", world.left());
+    }
 }
