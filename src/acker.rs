@@ -195,6 +195,11 @@ impl Acker {
         self.add_detached(settlement, observer, false);
     }
 
+    /// Submits a lease as [`submit_detached`](Self::submit_detached) does, even if the acker is closed.
+    pub(crate) fn submit_detached_late(&self, settlement: Settlement, observer: Option<Observer>) {
+        self.add_detached(settlement, observer, true);
+    }
+
     /// Sends waiting leases at once, and lets nothing linger from now on.
     pub(crate) fn hurry(&self) {
         self.0.ledger.hurry();

@@ -26,7 +26,8 @@ impl Acker {
         });
     }
 
-    /// Lets these tasks submit leases for some time, and aborts them after that.
+    /// Lets these tasks submit leases for some time, and aborts them after that. What they submit when they are dropped
+    /// is included.
     pub(crate) fn outlast(&self, mut tasks: JoinSet<()>, within: Duration) {
         if tasks.is_empty() {
             return;
@@ -34,7 +35,8 @@ impl Acker {
         let late = Late::new(self);
         self.0.runtime.spawn(async move {
             let _ = timeout(within, async { while tasks.join_next().await.is_some() {} }).await;
-            drop((tasks, late));
+            tasks.shutdown().await;
+            drop(late);
         });
     }
 }

@@ -4,6 +4,7 @@ use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use super::{
     Undecided,
+    decoding::Decided,
     fate::{Fate, bury},
     outcomes::Outcomes,
     pulse::Pulse,
@@ -14,6 +15,7 @@ use crate::{
     acker::{Acker, Receipt},
     error::Error,
     message::Message,
+    queue::Queue,
     settlement::{Decision, Settlement},
 };
 
@@ -54,6 +56,10 @@ struct Held {
     origin: Arc<Origin>,
     is_given_out: bool,
     is_decided: bool,
+    /// It is decided on even if the acker is closed.
+    is_late: bool,
+    /// Its dead letter is being pushed.
+    is_buried: bool,
 }
 
 /// What a stream shares with its deliveries, which may outlive it.
@@ -67,7 +73,8 @@ pub(super) struct Origin {
 impl<T> Delivery<T> {
     pub(super) fn new(job: T, mut message: Message, origin: &Arc<Origin>) -> Self {
         let (key, origin) = (origin.pulse.hold(&mut message), Arc::clone(origin));
-        Self { job, held: Held { message, key, origin, is_given_out: false, is_decided: false } }
+        let (is_given_out, is_decided, is_late, is_buried) = (false, false, false, false);
+        Self { job, held: Held { message, key, origin, is_given_out, is_decided, is_late, is_buried } }
     }
 
     /// From here on, the stream no longer decides on it.
@@ -133,8 +140,16 @@ impl<T> Delivery<T> {
         self.held.is_decided = true;
     }
 
-    /// Carries out the verdict on a message that could not be decoded.
-    pub(super) async fn apply(mut self, outcome: Outcome, settings: &Settings) {
+    /// A function decides on it, since it could not be decoded.
+    pub(super) async fn undecodable(mut self, decided: Decided, settings: Settings) {
+        self.give_out();
+        self.held.is_late = true;
+        let outcome = decided.await;
+        self.apply(outcome, &settings).await;
+    }
+
+    async fn apply(mut self, outcome: Outcome, settings: &Settings) {
+        self.held.is_given_out = false;
         let (message, outcomes) = (&self.held.message, &self.held.origin.outcomes);
         outcomes.decided(outcome.is_err());
         if let Err(error) = &outcome {
@@ -144,13 +159,7 @@ impl<T> Delivery<T> {
         let outcome = outcome.as_ref().map(|verdict| *verdict).map_err(|error| Some(error.as_str()));
         match settings.fate(outcome, message.attempts, Some(message)) {
             Fate::Settle(decision) => self.held.settle_late(decision, false).await,
-            Fate::Bury(queue, message) => match bury(queue, message).await {
-                Ok(()) => self.held.settle_late(Decision::Ack, true).await,
-                Err(error) => {
-                    self.held.is_decided = true;
-                    self.held.origin.outcomes.not_pushed(&error);
-                }
-            },
+            Fate::Bury(queue, message) => self.held.bury(queue, message).await,
             Fate::Leave => self.held.leave(),
         }
     }
@@ -170,6 +179,18 @@ impl Held {
         self.origin.acker.settle(Settlement::new(&self.message, decision), observer)
     }
 
+    /// Pushes a dead letter, and acknowledges the message. After that has begun, a retry could lead to a second push.
+    async fn bury(mut self, queue: Queue, message: Message) {
+        (self.is_decided, self.is_buried) = (true, true);
+        self.origin.outcomes.burying();
+        let pushed = bury(queue, message).await;
+        self.is_buried = false;
+        match pushed {
+            Ok(()) => self.settle_late(Decision::Ack, true).await,
+            Err(error) => self.origin.outcomes.not_pushed(Some(&error)),
+        }
+    }
+
     /// As [`decide`](Self::decide), even if the acker is closed. The outcome is counted when it is known.
     async fn settle_late(mut self, decision: Decision, is_dead_letter: bool) {
         self.is_decided = true;
@@ -182,6 +203,9 @@ impl Drop for Held {
     fn drop(&mut self) {
         let Origin { acker, pulse, outcomes, undecided } = &*self.origin;
         pulse.release(self.key);
+        if self.is_buried {
+            outcomes.not_pushed(None);
+        }
         if self.is_decided {
             return;
         }
@@ -191,8 +215,12 @@ impl Drop for Held {
         match undecided {
             Undecided::Retry => {
                 let decision = Decision::RetryIn(Duration::ZERO);
-                acker
-                    .submit_detached(Settlement::new(&self.message, decision), Some(outcomes.observe(decision, false)));
+                let (settlement, observer) =
+                    (Settlement::new(&self.message, decision), outcomes.observe(decision, false));
+                match self.is_late {
+                    true => acker.submit_detached_late(settlement, Some(observer)),
+                    false => acker.submit_detached(settlement, Some(observer)),
+                }
             }
             Undecided::Leave => self.leave(),
         }

@@ -65,18 +65,34 @@ impl Outcomes {
         self.0.state().drops.record(has_failed);
     }
 
-    /// A settlement is submitted. The returned observer sees the outcome.
-    pub(super) fn observe(&self, decision: Decision, is_dead_letter: bool) -> Observer {
+    /// The push of a dead letter begins. Until its message is acknowledged, or the push fails, it counts as unsettled.
+    pub(super) fn burying(&self) {
         self.0.state().acks.begin();
         self.0.gauge(|_| ());
+    }
+
+    /// A settlement is submitted. The returned observer sees the outcome.
+    pub(super) fn observe(&self, decision: Decision, is_dead_letter: bool) -> Observer {
+        if !is_dead_letter {
+            self.0.state().acks.begin();
+            self.0.gauge(|_| ());
+        }
         let inner = Arc::clone(&self.0);
         Box::new(move |outcome| inner.settled(decision, is_dead_letter, outcome))
     }
 
-    /// A dead letter could not be pushed, so nothing is submitted for its lease.
-    pub(super) fn not_pushed(&self, error: &Error) {
-        self.0.counter.not_pushed(error);
-        self.0.state().acks.not_begun();
+    /// A dead letter could not be pushed, or its push was dropped, so nothing is submitted for its lease.
+    pub(super) fn not_pushed(&self, error: Option<&Error>) {
+        let mut state = self.0.state();
+        state.acks.end();
+        match error {
+            Some(error) => {
+                state.acks.not_begun();
+                self.0.counter.not_pushed(error);
+            }
+            None => self.0.counter.count(|stats| stats.left += 1),
+        }
+        drop(state);
         self.0.gauge(|_| ());
     }
 
@@ -86,8 +102,9 @@ impl Outcomes {
 
     /// The stream has ended.
     pub(super) fn end(&self) {
-        self.0.gauge(|gauges| *gauges = Gauges::default());
-        self.0.state().gauges = None;
+        if let Some(before) = self.0.state().gauges.take() {
+            self.0.counter.gauge(before, Gauges::default());
+        }
     }
 }
 
@@ -133,5 +150,36 @@ impl Inner {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Barrier, thread};
+
+    use super::*;
+    use crate::{
+        consumer::recorder::{Recorder, Total},
+        emulator::Emulator,
+    };
+
+    #[test]
+    fn an_outcome_that_arrives_while_a_stream_ends_does_not_leave_a_gauge_behind() {
+        let total = Total::new(&Emulator::in_process().queue().unwrap());
+        let recorder = Recorder::new(&total);
+        for _ in 0..2000 {
+            let (outcomes, barrier) = (Outcomes::new(recorder.handle(), 0.5), Barrier::new(2));
+            (0..20).for_each(|_| outcomes.decided(true));
+            outcomes.gauge(|gauges| gauges.waiting = 1);
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    barrier.wait();
+                    (0..20).for_each(|_| outcomes.gauge(|gauges| gauges.waiting = 1));
+                });
+                barrier.wait();
+                outcomes.end();
+            });
+            assert_eq!((recorder.stats().slowdown, recorder.stats().waiting), (0, 0));
+        }
     }
 }

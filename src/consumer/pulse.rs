@@ -1,4 +1,5 @@
-//! A heartbeat that beats by itself, since nobody polls for messages that a stream has given out.
+//! A heartbeat that beats by itself, since nobody polls for messages that a stream has given out, nor for dead letters
+//! of a run that was dropped.
 
 use std::{
     future::poll_fn,

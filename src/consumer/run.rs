@@ -21,6 +21,7 @@ use super::{
     brake::Brake,
     heartbeat::Heartbeat,
     pulls::{MESSAGE_BYTES, Pulled, Pulls, is_final},
+    pulse::Pulse,
     recorder::{Counter, Gauges, Recorder, Total},
     settings::Settings,
     work::{Handled, Outcome, Settled, Settling, Waiting, Work},
@@ -40,7 +41,7 @@ pub(super) struct Run {
     pub(super) waiting: VecDeque<Waiting>,
     pub(super) handlers: JoinSet<Vec<Outcome>>,
     pub(super) handled: HashMap<task::Id, Handled>,
-    pub(super) heartbeat: Heartbeat,
+    pub(super) pulse: Pulse,
     /// Acknowledgements and retries whose outcome is not known.
     pub(super) settlements: JoinSet<Settled>,
     pub(super) settling: HashMap<task::Id, Settling>,
@@ -49,7 +50,7 @@ pub(super) struct Run {
     pub(super) acks: Acks,
     /// How long handlers take on average.
     pub(super) handler_time: Option<Duration>,
-    /// The size of the bodies of waiting messages and of those in handlers.
+    /// The size of the bodies of messages that wait, are in handlers, or become dead letters.
     pub(super) bytes: usize,
     pub(super) unconfirmed: AckRequest,
     pub(super) error: Option<Error>,
@@ -69,11 +70,13 @@ pub(super) enum Event {
 impl Run {
     pub(super) fn new(queue: Queue, settings: Settings, total: &Total) -> Result<Self, Error> {
         limits::pull(&settings.pull)?;
+        let acker = Acker::with_options(queue.clone(), settings.acker.clone())?;
+        let recorder = Recorder::new(total);
         Ok(Self {
-            acker: Acker::with_options(queue.clone(), settings.acker.clone())?,
+            acker,
             pulls: Pulls::new(queue.clone(), &settings),
-            recorder: Recorder::new(total),
-            heartbeat: Heartbeat::new(queue.clone(), &settings),
+            pulse: Pulse::new(Heartbeat::new(queue.clone(), &settings), recorder.handle()),
+            recorder,
             handlers_brake: Brake::new("handlers fail", settings.bearable_failures),
             acks: Acks::new(),
             queue,
@@ -124,7 +127,6 @@ impl Run {
             if stop.as_mut().poll(context).is_ready() {
                 return Poll::Ready(Event::Stop);
             }
-            self.heartbeat.poll(context, &self.recorder);
             if let Poll::Ready(Some(joined)) = self.handlers.poll_join_next_with_id(context) {
                 return Poll::Ready(Event::Handled(joined));
             }
@@ -158,7 +160,7 @@ impl Run {
             }
         };
         for mut message in batch {
-            let key = self.heartbeat.hold(&mut message);
+            let key = self.pulse.hold(&mut message);
             self.bytes = self.bytes.saturating_add(message.body.len());
             self.waiting.push_back(Waiting { message, key, since: Instant::now(), pull: pulled.span.clone() });
         }
@@ -174,7 +176,7 @@ impl Run {
             let Some(first) = work.first() else { continue };
             let span = self.span(&work, first);
             let handled = Handled::new(&work, self.needs_messages());
-            work.iter().for_each(|waiting| self.heartbeat.work_on(waiting.key, true));
+            work.iter().for_each(|waiting| self.pulse.work_on(waiting.key, true));
             let (handler, work) = (Arc::clone(handler), Work::new(work, span.clone()));
             // The handler is called within the task, which contains a panic.
             let task = self.handlers.spawn(async move { handler(work).await }.instrument(span));
@@ -208,7 +210,7 @@ impl Run {
     }
 
     pub(super) fn forget(&mut self, key: u64, bytes: usize) {
-        self.heartbeat.release(key);
+        self.pulse.release(key);
         self.bytes = self.bytes.saturating_sub(bytes);
     }
 

@@ -1,6 +1,6 @@
 //! What happens to messages after their handlers.
 
-use std::time::Duration;
+use std::{future::Future, time::Duration};
 
 use tokio::task::{self, JoinError};
 
@@ -39,7 +39,6 @@ impl Run {
         }
         let mut outcomes: std::vec::IntoIter<Result<Verdict, Option<String>>> = outcomes.into_iter();
         for held in messages {
-            self.forget(held.key, held.bytes);
             self.decide(held, outcomes.next().unwrap_or(Err(None)));
         }
     }
@@ -50,38 +49,53 @@ impl Run {
             self.recorder.count(|stats| stats.failed += 1);
         }
         let outcome = outcome.as_ref().map(|verdict| *verdict).map_err(Option::as_deref);
-        match self.settings.fate(outcome, held.attempts, held.message.as_ref()) {
+        let fate = self.settings.fate(outcome, held.attempts, held.message.as_ref());
+        if !matches!(fate, Fate::Bury(..)) {
+            self.forget(held.key, held.bytes);
+        }
+        match fate {
             Fate::Settle(decision) => self.submit(Settlement::new(held.lease(), decision)),
-            Fate::Bury(queue, message) => self.submit_after(Settlement::ack(held.lease()), Some((queue, message))),
+            Fate::Bury(queue, message) => self.bury(held, queue, message),
             Fate::Leave => self.recorder.count(|stats| stats.left += 1),
         }
     }
 
     pub(super) fn submit(&mut self, settlement: Settlement) {
-        self.submit_after(settlement, None);
+        let (acker, submitted) = (self.acker.clone(), settlement.clone());
+        let settle = async move { Settled::Said(async { acker.submit(submitted).await?.await }.await) };
+        self.spawn(settle, Settling::Decided(settlement));
     }
 
-    /// Settles a lease, after a dead letter was pushed if there is one.
-    fn submit_after(&mut self, settlement: Settlement, dead_letter: Option<(Queue, Message)>) {
-        let (acker, submitted, is_dead_letter) = (self.acker.clone(), settlement.clone(), dead_letter.is_some());
+    /// Pushes a dead letter, whose lease is extended in the meantime, and acknowledges the message.
+    fn bury(&mut self, mut held: HeldMessage, queue: Queue, message: Message) {
+        held.message = None;
+        let (acker, pulse, buried) = (self.acker.clone(), self.pulse.clone(), held.clone());
         let settle = async move {
-            if let Some((queue, message)) = dead_letter
-                && let Err(error) = bury(queue, message).await
-            {
-                return Settled::NotPushed(error);
+            let pushed = bury(queue, message).await;
+            pulse.release(buried.key);
+            match pushed {
+                Ok(()) => Settled::Said(async { acker.submit(Settlement::ack(buried.lease())).await?.await }.await),
+                Err(error) => Settled::NotPushed(error),
             }
-            Settled::Said(async { acker.submit(submitted).await?.await }.await)
         };
+        self.spawn(settle, Settling::Buried(held));
+    }
+
+    fn spawn(&mut self, settle: impl Future<Output = Settled> + Send + 'static, settling: Settling) {
         self.acks.begin();
         let task = self.settlements.spawn(settle);
-        self.settling.insert(task.id(), Settling { settlement, is_dead_letter });
+        self.settling.insert(task.id(), settling);
     }
 
     /// The outcome of an acknowledgement or a retry is known.
     pub(super) fn settled(&mut self, joined: Result<(task::Id, Settled), JoinError>) {
         let (id, settled) = joined.map_or_else(|error| (error.id(), None), |(id, settled)| (id, Some(settled)));
-        let Some(Settling { settlement, is_dead_letter }) = self.settling.remove(&id) else { return };
+        let Some(settling) = self.settling.remove(&id) else { return };
         self.acks.end();
+        if let Settling::Buried(held) = &settling {
+            self.forget(held.key, held.bytes);
+        }
+        let (settlement, is_dead_letter) = settling.into_settlement();
         // A task that did not finish did not report what it sent.
         let Some(settled) = settled else { return self.keep_unless_unpushed(settlement, is_dead_letter) };
         match settled {
@@ -119,7 +133,8 @@ impl Run {
 
     /// Keeps what was still in flight at the end.
     pub(super) fn keep_all(&mut self) {
-        for Settling { settlement, is_dead_letter } in std::mem::take(&mut self.settling).into_values() {
+        for settling in std::mem::take(&mut self.settling).into_values() {
+            let (settlement, is_dead_letter) = settling.into_settlement();
             self.keep_unless_unpushed(settlement, is_dead_letter);
         }
     }

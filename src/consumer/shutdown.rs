@@ -78,6 +78,8 @@ impl Drop for Run {
         self.keep_all();
         self.acker.hurry();
         for waiting in mem::take(&mut self.waiting) {
+            // Dead letters that are being pushed keep the pulse alive.
+            self.pulse.release(waiting.key);
             match self.settings.undecided {
                 Undecided::Retry => {
                     self.recorder.count(|stats| stats.unconfirmed += 1);

@@ -230,10 +230,8 @@ impl<D: Decoding> Deliveries<D> {
                 Err(error) => {
                     self.recorder.count(|stats| stats.undecodable += 1);
                     let decided = self.decoding.undecodable(&message, error);
-                    let mut delivery = Delivery::new((), message, &self.origin);
-                    delivery.give_out();
-                    let settings = self.settings.clone();
-                    self.undecodable.spawn(async move { delivery.apply(decided.await, &settings).await });
+                    let delivery = Delivery::new((), message, &self.origin);
+                    self.undecodable.spawn(delivery.undecodable(decided, self.settings.clone()));
                 }
             }
         }

@@ -54,7 +54,8 @@ pub(super) struct Handled {
     pub(super) since: Instant,
 }
 
-/// What is known about a message while a handler has it.
+/// What is known about a message while a handler has it, or while it becomes a dead letter.
+#[derive(Clone)]
 pub(super) struct HeldMessage {
     pub(super) key: u64,
     pub(super) attempts: Option<u32>,
@@ -86,10 +87,21 @@ impl HeldMessage {
     }
 }
 
-/// A lease whose settlement is in flight.
-pub(super) struct Settling {
-    pub(super) settlement: Settlement,
-    pub(super) is_dead_letter: bool,
+/// What is in flight for a message after its handler.
+pub(super) enum Settling {
+    Decided(Settlement),
+    /// A dead letter, which is pushed and then acknowledged.
+    Buried(HeldMessage),
+}
+
+impl Settling {
+    /// The settlement, and whether it is that of a dead letter.
+    pub(super) fn into_settlement(self) -> (Settlement, bool) {
+        match self {
+            Self::Decided(settlement) => (settlement, false),
+            Self::Buried(held) => (Settlement::ack(held.lease()), true),
+        }
+    }
 }
 
 pub(super) enum Settled {

@@ -98,3 +98,103 @@ async fn a_dead_letter_without_a_queue_is_retried() {
     let report = run(&consumer, sleep(5 * SECOND), |_| async { Verdict::DeadLetter }).await;
     assert_eq!((report.stats.retried, world.left()), (1, 1));
 }
+
+/// Pushes messages to a run or to a stream, for which all of them are dead letters, and looks at the consumer after
+/// this time, and at the end.
+async fn bury(
+    world: &World,
+    consumer: Consumer,
+    is_stream: bool,
+    looked_at: Duration,
+    time: Duration,
+) -> [(Stats, Status); 2] {
+    let look = |consumer: &Consumer<Json<u32>>| (consumer.stats(), consumer.health().status);
+    let consumer = consumer.json::<u32>();
+    let (buried, seen) = (consumer.clone(), Arc::new(Mutex::new(None)));
+    let looks = Arc::clone(&seen);
+    let stop = async move {
+        sleep(looked_at).await;
+        *looks.lock().unwrap() = Some(look(&buried));
+        sleep(time - looked_at).await;
+    };
+    if is_stream {
+        let mut deliveries = consumer.stream().unwrap();
+        tokio::select! {
+            next = deliveries.next_batch(1, Duration::ZERO) => panic!("{}", next.is_some()),
+            () = stop => {}
+        }
+        deliveries.acker().close().await;
+    } else {
+        let report = consumer.run_until(stop, |_, _| async {}).await.unwrap();
+        check(&report);
+    }
+    check_sum(&consumer.stats());
+    assert!(!world.seen("messages").is_empty());
+    let at_the_time = seen.lock().unwrap().take().unwrap();
+    [at_the_time, look(&consumer)]
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_lease_of_a_dead_letter_is_extended_until_it_is_pushed() {
+    for is_stream in [false, true] {
+        let (world, dead) = world_of(Behavior::new().late_acks(false));
+        world.takes_by(|seen| if seen.operation == "messages" { 25 * SECOND } else { SECOND });
+        let _ = world.direct.push(&PushMessage::text("no number")).await.unwrap();
+        let consumer = world.consumer().dead_letters(dead.clone()).visibility_timeout(10 * SECOND);
+        let [(before, _), (after, _)] = bury(&world, consumer, is_stream, 20 * SECOND, 60 * SECOND).await;
+        assert!(before.extended >= 2 && before.undecodable == 1, "{is_stream}: {before:?}");
+        assert_eq!((after.pulled, after.dead_lettered, after.lost_leases), (1, 1, 0), "{is_stream}: {after:?}");
+        assert_eq!((world.left(), bodies(&dead).await.len()), (0, 1));
+        // The acknowledgement was sent as one of a lease that is held.
+        let ack = world.seen("ack").pop().unwrap().at;
+        assert!(world.seen("extend").iter().all(|extend| extend.at < ack), "{is_stream}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn dead_letters_whose_push_hangs_are_unsettled() {
+    for is_stream in [false, true] {
+        let (world, dead) = world().await;
+        world.takes_by(|seen| if seen.operation == "messages" { 25 * SECOND } else { Duration::ZERO });
+        let _ = world.direct.push(&PushMessage::text("no number")).await.unwrap();
+        let consumer = world.consumer().dead_letters(dead);
+        let [(hanging, status), (_, after)] = bury(&world, consumer.clone(), is_stream, 20 * SECOND, 60 * SECOND).await;
+        assert_eq!((hanging.dead_lettered, status), (0, Status::AcksFail), "{is_stream}: {hanging:?}");
+        assert!(hanging.slowdown > 0 && consumer.stats().slowdown == 0, "{is_stream}: {hanging:?}");
+        assert_ne!(after, Status::AcksFail);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn dead_letters_that_are_being_pushed_count_towards_the_bytes_held() {
+    let (world, dead) = world().await;
+    world.takes_by(|seen| if seen.operation == "messages" { 25 * SECOND } else { 20 * MILLI });
+    let _ = world.direct.push_all(&vec![PushMessage::text("x".repeat(10_000)); 200]).await.unwrap();
+    let consumer = world.consumer().dead_letters(dead).max_bytes(100_000);
+    let [(hanging, _), (after, _)] = bury(&world, consumer, false, 20 * SECOND, 600 * SECOND).await;
+    // The first pull is made before the size of a message is known.
+    assert!((5..=15).contains(&hanging.pulled), "{}", hanging.pulled);
+    assert_eq!((after.dead_lettered, world.left()), (after.pulled, 200 - after.pulled as usize));
+    assert!(after.pulled > 100, "{}", after.pulled);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_run_still_moves_its_dead_letters_and_extends_no_other_lease() {
+    let (world, dead) = world().await;
+    world.takes_by(|seen| if seen.operation == "messages" { 25 * SECOND } else { Duration::ZERO });
+    world.push(30).await;
+    let calls = std::sync::atomic::AtomicUsize::new(0);
+    let handler = move |_| {
+        let is_first = calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0;
+        async move { if is_first { Verdict::DeadLetter } else { pending().await } }
+    };
+    let consumer = world.consumer().concurrency(2).undecided(Undecided::Leave).visibility_timeout(10 * SECOND);
+    let consumer = consumer.dead_letters(dead.clone());
+    assert!(tokio::time::timeout(SECOND, run(&consumer, pending::<()>(), handler)).await.is_err());
+    check_sum(&consumer.stats());
+    sleep(60 * SECOND).await;
+    let extended = world.seen("extend");
+    let leases = |seen: &Seen| seen.body["extend"].as_array().map_or(0, Vec::len);
+    assert!(!extended.is_empty() && extended.iter().all(|seen| leases(seen) <= 1), "{extended:?}");
+    assert_eq!((world.left(), bodies(&dead).await.len()), (29, 1));
+}

@@ -122,4 +122,27 @@ async fn a_close_waits_for_a_decision_no_longer_than_for_a_handler() {
     assert!(tokio::time::timeout(60 * SECOND, acker.close()).await.is_ok());
     assert_eq!(start.elapsed().as_secs(), 5);
     check_sum(&consumer.stats());
+    // It is not decided on, so it is handed back, although the acker is closed.
+    let messages = world.emulator.messages(world.emulator.queue_id());
+    assert_eq!((consumer.stats().retried, messages[0].is_leased), (1, false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_letter_is_left_if_its_push_outlasts_the_stream_for_too_long() {
+    let world = World::of(Behavior::new());
+    world.takes_by(|seen| if seen.operation == "messages" { 25 * SECOND } else { Duration::ZERO });
+    let _ = world.direct.push(&PushMessage::text("no number")).await.unwrap();
+    let dead = world.emulator.create_queue(QueueSettings::new());
+    let consumer = world.consumer().dead_letters(world.queue.queues().queue(dead.clone()).unwrap());
+    let consumer = consumer.shutdown_timeout(5 * SECOND).json::<u32>();
+    let mut deliveries = consumer.stream().unwrap();
+    let next = poll_fn(|context| Pin::new(&mut deliveries).poll_next(context));
+    assert!(tokio::time::timeout(SECOND, next).await.is_err());
+    let acker = deliveries.acker().clone();
+    drop(deliveries);
+    acker.close().await;
+    // It may have been pushed, and a retry would push it again.
+    let Stats { left, retried, unconfirmed, .. } = consumer.stats();
+    assert_eq!((left, retried, unconfirmed, world.seen("ack").len()), (1, 0, 0, 0));
+    check_sum(&consumer.stats());
 }

@@ -280,6 +280,11 @@ impl<T> JoinSet<T> {
         self.running.values().for_each(AbortHandle::abort);
     }
 
+    pub async fn shutdown(&mut self) {
+        self.abort_all();
+        while self.join_next().await.is_some() {}
+    }
+
     pub fn detach_all(&mut self) {
         self.running.clear();
     }
