@@ -155,7 +155,13 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::Barrier, thread};
+    use std::{
+        sync::{
+            Barrier,
+            atomic::{AtomicBool, Ordering},
+        },
+        thread,
+    };
 
     use super::*;
     use crate::{
@@ -167,17 +173,22 @@ mod tests {
     fn an_outcome_that_arrives_while_a_stream_ends_does_not_leave_a_gauge_behind() {
         let total = Total::new(&Emulator::in_process().queue().unwrap());
         let recorder = Recorder::new(&total);
-        for _ in 0..2000 {
-            let (outcomes, barrier) = (Outcomes::new(recorder.handle(), 0.5), Barrier::new(2));
+        for _ in 0..1000 {
+            let (outcomes, barrier, has_ended) =
+                (Outcomes::new(recorder.handle(), 0.5), Barrier::new(3), AtomicBool::new(false));
             (0..20).for_each(|_| outcomes.decided(true));
-            outcomes.gauge(|gauges| gauges.waiting = 1);
+            let arrive = || {
+                barrier.wait();
+                while !has_ended.load(Ordering::Relaxed) {
+                    outcomes.gauge(|gauges| gauges.waiting = 1);
+                }
+            };
             thread::scope(|scope| {
-                scope.spawn(|| {
-                    barrier.wait();
-                    (0..20).for_each(|_| outcomes.gauge(|gauges| gauges.waiting = 1));
-                });
+                scope.spawn(arrive);
+                scope.spawn(arrive);
                 barrier.wait();
                 outcomes.end();
+                has_ended.store(true, Ordering::Relaxed);
             });
             assert_eq!((recorder.stats().slowdown, recorder.stats().waiting), (0, 0));
         }

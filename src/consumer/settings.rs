@@ -144,7 +144,8 @@ impl<D> Consumer<D> {
     /// How long running handlers and pulls in flight may take once the consumer is told to stop. 30 s by default.
     ///
     /// Handlers that take longer are dropped, and their messages left. After a stream has ended,
-    /// [`Acker::close`](crate::Acker::close) waits as long for decisions on messages that could not be decoded.
+    /// [`Acker::close`](crate::Acker::close) waits as long for decisions on messages that could not be decoded. After
+    /// that, those messages are [undecided](Self::undecided).
     pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
         self.settings.shutdown_timeout = timeout;
         self
@@ -174,8 +175,8 @@ impl<D> Consumer<D> {
 
     /// The maximum number of bytes of messages to hold, estimated from the sizes seen so far. 64 MiB by default.
     ///
-    /// This limits how much is prefetched. A message is held until its handler has finished. At least one message at a
-    /// time is pulled in any case.
+    /// This limits how much is prefetched. A message is held until its handler has finished, and a dead letter until its
+    /// message is acknowledged. At least one message at a time is pulled in any case.
     pub fn max_bytes(mut self, bytes: usize) -> Self {
         self.settings.max_bytes = bytes;
         self
@@ -185,10 +186,12 @@ impl<D> Consumer<D> {
     /// turns extension off, and a lease lasts for at most 12 hours. 60 minutes by default.
     ///
     /// When a third of the visibility timeout is left, a lease is extended by the visibility timeout, together with
-    /// others. A request that the service refuses because of its content (400, 413) is split into halves, at most 32
-    /// requests for 100 leases, so that one bad lease does not affect the others. If the service refuses, or no
-    /// extension succeeds in time, the lease is lost; the handler can find out with
-    /// [`Message::lease`](crate::Message::lease). A stream extends leases in the same way, until a
+    /// others; after a failure, up to seven more times until it expires. A request that the service refuses because of
+    /// its content (400, 413) is split into halves, so that one bad lease does not affect the others: at most 32
+    /// requests for 100 leases each time, and one for each lease that was refused by itself before. If no extension
+    /// succeeds in time, the lease is lost; the handler can find out with [`Message::lease`](crate::Message::lease).
+    ///
+    /// The lease of a dead letter is extended until it is pushed. A stream extends leases in the same way, until a
     /// [`Delivery`](super::Delivery) is decided on or dropped.
     pub fn heartbeat(mut self, longest: Duration) -> Self {
         self.settings.heartbeat = longest;

@@ -23,15 +23,16 @@ pub struct Stats {
     pub acknowledged: u64,
     /// Messages whose retry the service confirmed.
     pub retried: u64,
-    /// Messages for which nothing was sent: by a handler's verdict, because the handler did not finish in time, or
-    /// because a dead letter could not be pushed.
+    /// Messages for which nothing was sent: by a verdict, because the handler did not finish in time, because a dead
+    /// letter could not be pushed in time or at all, or because they were undecided and are to be
+    /// [left](super::Undecided::Leave).
     pub left: u64,
     /// Messages whose lease expired before a handler could start.
     pub expired: u64,
     /// Messages that were pushed to the dead-letter queue, and whose acknowledgement the service then confirmed.
     pub dead_lettered: u64,
-    /// Messages whose acknowledgement or retry the service did not confirm, or whose outcome was not known yet when a
-    /// run was dropped.
+    /// Messages whose acknowledgement or retry the service did not confirm, or the [acker](crate::Acker) refused, for
+    /// example since it is closed, or whose outcome was not known yet when a run was dropped.
     pub unconfirmed: u64,
 
     /// Pulls that succeeded, empty ones included.
@@ -42,7 +43,8 @@ pub struct Stats {
     pub pull_failures: u64,
     /// Messages without a lease id, which could not be handled.
     pub without_lease: u64,
-    /// Messages whose handler returned an error or panicked.
+    /// Messages whose handler returned an error or panicked, which includes the function that decides on undecodable
+    /// messages.
     pub failed: u64,
     /// Messages whose handler panicked.
     pub panicked: u64,
@@ -52,7 +54,8 @@ pub struct Stats {
     pub dead_letter_failures: u64,
     /// Extensions of leases that the service confirmed.
     pub extended: u64,
-    /// Leases that were lost while a handler worked: another consumer may have received the message.
+    /// Leases that were lost while a handler worked or a dead letter was pushed: another consumer may have received the
+    /// message.
     pub lost_leases: u64,
 
     /// Pulls in flight now.
