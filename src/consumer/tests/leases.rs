@@ -157,7 +157,7 @@ async fn run_with_bad_leases(apart: usize, bad: usize, round_trip: Duration) -> 
     let handled = AtomicUsize::new(0);
     let report = run(&consumer, sleep(8 * MINUTE), move |message| {
         let mut found = found.lock().unwrap();
-        if handled.fetch_add(1, Ordering::Relaxed) % apart == 0 && found.len() < bad {
+        if handled.fetch_add(1, Ordering::Relaxed).is_multiple_of(apart) && found.len() < bad {
             found.push(message.lease_id.expose_secret().into_owned());
         }
         sleep(if message.attempts == Some(1) { 150 * SECOND } else { Duration::ZERO })
