@@ -62,7 +62,7 @@ impl Pending {
     }
 }
 
-/// A request that was dropped with the runtime.
+/// A request that was dropped with the runtime, or that panicked.
 impl Drop for Pending {
     fn drop(&mut self) {
         if let Some(observe) = self.observer.take() {
@@ -227,6 +227,14 @@ impl Ledger {
         let mut entries = self.entries();
         for pending in group {
             entries.claimed.remove(pending.settlement.lease.id());
+        }
+    }
+
+    /// Lets the leases of a request that panicked be submitted again.
+    pub(super) fn release_all(&self, leases: &[LeaseId]) {
+        let mut entries = self.entries();
+        for lease in leases {
+            entries.claimed.remove(lease);
         }
     }
 

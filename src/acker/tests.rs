@@ -8,7 +8,7 @@ mod stopping;
 use std::{
     collections::HashSet,
     fmt::Write,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -70,7 +70,7 @@ impl Network {
         let takes = *self.takes.lock().unwrap();
         self.enter(1);
         sleep(takes).await;
-        let scripted = self.script.lock().unwrap()(&seen);
+        let scripted = self.script.lock().unwrap_or_else(PoisonError::into_inner)(&seen);
         let response = match scripted {
             Some(response) => {
                 let (head, body) = response.into_parts();

@@ -17,34 +17,35 @@ use super::{
     ledger::{Ledger, Pending, Work},
     request::Requests,
 };
+use crate::lease::LeaseId;
 
 pub(super) struct Worker {
     ledger: Arc<Ledger>,
     requests: Arc<Requests>,
     in_flight: JoinSet<()>,
-    /// How many leases were added before those of each request in flight.
-    firsts: HashMap<task::Id, u64>,
+    /// How many leases were added before those of each request in flight, and which ones it has.
+    requested: HashMap<task::Id, (u64, Vec<LeaseId>)>,
 }
 
 impl Worker {
     pub(super) fn new(ledger: Arc<Ledger>, requests: Requests) -> Self {
-        Self { ledger, requests: Arc::new(requests), in_flight: JoinSet::new(), firsts: HashMap::new() }
+        Self { ledger, requests: Arc::new(requests), in_flight: JoinSet::new(), requested: HashMap::new() }
     }
 
     /// Runs until every handle is dropped and every lease has its outcome.
     pub(super) async fn run(mut self) {
         loop {
-            let has_room = self.firsts.len() < self.requests.pace.limit();
+            let has_room = self.requested.len() < self.requests.pace.limit();
             let due = match self.ledger.take(has_room) {
                 Work::Send(first, group) => {
                     self.send(first, group);
                     continue;
                 }
                 Work::Wait(due) => due,
-                Work::Done if self.firsts.is_empty() => break,
+                Work::Done if self.requested.is_empty() => break,
                 Work::Done => None,
             };
-            self.ledger.tell_flushed(self.firsts.values().min().copied());
+            self.ledger.tell_flushed(self.requested.values().map(|(first, _)| *first).min());
             if !has_room && self.ledger.is_due() {
                 self.requests.pace.hold_back();
             }
@@ -54,8 +55,9 @@ impl Worker {
 
     fn send(&mut self, first: u64, group: Vec<Pending>) {
         let (requests, now) = (Arc::clone(&self.requests), Instant::now());
+        let leases = group.iter().map(|pending| pending.settlement.lease.id().clone()).collect();
         let request = self.in_flight.spawn(async move { requests.settle(group, now).await });
-        self.firsts.insert(request.id(), first);
+        self.requested.insert(request.id(), (first, leases));
     }
 
     /// Waits until something changes, a request finishes, or leases are due.
@@ -71,7 +73,11 @@ impl Worker {
         poll_fn(|context| {
             let mut has_ended = false;
             while let Poll::Ready(Some(joined)) = self.in_flight.poll_join_next_with_id(context) {
-                self.firsts.remove(&joined.map_or_else(|error| error.id(), |(id, ())| id));
+                let (id, has_panicked) = joined.map_or_else(|error| (error.id(), true), |(id, ())| (id, false));
+                // What the user provides may panic, such as credentials.
+                if let Some((_, leases)) = self.requested.remove(&id).filter(|_| has_panicked) {
+                    self.ledger.release_all(&leases);
+                }
                 has_ended = true;
             }
             let is_changed = changed.as_mut().poll(context).is_ready();

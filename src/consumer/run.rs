@@ -24,7 +24,7 @@ use super::{
     pulse::Pulse,
     recorder::{Counter, Gauges, Recorder, Total},
     settings::Settings,
-    work::{Handled, Outcome, Settled, Settling, Waiting, Work},
+    work::{Handled, Outcome, Settled, Settling, Waiting, Work, size},
 };
 use crate::{ack::AckRequest, acker::Acker, error::Error, limits, queue::Queue};
 
@@ -50,7 +50,7 @@ pub(super) struct Run {
     pub(super) acks: Acks,
     /// How long handlers take on average.
     pub(super) handler_time: Option<Duration>,
-    /// The size of the bodies of messages that wait, are in handlers, or become dead letters.
+    /// The size of messages that wait, are in handlers, or become dead letters.
     pub(super) bytes: usize,
     pub(super) unconfirmed: AckRequest,
     pub(super) error: Option<Error>,
@@ -161,7 +161,7 @@ impl Run {
         };
         for mut message in batch {
             let key = self.pulse.hold(&mut message);
-            self.bytes = self.bytes.saturating_add(message.body.len());
+            self.bytes = self.bytes.saturating_add(size(&message));
             self.waiting.push_back(Waiting { message, key, since: Instant::now(), pull: pulled.span.clone() });
         }
     }
@@ -201,7 +201,7 @@ impl Run {
         {
             if waiting.message.lease().is_lost() {
                 self.recorder.count(|stats| stats.expired += 1);
-                self.forget(waiting.key, waiting.message.body.len());
+                self.forget(waiting.key, size(&waiting.message));
             } else {
                 group.push(waiting);
             }
@@ -282,9 +282,8 @@ impl Run {
             return usize::MAX;
         }
         let unsettled = self.settling.len().saturating_mul(MESSAGE_BYTES);
-        let held = self.waiting.len().saturating_add(self.handled.len()).saturating_mul(MESSAGE_BYTES);
         let asked = self.pulls.asked().saturating_mul(message);
-        let used = [self.bytes, unsettled, held, asked].into_iter().fold(0, usize::saturating_add);
+        let used = [self.bytes, unsettled, asked].into_iter().fold(0, usize::saturating_add);
         let room = self.settings.max_bytes.saturating_sub(used) / message;
         // At least one message at a time.
         room.max(usize::from(ahead == 0 && self.handled.is_empty() && self.settling.is_empty()))

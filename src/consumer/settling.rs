@@ -24,6 +24,7 @@ const MOST_UNCONFIRMED: usize = 10_000;
 impl Run {
     /// A handler has finished.
     pub(super) fn end(&mut self, joined: Result<(task::Id, Vec<Outcome>), JoinError>) {
+        let has_panicked = joined.is_err();
         let (id, outcomes) = match joined {
             Ok((id, outcomes)) => (id, outcomes.into_iter().map(|outcome| outcome.map_err(Some)).collect()),
             Err(error) => (error.id(), Vec::new()),
@@ -31,7 +32,6 @@ impl Run {
         let Some(Handled { messages, since }) = self.handled.remove(&id) else { return };
         let took = since.elapsed();
         self.handler_time = Some(self.handler_time.map_or(took, |average| (average * 7 + took) / 8));
-        let has_panicked = outcomes.is_empty();
         let panicked = if has_panicked { messages.len() as u64 } else { 0 };
         self.recorder.handled(took, panicked);
         if has_panicked {

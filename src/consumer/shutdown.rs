@@ -7,6 +7,7 @@ use tokio::{runtime::Handle, time::sleep};
 use super::{
     Report, Undecided,
     run::{Event, Run},
+    work::size,
 };
 use crate::settlement::Settlement;
 
@@ -58,7 +59,7 @@ impl Run {
 
     fn release(&mut self) {
         for waiting in mem::take(&mut self.waiting) {
-            self.forget(waiting.key, waiting.message.body.len());
+            self.forget(waiting.key, size(&waiting.message));
             match self.settings.undecided {
                 Undecided::Retry => self.hand_back(&waiting.message),
                 Undecided::Leave => self.recorder.count(|stats| stats.left += 1),

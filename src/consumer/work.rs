@@ -5,7 +5,7 @@ use std::vec;
 use tokio::time::Instant;
 use tracing::Span;
 
-use super::Verdict;
+use super::{Verdict, pulls::MESSAGE_BYTES};
 use crate::{
     acker::Confirmation,
     error::Error,
@@ -25,6 +25,11 @@ pub(super) struct Waiting {
     pub(super) key: u64,
     pub(super) since: Instant,
     pub(super) pull: Span,
+}
+
+/// How many bytes a message takes.
+pub(super) fn size(message: &Message) -> usize {
+    message.body.len().saturating_add(MESSAGE_BYTES)
 }
 
 /// What a handler receives: one message, or more if it takes batches.
@@ -71,7 +76,7 @@ impl Handled {
         let held = |Waiting { message, key, .. }: &Waiting| HeldMessage {
             key: *key,
             attempts: message.attempts,
-            bytes: message.body.len(),
+            bytes: size(message),
             message: needs_messages.then(|| message.clone()),
             lease_id: message.lease_id.clone(),
             lease: message.lease(),

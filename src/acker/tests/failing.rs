@@ -224,3 +224,26 @@ fn repeated_failures_are_logged_at_growing_intervals() {
     assert_eq!(log.lines("acknowledgements fail").len(), 4, "{:?}", log.lines(""));
     assert_eq!(log.lines("acknowledgements succeed again").len(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_panics_gives_its_leases_an_outcome_and_lets_them_be_submitted_again() {
+    let fixture = Fixture::with(3).await;
+    let requests = AtomicUsize::new(0);
+    fixture.responds(move |_| {
+        assert!(requests.fetch_add(1, Ordering::Relaxed) > 0, "a panic");
+        None
+    });
+    let acker = fixture.acker();
+    for is_first in [true, false] {
+        let mut receipts = Vec::new();
+        for message in &fixture.messages {
+            receipts.push(acker.ack(message).await.unwrap());
+        }
+        acker.flush().await;
+        for receipt in receipts {
+            assert_eq!(receipt.await.is_err_and(|error| error.may_have_arrived()), is_first);
+        }
+        assert!(acker.0.ledger.claimed_leases().is_empty());
+    }
+    assert_eq!(fixture.left(), 0);
+}

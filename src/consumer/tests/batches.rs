@@ -66,6 +66,32 @@ async fn an_error_or_a_panic_fails_the_whole_batch() {
     }
 }
 
+/// Fewer verdicts than messages, which only a type of the user can give.
+struct NoVerdicts;
+
+impl IntoVerdicts for NoVerdicts {
+    fn into_verdicts(self, _: usize) -> Vec<Result<Verdict, String>> {
+        Vec::new()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_without_verdicts_has_failed_and_not_panicked() {
+    let world = World::with(6).await;
+    let consumer = world.consumer().handler_linger(MILLI).retry_delay(RetryDelay::fixed(3600 * SECOND));
+    let report = run_batches(&consumer, sleep(5 * SECOND), |_| async { NoVerdicts }).await;
+    assert_eq!((report.stats.failed, report.stats.retried, report.stats.panicked), (6, 6, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_message_of_a_batch_counts_towards_the_bytes_held() {
+    let world = World::with(500).await;
+    let consumer = world.consumer().handler_batch_size(50).max_bytes(60_000).shutdown_timeout(Duration::ZERO);
+    let report = run_batches(&consumer, sleep(30 * SECOND), |_| sleep(20 * SECOND)).await;
+    // 600 bytes each, beside the first pull, which is made before that is known.
+    assert!((100..=200).contains(&report.stats.pulled), "{}", report.stats.pulled);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_typed_batch_handler_does_not_see_undecodable_messages() {
     let world = World::with(4).await;
