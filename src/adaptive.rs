@@ -2,32 +2,38 @@
 
 /// The limit is counted in sixteenths, so that it can grow by less than one.
 const ONE: usize = 16;
-/// By how much each success lets the limit grow: at the start, after several failures, and after a rate limit.
+/// By how much each success lets the limit grow: at the start, after too many failures, and after a rate limit.
 const FAST: usize = 2 * ONE;
 const SLOW: usize = ONE / 4;
 const SLOWEST: usize = ONE / 8;
+/// The tolerated share of failures, and the weight of the last request in the share.
+const BEARABLE: f64 = 0.2;
+const WEIGHT: f64 = 1.0 / 32.0;
 
 /// A limit on requests in flight that grows while it holds work back and falls when requests fail.
 ///
-/// It triples with each round trip until the first failure. Each failed request takes one off and halves the growth,
-/// down to a quarter with each round trip, or to an eighth once a rate limit was met. With that, it falls with one
-/// round trip to the number of requests that succeed, and stands as long as at most a fifth of them fail, or an
-/// eighth meet a rate limit.
+/// It triples with each round trip until too many requests fail, and each failed request takes one off. Single failures
+/// among many successes say nothing about how many requests the service can handle, so they do not affect the growth.
+/// Once more than a fifth of the last requests have failed, as in an outage or under overload, it grows by a quarter
+/// with each round trip, or by an eighth once a rate limit was met. With that, it falls with one round trip to the
+/// number of requests that succeed, and stands as long as at most a fifth of them fail, or an eighth meet a rate limit.
 #[derive(Clone, Debug)]
 pub(crate) struct Adaptive {
     sixteenths: usize,
     max: usize,
     growth: usize,
+    /// The share of the last requests that failed.
+    failing: f64,
 }
 
 impl Adaptive {
     /// Starts with `start` requests, and allows at most `max`. Zero counts as one for both.
     pub(crate) fn new(start: usize, max: usize) -> Self {
         let sixteenths = |limit: usize| limit.max(1).saturating_mul(ONE);
-        Self { sixteenths: sixteenths(start.min(max)), max: sixteenths(max), growth: FAST }
+        Self { sixteenths: sixteenths(start.min(max)), max: sixteenths(max), growth: FAST, failing: 0.0 }
     }
 
-    /// Whether no request has failed since the start.
+    /// Whether neither a rate limit nor too many failures were met since the start.
     pub(crate) fn is_starting(&self) -> bool {
         self.growth == FAST
     }
@@ -44,33 +50,41 @@ impl Adaptive {
 
     /// A request succeeded. The limit grows only if it `is_needed`: if it held other requests back meanwhile.
     pub(crate) fn on_success(&mut self, is_needed: bool) {
+        self.failing -= self.failing * WEIGHT;
         let more = if is_needed { self.growth } else { 0 };
         self.sixteenths = self.sixteenths.saturating_add(more).min(self.max);
     }
 
     /// A request failed.
     pub(crate) fn on_failure(&mut self) {
-        self.growth = (self.growth / 2).max(SLOW).min(self.growth);
-        self.on_slack();
+        self.failing += (1.0 - self.failing) * WEIGHT;
+        if self.failing > BEARABLE {
+            self.growth = self.growth.min(SLOW);
+        }
+        self.take_one_off();
     }
 
     /// A request met a rate limit, while so many of them got through within a round trip.
     pub(crate) fn on_rate_limit(&mut self, got_through: usize) {
         self.growth = SLOWEST;
         if self.limit() > got_through {
-            self.on_slack();
+            self.take_one_off();
         }
     }
 
-    /// A request found less to do than it could have done: one fewer will do.
+    /// A request succeeded, but found less to do than it could have done: one fewer will do.
     pub(crate) fn on_slack(&mut self) {
+        self.on_success(false);
+        self.take_one_off();
+    }
+
+    fn take_one_off(&mut self) {
         self.sixteenths = self.sixteenths.saturating_sub(ONE).max(ONE);
     }
 
     /// There is nothing to do: one request at a time, and fast growth when there is again.
     pub(crate) fn on_idle(&mut self) {
-        self.sixteenths = ONE;
-        self.growth = FAST;
+        (self.sixteenths, self.growth, self.failing) = (ONE, FAST, 0.0);
     }
 }
 
@@ -96,20 +110,22 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_grows_slowly_after_failures() {
-        let mut adaptive = Adaptive::new(32, 100);
-        (0..3).for_each(|_| adaptive.on_failure());
-        assert_eq!(adaptive.limit(), 29);
+    fn the_limit_grows_slowly_once_a_fifth_of_the_last_requests_have_failed() {
+        let mut adaptive = Adaptive::new(40, 100);
+        (0..7).for_each(|_| adaptive.on_failure());
+        assert!(adaptive.is_starting(), "seven may be chance");
+        adaptive.on_failure();
+        assert_eq!((adaptive.limit(), adaptive.is_starting()), (32, false));
         round_trip(&mut adaptive, usize::MAX);
-        assert_eq!(adaptive.limit(), 36);
+        assert_eq!(adaptive.limit(), 40);
     }
 
     #[test]
-    fn a_single_failure_leaves_the_limit_half_of_its_growth() {
-        let mut adaptive = Adaptive::new(10, 100);
-        adaptive.on_failure();
-        round_trip(&mut adaptive, usize::MAX);
-        assert_eq!(adaptive.limit(), 18);
+    fn single_failures_leave_the_growth_as_it_is() {
+        let mut adaptive = Adaptive::new(10, 1000);
+        (0..3).for_each(|_| round_trip(&mut adaptive, 10));
+        // As many as 2.75 times with each round trip, instead of 3.
+        assert_eq!(adaptive.limit(), 204);
     }
 
     #[test]

@@ -40,6 +40,15 @@ async fn the_rate_is_reached_where_pulls_give_half_of_what_they_ask_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_rate_is_reached_although_single_requests_fail() {
+    for (messages, round_trip) in [(5000, 600), (10_000, 1200), (30_000, 2400)] {
+        let world = World::with(0).await;
+        world.responds(|seen| (seen.nth % 20 == 7).then(|| refusal(503, 0)));
+        drain(&world, messages, round_trip * MILLI).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_queue_with_a_bounded_rate_allows_is_used() {
     for (messages, round_trip) in [(10_000, 20), (10_000, 200), (30_000, 2400)] {
         drain(&World::of(Behavior::new().messages_per_second(5000)), messages, round_trip * MILLI).await;
