@@ -4,6 +4,7 @@ mod acks;
 mod brake;
 mod decoding;
 mod delivery;
+mod demand;
 mod extension;
 mod fate;
 mod handlers;
@@ -77,10 +78,10 @@ use crate::{error::Error, message::Message, queue::Queue};
 ///
 /// # Pulling
 ///
-/// It prefetches what handlers can start in two round trips, but never more than they are expected to start within half
-/// a lease, and never more than [`max_bytes`](Self::max_bytes) and [`max_pulls`](Self::max_pulls) allow. While the
-/// queue is empty, one pull is in flight at a time, with pauses that grow to [`max_idle`](Self::max_idle), since empty
-/// pulls are billed.
+/// It prefetches what handlers can start in two round trips, but no more than four times what they took in the last
+/// one, never more than they are expected to start within half a lease, and never more than
+/// [`max_bytes`](Self::max_bytes) and [`max_pulls`](Self::max_pulls) allow. While the queue is empty, one pull is in
+/// flight at a time, with pauses that grow to [`max_idle`](Self::max_idle), since empty pulls are billed.
 ///
 /// # Leases
 ///

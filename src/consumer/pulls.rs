@@ -13,7 +13,7 @@ use tokio::{
 };
 use tracing::{Instrument, Span, field};
 
-use super::{recorder::Recorder, settings::Settings};
+use super::{demand::Demand, recorder::Recorder, settings::Settings};
 use crate::{
     adaptive::Adaptive,
     error::Error,
@@ -29,6 +29,8 @@ const AN_HOUR: Duration = Duration::from_secs(60 * 60);
 const SHORTEST: Duration = Duration::from_millis(1);
 /// The maximum number of pulls in flight until the first message is settled.
 const UNTRUSTED: usize = 4;
+/// How many times more messages handlers may take from one round trip to the next. Pulls in flight only triple.
+const GROWTH: usize = 4;
 /// The size of a message without its body.
 pub(super) const MESSAGE_BYTES: usize = 600;
 
@@ -50,6 +52,7 @@ pub(super) struct Pulls {
     /// When the last pause started: pulls sent before do not make the next one longer.
     rested_at: Option<Instant>,
     round_trip: Option<Duration>,
+    demand: Demand,
     /// When a round trip started, and how many pulls have returned messages since, and in the previous one.
     counted_since: Instant,
     brought: usize,
@@ -105,6 +108,7 @@ impl Pulls {
             rest: None,
             rested_at: None,
             round_trip: None,
+            demand: Demand::new(),
             counted_since: Instant::now(),
             brought: 0,
             brought_before: 0,
@@ -125,6 +129,17 @@ impl Pulls {
 
     pub(super) fn round_trip(&self) -> Duration {
         self.round_trip.unwrap_or_default()
+    }
+
+    /// A handler has taken so many messages.
+    pub(super) fn taken(&mut self, messages: usize) {
+        self.demand.take(messages, self.round_trip());
+    }
+
+    /// How many messages handlers can be expected to take in the next round trip. Handlers that take messages without
+    /// any time may soon be slower, so what they took so far is the measure.
+    pub(super) fn demand(&self) -> usize {
+        self.demand.within(self.round_trip()).saturating_mul(GROWTH)
     }
 
     pub(super) fn message_bytes(&self) -> usize {

@@ -175,6 +175,7 @@ impl Run {
             let work = self.next_group();
             let Some(first) = work.first() else { continue };
             let span = self.span(&work, first);
+            self.pulls.taken(work.len());
             let handled = Handled::new(&work, self.needs_messages());
             work.iter().for_each(|waiting| self.pulse.work_on(waiting.key, true));
             let (handler, work) = (Arc::clone(handler), Work::new(work, span.clone()));
@@ -258,7 +259,8 @@ impl Run {
     }
 
     /// How many messages should be waiting or on their way: what handlers start until the next pull could return more,
-    /// but no more than they are expected to start within half a lease.
+    /// but no more than they are expected to start within half a lease. How long they take now says little about how
+    /// long they will: what they took in the last round trip limits it, too.
     fn target(&self) -> usize {
         let group = self.group_size();
         let free = self.settings.concurrency.max(1).saturating_sub(self.handled.len()).saturating_mul(group);
@@ -267,7 +269,7 @@ impl Run {
         let started_in = |time: f64| (time / handler_time.as_secs_f64().max(1e-6) * at_once) as usize;
         let pull = self.settings.pull;
         let in_time = started_in(pull.visibility_timeout.as_secs_f64() / 2.0);
-        let ahead = started_in(2.0 * self.pulls.round_trip().as_secs_f64());
+        let ahead = started_in(2.0 * self.pulls.round_trip().as_secs_f64()).min(self.pulls.demand());
         in_time.min(ahead.saturating_add(pull.batch_size as usize)).max(free)
     }
 

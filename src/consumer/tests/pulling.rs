@@ -164,3 +164,21 @@ async fn a_rate_limit_inside_a_pull_lowers_the_pulls_in_flight() {
     // Undisturbed, they would have doubled with each second.
     assert!(pulls.1 < 2 * pulls.0, "{pulls:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn handlers_that_take_no_time_at_first_do_not_make_it_prefetch_without_bound() {
+    let world = World::with(20_000).await;
+    world.takes(10 * MILLI);
+    let consumer = world.consumer().concurrency(10);
+    let (counting, most, calls) = (consumer.clone(), Arc::new(AtomicUsize::new(0)), AtomicUsize::new(0));
+    let seen = Arc::clone(&most);
+    let _ = run(&consumer, sleep(5 * SECOND), move |_| {
+        seen.fetch_max(counting.stats().waiting as usize, Ordering::Relaxed);
+        // How long the others take is known only after a second.
+        let is_first = calls.fetch_add(1, Ordering::Relaxed) < 300;
+        sleep(if is_first { Duration::ZERO } else { SECOND })
+    })
+    .await;
+    let most = most.load(Ordering::Relaxed);
+    assert!(most <= 2000, "{most}");
+}
