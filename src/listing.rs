@@ -16,8 +16,8 @@ use crate::{envelope::List, error::Error, response::Success};
 /// The entries of a list, as a stream that requests the next page when it needs one.
 ///
 /// An entry that moves to a later page while the list is read is returned once. The list ends with the last page by the
-/// service's count, or after three pages in a row without a new entry. If the service does not count pages, it ends with
-/// the first such page. After an error, the stream ends.
+/// service's count, or after three pages in a row without a new entry. If the service does not count pages, it ends
+/// with the first such page. After an error, the stream ends.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {

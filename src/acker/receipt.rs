@@ -32,9 +32,9 @@ pub(crate) type Observer = Box<dyn FnOnce(&Result<Confirmation, Error>) + Send +
 
 /// The outcome of one lease: a future, which you can ignore.
 ///
-/// It resolves to an error if the lease could not be settled before it expired, or if the runtime in which the acker
-/// was created stops first, or if a function of yours panics, such as a provider of credentials. [`Error::may_have_arrived`] is then `false` only if no request was sent for the lease, or
-/// if the service refused it.
+/// It resolves to an error if the lease could not be settled before it expired, if the runtime in which the acker was
+/// created stops first, or if a function of yours panics, such as a provider of credentials.
+/// [`Error::may_have_arrived`] is then `false` only if no request was sent for the lease, or if the service refused it.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
