@@ -271,7 +271,7 @@ impl Pulls {
         self.count_round_trip();
         self.brought = self.brought.saturating_add(1);
         // With a limited rate, less than requested is all that there is; otherwise, a pull may return less.
-        let wanted = if self.limit.is_rate_limited() { started.asked } else { started.asked / 2 };
+        let is_full = !self.limit.is_rate_limited() || batch.len() >= started.asked;
         let has_slack = batch.len().saturating_mul(2) < started.asked;
         if batch.attempts > 1 {
             // It succeeded, but only after the service asked for a wait.
@@ -279,7 +279,7 @@ impl Pulls {
         } else if has_slack {
             self.limit.on_slack();
         } else {
-            self.limit.on_success(batch.len() >= wanted && in_flight >= self.limit.limit());
+            self.limit.on_success(is_full && in_flight >= self.limit.limit());
         }
         let bytes: usize = batch.iter().map(|message| message.body.len().saturating_add(MESSAGE_BYTES)).sum();
         let mean = bytes / batch.len().max(1);
@@ -288,9 +288,7 @@ impl Pulls {
         if self.rest.as_ref().is_some_and(|rest| rest.why == Why::Idle) {
             self.rest = None;
         }
-        if self.slowdown > 0 {
-            self.begin_rest(self.slowed_rest(), Why::Asked);
-        }
+        self.begin_rest(self.slowed_rest(), Why::Asked);
     }
 
     /// Restarts counting pulls after each round trip.

@@ -10,9 +10,11 @@ mod observing;
 mod panics;
 
 mod pulling;
+mod pulls;
 mod rates;
 
 mod stopping;
+mod stream_pace;
 mod streaming;
 mod undecodable;
 

@@ -155,6 +155,21 @@ async fn failing_pulls_are_logged_at_growing_intervals_and_their_end_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn each_step_of_slowing_down_is_logged_and_its_end_once() {
+    let (log, guard) = keep().await;
+    let mut brake = brake::Brake::new("handlers fail", 0.5);
+    (0..16).for_each(|_| brake.record(false));
+    assert_eq!(log.lines("event").len(), 0);
+    (0..33).for_each(|_| brake.record(true));
+    assert_eq!(log.lines("pulling is slowed down").len(), 2);
+    assert!(log.lines("slowdown=2")[0].starts_with("event WARN") && log.lines("what=\"handlers fail\"").len() == 2);
+    (0..30).for_each(|_| brake.record(false));
+    assert_eq!(log.lines("pulling is slowed down").len(), 3, "the step back to the first one");
+    assert_eq!(log.lines("pulling at full speed again").len(), 1);
+    drop(guard);
+}
+
+#[tokio::test(start_paused = true)]
 async fn messages_that_a_dropped_wait_gave_back_are_no_failures_of_the_caller() {
     let (log, guard) = keep().await;
     let world = World::with(100).await;

@@ -1,0 +1,313 @@
+//! How many pulls are in flight and how long they pause, depending on what they return.
+
+use std::future::poll_fn;
+
+use tokio::time::timeout;
+
+use super::{
+    super::pulls::{Pulled, Pulls},
+    *,
+};
+
+/// Pulls of a queue whose responses are scripted.
+struct Pulling {
+    world: World,
+    pulls: Pulls,
+    recorder: recorder::Recorder,
+}
+
+/// As many messages as there may be, of so many bytes each.
+fn messages(count: usize, bytes: usize) -> http::Response<String> {
+    let message = |number| {
+        let (id, lease_id) = (format!("message-{number}"), format!("lease-{number}"));
+        let metadata = serde_json::json!({ "CF-Content-Type": "text" });
+        serde_json::json!({ "id": id, "lease_id": lease_id, "attempts": 1, "body": "x".repeat(bytes), "metadata": metadata })
+    };
+    success(serde_json::json!({ "messages": (0..count).map(message).collect::<Vec<_>>() }))
+}
+
+fn full(_: &Seen) -> Option<http::Response<String>> {
+    Some(messages(100, 1))
+}
+
+impl Pulling {
+    /// Each pull takes a second.
+    async fn new(set: impl FnOnce(Consumer) -> Consumer) -> Self {
+        let world = World::with(0).await;
+        world.takes(SECOND);
+        world.responds(full);
+        let consumer = set(world.consumer());
+        let mut pulls = Pulls::new(world.queue.clone(), &consumer.settings);
+        pulls.trust();
+        let recorder = recorder::Recorder::new(&consumer.total);
+        Self { world, pulls, recorder }
+    }
+
+    /// The end of a pull, or `None` at the end of a pause.
+    async fn next(&mut self) -> Option<Pulled> {
+        poll_fn(|context| self.pulls.poll(context, &self.recorder)).await
+    }
+
+    /// Waits for so many pulls without starting others.
+    async fn finish(&mut self, pulls: usize) {
+        for _ in 0..pulls {
+            while self.next().await.is_none() {}
+        }
+    }
+
+    /// Starts what may be started now, if any number of messages is wanted.
+    fn start(&mut self) -> usize {
+        self.pulls.start(usize::MAX, usize::MAX);
+        self.pulls.in_flight()
+    }
+
+    /// Starts pulls whenever they may be, for so long, and returns when they were sent.
+    async fn run(&mut self, time: Duration) -> Vec<Duration> {
+        let (start, before) = (Instant::now(), self.world.seen("pull").len());
+        let _ = timeout(time, async {
+            loop {
+                self.start();
+                self.next().await;
+            }
+        })
+        .await;
+        self.world.seen("pull").iter().skip(before).map(|seen| seen.at - start).collect()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pull_waits_until_half_a_batch_is_wanted() {
+    for (room, target, expected) in
+        [(0, 0, 0), (49, 100, 0), (50, 100, 50), (3, 8, 0), (4, 8, 4), (4, 4, 4), (500, 500, 100)]
+    {
+        let mut pulling = Pulling::new(|consumer| consumer).await;
+        pulling.pulls.start(room, target);
+        assert_eq!(pulling.pulls.asked(), expected, "{room} of {target}");
+        assert_eq!(pulling.pulls.in_flight(), usize::from(expected > 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn pulls_ask_for_no_more_than_is_wanted_of_all_of_them() {
+    let mut pulling = Pulling::new(|consumer| consumer).await;
+    pulling.start();
+    pulling.finish(1).await;
+    pulling.pulls.start(250, 250);
+    assert_eq!((pulling.pulls.in_flight(), pulling.pulls.asked()), (3, 250));
+    pulling.finish(3).await;
+    assert_eq!((pulling.pulls.in_flight(), pulling.pulls.asked()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_most_four_pulls_are_in_flight_until_a_message_is_settled() {
+    let mut pulling = Pulling::new(|consumer| consumer).await;
+    pulling.pulls = Pulls::new(pulling.world.queue.clone(), &pulling.world.consumer().settings);
+    for expected in [1, 3, 4] {
+        assert_eq!(pulling.start(), expected);
+        pulling.finish(expected).await;
+    }
+    pulling.pulls.trust();
+    assert!(pulling.start() > 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_step_halves_batches_and_doubles_pauses() {
+    for (steps, asked, pause) in [(1, 50, 200), (2, 25, 400), (3, 12, 800), (7, 1, 2000), (100, 1, 2000)] {
+        let mut pulling = Pulling::new(|consumer| consumer.max_idle(2 * SECOND)).await;
+        pulling.start();
+        pulling.finish(1).await;
+        pulling.pulls.slow_down(steps);
+        assert_eq!(pulling.start(), 1, "one at a time");
+        assert_eq!(pulling.pulls.asked(), asked);
+        pulling.finish(1).await;
+        let ended = Instant::now();
+        assert_eq!(pulling.start(), 0);
+        assert!(pulling.next().await.is_none());
+        assert_eq!(ended.elapsed().as_millis(), pause, "{steps}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_round_trip_is_an_average_without_pulls_that_were_retried() {
+    let mut pulling = Pulling::new(|consumer| consumer).await;
+    pulling.world.takes_by(|seen| if seen.nth == 0 { SECOND } else { 200 * MILLI });
+    // The third pull is retried.
+    pulling.world.responds(|seen| if seen.nth == 2 { Some(refusal(429, 10250)) } else { full(seen) });
+    for expected in [1000, 800, 800, 650] {
+        pulling.pulls.start(100, 100);
+        pulling.finish(1).await;
+        assert_eq!(pulling.pulls.round_trip().as_millis(), expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_size_of_messages_follows_large_ones_at_once_and_small_ones_slowly() {
+    let mut pulling = Pulling::new(|consumer| consumer).await;
+    let sizes = [1000, 200, 200, 4000];
+    pulling.world.responds(move |seen| Some(messages(3, sizes[seen.nth])));
+    for expected in [1600, 1500, 1413, 4600] {
+        pulling.pulls.start(3, 3);
+        pulling.finish(1).await;
+        assert_eq!(pulling.pulls.message_bytes(), expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_pulls_are_in_flight_only_while_they_return_half_of_what_they_ask_for() {
+    // The number in flight before the last pull returned was three.
+    for (returned, expected) in [(100, 5), (50, 5), (49, 2), (1, 2)] {
+        let mut pulling = Pulling::new(|consumer| consumer).await;
+        pulling.start();
+        pulling.finish(1).await;
+        pulling.world.responds(move |_| Some(messages(returned, 1)));
+        assert_eq!(pulling.start(), 3);
+        pulling.finish(1).await;
+        assert_eq!(pulling.start(), expected, "{returned}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn pulls_that_hold_nothing_back_do_not_become_more() {
+    let mut pulling = Pulling::new(|consumer| consumer).await;
+    pulling.start();
+    pulling.finish(1).await;
+    pulling.pulls.start(200, 200);
+    assert_eq!(pulling.pulls.in_flight(), 2, "of three");
+    pulling.finish(2).await;
+    assert_eq!(pulling.start(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn empty_pulls_that_were_in_flight_together_lengthen_the_pause_once() {
+    let mut pulling = Pulling::new(|consumer| consumer).await;
+    pulling.start();
+    pulling.finish(1).await;
+    // Three that return nothing, 50 ms apart.
+    pulling.world.responds(|_| Some(messages(0, 0)));
+    pulling.world.takes_by(|seen| SECOND + 50 * MILLI * seen.nth as u32);
+    assert_eq!(pulling.start(), 3);
+    pulling.finish(1).await;
+    let first = Instant::now();
+    pulling.finish(2).await;
+    assert!(pulling.next().await.is_none());
+    assert_eq!(first.elapsed().as_millis(), 200, "100 ms after the last of them");
+    // One after the other, each pause is twice as long.
+    for pause in [200, 400, 800] {
+        assert_eq!(pulling.start(), 1);
+        pulling.finish(1).await;
+        let ended = Instant::now();
+        assert!(pulling.next().await.is_none());
+        assert_eq!(ended.elapsed().as_millis(), pause);
+    }
+}
+
+/// A refusal with a wait that is too long for a retry within the pull.
+fn limited(retry_after: &str) -> http::Response<String> {
+    let mut limited = refusal(429, 10250);
+    limited.headers_mut().insert("retry-after", retry_after.parse().unwrap());
+    limited
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_ends_the_pause_after_an_empty_pull_but_not_one_that_the_service_asked_for() {
+    let long = 100 * SECOND;
+    // The pause that the service asks for, the shortest one after an empty pull, and what is left 50 ms later.
+    let cases = [(None, 100 * MILLI, None), (Some("61"), 100 * MILLI, Some(60_950)), (Some("61"), long, Some(100_000))];
+    for (asked, min_idle, left) in cases {
+        let mut pulling = Pulling::new(|consumer| consumer.min_idle(min_idle).max_idle(long)).await;
+        pulling.start();
+        pulling.finish(1).await;
+        pulling.world.takes_by(|seen| SECOND + 50 * MILLI * seen.nth as u32);
+        pulling.world.responds(move |seen| match (seen.nth, asked) {
+            (1, Some(asked)) => Some(limited(asked)),
+            (1 | 2, _) => Some(messages(0, 0)),
+            _ => full(seen),
+        });
+        assert_eq!(pulling.start(), 3);
+        pulling.finish(2).await;
+        let empty = Instant::now();
+        pulling.finish(1).await;
+        assert_eq!(pulling.start() == 0, left.is_some());
+        if let Some(left) = left {
+            assert!(pulling.next().await.is_none());
+            assert_eq!(empty.elapsed().as_millis(), left);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_service_can_ask_for_a_pause_of_an_hour_at_most() {
+    for (asked, pause) in [("61", 61), ("1800", 1800), ("7200", 3600)] {
+        let mut pulling = Pulling::new(|consumer| consumer).await;
+        pulling.world.responds(move |_| Some(limited(asked)));
+        pulling.start();
+        pulling.finish(1).await;
+        let paused = Instant::now();
+        assert!(pulling.next().await.is_none());
+        assert_eq!(paused.elapsed().as_secs(), pause);
+    }
+}
+
+impl Pulling {
+    /// Has nine pulls in flight, of which the first one is refused. Before them, so many returned messages.
+    async fn refused(before: usize, round_trip: Duration, pause: Duration) -> Self {
+        let mut pulling = Self::new(|consumer| consumer.max_pulls(9)).await;
+        pulling.world.takes(round_trip);
+        for expected in [1, 3, 5, 7, 9] {
+            assert_eq!(pulling.start(), expected);
+            pulling.finish(expected).await;
+        }
+        pulling.pulls.start(before * 100, before * 100);
+        pulling.finish(before).await;
+        sleep(pause).await;
+        let refused = pulling.world.seen("pull").len();
+        assert_eq!(pulling.start(), 9, "all at once");
+        pulling.world.responds(move |seen| if seen.nth == refused { Some(limited("61")) } else { full(seen) });
+        pulling.finish(9).await;
+        assert!(pulling.next().await.is_none());
+        pulling
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn pulls_are_spread_over_the_round_trip_once_the_service_has_refused_some() {
+    let mut pulling = Pulling::refused(5, SECOND, Duration::ZERO).await;
+    let at: Vec<_> = pulling.run(950 * MILLI).await.iter().map(Duration::as_millis).collect();
+    let expected = [0, 100, 200, 300, 400, 500, 600, 700];
+    assert!(at.len() == 8 && at.iter().zip(expected).all(|(at, expected)| at.abs_diff(expected) < 10), "{at:?}");
+    // Too close to each other for a pause.
+    let mut pulling = Pulling::refused(5, 5 * MILLI, Duration::ZERO).await;
+    assert_eq!(pulling.start(), 8);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_pull_lowers_the_number_in_flight_unless_as_many_got_through_just_before() {
+    for (before, pause, expected) in [(9, 0, 9), (8, 0, 8), (9, 500, 9), (9, 2000, 8)] {
+        let mut pulling = Pulling::refused(before, SECOND, pause * MILLI).await;
+        assert_eq!(pulling.run(950 * MILLI).await.len(), expected, "{before} {pause}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_a_limited_rate_more_pulls_are_tried_only_while_all_return_what_they_ask_for() {
+    for (returned, is_tried) in [(100, true), (99, false)] {
+        let mut pulling = Pulling::refused(5, SECOND, Duration::ZERO).await;
+        pulling.world.responds(move |_| Some(messages(returned, 1)));
+        pulling.run(10 * SECOND).await;
+        assert_eq!(pulling.pulls.in_flight() == 9, is_tried, "{returned}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pull_that_was_retried_counts_as_refused() {
+    let mut pulling = Pulling::new(|consumer| consumer).await;
+    for expected in [1, 3] {
+        assert_eq!(pulling.start(), expected);
+        pulling.finish(expected).await;
+    }
+    pulling.world.responds(|seen| if seen.nth == 4 { Some(refusal(429, 10250)) } else { full(seen) });
+    assert_eq!(pulling.start(), 5);
+    pulling.finish(5).await;
+    let at = pulling.run(500 * MILLI).await;
+    assert!(at.len() > 2 && at.windows(2).all(|at| at[1] - at[0] >= 20 * MILLI), "{at:?}");
+}

@@ -1,0 +1,88 @@
+//! How many messages a stream pulls ahead, depending on how fast they are taken.
+
+use std::{future::poll_fn, pin::Pin};
+
+use futures_core::Stream;
+
+use super::*;
+
+/// How many messages each pull requested.
+fn sizes(world: &World) -> Vec<u64> {
+    world.seen("pull").iter().map(|seen| seen.body["batch_size"].as_u64().unwrap()).collect()
+}
+
+async fn next(deliveries: &mut Deliveries) -> Delivery {
+    poll_fn(|context| Pin::new(&mut *deliveries).poll_next(context)).await.unwrap().unwrap()
+}
+
+/// Takes so many messages, at intervals of `pace`, and leaves them.
+async fn take(deliveries: &mut Deliveries, messages: usize, pace: Duration) {
+    for _ in 0..messages {
+        next(deliveries).await.leave();
+        sleep(pace).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_holds_what_is_taken_in_half_a_lease_and_pulls_again_when_half_of_that_is_left() {
+    let world = World::with(100).await;
+    let mut deliveries = world.consumer().stream().unwrap();
+    // 15 messages in half a minute, and ten before the pace is known.
+    take(&mut deliveries, 2, 2 * SECOND).await;
+    assert_eq!(sizes(&world), [10], "eight are left");
+    take(&mut deliveries, 1, 2 * SECOND).await;
+    assert_eq!(sizes(&world), [10, 8], "seven are left");
+    take(&mut deliveries, 7, 2 * SECOND).await;
+    assert_eq!(sizes(&world), [10, 8], "eight are left");
+    take(&mut deliveries, 1, 2 * SECOND).await;
+    assert_eq!(sizes(&world), [10, 8, 8], "seven are left");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slower_caller_is_noticed_over_several_messages() {
+    let world = World::with(200).await;
+    let mut deliveries = world.consumer().stream().unwrap();
+    take(&mut deliveries, 30, SECOND).await;
+    let before = sizes(&world).len();
+    // An eighth of each new time counts: the pace is 2.1 s after one that took 10 s, and 14 are wanted.
+    take(&mut deliveries, 1, 10 * SECOND).await;
+    while sizes(&world).len() == before {
+        take(&mut deliveries, 1, Duration::from_millis(2125)).await;
+    }
+    assert_eq!(sizes(&world)[before], 8, "{:?}", sizes(&world));
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_for_a_message_is_no_time_that_the_caller_takes() {
+    let world = World::with(1).await;
+    let mut deliveries = world.consumer().stream().unwrap();
+    take(&mut deliveries, 1, 1000 * SECOND).await;
+    world.push(50).await;
+    take(&mut deliveries, 1, Duration::ZERO).await;
+    assert_eq!(sizes(&world).last(), Some(&10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fast_caller_gets_as_many_as_a_pull_or_its_concurrency_allow() {
+    for (concurrency, most) in [(1, 100), (300, 300)] {
+        let world = World::with(2000).await;
+        world.takes(20 * MILLI);
+        let mut deliveries = world.consumer().concurrency(concurrency).stream().unwrap();
+        let mut waiting = 0;
+        for _ in 0..1000 {
+            take(&mut deliveries, 1, MILLI).await;
+            waiting = waiting.max(deliveries.stats().waiting);
+        }
+        assert!((most * 3 / 4..=most).contains(&waiting), "{waiting} of {most}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_whose_leases_were_lost_while_they_waited_are_skipped_and_counted() {
+    let world = World::with(5).await;
+    let mut deliveries = world.consumer().heartbeat(Duration::ZERO).stream().unwrap();
+    next(&mut deliveries).await.ack().await.unwrap();
+    sleep(100 * SECOND).await;
+    assert_eq!(next(&mut deliveries).await.message().attempts, Some(2));
+    assert_eq!((deliveries.stats().expired, deliveries.stats().retried), (4, 0));
+}
