@@ -107,4 +107,13 @@ mod tests {
         assert!(errors[0].has_code(6111));
         assert_eq!(errors[1].message, "plain");
     }
+
+    #[test]
+    fn an_error_is_written_as_it_was_read() {
+        let error =
+            r#"{"code":7,"message":"a","source":{"pointer":"/acks/0"},"error_chain":[{"code":8,"message":"b"}]}"#;
+        let read: ApiError = serde_json::from_str(error).unwrap();
+        assert_eq!(serde_json::to_string(&read).unwrap(), error);
+        assert_eq!(read.to_string(), r#"code 7 "a" because of code 8 "b""#);
+    }
 }

@@ -330,3 +330,30 @@ impl<'de> Deserialize<'de> for MessageBody {
         Box::<RawValue>::deserialize(deserializer).map(Self::from)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(text: &str) -> MessageBody {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn bodies_are_equal_if_they_stand_for_the_same() {
+        assert_eq!(json(r#""\u0061""#), MessageBody::unquoted("a"));
+        assert_ne!(json("1"), MessageBody::unquoted("1"));
+        assert_ne!(json(r#""a""#), json(r#""b""#));
+        // Half of a character stands for nothing.
+        assert_eq!(json(r#""\ud800""#), json(r#""\ud800""#));
+        assert_ne!(json(r#""\ud800""#), json(r#""\ud801""#));
+        assert_ne!(json(r#""\ud800""#), MessageBody::unquoted("a"));
+    }
+
+    #[test]
+    fn what_was_unescaped_is_written_as_the_same_string() {
+        let body = MessageBody::unquoted("\"a\n");
+        assert_eq!(serde_json::to_string(&body).unwrap(), r#""\"a\n""#);
+        assert_eq!(json(r#""\"a\n""#), body);
+    }
+}

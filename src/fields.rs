@@ -234,6 +234,12 @@ mod tests {
     }
 
     #[test]
+    fn a_time_without_a_zone_is_that_of_utc() {
+        assert_eq!(parse_time("2026-11-05T08:30:00.25"), parse_time("2026-11-05T08:30:00.25Z"));
+        assert!(parse_time("2026-11-05T08:30:00").is_some());
+    }
+
+    #[test]
     fn debug_shows_no_secret_of_the_document() {
         let text = r#"{"name":"shown","settings":{"targets":[{"lease_id":"hidden"}],"body":["hidden"]}}"#;
         let shown = without_secrets(&serde_json::from_str::<Fields>(text).unwrap().0).to_string();

@@ -184,4 +184,26 @@ mod tests {
             assert_eq!(redacted(sent, text), expected, "{sent}");
         }
     }
+
+    #[test]
+    fn what_is_cut_off_is_secret_too() {
+        assert_eq!(redacted(r#"{"body":"4111-1111-22"#, "bad 4111-1111-22"), "bad [redacted]");
+    }
+
+    #[test]
+    fn nothing_is_shown_of_a_text_about_a_request_that_is_not_text() {
+        let mut redactor = Redactor::default();
+        redactor.add_request(b"\xff");
+        let mut text = "anything".to_owned();
+        redactor.redact(&mut text);
+        assert_eq!(text, REDACTED);
+    }
+
+    #[test]
+    fn a_long_text_is_cut_between_characters() {
+        assert_eq!(redacted("{}", &"a".repeat(MAX_TEXT)).len(), MAX_TEXT);
+        assert_eq!(redacted("{}", &"a".repeat(MAX_TEXT + 1)).len(), MAX_TEXT);
+        // The third byte of a character is the first that is too many.
+        assert_eq!(redacted("{}", &"日".repeat(MAX_TEXT)).len(), MAX_TEXT.next_multiple_of(3));
+    }
 }

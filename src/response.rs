@@ -184,3 +184,24 @@ pub(crate) fn meaning(operation: Operation, error: Error) -> Error {
 pub(crate) fn gone(deleted: Result<(), Error>, missing: ErrorKind) -> Result<(), Error> {
     deleted.or_else(|error| if error.kind() == missing && error.may_have_arrived() { Ok(()) } else { Err(error) })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn a_failure_is_none_less_for_its_length() {
+        for length in [0, 2 * FAILURE_BYTES] {
+            let body = format!(
+                r#"{{"success":false,"errors":[{{"code":11009,"message":"{}"}}],"result":{{}}}}"#,
+                "a".repeat(length)
+            );
+            // A long one is found only once it is read.
+            assert_eq!(failure(body.as_bytes()).is_none(), length > 0);
+            let error = open(read::<Value>(body.into()).unwrap()).err().unwrap();
+            assert_eq!((error.kind(), error.has_code(11009)), (ErrorKind::Rejected, true));
+        }
+    }
+}

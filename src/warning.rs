@@ -83,3 +83,27 @@ impl fmt::Debug for Warnings {
         f.write_str("Warnings(..)")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn whatever_the_service_remarks_is_kept() {
+        let texts = |remarks: Value| -> Vec<_> {
+            let read = Warnings(remarks).read([].into_iter(), |id| id, &Redactor::default());
+            read.into_iter().map(|warning| warning.message).collect()
+        };
+        for none in [json!(null), json!([]), json!({})] {
+            assert!(Warnings(none.clone()).is_empty() && texts(none).is_empty());
+        }
+        for (remark, text) in [(json!("a"), "a"), (json!({"message": "a"}), "a"), (json!(7), "7")] {
+            assert_eq!(texts(json!([remark])), [text]);
+        }
+        assert_eq!(texts(json!("of the whole")), ["of the whole"]);
+        assert_eq!(texts(json!([{"message": "a", "more": 1}])), [r#"{"message":"a","more":1}"#]);
+        assert!(!Warnings(json!(false)).is_empty());
+    }
+}

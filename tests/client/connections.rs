@@ -221,3 +221,30 @@ fn an_error_is_one_word_wide_and_can_cross_threads() {
     shared::<Error>();
     assert_eq!(size_of::<Error>(), size_of::<usize>());
 }
+
+#[tokio::test]
+async fn a_given_client_that_follows_a_redirect_is_found_out() {
+    let other = Server::playing([support::ok(SUCCESS)]);
+    let server = Server::playing([Act::Respond(support::response(307, &[("location", &other.url)], ""))]);
+    let builder = support::builder(&server.url).http_client(reqwest::Client::builder().no_proxy().build().unwrap());
+    let error = Op::Ack.call(&support::open(builder)).await.unwrap_err();
+    assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::UnexpectedResponse, true), "{error}");
+    assert!(error.to_string().contains("followed a redirect"), "{error}");
+    assert_eq!(other.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn the_timeouts_of_a_given_client_are_timeouts() {
+    // Nobody answers to the handshake.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let secure = format!("https://{}", silent.local_addr().unwrap());
+    let server = Server::playing([Act::Stall(Vec::new())]);
+    let (given, soon) = (|| reqwest::Client::builder().no_proxy(), Duration::from_millis(100));
+    for (url, given, may_have_arrived) in
+        [(&server.url, given().timeout(soon), true), (&secure, given().connect_timeout(soon), false)]
+    {
+        let builder = support::builder(url).http_client(given.build().unwrap()).retry(quick(1));
+        let error = Op::Ack.call(&support::open(builder)).await.unwrap_err();
+        assert_eq!((error.kind(), error.may_have_arrived()), (Timeout, may_have_arrived), "{error}");
+    }
+}

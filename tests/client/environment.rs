@@ -15,11 +15,12 @@ const CHILD: &str = "WIRE_TEST_IS_A_CHILD";
 /// Variables, and the expected output.
 type Row<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
 
-/// Runs the test with this name again, with only these variables, and the one that Windows needs for sockets.
+/// Runs the test with this name again, with only these variables, the one that Windows needs for sockets, and the one
+/// that says where a map of covered lines is kept.
 fn run_again(test: &str, variables: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env::current_exe().unwrap());
     command.args(["--exact", test, "--nocapture"]).env_clear().env(CHILD, "1");
-    command.envs(env::var_os("SystemRoot").map(|root| ("SystemRoot", root)));
+    command.envs(["SystemRoot", "LLVM_PROFILE_FILE"].into_iter().filter_map(|name| Some((name, env::var_os(name)?))));
     command.envs(variables.iter().copied()).output().unwrap()
 }
 

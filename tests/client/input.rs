@@ -95,6 +95,24 @@ async fn an_invalid_ack_is_refused_and_returns_every_lease() {
 }
 
 #[tokio::test]
+async fn an_invalid_extension_is_refused() {
+    let server = Server::playing([support::bare_success()]);
+    let queue = support::queue(&server.url);
+    let table: [(&str, &[&str], Duration, &str); 5] = [
+        ("no lease", &[], DAY / 2, "extend: the request must have at least one lease"),
+        ("an empty lease", &["a", ""], DAY / 2, "lease_id: lease 2 of the request is empty"),
+        ("a lease twice", &["a", "b", "a"], DAY / 2, "lease_id: lease 3 is in the request twice"),
+        ("no time", &["a"], Duration::ZERO, "visibility_timeout: must be 1 ms to 12 hours"),
+        ("a long time", &["a"], DAY / 2 + NANOSECOND, "visibility_timeout: must be 1 ms to 12 hours"),
+    ];
+    for (row, leases, timeout, says) in table {
+        let failed = queue.extend(leases.iter().copied(), timeout).await.unwrap_err();
+        assert_refused(&failed.error, row, &[says]);
+    }
+    assert_eq!(server.connections(), 0);
+}
+
+#[tokio::test]
 async fn a_pull_out_of_bounds_is_refused() {
     let hours = |hours: u64| Duration::from_secs(hours * 3600);
     let millisecond = Duration::from_millis(1);

@@ -38,3 +38,4 @@ mod statuses;
 mod tls;
 mod toolchain;
 mod trace;
+mod values;

@@ -1,6 +1,6 @@
 //! What a refusal means for operations that manage queues.
 
-use cloudflare_queues::ErrorKind;
+use cloudflare_queues::{ConsumerSettings, ErrorKind};
 
 use support::{Act, Op, Server};
 
@@ -50,4 +50,19 @@ async fn a_refusal_with_status_200_has_the_kind_of_its_code() {
     let server = Server::playing([Act::Respond(support::response(200, &[], body))]);
     let error = Op::CreateQueue.call(&support::queue(&server.url)).await.unwrap_err();
     assert_eq!(error.kind(), AlreadyExists);
+}
+
+#[tokio::test]
+async fn a_consumer_that_cannot_be_created_or_used_is_an_error() {
+    let none = || support::ok(r#"{"success":true,"result":[]}"#);
+    let server = Server::playing([none(), support::refused(403, 10000)]);
+    let error = support::queue(&server.url).set_pull_consumer(ConsumerSettings::pull()).await.unwrap_err();
+    assert_eq!((error.kind(), error.operation()), (Unauthorized, Some(Op::CreateConsumer.id())), "{error}");
+    assert_eq!(server.requests().len(), 2);
+
+    let made = support::ok(r#"{"success":true,"result":{"consumer_id":"a","type":"http_pull"}}"#);
+    let server = Server::playing([none(), made, support::refused(403, 10000)]);
+    let error = support::queue(&server.url).enable_pull(ConsumerSettings::pull()).await.unwrap_err();
+    assert_eq!((error.kind(), error.operation()), (Unauthorized, Some(Op::Pull.id())), "{error}");
+    assert_eq!(server.requests().len(), 3);
 }

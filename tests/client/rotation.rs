@@ -99,3 +99,14 @@ async fn a_failing_provider_sends_nothing() {
     *world.provided.lock().unwrap() = Ok("first-token");
     assert_eq!(world.pull().await, Ok(()));
 }
+
+#[tokio::test]
+async fn a_provider_of_providers_sends_nothing() {
+    let server = Server::playing([support::bare_success()]);
+    let provide = || async { Ok(Credentials::from_provider(|| async { Ok(Credentials::api_token("t0ken")?) })) };
+    let queue = support::open(Client::builder(Credentials::from_provider(provide)).base_url(&server.url));
+    let error = queue.pull(PullOptions::new()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::CredentialsUnavailable, "{error}");
+    assert!(error.to_string().contains("returned another provider"), "{error}");
+    assert_eq!(server.requests().len(), 0);
+}

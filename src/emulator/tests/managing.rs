@@ -58,3 +58,30 @@ async fn malformed_descriptions_are_refused() {
     assert_eq!(queues.subscriptions().create(&new).await.unwrap_err().kind(), ErrorKind::Rejected);
     assert_eq!(queues.list().all().await.unwrap().len(), 1, "no dead-letter queue was made");
 }
+
+#[tokio::test]
+async fn incomplete_requests_are_refused() {
+    let emulator = Emulator::in_process();
+    let of_queue = format!("/queues/{}", emulator.queue_id());
+    let subscriptions = "/event_subscriptions/subscriptions";
+    let named = json!({ "name": "a", "events": ["created"], "source": { "type": "kv" } });
+    for (path, body) in [
+        (format!("{of_queue}/purge"), json!({})),
+        (format!("{of_queue}/purge"), json!({ "delete_messages_permanently": false })),
+        (subscriptions.to_owned(), json!({})),
+        (subscriptions.to_owned(), named),
+    ] {
+        let path = format!("/accounts/{}{path}", emulator.account_id());
+        let (status, _, envelope) = raw(&emulator, request(&emulator, &path, body.to_string().into())).await;
+        assert_eq!((status, &envelope["success"]), (StatusCode::BAD_REQUEST, &json!(false)), "{path} {body}");
+    }
+    let queue = emulator.queue().unwrap();
+    queue.delete_consumer(&queue.consumers().await.unwrap()[0].id().unwrap()).await.unwrap();
+    let worker = queue.create_consumer(&ConsumerSettings::worker("")).await.unwrap_err();
+    assert!(worker.has_code(10007), "{worker}");
+    let settings = QueueSettings::new().setting("delivery_delay", 0.5);
+    assert_eq!(queue.update(settings).await.unwrap_err().kind(), ErrorKind::Rejected);
+    for query in ["page=0", "page=a", "per_page=0", "per_page=-1"] {
+        assert_eq!(get(&emulator, &format!("/queues?{query}")).await.0, StatusCode::BAD_REQUEST, "{query}");
+    }
+}

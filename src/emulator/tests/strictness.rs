@@ -1,7 +1,10 @@
 use serde_json::json;
 
 use super::*;
-use crate::emulator::{Behavior, MissingContentType};
+use crate::{
+    PushMessage,
+    emulator::{Behavior, MissingContentType},
+};
 
 const OPERATIONS: [&str; 7] = ["", "/batch", "/pull", "/ack", "/extend", "/peek", "/purge"];
 
@@ -177,4 +180,22 @@ async fn a_pull_gives_no_more_than_its_bound_and_the_rate_of_the_queue_allow() {
     assert_eq!(send(&emulator, "/pull", "{}").await.0.as_u16(), 429);
     emulator.advance(std::time::Duration::from_millis(250));
     assert_eq!([pull().await, pull().await], [(200, 5), (429, 0)]);
+}
+
+#[tokio::test]
+async fn a_push_that_the_client_would_not_send_is_refused() {
+    let emulator = Emulator::in_process();
+    let text = |bytes: usize| json!({ "body": "t".repeat(bytes), "content_type": "text" });
+    let bodies = [
+        ("", text(PushMessage::MAX_SIZE + 1), 10203),
+        ("/batch", json!({ "messages": [text(PushMessage::MAX_SIZE), text(PushMessage::MAX_SIZE), text(1)] }), 10205),
+        ("", json!({ "body": 1, "content_type": "bytes" }), 10202),
+        ("", json!({ "body": 1, "content_type": "text" }), 10206),
+        ("", json!({ "body": "s", "content_type": "json" }), 10207),
+    ];
+    for (operation, body, expected) in bodies {
+        let (status, envelope) = send(&emulator, operation, &body.to_string()).await;
+        assert_eq!((status.as_u16(), code(&envelope)), (400, expected), "{operation} {expected}");
+    }
+    assert_eq!(emulator.messages(emulator.queue_id()), []);
 }

@@ -1,0 +1,97 @@
+//! Values that a program makes, compares, prints and passes on.
+
+use std::{borrow::Cow, collections::HashSet, error::Error as _, time::Duration};
+
+use cloudflare_queues::{
+    AccountId, AckRequest, ConsumerKind, Error, ErrorKind, EventSource, PushMessage, QueueId, testing,
+};
+use support::ACCOUNT;
+
+#[test]
+fn an_id_is_made_of_any_text_and_compares_with_one() {
+    let made: [AccountId; 4] = [
+        ACCOUNT.parse().unwrap(),
+        (&ACCOUNT.to_owned()).try_into().unwrap(),
+        Cow::Borrowed(ACCOUNT).try_into().unwrap(),
+        Cow::<str>::Owned(ACCOUNT.to_owned()).try_into().unwrap(),
+    ];
+    for id in made {
+        assert!(id == *ACCOUNT && id == ACCOUNT && id != *"other" && id != "other");
+    }
+    for id in ["", "a/b"] {
+        assert_eq!(id.parse::<QueueId>().unwrap_err().kind(), ErrorKind::InvalidInput);
+        assert!(QueueId::try_from(&id.to_owned()).is_err() && QueueId::try_from(Cow::Borrowed(id)).is_err());
+    }
+}
+
+#[test]
+fn each_kind_of_error_has_words_of_its_own() {
+    let kinds = [
+        ErrorKind::InvalidInput,
+        ErrorKind::CredentialsUnavailable,
+        ErrorKind::Unauthorized,
+        ErrorKind::NotFound,
+        ErrorKind::NotPullConsumer,
+        ErrorKind::DeliveryPaused,
+        ErrorKind::AlreadyExists,
+        ErrorKind::NoSuchConsumer,
+        ErrorKind::InvalidName,
+        ErrorKind::InUse,
+        ErrorKind::RateLimited,
+        ErrorKind::Rejected,
+        ErrorKind::ServiceFailure,
+        ErrorKind::Transport,
+        ErrorKind::Timeout,
+        ErrorKind::UnexpectedResponse,
+        ErrorKind::UndecodableBody,
+    ];
+    let words: HashSet<_> = kinds.iter().map(ToString::to_string).collect();
+    assert_eq!(words.len(), kinds.len());
+    assert!(words.iter().all(|words| !words.is_empty()));
+}
+
+#[tokio::test]
+async fn the_error_of_a_partial_result_reads_as_the_error_in_it() {
+    let queue = support::queue(&support::nowhere());
+    let failed = queue.ack(support::acks(["a"])).await.unwrap_err();
+    assert_eq!(failed.to_string(), failed.error.to_string());
+    assert_eq!(failed.source().unwrap().to_string(), failed.error.source().unwrap().to_string());
+    let failed = queue.push_all(&[PushMessage::text("a")]).await.unwrap_err();
+    assert_eq!(failed.to_string(), failed.error.to_string());
+    assert_eq!(failed.source().unwrap().to_string(), failed.error.source().unwrap().to_string());
+    assert_eq!(Error::from(failed).kind(), ErrorKind::Transport);
+}
+
+#[test]
+fn a_request_is_read_in_the_order_in_which_it_was_made() {
+    let mut request = AckRequest::with_capacity(1);
+    request.ack("a").retry("b");
+    let leases: Vec<_> =
+        (&request).into_iter().map(|settlement| settlement.lease.id().expose_secret().into_owned()).collect();
+    assert_eq!(leases, ["a", "b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_made_for_a_test_is_as_it_is_received() {
+    let message = testing::message(PushMessage::text("hello"));
+    assert_eq!((message.attempts, message.body.text().unwrap().as_ref()), (Some(1), "hello"));
+    assert_eq!(serde_json::to_string(&message.metadata).unwrap(), r#"{"CF-Content-Type":"text"}"#);
+    assert_eq!(message.lease_remaining(), Duration::from_secs(30));
+    tokio::time::advance(Duration::from_secs(29)).await;
+    assert_eq!(message.lease_remaining(), Duration::from_secs(1));
+    tokio::time::advance(Duration::from_secs(2)).await;
+    assert_eq!(message.lease_remaining(), Duration::ZERO);
+    let other = testing::message(PushMessage::text("hello"));
+    assert!(message.id != other.id && message.lease_id != other.lease_id);
+    assert_eq!(testing::batch([message, other]).len(), 2);
+    assert_eq!(testing::error(ErrorKind::RateLimited).kind(), ErrorKind::RateLimited);
+}
+
+#[test]
+fn a_name_that_is_newer_than_this_crate_is_kept() {
+    for kind in ["worker", "http_pull", "notification", "of_tomorrow"] {
+        assert_eq!(ConsumerKind::from(kind).to_string(), kind);
+    }
+    let source = EventSource::new("of_tomorrow").with("part", "a").with("number", 7);
+    assert_eq!((source.kind(), source.get("part"), source.get("number")), ("of_tomorrow", Some("a"), None));
+}
