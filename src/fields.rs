@@ -228,6 +228,9 @@ mod tests {
         for odd in ["", "soon", "2026-11-05", "2026-13-05T00:00:00Z", "2026-11-05T24:00:00Z", "1969-12-31T23:59:59Z"] {
             assert_eq!(parse_time(odd), None, "{odd}");
         }
+        for odd in ["2026-11-05T23:60:00Z", "2026-11-05T23:59:61Z", "2026-00-05T23:59:59Z", "2026-11-00T23:59:59Z"] {
+            assert_eq!(parse_time(odd), None, "{odd}");
+        }
         for odd in ["99999-01-01T00:00:00Z", "2026-11-05T08:30:00.x5Z", "2026-11-05T08:30:00+2", "é2026-1-1T0:0:0Z"] {
             assert_eq!(parse_time(odd), None, "{odd}");
         }

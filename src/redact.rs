@@ -178,6 +178,8 @@ mod tests {
             (r#"{"body":"caf\u00e9 at noon"}"#, "what is café at noon?", "what is [redacted]?"),
             (r#"{"body":"pin:7"}"#, "no pin:7, no pin", "no [redacted], no pin"),
             (r#"{"body":"half \ud800"}"#, "anything", "[redacted]"),
+            (r#"{"body":"a \"b, c, d\", e"}"#, r#"what is `a "b, c, d", e`?"#, "what is `[redacted]`?"),
+            (r#"{"body":"a\\","b":"c, d\\"}"#, r"a\ and c, d\", r"a\ and [redacted]"),
             (&deep, "bad 4111-1111", "bad [redacted]"),
         ];
         for (sent, text, expected) in sent {

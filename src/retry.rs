@@ -273,6 +273,14 @@ mod tests {
     }
 
     #[test]
+    fn chance_is_spread_over_all_waits() {
+        let drawn: Vec<_> = (0..64).map(|_| random()).collect();
+        // One in 2^63 runs has all of them in one half.
+        let upper = drawn.iter().filter(|number| **number > u64::MAX / 2).count();
+        assert!((1..64).contains(&upper), "{drawn:?}");
+    }
+
+    #[test]
     fn every_setting_takes_zero_and_the_maximum() {
         for (number, wait) in [(0, Duration::ZERO), (u32::MAX, Duration::MAX)] {
             let policy = RetryPolicy::new().max_attempts(number).initial_backoff(wait).max_backoff(wait);

@@ -250,6 +250,18 @@ async fn a_response_that_exactly_fits_the_limit_is_read() {
 }
 
 #[tokio::test]
+async fn a_response_of_unknown_length_is_held_to_the_limit_too() {
+    let body = r#"{"success":true,"result":{}}"#;
+    let server = Server::playing([Act::Cut(format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{body}").into())]);
+    let call =
+        async |bytes| Op::Ack.call(&support::open(support::builder(&server.url).max_response_bytes(bytes))).await;
+    call(body.len()).await.unwrap();
+    for bytes in [0, 1, body.len() - 1] {
+        assert_eq!(call(bytes).await.unwrap_err().kind(), UnexpectedResponse);
+    }
+}
+
+#[tokio::test]
 async fn a_full_batch_of_the_largest_messages_is_within_the_bound() {
     // A control character is the worst case: six bytes on the wire for one in the message.
     let body = "\\u0007".repeat(128_000);

@@ -22,6 +22,7 @@ const TABLE: &[(Op, u16, i64, ErrorKind, &str)] = &[
     (Op::DeleteQueue, 400, 11017, InUse, "event notifications are sent to the queue"),
     (Op::CreateConsumer, 400, 11004, AlreadyExists, "the queue already has a consumer"),
     (Op::CreateConsumer, 404, 10007, Rejected, "deploy the Worker first"),
+    (Op::CreateConsumer, 400, 100127, Rejected, "the service refused the request"),
     (Op::GetConsumer, 404, 10013, NoSuchConsumer, "list the queue's consumers"),
     (Op::UpdateConsumer, 400, 10105, NoSuchConsumer, "list the queue's consumers"),
     (Op::DeleteConsumer, 404, 11006, NoSuchConsumer, "list the queue's consumers"),
@@ -29,6 +30,7 @@ const TABLE: &[(Op, u16, i64, ErrorKind, &str)] = &[
     (Op::GetConsumer, 404, 7003, NotFound, "check the account id and the queue id"),
     (Op::CreateSubscription, 405, 0, AlreadyExists, "the source already has an event subscription"),
     (Op::GetSubscription, 404, 0, NotFound, "there is no such event subscription"),
+    (Op::UpdateSubscription, 400, 0, Rejected, "the service refused the request"),
     (Op::Push, 400, 10013, Rejected, "code 10013"),
 ];
 

@@ -163,6 +163,24 @@ async fn an_odd_estimate_costs_no_message() {
 }
 
 #[tokio::test]
+async fn a_number_that_counts_nothing_is_unknown() {
+    for (number, count) in
+        [(json!(3), Some(3)), (json!(3.0), Some(3)), (json!(0), Some(0)), (json!(2.5), None), (json!(-1), None)]
+    {
+        let metrics = json!({ "backlog_count": number, "backlog_bytes": number, "oldest_message_timestamp_ms": 0 });
+        let result = json!({ "messages": [{ "lease_id": "a", "attempts": number }],
+            "message_backlog_count": number, "metadata": { "metrics": metrics } });
+        let server = Server::playing([support::ok(json!({ "success": true, "result": result }).to_string())]);
+        let batch = support::queue(&server.url).pull(PullOptions::default()).await.unwrap();
+        let metrics = batch.metrics.as_ref().unwrap();
+        assert_eq!((batch.backlog_count, metrics.backlog_count, metrics.backlog_bytes), (count, count, count));
+        assert_eq!(batch.messages[0].attempts.map(u64::from), count, "{number}");
+        // Zero stands for an unknown time.
+        assert_eq!(metrics.oldest_message, None);
+    }
+}
+
+#[tokio::test]
 async fn a_message_without_a_lease_is_counted() {
     let batch = pulled().await;
     assert_eq!((batch.len(), batch.without_lease), (19, 3));

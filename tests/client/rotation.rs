@@ -1,8 +1,11 @@
 //! Credentials that change while the client runs.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
 };
 
 use cloudflare_queues::{Client, Credentials, ErrorKind, PullOptions, Queue, RetryPolicy};
@@ -109,4 +112,31 @@ async fn a_provider_of_providers_sends_nothing() {
     assert_eq!(error.kind(), ErrorKind::CredentialsUnavailable, "{error}");
     assert!(error.to_string().contains("returned another provider"), "{error}");
     assert_eq!(server.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn only_a_refusal_of_the_credentials_asks_for_others() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let credentials = Credentials::from_provider(move || {
+        let number = count.fetch_add(1, Ordering::SeqCst);
+        async move { Ok(Credentials::api_token(&format!("token-{number}"))?) }
+    });
+    let server = Server::playing([support::refused(500, 0), support::refused(429, 10250), support::bare_success()]);
+    let builder = Client::builder(credentials).base_url(&server.url).retry(support::quick(3));
+    let queue = support::open(builder);
+    let _ = queue.ack(support::acks(["a"])).await.unwrap();
+    assert_eq!((asked.load(Ordering::SeqCst), server.requests().len()), (1, 3));
+
+    // Once in a call, however new the credentials are.
+    server.play(support::refused(401, 10000));
+    let error = queue.ack(support::acks(["a"])).await.unwrap_err().error;
+    assert_eq!((error.kind(), error.attempts()), (ErrorKind::Unauthorized, 2), "{error}");
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
+
+    let mut late = support::acks(["a"]);
+    late.deadline(Instant::now());
+    let error = queue.ack(late).await.unwrap_err().error;
+    assert_eq!((error.kind(), error.attempts()), (ErrorKind::Unauthorized, 1), "{error}");
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
 }
