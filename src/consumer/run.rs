@@ -235,7 +235,7 @@ impl Run {
     /// Completes when the oldest message has waited long enough for others.
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let Some(first) = self.waiting.front().filter(|_| self.settings.is_batched) else { return Poll::Pending };
-        if self.is_group_ready() || self.handled.len() >= self.settings.concurrency.max(1) {
+        if self.handled.len() >= self.settings.concurrency.max(1) {
             return Poll::Pending;
         }
         let Some(until) = first.since.checked_add(self.settings.handler_linger) else { return Poll::Pending };

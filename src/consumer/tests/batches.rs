@@ -107,3 +107,17 @@ async fn a_typed_batch_handler_does_not_see_undecodable_messages() {
     check(&report);
     assert_eq!((report.stats.undecodable, report.stats.acknowledged, report.stats.left), (1, 4, 1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_does_not_wait_for_the_next_pull_when_it_has_lingered() {
+    let world = World::with(3).await;
+    let (start, at) = (Instant::now(), Arc::new(Mutex::new(None)));
+    let seen = Arc::clone(&at);
+    let consumer = world.consumer().handler_linger(3 * SECOND).min_idle(600 * SECOND).max_idle(600 * SECOND);
+    let _ = run_batches(&consumer, sleep(60 * SECOND), move |_| {
+        *seen.lock().unwrap() = Some(start.elapsed().as_secs());
+        async {}
+    })
+    .await;
+    assert_eq!(*at.lock().unwrap(), Some(3));
+}
