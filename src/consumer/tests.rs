@@ -2,6 +2,7 @@
 
 mod acknowledging;
 mod batches;
+mod counting;
 mod dead_letters;
 
 mod handling;

@@ -320,3 +320,32 @@ async fn leases_are_kept_beside_many_bad_ones() {
         assert!(lost < bad + 10, "{bad}: {lost} {}", world.left());
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn leases_are_extended_together_if_they_are_due_within_a_sixth_of_the_timeout() {
+    for (apart, expected) in [(5, vec![(40, 2)]), (15, vec![(40, 1), (55, 1)])] {
+        let world = World::with(1).await;
+        let start = Instant::now();
+        let consumer = world.consumer().min_idle(apart * SECOND).max_idle(apart * SECOND);
+        let stop = async {
+            sleep(SECOND).await;
+            world.push(1).await;
+            sleep(65 * SECOND).await;
+        };
+        let consumer = consumer.shutdown_timeout(Duration::ZERO);
+        let _ = run(&consumer, stop, |_| pending::<()>()).await;
+        let leases = |seen: &Seen| seen.body["extend"].as_array().unwrap().len();
+        let extended: Vec<_> =
+            world.seen("extend").iter().map(|seen| ((seen.at - start).as_secs(), leases(seen))).collect();
+        assert_eq!(extended, expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_extension_is_repeated_in_time_and_said_to_have_failed() {
+    let (world, start) = (World::with(1).await, Instant::now());
+    world.responds(move |seen| (seen.operation == "extend" && start.elapsed() < 50 * SECOND).then(|| refusal(403, 1)));
+    let report = run(&world.consumer().concurrency(1), sleep(5 * MINUTE), |_| sleep(3 * MINUTE)).await;
+    assert_eq!((report.stats.acknowledged, report.stats.lost_leases), (1, 0));
+    assert!(report.stats.last_error.unwrap().contains("extend"));
+}

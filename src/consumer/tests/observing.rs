@@ -116,6 +116,17 @@ async fn a_handlers_error_is_a_warning_in_the_span_of_its_message() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_failure_of_a_whole_batch_is_logged_once() {
+    let (log, guard) = keep().await;
+    let world = World::with(6).await;
+    let consumer = world.consumer().handler_linger(MILLI).retry_delay(RetryDelay::fixed(3600 * SECOND));
+    let report = consumer.run_batches_until(sleep(SECOND), |_| async { Err::<(), _>("the disk is full") }).await;
+    drop(guard);
+    assert_eq!(report.unwrap().stats.failed, 6);
+    assert_eq!(log.lines("error=the disk is full").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_span_can_be_the_users_own() {
     let (log, guard) = keep().await;
     let world = World::with(1).await;

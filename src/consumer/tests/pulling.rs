@@ -182,3 +182,43 @@ async fn handlers_that_take_no_time_at_first_do_not_make_it_prefetch_without_bou
     let most = most.load(Ordering::Relaxed);
     assert!(most <= 2000, "{most}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_handlers_start_in_two_round_trips_is_prefetched() {
+    let world = World::with(5000).await;
+    world.takes(500 * MILLI);
+    // 100 messages a second.
+    let consumer = world.consumer().concurrency(10);
+    let (most, seen, counting) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)), consumer.clone());
+    let counted = Arc::clone(&most);
+    let _ = run(&consumer, sleep(30 * SECOND), move |_| {
+        // Not those at the start, when the time of a handler is not known.
+        if seen.fetch_add(1, Ordering::Relaxed) > 500 {
+            most.fetch_max(counting.stats().waiting as usize, Ordering::Relaxed);
+        }
+        sleep(100 * MILLI)
+    })
+    .await;
+    // And a batch.
+    let most = counted.load(Ordering::Relaxed);
+    assert!((100..=210).contains(&most), "{most}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_larger_than_the_bound_of_bytes_are_handled_one_by_one() {
+    let world = World::with(20).await;
+    world.takes_by(|seen| if seen.operation == "ack" { SECOND } else { 20 * MILLI });
+    let consumer = world.consumer().concurrency(5).max_bytes(1);
+    let (counting, calls, most) = (consumer.clone(), AtomicUsize::new(0), Arc::new(AtomicUsize::new(0)));
+    let held = Arc::clone(&most);
+    let report = run(&consumer, sleep(120 * SECOND), move |_| {
+        let stats = counting.stats();
+        // The sizes of the first ones are not known.
+        if calls.fetch_add(1, Ordering::Relaxed) >= 5 {
+            held.fetch_max((stats.pulled - stats.acknowledged) as usize, Ordering::Relaxed);
+        }
+        sleep(SECOND)
+    })
+    .await;
+    assert_eq!((report.stats.acknowledged, most.load(Ordering::Relaxed)), (20, 1));
+}

@@ -318,3 +318,38 @@ async fn a_stream_skips_undecodable_messages() {
     deliveries.acker().close().await;
     assert_eq!((deliveries.stats().undecodable, deliveries.stats().acknowledged, world.left()), (1, 2, 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn nothing_runs_on_after_a_stream_and_its_deliveries() {
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let world = World::with(3).await;
+    let before = tasks();
+    let mut deliveries = world.consumer().stream().unwrap();
+    let delivery = next(&mut deliveries).await.unwrap().unwrap();
+    drop(deliveries);
+    let _ = delivery.ack().await.unwrap().await;
+    sleep(SECOND).await;
+    assert_eq!(tasks(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_lease_of_a_message_is_not_extended_after_the_decision_on_it() {
+    let world = World::with(2).await;
+    let mut deliveries = world.consumer().stream().unwrap();
+    let mut batch = deliveries.next_batch(2, SECOND).await.unwrap().unwrap();
+    let _ = batch.remove(0).ack().await.unwrap().await;
+    let kept = batch[0].message().lease_id.expose_secret().into_owned();
+    sleep(300 * SECOND).await;
+    let extended = world.seen("extend");
+    assert!(extended.len() > 3);
+    assert!(extended.iter().all(|seen| seen.body["extend"] == serde_json::json!([{ "lease_id": kept }])));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_sent_for_a_message_that_is_left() {
+    let world = World::with(1).await;
+    let mut deliveries = world.consumer().stream().unwrap();
+    next(&mut deliveries).await.unwrap().unwrap().leave();
+    deliveries.acker().close().await;
+    assert_eq!((world.seen("ack").len(), deliveries.stats().left), (0, 1));
+}
