@@ -3,8 +3,13 @@
 use std::{borrow::Cow, collections::HashSet, error::Error as _, time::Duration};
 
 use cloudflare_queues::{
-    AccountId, AckRequest, ConsumerKind, Error, ErrorKind, EventSource, PushMessage, QueueId, testing,
+    AccountId, AckRequest, Consumer, ConsumerKind, Error, ErrorKind, EventSource, Message, PushMessage, QueueId,
+    RetryDelay, Stats, Verdict,
+    emulator::{Emulator, QueueSettings},
+    testing,
 };
+use tokio::{sync::mpsc, time::Instant};
+
 use support::ACCOUNT;
 
 #[test]
@@ -82,7 +87,8 @@ async fn what_is_made_for_a_test_is_as_it_is_received() {
     tokio::time::advance(Duration::from_secs(2)).await;
     assert_eq!(message.lease_remaining(), Duration::ZERO);
     let other = testing::message(PushMessage::text("hello"));
-    assert!(message.id != other.id && message.lease_id != other.lease_id);
+    assert!(message.id != other.id && message.lease_id != other.lease_id && message != other);
+    assert_eq!(message, message.clone());
     assert_eq!(testing::batch([message, other]).len(), 2);
     assert_eq!(testing::error(ErrorKind::RateLimited).kind(), ErrorKind::RateLimited);
 }
@@ -94,4 +100,33 @@ fn a_name_that_is_newer_than_this_crate_is_kept() {
     }
     let source = EventSource::new("of_tomorrow").with("part", "a").with("number", 7);
     assert_eq!((source.kind(), source.get("part"), source.get("number")), ("of_tomorrow", Some("a"), None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_without_a_delay_takes_the_queues() {
+    let emulator = Emulator::in_process();
+    let delay = Duration::from_secs(7);
+    emulator.configure_queue(emulator.queue_id(), |settings: QueueSettings| settings.retry_delay(delay));
+    let queue = emulator.queue().unwrap();
+    let _ = queue.push(&PushMessage::text("a")).await.unwrap();
+    let (sender, mut handled) = mpsc::unbounded_channel();
+    let handler = move |message: Message| {
+        sender.send(Instant::now()).unwrap();
+        async move { if message.attempts == Some(1) { Verdict::Retry } else { Verdict::Ack } }
+    };
+    let consumer = Consumer::new(queue).retry_delay(RetryDelay::queue()).max_idle(Duration::from_secs(1));
+    let mut waited = Duration::ZERO;
+    let stop = async {
+        let first = handled.recv().await.unwrap();
+        waited = handled.recv().await.unwrap() - first;
+    };
+    let report = consumer.run_until(stop, handler).await.unwrap();
+    assert!((delay..delay + Duration::from_secs(2)).contains(&waited), "{waited:?}, {report:?}");
+}
+
+#[test]
+fn of_no_handlers_there_are_no_times() {
+    for share in [0.0, 0.5, 1.0, f64::NAN] {
+        assert_eq!(Stats::default().handler_times.quantile(share), Duration::ZERO);
+    }
 }
