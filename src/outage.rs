@@ -75,5 +75,8 @@ mod tests {
         assert_eq!(outage.on_failure(start), Some(1));
         assert_eq!(outage.on_success(), Some(1));
         assert_eq!(outage.on_failure(start + Duration::from_secs(60)), Some(1));
+        // The end of an interval belongs to it.
+        assert_eq!(outage.on_success(), Some(1));
+        assert_eq!(outage.on_failure(start + Duration::from_secs(70)), Some(2));
     }
 }

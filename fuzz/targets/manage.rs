@@ -44,19 +44,21 @@ fn read<T: Debug + DeserializeOwned + Serialize>(response: &[u8], visit: impl Fn
 
 fuzz_target!(|response: &[u8]| {
     read::<QueueDescription>(response, |queue| {
-        drop((queue.id(), queue.name(), queue.jurisdiction(), queue.created(), queue.modified()));
-        drop((queue.delivery_delay(), queue.message_retention(), queue.delivery_paused()));
-        drop((queue.consumers(), queue.consumer_count(), queue.producers(), queue.producer_count()));
+        let _ = (queue.id(), queue.name(), queue.jurisdiction(), queue.created(), queue.modified());
+        let _ = (queue.delivery_delay(), queue.message_retention(), queue.delivery_paused());
+        let _ = (queue.consumers(), queue.consumer_count(), queue.producers(), queue.producer_count());
     });
     read::<ConsumerDescription>(response, |consumer| {
-        drop((consumer.id(), consumer.kind(), consumer.script(), consumer.dead_letter_queue(), consumer.created()));
-        drop((consumer.batch_size(), consumer.max_retries(), consumer.retry_delay(), consumer.max_concurrency()));
-        drop((consumer.visibility_timeout(), consumer.max_wait_time()));
+        let _ = (consumer.id(), consumer.kind(), consumer.script(), consumer.dead_letter_queue(), consumer.created());
+        let _ = (consumer.batch_size(), consumer.max_retries(), consumer.retry_delay(), consumer.max_concurrency());
+        let _ = (consumer.visibility_timeout(), consumer.max_wait_time());
         assert_eq!(ConsumerSettings::from(consumer).kind(), consumer.kind());
     });
     read::<SubscriptionDescription>(response, |subscription| {
-        drop((subscription.id(), subscription.is_enabled(), subscription.events(), subscription.source()));
-        drop((subscription.queue_id(), subscription.created(), subscription.modified()));
+        let _ = (subscription.id(), subscription.is_enabled(), subscription.events(), subscription.source());
+        let _ = (subscription.queue_id(), subscription.created(), subscription.modified());
     });
-    read::<PurgeStatus>(response, |status| drop((status.started(), status.completed(), status.is_complete())));
+    read::<PurgeStatus>(response, |status| {
+        let _ = (status.started(), status.completed(), status.is_complete());
+    });
 });

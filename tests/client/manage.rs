@@ -68,3 +68,21 @@ async fn a_consumer_that_cannot_be_created_or_used_is_an_error() {
     assert_eq!((error.kind(), error.operation()), (Unauthorized, Some(Op::Pull.id())), "{error}");
     assert_eq!(server.requests().len(), 3);
 }
+
+#[tokio::test]
+async fn pulls_from_a_paused_queue_are_enabled_all_the_same() {
+    let none = support::ok(r#"{"success":true,"result":[]}"#);
+    let made = support::ok(r#"{"success":true,"result":{"consumer_id":"a","type":"http_pull"}}"#);
+    let server = Server::playing([none, made, support::refused(409, 0)]);
+    support::queue(&server.url).enable_pull(ConsumerSettings::pull()).await.unwrap();
+    assert_eq!(server.requests().len(), 3);
+}
+
+#[tokio::test]
+async fn a_queue_that_cannot_be_created_is_not_looked_for_again() {
+    let none = support::ok(r#"{"success":true,"result":[]}"#);
+    let server = Server::playing([none, support::refused(403, 10000)]);
+    let error = support::queue(&server.url).queues().get_or_create("jobs").await.unwrap_err();
+    assert_eq!((error.kind(), error.operation()), (Unauthorized, Some(Op::CreateQueue.id())), "{error}");
+    assert_eq!(server.requests().len(), 2);
+}

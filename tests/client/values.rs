@@ -3,14 +3,14 @@
 use std::{borrow::Cow, collections::HashSet, error::Error as _, time::Duration};
 
 use cloudflare_queues::{
-    AccountId, AckRequest, Consumer, ConsumerKind, Error, ErrorKind, EventSource, Message, PushMessage, QueueId,
-    RetryDelay, Stats, Verdict,
+    AccountId, AckRequest, Client, Consumer, ConsumerKind, Credentials, Error, ErrorKind, EventSource, Message,
+    MessageRef, PushMessage, QueueId, RetryDelay, Stats, Verdict,
     emulator::{Emulator, QueueSettings},
     testing,
 };
 use tokio::{sync::mpsc, time::Instant};
 
-use support::ACCOUNT;
+use support::{ACCOUNT, QUEUE};
 
 #[test]
 fn an_id_is_made_of_any_text_and_compares_with_one() {
@@ -26,6 +26,17 @@ fn an_id_is_made_of_any_text_and_compares_with_one() {
     for id in ["", "a/b"] {
         assert_eq!(id.parse::<QueueId>().unwrap_err().kind(), ErrorKind::InvalidInput);
         assert!(QueueId::try_from(&id.to_owned()).is_err() && QueueId::try_from(Cow::Borrowed(id)).is_err());
+    }
+}
+
+#[test]
+fn a_name_is_not_taken_for_an_id_of_cloudflares() {
+    let queues = Client::builder(Credentials::api_token("t0ken").unwrap()).build().unwrap().queues(ACCOUNT).unwrap();
+    queues.queue(QUEUE).unwrap();
+    for name in ["jobs", &QUEUE[1..], &QUEUE.replace('b', "g")] {
+        let error = queues.queue(name).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{name}");
+        assert!(error.to_string().contains("finds a queue by its name"), "{error}");
     }
 }
 
@@ -74,6 +85,7 @@ fn a_request_is_read_in_the_order_in_which_it_was_made() {
     let leases: Vec<_> =
         (&request).into_iter().map(|settlement| settlement.lease.id().expose_secret().into_owned()).collect();
     assert_eq!(leases, ["a", "b"]);
+    assert_eq!(MessageRef::from("a").expose_secret(), "a");
 }
 
 #[tokio::test(start_paused = true)]
