@@ -56,6 +56,10 @@ mod receipt {
     pub(crate) fn stopped() -> Error {
         Error("stopped".to_owned())
     }
+
+    pub(crate) fn dropped() -> Error {
+        Error("dropped".to_owned())
+    }
 }
 
 mod settlement {

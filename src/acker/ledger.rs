@@ -12,7 +12,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::receipt::{Confirmation, Observer, stopped};
+use super::receipt::{Confirmation, Observer, dropped, stopped};
 use crate::{
     error::Error,
     lease::LeaseId,
@@ -62,11 +62,11 @@ impl Pending {
     }
 }
 
-/// A request that was dropped with the runtime, or that panicked.
+/// Its request was dropped with the runtime, or has panicked.
 impl Drop for Pending {
     fn drop(&mut self) {
         if let Some(observe) = self.observer.take() {
-            observe(&Err(stopped().or_may_have_arrived(true)));
+            observe(&Err(dropped()));
         }
     }
 }
@@ -227,14 +227,6 @@ impl Ledger {
         let mut entries = self.entries();
         for pending in group {
             entries.claimed.remove(pending.settlement.lease.id());
-        }
-    }
-
-    /// Lets the leases of a request that panicked be submitted again.
-    pub(super) fn release_all(&self, leases: &[LeaseId]) {
-        let mut entries = self.entries();
-        for lease in leases {
-            entries.claimed.remove(lease);
         }
     }
 

@@ -60,13 +60,18 @@ impl Future for Receipt {
     type Output = Result<Confirmation, Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        // A lease that was never sent gets its own error; any other was part of a request that ended with the runtime.
-        Pin::new(&mut self.0)
-            .poll(context)
-            .map(|outcome| outcome.unwrap_or_else(|_| Err(stopped().or_may_have_arrived(true))))
+        // A lease that was never sent gets its own error.
+        Pin::new(&mut self.0).poll(context).map(|outcome| outcome.unwrap_or_else(|_| Err(dropped())))
     }
 }
 
+/// The error of a lease that was not sent.
 pub(super) fn stopped() -> Error {
-    Error::new(ErrorKind::Transport, "the runtime in which the acker was created stopped before the outcome was known")
+    Error::new(ErrorKind::Transport, "the runtime in which the acker was created has stopped")
+}
+
+/// The error of a lease whose request ended with the runtime, or with a panic.
+pub(super) fn dropped() -> Error {
+    let error = Error::new(ErrorKind::Transport, "the request was dropped before its outcome was known");
+    error.or_may_have_arrived(true)
 }

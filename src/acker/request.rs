@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    mem,
     sync::Arc,
     time::Duration,
 };
@@ -28,8 +29,10 @@ pub(super) struct Requests {
     pub(super) pace: Pace,
 }
 
-/// The leases of one request, which may be repeated.
+/// The leases of one request, which may be repeated. If it is dropped or panics, since a function of the user may, they
+/// can be submitted again before anyone learns of it.
 struct Group {
+    ledger: Arc<Ledger>,
     leases: Vec<Pending>,
     /// The error of the requests so far, which a later one includes.
     earlier: Option<Error>,
@@ -39,8 +42,14 @@ struct Group {
 }
 
 impl Group {
-    fn new(leases: Vec<Pending>, earlier: Option<Error>) -> Self {
-        Self { leases, earlier, waits: 0, at: Instant::now() }
+    fn new(ledger: &Arc<Ledger>, leases: Vec<Pending>, earlier: Option<Error>) -> Self {
+        Self { ledger: Arc::clone(ledger), leases, earlier, waits: 0, at: Instant::now() }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.ledger.release(self.leases.iter());
     }
 }
 
@@ -48,7 +57,7 @@ impl Requests {
     /// Settles these leases, with one request in flight at a time. If the service refuses a request, its halves are
     /// tried, the larger ones first. A request that has to wait does not delay the others.
     pub(super) async fn settle(&self, leases: Vec<Pending>, taken_at: Instant) {
-        let mut groups = VecDeque::from([Group::new(leases, None)]);
+        let mut groups = VecDeque::from([Group::new(&self.ledger, leases, None)]);
         let splitting = Splitting::new();
         while let Some(first) = (0..groups.len()).min_by_key(|number| groups.get(*number).map(|group| group.at)) {
             let Some(group) = groups.remove(first) else { break };
@@ -61,10 +70,11 @@ impl Requests {
             let is_refusal = error.refuses_the_request() && error.status() != Some(200);
             let half = if is_refusal { splitting.split_off(&mut group.leases) } else { None };
             if let Some(half) = half {
-                groups.extend([group.leases, half].map(|leases| Group::new(leases, Some(error.clone()))));
+                let halves = [mem::take(&mut group.leases), half];
+                groups.extend(halves.map(|leases| Group::new(&self.ledger, leases, Some(error.clone()))));
             } else if is_refusal {
                 self.pace.refused(&error);
-                self.fail(group.leases, &error);
+                self.fail(mem::take(&mut group.leases), &error);
             } else {
                 self.pace.failed(&error);
                 let asked = error.retry_after().unwrap_or_default();
@@ -81,7 +91,7 @@ impl Requests {
         match self.queue.ack_once(settlements, None, &mut outcome).await {
             Ok(attempts) => {
                 self.pace.succeeded(taken_at, attempts);
-                self.confirm(group.leases, &outcome);
+                self.confirm(mem::take(&mut group.leases), &outcome);
                 Ok(())
             }
             Err(error) => {

@@ -17,14 +17,13 @@ use super::{
     ledger::{Ledger, Pending, Work},
     request::Requests,
 };
-use crate::lease::LeaseId;
 
 pub(super) struct Worker {
     ledger: Arc<Ledger>,
     requests: Arc<Requests>,
     in_flight: JoinSet<()>,
-    /// How many leases were added before those of each request in flight, and which ones it has.
-    requested: HashMap<task::Id, (u64, Vec<LeaseId>)>,
+    /// How many leases were added before those of each request in flight.
+    requested: HashMap<task::Id, u64>,
 }
 
 impl Worker {
@@ -45,7 +44,7 @@ impl Worker {
                 Work::Done if self.requested.is_empty() => break,
                 Work::Done => None,
             };
-            self.ledger.tell_flushed(self.requested.values().map(|(first, _)| *first).min());
+            self.ledger.tell_flushed(self.requested.values().copied().min());
             if !has_room && self.ledger.is_due() {
                 self.requests.pace.hold_back();
             }
@@ -55,9 +54,8 @@ impl Worker {
 
     fn send(&mut self, first: u64, group: Vec<Pending>) {
         let (requests, now) = (Arc::clone(&self.requests), Instant::now());
-        let leases = group.iter().map(|pending| pending.settlement.lease.id().clone()).collect();
         let request = self.in_flight.spawn(async move { requests.settle(group, now).await });
-        self.requested.insert(request.id(), (first, leases));
+        self.requested.insert(request.id(), first);
     }
 
     /// Waits until something changes, a request finishes, or leases are due.
@@ -73,11 +71,7 @@ impl Worker {
         poll_fn(|context| {
             let mut has_ended = false;
             while let Poll::Ready(Some(joined)) = self.in_flight.poll_join_next_with_id(context) {
-                let (id, has_panicked) = joined.map_or_else(|error| (error.id(), true), |(id, ())| (id, false));
-                // What the user provides may panic, such as credentials.
-                if let Some((_, leases)) = self.requested.remove(&id).filter(|_| has_panicked) {
-                    self.ledger.release_all(&leases);
-                }
+                self.requested.remove(&joined.map_or_else(|error| error.id(), |(id, ())| id));
                 has_ended = true;
             }
             let is_changed = changed.as_mut().poll(context).is_ready();

@@ -233,17 +233,41 @@ async fn a_request_that_panics_gives_its_leases_an_outcome_and_lets_them_be_subm
         assert!(requests.fetch_add(1, Ordering::Relaxed) > 0, "a panic");
         None
     });
-    let acker = fixture.acker();
-    for is_first in [true, false] {
-        let mut receipts = Vec::new();
-        for message in &fixture.messages {
-            receipts.push(acker.ack(message).await.unwrap());
+    let (acker, messages) = (fixture.acker(), fixture.messages.clone());
+    // In a task, which is woken before the acker's own.
+    let acks = async move {
+        for is_first in [true, false] {
+            let mut receipts = Vec::new();
+            for message in &messages {
+                receipts.push(acker.ack(message).await.unwrap());
+            }
+            for receipt in receipts {
+                assert_eq!(receipt.await.is_err_and(|error| error.may_have_arrived()), is_first);
+            }
+            assert!(acker.0.ledger.claimed_leases().is_empty());
         }
-        acker.flush().await;
-        for receipt in receipts {
-            assert_eq!(receipt.await.is_err_and(|error| error.may_have_arrived()), is_first);
-        }
-        assert!(acker.0.ledger.claimed_leases().is_empty());
-    }
+    };
+    tokio::spawn(acks).await.unwrap();
     assert_eq!(fixture.left(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_panics_keeps_its_hands_off_a_lease_that_was_submitted_again() {
+    let fixture = Fixture::with(2).await.takes(SECOND);
+    let last = fixture.messages[1].lease_id.expose_secret().into_owned();
+    fixture.responds(move |seen| {
+        assert!(seen.leases.as_slice() != [last.as_str()], "a panic");
+        (seen.leases.len() == 2).then(|| refusal(400, 10_026))
+    });
+    let acker = fixture.acker_with(AckerOptions::new().linger(SECOND / 2));
+    let first = acker.ack(&fixture.messages[0]).await.unwrap();
+    let second = acker.ack(&fixture.messages[1]).await.unwrap();
+    // The first half is done before the second one, which panics, is sent.
+    first.await.unwrap();
+    let again = acker.ack(&fixture.messages[0]).await.unwrap();
+    assert!(second.await.unwrap_err().may_have_arrived());
+    sleep(Duration::from_millis(1)).await;
+    assert_eq!(acker.ack(&fixture.messages[0]).await.unwrap_err().kind(), ErrorKind::InvalidInput);
+    again.await.unwrap();
+    assert!(acker.0.ledger.claimed_leases().is_empty());
 }
