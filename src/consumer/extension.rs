@@ -34,6 +34,14 @@ pub(super) struct Beat {
     pub(super) is_alone: bool,
 }
 
+impl Sent {
+    /// A request for these leases without an outcome.
+    pub(super) fn failed(keys: Vec<u64>) -> Self {
+        let beats = keys.into_iter().map(|key| Beat { key, deadline: None, is_alone: false }).collect();
+        Self { beats, ..Self::default() }
+    }
+}
+
 impl Extension {
     pub(super) fn new(leases: Vec<(u64, Lease)>) -> Self {
         Self { leases, splitting: Splitting::new() }

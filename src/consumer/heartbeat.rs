@@ -10,7 +10,7 @@ use std::{
 };
 
 use tokio::{
-    task::JoinSet,
+    task::{self, JoinSet},
     time::{Instant, Sleep, sleep_until},
 };
 
@@ -46,6 +46,8 @@ pub(super) struct Heartbeat {
     next: u64,
     timer: Option<Pin<Box<Sleep>>>,
     requests: JoinSet<Sent>,
+    /// The keys of the leases of each request in flight.
+    requested: HashMap<task::Id, Vec<u64>>,
 }
 
 struct Held {
@@ -75,6 +77,7 @@ impl Heartbeat {
             next: 0,
             timer: None,
             requests: JoinSet::new(),
+            requested: HashMap::new(),
         }
     }
 
@@ -117,9 +120,11 @@ impl Heartbeat {
     /// Does what is due, and ensures that the task is woken for what comes next.
     pub(super) fn poll(&mut self, context: &mut Context<'_>, counter: &Counter) {
         loop {
-            while let Poll::Ready(Some(joined)) = self.requests.poll_join_next(context) {
-                // A request that panicked has no outcome: its leases are lost when they expire.
-                let Sent { beats, halves, error } = joined.unwrap_or_default();
+            while let Poll::Ready(Some(joined)) = self.requests.poll_join_next_with_id(context) {
+                let (id, sent) = joined.map_or_else(|error| (error.id(), None), |(id, sent)| (id, Some(sent)));
+                let keys = self.requested.remove(&id).unwrap_or_default();
+                // A request that panicked has failed.
+                let Sent { beats, halves, error } = sent.unwrap_or_else(|| Sent::failed(keys));
                 beats.into_iter().for_each(|beat| self.settle(beat, counter));
                 halves.into_iter().for_each(|half| self.send_again(half));
                 if let Some(error) = error {
@@ -169,13 +174,19 @@ impl Heartbeat {
 
     fn send(&mut self, group: Vec<(u64, Lease, bool)>) {
         let (alone, mut together): (Vec<_>, Vec<_>) = group.into_iter().partition(|(.., is_alone)| *is_alone);
-        // If the parts of a refused request still have bad leases, those of the next one have others beside them.
+        // Shuffled, so that a lease which shared every refused part with a bad one is next sent beside others.
         together.sort_by_cached_key(|_| self.queue.random());
         let groups = alone.chunks(1).chain(together.chunks(MAX_EXTENDED));
         for group in groups {
             let leases = group.iter().map(|(key, lease, _)| (*key, lease.clone())).collect();
-            self.requests.spawn(Extension::new(leases).send(self.queue.clone(), self.timeout));
+            self.spawn(Extension::new(leases));
         }
+    }
+
+    fn spawn(&mut self, extension: Extension) {
+        let keys = extension.leases.iter().map(|(key, _)| *key).collect();
+        let request = self.requests.spawn(extension.send(self.queue.clone(), self.timeout));
+        self.requested.insert(request.id(), keys);
     }
 
     /// Sends a part of a refused request, without the leases that have ended or were released in the meantime.
@@ -183,7 +194,7 @@ impl Heartbeat {
         let now = Instant::now();
         part.leases.retain(|(key, _)| self.leases.get(key).is_some_and(|held| held.deadline > now));
         if !part.leases.is_empty() {
-            self.requests.spawn(part.send(self.queue.clone(), self.timeout));
+            self.spawn(part);
         }
     }
 
@@ -192,7 +203,8 @@ impl Heartbeat {
         let Some(held) = self.leases.get_mut(&beat.key) else { return };
         self.due.remove(&(held.due, beat.key));
         held.is_under_way = false;
-        held.is_alone = beat.is_alone;
+        // Until it is extended: another failure does not say that it may be sent with others again.
+        held.is_alone = beat.is_alone || held.is_alone && beat.deadline.is_none();
         // A lease that is lost stays lost, since its holder may have been told so.
         let wait = if let Some(deadline) = beat.deadline.filter(|_| held.deadline > now) {
             counter.count(|stats| stats.extended += 1);

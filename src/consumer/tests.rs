@@ -21,7 +21,7 @@ mod undecodable;
 
 use std::{
     future::pending,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -88,7 +88,7 @@ impl Network {
         };
         let takes = (self.takes.lock().unwrap())(&seen);
         sleep(takes / 2).await;
-        let scripted = (self.script.lock().unwrap())(&seen);
+        let scripted = self.script.lock().unwrap_or_else(PoisonError::into_inner)(&seen);
         let response = match scripted {
             Some(response) => {
                 let (head, body) = response.into_parts();
