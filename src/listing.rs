@@ -17,7 +17,8 @@ use crate::{envelope::List, error::Error, response::Success};
 ///
 /// An entry that moves to a later page while the list is read is returned once. The list ends with the last page by the
 /// service's count, or after three pages in a row without a new entry. If the service does not count pages, it ends
-/// with the first such page. After an error, the stream ends.
+/// with the first such page. Entries without an id are told apart by all their fields, and the list also ends after 100
+/// pages in a row on which no other entry is new. After an error, the stream ends.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -33,29 +34,38 @@ use crate::{envelope::List, error::Error, response::Success};
 #[must_use = "a stream does nothing until it is read"]
 pub struct Listing<T> {
     fetch: Box<dyn Fn(u32) -> Fetched<T> + Send + Sync>,
-    key: fn(&T) -> String,
+    key: fn(&T) -> Key,
     page: u32,
     pending: Option<Fetched<T>>,
     waiting: VecDeque<T>,
-    seen: HashSet<String>,
-    /// Pages in a row without a new entry.
+    seen: HashSet<Key>,
+    /// Pages in a row without a new entry, and without a new entry that has an id.
     stale_pages: u32,
+    unnamed_pages: u32,
     is_ended: bool,
 }
 
 /// Tells entries apart by their ids, or by all that they have if the service sent none.
-pub(crate) fn key(id: Option<&str>, fields: &Map<String, Value>) -> String {
-    id.map_or_else(|| Value::Object(fields.clone()).to_string(), str::to_owned)
+#[derive(PartialEq, Eq, Hash)]
+pub(crate) enum Key {
+    Id(String),
+    Fields(String),
+}
+
+pub(crate) fn key(id: Option<&str>, fields: &Map<String, Value>) -> Key {
+    id.map_or_else(|| Key::Fields(Value::Object(fields.clone()).to_string()), |id| Key::Id(id.to_owned()))
 }
 
 /// An empty page need not be the last, but a service that repeats a page must not be asked forever.
 const MAX_STALE_PAGES: u32 = 3;
+/// Entries without ids may be the same ones with other fields. As many pages have all 10,000 queues of an account.
+const MAX_UNNAMED_PAGES: u32 = 100;
 
 type Fetched<T> = Pin<Box<dyn Future<Output = Result<Success<List<T>>, Error>> + Send>>;
 
 impl<T> Listing<T> {
     /// `fetch` asks for a page by its number, and `key` tells entries apart.
-    pub(crate) fn new<F>(key: fn(&T) -> String, fetch: impl Fn(u32) -> F + Send + Sync + 'static) -> Self
+    pub(crate) fn new<F>(key: fn(&T) -> Key, fetch: impl Fn(u32) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Result<Success<List<T>>, Error>> + Send + 'static,
     {
@@ -67,6 +77,7 @@ impl<T> Listing<T> {
             waiting: VecDeque::new(),
             seen: HashSet::new(),
             stale_pages: 0,
+            unnamed_pages: 0,
             is_ended: false,
         }
     }
@@ -96,18 +107,23 @@ impl<T> Listing<T> {
     /// Adds a page. The list ends where the service says so, or at a page without new entries if it does not count
     /// pages: a service without pagination returns the first page forever.
     fn take(&mut self, Success { result: List(entries), pages, .. }: Success<List<T>>) {
-        let mut has_new = false;
+        let (mut has_new, mut has_new_id) = (false, false);
         for entry in entries {
-            if self.seen.insert((self.key)(&entry)) {
+            let key = (self.key)(&entry);
+            let has_id = matches!(key, Key::Id(_));
+            if self.seen.insert(key) {
                 has_new = true;
+                has_new_id |= has_id;
                 self.waiting.push_back(entry);
             }
         }
         self.stale_pages = if has_new { 0 } else { self.stale_pages.saturating_add(1) };
-        self.is_ended = match pages {
+        self.unnamed_pages = if has_new_id { 0 } else { self.unnamed_pages.saturating_add(1) };
+        let is_last = match pages {
             Some(pages) => pages <= self.page.into() || self.stale_pages >= MAX_STALE_PAGES,
             None => !has_new,
         };
+        self.is_ended = is_last || self.unnamed_pages >= MAX_UNNAMED_PAGES;
     }
 }
 
@@ -149,5 +165,29 @@ impl<T> Stream for Listing<T> {
 impl<T> fmt::Debug for Listing<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Listing").field("page", &self.page).field("is_ended", &self.is_ended).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// How many entries a list has whose pages are the first one again, in which this field is another one each time.
+    async fn listed(pages: Option<u64>, id: Option<&'static str>) -> usize {
+        let page = move |number: u32| {
+            assert!(number <= 1000, "a list without end");
+            let fields = json!({ "counter": number }).as_object().cloned().unwrap();
+            async move { Ok(Success { result: List(vec![(id, fields)]), pages, beside: Vec::new() }) }
+        };
+        Listing::new(|(id, fields)| key(*id, fields), page).all().await.unwrap().len()
+    }
+
+    #[tokio::test]
+    async fn a_list_ends_although_entries_without_ids_change_each_time() {
+        for pages in [None, Some(u64::MAX)] {
+            assert_eq!([listed(pages, Some("one")).await, listed(pages, None).await], [1, 100]);
+        }
     }
 }
