@@ -140,12 +140,15 @@ impl<T> Delivery<T> {
         self.held.is_decided = true;
     }
 
-    /// A function decides on it, since it could not be decoded.
-    pub(super) async fn undecodable(mut self, decided: Decided, settings: Settings) {
+    /// A function decides on it, since it could not be decoded. If the future is dropped, even if it was never polled,
+    /// the message was dropped undecided.
+    pub(super) fn undecodable(mut self, decided: Decided, settings: Settings) -> impl Future<Output = ()> + use<T> {
         self.give_out();
         self.held.is_late = true;
-        let outcome = decided.await;
-        self.apply(outcome, &settings).await;
+        async move {
+            let outcome = decided.await;
+            self.apply(outcome, &settings).await;
+        }
     }
 
     async fn apply(mut self, outcome: Outcome, settings: &Settings) {
@@ -159,7 +162,8 @@ impl<T> Delivery<T> {
         let outcome = outcome.as_ref().map(|verdict| *verdict).map_err(|error| Some(error.as_str()));
         match settings.fate(outcome, message.attempts, Some(message)) {
             Fate::Settle(decision) => self.held.settle_late(decision, false).await,
-            Fate::Bury(queue, message) => self.held.bury(queue, message).await,
+            // In a task of its own, which goes on if this one is aborted. If it panics, its message was dropped.
+            Fate::Bury(queue, message) => drop(tokio::spawn(self.held.bury(queue, message)).await),
             Fate::Leave => self.held.leave(),
         }
     }

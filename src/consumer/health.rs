@@ -35,7 +35,8 @@ pub enum Status {
     Working,
     /// Pulls fail.
     PullsFail,
-    /// Acknowledgements are not confirmed: messages are handled again and again.
+    /// Acknowledgements are not confirmed, or dead letters cannot be pushed or are not pushed in time: messages are
+    /// handled again and again.
     AcksFail,
     /// Handlers fail, so it pulls more slowly.
     Slowed,

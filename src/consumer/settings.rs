@@ -145,13 +145,18 @@ impl<D> Consumer<D> {
     ///
     /// Handlers that take longer are dropped, and their messages left. After a stream has ended,
     /// [`Acker::close`](crate::Acker::close) waits as long for decisions on messages that could not be decoded. After
-    /// that, those messages are [undecided](Self::undecided).
+    /// that, those messages are [undecided](Self::undecided), except that dead letters whose push has begun are still
+    /// pushed, and then acknowledged.
     pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
         self.settings.shutdown_timeout = timeout;
         self
     }
 
-    /// How long acknowledgements may take after the last handler has finished. 30 s by default.
+    /// How long acknowledgements, and pushes of dead letters, may take after the last handler has finished. 30 s by
+    /// default.
+    ///
+    /// They go on after that, as long as the runtime is running. The report counts the messages as unconfirmed, or as
+    /// [left](super::Stats::left) if their dead letters are still being pushed.
     pub fn flush_timeout(mut self, timeout: Duration) -> Self {
         self.settings.flush_timeout = timeout;
         self

@@ -1,12 +1,13 @@
 //! What happens to messages after their handlers.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, mem, time::Duration};
 
 use tokio::task::{self, JoinError};
 
 use super::{
     Verdict,
     fate::{Fate, bury},
+    pulls::MESSAGE_BYTES,
     run::Run,
     work::{Handled, HeldMessage, Outcome, Settled, Settling},
 };
@@ -69,6 +70,9 @@ impl Run {
     /// Pushes a dead letter, whose lease is extended in the meantime, and acknowledges the message.
     fn bury(&mut self, mut held: HeldMessage, queue: Queue, message: Message) {
         held.message = None;
+        // From here on, what a message takes besides its body counts as that of an unsettled one.
+        let body = held.bytes.saturating_sub(MESSAGE_BYTES);
+        self.bytes = self.bytes.saturating_sub(mem::replace(&mut held.bytes, body).saturating_sub(body));
         let (acker, pulse, buried) = (self.acker.clone(), self.pulse.clone(), held.clone());
         let settle = async move {
             let pushed = bury(queue, message).await;
@@ -133,7 +137,7 @@ impl Run {
 
     /// Keeps what was still in flight at the end.
     pub(super) fn keep_all(&mut self) {
-        for settling in std::mem::take(&mut self.settling).into_values() {
+        for settling in mem::take(&mut self.settling).into_values() {
             let (settlement, is_dead_letter) = settling.into_settlement();
             self.keep_unless_unpushed(settlement, is_dead_letter);
         }

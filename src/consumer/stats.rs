@@ -23,9 +23,11 @@ pub struct Stats {
     pub acknowledged: u64,
     /// Messages whose retry the service confirmed.
     pub retried: u64,
-    /// Messages for which nothing was sent: by a verdict, because the handler did not finish in time, because a dead
-    /// letter could not be pushed in time or at all, or because they were undecided and are to be
-    /// [left](super::Undecided::Leave).
+    /// Messages for whose leases nothing was sent: by a verdict, because the handler did not finish in time, because a
+    /// dead letter could not be pushed, or because they were undecided and are to be [left](super::Undecided::Leave).
+    ///
+    /// A run that ends while a dead letter is being pushed counts its message here as well. The push goes on, and the
+    /// message is acknowledged after it.
     pub left: u64,
     /// Messages whose lease expired before a handler could start.
     pub expired: u64,

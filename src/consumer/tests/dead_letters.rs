@@ -99,8 +99,8 @@ async fn a_dead_letter_without_a_queue_is_retried() {
     assert_eq!((report.stats.retried, world.left()), (1, 1));
 }
 
-/// Pushes messages to a run or to a stream, for which all of them are dead letters, and looks at the consumer after
-/// this time, and at the end.
+/// Runs a consumer for which all messages are dead letters, or reads its stream, and looks at it after `looked_at` and
+/// at the end.
 async fn bury(
     world: &World,
     consumer: Consumer,
@@ -128,7 +128,6 @@ async fn bury(
         let report = consumer.run_until(stop, |_, _| async {}).await.unwrap();
         check(&report);
     }
-    check_sum(&consumer.stats());
     assert!(!world.seen("messages").is_empty());
     let at_the_time = seen.lock().unwrap().take().unwrap();
     [at_the_time, look(&consumer)]
@@ -162,6 +161,7 @@ async fn dead_letters_whose_push_hangs_are_unsettled() {
         assert_eq!((hanging.dead_lettered, status), (0, Status::AcksFail), "{is_stream}: {hanging:?}");
         assert!(hanging.slowdown > 0 && consumer.stats().slowdown == 0, "{is_stream}: {hanging:?}");
         assert_ne!(after, Status::AcksFail);
+        check_sum(&consumer.stats());
     }
 }
 
@@ -176,6 +176,37 @@ async fn dead_letters_that_are_being_pushed_count_towards_the_bytes_held() {
     assert!((5..=15).contains(&hanging.pulled), "{}", hanging.pulled);
     assert_eq!((after.dead_lettered, world.left()), (after.pulled, 200 - after.pulled as usize));
     assert!(after.pulled > 100, "{}", after.pulled);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_dead_letter_counts_once_towards_the_bytes_held() {
+    let (world, dead) = world().await;
+    world.takes_by(|seen| if seen.operation == "messages" { 60 * SECOND } else { 20 * MILLI });
+    let _ = world.direct.push_all(&vec![PushMessage::text("no number"); 100]).await.unwrap();
+    let _ = world.direct.push_all(&vec![PushMessage::text("no number"); 100]).await.unwrap();
+    // Each is taken to have 609 bytes.
+    let consumer = world.consumer().dead_letters(dead).max_bytes(100 * 609).batch_size(10).max_pulls(1);
+    let [(hanging, _), _] = bury(&world, consumer, false, 30 * SECOND, 90 * SECOND).await;
+    assert!((90..=110).contains(&hanging.pulled), "{}", hanging.pulled);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_push_that_has_begun_outlasts_a_run_and_a_stream() {
+    for is_stream in [false, true] {
+        let (world, dead) = world().await;
+        world.takes_by(|seen| if seen.operation == "messages" { 25 * SECOND } else { Duration::ZERO });
+        let _ = world.direct.push(&PushMessage::text("no number")).await.unwrap();
+        let consumer = world.consumer().dead_letters(dead.clone()).visibility_timeout(10 * SECOND);
+        let consumer = consumer.shutdown_timeout(2 * SECOND).flush_timeout(2 * SECOND);
+        let [_, (stopped, _)] = bury(&world, consumer.clone(), is_stream, SECOND, 2 * SECOND).await;
+        assert_eq!((stopped.dead_lettered, world.left(), world.seen("ack").len()), (0, 1, 0), "{is_stream}");
+        sleep(30 * SECOND).await;
+        assert_eq!((world.left(), bodies(&dead).await.len()), (0, 1), "{is_stream}");
+        // The report of a run is final.
+        let Stats { left, dead_lettered, lost_leases, .. } = consumer.stats();
+        assert_eq!((left, dead_lettered, lost_leases), if is_stream { (0, 1, 0) } else { (1, 0, 0) });
+        check_sum(&consumer.stats());
+    }
 }
 
 #[tokio::test(start_paused = true)]
