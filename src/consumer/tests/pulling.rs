@@ -180,7 +180,7 @@ async fn handlers_that_take_no_time_at_first_do_not_make_it_prefetch_without_bou
     })
     .await;
     let most = most.load(Ordering::Relaxed);
-    assert!(most <= 2000, "{most}");
+    assert!((100..=2000).contains(&most), "{most}");
 }
 
 #[tokio::test(start_paused = true)]
