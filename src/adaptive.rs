@@ -6,9 +6,12 @@ const ONE: usize = 16;
 const FAST: usize = 2 * ONE;
 const SLOW: usize = ONE / 4;
 const SLOWEST: usize = ONE / 8;
-/// The tolerated share of failures, and the weight of the last request in the share.
+/// The tolerated share of failures, the one that is as good as none, and the weight of the last request in the share.
 const BEARABLE: f64 = 0.2;
+const FEW: f64 = BEARABLE / 4.0;
 const WEIGHT: f64 = 1.0 / 32.0;
+/// After how many round trips without a rate limit it is over: without it, the limit has grown by half in that time.
+const QUIET: usize = 4;
 
 /// A limit on requests in flight that grows while it holds work back and falls when requests fail.
 ///
@@ -17,6 +20,8 @@ const WEIGHT: f64 = 1.0 / 32.0;
 /// Once more than a fifth of the last requests have failed, as in an outage or under overload, it grows by a quarter
 /// with each round trip, or by an eighth once a rate limit was met. With that, it falls with one round trip to the
 /// number of requests that succeed, and stands as long as at most a fifth of them fail, or an eighth meet a rate limit.
+/// It triples again once fewer than a twentieth fail and no rate limit was met for four round trips, or after an idle
+/// time.
 #[derive(Clone, Debug)]
 pub(crate) struct Adaptive {
     sixteenths: usize,
@@ -24,21 +29,29 @@ pub(crate) struct Adaptive {
     growth: usize,
     /// The share of the last requests that failed.
     failing: f64,
+    /// How many requests have succeeded since the last rate limit.
+    since_limited: usize,
 }
 
 impl Adaptive {
     /// Starts with `start` requests, and allows at most `max`. Zero counts as one for both.
     pub(crate) fn new(start: usize, max: usize) -> Self {
         let sixteenths = |limit: usize| limit.max(1).saturating_mul(ONE);
-        Self { sixteenths: sixteenths(start.min(max)), max: sixteenths(max), growth: FAST, failing: 0.0 }
+        Self {
+            sixteenths: sixteenths(start.min(max)),
+            max: sixteenths(max),
+            growth: FAST,
+            failing: 0.0,
+            since_limited: 0,
+        }
     }
 
-    /// Whether neither a rate limit nor too many failures were met since the start.
-    pub(crate) fn is_starting(&self) -> bool {
+    /// Whether neither a rate limit nor too many failures were met lately.
+    pub(crate) fn is_undisturbed(&self) -> bool {
         self.growth == FAST
     }
 
-    /// Whether a rate limit was met since the start.
+    /// Whether a rate limit was met lately.
     pub(crate) fn is_rate_limited(&self) -> bool {
         self.growth == SLOWEST
     }
@@ -51,6 +64,10 @@ impl Adaptive {
     /// A request succeeded. The limit grows only if it `is_needed`: if it held other requests back meanwhile.
     pub(crate) fn on_success(&mut self, is_needed: bool) {
         self.failing -= self.failing * WEIGHT;
+        self.since_limited = self.since_limited.saturating_add(1);
+        if self.failing < FEW && self.since_limited >= self.limit().saturating_mul(QUIET) {
+            self.growth = FAST;
+        }
         let more = if is_needed { self.growth } else { 0 };
         self.sixteenths = self.sixteenths.saturating_add(more).min(self.max);
     }
@@ -66,7 +83,7 @@ impl Adaptive {
 
     /// A request met a rate limit, while so many of them got through within a round trip.
     pub(crate) fn on_rate_limit(&mut self, got_through: usize) {
-        self.growth = SLOWEST;
+        (self.growth, self.since_limited) = (SLOWEST, 0);
         if self.limit() > got_through {
             self.take_one_off();
         }
@@ -100,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_triples_with_each_round_trip_until_the_first_failure() {
+    fn the_limit_triples_with_each_round_trip_while_no_request_fails() {
         let mut adaptive = Adaptive::new(1, 100);
         let limits = [1, 3, 9, 27, 81, 100, 100];
         for limit in limits {
@@ -113,11 +130,31 @@ mod tests {
     fn the_limit_grows_slowly_once_a_fifth_of_the_last_requests_have_failed() {
         let mut adaptive = Adaptive::new(40, 100);
         (0..7).for_each(|_| adaptive.on_failure());
-        assert!(adaptive.is_starting(), "seven may be chance");
+        assert!(adaptive.is_undisturbed(), "seven may be chance");
         adaptive.on_failure();
-        assert_eq!((adaptive.limit(), adaptive.is_starting()), (32, false));
+        assert_eq!((adaptive.limit(), adaptive.is_undisturbed()), (32, false));
         round_trip(&mut adaptive, usize::MAX);
         assert_eq!(adaptive.limit(), 40);
+    }
+
+    #[test]
+    fn the_limit_grows_fast_again_once_few_requests_fail() {
+        let mut adaptive = Adaptive::new(1, 100);
+        (0..8).for_each(|_| adaptive.on_failure());
+        (0..30).for_each(|_| adaptive.on_success(false));
+        assert!(!adaptive.is_undisturbed(), "a twelfth have failed");
+        (0..30).for_each(|_| adaptive.on_success(false));
+        assert!(adaptive.is_undisturbed());
+    }
+
+    #[test]
+    fn the_limit_grows_fast_again_four_round_trips_after_a_rate_limit() {
+        let mut adaptive = Adaptive::new(20, 100);
+        adaptive.on_rate_limit(20);
+        (0..79).for_each(|_| adaptive.on_success(false));
+        assert!(!adaptive.is_undisturbed() && adaptive.is_rate_limited());
+        adaptive.on_success(false);
+        assert!(adaptive.is_undisturbed() && !adaptive.is_rate_limited());
     }
 
     #[test]
@@ -161,10 +198,10 @@ mod tests {
     #[test]
     fn a_rate_limit_takes_nothing_off_if_as_many_got_through() {
         let mut adaptive = Adaptive::new(4, 100);
-        assert!(adaptive.is_starting() && !adaptive.is_rate_limited());
+        assert!(adaptive.is_undisturbed() && !adaptive.is_rate_limited());
         adaptive.on_rate_limit(4);
         assert_eq!(adaptive.limit(), 4);
-        assert!(!adaptive.is_starting() && adaptive.is_rate_limited());
+        assert!(!adaptive.is_undisturbed() && adaptive.is_rate_limited());
         adaptive.on_rate_limit(3);
         assert_eq!(adaptive.limit(), 3);
         adaptive.on_failure();

@@ -24,7 +24,7 @@ use crate::{
     operation::Operation,
     redact::Redactor,
     response::{self, Returned, Success},
-    retry::{self, Next},
+    retry::{self, Met, Next},
     transport::{self, Received, Transport},
     warning::{Warning, Warnings},
 };
@@ -49,6 +49,7 @@ pub(crate) struct Call {
 struct Beside {
     sent_at: Instant,
     attempts: u32,
+    met: Met,
     ray_id: Option<HeaderValue>,
     /// The request as sent, to remove it from the service's texts.
     request: Option<Request>,
@@ -139,6 +140,11 @@ impl Call {
         self.beside.get().map_or(1, |beside| beside.attempts)
     }
 
+    /// What the call met before the attempt that succeeded.
+    pub(crate) fn met(&self) -> Met {
+        self.beside.get().map(|beside| beside.met).unwrap_or_default()
+    }
+
     /// Removes secrets from the texts of a successful response.
     pub(crate) fn redactor(&self) -> Redactor {
         self.beside.get().map(|beside| redactor(&beside.credentials, beside.request.as_ref())).unwrap_or_default()
@@ -188,7 +194,7 @@ impl Call {
     /// Sends the request, and retries it as the policy allows.
     async fn send(&self, request: Request) -> Result<Vec<u8>, Error> {
         self.transport.budget.deposit();
-        let (mut request, mut may_have_arrived) = (Some(request), false);
+        let (mut request, mut may_have_arrived, mut met) = (Some(request), false, Met::Nothing);
         let mut attempts: u32 = 0;
         let mut has_renewed = false;
         let mut credentials = self.credentials(None).await?;
@@ -200,12 +206,13 @@ impl Call {
             let sent_at = Instant::now();
             let error = match self.attempt(next, &credentials, attempts == 1).await {
                 Ok(Received { body, ray_id }) => {
-                    let _ = self.beside.set(Beside { sent_at, attempts, ray_id, request, credentials });
+                    let _ = self.beside.set(Beside { sent_at, attempts, met, ray_id, request, credentials });
                     return Ok(body);
                 }
                 Err(error) => self.own(error, &credentials, request.as_ref(), attempts),
             };
             may_have_arrived |= error.may_have_arrived();
+            met = met.max(Met::of(&error));
             if error.kind() == ErrorKind::Unauthorized && !has_renewed && self.remaining() > Duration::ZERO {
                 has_renewed = true;
                 let renewed = self.credentials(Some(&credentials)).await;

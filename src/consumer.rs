@@ -78,10 +78,11 @@ use crate::{error::Error, message::Message, queue::Queue};
 ///
 /// # Pulling
 ///
-/// It prefetches what handlers can start in two round trips, but no more than four times what they took in the last
-/// one, never more than they are expected to start within half a lease, and never more than
-/// [`max_bytes`](Self::max_bytes) and [`max_pulls`](Self::max_pulls) allow. While the queue is empty, one pull is in
-/// flight at a time, with pauses that grow to [`max_idle`](Self::max_idle), since empty pulls are billed.
+/// It prefetches what handlers can start in two round trips, but no more than four times what they took in one of the
+/// last two, and one batch. Except for what free handlers can start at once, it never prefetches more than they are
+/// expected to start within half a lease, and in any case no more than [`max_bytes`](Self::max_bytes) and
+/// [`max_pulls`](Self::max_pulls) allow. While the queue is empty, one pull is in flight at a time, with pauses that
+/// grow to [`max_idle`](Self::max_idle), since empty pulls are billed.
 ///
 /// # Leases
 ///

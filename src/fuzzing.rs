@@ -90,7 +90,7 @@ pub fn pull(response: &[u8]) -> [Option<(Batch, usize)>; 3] {
     [by_document, wire::read_pull(whole).ok(), wire::read_pull(freed).ok()].map(|envelope| {
         let result = response::open(envelope?).ok()?.result;
         let entries = result.messages.as_ref().map_or(0, Vec::len);
-        Some((wire::batch(result, now, 1), entries))
+        Some((wire::batch(result, now), entries))
     })
 }
 

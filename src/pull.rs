@@ -7,8 +7,9 @@ use std::{
 };
 
 use serde::Serialize;
+use tokio::time::Instant;
 
-use crate::message::Message;
+use crate::{message::Message, retry::Met};
 
 /// How many messages to lease, and for how long.
 ///
@@ -83,8 +84,9 @@ pub struct Batch {
     pub backlog_count: Option<u64>,
     /// The queue's metrics, if the service sent them.
     pub metrics: Option<Metrics>,
-    /// How many requests the pull took: more than one after a rate limit.
-    pub(crate) attempts: u32,
+    /// When the attempt that succeeded was sent, and what the pull met before.
+    pub(crate) sent_at: Option<Instant>,
+    pub(crate) met: Met,
 }
 
 impl Batch {

@@ -90,7 +90,8 @@ impl Queue {
             call.run_as(send, |body| wire::read_pull(Scanner::new(body)).or_else(response::read_rest)).await?.result;
         let lasts = Duration::from_millis(wire::milliseconds(options.visibility_timeout).into());
         let lease_deadline = call.sent_at() + lasts;
-        let batch = wire::batch(result, lease_deadline, call.attempts());
+        let mut batch = wire::batch(result, lease_deadline);
+        (batch.sent_at, batch.met) = (Some(call.sent_at()), call.met());
         call.trace_count(batch.len());
         if !batch.is_empty() && lease_deadline <= tokio::time::Instant::now() {
             tracing::warn!(

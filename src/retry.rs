@@ -146,6 +146,26 @@ pub(crate) enum Next {
     Stop(Option<&'static str>),
 }
 
+/// What a call met before it succeeded, from the least to the worst.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Met {
+    /// At most credentials that had to be renewed, which says nothing about how much the service can handle.
+    #[default]
+    Nothing,
+    Failure,
+    RateLimit,
+}
+
+impl Met {
+    pub(crate) fn of(error: &Error) -> Self {
+        match error.kind() {
+            ErrorKind::Unauthorized => Self::Nothing,
+            ErrorKind::RateLimited => Self::RateLimit,
+            _ => Self::Failure,
+        }
+    }
+}
+
 impl Operation {
     /// Whether carrying out the operation twice has the same effect as once, so that it can be retried even if it may
     /// have arrived.

@@ -11,6 +11,7 @@ use crate::{
     limits,
     operation::Operation,
     queue::Queue,
+    retry::Met,
     settlement::{self, Lease, Settlement},
     wire,
 };
@@ -57,13 +58,13 @@ impl Queue {
         }
     }
 
-    /// Sends one request, of at most 100 leases, each there once. Returns how many attempts it took.
+    /// Sends one request, of at most 100 leases, each there once. Returns what it met before it succeeded.
     pub(crate) async fn ack_once<'a>(
         &self,
         settlements: impl ExactSizeIterator<Item = &'a Settlement> + Clone,
         deadline: Option<std::time::Instant>,
         confirmed: &mut AckOutcome,
-    ) -> Result<u32, Error> {
+    ) -> Result<Met, Error> {
         let now = Instant::now().into_std();
         let leases = settlements.clone().map(|settlement| &settlement.lease);
         let deadline = deadline.or_else(|| settlement::deadline(leases, now));
@@ -76,7 +77,7 @@ impl Queue {
         let mut warnings = call.warnings(success.result.warnings, leases, |id| id);
         warnings.extend(call.beside(success.beside));
         confirmed.add(settlements, acks, retries, warnings);
-        Ok(call.attempts())
+        Ok(call.met())
     }
 
     /// Extends leases by `visibility_timeout` from now, 1 ms to 12 hours. No attempt is counted.

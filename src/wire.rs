@@ -75,7 +75,7 @@ fn seconds(delay: Duration) -> u32 {
     (delay.as_secs() as u32).saturating_add(u32::from(delay.subsec_nanos() > 0))
 }
 
-pub(crate) fn batch(result: PullResult, lease_deadline: Instant, attempts: u32) -> Batch {
+pub(crate) fn batch(result: PullResult, lease_deadline: Instant) -> Batch {
     let pulled = result.messages.unwrap_or_default();
     let count = pulled.len();
     let mut messages: Vec<_> = pulled.into_iter().filter_map(|pulled| message(pulled, lease_deadline)).collect();
@@ -92,7 +92,7 @@ pub(crate) fn batch(result: PullResult, lease_deadline: Instant, attempts: u32) 
         messages,
         backlog_count: count_of(result.message_backlog_count),
         metrics: metrics(result.metadata),
-        attempts,
+        ..Batch::default()
     }
 }
 

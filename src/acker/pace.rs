@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::{adaptive::Adaptive, error::Error, error_kind::ErrorKind, outage::Outage};
+use crate::{adaptive::Adaptive, error::Error, error_kind::ErrorKind, outage::Outage, retry::Met};
 
 /// Enough for a nearby service, until it is known how long its responses take.
 const AT_FIRST: usize = 4;
@@ -46,13 +46,14 @@ impl Pace {
 
     /// A request succeeded for leases taken at `taken_at`. The limit grows if it has held others back since, and falls
     /// if the service failed at first.
-    pub(super) fn succeeded(&self, taken_at: Instant, attempts: u32) {
+    pub(super) fn succeeded(&self, taken_at: Instant, met: Met) {
         let mut state = self.state();
         state.is_working = true;
         let is_needed = state.held_back_at.is_some_and(|held_back_at| held_back_at >= taken_at);
-        match attempts {
-            0 | 1 => state.in_flight.on_success(is_needed),
-            _ => state.in_flight.on_failure(),
+        match met {
+            Met::Nothing => state.in_flight.on_success(is_needed),
+            Met::Failure => state.in_flight.on_failure(),
+            Met::RateLimit => state.in_flight.on_rate_limit(0),
         }
         let ended = state.outage.on_success();
         drop(state);

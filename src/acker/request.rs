@@ -89,8 +89,8 @@ impl Requests {
         let settlements = group.leases.iter().map(|pending| &pending.settlement);
         let mut outcome = AckOutcome::nothing();
         match self.queue.ack_once(settlements, None, &mut outcome).await {
-            Ok(attempts) => {
-                self.pace.succeeded(taken_at, attempts);
+            Ok(met) => {
+                self.pace.succeeded(taken_at, met);
                 self.confirm(mem::take(&mut group.leases), &outcome);
                 Ok(())
             }

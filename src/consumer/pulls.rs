@@ -21,6 +21,7 @@ use crate::{
     outage::Outage,
     pull::{Batch, PullOptions},
     queue::Queue,
+    retry::Met,
 };
 
 /// Longer pauses could not be added to an instant.
@@ -146,6 +147,11 @@ impl Pulls {
         self.message_bytes
     }
 
+    /// How many messages fit into this many bytes: at least one.
+    pub(super) fn most_in(&self, bytes: usize) -> usize {
+        bytes.checked_div(self.message_bytes).unwrap_or(usize::MAX).max(1)
+    }
+
     /// The first message was settled: from now on, the number of pulls in flight is limited only by what they return.
     pub(super) fn trust(&mut self) {
         self.is_trusted = true;
@@ -189,11 +195,11 @@ impl Pulls {
         }
     }
 
-    /// After the service has refused pulls, they are spread over the round trip, since a rate limit refuses bursts.
+    /// After a rate limit or too many failures, pulls are spread over the round trip: a rate limit refuses bursts.
     fn spread(&mut self) {
         // Slightly closer than even, so that the number in flight is reached.
         let apart = self.round_trip().mul_f64(0.8) / self.limit.limit().try_into().unwrap_or(u32::MAX);
-        if !self.limit.is_starting() && self.rest.is_none() && apart >= SHORTEST {
+        if !self.limit.is_undisturbed() && self.rest.is_none() && apart >= SHORTEST {
             self.rest = Some(Rest { until: Box::pin(sleep(apart)), why: Why::Spread });
         }
     }
@@ -236,11 +242,9 @@ impl Pulls {
         let now = Instant::now();
         match result {
             Ok(batch) => {
-                let took = now.saturating_duration_since(started.at);
-                // A retried pull took several round trips, and waits.
-                if batch.attempts <= 1 || self.round_trip.is_none() {
-                    self.round_trip = Some(self.round_trip.map_or(took, |average| (average * 3 + took) / 4));
-                }
+                // Without failed attempts and the waits after them.
+                let took = now.saturating_duration_since(batch.sent_at.unwrap_or(started.at));
+                self.round_trip = Some(self.round_trip.map_or(took, |average| (average * 3 + took) / 4));
                 if let Some(failures) = self.outage.on_success() {
                     tracing::info!(failures, "pulling works again");
                 }
@@ -273,13 +277,12 @@ impl Pulls {
         // With a limited rate, less than requested is all that there is; otherwise, a pull may return less.
         let is_full = !self.limit.is_rate_limited() || batch.len() >= started.asked;
         let has_slack = batch.len().saturating_mul(2) < started.asked;
-        if batch.attempts > 1 {
-            // It succeeded, but only after the service asked for a wait.
-            self.on_rate_limit();
-        } else if has_slack {
-            self.limit.on_slack();
-        } else {
-            self.limit.on_success(is_full && in_flight >= self.limit.limit());
+        match batch.met {
+            // It succeeded, but not at first.
+            Met::RateLimit => self.on_rate_limit(),
+            Met::Failure => self.limit.on_failure(),
+            Met::Nothing if has_slack => self.limit.on_slack(),
+            Met::Nothing => self.limit.on_success(is_full && in_flight >= self.limit.limit()),
         }
         let bytes: usize = batch.iter().map(|message| message.body.len().saturating_add(MESSAGE_BYTES)).sum();
         let mean = bytes / batch.len().max(1);

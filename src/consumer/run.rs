@@ -252,18 +252,20 @@ impl Run {
         if !self.pulls.is_trusted() && self.settling.len() >= MOST_UNTRUSTED {
             return;
         }
-        let target = self.target().min(self.most_in_bytes());
+        let target = self.target().min(self.pulls.most_in(self.settings.max_bytes));
         let ahead = self.waiting.len().saturating_add(self.pulls.asked());
-        let room = target.saturating_sub(ahead).min(self.room_in_bytes(ahead));
-        self.pulls.start(room, target);
+        let bytes = self.room_in_bytes(ahead);
+        let room = target.saturating_sub(ahead).min(bytes);
+        // Others may hold the bytes for long: a free handler does not wait for more room.
+        let is_urgent = ahead == 0 && self.free() > 0;
+        self.pulls.start(room, if is_urgent { room } else { target });
     }
 
     /// How many messages should be waiting or on their way: what handlers start until the next pull could return more,
     /// but no more than they are expected to start within half a lease. How long they take now says little about how
     /// long they will: what they took in the last round trip limits it, too.
     fn target(&self) -> usize {
-        let group = self.group_size();
-        let free = self.settings.concurrency.max(1).saturating_sub(self.handled.len()).saturating_mul(group);
+        let (group, free) = (self.group_size(), self.free());
         let Some(handler_time) = self.handler_time else { return free };
         let at_once = self.settings.concurrency.max(1).saturating_mul(group) as f64;
         let started_in = |time: f64| (time / handler_time.as_secs_f64().max(1e-6) * at_once) as usize;
@@ -273,9 +275,9 @@ impl Run {
         in_time.min(ahead.saturating_add(pull.batch_size as usize)).max(free)
     }
 
-    fn most_in_bytes(&self) -> usize {
-        let messages = self.settings.max_bytes.checked_div(self.pulls.message_bytes());
-        messages.unwrap_or(usize::MAX).max(1)
+    /// How many messages handlers can take at once.
+    fn free(&self) -> usize {
+        self.settings.concurrency.max(1).saturating_sub(self.handled.len()).saturating_mul(self.group_size())
     }
 
     fn room_in_bytes(&self, ahead: usize) -> usize {

@@ -181,7 +181,8 @@ impl<D> Consumer<D> {
     /// The maximum number of bytes of messages to hold, estimated from the sizes seen so far. 64 MiB by default.
     ///
     /// This limits how much is prefetched. A message is held until its handler has finished, and a dead letter until
-    /// its message is acknowledged. At least one message at a time is pulled in any case.
+    /// its message is acknowledged; in a stream, until it is taken from it. At least one message at a time is pulled in
+    /// any case.
     pub fn max_bytes(mut self, bytes: usize) -> Self {
         self.settings.max_bytes = bytes;
         self

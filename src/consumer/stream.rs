@@ -36,10 +36,10 @@ const FIRST: usize = 10;
 /// A stream of messages: see [`Consumer::stream`](super::Consumer::stream).
 ///
 /// The stream holds no more messages than you are expected to take within half a lease, given the time between them so
-/// far, and no more than the larger of [`batch_size`](super::Consumer::batch_size) and
-/// [`concurrency`](super::Consumer::concurrency). The leases of waiting messages are
-/// [extended](super::Consumer::heartbeat), like those of [deliveries](Delivery). Messages whose lease is lost while
-/// they wait are skipped.
+/// far, no more than the larger of [`batch_size`](super::Consumer::batch_size) and
+/// [`concurrency`](super::Consumer::concurrency), and no more than [`max_bytes`](super::Consumer::max_bytes) allows.
+/// The leases of waiting messages are [extended](super::Consumer::heartbeat), like those of [deliveries](Delivery).
+/// Messages whose lease is lost while they wait are skipped.
 ///
 /// A failed pull is repeated, as in a run. Pulling slows down while acknowledgements are not confirmed, and while more
 /// deliveries than [tolerated](super::Consumer::bearable_failures) are dropped undecided. If a pull or an
@@ -197,6 +197,7 @@ impl<D: Decoding> Deliveries<D> {
 
     fn target(&self) -> usize {
         let most = self.settings.concurrency.max(self.settings.pull.batch_size as usize);
+        let most = most.min(self.pulls.most_in(self.settings.max_bytes));
         let Some(pace) = self.pace else { return most.min(FIRST) };
         let half = self.settings.pull.visibility_timeout.as_secs_f64() / 2.0;
         ((half / pace.as_secs_f64().max(1e-6)) as usize).clamp(1, most.max(1))

@@ -90,6 +90,10 @@ impl Network {
         sleep(takes / 2).await;
         let scripted = self.script.lock().unwrap_or_else(PoisonError::into_inner)(&seen);
         let response = match scripted {
+            // What cannot be built counts as not sent, as without a connection.
+            Some(response) if response.extensions().get::<Unsent>().is_some() => {
+                reqwest::Client::new().get("").build().map(|_| unreachable!())
+            }
             Some(response) => {
                 let (head, body) = response.into_parts();
                 let mut response = http::Response::builder().status(head.status).url(request.url().clone());
@@ -192,6 +196,16 @@ fn refusal(status: u16, code: u64) -> http::Response<String> {
     let error = serde_json::json!({ "code": code, "message": "no" });
     let body = serde_json::json!({ "success": false, "errors": [error], "messages": [], "result": null });
     http::Response::builder().status(status).body(body.to_string()).unwrap()
+}
+
+#[derive(Clone)]
+struct Unsent;
+
+/// Instead of a response: there was no connection.
+fn unsent() -> http::Response<String> {
+    let mut response = http::Response::default();
+    response.extensions_mut().insert(Unsent);
+    response
 }
 
 fn success(result: Value) -> http::Response<String> {

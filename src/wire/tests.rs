@@ -103,7 +103,7 @@ impl Chance {
 fn opened(envelope: Envelope<PullResult>) -> (Option<bool>, usize, Option<Batch>) {
     let (success, errors, result) = envelope.into_parts();
     let now = Instant::now();
-    (success, errors.len(), result.map(|result| Batch { messages: Vec::new(), ..batch(result.clone(), now, 1) }))
+    (success, errors.len(), result.map(|result| Batch { messages: Vec::new(), ..batch(result.clone(), now) }))
 }
 
 fn messages_of(envelope: Envelope<PullResult>) -> Option<Vec<PulledMessage>> {
@@ -123,7 +123,7 @@ fn same(one: &PulledMessage, other: &PulledMessage) -> bool {
 
 fn batch_of(response: &str) -> Option<Batch> {
     let envelope = read_pull(Scanner::new(response.into())).ok()?;
-    Some(batch(envelope.into_parts().2?, Instant::now(), 1))
+    Some(batch(envelope.into_parts().2?, Instant::now()))
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn many_entries_with_one_lease_are_told_apart_in_no_time() {
     };
     let messages = Some((0..20_000).map(message).collect());
     let start = std::time::Instant::now();
-    let batch = batch(PullResult { messages, ..PullResult::default() }, Instant::now(), 1);
+    let batch = batch(PullResult { messages, ..PullResult::default() }, Instant::now());
     assert_eq!((batch.len(), batch.duplicates), (201, 19_799));
     // Comparing each one with all others takes 15 seconds.
     assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());

@@ -120,7 +120,7 @@ async fn only_a_refusal_of_the_credentials_asks_for_others() {
     let count = Arc::clone(&asked);
     let credentials = Credentials::from_provider(move || {
         let number = count.fetch_add(1, Ordering::SeqCst);
-        async move { Ok(Credentials::api_token(&format!("token-{number}"))?) }
+        async move { Ok(Credentials::api_token(format!("token-{number}"))?) }
     });
     let server = Server::playing([support::refused(500, 0), support::refused(429, 10250), support::bare_success()]);
     let builder = Client::builder(credentials).base_url(&server.url).retry(support::quick(3));

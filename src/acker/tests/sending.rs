@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
+use crate::credentials::Credentials;
 
 #[tokio::test(start_paused = true)]
 async fn ten_thousand_acks_at_once_make_a_hundred_requests() {
@@ -127,6 +128,31 @@ async fn early_failures_also_lower_the_number_in_flight() {
     acker.flush().await;
     // Undisturbed, it would be 72.
     assert!(fixture.most_in_flight() <= 16, "{}", fixture.most_in_flight());
+}
+
+#[tokio::test(start_paused = true)]
+async fn renewed_credentials_do_not_lower_the_number_in_flight() {
+    let made = Arc::new(AtomicUsize::new(0));
+    let renewing = |client: ClientBuilder| {
+        let made = Arc::clone(&made);
+        client.credentials(Credentials::from_provider(move || {
+            let token = format!("token-{}", made.fetch_add(1, Ordering::Relaxed));
+            async { Ok(Credentials::api_token(token)?) }
+        }))
+    };
+    let fixture = Fixture::under(0, SECOND, renewing).await.takes(SECOND);
+    // Each request is refused once.
+    let refused = Mutex::new(HashSet::new());
+    fixture.responds(move |seen| {
+        let is_first = refused.lock().unwrap().insert(seen.leases[0].clone());
+        Some(if is_first { refusal(401, 10_000) } else { counted(seen.acks, Value::Null) })
+    });
+    let acker = fixture.acker_with(AckerOptions::new().buffer(usize::MAX));
+    for number in 0..5000 {
+        acker.ack(unknown(number)).await.unwrap();
+    }
+    acker.flush().await;
+    assert!(fixture.most_in_flight() >= 30, "{}", fixture.most_in_flight());
 }
 
 #[tokio::test(start_paused = true)]

@@ -138,6 +138,20 @@ async fn large_messages_are_held_within_the_bound_of_bytes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_handler_is_idle_because_slow_ones_hold_half_of_the_bytes() {
+    let world = World::with(100).await;
+    world.takes(100 * MILLI);
+    // Nine messages fit, of which five stay for long.
+    let consumer = world.consumer().concurrency(10).max_bytes(9 * 610).shutdown_timeout(Duration::ZERO);
+    let report = run(&consumer, sleep(60 * SECOND), |message| {
+        let is_slow = message.body.json::<usize>().unwrap() < 5;
+        sleep(if is_slow { 600 * SECOND } else { SECOND })
+    })
+    .await;
+    assert_eq!(report.stats.acknowledged, 95);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_rate_limit_inside_a_pull_lowers_the_pulls_in_flight() {
     let world = World::with(20_000).await;
     world.takes(SECOND);

@@ -19,9 +19,10 @@ struct Pulling {
 /// As many messages as there may be, of so many bytes each.
 fn messages(count: usize, bytes: usize) -> http::Response<String> {
     let message = |number| {
-        let (id, lease_id) = (format!("message-{number}"), format!("lease-{number}"));
-        let metadata = serde_json::json!({ "CF-Content-Type": "text" });
-        serde_json::json!({ "id": id, "lease_id": lease_id, "attempts": 1, "body": "x".repeat(bytes), "metadata": metadata })
+        serde_json::json!({
+            "id": format!("message-{number}"), "lease_id": format!("lease-{number}"), "attempts": 1,
+            "body": "x".repeat(bytes), "metadata": { "CF-Content-Type": "text" },
+        })
     };
     success(serde_json::json!({ "messages": (0..count).map(message).collect::<Vec<_>>() }))
 }
@@ -128,12 +129,12 @@ async fn each_step_halves_batches_and_doubles_pauses() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_round_trip_is_an_average_without_pulls_that_were_retried() {
+async fn the_round_trip_is_an_average_without_attempts_that_failed() {
     let mut pulling = Pulling::new(|consumer| consumer).await;
     pulling.world.takes_by(|seen| if seen.nth == 0 { SECOND } else { 200 * MILLI });
     // The third pull is retried.
     pulling.world.responds(|seen| if seen.nth == 2 { Some(refusal(429, 10250)) } else { full(seen) });
-    for expected in [1000, 800, 800, 650] {
+    for expected in [1000, 800, 650, 537] {
         pulling.pulls.start(100, 100);
         pulling.finish(1).await;
         assert_eq!(pulling.pulls.round_trip().as_millis(), expected);
@@ -293,13 +294,38 @@ async fn with_a_limited_rate_more_pulls_are_tried_only_while_all_return_what_the
     for (returned, is_tried) in [(100, true), (99, false)] {
         let mut pulling = Pulling::refused(5, SECOND, Duration::ZERO).await;
         pulling.world.responds(move |_| Some(messages(returned, 1)));
-        pulling.run(10 * SECOND).await;
+        pulling.run(2500 * MILLI).await;
         assert_eq!(pulling.pulls.in_flight() == 9, is_tried, "{returned}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pull_that_was_retried_counts_as_refused() {
+async fn after_four_round_trips_without_another_refusal_pulls_become_more_as_before() {
+    let mut pulling = Pulling::refused(5, SECOND, Duration::ZERO).await;
+    pulling.world.responds(|_| Some(messages(50, 1)));
+    for (time, is_over) in [(3, false), (3, true)] {
+        pulling.run(time * SECOND).await;
+        assert_eq!(pulling.pulls.in_flight() == 9, is_over);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pull_that_met_another_failure_at_first_does_not_count_as_refused() {
+    let mut pulling = Pulling::new(|consumer| consumer).await;
+    pulling.world.responds(|seen| if seen.nth == 0 { Some(unsent()) } else { full(seen) });
+    pulling.world.takes_by(|seen| if seen.nth == 0 { 10 * SECOND } else { SECOND });
+    for expected in [1, 1, 3] {
+        assert_eq!(pulling.start(), expected, "at once");
+        for left in (0..expected).rev() {
+            pulling.finish(1).await;
+            assert_eq!(pulling.pulls.in_flight(), left);
+        }
+        assert_eq!(pulling.pulls.round_trip(), SECOND);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pull_that_met_a_rate_limit_at_first_counts_as_refused() {
     let mut pulling = Pulling::new(|consumer| consumer).await;
     for expected in [1, 3] {
         assert_eq!(pulling.start(), expected);

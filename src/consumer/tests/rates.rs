@@ -8,8 +8,12 @@ const WANTED: f64 = 4750.0;
 /// Handles all messages with 1,000 handlers of 10 ms, and checks that this takes no longer than at the rate that is
 /// wanted and ten round trips, and that no message is given twice.
 async fn drain(world: &World, messages: usize, round_trip: Duration) {
-    world.push(messages).await;
     world.takes(round_trip);
+    drain_within(world, messages, Duration::from_secs_f64(messages as f64 / WANTED) + 10 * round_trip).await;
+}
+
+async fn drain_within(world: &World, messages: usize, most: Duration) {
+    world.push(messages).await;
     let (consumer, start) = (world.consumer().concurrency(1000), Instant::now());
     let stop = async {
         while consumer.stats().acknowledged < messages as u64 {
@@ -21,8 +25,8 @@ async fn drain(world: &World, messages: usize, round_trip: Duration) {
         sleep(10 * MILLI).await;
     })
     .await;
-    let most = Duration::from_secs_f64(messages as f64 / WANTED) + 10 * round_trip;
-    assert!(start.elapsed() <= most, "{messages} at {round_trip:?} in {:?}", start.elapsed());
+    println!("took {:?} of {most:?}", start.elapsed());
+    assert!(start.elapsed() <= most, "{messages} in {:?} instead of {most:?}", start.elapsed());
     assert_eq!((report.stats.panicked, report.stats.lost_leases, world.left()), (0, 0, 0));
 }
 
@@ -37,6 +41,64 @@ async fn the_rate_is_reached_within_ten_round_trips_of_any_length() {
 #[tokio::test(start_paused = true)]
 async fn the_rate_is_reached_where_pulls_give_half_of_what_they_ask_for() {
     drain(&World::of(Behavior::new().largest_pull(50)), 30_000, 2400 * MILLI).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_pull_without_a_connection_delays_others_only_by_its_own_time() {
+    for (messages, round_trip, failing) in [(5000, 200, 10 * MILLI), (5000, 600, 10 * SECOND)] {
+        let (world, round_trip) = (World::with(0).await, round_trip * MILLI);
+        world
+            .takes_by(move |seen| if (seen.operation == "pull", seen.nth) == (true, 0) { failing } else { round_trip });
+        world.responds(|seen| (seen.operation == "pull" && seen.nth == 0).then(unsent));
+        // And the wait before the next attempt.
+        let most = Duration::from_secs_f64(messages as f64 / WANTED) + 10 * round_trip + failing + 250 * MILLI;
+        drain_within(&world, messages, most).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_rate_limit_does_not_hold_back_pulls_that_give_half_of_what_they_ask_for() {
+    let world = World::of(Behavior::new().largest_pull(50));
+    world.takes(600 * MILLI);
+    world.responds(|seen| (seen.operation == "pull" && seen.nth == 4).then(|| refusal(429, 10250)));
+    drain_within(&world, 10_000, Duration::from_secs_f64(10_000.0 / WANTED) + 16 * 600 * MILLI).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_met_by_few_requests_and_soon_over() {
+    // Every request fails, or every second one, from when 27 pulls are in flight.
+    for (nth, most_requests, most_time) in [(1, 1000, 1000), (2, 1000, 1000)] {
+        let world = World::with(30_000).await;
+        world.takes(2400 * MILLI);
+        let start = Instant::now();
+        let ails = move || (10 * SECOND..70 * SECOND).contains(&start.elapsed());
+        world.responds(move |seen| (ails() && seen.nth % nth == 0).then(|| refusal(503, 0)));
+        let consumer = world.consumer().concurrency(1000);
+        let stop = async {
+            while consumer.stats().acknowledged < 30_000 {
+                if start.elapsed().as_millis() % 5000 < 10 {
+                    let s = consumer.stats();
+                    println!(
+                        "{:?} acked {} pulls {} wait {}",
+                        start.elapsed(),
+                        s.acknowledged,
+                        s.pulls_in_flight,
+                        s.waiting
+                    );
+                }
+                sleep(10 * MILLI).await;
+            }
+        };
+        let _ = run(&consumer, stop, |_| sleep(10 * MILLI)).await;
+        let requests = |operation| {
+            let seen = world.seen(operation);
+            seen.iter().filter(|seen| (10 * SECOND..70 * SECOND).contains(&(seen.at - start))).count()
+        };
+        let took = start.elapsed() - 70 * SECOND;
+        println!("{nth}: {:?} {took:?}", ["pull", "ack", "extend"].map(requests));
+        assert!(requests("pull") <= most_requests, "{}", requests("pull"));
+        assert!(took <= most_time * SECOND, "{took:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -78,6 +78,22 @@ async fn a_fast_caller_gets_as_many_as_a_pull_or_its_concurrency_allow() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stream_holds_no_more_than_the_bound_of_bytes_allows() {
+    let world = World::with(0).await;
+    for _ in 0..20 {
+        let _ = world.direct.push_all(&vec![PushMessage::text("x".repeat(20_000)); 10]).await.unwrap();
+    }
+    world.takes(20 * MILLI);
+    let mut deliveries = world.consumer().concurrency(300).max_bytes(20 * 20_600).stream().unwrap();
+    let mut waiting = 0;
+    for _ in 0..100 {
+        take(&mut deliveries, 1, MILLI).await;
+        waiting = waiting.max(deliveries.stats().waiting);
+    }
+    assert!((10..=20).contains(&waiting), "{waiting}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn messages_whose_leases_were_lost_while_they_waited_are_skipped_and_counted() {
     let world = World::with(5).await;
     let mut deliveries = world.consumer().heartbeat(Duration::ZERO).stream().unwrap();
