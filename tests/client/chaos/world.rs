@@ -257,6 +257,9 @@ impl World {
     /// Decides on the faults of the next requests, whoever sends them.
     pub(super) fn foresee(&self) {
         let (mut random, mut told) = (self.random.lock().unwrap(), self.told());
+        // Requests that came before their faults were decided on had none.
+        let requests = (self.emulator.requests() as usize).max(told.faults.len());
+        told.faults.resize(requests, false);
         while told.faults.len() < self.emulator.requests() as usize + 100 {
             let fault = (random.below(3) == 0).then(|| Box::new(random.fault()));
             told.faults.push(fault.is_some());
