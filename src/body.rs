@@ -2,18 +2,21 @@
 
 #[cfg(any(target_arch = "x86_64", all(target_arch = "aarch64", target_feature = "neon")))]
 use std::sync::LazyLock;
-use std::{borrow::Cow, fmt, sync::Arc};
+use std::{borrow::Cow, cell::Cell, fmt, iter, sync::Arc};
 
 use base64::{
     Engine,
     engine::{DecodePaddingMode, GeneralPurposeConfig},
 };
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
-use serde_json::{
-    Value,
-    error::Category,
-    value::{RawValue, to_raw_value},
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{
+        self, DeserializeOwned, Visitor,
+        value::{BorrowedStrDeserializer, MapDeserializer},
+    },
+    ser,
 };
+use serde_json::{Value, error::Category, value::RawValue};
 
 use crate::{error::Error, error_kind::ErrorKind, lease::unquote};
 
@@ -231,27 +234,41 @@ pub struct MessageBody(Form);
 
 #[derive(Clone)]
 enum Form {
-    /// As it stands on the wire. An `Arc<RawValue>` would be a second copy.
-    Json(Arc<Box<RawValue>>),
+    /// JSON text from the wire, or as `serde_json` wrote it.
+    Json(Arc<str>),
     /// What a string stands for.
     Unquoted(Arc<str>),
 }
 
+/// The largest scratch that a thread keeps. Larger messages are refused, or close to it.
+const MAX_SCRATCH: usize = 256 << 10;
+
+thread_local! {
+    /// Where JSON is written before its length is known. To allocate it for each message takes a tenth of a push.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
 impl MessageBody {
-    /// A JSON string, to be sent.
-    pub(crate) fn text(text: &str) -> Self {
-        // Quoting a string cannot fail.
-        Self::from(to_raw_value(text).unwrap_or_default())
+    /// JSON, to be sent.
+    pub(crate) fn written<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<Self> {
+        let mut scratch = SCRATCH.take();
+        scratch.clear();
+        serde_json::to_writer(&mut scratch, value)?;
+        let json = str::from_utf8(&scratch).map_err(ser::Error::custom)?.into();
+        if scratch.capacity() <= MAX_SCRATCH {
+            SCRATCH.set(scratch);
+        }
+        Ok(Self(Form::Json(json)))
     }
 
-    /// A JSON string that arrived, unescaped.
+    /// A string, without quotes and escapes.
     pub(crate) fn unquoted(text: &str) -> Self {
         Self(Form::Unquoted(text.into()))
     }
 
     fn json(&self) -> Cow<'_, str> {
         match &self.0 {
-            Form::Json(raw) => Cow::Borrowed(raw.get()),
+            Form::Json(json) => Cow::Borrowed(json),
             Form::Unquoted(text) => Cow::Owned(Value::from(&**text).to_string()),
         }
     }
@@ -259,22 +276,20 @@ impl MessageBody {
     /// What a string stands for, and any other JSON as it is. `None` for a string with half of a character.
     fn text_or_json(&self) -> Option<Cow<'_, str>> {
         match &self.0 {
-            Form::Json(raw) => unquote(raw),
+            Form::Json(json) => unquote(json),
             Form::Unquoted(text) => Some(Cow::Borrowed(text)),
         }
     }
 
     /// In bytes.
     fn len(&self) -> usize {
-        match &self.0 {
-            Form::Json(raw) => raw.get().len(),
-            Form::Unquoted(text) => text.len(),
-        }
+        let (Form::Json(text) | Form::Unquoted(text)) = &self.0;
+        text.len()
     }
 
-    fn is_string(&self) -> bool {
+    pub(crate) fn is_string(&self) -> bool {
         match &self.0 {
-            Form::Json(raw) => raw.get().starts_with('"'),
+            Form::Json(json) => json.starts_with('"'),
             Form::Unquoted(_) => true,
         }
     }
@@ -299,14 +314,14 @@ impl Eq for MessageBody {}
 
 impl From<Box<RawValue>> for MessageBody {
     fn from(raw: Box<RawValue>) -> Self {
-        Self(Form::Json(Arc::new(raw)))
+        Self(Form::Json(Box::<str>::from(raw).into()))
     }
 }
 
 impl From<Value> for MessageBody {
     fn from(value: Value) -> Self {
         // Writing a `Value` cannot fail.
-        Self::from(to_raw_value(&value).unwrap_or_default())
+        Self::written(&value).unwrap_or_default()
     }
 }
 
@@ -319,9 +334,37 @@ impl fmt::Debug for MessageBody {
 impl Serialize for MessageBody {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match &self.0 {
-            Form::Json(raw) => raw.serialize(serializer),
+            Form::Json(json) => {
+                let raw = <&RawValue>::deserialize(Written(json)).or_else(|_| serde_json::from_str(json));
+                raw.map_err(ser::Error::custom)?.serialize(serializer)
+            }
             Form::Unquoted(text) => serializer.serialize_str(text),
         }
+    }
+}
+
+/// JSON text that was written or read by `serde_json`, as a `RawValue` that is not parsed again.
+struct Written<'a>(&'a str);
+
+impl<'de> Deserializer<'de> for Written<'de> {
+    type Error = de::value::Error;
+
+    /// A `RawValue` asks for a newtype of a name of its own, and takes a map with this name for its only key.
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        visitor.visit_map(MapDeserializer::new(iter::once((name, BorrowedStrDeserializer::new(self.0)))))
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+        Err(de::Error::custom("only a `RawValue` is read from this"))
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        seq tuple tuple_struct map struct enum identifier ignored_any
     }
 }
 

@@ -34,7 +34,7 @@ impl LeaseId {
     /// The lease id as plain text, to store it or to pass it to another process.
     pub fn expose_secret(&self) -> Cow<'_, str> {
         // Only text that can be unquoted was accepted as a lease.
-        unquote(&self.0).unwrap_or_default()
+        unquote(self.0.get()).unwrap_or_default()
     }
 
     /// As on the wire, in quotes.
@@ -103,7 +103,7 @@ impl<'de> Deserialize<'de> for LeaseId {
         }
         // A string can be escaped in several ways: keep one form, so that equal leases compare equal. Refusing anything
         // but a valid string would lose the whole batch.
-        let text = unquote(&raw).filter(|_| is_string).unwrap_or_default();
+        let text = unquote(raw.get()).filter(|_| is_string).unwrap_or_default();
         Ok(Self::from(text.as_ref()))
     }
 }
@@ -151,11 +151,11 @@ impl fmt::Debug for MessageRef {
 
 /// The string that a JSON text represents, without a copy if nothing is escaped; any other JSON as it is. `None` for an
 /// invalid string, such as one with half of a surrogate pair.
-pub(crate) fn unquote(raw: &RawValue) -> Option<Cow<'_, str>> {
-    if !raw.get().starts_with('"') {
-        return Some(Cow::Borrowed(raw.get()));
+pub(crate) fn unquote(json: &str) -> Option<Cow<'_, str>> {
+    if !json.starts_with('"') {
+        return Some(Cow::Borrowed(json));
     }
-    serde_json::from_str(raw.get()).ok().map(|Text(text)| text)
+    serde_json::from_str(json).ok().map(|Text(text)| text)
 }
 
 /// A `Cow` by itself is always read as its owned form.

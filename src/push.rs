@@ -3,7 +3,7 @@
 use std::{error::Error as StdError, fmt, iter, time::Duration};
 
 use serde::Serialize;
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
 
 use crate::{
     body::{Body, ContentType, MessageBody},
@@ -31,7 +31,6 @@ pub(crate) const MAX_PUSHED_BYTES: usize = document::PUSH_BATCH_PAYLOAD_MESSAGES
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PushMessage {
     body: Body,
-    size: usize,
     delay: Option<Duration>,
 }
 
@@ -44,7 +43,7 @@ impl PushMessage {
     /// [`Queue::push`](crate::Queue::push) refuses more than 128 KB (128,000 bytes) of UTF-8.
     pub fn text(text: impl AsRef<str>) -> Self {
         let text = text.as_ref();
-        Self { body: Body::new(MessageBody::text(text), ContentType::Text), size: text.len(), delay: None }
+        Self { body: Body::new(MessageBody::unquoted(text), ContentType::Text), delay: None }
     }
 
     /// A message of content type `json`.
@@ -57,8 +56,8 @@ impl PushMessage {
     /// which the service refuses with code 10207. Push strings as [`text`](Self::text).
     pub fn json<T: Serialize + ?Sized>(value: &T) -> Result<Self, Error> {
         // The error's text could quote the value.
-        let raw = to_raw_value(value).map_err(|_| Error::invalid("body: the value does not serialize to JSON"))?;
-        Self::raw_json(raw)
+        let body = MessageBody::written(value);
+        Self::of_json(body.map_err(|_| Error::invalid("body: the value does not serialize to JSON"))?)
     }
 
     /// A message with the body of another message, byte for byte. Use it to move a message to another queue.
@@ -88,18 +87,17 @@ impl PushMessage {
             ContentType::Text => Ok(Self::text(body.text()?)),
             ContentType::Json => {
                 let not_json = |_| Error::new(crate::ErrorKind::UndecodableBody, "the body is not JSON");
-                Self::raw_json(RawValue::from_string(body.text()?.into_owned()).map_err(not_json)?)
+                Self::of_json(RawValue::from_string(body.text()?.into_owned()).map_err(not_json)?.into())
             }
             other => Err(Error::invalid(format!("content_type: must be `text` or `json` over HTTP, but is `{other}`"))),
         }
     }
 
-    fn raw_json(raw: Box<RawValue>) -> Result<Self, Error> {
-        if raw.get().starts_with('"') {
+    fn of_json(body: MessageBody) -> Result<Self, Error> {
+        if body.is_string() {
             return Err(Error::invalid("body: the service takes no bare string as `json`; push it as `text`"));
         }
-        let size = raw.get().len();
-        Ok(Self { body: Body::new(raw.into(), ContentType::Json), size, delay: None })
+        Ok(Self { body: Body::new(body, ContentType::Json), delay: None })
     }
 
     /// Delays the first delivery by up to 24 hours, sent in whole seconds, rounded up. By default, the queue's own
@@ -117,7 +115,7 @@ impl PushMessage {
 
     /// The size of the body in bytes, as the service's limits count it: the length of the text, or of the JSON text.
     pub fn size(&self) -> usize {
-        self.size
+        self.body.len()
     }
 
     /// Splits messages, in order, into batches that [`Queue::push_batch`](crate::Queue::push_batch) takes: of at most
