@@ -2,13 +2,12 @@
 
 use std::{
     future::Future,
-    mem,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
 use progenitor_client::{ClientHooks, ClientInfo, OperationInfo};
-use reqwest::{Request, Response, header::HeaderValue};
+use reqwest::{Request, header::HeaderValue};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{Instrument, Span, field};
@@ -25,7 +24,7 @@ use crate::{
     redact::Redactor,
     response::{self, Returned, Success},
     retry::{self, Met, Next},
-    transport::{self, Received, Transport},
+    transport::{self, Bytes, Received, Transport},
     warning::{Warning, Warnings},
 };
 
@@ -51,8 +50,8 @@ struct Beside {
     attempts: u32,
     met: Met,
     ray_id: Option<HeaderValue>,
-    /// The request as sent, to remove it from the service's texts.
-    request: Option<Request>,
+    /// The body of the request, to remove it from the service's texts.
+    sent: Option<Bytes>,
     credentials: Arc<Headers>,
 }
 
@@ -147,7 +146,7 @@ impl Call {
 
     /// Removes secrets from the texts of a successful response.
     pub(crate) fn redactor(&self) -> Redactor {
-        self.beside.get().map(|beside| redactor(&beside.credentials, beside.request.as_ref())).unwrap_or_default()
+        self.beside.get().map(|beside| redactor(&beside.credentials, beside.sent.as_ref())).unwrap_or_default()
     }
 
     /// The service's warnings about single leases or references.
@@ -178,38 +177,39 @@ impl Call {
 
     /// The error for a response with status 200 that is not a success.
     fn unfit(&self, error: Error, beside: &Beside) -> Error {
-        let ray_id = beside.ray_id.as_ref();
-        let mut error = error.with_response(200, ray_id.and_then(transport::text), None);
-        error.edit_texts(|text| redactor(&beside.credentials, beside.request.as_ref()).redact(text));
+        let ray_id = beside.ray_id.as_ref().and_then(transport::ray_id_of);
+        let mut error = error.with_response(200, ray_id.map(str::to_owned), None);
+        error.edit_texts(|text| redactor(&beside.credentials, beside.sent.as_ref()).redact(text));
         response::meaning(self.operation, error).in_operation(self.operation.id(), beside.attempts)
     }
 
     fn trace_end(&self, status: Option<u16>, attempts: u32, ray_id: Option<&str>) {
-        let beside = self.beside.get().and_then(|beside| beside.ray_id.as_ref()?.to_str().ok());
+        if self.span.is_none() {
+            return;
+        }
+        let beside = self.beside.get().and_then(|beside| transport::ray_id_of(beside.ray_id.as_ref()?));
         self.span.record("http.request.resend_count", attempts.saturating_sub(1));
         self.span.record("http.response.status_code", status);
         self.span.record("cloudflare.ray_id", ray_id.or(beside));
     }
 
     /// Sends the request, and retries it as the policy allows.
-    async fn send(&self, request: Request) -> Result<Vec<u8>, Error> {
+    async fn send(&self, request: &mut Request) -> Result<Vec<u8>, Error> {
         self.transport.budget.deposit();
-        let (mut request, mut may_have_arrived, mut met) = (Some(request), false, Met::Nothing);
+        let sent = request.body_mut().take().and_then(transport::bytes);
+        let (mut may_have_arrived, mut met) = (false, Met::Nothing);
         let mut attempts: u32 = 0;
         let mut has_renewed = false;
         let mut credentials = self.credentials(None).await?;
         loop {
             attempts = attempts.saturating_add(1);
-            let Some(next) = request.take() else { break Err(Error::invalid("the request could not be copied")) };
-            let (next, copy) = copied(next);
-            request = copy;
             let sent_at = Instant::now();
-            let error = match self.attempt(next, &credentials, attempts == 1).await {
+            let error = match self.attempt(request, sent.clone(), &credentials, attempts == 1).await {
                 Ok(Received { body, ray_id }) => {
-                    let _ = self.beside.set(Beside { sent_at, attempts, met, ray_id, request, credentials });
+                    let _ = self.beside.set(Beside { sent_at, attempts, met, ray_id, sent, credentials });
                     return Ok(body);
                 }
-                Err(error) => self.own(error, &credentials, request.as_ref(), attempts),
+                Err(error) => self.own(error, &credentials, sent.as_ref(), attempts),
             };
             may_have_arrived |= error.may_have_arrived();
             met = met.max(Met::of(&error));
@@ -238,12 +238,18 @@ impl Call {
         }
     }
 
-    async fn attempt(&self, request: Request, credentials: &Headers, is_first: bool) -> Result<Received, Error> {
+    async fn attempt(
+        &self,
+        request: &Request,
+        body: Option<Bytes>,
+        credentials: &Headers,
+        is_first: bool,
+    ) -> Result<Received, Error> {
         let _place = self.transport.place(if is_first { self.end } else { self.deadline }).await?;
         // The service accepts late acknowledgements, so a deadline in the past prevents retries, but not the first
         // attempt.
         let end = if is_first && self.remaining().is_zero() { self.end } else { self.deadline };
-        let received = self.transport.attempt(request, credentials, end, self.max_response_bytes).await;
+        let received = self.transport.attempt(request, body, credentials, end, self.max_response_bytes).await;
         self.transport.free().await;
         received
     }
@@ -251,6 +257,10 @@ impl Call {
     /// The credentials, or new ones if the service refused these.
     async fn credentials(&self, refused: Option<&Arc<Headers>>) -> Result<Arc<Headers>, Error> {
         let source = &self.transport.credentials;
+        // Without a timer, which only a provider needs.
+        if let Some(fixed) = source.fixed() {
+            return Ok(fixed);
+        }
         let in_operation = |error: Error| error.in_operation(self.operation.id(), u32::from(refused.is_some()));
         let late = |_| Err(Error::new(ErrorKind::CredentialsUnavailable, "the credentials were not provided in time"));
         timeout_at(self.end, source.get(refused)).await.unwrap_or_else(late).map_err(in_operation)
@@ -269,38 +279,30 @@ impl Call {
     }
 
     /// Turns the error of an attempt into an error of this call, without secrets.
-    fn own(&self, mut error: Error, credentials: &Headers, request: Option<&Request>, attempts: u32) -> Error {
-        let redactor = redactor(credentials, request);
+    fn own(&self, mut error: Error, credentials: &Headers, sent: Option<&Bytes>, attempts: u32) -> Error {
+        let redactor = redactor(credentials, sent);
         error.edit_texts(|text| redactor.redact(text));
         response::meaning(self.operation, error).in_operation(self.operation.id(), attempts)
     }
 }
 
-/// A request with a copy of it to send again. Its headers are not copied: [`Transport::attempt`] sets them.
-fn copied(mut request: Request) -> (Request, Option<Request>) {
-    let headers = mem::take(request.headers_mut());
-    let copy = request.try_clone();
-    *request.headers_mut() = headers;
-    (request, copy)
-}
-
-fn redactor(credentials: &Headers, request: Option<&Request>) -> Redactor {
+fn redactor(credentials: &Headers, sent: Option<&Bytes>) -> Redactor {
     let mut redactor = Redactor::new(credentials.secrets());
-    if let Some(body) = request.and_then(Request::body).and_then(reqwest::Body::as_bytes) {
-        redactor.add_request(body);
+    if let Some(sent) = sent {
+        redactor.add_request(sent);
     }
     redactor
 }
 
 impl ClientHooks<Arc<Call>> for generated::Client {
-    /// The generated method builds the request. The outcome is stored in the call, which costs a tenth of a stand-in
-    /// response. The method gets the cheapest possible error instead.
-    async fn exec(&self, request: Request, _: &OperationInfo) -> reqwest::Result<Response> {
+    /// Makes the call with the request that the generated method built. The outcome is stored in the call, which costs
+    /// a tenth of a stand-in response. The method gets an error instead, so that it ends here.
+    async fn pre<E>(&self, request: &mut Request, _: &OperationInfo) -> Result<(), progenitor_client::Error<E>> {
         let call = self.inner();
         // On the heap, since the surrounding futures are moved several times before they are polled.
         let ended = Box::pin(call.send(request)).await;
         *call.ended() = Some(ended);
-        self.client().get("").build().map(|_| http::Response::new("").into())
+        Err(progenitor_client::Error::Custom(String::new()))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{env, error::Error as StdError, fmt, future::Future, pin::Pin, sync::Arc};
 
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use tokio::sync::Mutex;
 
 use crate::{error::Error, error_kind::ErrorKind};
@@ -14,6 +14,8 @@ const KEY: &str = "CLOUDFLARE_API_KEY";
 const BEARER: &str = "Bearer ";
 const X_AUTH_EMAIL: HeaderName = HeaderName::from_static("x-auth-email");
 const X_AUTH_KEY: HeaderName = HeaderName::from_static("x-auth-key");
+const AGENT: HeaderValue = HeaderValue::from_static(concat!("cloudflare-queues/", env!("CARGO_PKG_VERSION")));
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Credentials for the Cloudflare API.
 ///
@@ -44,17 +46,17 @@ type BoxError = Box<dyn StdError + Send + Sync>;
 type Provided = Pin<Box<dyn Future<Output = Result<Credentials, BoxError>> + Send>>;
 type Provider = dyn Fn() -> Provided + Send + Sync;
 
-/// The headers that carry a credential.
+/// The headers of a request with a body: the credential, which is marked as sensitive, and what is the same for all.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Headers(HeaderMap);
 
 impl Headers {
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
-        self.0.iter()
+    pub(crate) fn all(&self) -> &HeaderMap {
+        &self.0
     }
 
     pub(crate) fn secrets(&self) -> impl Iterator<Item = &str> {
-        let values = self.0.values().filter_map(|value| value.to_str().ok());
+        let values = self.0.values().filter(|value| value.is_sensitive()).filter_map(|value| value.to_str().ok());
         values.map(|value| value.strip_prefix(BEARER).unwrap_or(value))
     }
 }
@@ -90,7 +92,8 @@ impl Credentials {
     }
 
     fn fixed(headers: impl IntoIterator<Item = (HeaderName, HeaderValue)>) -> Self {
-        Self(Kind::Fixed(Arc::new(Headers(HeaderMap::from_iter(headers)))))
+        let same = [(USER_AGENT, AGENT), (ACCEPT, JSON), (CONTENT_TYPE, JSON)];
+        Self(Kind::Fixed(Arc::new(Headers(same.into_iter().chain(headers).collect()))))
     }
 
     /// Credentials provided by a function, for tokens that change while the client runs.
@@ -148,6 +151,14 @@ pub(crate) struct CredentialSource {
 impl CredentialSource {
     pub(crate) fn new(credentials: Credentials) -> Self {
         Self { credentials, latest: Mutex::default() }
+    }
+
+    /// The credentials, unless they come from a provider.
+    pub(crate) fn fixed(&self) -> Option<Arc<Headers>> {
+        match &self.credentials.0 {
+            Kind::Fixed(headers) => Some(Arc::clone(headers)),
+            Kind::Provided(_) => None,
+        }
     }
 
     /// The present credentials, or others than those that were refused if there are any.
@@ -223,12 +234,12 @@ mod tests {
         };
         let token = headers(from(&[(TOKEN, "t0ken")]).unwrap());
         assert_eq!(token[AUTHORIZATION], "Bearer t0ken");
-        assert_eq!(token.len(), 1);
+        let secrets = |headers: &HeaderMap| headers.values().filter(|value| value.is_sensitive()).count();
+        assert_eq!(secrets(&token), 1);
         let pair = headers(from(&[(EMAIL, "me@example.com"), (KEY, "k3y")]).unwrap());
         assert_eq!(pair[X_AUTH_EMAIL], "me@example.com");
         assert_eq!(pair[X_AUTH_KEY], "k3y");
-        assert_eq!(pair.len(), 2);
-        assert!(token.values().chain(pair.values()).all(HeaderValue::is_sensitive));
+        assert_eq!(secrets(&pair), 2);
     }
 
     #[test]

@@ -6,14 +6,14 @@ use std::{
     panic::catch_unwind,
     pin::Pin,
     sync::Arc,
+    task::{Context, Poll, Waker},
     time::{Duration, SystemTime},
 };
 
+use http_body::Body as _;
 use reqwest::{
-    Request, Response, Version,
-    header::{
-        ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING, USER_AGENT,
-    },
+    Body, Request, Response, Version,
+    header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING},
 };
 use serde::de::IgnoredAny;
 use tokio::{
@@ -32,16 +32,16 @@ use crate::{
 };
 
 pub(crate) const DEFAULT_BASE_URL: &str = "https://api.cloudflare.com/client/v4";
-const API_VERSION: HeaderName = HeaderName::from_static("api-version");
 const CF_RAY: HeaderName = HeaderName::from_static("cf-ray");
-const AGENT: HeaderValue = HeaderValue::from_static(concat!("cloudflare-queues/", env!("CARGO_PKG_VERSION")));
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const BYTE_ORDER_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
 
 /// Longer timeouts could not be added to a clock.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// How much memory is reserved for a response because of its announced length, before any of it has arrived.
 const RESERVED: usize = 1 << 20;
+
+/// The body of a request, whose clones share it.
+pub(crate) type Bytes = <Body as http_body::Body>::Data;
 
 pub(crate) type Random = dyn Fn() -> u64 + Send + Sync;
 
@@ -94,29 +94,24 @@ pub(crate) struct Received {
 }
 
 impl Transport {
-    /// Sends a request once, and reads the response. `end` is the end of the call, and `bound` the size limit of the
-    /// response.
+    /// Sends a request once, with this body and headers of our own, and reads the response. `end` is the end of the
+    /// call, and `bound` the size limit of the response.
     pub(crate) async fn attempt(
         &self,
-        mut request: Request,
+        template: &Request,
+        body: Option<Bytes>,
         credentials: &Headers,
         end: Instant,
         bound: usize,
     ) -> Result<Received, Error> {
-        let has_body = request.body().is_some();
-        let headers = request.headers_mut();
-        // The generator sends the document's version here, where the service would expect a date.
-        headers.remove(API_VERSION);
-        headers.insert(USER_AGENT, AGENT);
-        // A retried request has no headers yet.
-        headers.entry(ACCEPT).or_insert(JSON);
-        if has_body {
-            headers.entry(CONTENT_TYPE).or_insert(JSON);
+        // The template's own headers have the document's version, where the service would expect a date. A copy of them
+        // by `Request::try_clone` has three more allocations.
+        let mut request = Request::new(template.method().clone(), template.url().clone());
+        *request.headers_mut() = credentials.all().clone();
+        match body {
+            Some(body) => *request.body_mut() = Some(body.into()),
+            None => drop(request.headers_mut().remove(CONTENT_TYPE)),
         }
-        for (name, value) in credentials.iter() {
-            headers.insert(name, value.clone());
-        }
-        let url = request.url().clone();
         let end = end.min(after(self.request_timeout));
         let mut head = None;
         // One timer for both, since registering one takes a fiftieth of a call.
@@ -129,13 +124,13 @@ impl Transport {
         let Some((response, is_delimited)) = head else {
             return body.and(Err(Error::new(ErrorKind::Transport, BROKEN)));
         };
-        if *response.url() != url {
+        if response.url() != template.url() {
             let message =
                 "the given HTTP client followed a redirect, and may have shown the credentials to another host";
             return Err(Error::new(ErrorKind::UnexpectedResponse, message).or_may_have_arrived(true));
         }
         let (status, headers) = (response.status().as_u16(), response.headers());
-        let ray_id = headers.get(CF_RAY).filter(|ray_id| is_ray_id(ray_id)).cloned();
+        let ray_id = headers.get(CF_RAY).cloned();
         let error = match body {
             Ok(body) if status == 200 => match whole(headers, body, is_delimited) {
                 Ok(body) => match response::failure(&body) {
@@ -149,7 +144,7 @@ impl Transport {
             body => response::refusal(status, headers, &body.unwrap_or_default()),
         };
         let retry_after = retry::retry_after(headers, SystemTime::now());
-        Err(error.with_response(status, ray_id.as_ref().and_then(text), retry_after))
+        Err(error.with_response(status, ray_id.as_ref().and_then(ray_id_of).map(str::to_owned), retry_after))
     }
 
     /// A permit for a request in flight.
@@ -167,6 +162,14 @@ impl Transport {
         if self.in_flight.as_ref().is_some_and(|in_flight| in_flight.available_permits() == 0) {
             tokio::task::yield_now().await;
         }
+    }
+}
+
+/// The bytes of a body, to send them several times.
+pub(crate) fn bytes(mut body: Body) -> Option<Bytes> {
+    match Pin::new(&mut body).poll_frame(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Some(Ok(frame))) => frame.into_data().ok(),
+        _ => None,
     }
 }
 
@@ -232,9 +235,9 @@ fn whole(headers: &HeaderMap, mut body: Vec<u8>, is_delimited: bool) -> Result<V
 }
 
 /// Sixteen hexadecimal digits and a location, or a similar form. Anything else could be a secret that was sent back.
-fn is_ray_id(value: &HeaderValue) -> bool {
-    value.len() <= 24
-        && value.as_bytes().iter().all(|byte| byte.is_ascii_hexdigit() || byte.is_ascii_uppercase() || *byte == b'-')
+pub(crate) fn ray_id_of(value: &HeaderValue) -> Option<&str> {
+    let is_part = |byte: u8| byte.is_ascii_hexdigit() || byte.is_ascii_uppercase() || byte == b'-';
+    value.to_str().ok().filter(|text| text.len() <= 24 && text.bytes().all(is_part))
 }
 
 pub(crate) fn late(elapsed: Elapsed) -> Error {
@@ -253,8 +256,4 @@ fn broken(error: reqwest::Error) -> Error {
         (false, false) => (ErrorKind::Transport, "the connection could not be made"),
     };
     Error::new(kind, message).with_source(error.without_url(), may_have_arrived)
-}
-
-pub(crate) fn text(value: &HeaderValue) -> Option<String> {
-    value.to_str().ok().map(str::to_owned)
 }
