@@ -244,6 +244,10 @@ impl ClientBuilder {
     /// its response, or until they time out. This also limits the number of connections, apart from a few that are
     /// opened before another one is free again.
     ///
+    /// Without a limit, 1,024 calls at once open up to 2,500 connections, and a process often may have only 1,024 file
+    /// descriptors. A call that finds none left fails with [`Transport`](ErrorKind::Transport), and the error says so.
+    /// Set a limit if your application makes hundreds of calls at once.
+    ///
     /// A future that was polled and is not polled any further keeps its place. With a limit, do not await one call in
     /// the task that holds back another, for example in the body of a loop over `buffer_unordered`.
     pub fn max_in_flight(mut self, requests: usize) -> Self {

@@ -1,8 +1,10 @@
 //! One attempt: the network, the credentials, a permit, a deadline, and the size limit of a response.
 
 use std::{
+    error::Error as _,
     fmt,
     future::Future,
+    io, iter,
     panic::catch_unwind,
     pin::Pin,
     sync::Arc,
@@ -249,6 +251,11 @@ const BROKEN: &str = "the connection broke before the response was complete";
 /// The error for a request without a complete response.
 fn broken(error: reqwest::Error) -> Error {
     let may_have_arrived = !(error.is_connect() || error.is_builder());
+    if !may_have_arrived && lacks_descriptors(&error) {
+        return Error::new(ErrorKind::Transport, "the process has no descriptor left for a connection")
+            .with_advice(Some("limit the requests at once by `ClientBuilder::max_in_flight`, or raise `ulimit -n`"))
+            .with_source(error.without_url(), false);
+    }
     let (kind, message) = match (error.is_timeout(), may_have_arrived) {
         (true, true) => (ErrorKind::Timeout, "the response did not come in time"),
         (true, false) => (ErrorKind::Timeout, "the connection was not made in time"),
@@ -256,4 +263,12 @@ fn broken(error: reqwest::Error) -> Error {
         (false, false) => (ErrorKind::Transport, "the connection could not be made"),
     };
     Error::new(kind, message).with_source(error.without_url(), may_have_arrived)
+}
+
+/// Whether the system has no file descriptor left for this process, or at all.
+fn lacks_descriptors(error: &reqwest::Error) -> bool {
+    const CODES: [i32; 2] = if cfg!(windows) { [10024, 10055] } else { [24, 23] };
+    let causes = iter::successors(error.source(), |&cause| cause.source());
+    let mut codes = causes.filter_map(|cause| cause.downcast_ref::<io::Error>()?.raw_os_error());
+    codes.any(|code| CODES.contains(&code))
 }

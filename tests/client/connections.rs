@@ -71,6 +71,30 @@ async fn max_in_flight_bounds_the_connections() {
     assert!(server.connections() <= 8, "{}", server.connections());
 }
 
+#[test]
+#[cfg(unix)]
+fn a_lack_of_descriptors_is_named_with_what_to_do() {
+    use std::{env, fs::File, iter, process::Command};
+
+    // In a process of its own, since the other tests need some.
+    const CHILD: &str = "WIRE_TEST_LACKS_DESCRIPTORS";
+    if env::var_os(CHILD).is_none() {
+        let test = "connections::a_lack_of_descriptors_is_named_with_what_to_do";
+        let mut command = Command::new("sh");
+        command.args(["-c", "ulimit -n 64 && exec \"$0\" --exact \"$1\""]).arg(env::current_exe().unwrap()).arg(test);
+        let output = command.env(CHILD, "1").output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let queue = support::queue(&support::nowhere());
+    let files: Vec<_> = iter::from_fn(|| File::open("/dev/null").ok()).collect();
+    let error = runtime.block_on(Op::Pull.call(&queue)).unwrap_err();
+    drop(files);
+    assert_eq!((error.kind(), error.may_have_arrived()), (Transport, false), "{error}");
+    assert!(error.to_string().contains("no descriptor left") && error.next_step().contains("max_in_flight"), "{error}");
+}
+
 fn hurried(url: &str) -> cloudflare_queues::ClientBuilder {
     support::builder(url).call_timeout(Duration::from_millis(100))
 }
