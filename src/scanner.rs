@@ -27,7 +27,7 @@ pub(crate) struct NoJson;
 
 impl Scanner {
     pub(crate) fn new(text: Vec<u8>) -> Self {
-        let step = (text.len() / 8).max(1 << 19);
+        let step = (text.len() / 8).max(1 << 18);
         Self::in_steps(text, step)
     }
 

@@ -109,14 +109,13 @@ fn in_parallel<T: Sync>(cells: &[T], figure: impl Fn(&T) -> Result<Figure> + Syn
 
 fn count(what: What, load: &Load) -> Result<f64> {
     // What takes long is done less often.
-    let few = match load.call {
-        Call::Pull(_, messages, size) if messages * size > 1_000_000 => 1,
-        Call::Ack(leases) | Call::Push(leases) if leases > 100 => 1,
-        _ => 10,
+    let (few, more) = match load.call {
+        Call::Pull(_, messages, size) if messages * size > 1_000_000 => (1, 2),
+        Call::Ack(leases) | Call::Push(leases) if leases > 100 => (1, 2),
+        _ => (10, 30),
     };
     let first = |tool, label| number(&valgrind(tool, load, 0)?, label);
     let each = |tool, label| -> Result<f64> {
-        let more = few * 3;
         let counted = |calls| number(&valgrind(tool, load, calls)?, label);
         Ok((counted(more)? - counted(few)?) / (more - few) as f64)
     };
