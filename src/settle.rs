@@ -1,6 +1,6 @@
 //! What a queue does with leases: acknowledge, retry, extend.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use tokio::time::Instant;
 
@@ -71,7 +71,8 @@ impl Queue {
         let ((transport, account, queue), payload) = (self.parts(), wire::ack_payload(settlements.clone()));
         let call = transport.call(Operation::AckMessages, queue, deadline, 0);
         call.trace_count(settlements.len());
-        let success = call.run(call.client().ack_messages(account, queue, &payload)).await?;
+        // Pinned here, it is not moved any more.
+        let success = call.run(pin!(call.client().ack_messages(account, queue, &payload))).await?;
         let (acks, retries) = (wire::count_of(success.result.ack_count), wire::count_of(success.result.retry_count));
         let leases = settlements.clone().map(|settlement| settlement.lease.id());
         let mut warnings = call.warnings(success.result.warnings, leases, |id| id);
