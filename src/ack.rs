@@ -275,3 +275,20 @@ impl From<AckError> for Error {
         failed.error
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_that_asks_for_nothing_of_a_kind_leaves_its_total() {
+        let mut outcome = AckOutcome::nothing();
+        let both = [Settlement::ack("a"), Settlement::retry("b")];
+        outcome.add(both.iter(), Some(1), Some(1), Vec::new());
+        outcome.add([Settlement::ack("c")].iter(), Some(1), None, Vec::new());
+        assert_eq!((outcome.ack_count, outcome.retry_count, outcome.is_complete()), (Some(2), Some(1), true));
+        outcome.add(both.iter(), Some(1), None, Vec::new());
+        assert_eq!((outcome.ack_count, outcome.retry_count, outcome.is_complete()), (Some(3), None, false));
+        assert_eq!((outcome.acks_requested, outcome.retries_requested), (3, 2));
+    }
+}

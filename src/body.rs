@@ -394,6 +394,13 @@ mod tests {
     }
 
     #[test]
+    fn a_body_takes_the_bytes_of_its_text() {
+        for body in [json("[1,23]"), MessageBody::unquoted("é1234")] {
+            assert_eq!(Body::new(body, ContentType::Json).len(), 6);
+        }
+    }
+
+    #[test]
     fn what_was_unescaped_is_written_as_the_same_string() {
         let body = MessageBody::unquoted("\"a\n");
         assert_eq!(serde_json::to_string(&body).unwrap(), r#""\"a\n""#);

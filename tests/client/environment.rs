@@ -5,7 +5,7 @@ use std::{
     process::{Command, Output},
 };
 
-use cloudflare_queues::Client;
+use cloudflare_queues::{Client, Queue};
 use tokio::runtime::Builder;
 
 use support::{ACCOUNT, Op, QUEUE, Server};
@@ -77,5 +77,27 @@ fn credentials_and_base_url_come_from_the_environment() {
     for nth in [1, 2] {
         assert_eq!((header(nth, "x-auth-email"), header(nth, "x-auth-key")), (Some("me@example.com"), Some("k3y")));
         assert_eq!(header(nth, "authorization"), None);
+    }
+}
+
+#[test]
+fn a_queue_comes_from_the_environment() {
+    if env::var_os(CHILD).is_some() {
+        return match Queue::from_env() {
+            Ok(queue) => println!("it is {}", queue.id()),
+            Err(error) => println!("{error}"),
+        };
+    }
+    let [token, account] = [("CLOUDFLARE_API_TOKEN", "t0ken"), ("CLOUDFLARE_ACCOUNT_ID", ACCOUNT)];
+    let table: [Row; 4] = [
+        (&[], &["neither CLOUDFLARE_API_TOKEN nor"]),
+        (&[token], &["CLOUDFLARE_ACCOUNT_ID is not set"]),
+        (&[token, account, ("CLOUDFLARE_QUEUE_ID", "")], &["CLOUDFLARE_QUEUE_ID is not set"]),
+        (&[token, account, ("CLOUDFLARE_QUEUE_ID", QUEUE)], &["it is ", QUEUE]),
+    ];
+    for (variables, expected) in table {
+        let output = run_again("environment::a_queue_comes_from_the_environment", variables);
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        assert!(expected.iter().all(|words| stdout.contains(words)), "{variables:?}: {stdout}");
     }
 }

@@ -17,6 +17,7 @@ mod chaos;
 mod connections;
 mod consumer;
 mod decisions;
+mod described;
 mod envelope;
 mod environment;
 mod extremes;

@@ -3,8 +3,8 @@
 use std::{borrow::Cow, collections::HashSet, error::Error as _, time::Duration};
 
 use cloudflare_queues::{
-    AccountId, AckRequest, Client, Consumer, ConsumerKind, Credentials, Error, ErrorKind, EventSource, Message,
-    MessageRef, PushMessage, QueueId, RetryDelay, Stats, Verdict,
+    AccountId, AckRequest, Client, Consumer, ConsumerKind, ContentType, Credentials, Error, ErrorKind, EventSource,
+    Message, MessageRef, PushMessage, QueueId, RetryDelay, Stats, Verdict,
     emulator::{Emulator, QueueSettings},
     testing,
 };
@@ -103,6 +103,13 @@ async fn what_is_made_for_a_test_is_as_it_is_received() {
     assert_eq!(message, message.clone());
     assert_eq!(testing::batch([message, other]).len(), 2);
     assert_eq!(testing::error(ErrorKind::RateLimited).kind(), ErrorKind::RateLimited);
+}
+
+#[test]
+fn a_content_type_is_printed_as_the_service_spells_it() {
+    for name in ["json", "text", "bytes", "v8", "of-tomorrow"] {
+        assert_eq!(ContentType::from(name.to_owned()).to_string(), name);
+    }
 }
 
 #[test]

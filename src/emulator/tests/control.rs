@@ -219,6 +219,7 @@ async fn what_cannot_be_read_is_named_and_refused() {
         (Method::POST, "/advance", json!([1]), "JSON object"),
         (Method::POST, "/faults", json!({}), "`fault`"),
         (Method::POST, "/faults", json!({ "fault": "bad_luck" }), "rate_limited"),
+        (Method::POST, "/faults", json!({ "fault": 7 }), "`fault`"),
         (Method::POST, "/faults", json!({ "fault": "delay" }), "`seconds`"),
         (Method::POST, "/faults", json!({ "fault": "server_error", "status": 200 }), "`status`"),
         (Method::POST, "/faults", json!({ "fault": "forbidden", "status": 403 }), "`status`"),
