@@ -250,6 +250,13 @@ mod tests {
     }
 
     #[test]
+    fn a_content_type_displays_as_on_the_wire() {
+        for name in ["json", "text", "bytes", "v8", "of tomorrow"] {
+            assert_eq!(ContentType::from(name.to_owned()).to_string(), name);
+        }
+    }
+
+    #[test]
     fn what_was_unescaped_is_written_as_the_same_string() {
         let body = MessageBody::unquoted("\"a\n");
         assert_eq!(serde_json::to_string(&body).unwrap(), r#""\"a\n""#);

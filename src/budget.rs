@@ -44,5 +44,7 @@ mod tests {
         assert_eq!(left(&budget), 1);
         (0..1000).for_each(|_| budget.deposit());
         assert_eq!(left(&budget), 2);
+        (0..9).for_each(|_| budget.deposit());
+        assert_eq!(left(&budget), 0, "not a tenth more was saved");
     }
 }

@@ -250,6 +250,15 @@ mod tests {
     }
 
     #[test]
+    fn a_count_is_a_whole_number_of_at_least_zero() {
+        let count = |json: &str| serde_json::from_str::<Fields>(json).unwrap().count("of");
+        assert_eq!((count(r#"{"of":5}"#), count(r#"{"of":5.0}"#), count(r#"{"of":0.0}"#)), (Some(5), Some(5), Some(0)));
+        for odd in ["5.5", "-1", "-1.0", "-0.5", "true", "null", r#""5""#] {
+            assert_eq!(count(&format!(r#"{{"of":{odd}}}"#)), None, "{odd}");
+        }
+    }
+
+    #[test]
     fn an_overlay_keeps_other_fields() {
         let fields = |json: &str| serde_json::from_str::<Fields>(json).unwrap();
         let mut settings = fields(r#"{"type":"http_pull","settings":{"batch_size":5,"of_tomorrow":[1]}}"#);

@@ -286,3 +286,47 @@ fn unescape(string: &[u8], text: &mut Vec<u8>) -> Option<usize> {
         (at, end) = (at.saturating_add(2), end.saturating_add(1));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::body::{Body, ContentType};
+
+    #[test]
+    fn the_first_quote_or_backslash_is_found_at_any_place() {
+        // These differ from a quote or a backslash by one bit, or follow one of them.
+        for filler in [b'a', b'#', b']', 0x21, 0x5b, 0xa2, 0xdc, 0, 0xff] {
+            for (special, place) in [b'"', b'\\'].into_iter().flat_map(|special| (0..300).map(move |at| (special, at)))
+            {
+                let mut text = [filler; 310];
+                text[place] = special;
+                assert_eq!(plain(&text), place, "{filler}");
+                assert_eq!(plain(&text[..=place]), place, "{filler}");
+                text[place + 1..].fill(b'"');
+                assert_eq!(plain(&text), place, "{filler}");
+            }
+            assert_eq!(plain(&[filler; 310]), 310);
+        }
+    }
+
+    #[test]
+    fn escapes_of_one_character_are_read_without_the_parser_at_any_place() {
+        for escape in [r"\b", r"\f", r"\n", r"\r", r"\t", r#"\""#, r"\\"] {
+            for (before, after) in (0..20).flat_map(|before| (0..20).map(move |after| (before, after))) {
+                let text = format!(r#""\/{}{escape}{}""#, "a".repeat(before), "b".repeat(after));
+                let mut scanner = Scanner::new(format!("{text},7").into());
+                let body = Body::new(scanner.body().unwrap(), ContentType::Text);
+                assert_eq!(body.text().unwrap(), serde_json::from_str::<String>(&text).unwrap());
+                // What the parser reads keeps its escapes.
+                assert!(body.raw().starts_with("\"/"), "{text}");
+                assert_eq!(scanner.rest(), b",7");
+            }
+        }
+    }
+
+    #[test]
+    fn only_null_is_read_as_null() {
+        let null = |text: &str| Scanner::new(text.into()).null::<()>().is_ok();
+        assert!(null(" null") && !null("7") && !null(r#""null""#) && !null(""));
+    }
+}
