@@ -192,6 +192,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_refusal_says_what_its_status_means() {
+        let of = |status, body: &[u8]| refusal(status, &HeaderMap::new(), body);
+        assert_eq!(of(408, b"").kind(), ErrorKind::Timeout);
+        assert!(of(302, b"").to_string().starts_with("the response is a redirect"));
+        let missing = of(404, br#"{"success":false,"errors":[{"code":10001,"message":""}]}"#);
+        let missing = meaning(Operation::ListQueues, missing).to_string();
+        assert!(missing.starts_with("there is no such account"), "{missing}");
+        let elsewhere = meaning(Operation::ListQueues, of(404, b"")).to_string();
+        assert!(elsewhere.starts_with("there is nothing at this URL"), "{elsewhere}");
+    }
+
+    #[test]
     fn a_failure_is_none_less_for_its_length() {
         let of = |message: &str| {
             format!(r#"{{"success":false,"errors":[{{"code":11009,"message":"{message}"}}],"result":{{}}}}"#)

@@ -280,6 +280,21 @@ mod tests {
         assert_eq!(asks(0), Next::Wait(Duration::from_millis(250)));
         assert_eq!(asks(60), Next::Wait(Duration::from_secs(60)));
         assert!(matches!(asks(61), Next::Stop(Some(_))));
+        let patient = RetryPolicy::new().budget(7).max_retry_after(Duration::from_secs(61));
+        assert_eq!((patient.max_retry_after, patient.budget), (Duration::from_secs(61), 7));
+    }
+
+    #[test]
+    fn no_wait_within_a_call_is_for_a_quota() {
+        let repeats = |operation: Operation, code| {
+            let error = Error::new(ErrorKind::RateLimited, "").with_response(429, None, None);
+            operation
+                .may_repeat(&error.with_api_errors(vec![serde_json::json!({ "code": code, "message": "" }).into()]))
+        };
+        for operation in [Operation::AckMessages, Operation::PullMessages] {
+            assert!(repeats(operation, 10250));
+            assert!([10251, 10252, 10253].into_iter().all(|code| !repeats(operation, code)));
+        }
     }
 
     #[test]

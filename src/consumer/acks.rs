@@ -96,3 +96,51 @@ impl Acks {
         self.error.take()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::error_kind::ErrorKind;
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_confirmation_each_step_takes_twice_as_long() {
+        let mut acks = Acks::new();
+        sleep(10 * STALLED).await;
+        assert_eq!((acks.unsettled(), acks.step()), (None, 0));
+        let start = Instant::now();
+        acks.begin();
+        for (step, wait) in [(0, STALLED), (1, STALLED), (2, 2 * STALLED), (3, 4 * STALLED)] {
+            sleep(wait - Duration::from_millis(1)).await;
+            // More of them do not make the first ones younger.
+            acks.begin();
+            assert_eq!((acks.unsettled(), acks.step()), (Some(start), step));
+            acks.end();
+            sleep(Duration::from_millis(1)).await;
+            assert_eq!(acks.step(), step + 1);
+        }
+        acks.confirmed();
+        assert_eq!((acks.unsettled(), acks.step()), (Some(Instant::now()), 0));
+        acks.end();
+        assert_eq!(acks.unsettled(), None);
+    }
+
+    #[tokio::test]
+    async fn only_a_response_that_asks_for_intervention_ends_the_run() {
+        let mut acks = Acks::new();
+        let error = |kind, status: Option<u16>| {
+            let error = Error::new(kind, "");
+            status.into_iter().fold(error, |error, status| error.with_response(status, None, None))
+        };
+        acks.not_confirmed(None);
+        acks.not_confirmed(Some(&error(ErrorKind::ServiceFailure, Some(500))));
+        acks.not_confirmed(Some(&error(ErrorKind::InvalidInput, None)));
+        assert!(!acks.has_error());
+        acks.not_confirmed(Some(&error(ErrorKind::NotFound, Some(404))));
+        acks.not_confirmed(Some(&error(ErrorKind::Unauthorized, Some(403))));
+        assert!(acks.has_error());
+        assert_eq!(acks.error().map(|error| error.kind()), Some(ErrorKind::NotFound), "the first one");
+        assert!(!acks.has_error() && acks.error().is_none(), "once");
+    }
+}
