@@ -250,3 +250,19 @@ const _: () = {
     send_sync::<Error>();
     assert!(size_of::<Error>() == size_of::<usize>());
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_displays_what_is_known_and_what_to_do() {
+        let error = |attempts| Error::new(ErrorKind::Timeout, "late").in_operation("ack_messages", attempts);
+        assert_eq!(error(0).to_string(), format!("ack_messages: late; {}", ErrorKind::Timeout.next_step()));
+        assert_eq!(error(1).to_string(), error(0).to_string());
+        assert!(error(2).to_string().ends_with(" (2 attempts)"), "{}", error(2));
+        let arrived = error(2).or_may_have_arrived(true).with_response(503, Some("a-ray".into()), None);
+        assert!(arrived.to_string().contains("a push may be duplicated"), "{arrived}");
+        assert!(arrived.to_string().ends_with(" (status 503, cf-ray a-ray, 2 attempts)"), "{arrived}");
+    }
+}

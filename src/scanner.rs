@@ -325,6 +325,15 @@ mod tests {
     }
 
     #[test]
+    fn a_bracket_in_a_string_does_not_end_an_object() {
+        for value in [r#"{"}":"]","a":[{"b":"\"}"}]}"#, r#"["]",["[",{}],"{"]"#] {
+            let mut scanner = Scanner::new(format!(" {value},7").into());
+            assert_eq!(scanner.skip().unwrap(), value.as_bytes());
+            assert_eq!(scanner.rest(), b",7");
+        }
+    }
+
+    #[test]
     fn only_null_is_read_as_null() {
         let null = |text: &str| Scanner::new(text.into()).null::<()>().is_ok();
         assert!(null(" null") && !null("7") && !null(r#""null""#) && !null(""));

@@ -99,3 +99,17 @@ impl Pace {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_rate_limit_slows_the_growth_down_at_once_and_a_failure_does_not() {
+        let pace = Pace::new(16);
+        pace.failed(&Error::new(ErrorKind::ServiceFailure, ""));
+        assert!(pace.state().in_flight.is_undisturbed());
+        pace.failed(&Error::new(ErrorKind::RateLimited, ""));
+        assert!(pace.state().in_flight.is_rate_limited());
+    }
+}

@@ -183,6 +183,12 @@ fn a_large_response_that_cannot_be_read_is_not_described_by_what_is_left_of_it()
 }
 
 #[test]
+fn a_small_response_that_cannot_be_read_is_read_in_another_way() {
+    let response = r#"{"success":true,"result":{"messages":[{"lease_id":"a"},{}],"messages":7}}"#;
+    assert_eq!(read_pull(Scanner::new(response.into())).unwrap_err(), Some(response.into()));
+}
+
+#[test]
 fn two_lists_of_messages_are_an_error_and_lose_no_lease() {
     let lists = r#""messages":[{"lease_id":"a"}],"messages":[{"lease_id":"b"}]"#;
     let response = format!(r#"{{"success":true,"result":{{{lists}}}}}"#);

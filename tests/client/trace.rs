@@ -95,3 +95,15 @@ async fn a_pull_that_took_longer_than_its_leases_is_told() {
     let told = text.lines().rfind(|line| line.contains("the leases expired before the response to the pull arrived"));
     assert!(told.is_some_and(|line| line.contains("messages=1 visibility_timeout=1ms")), "{text}");
 }
+
+#[tokio::test]
+async fn entries_of_a_list_that_cannot_be_read_are_told() {
+    for (list, told) in [(r#"[{"queue_id":"a"},7,8]"#, true), (r#"[{"queue_id":"a"}]"#, false)] {
+        keep();
+        let body = format!(r#"{{"success":true,"result":{list},"result_info":{{"total_pages":1}}}}"#);
+        let server = Server::playing([support::ok(body)]);
+        let queues = support::queue(&server.url).queues().list().all().await.unwrap();
+        assert_eq!(queues.len(), 1);
+        assert_eq!(kept().contains("entries=2"), told);
+    }
+}

@@ -28,6 +28,7 @@ impl Handle {
 
 impl CounterFn for Handle {
     fn increment(&self, value: u64) {
+        assert_ne!(value, 0, "only changes are recorded");
         self.add(value as f64);
     }
 
@@ -38,6 +39,7 @@ impl CounterFn for Handle {
 
 impl GaugeFn for Handle {
     fn increment(&self, value: f64) {
+        assert_ne!(value, 0.0, "only changes are recorded");
         self.add(value);
     }
 

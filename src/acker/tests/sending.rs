@@ -241,3 +241,35 @@ async fn the_text_of_a_lease_is_not_copied() {
     let leases = acker.0.ledger.claimed_leases();
     assert_eq!(leases.iter().map(|lease| lease.as_json().as_ptr()).collect::<Vec<_>>(), [address]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_full_request_does_not_linger() {
+    let fixture = Fixture::with(100).await;
+    let acker = fixture.acker_with(AckerOptions::new().linger(60 * SECOND));
+    let (last, first) = fixture.messages.split_last().unwrap();
+    let start = Instant::now();
+    for message in first {
+        let lease = Lease::new(&message.lease_id, (start + 600 * SECOND).into());
+        drop(acker.ack(lease).await.unwrap());
+    }
+    sleep(SECOND).await;
+    assert_eq!(fixture.requests(), [0; 0]);
+    acker.ack(Lease::new(&last.lease_id, (start + 600 * SECOND).into())).await.unwrap().await.unwrap();
+    assert_eq!((fixture.requests(), start.elapsed().as_secs()), (vec![100], 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_lease_that_ends_first_decides_when_all_are_sent() {
+    for order in [[60, 20], [20, 60]] {
+        let fixture = Fixture::with(2).await;
+        let acker = fixture.acker_with(AckerOptions::new().linger(Duration::MAX));
+        let start = Instant::now();
+        for (message, left) in fixture.messages.iter().zip(order) {
+            drop(acker.ack(Lease::new(&message.lease_id, (start + left * SECOND).into())).await.unwrap());
+            sleep(Duration::from_millis(1)).await;
+        }
+        sleep(20 * SECOND).await;
+        assert_eq!(fixture.requests(), [2]);
+        assert_eq!(fixture.network.seen.lock().unwrap()[0].at.duration_since(start).as_secs(), 15);
+    }
+}

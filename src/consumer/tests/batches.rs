@@ -1,5 +1,7 @@
 //! Handlers of several messages.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::*;
 
 async fn run_batches<F>(
@@ -120,4 +122,39 @@ async fn a_batch_does_not_wait_for_the_next_pull_when_it_has_lingered() {
     })
     .await;
     assert_eq!(*at.lock().unwrap(), Some(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_typed_batch_handler_is_not_called_without_a_message() {
+    let world = World::with(0).await;
+    let _ = world.direct.push(&PushMessage::text("no number")).await.unwrap();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let called = Arc::clone(&calls);
+    let consumer = world.consumer().handler_linger(MILLI).json::<u32>();
+    let consumer = consumer.on_undecodable(|_, _| async { Verdict::Ack });
+    let report = consumer.run_batches_until(sleep(5 * SECOND), move |_: Vec<(u32, Message)>| {
+        called.fetch_add(1, Ordering::Relaxed);
+        async {}
+    });
+    let report = report.await.unwrap();
+    assert_eq!((report.stats.undecodable, report.stats.left, calls.load(Ordering::Relaxed)), (1, 0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_batch_lingers_from_its_own_first_message() {
+    let world = World::with(1).await;
+    let (start, at) = (Instant::now(), Arc::new(Mutex::new(Vec::new())));
+    let seen = Arc::clone(&at);
+    let consumer = world.consumer().handler_linger(3 * SECOND).min_idle(SECOND).max_idle(SECOND);
+    let later = async {
+        sleep(Duration::from_millis(10_500)).await;
+        let _ = world.direct.push(&PushMessage::text("1")).await.unwrap();
+        sleep(20 * SECOND).await;
+    };
+    let _ = run_batches(&consumer, later, move |_| {
+        seen.lock().unwrap().push(start.elapsed().as_secs());
+        async {}
+    })
+    .await;
+    assert!(matches!(at.lock().unwrap()[..], [3, 13 | 14]), "{at:?}");
 }
