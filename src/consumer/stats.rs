@@ -27,7 +27,7 @@ pub struct Stats {
     /// dead letter could not be pushed, or because they were undecided and are to be [left](super::Undecided::Leave).
     ///
     /// A run that ends while a dead letter is being pushed counts its message here as well. The push goes on, and the
-    /// message is acknowledged after it.
+    /// message is acknowledged after it. A stream that ends meanwhile counts the message when its outcome is known.
     pub left: u64,
     /// Messages whose lease expired before a handler could start.
     pub expired: u64,

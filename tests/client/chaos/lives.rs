@@ -8,7 +8,7 @@ use std::{
 
 use cloudflare_queues::{
     AckError, AckOutcome, AckRequest, AckerOptions, Batch, Confirmation, Consumer, Error, ErrorKind, LeaseId, Message,
-    PullOptions, Report, RetryDelay, Undecided, Verdict,
+    PullOptions, Report, RetryDelay, Stats, Undecided, Verdict,
 };
 use serde::Deserialize;
 use tokio::time::{sleep, timeout};
@@ -217,9 +217,19 @@ impl World {
         }
         drop(deliveries);
         acker.close().await;
+        let accounted = |stats: &Stats| {
+            let known = [stats.acknowledged, stats.retried, stats.left, stats.expired, stats.unconfirmed];
+            known.iter().sum::<u64>() + stats.dead_lettered
+        };
+        // The push of a dead letter that has begun may outlast the stream.
+        let are_all = async {
+            while accounted(&consumer.stats()) < consumer.stats().pulled {
+                sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let _ = timeout(10 * LEASE, are_all).await;
         let stats = consumer.stats();
-        let known = [stats.acknowledged, stats.retried, stats.left, stats.expired, stats.unconfirmed];
-        assert_eq!(stats.pulled, known.iter().sum::<u64>() + stats.dead_lettered, "{stats:?}");
+        assert_eq!(stats.pulled, accounted(&stats), "{stats:?}");
         self.told().totals.buried += stats.dead_lettered;
         self.told().totals.extended += stats.extended;
         for (number, is_ack, receipt) in receipts {
