@@ -59,6 +59,13 @@ mod tests {
     }
 
     #[test]
+    fn a_long_outage_is_logged_every_ten_minutes() {
+        let (mut outage, start) = (Outage::default(), Instant::now());
+        let logged = (0..3000).filter(|second| outage.on_failure(start + Duration::from_secs(*second)).is_some());
+        assert_eq!(logged.skip(5).collect::<Vec<u64>>(), [310, 630, 1230, 1830, 2430]);
+    }
+
+    #[test]
     fn failures_that_come_and_go_are_not_logged_each_time() {
         let (mut outage, start) = (Outage::default(), Instant::now());
         let mut lines = 0;
