@@ -243,6 +243,11 @@ mod tests {
     }
 
     #[test]
+    fn the_bytes_of_a_text_are_those_without_its_escapes() {
+        assert_eq!(&*Body::new(json(r#""a\n""#), ContentType::Text).bytes().unwrap(), b"a\n");
+    }
+
+    #[test]
     fn a_body_takes_the_bytes_of_its_text() {
         for body in [json("[1,23]"), MessageBody::unquoted("é1234")] {
             assert_eq!(Body::new(body, ContentType::Json).len(), 6);
