@@ -32,18 +32,21 @@ const MAX_SCRATCH: usize = 256 << 10;
 
 thread_local! {
     /// Where JSON is written before its length is known. To allocate it for each message takes a tenth of a push.
+    /// Nothing is left in it in between.
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 impl MessageBody {
     /// JSON, to be sent.
     pub(crate) fn written<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<Self> {
-        let mut scratch = SCRATCH.take();
+        // A destructor of another thread-local value may come here after this one is gone.
+        let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
         scratch.clear();
         serde_json::to_writer(&mut scratch, value)?;
         let json = str::from_utf8(&scratch).map_err(ser::Error::custom)?.into();
         if scratch.capacity() <= MAX_SCRATCH {
-            SCRATCH.set(scratch);
+            scratch.fill(0);
+            let _ = SCRATCH.try_with(|cell| cell.set(scratch));
         }
         Ok(Self(Form::Json(json)))
     }
@@ -158,5 +161,40 @@ impl<'de> Deserializer<'de> for Written<'de> {
 impl<'de> Deserialize<'de> for MessageBody {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Box::<RawValue>::deserialize(deserializer).map(Self::from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, thread};
+
+    use super::*;
+
+    #[test]
+    fn no_message_is_left_in_the_memory_that_is_reused() {
+        MessageBody::written("a secret").unwrap();
+        let scratch = SCRATCH.take();
+        assert!(!scratch.is_empty() && scratch.iter().all(|byte| *byte == 0));
+    }
+
+    #[test]
+    fn a_message_can_be_written_while_its_thread_ends() {
+        struct AtTheEnd(mpsc::Sender<bool>);
+        impl Drop for AtTheEnd {
+            fn drop(&mut self) {
+                let is_written = MessageBody::written("last").is_ok_and(|body| body.json() == r#""last""#);
+                let _ = self.0.send(is_written && SCRATCH.try_with(|_| ()).is_err());
+            }
+        }
+        thread_local! {
+            static LAST: Cell<Option<AtTheEnd>> = const { Cell::new(None) };
+        }
+        let (sender, receiver) = mpsc::channel();
+        let thread = thread::spawn(|| {
+            LAST.set(Some(AtTheEnd(sender)));
+            MessageBody::written("first").is_ok()
+        });
+        assert!(receiver.recv().unwrap(), "the thread's memory was there to the end, or could not do without");
+        assert!(thread.join().unwrap());
     }
 }
