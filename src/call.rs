@@ -1,6 +1,7 @@
 //! One call of an operation: the hook of every generated method, the retry loop, and the span.
 
 use std::{
+    fmt,
     future::Future,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
@@ -29,7 +30,6 @@ use crate::{
 };
 
 /// One call of an operation, with any number of attempts. It is the generated client's inner value.
-#[derive(Debug)]
 pub(crate) struct Call {
     transport: Arc<Transport>,
     operation: Operation,
@@ -44,7 +44,6 @@ pub(crate) struct Call {
     beside: OnceLock<Beside>,
 }
 
-#[derive(Debug)]
 struct Beside {
     sent_at: Instant,
     attempts: u32,
@@ -196,7 +195,7 @@ impl Call {
     /// Sends the request, and retries it as the policy allows.
     async fn send(&self, request: &mut Request) -> Result<Vec<u8>, Error> {
         self.transport.budget.deposit();
-        let sent = request.body_mut().take().and_then(transport::bytes);
+        let sent = request.body_mut().take().map(transport::bytes).transpose()?;
         let (mut may_have_arrived, mut met) = (false, Met::Nothing);
         let mut attempts: u32 = 0;
         let mut has_renewed = false;
@@ -283,6 +282,13 @@ impl Call {
         let redactor = redactor(credentials, sent);
         error.edit_texts(|text| redactor.redact(text));
         response::meaning(self.operation, error).in_operation(self.operation.id(), attempts)
+    }
+}
+
+/// The generated client wants it, and derives its own from it: without the request, which holds leases and bodies.
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call").field("operation", &self.operation).finish_non_exhaustive()
     }
 }
 

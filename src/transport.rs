@@ -167,12 +167,13 @@ impl Transport {
     }
 }
 
-/// The bytes of a body, to send them several times.
-pub(crate) fn bytes(mut body: Body) -> Option<Bytes> {
+/// The bytes of a body, to send them several times. They are in memory, since generated methods serialize them.
+pub(crate) fn bytes(mut body: Body) -> Result<Bytes, Error> {
     match Pin::new(&mut body).poll_frame(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(Some(Ok(frame))) => frame.into_data().ok(),
         _ => None,
     }
+    .ok_or_else(|| Error::invalid("the body of the request is not in memory"))
 }
 
 /// tokio panics without a runtime, and in one without timers. Here, both are errors. The latter panic is caught, since
@@ -271,4 +272,27 @@ fn lacks_descriptors(error: &reqwest::Error) -> bool {
     let causes = iter::successors(error.source(), |&cause| cause.source());
     let mut codes = causes.filter_map(|cause| cause.downcast_ref::<io::Error>()?.raw_os_error());
     codes.any(|code| CODES.contains(&code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_that_is_not_in_memory_is_an_error_and_not_an_empty_request() {
+        struct Later;
+        impl http_body::Body for Later {
+            type Data = Bytes;
+            type Error = io::Error;
+
+            fn poll_frame(
+                self: Pin<&mut Self>,
+                _: &mut Context<'_>,
+            ) -> Poll<Option<io::Result<http_body::Frame<Bytes>>>> {
+                Poll::Pending
+            }
+        }
+        assert!(bytes(Body::wrap(Later)).is_err());
+        assert!(bytes(Body::from("a")).is_ok_and(|bytes| &*bytes == b"a"));
+    }
 }
