@@ -84,9 +84,21 @@ pub struct Batch {
     pub backlog_count: Option<u64>,
     /// The queue's metrics, if the service sent them.
     pub metrics: Option<Metrics>,
+    pub(crate) trip: Trip,
+}
+
+/// How a pull went. That is no part of what it brought, so it does not make two batches differ.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Trip {
     /// When the attempt that succeeded was sent, and what the pull met before.
     pub(crate) sent_at: Option<Instant>,
     pub(crate) met: Met,
+}
+
+impl PartialEq for Trip {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 impl Batch {

@@ -12,7 +12,7 @@ use crate::{
     limits,
     operation::Operation,
     peek::PeekedMessage,
-    pull::{Batch, PullOptions},
+    pull::{Batch, PullOptions, Trip},
     push::{PushAllError, PushMessage, PushOutcome},
     response,
     scanner::Scanner,
@@ -91,7 +91,7 @@ impl Queue {
         let lasts = Duration::from_millis(wire::milliseconds(options.visibility_timeout).into());
         let lease_deadline = call.sent_at() + lasts;
         let mut batch = wire::batch(result, lease_deadline);
-        (batch.sent_at, batch.met) = (Some(call.sent_at()), call.met());
+        batch.trip = Trip { sent_at: Some(call.sent_at()), met: call.met() };
         call.trace_count(batch.len());
         if !batch.is_empty() && lease_deadline <= tokio::time::Instant::now() {
             tracing::warn!(

@@ -243,7 +243,7 @@ impl Pulls {
         match result {
             Ok(batch) => {
                 // Without failed attempts and the waits after them.
-                let took = now.saturating_duration_since(batch.sent_at.unwrap_or(started.at));
+                let took = now.saturating_duration_since(batch.trip.sent_at.unwrap_or(started.at));
                 self.round_trip = Some(self.round_trip.map_or(took, |average| (average * 3 + took) / 4));
                 if let Some(failures) = self.outage.on_success() {
                     tracing::info!(failures, "pulling works again");
@@ -277,7 +277,7 @@ impl Pulls {
         // With a limited rate, less than requested is all that there is; otherwise, a pull may return less.
         let is_full = !self.limit.is_rate_limited() || batch.len() >= started.asked;
         let has_slack = batch.len().saturating_mul(2) < started.asked;
-        match batch.met {
+        match batch.trip.met {
             // It succeeded, but not at first.
             Met::RateLimit => self.on_rate_limit(),
             Met::Failure => self.limit.on_failure(),

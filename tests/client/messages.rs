@@ -15,6 +15,15 @@ async fn pulled() -> Batch {
     support::queue(&server.url).pull(PullOptions::default()).await.unwrap()
 }
 
+#[tokio::test]
+async fn two_pulls_that_bring_the_same_are_equal() {
+    let server =
+        Server::playing([support::ok(r#"{"success":true,"result":{"message_backlog_count":1,"messages":[]}}"#)]);
+    let queue = support::queue(&server.url);
+    let pull = async || queue.pull(PullOptions::default()).await.unwrap();
+    assert_eq!(pull().await, pull().await);
+}
+
 async fn by_id() -> BTreeMap<String, Message> {
     pulled().await.into_iter().map(|message| (message.id.clone(), message)).collect()
 }
