@@ -10,8 +10,10 @@ const SLOWEST: usize = ONE / 8;
 const BEARABLE: f64 = 0.2;
 const FEW: f64 = BEARABLE / 4.0;
 const WEIGHT: f64 = 1.0 / 32.0;
-/// After how many round trips without a rate limit it is over: without it, the limit has grown by half in that time.
+/// After how many round trips and requests without a rate limit it is over. In four round trips, the limit has grown
+/// by half; but a few requests are too few to conclude from, where the service allows only one or two at a time.
 const QUIET: usize = 4;
+const QUIET_REQUESTS: usize = 32;
 
 /// A limit on requests in flight that grows while it holds work back and falls when requests fail.
 ///
@@ -20,8 +22,8 @@ const QUIET: usize = 4;
 /// Once more than a fifth of the last requests have failed, as in an outage or under overload, it grows by a quarter
 /// with each round trip, or by an eighth once a rate limit was met. With that, it falls with one round trip to the
 /// number of requests that succeed, and stands as long as at most a fifth of them fail, or an eighth meet a rate limit.
-/// It triples again once fewer than a twentieth fail and no rate limit was met for four round trips, or after an idle
-/// time.
+/// It triples again once fewer than a twentieth fail and no rate limit was met for four round trips and 32 requests, or
+/// after an idle time.
 #[derive(Clone, Debug)]
 pub(crate) struct Adaptive {
     sixteenths: usize,
@@ -65,7 +67,7 @@ impl Adaptive {
     pub(crate) fn on_success(&mut self, is_needed: bool) {
         self.failing -= self.failing * WEIGHT;
         self.since_limited = self.since_limited.saturating_add(1);
-        if self.failing < FEW && self.since_limited >= self.limit().saturating_mul(QUIET) {
+        if self.failing < FEW && self.since_limited >= self.limit().saturating_mul(QUIET).max(QUIET_REQUESTS) {
             self.growth = FAST;
         }
         let more = if is_needed { self.growth } else { 0 };
@@ -155,6 +157,19 @@ mod tests {
         assert!(!adaptive.is_undisturbed() && adaptive.is_rate_limited());
         adaptive.on_success(false);
         assert!(adaptive.is_undisturbed() && !adaptive.is_rate_limited());
+    }
+
+    #[test]
+    fn a_service_that_allows_one_request_at_a_time_refuses_few() {
+        let mut adaptive = Adaptive::new(1, 100);
+        let (mut sent, mut refused) = (0, 0);
+        while sent < 10_000 {
+            let limit = adaptive.limit();
+            adaptive.on_success(true);
+            (1..limit).for_each(|_| adaptive.on_rate_limit(1));
+            (sent, refused) = (sent + limit, refused + limit - 1);
+        }
+        assert!(refused < 1250, "{refused}");
     }
 
     #[test]
