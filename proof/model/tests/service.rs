@@ -33,7 +33,7 @@ pub(crate) enum Question {
     WarnsOfUnknown,
 }
 
-/// The answers so far: each question is answered when it first arises, in both ways.
+/// The answers to one request: each question is answered when it first arises, in both ways.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Answers {
     known: u16,
