@@ -185,6 +185,14 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_list_of_any_length_is_whole() {
+        let page = |number: u32| async move {
+            Ok(Success { result: List(vec![number]), pages: Some(1000), beside: Vec::new() })
+        };
+        assert_eq!(Listing::new(|number| Key::Id(number.to_string()), page).all().await.unwrap().len(), 1000);
+    }
+
+    #[tokio::test]
     async fn a_list_ends_although_entries_without_ids_change_each_time() {
         for pages in [None, Some(u64::MAX)] {
             assert_eq!([listed(pages, Some("one")).await, listed(pages, None).await], [1, 100]);

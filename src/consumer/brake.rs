@@ -76,6 +76,13 @@ mod tests {
     }
 
     #[test]
+    fn the_tolerated_share_itself_is_bearable() {
+        let mut brake = Brake::new("handlers", 1.0);
+        steps(&mut brake, 16, true);
+        assert_eq!(steps(&mut Brake::new("handlers", brake.failing), 16, true), [0; 16]);
+    }
+
+    #[test]
     fn the_steps_end_at_sixteen() {
         assert_eq!(steps(&mut Brake::new("handlers", 0.5), 1000, true).last(), Some(&16));
     }

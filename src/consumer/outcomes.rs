@@ -163,11 +163,46 @@ mod tests {
         thread,
     };
 
+    use tokio::time::Instant;
+
     use super::*;
     use crate::{
         consumer::recorder::{Recorder, Total},
         emulator::Emulator,
     };
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_shows_since_when_acknowledgements_are_unsettled_and_fail() {
+        let total = Total::new(&Emulator::in_process().queue().unwrap());
+        let recorder = Recorder::new(&total);
+        let outcomes = Outcomes::new(recorder.handle(), 0.5);
+        let state = || {
+            let state = total.states().remove(0);
+            (state.unsettled.is_some(), state.acks_fail)
+        };
+        for _ in 0..16 {
+            let observe = outcomes.observe(Decision::Ack, false);
+            assert_eq!(state(), (true, None));
+            observe(&Ok(Confirmation::Warned("no".to_owned())));
+        }
+        assert_eq!(state(), (false, Some(Instant::now())));
+        for _ in 0..16 {
+            outcomes.observe(Decision::Ack, false)(&Ok(Confirmation::Confirmed));
+        }
+        assert_eq!(state(), (false, None));
+    }
+
+    #[test]
+    fn a_dead_letter_whose_push_was_dropped_is_left_and_no_longer_unsettled() {
+        let total = Total::new(&Emulator::in_process().queue().unwrap());
+        let recorder = Recorder::new(&total);
+        let outcomes = Outcomes::new(recorder.handle(), 0.5);
+        outcomes.burying();
+        assert!(total.states()[0].unsettled.is_some());
+        outcomes.not_pushed(None);
+        assert!(total.states()[0].unsettled.is_none());
+        assert_eq!((recorder.stats().left, recorder.stats().dead_letter_failures), (1, 0));
+    }
 
     #[test]
     fn an_outcome_that_arrives_while_a_stream_ends_does_not_leave_a_gauge_behind() {

@@ -259,3 +259,23 @@ fn since(since: &mut Option<Instant>, holds: bool) {
 fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::emulator::Emulator;
+
+    #[test]
+    fn the_slowdown_of_a_consumer_is_that_of_its_slowest_run() {
+        let total = Total::new(&Emulator::in_process().queue().unwrap());
+        let (slow, fast) = (Recorder::new(&total), Recorder::new(&total));
+        let (none, slowed) = (Gauges::default(), Gauges { slowdown: 3, ..Gauges::default() });
+        slow.gauge(none, slowed);
+        fast.gauge(none, Gauges { waiting: 1, ..none });
+        assert_eq!((total.stats().slowdown, fast.stats().slowdown), (3, 0));
+        let is_slowed = || total.states().iter().map(|state| state.slowed.is_some()).collect::<Vec<_>>();
+        assert_eq!(is_slowed(), [true, false]);
+        slow.gauge(slowed, none);
+        assert_eq!((total.stats().slowdown, is_slowed()), (0, vec![false; 2]));
+    }
+}

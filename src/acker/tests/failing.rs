@@ -42,6 +42,18 @@ async fn a_retry_after_in_the_past_does_not_skip_the_wait() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_failing_ack_is_repeated_until_the_last_second_of_its_lease() {
+    for seconds in [60, 300, 1000] {
+        let fixture = Fixture::under(1, seconds * SECOND, once).await;
+        fixture.responds(|_| Some(refusal(503, 15_000)));
+        let end = Instant::now() + seconds * SECOND;
+        assert!(ack_all(&fixture.acker(), &fixture.messages).await[0].is_err());
+        let last = fixture.network.seen.lock().unwrap().last().unwrap().at;
+        assert!((Duration::ZERO..=SECOND).contains(&(end - last)), "{:?}", fixture.waits());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_longer_retry_after_is_obeyed_while_the_lease_lasts() {
     let fixture = Fixture::under(2, 200 * SECOND, once).await;
     let calls = AtomicUsize::new(0);
@@ -125,6 +137,24 @@ async fn the_retry_budget_covers_the_acker() {
     for receipt in receipts {
         assert_eq!(receipt.await.unwrap(), Confirmation::Confirmed);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_budget_each_lease_is_sent_once_and_repeated_every_five_seconds() {
+    let fixture = Fixture::under(2, 60 * SECOND, |client| client.retry(RetryPolicy::none().budget(0))).await;
+    fixture.responds(|_| Some(refusal(503, 15_000)));
+    let (acker, start) = (fixture.acker(), Instant::now());
+    let first = acker.ack(&fixture.messages[0]).await.unwrap();
+    sleep(2 * SECOND).await;
+    assert_eq!(fixture.requests().len(), 2, "the service may have recovered");
+    let second = acker.ack(&fixture.messages[1]).await.unwrap();
+    sleep(SECOND).await;
+    let leases: Vec<_> = fixture.network.seen.lock().unwrap().iter().map(|seen| seen.leases.clone()).collect();
+    assert_eq!((leases.len(), &leases[2]), (3, &lease_texts(&fixture.messages[1..]).into_iter().collect()));
+    fixture.responds(|_| None);
+    assert_eq!(first.await.unwrap(), Confirmation::Confirmed);
+    second.await.unwrap();
+    assert!(start.elapsed() > 5 * SECOND);
 }
 
 #[tokio::test(start_paused = true)]
@@ -222,6 +252,26 @@ fn repeated_failures_are_logged_at_growing_intervals() {
     });
     // Failures every 50 ms for 100 s: after 0, 10, 30 and 70 s.
     assert_eq!(log.lines("acknowledgements fail").len(), 4, "{:?}", log.lines(""));
+    assert_eq!(log.lines("acknowledgements succeed again").len(), 1);
+}
+
+#[test]
+fn repeated_refusals_are_logged_at_growing_intervals() {
+    let log = Log::new();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    tracing::subscriber::with_default(log.clone(), || {
+        runtime.block_on(async {
+            let fixture = Fixture::with(1).await;
+            let acker = fixture.acker();
+            fixture.responds(|_| Some(refusal(400, 10_026)));
+            for number in 0..2000 {
+                let _ = acker.ack(unknown(number)).await.unwrap().await;
+            }
+            fixture.responds(|_| None);
+            acker.ack(&fixture.messages[0]).await.unwrap().await.unwrap();
+        });
+    });
+    assert_eq!(log.lines("acknowledgements are refused").len(), 4, "{:?}", log.lines(""));
     assert_eq!(log.lines("acknowledgements succeed again").len(), 1);
 }
 

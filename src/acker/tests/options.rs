@@ -44,3 +44,14 @@ async fn an_endless_linger_waits_for_a_full_request() {
     acker.ack(&fixture.messages[99]).await.unwrap().await.unwrap();
     assert_eq!(fixture.requests(), [100]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_fills_the_buffer_is_sent_at_once() {
+    let fixture = Fixture::with(2).await;
+    let (acker, start) = (fixture.acker_with(AckerOptions::new().buffer(2).linger(20 * SECOND)), Instant::now());
+    for message in &fixture.messages {
+        acker.ack(message).await.unwrap();
+        sleep(SECOND).await;
+    }
+    assert_eq!((fixture.requests(), start.elapsed()), (vec![2], 2 * SECOND));
+}

@@ -57,6 +57,20 @@ async fn a_flush_does_not_wait_for_later_leases() {
     assert_eq!(start.elapsed().as_secs(), 15);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_flush_does_not_hurry_later_leases() {
+    let fixture = Fixture::with(2).await.takes(10 * SECOND);
+    let acker = fixture.acker_with(AckerOptions::new().linger(20 * SECOND));
+    acker.ack(&fixture.messages[0]).await.unwrap();
+    let mut flush = pin!(acker.flush());
+    assert!(timeout(5 * SECOND, flush.as_mut()).await.is_err());
+    let start = Instant::now();
+    let later = acker.ack(&fixture.messages[1]).await.unwrap();
+    flush.await;
+    later.await.unwrap();
+    assert_eq!(start.elapsed().as_secs(), 30, "it lingered");
+}
+
 /// Submits 100 leases detached and flushes or closes at once: all have to be sent by then.
 async fn drop_and_stop(closes: bool) {
     let fixture = Fixture::with(100).await;
@@ -140,6 +154,25 @@ fn a_stopped_runtime_reports_what_may_have_arrived() {
     }
     assert_eq!(other.block_on(acker.ack(&fixture.messages[0])).unwrap_err().kind(), ErrorKind::Transport);
     other.block_on(acker.close());
+}
+
+#[test]
+fn an_observer_learns_that_its_request_was_dropped_with_the_runtime() {
+    let runtime = paused();
+    let (tell, told) = std::sync::mpsc::channel();
+    let _fixture = runtime.block_on(async {
+        let fixture = Fixture::with(1).await.takes(10 * SECOND);
+        let observe = move |outcome: &Result<_, Error>| tell.send(outcome.clone().unwrap_err()).unwrap();
+        fixture.acker().settle(Settlement::ack(&fixture.messages[0]), Box::new(observe)).await.unwrap();
+        while fixture.requests().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        fixture
+    });
+    assert!(told.try_recv().is_err());
+    drop(runtime);
+    assert!(told.try_recv().unwrap().may_have_arrived());
+    assert!(told.try_recv().is_err(), "once");
 }
 
 #[test]

@@ -236,6 +236,26 @@ async fn leases_are_extended_together_again_once_it_is_known_which_one_was_passe
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lease_that_was_extended_beside_one_that_was_not_is_not_extended_again_at_once() {
+    let world = World::of(Behavior::new().unknown_leases(UnknownLease::Warn));
+    world.push(2).await;
+    let gone = world.direct.clone();
+    let report = run(&world.consumer(), sleep(75 * SECOND), move |message| {
+        let gone = gone.clone();
+        async move {
+            if message.body.json::<u32>().unwrap() == 0 {
+                let _ = gone.ack(AckRequest::ack_all([&message])).await.unwrap();
+            }
+            sleep(70 * SECOND).await;
+        }
+    })
+    .await;
+    let extended = world.seen("extend").into_iter().map(|seen| seen.body["extend"].as_array().unwrap().len());
+    assert_eq!(extended.collect::<Vec<_>>()[..2], [2, 1]);
+    assert_eq!((report.stats.extended, report.stats.lost_leases), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn messages_that_wait_are_covered_too() {
     let world = World::with(100).await;
     let calls = AtomicUsize::new(0);

@@ -219,6 +219,29 @@ async fn what_handlers_start_in_two_round_trips_is_prefetched() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pull_beside_others_or_for_busy_handlers_asks_for_at_least_half_of_what_is_wanted() {
+    let world = World::with(5000).await;
+    world.takes(500 * MILLI);
+    let _ = run(&world.consumer().concurrency(10), sleep(30 * SECOND), |_| sleep(100 * MILLI)).await;
+    let (first, later) = (sizes(&world)[0], sizes(&world).split_off(1));
+    assert!(first == 10 && later.iter().all(|size| *size >= 50), "{later:?}");
+
+    let world = World::with(200).await;
+    // Fifteen messages fit, of which handlers hold ten.
+    let consumer = world.consumer().concurrency(10).max_bytes(15 * 605);
+    let (counting, busy) = (consumer.clone(), Arc::new(Mutex::new(Vec::new())));
+    let asked = Arc::clone(&busy);
+    world.responds(move |seen| {
+        if seen.operation == "pull" && counting.stats().handlers_running == 10 {
+            asked.lock().unwrap().push(seen.body["batch_size"].as_u64().unwrap());
+        }
+        None
+    });
+    let report = run(&consumer, sleep(60 * SECOND), |_| sleep(SECOND)).await;
+    assert_eq!((report.stats.acknowledged, busy.lock().unwrap().as_slice()), (200, [].as_slice()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn messages_larger_than_the_bound_of_bytes_are_handled_one_by_one() {
     let world = World::with(20).await;
     world.takes_by(|seen| if seen.operation == "ack" { SECOND } else { 20 * MILLI });
