@@ -31,18 +31,16 @@ pub(crate) enum Careless {
     NeverStops,
 }
 
-/// A message in a handler, or decided on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// A message in a handler, until its settlement is sent, or in a settlement that is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Hold {
     pub(crate) lease: u8,
     pub(crate) first: u8,
     /// Until when the handler is told that the lease lasts.
     pub(crate) believed: u8,
-    /// Whether to acknowledge, once that is decided.
-    pub(crate) decision: Option<bool>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Call {
     pub(crate) request: Request,
     pub(crate) attempt: u8,
@@ -51,15 +49,15 @@ pub(crate) struct Call {
     pub(crate) response: Option<Response>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Phase {
     Running,
     Stopping,
+    /// Or crashed.
     Ended,
-    Crashed,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Client {
     pub(crate) phase: Phase,
     pub(crate) holds: [Option<Hold>; MESSAGES],
@@ -84,26 +82,33 @@ impl Client {
         Self { phase: Phase::Running, holds: [None; MESSAGES], call: None }
     }
 
-    /// The leases that are held.
-    fn leases(&self, which: impl Fn(&Hold) -> bool) -> Leases {
-        self.holds.map(|hold| hold.filter(|hold| which(hold)).map_or(0, |hold| hold.lease))
+    /// What handlers can decide on the messages that they have.
+    pub(crate) fn settlements(&self) -> Vec<Request> {
+        let held = self.holds.map(|hold| hold.map_or(0, |hold| hold.lease));
+        let chosen = subsets(held).into_iter().flat_map(|all| subsets(all).into_iter().map(move |acks| (all, acks)));
+        let settled = chosen.filter(|(all, _)| *all != Leases::default());
+        settled
+            .map(|(all, acks)| Request::Settle { acks, retries: std::array::from_fn(|i| all[i] - acks[i]) })
+            .collect()
     }
 
-    pub(crate) fn settlement(&self) -> Option<Request> {
-        let [acks, retries] = [true, false].map(|is_ack| self.leases(|hold| hold.decision == Some(is_ack)));
-        ((acks, retries) != Default::default()).then_some(Request::Settle { acks, retries })
-    }
-
-    /// The leases that are extended now, if any are.
-    pub(crate) fn extension(&self, now: u8, careless: Option<Careless>) -> Option<Request> {
+    /// Extensions of the leases that are extended now; of some, as handlers may have decided on the others.
+    pub(crate) fn extensions(&self, now: u8, careless: Option<Careless>) -> Vec<Request> {
         let longer = if careless == Some(Careless::ExtendsTooLong) { LEASE } else { 0 };
         let is_extended = |hold: &Hold| {
             let most = TICK * u32::from(LONGEST - LEASE + longer);
             let until = tick(fuzzing::is_extended_until(at(hold.first), TICK * u32::from(LEASE), most));
-            hold.decision.is_none() && hold.believed > now && until > now
+            hold.believed > now && until > now
         };
-        let leases = self.leases(is_extended);
-        (leases != Leases::default()).then_some(Request::Extend(leases))
+        let leases = self.holds.map(|hold| hold.filter(is_extended).map_or(0, |hold| hold.lease));
+        let some = subsets(leases).into_iter().filter(|leases| *leases != Leases::default());
+        some.map(Request::Extend).collect()
+    }
+
+    /// Until when the handler of a message is told that its lease lasts, if there is a handler.
+    pub(crate) fn told(&self, message: usize) -> Option<Hold> {
+        let is_settled = self.call.is_some_and(|call| call.request.settles(message));
+        self.holds[message].filter(|_| !is_settled)
     }
 
     fn lease(&self, message: usize, lease: u8) -> Lease {
@@ -114,6 +119,14 @@ impl Client {
     fn requested(&self, leases: Leases) -> Vec<(usize, Lease)> {
         let requested = leases.into_iter().enumerate().filter(|(_, lease)| *lease > 0);
         requested.map(|(message, lease)| (message, self.lease(message, lease))).collect()
+    }
+
+    pub(crate) fn reverse(&mut self) {
+        self.holds.reverse();
+        if let Some(call) = &mut self.call {
+            call.request.reverse();
+            call.response.iter_mut().for_each(Response::reverse);
+        }
     }
 
     /// What follows from the failure of an attempt: another one, or the end of the call.
@@ -138,7 +151,7 @@ impl Client {
         }
         if let Request::Settle { .. } = call.request {
             // They are reported as not confirmed.
-            self.holds = self.holds.map(|hold| hold.filter(|hold| hold.decision.is_none()));
+            self.holds = std::array::from_fn(|message| self.holds[message].filter(|_| !call.request.settles(message)));
         }
     }
 
@@ -148,6 +161,7 @@ impl Client {
         let Some(Call { request, sent_at, response: Some(response), .. }) = self.call else { return confirmed };
         if response == Response::Rejected {
             self.fail(Failure::Refused, now, careless);
+            assert_eq!(self.call, None, "a refusal is final");
             return confirmed;
         }
         self.call = None;
@@ -156,7 +170,7 @@ impl Client {
                 let from = if careless == Some(Careless::CountsFromResponse) { now } else { sent_at };
                 for (hold, lease) in self.holds.iter_mut().zip(leases).filter(|(_, lease)| *lease > 0) {
                     let until = from + LEASE;
-                    *hold = Some(Hold { lease, first: until, believed: until, decision: None });
+                    *hold = Some(Hold { lease, first: until, believed: until });
                 }
             }
             (Request::Settle { acks, retries }, Response::Counted { counts, warned, is_named }) => {
@@ -189,6 +203,14 @@ impl Client {
         }
         confirmed
     }
+}
+
+/// Some of these leases, or all, or none.
+fn subsets(leases: Leases) -> Vec<Leases> {
+    let all: Vec<Leases> = (0..1 << MESSAGES)
+        .map(|set: u8| std::array::from_fn(|message| if set & (1 << message) == 0 { 0 } else { leases[message] }))
+        .collect();
+    all.iter().enumerate().filter(|(at, some)| !all[..*at].contains(some)).map(|(_, some)| *some).collect()
 }
 
 fn warnings(warned: [bool; MESSAGES], lease: impl Fn(usize) -> u8, is_named: bool) -> Vec<Option<LeaseId>> {

@@ -53,14 +53,14 @@ impl Answers {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Place {
     Visible,
     Leased { from: u8, until: u8 },
     Gone,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Use {
     Not,
     Extended,
@@ -68,7 +68,7 @@ enum Use {
 }
 
 /// A message; its leases are numbered by its deliveries, from one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Message {
     pub(crate) deliveries: u8,
     pub(crate) place: Place,
@@ -78,14 +78,14 @@ pub(crate) struct Message {
 /// Of each message the number of a lease; zero is none.
 pub(crate) type Leases = [u8; MESSAGES];
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Request {
     Pull,
     Settle { acks: Leases, retries: Leases },
     Extend(Leases),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Response {
     Pulled(Leases),
     /// How many were acknowledged or extended, and retried, if it says so; and which leases have a warning, with their
@@ -96,6 +96,41 @@ pub(crate) enum Response {
         is_named: bool,
     },
     Rejected,
+    /// It was carried out, and its response is lost.
+    Lost,
+}
+
+impl Request {
+    /// The lease of a message that it names, or zero.
+    pub(crate) fn lease(&self, message: usize) -> u8 {
+        match self {
+            Self::Pull => 0,
+            Self::Settle { acks, retries } => acks[message].max(retries[message]),
+            Self::Extend(leases) => leases[message],
+        }
+    }
+
+    pub(crate) fn settles(&self, message: usize) -> bool {
+        matches!(self, Self::Settle { .. }) && self.lease(message) > 0
+    }
+
+    pub(crate) fn reverse(&mut self) {
+        match self {
+            Self::Pull => {}
+            Self::Settle { acks, retries } => [acks, retries].into_iter().for_each(|leases| leases.reverse()),
+            Self::Extend(leases) => leases.reverse(),
+        }
+    }
+}
+
+impl Response {
+    pub(crate) fn reverse(&mut self) {
+        match self {
+            Self::Pulled(leases) => leases.reverse(),
+            Self::Counted { warned, .. } => warned.reverse(),
+            Self::Rejected | Self::Lost => {}
+        }
+    }
 }
 
 impl Message {
@@ -106,6 +141,21 @@ impl Message {
     pub(crate) fn expire(&mut self, now: u8) {
         if matches!(self.place, Place::Leased { until, .. } if until <= now) {
             self.place = Place::Visible;
+        }
+    }
+
+    /// Drops what makes no difference any more: all but the place of a message that is gone, and what was done with
+    /// leases that no request can name again.
+    pub(crate) fn forget(&mut self, is_named: impl Fn(u8) -> bool) {
+        if self.place == Place::Gone {
+            *self = Self { place: Place::Gone, ..Self::new() };
+        }
+        let unnamed = (1..).zip(&mut self.used).filter(|(lease, _)| !is_named(*lease));
+        unnamed.for_each(|(_, used)| *used = Use::Not);
+        if let Place::Leased { from, .. } = &mut self.place
+            && !is_named(self.deliveries)
+        {
+            *from = 0;
         }
     }
 
