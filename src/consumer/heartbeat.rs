@@ -205,8 +205,11 @@ impl Heartbeat {
         held.is_under_way = false;
         // Until it is extended: another failure does not say that it may be sent with others again.
         held.is_alone = beat.is_alone || held.is_alone && beat.deadline.is_none();
+        // No extension begins after that, but one may have been sent again later, or in parts.
+        let longest = (held.until + self.timeout).into_std();
         // A lease that is lost stays lost, since its holder may have been told so.
         let wait = if let Some(deadline) = beat.deadline.filter(|_| held.deadline > now) {
+            let deadline = deadline.min(longest);
             counter.count(|stats| stats.extended += 1);
             held.extended.extend(deadline);
             held.deadline = held.deadline.max(deadline.into());

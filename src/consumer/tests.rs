@@ -4,16 +4,14 @@ mod acknowledging;
 mod batches;
 mod counting;
 mod dead_letters;
-
+mod extending;
 mod handling;
 mod leases;
 mod observing;
 mod panics;
-
 mod pulling;
 mod pulls;
 mod rates;
-
 mod stopping;
 mod stream_pace;
 mod streaming;
@@ -40,6 +38,7 @@ use crate::{
 };
 
 const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
 const MILLI: Duration = Duration::from_millis(1);
 
 /// A request as seen by the network.
