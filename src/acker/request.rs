@@ -143,8 +143,8 @@ impl Requests {
     }
 }
 
-/// What a response says of each lease, in order. A lease without a warning is confirmed only if the counts leave no
-/// other possibility.
+/// What a response says of each lease, in order. A lease without a warning is confirmed only if the service counted all
+/// leases, or exactly those without a warning.
 pub(crate) fn confirmations(settlements: &[&Settlement], outcome: &AckOutcome) -> Vec<Confirmation> {
     let warned: HashMap<&LeaseId, &str> = outcome
         .warnings
@@ -155,9 +155,9 @@ pub(crate) fn confirmations(settlements: &[&Settlement], outcome: &AckOutcome) -
         let of_kind = settlements.iter().filter(|settlement| settlement.decision.is_ack() == is_ack);
         of_kind.filter(|settlement| !warned.contains_key(settlement.lease.id())).count() as u64
     };
-    // A count that is larger than requested counts something else.
+    // Any other count leaves open which leases it is about.
     let holds =
-        |count: Option<u64>, is_ack, asked| count.is_some_and(|count| (unwarned(is_ack)..=asked).contains(&count));
+        |count: Option<u64>, is_ack, asked| count.is_some_and(|count| count == asked || count == unwarned(is_ack));
     let acks_hold = holds(outcome.ack_count, true, outcome.acks_requested);
     let retries_hold = holds(outcome.retry_count, false, outcome.retries_requested);
     let confirmation = |settlement: &&Settlement| {

@@ -1,6 +1,9 @@
 //! When leases are sent, how many go together, and what is said of them.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use super::*;
 use crate::credentials::Credentials;
@@ -192,6 +195,19 @@ async fn an_unconfirmed_lease_is_not_reported_as_confirmed() {
     let unclear = Confirmation::Unclear { counted: Some(1), requested: 3 };
     assert_eq!(outcomes, [unclear.clone(), Confirmation::Warned("expired".to_owned()), unclear]);
     assert_eq!(retried.await.unwrap(), Confirmation::Confirmed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn leases_without_a_warning_are_confirmed_if_all_are_counted_or_all_of_them_and_no_other() {
+    let fixture = Fixture::with(3).await;
+    let warned: HashMap<_, _> =
+        fixture.messages[1..].iter().map(|message| (message.lease_id.expose_secret().into_owned(), "hm")).collect();
+    for (count, is_confirmed) in [(0, false), (1, true), (2, false), (3, true), (4, false)] {
+        let warned = warned.clone();
+        fixture.responds(move |_| Some(counted(count, json!(warned))));
+        let outcomes = ack_all(&fixture.acker(), &fixture.messages).await;
+        assert_eq!(outcomes[0].as_ref().unwrap() == &Confirmation::Confirmed, is_confirmed, "{count} of 3");
+    }
 }
 
 #[tokio::test(start_paused = true)]
