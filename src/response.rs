@@ -42,14 +42,17 @@ const FAILURE_BYTES: usize = 4096;
 /// The failure in a response with status 200, if any. A long response that also has a result is left to [`open`], where
 /// it is too late to retry.
 pub(crate) fn failure(body: &[u8]) -> Option<Error> {
-    // Most responses have no `f`, which is found faster than a word.
-    let has_false = || body.contains(&b'f') && body.windows(5).any(|word| word == b"false");
-    if body.len() > FAILURE_BYTES || !has_false() {
+    if body.len() > FAILURE_BYTES || !has_false(body) {
         return None;
     }
     let envelope: Envelope<IgnoredAny> = serde_json::from_slice(body).ok()?;
     let (success, errors, _) = envelope.into_parts();
     (success == Some(false)).then(|| not_done(errors))
+}
+
+/// Most responses have no `f`, which is found faster than a word.
+fn has_false(body: &[u8]) -> bool {
+    body.contains(&b'f') && body.windows(5).any(|word| word == b"false")
 }
 
 /// A failure with status 200 has the kind of its code, as with the code's own status.

@@ -207,9 +207,6 @@ impl Scanner {
 
 /// The number of bytes before a quote or a backslash.
 fn plain(bytes: &[u8]) -> usize {
-    let is_special = |byte: &u8| u8::from(*byte == b'"') | u8::from(*byte == b'\\');
-    // Without an early end, this is compiled to vector instructions.
-    let is_plain = |block: &&[u8; 64]| block.iter().map(is_special).fold(0, u8::max) == 0;
     let mut at: usize = 0;
     while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
         match special(chunk) {
@@ -219,11 +216,16 @@ fn plain(bytes: &[u8]) -> usize {
         // A text that is not short may be long.
         if at == 2 * CHUNK {
             let (blocks, _) = bytes.get(at..).unwrap_or_default().as_chunks();
-            at = at.saturating_add(blocks.iter().take_while(is_plain).count().saturating_mul(64));
+            at = at.saturating_add(blocks.iter().take_while(|block| is_plain(block)).count().saturating_mul(64));
         }
     }
     let rest = bytes.get(at..).unwrap_or_default();
-    at.saturating_add(rest.iter().take_while(|byte| is_special(byte) == 0).count())
+    at.saturating_add(rest.iter().take_while(|byte| !matches!(byte, b'"' | b'\\')).count())
+}
+
+/// Whether no byte is a quote or a backslash. Without an early end, this is compiled to vector instructions.
+fn is_plain(block: &[u8; 64]) -> bool {
+    block.iter().map(|byte| u8::from(*byte == b'"') | u8::from(*byte == b'\\')).fold(0, u8::max) == 0
 }
 
 /// How many bytes are examined together.

@@ -203,15 +203,17 @@ async fn read(response: &mut Response, bound: usize) -> Result<Vec<u8>, Error> {
         if chunk.len() > bound.saturating_sub(body.len()) {
             return Err(too_large());
         }
-        if chunk.len() > body.capacity().saturating_sub(body.len()) {
-            // The announced length is reserved once a part has arrived; otherwise a quarter more, so that little is
-            // unused.
-            let more = announced.saturating_sub(body.len()).max(body.len() / 4).max(chunk.len());
-            body.reserve_exact(more);
-        }
+        make_room(&mut body, chunk.len(), announced);
         body.extend_from_slice(&chunk);
     }
     Ok(body)
+}
+
+/// The announced length is reserved once a part has arrived; otherwise a quarter more, so that little is unused.
+fn make_room(body: &mut Vec<u8>, chunk: usize, announced: usize) {
+    if chunk > body.capacity().saturating_sub(body.len()) {
+        body.reserve_exact(announced.saturating_sub(body.len()).max(body.len() / 4).max(chunk));
+    }
 }
 
 /// Whether the end of the body is marked by more than the end of the connection.

@@ -178,6 +178,12 @@ mod tests {
     }
 
     #[test]
+    fn the_memory_of_a_large_message_is_not_kept() {
+        MessageBody::written(&"a".repeat(MAX_SCRATCH)).unwrap();
+        assert_eq!(SCRATCH.take().capacity(), 0);
+    }
+
+    #[test]
     fn a_message_can_be_written_while_its_thread_ends() {
         struct AtTheEnd(mpsc::Sender<bool>);
         impl Drop for AtTheEnd {

@@ -263,7 +263,13 @@ fn every_call_without_a_runtime_is_an_error() {
 
 #[tokio::test]
 async fn an_invalid_ray_id_is_not_shown() {
-    for echoed in [support::TOKEN, "a-lease-id-that-was-sent-back", "8f1c2d3e4f5a6b7c-FRA-and-more-than-that"] {
+    for echoed in [
+        support::TOKEN,
+        "a-lease-id-that-was-sent-back",
+        "8f1c2d3e4f5a6b7c-FRA-and-more-than-that",
+        "short-but-no-ray-id",
+        "8F1C2D3E4F5A6B7C-FRA-AND-MORE-THAN-THAT",
+    ] {
         let refused = Act::Respond(format!("HTTP/1.1 400 No\r\ncf-ray: {echoed}\r\ncontent-length: 0\r\n\r\n").into());
         let error = support::queue(&Server::playing([refused]).url).pull(PullOptions::new()).await.unwrap_err();
         assert_eq!(error.ray_id(), None);

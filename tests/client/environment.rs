@@ -101,3 +101,20 @@ fn a_queue_comes_from_the_environment() {
         assert!(expected.iter().all(|words| stdout.contains(words)), "{variables:?}: {stdout}");
     }
 }
+
+#[test]
+fn the_proxy_of_the_environment_is_for_other_hosts_than_this_one() {
+    if env::var_os(CHILD).is_some() {
+        let url = env::var("CLOUDFLARE_BASE_URL").unwrap();
+        let queue = support::open(support::builder(&url).allow_plain_http());
+        return Builder::new_current_thread().enable_all().build().unwrap().block_on(Op::Pull.call(&queue)).unwrap();
+    }
+    let [here, proxy] = [(); 2].map(|()| Server::playing([support::bare_success()]));
+    for (url, expected) in [(&*here.url, [1, 0]), ("http://queues.invalid", [1, 1])] {
+        let variables = [("CLOUDFLARE_BASE_URL", url), ("http_proxy", &proxy.url)];
+        let output =
+            run_again("environment::the_proxy_of_the_environment_is_for_other_hosts_than_this_one", &variables);
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!([&here, &proxy].map(|server| server.requests().len()), expected);
+    }
+}

@@ -86,3 +86,16 @@ async fn a_queue_that_cannot_be_created_is_not_looked_for_again() {
     assert_eq!((error.kind(), error.operation()), (Unauthorized, Some(Op::CreateQueue.id())), "{error}");
     assert_eq!(server.requests().len(), 2);
 }
+
+#[tokio::test]
+async fn entries_of_a_list_that_are_left_out_are_logged() {
+    let list = |entries| support::ok(format!(r#"{{"success":true,"result":[{entries}]}}"#));
+    let consumer = r#"{"consumer_id":"a","type":"http_pull"}"#;
+    for (entries, warnings) in [(consumer.to_owned(), 0), (format!("1,{consumer},2"), 1)] {
+        let server = Server::playing([list(entries)]);
+        crate::trace::keep();
+        let consumers = support::queue(&server.url).consumers().await.unwrap();
+        let kept = crate::trace::kept();
+        assert_eq!((consumers.len(), kept.matches("entries that cannot be read").count()), (1, warnings), "{kept}");
+    }
+}

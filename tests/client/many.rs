@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use cloudflare_queues::{AckError, AckRequest, ErrorKind, Settlement};
+use cloudflare_queues::{AckError, AckRequest, ErrorKind, ExtendError, Settlement};
 use serde_json::{Value, json};
 
 use support::{Act, Request, Server};
@@ -169,6 +169,22 @@ async fn counts_that_add_up_only_together_are_not_complete() {
     let outcome = support::queue(&server.url).ack(support::acks(leases.iter().map(String::as_str))).await.unwrap();
     assert_eq!((outcome.acks_requested, outcome.ack_count), (101, Some(101)));
     assert!(!outcome.is_complete());
+}
+
+#[tokio::test]
+async fn leases_extended_by_an_earlier_request_show_in_the_error_of_a_later_one() {
+    let extended = |request: &Request| {
+        let leases = request.json()["extend"].as_array().map_or(0, Vec::len);
+        support::ok(json!({"success": true, "result": {"extendCount": leases}}).to_string())
+    };
+    for before in [0, 1] {
+        let refused = support::refused(400, 10026);
+        let server = Server::start(move |nth, request| if nth == before { refused.clone() } else { extended(request) });
+        let extended = support::queue(&server.url).extend((0..250).map(name), Duration::from_secs(60)).await;
+        let ExtendError { error, confirmed, unconfirmed, .. } = extended.unwrap_err();
+        assert_eq!((confirmed.extend_count, unconfirmed.len()), (Some(100 * before as u64), 250 - 100 * before));
+        assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::Rejected, before > 0), "{error}");
+    }
 }
 
 #[tokio::test]
