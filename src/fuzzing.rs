@@ -186,6 +186,18 @@ pub fn is_extended_until(deadline: StdInstant, timeout: Duration, most: Duration
     consumer::until(deadline.into(), timeout, most).into_std()
 }
 
+/// When a lease ends by an extension to `deadline`, if it is extended until `until`.
+pub fn ends(deadline: StdInstant, until: StdInstant, timeout: Duration) -> StdInstant {
+    consumer::end(deadline, until.into(), timeout)
+}
+
+/// The leases that a request acknowledges, and those that it hands back.
+pub fn settled(settlements: &[Settlement]) -> [Vec<LeaseId>; 2] {
+    let payload = wire::ack_payload(settlements.iter());
+    let acks = payload.acks.into_iter().map(|entry| entry.lease_id);
+    [acks.collect(), payload.retries.into_iter().map(|entry| entry.lease_id).collect()]
+}
+
 fn warnings(warned: Vec<Option<LeaseId>>) -> Vec<Warning<LeaseId>> {
     warned.into_iter().map(|subject| Warning { subject, message: "no".to_owned() }).collect()
 }

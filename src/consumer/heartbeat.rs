@@ -6,7 +6,7 @@ use std::{
     mem,
     pin::Pin,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant as StdInstant},
 };
 
 use tokio::{
@@ -205,11 +205,9 @@ impl Heartbeat {
         held.is_under_way = false;
         // Until it is extended: another failure does not say that it may be sent with others again.
         held.is_alone = beat.is_alone || held.is_alone && beat.deadline.is_none();
-        // No extension begins after that, but one may have been sent again later, or in parts.
-        let longest = (held.until + self.timeout).into_std();
         // A lease that is lost stays lost, since its holder may have been told so.
         let wait = if let Some(deadline) = beat.deadline.filter(|_| held.deadline > now) {
-            let deadline = deadline.min(longest);
+            let deadline = end(deadline, held.until, self.timeout);
             counter.count(|stats| stats.extended += 1);
             held.extended.extend(deadline);
             held.deadline = held.deadline.max(deadline.into());
@@ -225,4 +223,9 @@ impl Heartbeat {
 /// Until when a lease is extended, counted from when its pull was sent: the service may count from any time after that.
 pub(crate) fn until(deadline: Instant, timeout: Duration, most: Duration) -> Instant {
     deadline.checked_sub(timeout).unwrap_or(deadline) + most
+}
+
+/// When an extended lease ends: no extension begins after `until`, but one may be sent again later, or in parts.
+pub(crate) fn end(deadline: StdInstant, until: Instant, timeout: Duration) -> StdInstant {
+    deadline.min(until.into_std() + timeout)
 }

@@ -10,11 +10,11 @@ use queues::{
     fuzzing::{self, Failure, Operation},
 };
 
-use crate::service::{LEASE, LONGEST, Leases, MESSAGES, Request, Response};
+use crate::service::{Leases, MESSAGES, Request, Response, longest};
 
 /// Longer than any wait between two attempts.
 const TICK: Duration = Duration::from_secs(60);
-const ATTEMPTS: u32 = 2;
+pub(crate) const ATTEMPTS: u8 = 2;
 
 /// How a client could go wrong: the model has to see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,8 +23,12 @@ pub(crate) enum Careless {
     CountsFromResponse,
     /// It extends a lease for longer than it can last.
     ExtendsTooLong,
+    /// It believes the end of an extension that was sent again too late.
+    BelievesLateExtensions,
     /// It takes every success for a confirmation.
     BelievesEverySuccess,
+    /// It acknowledges what a handler hands back.
+    AcksEverything,
     /// It sends a pull again that may have been carried out.
     PullsAgain,
     /// It gives up nothing when it is told to stop.
@@ -62,6 +66,8 @@ pub(crate) struct Client {
     pub(crate) phase: Phase,
     pub(crate) holds: [Option<Hold>; MESSAGES],
     pub(crate) call: Option<Call>,
+    /// How long it leases messages for.
+    lasts: u8,
 }
 
 fn at(tick: u8) -> Instant {
@@ -78,31 +84,51 @@ fn id(message: usize, lease: u8) -> LeaseId {
 }
 
 impl Client {
-    pub(crate) fn new() -> Self {
-        Self { phase: Phase::Running, holds: [None; MESSAGES], call: None }
+    pub(crate) fn new(lasts: u8) -> Self {
+        Self { phase: Phase::Running, holds: [None; MESSAGES], call: None, lasts }
     }
 
-    /// What handlers can decide on the messages that they have.
-    pub(crate) fn settlements(&self) -> Vec<Request> {
+    fn timeout(&self) -> Duration {
+        TICK * u32::from(self.lasts)
+    }
+
+    /// What handlers can decide on the messages that they have: which are done, and which are to be retried.
+    pub(crate) fn decisions(&self) -> Vec<[Leases; 2]> {
         let held = self.holds.map(|hold| hold.map_or(0, |hold| hold.lease));
         let chosen = subsets(held).into_iter().flat_map(|all| subsets(all).into_iter().map(move |acks| (all, acks)));
         let settled = chosen.filter(|(all, _)| *all != Leases::default());
-        settled
-            .map(|(all, acks)| Request::Settle { acks, retries: std::array::from_fn(|i| all[i] - acks[i]) })
-            .collect()
+        settled.map(|(all, acks)| [acks, std::array::from_fn(|message| all[message] - acks[message])]).collect()
+    }
+
+    /// The request for these decisions.
+    pub(crate) fn settle(&self, decisions: [Leases; 2], careless: Option<Careless>) -> Request {
+        let [done, handed_back] = decisions.map(|leases| self.requested(leases).into_iter().map(|(_, lease)| lease));
+        let retry = |lease| match careless {
+            Some(Careless::AcksEverything) => Settlement::ack(lease),
+            _ => Settlement::retry(lease),
+        };
+        let settlements: Vec<_> = done.map(Settlement::ack).chain(handed_back.map(retry)).collect();
+        let lease = |message: usize| decisions[0][message].max(decisions[1][message]);
+        let [acks, retries] = fuzzing::settled(&settlements).map(|ids| {
+            let sent = |message| ids.contains(&id(message, lease(message))).then(|| lease(message));
+            std::array::from_fn(|message| sent(message).unwrap_or_default())
+        });
+        Request::Settle { acks, retries }
     }
 
     /// Extensions of the leases that are extended now; of some, as handlers may have decided on the others.
     pub(crate) fn extensions(&self, now: u8, careless: Option<Careless>) -> Vec<Request> {
-        let longer = if careless == Some(Careless::ExtendsTooLong) { LEASE } else { 0 };
-        let is_extended = |hold: &Hold| {
-            let most = TICK * u32::from(LONGEST - LEASE + longer);
-            let until = tick(fuzzing::is_extended_until(at(hold.first), TICK * u32::from(LEASE), most));
-            hold.believed > now && until > now
-        };
+        let is_extended = |hold: &Hold| hold.believed > now && self.until(hold, careless) > at(now);
         let leases = self.holds.map(|hold| hold.filter(is_extended).map_or(0, |hold| hold.lease));
         let some = subsets(leases).into_iter().filter(|leases| *leases != Leases::default());
         some.map(Request::Extend).collect()
+    }
+
+    /// Until when a lease is extended.
+    fn until(&self, hold: &Hold, careless: Option<Careless>) -> Instant {
+        let longer = if careless == Some(Careless::ExtendsTooLong) { self.lasts } else { 0 };
+        let most = TICK * u32::from(longest(self.lasts) - self.lasts + longer);
+        fuzzing::is_extended_until(at(hold.first), self.timeout(), most)
     }
 
     /// Until when the handler of a message is told that its lease lasts, if there is a handler.
@@ -143,8 +169,8 @@ impl Client {
         let leases: Vec<_> = leases.into_iter().map(|(_, lease)| lease).collect();
         let end = fuzzing::deadline(&leases, at(now)).unwrap_or(at(now) + 2 * TICK);
         let left = end.saturating_duration_since(at(now));
-        let again = fuzzing::is_sent_again(operation, failure, call.attempt.into(), ATTEMPTS, left);
-        let is_careless = careless == Some(Careless::PullsAgain) && call.attempt < 2;
+        let again = fuzzing::is_sent_again(operation, failure, call.attempt.into(), ATTEMPTS.into(), left);
+        let is_careless = careless == Some(Careless::PullsAgain) && call.attempt < ATTEMPTS;
         if again || is_careless && call.request == Request::Pull {
             self.call = Some(Call { attempt: call.attempt + 1, sent_at: now, response: None, ..call });
             return;
@@ -169,7 +195,7 @@ impl Client {
             (Request::Pull, Response::Pulled(leases)) => {
                 let from = if careless == Some(Careless::CountsFromResponse) { now } else { sent_at };
                 for (hold, lease) in self.holds.iter_mut().zip(leases).filter(|(_, lease)| *lease > 0) {
-                    let until = from + LEASE;
+                    let until = from + self.lasts;
                     *hold = Some(Hold { lease, first: until, believed: until });
                 }
             }
@@ -192,11 +218,13 @@ impl Client {
                 let (asked, requested): (Vec<_>, Vec<_>) = self.requested(leases).into_iter().unzip();
                 let warned = warnings(warned, |message| leases[message], is_named);
                 let count = counts.map(|(first, _)| first.into());
-                let extended = fuzzing::extended(requested, count, warned, at(sent_at), TICK * u32::from(LEASE));
+                let extended = fuzzing::extended(requested, count, warned, at(sent_at), self.timeout());
                 for (message, until) in asked.into_iter().zip(extended) {
-                    if let Some(hold) = &mut self.holds[message] {
-                        hold.believed = tick(until);
-                    }
+                    let Some(mut hold) = self.holds[message] else { continue };
+                    let end = fuzzing::ends(until, self.until(&hold, careless), self.timeout());
+                    let is_careless = careless == Some(Careless::BelievesLateExtensions);
+                    hold.believed = tick(if is_careless { until } else { end });
+                    self.holds[message] = Some(hold);
                 }
             }
             other => unreachable!("{other:?}"),

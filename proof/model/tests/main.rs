@@ -1,5 +1,6 @@
-//! Two consumers of two messages, in every reachable state, for every combination of what is not known about the
-//! service. It may answer each request differently: that is more than it can do, and far fewer states.
+//! Consumers of two messages, in every reachable state, for every combination of what is not known about the service. It
+//! may answer each request differently, though all leases of a request alike: that is more than it can do, and far fewer
+//! states.
 //!
 //! Requests and responses are lost, delayed or refused; consumers crash or stop; leases expire and messages are
 //! redelivered. How a consumer reacts is decided by the library's own functions: see `client.rs`.
@@ -13,15 +14,18 @@ use queues::fuzzing::Failure;
 use stateright::{Checker, Model, Property};
 
 use crate::{
-    client::{Call, Careless, Client, Phase},
-    service::{Answers, MESSAGES, Message, Place, Request, Response, carry_out},
+    client::{ATTEMPTS, Call, Careless, Client, Phase},
+    service::{Answers, Leases, MESSAGES, Message, Place, Request, Response, carry_out},
 };
 
 const CLIENTS: usize = 2;
 
 struct World {
     careless: Option<Careless>,
-    /// A lease ends at the second tick, if it is not extended.
+    /// Whether there is one consumer, rather than two.
+    is_alone: bool,
+    /// How many ticks a lease lasts, if it is not extended, and how many there are.
+    lasts: u8,
     ticks: u8,
     /// How many failures there are in all: of requests, of responses, and of consumers.
     failures: u8,
@@ -41,7 +45,7 @@ struct State {
     /// Whether a handler decided that a message is done, and whether one was told that the service confirmed it.
     decided: [bool; MESSAGES],
     confirmed: [bool; MESSAGES],
-    /// A pull was sent again after it had been carried out.
+    /// A pull was sent again that may have been carried out.
     has_stranded: bool,
 }
 
@@ -51,6 +55,8 @@ enum Action {
     /// A request that was given up arrives after all.
     Drift(Answers),
     Send(usize, Request),
+    /// Handlers decide on messages, and the decisions are sent.
+    Settle(usize, [Leases; 2]),
     /// It is carried out, and a response is on its way.
     Arrive(usize, Answers),
     /// It is carried out, and the response will be lost.
@@ -67,15 +73,14 @@ impl Model for World {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        let mut clients = [Client::new(); CLIENTS];
-        if self.careless.is_some() {
-            // One alone is enough to go wrong.
+        let mut clients = [Client::new(self.lasts); CLIENTS];
+        if self.is_alone {
             clients[1].phase = Phase::Ended;
         }
         vec![State {
             now: 0,
             failures: self.failures,
-            messages: [Message::new(); MESSAGES],
+            messages: [Message::new(self.lasts); MESSAGES],
             clients,
             adrift: None,
             decided: [false; MESSAGES],
@@ -107,11 +112,10 @@ impl Model for World {
             Action::Drift(answers) => {
                 carry_out(&mut next.messages, next.adrift.take()?, now, &answers).ok()?;
             }
-            Action::Send(number, request) => {
-                next.clients[number].call = Some(Call { request, attempt: 1, sent_at: now, response: None });
-                if let Request::Settle { acks, .. } = request {
-                    next.decided = std::array::from_fn(|message| state.decided[message] || acks[message] > 0);
-                }
+            Action::Send(number, request) => next.send(number, request),
+            Action::Settle(number, decisions) => {
+                next.decided = std::array::from_fn(|message| state.decided[message] || decisions[0][message] > 0);
+                next.send(number, next.clients[number].settle(decisions, self.careless));
             }
             Action::Arrive(number, answers) => {
                 let call = next.clients[number].call.as_mut()?;
@@ -131,18 +135,19 @@ impl Model for World {
                 let client = &mut next.clients[number];
                 let call = client.call?;
                 client.fail(failure, now, self.careless);
-                let is_done = call.response.is_some();
-                next.has_stranded |= is_done && call.request == Request::Pull && client.call.is_some();
-                if failure == Failure::Late {
+                let may_be_done = failure != Failure::NotSent;
+                next.has_stranded |= may_be_done && call.request == Request::Pull && client.call.is_some();
+                if failure == Failure::Late && call.response.is_none() {
                     next.adrift = Some(call.request);
                 }
-                next.failures -= u8::from(!is_done);
+                next.failures -= u8::from(call.response.is_none());
             }
             Action::Stop(number) => next.clients[number].phase = Phase::Stopping,
             Action::End(number) => next.clients[number].phase = Phase::Ended,
             Action::Crash(number) => {
                 let call = next.clients[number].call;
-                next.clients[number] = Client { phase: Phase::Ended, ..Client::new() };
+                next.clients[number] = Client::new(self.lasts);
+                next.clients[number].phase = Phase::Ended;
                 if let Some(Call { request, response: None, .. }) = call {
                     next.adrift = Some(request);
                 }
@@ -171,14 +176,18 @@ impl Model for World {
                 })
             }),
             Property::always("no batch is stranded by a second pull", |_, state: &State| !state.has_stranded),
-            Property::always("a shutdown ends", |world: &Self, state: &State| {
+            Property::always("no request is sent more often than is allowed", |_, state: &State| {
+                state.clients.iter().filter_map(|client| client.call).all(|call| call.attempt <= ATTEMPTS)
+            }),
+            Property::always("a consumer that stops is never stuck", |world: &Self, state: &State| {
                 let mut actions = Vec::new();
                 world.actions(state, &mut actions);
                 !actions.is_empty() || state.clients.iter().all(|client| client.phase != Phase::Stopping)
             }),
             Property::sometimes(CONFIRMED, |_, state: &State| state.confirmed == [true; MESSAGES]),
-            Property::sometimes(STOPPED, |_, state: &State| {
-                state.clients.iter().any(|client| client.phase == Phase::Stopping && client.call.is_some())
+            Property::sometimes(STOPPED, |world: &Self, state: &State| {
+                !world.stops
+                    || state.clients.iter().any(|client| client.phase == Phase::Stopping && client.call.is_some())
             }),
         ]
     }
@@ -192,7 +201,10 @@ impl World {
         }
         let is_lost = client.call.is_some_and(|call| call.response == Some(Response::Lost));
         match client.call {
-            Some(Call { response: Some(Response::Lost), .. }) => actions.push(Action::Fail(number, Failure::Broken)),
+            Some(Call { response: Some(Response::Lost), .. }) => {
+                let failures = [Failure::Broken, Failure::Late, Failure::Failed];
+                actions.extend(failures.map(|failure| Action::Fail(number, failure)));
+            }
             Some(Call { response: Some(_), .. }) => actions.push(Action::Take(number)),
             Some(Call { request, response: None, .. }) => {
                 let answered = state.answered(request, Answers::default());
@@ -216,7 +228,8 @@ impl World {
     /// A handler ends when its settlement is sent: that it ended before, nobody sees but a heartbeat, which may pass
     /// over any lease.
     fn idle(&self, state: &State, number: usize, client: &Client, actions: &mut Vec<Action>) {
-        let mut requests = client.settlements();
+        actions.extend(client.decisions().into_iter().map(|decisions| Action::Settle(number, decisions)));
+        let mut requests = Vec::new();
         // The heartbeat goes on while handlers work, also after a stop.
         if state.now < self.ticks {
             requests.extend(client.extensions(state.now, self.careless));
@@ -258,6 +271,11 @@ impl State {
                 both.concat()
             }
         }
+    }
+
+    fn send(&mut self, number: usize, request: Request) {
+        let call = Call { request, attempt: 1, sent_at: self.now, response: None };
+        self.clients[number].call = Some(call);
     }
 
     fn take(&mut self, number: usize, now: u8, careless: Option<Careless>) {
@@ -327,24 +345,39 @@ fn check(world: World) -> Vec<&'static str> {
     broken
 }
 
+const CAREFUL: World = World { careless: None, is_alone: false, lasts: 2, ticks: 2, failures: 1, stops: true };
+
 /// Leases end and messages come again; a request or a response is lost or late, or a consumer crashes; consumers stop.
 #[test]
 fn every_answer_is_safe_while_leases_end_and_something_fails() {
-    assert_eq!(check(World { careless: None, ticks: 2, failures: 1, stops: true }), [""; 0]);
+    assert_eq!(check(CAREFUL), [""; 0]);
+}
+
+#[test]
+fn every_answer_is_safe_as_long_as_a_lease_can_last() {
+    assert_eq!(check(World { is_alone: true, lasts: 3, ticks: 6, stops: false, ..CAREFUL }), [""; 0]);
+}
+
+#[test]
+fn every_answer_is_safe_while_one_failure_follows_another() {
+    assert_eq!(check(World { is_alone: true, failures: 3, ..CAREFUL }), [""; 0]);
 }
 
 #[test]
 fn a_careless_client_is_found_out() {
     let held = "no handler is told that it holds a lease that has ended";
-    for (careless, broken, ticks) in [
-        (Careless::CountsFromResponse, held, 3),
-        (Careless::ExtendsTooLong, held, 4),
-        (Careless::BelievesEverySuccess, "no confirmation is untrue", 3),
-        (Careless::PullsAgain, "no batch is stranded by a second pull", 2),
-        (Careless::NeverStops, "a shutdown ends", 1),
+    for (careless, broken, lasts, ticks) in [
+        (Careless::CountsFromResponse, held, 2, 3),
+        (Careless::ExtendsTooLong, held, 2, 4),
+        (Careless::BelievesLateExtensions, held, 3, 6),
+        (Careless::BelievesEverySuccess, "no confirmation is untrue", 2, 3),
+        (Careless::AcksEverything, "no message is lost", 2, 1),
+        (Careless::PullsAgain, "no batch is stranded by a second pull", 2, 2),
+        (Careless::NeverStops, "a consumer that stops is never stuck", 2, 1),
     ] {
         let stops = careless == Careless::NeverStops;
-        let world = World { careless: Some(careless), ticks, failures: u8::from(ticks < 3), stops };
+        // One alone is enough to go wrong.
+        let world = World { careless: Some(careless), is_alone: true, lasts, ticks, stops, ..CAREFUL };
         assert!(finds(world, broken), "{careless:?}");
     }
 }

@@ -1,11 +1,16 @@
 //! The service, as far as it is known, with a switch for each thing that is not.
+//!
+//! Taken for granted: what has a warning is neither done nor counted, and a retry by a lease that has ended changes
+//! nothing. Where that is not so, no client could do much about it.
 
 /// How many messages there are, and how often each is delivered at most.
 pub(crate) const MESSAGES: usize = 2;
 pub(crate) const DELIVERIES: u8 = 2;
-/// How long a lease lasts, and how long it can be made to last in all.
-pub(crate) const LEASE: u8 = 2;
-pub(crate) const LONGEST: u8 = 4;
+
+/// How long a lease can be made to last in all.
+pub(crate) fn longest(lasts: u8) -> u8 {
+    2 * lasts
+}
 
 /// What is not known of the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +78,8 @@ pub(crate) struct Message {
     pub(crate) deliveries: u8,
     pub(crate) place: Place,
     used: [Use; DELIVERIES as usize],
+    /// How long a lease lasts.
+    lasts: u8,
 }
 
 /// Of each message the number of a lease; zero is none.
@@ -134,8 +141,8 @@ impl Response {
 }
 
 impl Message {
-    pub(crate) fn new() -> Self {
-        Self { deliveries: 0, place: Place::Visible, used: [Use::Not; DELIVERIES as usize] }
+    pub(crate) fn new(lasts: u8) -> Self {
+        Self { deliveries: 0, place: Place::Visible, used: [Use::Not; DELIVERIES as usize], lasts }
     }
 
     pub(crate) fn expire(&mut self, now: u8) {
@@ -148,7 +155,7 @@ impl Message {
     /// leases that no request can name again.
     pub(crate) fn forget(&mut self, is_named: impl Fn(u8) -> bool) {
         if self.place == Place::Gone {
-            *self = Self { place: Place::Gone, ..Self::new() };
+            *self = Self { place: Place::Gone, ..Self::new(self.lasts) };
         }
         let unnamed = (1..).zip(&mut self.used).filter(|(lease, _)| !is_named(*lease));
         unnamed.for_each(|(_, used)| *used = Use::Not);
@@ -183,7 +190,7 @@ impl Message {
             return Ok(false);
         }
         let start = if now < until && answers.is(Question::ExtendsFromEnd)? { until } else { now };
-        let (wanted, cap) = (start + LEASE, from + LONGEST);
+        let (wanted, cap) = (start + self.lasts, from + longest(self.lasts));
         if wanted > cap && !answers.is(Question::Cuts)? {
             return Ok(false);
         }
@@ -254,7 +261,7 @@ fn pull(messages: &mut [Message; MESSAGES], now: u8) -> Response {
     for (message, lease) in messages.iter_mut().zip(&mut pulled) {
         if message.place == Place::Visible && message.deliveries < DELIVERIES {
             message.deliveries += 1;
-            message.place = Place::Leased { from: now, until: now + LEASE };
+            message.place = Place::Leased { from: now, until: now + message.lasts };
             *lease = message.deliveries;
         }
     }
