@@ -186,9 +186,9 @@ pub fn is_extended_until(deadline: StdInstant, timeout: Duration, most: Duration
     consumer::until(deadline.into(), timeout, most).into_std()
 }
 
-/// When a lease ends by an extension to `deadline`, if it is extended until `until`.
-pub fn ends(deadline: StdInstant, until: StdInstant, timeout: Duration) -> StdInstant {
-    consumer::end(deadline, until.into(), timeout)
+/// When a lease ends by an extension to `deadline`, if it is extended until `until`, and can last for `left` from then.
+pub fn ends(deadline: StdInstant, until: StdInstant, left: Duration) -> StdInstant {
+    consumer::end(deadline, until.into(), left)
 }
 
 /// The leases that a request acknowledges, and those that it hands back.

@@ -87,10 +87,10 @@ impl Queue {
     /// ones.
     ///
     /// Cloudflare documents little about this operation. It is not known whether the time counts from now or from the
-    /// end of the lease, whether a lease can be extended twice, be shortened, or last for more than 12 hours in all, what
-    /// happens to an expired lease, and whether the old id can always acknowledge the message. Rely on an extension only
-    /// if the outcome [is complete](ExtendOutcome::is_complete), only until [`ExtendOutcome::deadline`], and no longer
-    /// than 12 hours after the pull.
+    /// end of the lease, whether a lease can be extended twice, be shortened, or last for more than 12 hours in all,
+    /// what happens to an expired lease, and whether the old id can always acknowledge the message. Rely on an
+    /// extension only if the outcome [is complete](ExtendOutcome::is_complete), only until
+    /// [`ExtendOutcome::deadline`], and no longer than 12 hours after the pull.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {

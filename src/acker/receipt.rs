@@ -14,8 +14,8 @@ use crate::{error::Error, error_kind::ErrorKind};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Confirmation {
-    /// The message was acknowledged, or will be retried: of the leases in the request that have the same decision, the
-    /// service counted all, or exactly those that it sent no warning about.
+    /// The message was acknowledged, or will be retried: the service's count is that of all leases in the request with
+    /// the same decision, or of those among them without a warning.
     Confirmed,
     /// The service sent this warning about the lease.
     Warned(String),

@@ -143,8 +143,8 @@ impl Requests {
     }
 }
 
-/// What a response says of each lease, in order. A lease without a warning is confirmed only if the service counted all
-/// leases, or exactly those without a warning.
+/// What a response says of each lease, in order. A lease without a warning is confirmed only if the count is that of
+/// all leases, or of those without a warning.
 pub(crate) fn confirmations(settlements: &[&Settlement], outcome: &AckOutcome) -> Vec<Confirmation> {
     let warned: HashMap<&LeaseId, &str> = outcome
         .warnings

@@ -69,7 +69,8 @@ impl Extension {
     }
 }
 
-/// A lease without a warning is extended only if the service counted exactly those without one.
+/// A lease without a warning is extended only if the count is that of all without one, and each warning names a lease
+/// of its own.
 fn read(group: Vec<(u64, Lease)>, outcome: &ExtendOutcome, until: Instant) -> Vec<Beat> {
     let warned: HashSet<&LeaseId> = outcome.warnings.iter().filter_map(|warning| warning.subject.as_ref()).collect();
     let unwarned = group.iter().filter(|(_, lease)| !warned.contains(lease.id())).count() as u64;

@@ -207,7 +207,7 @@ impl Heartbeat {
         held.is_alone = beat.is_alone || held.is_alone && beat.deadline.is_none();
         // A lease that is lost stays lost, since its holder may have been told so.
         let wait = if let Some(deadline) = beat.deadline.filter(|_| held.deadline > now) {
-            let deadline = end(deadline, held.until, self.timeout);
+            let deadline = end(deadline, held.until, LONGEST.saturating_sub(self.most));
             counter.count(|stats| stats.extended += 1);
             held.extended.extend(deadline);
             held.deadline = held.deadline.max(deadline.into());
@@ -225,7 +225,8 @@ pub(crate) fn until(deadline: Instant, timeout: Duration, most: Duration) -> Ins
     deadline.checked_sub(timeout).unwrap_or(deadline) + most
 }
 
-/// When an extended lease ends: no extension begins after `until`, but one may be sent again later, or in parts.
-pub(crate) fn end(deadline: StdInstant, until: Instant, timeout: Duration) -> StdInstant {
-    deadline.min(until.into_std() + timeout)
+/// When an extended lease ends: no extension begins after `until`, but one may be sent again later, or in parts, and no
+/// lease lasts for longer than `left` from then.
+pub(crate) fn end(deadline: StdInstant, until: Instant, left: Duration) -> StdInstant {
+    deadline.min(until.into_std() + left)
 }

@@ -31,6 +31,8 @@ pub(crate) enum Careless {
     AcksEverything,
     /// It sends a pull again that may have been carried out.
     PullsAgain,
+    /// It sends a settlement again, however often it failed.
+    SendsForEver,
     /// It gives up nothing when it is told to stop.
     NeverStops,
 }
@@ -170,8 +172,12 @@ impl Client {
         let end = fuzzing::deadline(&leases, at(now)).unwrap_or(at(now) + 2 * TICK);
         let left = end.saturating_duration_since(at(now));
         let again = fuzzing::is_sent_again(operation, failure, call.attempt.into(), ATTEMPTS.into(), left);
-        let is_careless = careless == Some(Careless::PullsAgain) && call.attempt < ATTEMPTS;
-        if again || is_careless && call.request == Request::Pull {
+        let is_careless = match careless {
+            Some(Careless::PullsAgain) => call.request == Request::Pull && call.attempt < ATTEMPTS,
+            Some(Careless::SendsForEver) => call.request != Request::Pull,
+            _ => false,
+        };
+        if again || is_careless {
             self.call = Some(Call { attempt: call.attempt + 1, sent_at: now, response: None, ..call });
             return;
         }

@@ -1,6 +1,6 @@
-//! Consumers of two messages, in every reachable state, for every combination of what is not known about the service. It
-//! may answer each request differently, though all leases of a request alike: that is more than it can do, and far fewer
-//! states.
+//! Consumers of two messages, in every reachable state, for every combination of what is not known about the service.
+//! It may answer each request differently, which is more than it can do, and far fewer states; but it treats all leases
+//! of a request alike.
 //!
 //! Requests and responses are lost, delayed or refused; consumers crash or stop; leases expire and messages are
 //! redelivered. How a consumer reacts is decided by the library's own functions: see `client.rs`.
@@ -211,7 +211,8 @@ impl World {
                 actions.extend(answered.iter().map(|answers| Action::Arrive(number, *answers)));
                 if may_fail {
                     actions.extend(answered.iter().map(|answers| Action::Lose(number, *answers)));
-                    actions.extend([Failure::NotSent, Failure::Failed].map(|failure| Action::Fail(number, failure)));
+                    let failures = [Failure::NotSent, Failure::Broken, Failure::Failed];
+                    actions.extend(failures.map(|failure| Action::Fail(number, failure)));
                     actions.extend(state.adrift.is_none().then_some(Action::Fail(number, Failure::Late)));
                 }
             }
@@ -366,18 +367,19 @@ fn every_answer_is_safe_while_one_failure_follows_another() {
 #[test]
 fn a_careless_client_is_found_out() {
     let held = "no handler is told that it holds a lease that has ended";
-    for (careless, broken, lasts, ticks) in [
-        (Careless::CountsFromResponse, held, 2, 3),
-        (Careless::ExtendsTooLong, held, 2, 4),
-        (Careless::BelievesLateExtensions, held, 3, 6),
-        (Careless::BelievesEverySuccess, "no confirmation is untrue", 2, 3),
-        (Careless::AcksEverything, "no message is lost", 2, 1),
-        (Careless::PullsAgain, "no batch is stranded by a second pull", 2, 2),
-        (Careless::NeverStops, "a consumer that stops is never stuck", 2, 1),
+    for (careless, broken, lasts, ticks, failures) in [
+        (Careless::CountsFromResponse, held, 2, 3, 0),
+        (Careless::ExtendsTooLong, held, 2, 4, 0),
+        (Careless::BelievesLateExtensions, held, 3, 6, 1),
+        (Careless::BelievesEverySuccess, "no confirmation is untrue", 2, 3, 0),
+        (Careless::AcksEverything, "no message is lost", 2, 1, 0),
+        (Careless::PullsAgain, "no batch is stranded by a second pull", 2, 2, 1),
+        (Careless::SendsForEver, "no request is sent more often than is allowed", 2, 2, 2),
+        (Careless::NeverStops, "a consumer that stops is never stuck", 2, 1, 1),
     ] {
         let stops = careless == Careless::NeverStops;
         // One alone is enough to go wrong.
-        let world = World { careless: Some(careless), is_alone: true, lasts, ticks, stops, ..CAREFUL };
+        let world = World { careless: Some(careless), is_alone: true, lasts, ticks, failures, stops };
         assert!(finds(world, broken), "{careless:?}");
     }
 }

@@ -198,7 +198,7 @@ async fn an_unconfirmed_lease_is_not_reported_as_confirmed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn leases_without_a_warning_are_confirmed_if_all_are_counted_or_all_of_them_and_no_other() {
+async fn only_a_count_of_all_leases_or_of_those_without_a_warning_confirms() {
     let fixture = Fixture::with(3).await;
     let warned: HashMap<_, _> =
         fixture.messages[1..].iter().map(|message| (message.lease_id.expose_secret().into_owned(), "hm")).collect();

@@ -69,6 +69,56 @@ async fn a_lease_is_extended_for_as_long_as_the_heartbeat_allows() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_lease_is_extended_once_the_heartbeat_has_passed() {
+    // Leases are due at 40 s and 45 s, and then together at 80 s, when only the second one may still be extended.
+    for (heartbeat, extended) in [(40, 0), (80, 3)] {
+        let world = World::with(1).await;
+        let consumer = world.consumer().concurrency(2).heartbeat(heartbeat * SECOND).max_idle(SECOND);
+        let stop = async {
+            sleep(5 * SECOND).await;
+            world.push(1).await;
+            sleep(100 * SECOND).await;
+        };
+        let consumer = consumer.shutdown_timeout(Duration::ZERO);
+        let report = run(&consumer, stop, |_| pending::<()>()).await;
+        assert_eq!(report.stats.extended, extended, "{:?}", world.seen("extend"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_extension_that_was_repeated_lasts_as_long_as_the_service_said() {
+    let (world, start) = (World::with(1).await, Instant::now());
+    // It is sent at 40 s, and once more at 50 s, which is after the heartbeat.
+    world.takes_by(|seen| if seen.operation == "extend" && seen.nth == 0 { 10 * SECOND } else { Duration::ZERO });
+    world.responds(|seen| (seen.operation == "extend" && seen.nth == 0).then(|| refusal(503, 0)));
+    let consumer = world.consumer().concurrency(1).heartbeat(41 * SECOND);
+    let report = run(&consumer, sleep(3 * MINUTE), move |message: Message| async move {
+        if message.attempts == Some(1) {
+            message.lease().lost().await;
+            assert_eq!(start.elapsed().as_secs(), 110);
+        }
+    })
+    .await;
+    assert_eq!((report.stats.lost_leases, report.stats.panicked), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_ends_as_its_extension_comes_is_lost() {
+    let world = World::with(1).await;
+    world.takes_by(|seen| if seen.operation == "extend" { 20 * SECOND } else { Duration::ZERO });
+    let consumer = world.consumer().concurrency(1);
+    let report = run(&consumer, sleep(2 * MINUTE), |message: Message| async move {
+        if message.attempts == Some(1) {
+            message.lease().lost().await;
+            sleep(30 * SECOND).await;
+            assert!(message.lease().is_lost());
+        }
+    })
+    .await;
+    assert_eq!((report.stats.lost_leases, report.stats.panicked), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_handler_learns_of_a_refused_extension() {
     let behaviors =
         [Behavior::new().repeated_extends(false), Behavior::new().repeated_extends(false).acks_after_extend(false)];
