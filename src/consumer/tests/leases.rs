@@ -103,22 +103,6 @@ async fn an_extension_that_was_repeated_lasts_as_long_as_the_service_said() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_that_ends_as_its_extension_comes_is_lost() {
-    let world = World::with(1).await;
-    world.takes_by(|seen| if seen.operation == "extend" { 20 * SECOND } else { Duration::ZERO });
-    let consumer = world.consumer().concurrency(1);
-    let report = run(&consumer, sleep(2 * MINUTE), |message: Message| async move {
-        if message.attempts == Some(1) {
-            message.lease().lost().await;
-            sleep(30 * SECOND).await;
-            assert!(message.lease().is_lost());
-        }
-    })
-    .await;
-    assert_eq!((report.stats.lost_leases, report.stats.panicked), (1, 0));
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_handler_learns_of_a_refused_extension() {
     let behaviors =
         [Behavior::new().repeated_extends(false), Behavior::new().repeated_extends(false).acks_after_extend(false)];

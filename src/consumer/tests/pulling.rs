@@ -115,16 +115,6 @@ async fn after_a_backlog_no_more_pulls_are_empty_than_were_in_flight() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_pause_after_a_backlog_is_the_shortest() {
-    let world = World::with(3000).await;
-    let report = run(&world.consumer(), sleep(30 * SECOND), |_| async {}).await;
-    assert_eq!(report.stats.acknowledged, 3000);
-    let pulls = world.seen("pull");
-    let mut pauses = pulls.windows(2).map(|pulls| pulls[1].at - pulls[0].at).filter(|pause| !pause.is_zero());
-    assert_eq!(pauses.next(), Some(100 * MILLI));
-}
-
-#[tokio::test(start_paused = true)]
 async fn large_messages_are_held_within_the_bound_of_bytes() {
     let world = World::with(0).await;
     let large = PushMessage::text("x".repeat(20_000));

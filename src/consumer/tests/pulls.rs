@@ -202,6 +202,22 @@ async fn empty_pulls_that_were_in_flight_together_lengthen_the_pause_once() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn empty_pulls_without_a_round_trip_lengthen_the_pause_once() {
+    let mut pulling = Pulling::new(|consumer| consumer).await;
+    pulling.start();
+    pulling.finish(1).await;
+    pulling.world.responds(|_| Some(messages(0, 0)));
+    pulling.world.takes(Duration::ZERO);
+    for (pulls, pause) in [(3, 100), (1, 200), (1, 400)] {
+        assert_eq!(pulling.start(), pulls);
+        pulling.finish(pulls).await;
+        let ended = Instant::now();
+        assert!(pulling.next().await.is_none());
+        assert_eq!(ended.elapsed().as_millis(), pause);
+    }
+}
+
 /// A refusal with a wait that is too long for a retry within the pull.
 fn limited(retry_after: &str) -> http::Response<String> {
     let mut limited = refusal(429, 10250);
