@@ -174,7 +174,7 @@ impl Client {
         let again = fuzzing::is_sent_again(operation, failure, call.attempt.into(), ATTEMPTS.into(), left);
         let is_careless = match careless {
             Some(Careless::PullsAgain) => call.request == Request::Pull && call.attempt < ATTEMPTS,
-            Some(Careless::SendsForEver) => call.request != Request::Pull,
+            Some(Careless::SendsForEver) => call.request != Request::Pull && failure != Failure::Refused,
             _ => false,
         };
         if again || is_careless {
