@@ -304,8 +304,10 @@ mod tests {
                 text[place] = special;
                 assert_eq!(plain(&text), place, "{filler}");
                 assert_eq!(plain(&text[..=place]), place, "{filler}");
-                text[place + 1..].fill(b'"');
-                assert_eq!(plain(&text), place, "{filler}");
+                for after in [b'"', b'\\'] {
+                    text[place + 1..].fill(after);
+                    assert_eq!(plain(&text), place, "{filler}");
+                }
             }
             assert_eq!(plain(&[filler; 310]), 310);
         }
