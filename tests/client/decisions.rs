@@ -293,3 +293,17 @@ async fn leases_that_expire_before_the_response_are_logged() {
         tokio::time::sleep(second * 10).await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_ack_is_not_sent_again_if_its_deadline_passes_during_the_wait() {
+    let (emulator, second) = (cloudflare_queues::emulator::Emulator::in_process(), Duration::from_secs(1));
+    emulator.inject(cloudflare_queues::emulator::Fault::RateLimited { code: 10250, retry_after: Some(second) });
+    // A timer ends with the next millisecond.
+    let microsecond = Duration::from_micros(1);
+    tokio::time::advance(300 * microsecond).await;
+    let mut request = support::acks(["a"]);
+    request.deadline((tokio::time::Instant::now() + second + 500 * microsecond).into_std());
+    let error = emulator.queue().unwrap().ack(request).await.unwrap_err().error;
+    assert_eq!((error.kind(), error.attempts()), (ErrorKind::RateLimited, 1), "{error}");
+    assert!(error.to_string().contains("deadline leaves no time for another attempt"), "{error}");
+}
