@@ -44,9 +44,24 @@ impl Pulling {
         Self { world, pulls, recorder }
     }
 
+    /// The first pull has returned, so that three may be in flight.
+    async fn begun(set: impl FnOnce(Consumer) -> Consumer) -> Self {
+        let mut pulling = Self::new(set).await;
+        pulling.start();
+        pulling.finish(1).await;
+        pulling
+    }
+
     /// The end of a pull, or `None` at the end of a pause.
     async fn next(&mut self) -> Option<Pulled> {
         poll_fn(|context| self.pulls.poll(context, &self.recorder)).await
+    }
+
+    /// How long a pause lasts from now on.
+    async fn pause(&mut self) -> Duration {
+        let start = Instant::now();
+        assert!(self.next().await.is_none());
+        start.elapsed()
     }
 
     /// Waits for so many pulls without starting others.
@@ -90,9 +105,7 @@ async fn a_pull_waits_until_half_a_batch_is_wanted() {
 
 #[tokio::test(start_paused = true)]
 async fn pulls_ask_for_no_more_than_is_wanted_of_all_of_them() {
-    let mut pulling = Pulling::new(|consumer| consumer).await;
-    pulling.start();
-    pulling.finish(1).await;
+    let mut pulling = Pulling::begun(|consumer| consumer).await;
     pulling.pulls.start(250, 250);
     assert_eq!((pulling.pulls.in_flight(), pulling.pulls.asked()), (3, 250));
     pulling.finish(3).await;
@@ -114,9 +127,7 @@ async fn at_most_four_pulls_are_in_flight_until_a_message_is_settled() {
 #[tokio::test(start_paused = true)]
 async fn each_step_halves_batches_and_doubles_pauses() {
     for (steps, asked, pause) in [(1, 50, 200), (2, 25, 400), (3, 12, 800), (7, 1, 2000), (100, 1, 2000)] {
-        let mut pulling = Pulling::new(|consumer| consumer.max_idle(2 * SECOND)).await;
-        pulling.start();
-        pulling.finish(1).await;
+        let mut pulling = Pulling::begun(|consumer| consumer.max_idle(2 * SECOND)).await;
         pulling.pulls.slow_down(steps);
         assert_eq!(pulling.start(), 1, "one at a time");
         assert_eq!(pulling.pulls.asked(), asked);
@@ -157,9 +168,7 @@ async fn the_size_of_messages_follows_large_ones_at_once_and_small_ones_slowly()
 async fn more_pulls_are_in_flight_only_while_they_return_half_of_what_they_ask_for() {
     // The number in flight before the last pull returned was three.
     for (returned, expected) in [(100, 5), (50, 5), (49, 2), (1, 2)] {
-        let mut pulling = Pulling::new(|consumer| consumer).await;
-        pulling.start();
-        pulling.finish(1).await;
+        let mut pulling = Pulling::begun(|consumer| consumer).await;
         pulling.world.responds(move |_| Some(messages(returned, 1)));
         assert_eq!(pulling.start(), 3);
         pulling.finish(1).await;
@@ -169,9 +178,7 @@ async fn more_pulls_are_in_flight_only_while_they_return_half_of_what_they_ask_f
 
 #[tokio::test(start_paused = true)]
 async fn pulls_that_hold_nothing_back_do_not_become_more() {
-    let mut pulling = Pulling::new(|consumer| consumer).await;
-    pulling.start();
-    pulling.finish(1).await;
+    let mut pulling = Pulling::begun(|consumer| consumer).await;
     pulling.pulls.start(200, 200);
     assert_eq!(pulling.pulls.in_flight(), 2, "of three");
     pulling.finish(2).await;
@@ -180,9 +187,7 @@ async fn pulls_that_hold_nothing_back_do_not_become_more() {
 
 #[tokio::test(start_paused = true)]
 async fn empty_pulls_that_were_in_flight_together_lengthen_the_pause_once() {
-    let mut pulling = Pulling::new(|consumer| consumer).await;
-    pulling.start();
-    pulling.finish(1).await;
+    let mut pulling = Pulling::begun(|consumer| consumer).await;
     // Three that return nothing, 50 ms apart.
     pulling.world.responds(|_| Some(messages(0, 0)));
     pulling.world.takes_by(|seen| SECOND + 50 * MILLI * seen.nth as u32);
@@ -196,25 +201,19 @@ async fn empty_pulls_that_were_in_flight_together_lengthen_the_pause_once() {
     for pause in [200, 400, 800] {
         assert_eq!(pulling.start(), 1);
         pulling.finish(1).await;
-        let ended = Instant::now();
-        assert!(pulling.next().await.is_none());
-        assert_eq!(ended.elapsed().as_millis(), pause);
+        assert_eq!(pulling.pause().await.as_millis(), pause);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn empty_pulls_without_a_round_trip_lengthen_the_pause_once() {
-    let mut pulling = Pulling::new(|consumer| consumer).await;
-    pulling.start();
-    pulling.finish(1).await;
+    let mut pulling = Pulling::begun(|consumer| consumer).await;
     pulling.world.responds(|_| Some(messages(0, 0)));
     pulling.world.takes(Duration::ZERO);
     for (pulls, pause) in [(3, 100), (1, 200), (1, 400)] {
         assert_eq!(pulling.start(), pulls);
         pulling.finish(pulls).await;
-        let ended = Instant::now();
-        assert!(pulling.next().await.is_none());
-        assert_eq!(ended.elapsed().as_millis(), pause);
+        assert_eq!(pulling.pause().await.as_millis(), pause);
     }
 }
 
@@ -231,9 +230,7 @@ async fn a_message_ends_the_pause_after_an_empty_pull_but_not_one_that_the_servi
     // The pause that the service asks for, the shortest one after an empty pull, and what is left 50 ms later.
     let cases = [(None, 100 * MILLI, None), (Some("61"), 100 * MILLI, Some(60_950)), (Some("61"), long, Some(100_000))];
     for (asked, min_idle, left) in cases {
-        let mut pulling = Pulling::new(|consumer| consumer.min_idle(min_idle).max_idle(long)).await;
-        pulling.start();
-        pulling.finish(1).await;
+        let mut pulling = Pulling::begun(|consumer| consumer.min_idle(min_idle).max_idle(long)).await;
         pulling.world.takes_by(|seen| SECOND + 50 * MILLI * seen.nth as u32);
         pulling.world.responds(move |seen| match (seen.nth, asked) {
             (1, Some(asked)) => Some(limited(asked)),
@@ -259,9 +256,7 @@ async fn the_service_can_ask_for_a_pause_of_an_hour_at_most() {
         pulling.world.responds(move |_| Some(limited(asked)));
         pulling.start();
         pulling.finish(1).await;
-        let paused = Instant::now();
-        assert!(pulling.next().await.is_none());
-        assert_eq!(paused.elapsed().as_secs(), pause);
+        assert_eq!(pulling.pause().await.as_secs(), pause);
     }
 }
 
