@@ -43,10 +43,7 @@ pub use self::{
     verdict::{Failed, IntoVerdict, IntoVerdicts, RetryDelay, Undecided, Verdict},
 };
 #[cfg(fuzzing)]
-pub(crate) use self::{
-    extension::extended,
-    heartbeat::{end, until},
-};
+pub(crate) use self::{extension::extended, heartbeat::until};
 use self::{recorder::Total, run::Run, settings::Settings};
 use crate::{error::Error, message::Message, queue::Queue};
 

@@ -181,18 +181,13 @@ pub fn extended(
     held.collect()
 }
 
-/// Until when a lease that ends at `deadline` is extended.
+/// When a lease that was pulled to end at `deadline` has lasted for `most`, and is not extended any more.
 pub fn is_extended_until(deadline: StdInstant, timeout: Duration, most: Duration) -> StdInstant {
     consumer::until(deadline.into(), timeout, most).into_std()
 }
 
-/// When a lease ends by an extension to `deadline`, if it is extended until `until`, and can last for `left` from then.
-pub fn ends(deadline: StdInstant, until: StdInstant, left: Duration) -> StdInstant {
-    consumer::end(deadline, until.into(), left)
-}
-
-/// The leases that a request acknowledges, and those that it hands back.
-pub fn settled(settlements: &[Settlement]) -> [Vec<LeaseId>; 2] {
+/// The leases in the two lists of a request: those that it acknowledges, and those that it hands back.
+pub fn acks_and_retries(settlements: &[Settlement]) -> [Vec<LeaseId>; 2] {
     let payload = wire::ack_payload(settlements.iter());
     let acks = payload.acks.into_iter().map(|entry| entry.lease_id);
     [acks.collect(), payload.retries.into_iter().map(|entry| entry.lease_id).collect()]

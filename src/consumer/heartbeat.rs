@@ -6,7 +6,7 @@ use std::{
     mem,
     pin::Pin,
     task::{Context, Poll},
-    time::{Duration, Instant as StdInstant},
+    time::Duration,
 };
 
 use tokio::{
@@ -56,6 +56,8 @@ struct Held {
     deadline: Instant,
     /// When to stop extending the lease.
     until: Instant,
+    /// When the lease ends at the latest: an extension may be sent again after `until`.
+    last: Instant,
     due: Instant,
     is_worked_on: bool,
     is_under_way: bool,
@@ -87,6 +89,7 @@ impl Heartbeat {
         self.next = self.next.wrapping_add(1);
         message.extended = Extended::from(message.lease_deadline);
         let deadline = Instant::from_std(message.lease_deadline);
+        let last = until(deadline, self.timeout, LONGEST);
         let until = until(deadline, self.timeout, self.most);
         let due = deadline.checked_sub(self.lead).filter(|due| until > *due).unwrap_or(deadline);
         let held = Held {
@@ -94,6 +97,7 @@ impl Heartbeat {
             extended: message.extended.clone(),
             deadline,
             until,
+            last,
             due,
             is_worked_on: false,
             is_under_way: false,
@@ -207,7 +211,7 @@ impl Heartbeat {
         held.is_alone = beat.is_alone || held.is_alone && beat.deadline.is_none();
         // A lease that is lost stays lost, since its holder may have been told so.
         let wait = if let Some(deadline) = beat.deadline.filter(|_| held.deadline > now) {
-            let deadline = end(deadline, held.until, LONGEST.saturating_sub(self.most));
+            let deadline = deadline.min(held.last.into_std());
             counter.count(|stats| stats.extended += 1);
             held.extended.extend(deadline);
             held.deadline = held.deadline.max(deadline.into());
@@ -223,10 +227,4 @@ impl Heartbeat {
 /// Until when a lease is extended, counted from when its pull was sent: the service may count from any time after that.
 pub(crate) fn until(deadline: Instant, timeout: Duration, most: Duration) -> Instant {
     deadline.checked_sub(timeout).unwrap_or(deadline) + most
-}
-
-/// When an extended lease ends: no extension begins after `until`, but one may be sent again later, or in parts, and no
-/// lease lasts for longer than `left` from then.
-pub(crate) fn end(deadline: StdInstant, until: Instant, left: Duration) -> StdInstant {
-    deadline.min(until.into_std() + left)
 }

@@ -111,7 +111,7 @@ impl Client {
         };
         let settlements: Vec<_> = done.map(Settlement::ack).chain(handed_back.map(retry)).collect();
         let lease = |message: usize| decisions[0][message].max(decisions[1][message]);
-        let [acks, retries] = fuzzing::settled(&settlements).map(|ids| {
+        let [acks, retries] = fuzzing::acks_and_retries(&settlements).map(|ids| {
             let sent = |message| ids.contains(&id(message, lease(message))).then(|| lease(message));
             std::array::from_fn(|message| sent(message).unwrap_or_default())
         });
@@ -120,17 +120,17 @@ impl Client {
 
     /// Extensions of the leases that are extended now; of some, as handlers may have decided on the others.
     pub(crate) fn extensions(&self, now: u8, careless: Option<Careless>) -> Vec<Request> {
-        let is_extended = |hold: &Hold| hold.believed > now && self.until(hold, careless) > at(now);
+        let is_extended = |hold: &Hold| hold.believed > now && self.until(hold, careless)[0] > at(now);
         let leases = self.holds.map(|hold| hold.filter(is_extended).map_or(0, |hold| hold.lease));
         let some = subsets(leases).into_iter().filter(|leases| *leases != Leases::default());
         some.map(Request::Extend).collect()
     }
 
-    /// Until when a lease is extended.
-    fn until(&self, hold: &Hold, careless: Option<Careless>) -> Instant {
+    /// Until when a lease is extended, and when it ends at the latest.
+    fn until(&self, hold: &Hold, careless: Option<Careless>) -> [Instant; 2] {
         let longer = if careless == Some(Careless::ExtendsTooLong) { self.lasts } else { 0 };
-        let most = TICK * u32::from(longest(self.lasts) - self.lasts + longer);
-        fuzzing::is_extended_until(at(hold.first), self.timeout(), most)
+        let longest = TICK * u32::from(longest(self.lasts) + longer);
+        [longest - self.timeout(), longest].map(|most| fuzzing::is_extended_until(at(hold.first), self.timeout(), most))
     }
 
     /// Until when the handler of a message is told that its lease lasts, if there is a handler.
@@ -227,9 +227,9 @@ impl Client {
                 let extended = fuzzing::extended(requested, count, warned, at(sent_at), self.timeout());
                 for (message, until) in asked.into_iter().zip(extended) {
                     let Some(mut hold) = self.holds[message] else { continue };
-                    let end = fuzzing::ends(until, self.until(&hold, careless), self.timeout());
+                    let [_, last] = self.until(&hold, careless);
                     let is_careless = careless == Some(Careless::BelievesLateExtensions);
-                    hold.believed = tick(if is_careless { until } else { end });
+                    hold.believed = tick(if is_careless { until } else { until.min(last) });
                     self.holds[message] = Some(hold);
                 }
             }

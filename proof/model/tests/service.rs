@@ -1,7 +1,7 @@
 //! The service, as far as it is known, with a switch for each thing that is not.
 //!
-//! Taken for granted: what has a warning is neither done nor counted, and a retry by a lease that has ended changes
-//! nothing.
+//! Taken for granted, and not tried otherwise: what has a warning is neither done nor counted, and a retry by a lease
+//! that has ended changes nothing.
 
 /// How many messages there are, and how often each is delivered at most.
 pub(crate) const MESSAGES: usize = 2;
