@@ -14,8 +14,8 @@ use crate::{error::Error, error_kind::ErrorKind};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Confirmation {
-    /// The message was acknowledged, or will be retried: the service's count is that of all leases in the request with
-    /// the same decision, or of those among them without a warning.
+    /// The message was acknowledged, or will be retried. The service's count equals the number of leases in the request
+    /// with the same decision, or the number of those without a warning.
     Confirmed,
     /// The service sent this warning about the lease.
     Warned(String),

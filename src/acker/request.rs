@@ -155,7 +155,7 @@ pub(crate) fn confirmations(settlements: &[&Settlement], outcome: &AckOutcome) -
         let of_kind = settlements.iter().filter(|settlement| settlement.decision.is_ack() == is_ack);
         of_kind.filter(|settlement| !warned.contains_key(settlement.lease.id())).count() as u64
     };
-    // Any other count leaves open which leases it is about.
+    // A count of all includes those with a warning. Any other leaves open which leases it is about.
     let holds =
         |count: Option<u64>, is_ack, asked| count.is_some_and(|count| count == asked || count == unwarned(is_ack));
     let acks_hold = holds(outcome.ack_count, true, outcome.acks_requested);
