@@ -1,10 +1,8 @@
 //! The command line arguments.
 
-use std::time::Duration;
+use clap::Parser;
 
-use clap::{Args, Parser, Subcommand};
-
-use crate::{account::Account, commands, output::Format};
+use crate::{commands::Command, common::Common};
 
 const EXIT_CODES: &str = "\
 Environment:
@@ -31,43 +29,4 @@ pub(crate) struct Arguments {
     pub(crate) command: Command,
     #[command(flatten)]
     pub(crate) common: Common,
-}
-
-/// A delay that the service takes.
-pub(crate) fn delay(text: &str) -> Result<Duration, String> {
-    let delay = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    if delay > Duration::from_secs(24 * 60 * 60) {
-        return Err("the service takes at most 24 hours".to_owned());
-    }
-    Ok(delay)
-}
-
-/// Options of every command.
-#[derive(Args, Debug)]
-pub(crate) struct Common {
-    /// Print a table or one JSON object per line [default: a table on a terminal, else ndjson]
-    #[arg(long, global = true, value_name = "FORMAT")]
-    pub(crate) output: Option<Format>,
-    /// Show each request on standard error, without secrets
-    #[arg(short, long, global = true)]
-    pub(crate) verbose: bool,
-    #[command(flatten)]
-    pub(crate) account: Account,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Command {
-    Ls(commands::ls::Ls),
-    Info(commands::info::Info),
-    Peek(commands::peek::Peek),
-    Tail(commands::tail::Tail),
-    Push(commands::push::Push),
-    Consume(commands::consume::Consume),
-    Redrive(commands::redrive::Redrive),
-    Export(commands::export::Export),
-    Import(commands::import::Import),
-    Purge(commands::purge::Purge),
-    Doctor(commands::doctor::Doctor),
-    Emulator(commands::emulator::Serve),
-    Completions(commands::completions::Completions),
 }

@@ -16,31 +16,49 @@ pub(crate) mod tail;
 
 use std::io;
 
+use clap::Subcommand;
+
 use crate::{
-    arguments::{Arguments, Command},
+    common::Common,
     exit::{Exit, Failure},
 };
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Ls(ls::Ls),
+    Info(info::Info),
+    Peek(peek::Peek),
+    Tail(tail::Tail),
+    Push(push::Push),
+    Consume(consume::Consume),
+    Redrive(redrive::Redrive),
+    Export(export::Export),
+    Import(import::Import),
+    Purge(purge::Purge),
+    Doctor(doctor::Doctor),
+    Emulator(emulator::Serve),
+    Completions(completions::Completions),
+}
+
 /// Runs the command.
-pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
+pub(crate) fn run(command: Command, common: &Common, arguments: clap::Command) -> Result<(), Failure> {
     let started = |error: io::Error| Failure::new(Exit::Service, format!("the program could not be started: {error}"));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(started)?;
-    let common = arguments.common;
     let result = runtime.block_on(async {
-        match arguments.command {
-            Command::Ls(ls) => ls.run(&common).await,
-            Command::Info(info) => info.run(&common).await,
-            Command::Peek(peek) => peek.run(&common).await,
-            Command::Tail(tail) => tail.run(&common).await,
-            Command::Push(push) => push.run(&common).await,
-            Command::Consume(consume) => consume.run(&common).await,
-            Command::Redrive(redrive) => redrive.run(&common).await,
-            Command::Export(export) => export.run(&common).await,
-            Command::Import(import) => import.run(&common).await,
-            Command::Purge(purge) => purge.run(&common).await,
-            Command::Doctor(doctor) => doctor.run(&common).await,
-            Command::Emulator(serve) => serve.run(&common).await,
-            Command::Completions(completions) => completions.run(),
+        match command {
+            Command::Ls(ls) => ls.run(common).await,
+            Command::Info(info) => info.run(common).await,
+            Command::Peek(peek) => peek.run(common).await,
+            Command::Tail(tail) => tail.run(common).await,
+            Command::Push(push) => push.run(common).await,
+            Command::Consume(consume) => consume.run(common).await,
+            Command::Redrive(redrive) => redrive.run(common).await,
+            Command::Export(export) => export.run(common).await,
+            Command::Import(import) => import.run(common).await,
+            Command::Purge(purge) => purge.run(common).await,
+            Command::Doctor(doctor) => doctor.run(common).await,
+            Command::Emulator(serve) => serve.run(common).await,
+            Command::Completions(completions) => completions.run(arguments),
         }
     });
     // What is still being written may never be read.

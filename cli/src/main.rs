@@ -3,6 +3,7 @@
 mod account;
 mod arguments;
 mod commands;
+mod common;
 mod exit;
 mod filter;
 mod lines;
@@ -18,14 +19,14 @@ mod watch;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use arguments::Arguments;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     requests::log(arguments.common.verbose);
-    match commands::run(arguments) {
+    match commands::run(arguments.command, &arguments.common, Arguments::command()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }

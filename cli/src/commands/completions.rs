@@ -2,10 +2,10 @@
 
 use std::io::{self, Write};
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 use clap_complete::{Shell, generate};
 
-use crate::{arguments::Arguments, exit::Failure};
+use crate::exit::Failure;
 
 /// Print a script that completes commands and options in a shell
 #[derive(Args, Debug)]
@@ -16,9 +16,9 @@ pub(crate) struct Completions {
 }
 
 impl Completions {
-    pub(crate) fn run(&self) -> Result<(), Failure> {
+    pub(crate) fn run(&self, mut arguments: Command) -> Result<(), Failure> {
         let mut script = Vec::new();
-        generate(self.shell, &mut Arguments::command(), "cf-queues", &mut script);
+        generate(self.shell, &mut arguments, "cf-queues", &mut script);
         Ok(io::stdout().write_all(&script)?)
     }
 }

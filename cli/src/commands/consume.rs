@@ -21,7 +21,7 @@ use tokio::{
 
 use self::program::{Ended, Program};
 use crate::{
-    arguments::{Common, delay},
+    common::{Common, delay},
     exit::{Exit, Failure},
     output::{self, Format, Row},
     patience::PATIENCE,

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use self::checks::Checks;
 use crate::{
-    arguments::Common,
+    common::Common,
     exit::{Exit, Failure, tell},
     output::{self, Format, Row},
 };

@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use self::announcement::Announcement;
 use crate::{
     account::install_tls,
-    arguments::Common,
+    common::Common,
     exit::{Exit, Failure},
     output::Format,
     signals::Signals,

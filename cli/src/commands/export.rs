@@ -12,7 +12,7 @@ use cloudflare_queues::Message;
 use tokio::sync::Mutex;
 
 use crate::{
-    arguments::Common,
+    common::Common,
     exit::{Exit, Failure},
     filter::{self, Condition},
     output::{self, aside},

@@ -12,7 +12,7 @@ use cloudflare_queues::PushMessage;
 
 use super::push::fitting;
 use crate::{
-    arguments::{Common, delay},
+    common::{Common, delay},
     exit::{Exit, Failure},
     lines::Lines,
     output::{self, Format},

@@ -11,7 +11,7 @@ use cloudflare_queues::{ConsumerDescription, Error, Queue};
 use serde::Serialize;
 
 use crate::{
-    arguments::Common,
+    common::Common,
     exit::Failure,
     output::{self, Format, aside, cell},
     record::time,

@@ -5,7 +5,7 @@ use cloudflare_queues::QueueDescription;
 use serde::Serialize;
 
 use crate::{
-    arguments::Common,
+    common::Common,
     exit::Failure,
     output::{self, Format, Row, cell},
 };

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::{
-    arguments::Common,
+    common::Common,
     exit::Failure,
     output::{self, Format},
     record::Record,

@@ -10,7 +10,7 @@ use cloudflare_queues::ErrorKind;
 use serde::Serialize;
 
 use crate::{
-    arguments::Common,
+    common::Common,
     exit::{Exit, Failure, tell},
     output::{self, Format, Row, plain},
 };

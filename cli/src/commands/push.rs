@@ -11,7 +11,7 @@ use clap::Args;
 use cloudflare_queues::PushMessage;
 
 use crate::{
-    arguments::{Common, delay},
+    common::{Common, delay},
     exit::{Exit, Failure, tell},
     lines::{Lines, Parse, Pushed},
     output::{self, Format},

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{
     account::find,
-    arguments::Common,
+    common::Common,
     exit::{Exit, Failure},
     filter::{self, Condition, matches},
     output::{self, Format, Row},

@@ -9,7 +9,7 @@ use clap::Args;
 use cloudflare_queues::{PeekedMessage, Queue};
 
 use crate::{
-    arguments::Common,
+    common::Common,
     exit::Failure,
     filter::{self, Condition, matches},
     output::{Format, Lister, aside},

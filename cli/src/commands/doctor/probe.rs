@@ -18,7 +18,7 @@ use self::{
     report::{Answer, Report},
 };
 use crate::{
-    arguments::Common,
+    common::Common,
     exit::{Exit, Failure},
     progress::Progress,
     signals::Signals,
