@@ -2,6 +2,7 @@
 
 mod account;
 mod arguments;
+mod backlog;
 mod commands;
 mod common;
 mod exit;

@@ -1,4 +1,4 @@
-//! Ctrl-c and SIGTERM: the first one stops the program in an orderly way, the second one at once.
+//! Ctrl-c, SIGTERM and SIGHUP: the first one stops the program in an orderly way, the second one at once.
 
 use std::{io, thread, time::Duration};
 
@@ -45,21 +45,32 @@ impl Signals {
 }
 
 #[cfg(unix)]
-struct Source(signal::unix::Signal, signal::unix::Signal);
+struct Source([Option<signal::unix::Signal>; 3]);
 
 #[cfg(unix)]
 impl Source {
     fn new() -> io::Result<Self> {
         use signal::unix::{SignalKind, signal};
-        Ok(Self(signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?))
+        let hangup = if is_hangup_ignored() { None } else { Some(signal(SignalKind::hangup())?) };
+        Ok(Self([Some(signal(SignalKind::interrupt())?), Some(signal(SignalKind::terminate())?), hangup]))
     }
 
     async fn next(&mut self) -> Option<()> {
-        tokio::select! {
-            told = self.0.recv() => told,
-            told = self.1.recv() => told,
-        }
+        use std::{future::poll_fn, task::Poll};
+        poll_fn(|context| {
+            let told = self.0.iter_mut().flatten().any(|signal| signal.poll_recv(context).is_ready());
+            if told { Poll::Ready(Some(())) } else { Poll::Pending }
+        })
+        .await
     }
+}
+
+/// Whether the program was started to outlive its terminal, as by `nohup`: a handler would end that. Only Linux tells.
+#[cfg(unix)]
+fn is_hangup_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 != 0)
 }
 
 #[cfg(not(unix))]

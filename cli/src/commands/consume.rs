@@ -5,14 +5,19 @@ mod program;
 mod tests;
 
 use std::{
+    collections::HashSet,
     ffi::OsString,
+    hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
     io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use clap::{Args, ValueEnum};
-use cloudflare_queues::{Consumer, Message, Queue, Report, RetryDelay, Stats, Verdict};
+use cloudflare_queues::{Consumer, ConsumerDescription, Message, Queue, Report, RetryDelay, Stats, Verdict};
 use serde::Serialize;
 use tokio::{
     sync::Notify,
@@ -21,6 +26,7 @@ use tokio::{
 
 use self::program::{Ended, Program};
 use crate::{
+    backlog,
     common::{Common, delay},
     exit::{Exit, Failure},
     output::{self, Format, Row},
@@ -31,11 +37,14 @@ use crate::{
 
 /// How long acknowledgements may take after a second ctrl-c.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+/// How many messages are remembered whose program failed.
+const MOST_FAILED: usize = 100_000;
 
 const HELP: &str = "\
 The body is on the program's standard input. Its environment has CF_QUEUES_MESSAGE_ID,
 CF_QUEUES_ATTEMPTS, CF_QUEUES_TIMESTAMP (RFC 3339), CF_QUEUES_CONTENT_TYPE, CF_QUEUES_QUEUE_ID and
-CF_QUEUES_METADATA (JSON), beside what is set for consume itself.
+CF_QUEUES_METADATA (JSON), and what is set for consume itself, but the credentials only with
+--pass-credentials.
 
 How the program ends decides:
   0                 the message is acknowledged
@@ -52,7 +61,7 @@ What it did is told on standard error, since standard output is the programs'; w
 The lease is extended while a program runs. While more than half of the programs fail, messages are
 pulled more slowly.
 
-Ctrl-c and SIGTERM end the pulling and wait for the programs that run, each in a process group of
+Ctrl-c, SIGTERM and SIGHUP end the pulling and wait for the programs that run, each in a process group of
 its own; a second one kills them, and their messages come again. After a SIGKILL, programs run on,
 and their messages come again after a minute.
 
@@ -83,12 +92,19 @@ pub(crate) struct Consume {
     /// How long a program may take
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
     timeout: Duration,
-    /// End when the queue is empty, or if pulls fail for 10 minutes
+    /// Start programs for at most this many messages, then end
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+    limit: Option<u64>,
+    /// End when the queue has nothing available, or if pulls fail for 10 minutes; exit code 5 if a program failed last,
+    /// or messages are left
     #[arg(long)]
     until_empty: bool,
     /// Also pass the lease to the program, as CF_QUEUES_LEASE_ID; it allows deleting the message
     #[arg(long)]
     expose_lease: bool,
+    /// Leave CLOUDFLARE_API_TOKEN, CLOUDFLARE_API_KEY and CLOUDFLARE_EMAIL in the program's environment
+    #[arg(long)]
+    pass_credentials: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -111,12 +127,16 @@ impl Consume {
             None => self.consumer(queue.clone()),
             Some(name) => self.consumer(queue.clone()).dead_letters(crate::account::find(&queues, name).await?),
         };
+        let deliveries = Deliveries::of(&queue).await;
+        let consumer = deliveries.limit(consumer);
         let work = self.work(&queue)?;
+        deliveries.tell(&work.progress);
         let signals = Signals::listen()?;
         let (stats, working) = (consumer.clone(), Arc::clone(&work));
+        let is_stopped = AtomicBool::new(false);
         let stop = async {
             tokio::select! {
-                () = signals.clone().told(1) => {}
+                () = signals.clone().told(1) => is_stopped.store(true, Ordering::Relaxed),
                 () = working.end.notified() => {}
                 () = emptied(&stats), if self.until_empty => {}
                 failure = failing(&stats, &queue, self.until_empty) => working.stop(failure),
@@ -133,18 +153,29 @@ impl Consume {
                 return Err(Failure::interrupted());
             }
         };
-        let told = Summary::from(&report.stats).tell(common.output, &work.progress);
+        let told = Summary::new(&report.stats, work.failed.load(Ordering::Relaxed)).tell(common.output, &work.progress);
         let ended = work.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (handled, unfinished) = (report.stats.pulled, work.unfinished());
         result(report, ended)?;
+        if self.until_empty && !work.is_at_limit() {
+            if is_stopped.into_inner() {
+                return Err(Failure::new(Exit::Partly, "stopped before the queue was empty"));
+            }
+            is_empty(&queue, handled, unfinished).await?;
+        }
         Ok(told?)
     }
 
     fn work(&self, queue: &Queue) -> Result<Arc<Work>, Failure> {
         Ok(Arc::new(Work {
-            program: Program::new(&self.program, queue.id(), self.timeout, self.expose_lease)?,
+            program: Program::new(&self.program, queue.id(), self.timeout, self.expose_lease, self.pass_credentials)?,
             on_failure: self.on_failure,
             retry: self.retry_delay.map_or(Verdict::Retry, Verdict::RetryIn),
             progress: Progress::hidden(),
+            limit: self.limit.unwrap_or(u64::MAX),
+            started: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            unfinished: Mutex::default(),
             ended: Mutex::default(),
             end: Notify::new(),
         }))
@@ -152,14 +183,66 @@ impl Consume {
 
     fn consumer(&self, queue: Queue) -> Consumer {
         let never = Duration::MAX;
+        let limit = self.limit.and_then(|limit| u16::try_from(limit).ok()).unwrap_or(u16::MAX);
         Consumer::new(queue)
-            .concurrency(self.concurrency.into())
+            .concurrency(self.concurrency.min(limit).into())
+            .batch_size(limit.min(100).into())
             .retry_delay(self.retry_delay.map_or_else(RetryDelay::queue, RetryDelay::fixed))
             .max_idle(Duration::from_secs(5))
             // A program ends by its own timeout, and its lease lasts until then.
             .heartbeat(self.timeout.saturating_add(program::GRACE).saturating_add(Duration::from_secs(60)))
             .shutdown_timeout(never)
     }
+}
+
+/// How often the queue delivers a message, if it says so.
+struct Deliveries {
+    max_retries: Option<u32>,
+    told: Option<String>,
+}
+
+impl Deliveries {
+    async fn of(queue: &Queue) -> Self {
+        let consumer = match backlog::pull_consumer(queue).await {
+            Ok(consumer) => consumer,
+            Err(error) => {
+                let told = format!("it is not known how often the queue delivers a message: {error}");
+                return Self { max_retries: None, told: Some(told) };
+            }
+        };
+        let max_retries = consumer.as_ref().and_then(ConsumerDescription::max_retries);
+        let told = consumer.filter(|_| max_retries == Some(0)).map(|consumer| {
+            let end = backlog::end_of_last_delivery(&consumer);
+            format!(
+                "the queue delivers each message once (max_retries is 0): one that fails, or is pulled and not started \
+                 when this stops, {end}"
+            )
+        });
+        Self { max_retries, told }
+    }
+
+    fn tell(&self, progress: &Progress) {
+        self.told.iter().for_each(|told| progress.say(told));
+    }
+
+    /// What is pulled ahead and not started is handed back at a stop, which a message without retries does not survive.
+    fn limit(&self, consumer: Consumer) -> Consumer {
+        if self.max_retries == Some(0) { consumer.batch_size(1) } else { consumer }
+    }
+}
+
+/// Fails if programs failed last for messages, or messages are left.
+async fn is_empty(queue: &Queue, handled: u64, unfinished: u64) -> Result<(), Failure> {
+    let count = backlog::count(queue, 0).await?.unwrap_or_default();
+    let hidden = "leased by others, delayed, or hidden until their retry";
+    let message = match (unfinished, count, handled) {
+        (0, 0, _) => return Ok(()),
+        (0, _, 0) => format!("nothing was available; {count} messages are {hidden}"),
+        (0, ..) => format!("{count} messages are left: {hidden}"),
+        (_, 0, _) => format!("the program failed last for {unfinished} messages, and they are no longer in the queue"),
+        _ => format!("the program failed last for {unfinished} messages; {count} are left: {hidden}"),
+    };
+    Err(Failure::new(Exit::Partly, message))
 }
 
 /// Completes once a pull was empty while no program was running.
@@ -225,6 +308,12 @@ struct Work {
     on_failure: OnFailure,
     retry: Verdict,
     progress: Progress,
+    /// For how many messages programs may be started, and how many there were.
+    limit: u64,
+    started: AtomicU64,
+    failed: AtomicU64,
+    /// Hashes of the ids of messages whose program failed last, and are to be delivered again.
+    unfinished: Mutex<HashSet<u64>>,
     /// Why consuming ended by itself.
     ended: Mutex<Option<Failure>>,
     end: Notify,
@@ -232,14 +321,28 @@ struct Work {
 
 impl Work {
     async fn handle(self: Arc<Self>, message: Message) -> Result<Verdict, String> {
-        let failed = match self.program.run(&message).await {
+        let before = self.started.fetch_add(1, Ordering::Relaxed);
+        if before.saturating_add(1) >= self.limit {
+            self.end.notify_one();
+        }
+        if before >= self.limit {
+            return Ok(Verdict::RetryIn(Duration::ZERO));
+        }
+        let verdict = self.verdict(&message).await;
+        self.remember(&message, !matches!(verdict, Ok(Verdict::Ack | Verdict::DeadLetter)));
+        verdict
+    }
+
+    async fn verdict(&self, message: &Message) -> Result<Verdict, String> {
+        let failed = match self.program.run(message).await {
             Ended::Status(0) => return Ok(Verdict::Ack),
             Ended::Status(75) => return Ok(self.retry),
             Ended::NotStarted { error, is_final } => {
-                let what = format!("the program could not be started: {error}");
+                self.failed.fetch_add(1, Ordering::Relaxed);
+                let what = format!("the program {} could not be started: {error}", self.program.name());
                 match is_final {
                     true => self.stop(Failure::new(Exit::Input, what.clone())),
-                    false => self.say(&message, &what),
+                    false => self.say(message, &what),
                 }
                 // The program did not fail, so --on-failure, which may delete the message, does not apply.
                 return Err(what);
@@ -249,7 +352,8 @@ impl Work {
             Ended::Killed => "the program was ended by a signal".to_owned(),
             Ended::TimedOut => "the program took too long".to_owned(),
         };
-        self.say(&message, &failed);
+        self.failed.fetch_add(1, Ordering::Relaxed);
+        self.say(message, &failed);
         match self.on_failure {
             OnFailure::Ack => Ok(Verdict::Ack),
             OnFailure::DeadLetter => Ok(Verdict::DeadLetter),
@@ -259,6 +363,24 @@ impl Work {
                 Ok(self.retry)
             }
         }
+    }
+
+    fn remember(&self, message: &Message, is_unfinished: bool) {
+        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(&message.id);
+        let mut unfinished = self.unfinished.lock().unwrap_or_else(PoisonError::into_inner);
+        if !is_unfinished {
+            unfinished.remove(&hash);
+        } else if unfinished.len() < MOST_FAILED {
+            unfinished.insert(hash);
+        }
+    }
+
+    fn unfinished(&self) -> u64 {
+        self.unfinished.lock().unwrap_or_else(PoisonError::into_inner).len() as u64
+    }
+
+    fn is_at_limit(&self) -> bool {
+        self.started.load(Ordering::Relaxed) >= self.limit
     }
 
     fn say(&self, message: &Message, what: &str) {
@@ -281,20 +403,18 @@ struct Summary {
     unconfirmed: u64,
 }
 
-impl From<&Stats> for Summary {
-    fn from(stats: &Stats) -> Self {
+impl Summary {
+    fn new(stats: &Stats, failed: u64) -> Self {
         Self {
             acknowledged: stats.acknowledged,
             retried: stats.retried,
             dead_lettered: stats.dead_lettered,
-            failed: stats.failed,
+            failed,
             left: stats.left.saturating_add(stats.expired),
             unconfirmed: stats.unconfirmed,
         }
     }
-}
 
-impl Summary {
     /// Standard output belongs to the programs, unless the summary is requested there.
     fn tell(self, asked: Option<Format>, progress: &Progress) -> io::Result<()> {
         if let Some(format) = asked {

@@ -61,6 +61,11 @@ impl Export {
     pub(crate) async fn run(self, common: &Common) -> Result<(), Failure> {
         let sink = match &self.to {
             Some(path) => Writing::to_file(path),
+            None if self.remove && is_nowhere() => {
+                let what = "nothing was exported: standard output is closed or /dev/null, and --remove would delete \
+                            what nobody has";
+                return Err(Failure::new(Exit::Output, what));
+            }
             None => Writing::to_stdout(),
         }?;
         let queue = common.account.queue(&self.queue).await?;
@@ -155,6 +160,25 @@ impl Sink for Writing {
         };
         Taken { fates: vec![fate; messages.len()], failure }
     }
+}
+
+/// Whether standard output keeps nothing. Where it is closed, the program is started with `/dev/null` instead.
+#[cfg(unix)]
+fn is_nowhere() -> bool {
+    use std::os::{fd::AsFd, unix::fs::MetadataExt};
+
+    let device = |file: File| file.metadata().map(|metadata| metadata.rdev());
+    let output = io::stdout().as_fd().try_clone_to_owned().map(File::from).and_then(device);
+    match (output, File::open("/dev/null").and_then(device)) {
+        (Ok(output), Ok(null)) => output == null,
+        (Err(_), _) => true,
+        _ => false,
+    }
+}
+
+#[cfg(not(unix))]
+fn is_nowhere() -> bool {
+    false
 }
 
 /// A new file is on the disk only if the entry in its folder is.

@@ -33,7 +33,9 @@ pub(crate) struct Purge {
 
 #[derive(Serialize)]
 struct Purged {
-    queue: String,
+    name: String,
+    /// What was in the queue before.
+    backlog_count: Option<u64>,
     is_complete: bool,
 }
 
@@ -41,9 +43,14 @@ impl Purge {
     pub(crate) async fn run(self, common: &Common) -> Result<(), Failure> {
         let queue = common.account.queue(&self.queue).await?;
         let name = queue.describe().await?.name().to_owned();
-        if !self.yes {
-            let backlog = queue.metrics().await?.backlog_count;
-            let count = backlog.map_or_else(|| "all".to_owned(), |count| format!("about {count}"));
+        let backlog = queue.metrics().await?.backlog_count;
+        let count = backlog.map_or_else(|| "all".to_owned(), |count| format!("about {count}"));
+        if self.yes {
+            tell(&format!(
+                "cf-queues: this deletes {count} messages of `{}`, hidden and leased ones too\n",
+                plain(&name)
+            ));
+        } else {
             confirm(&name, &count)?;
         }
         let status = queue.purge_all_and_wait(self.wait).await.map_err(|error| match error.kind() {
@@ -52,7 +59,7 @@ impl Purge {
             }
             _ => error.into(),
         })?;
-        let purged = Purged { queue: name, is_complete: status.is_complete() };
+        let purged = Purged { name, backlog_count: backlog, is_complete: status.is_complete() };
         Ok(output::print(Format::or_fitting(common.output), &[purged])?)
     }
 }
@@ -72,10 +79,11 @@ fn confirm(name: &str, count: &str) -> Result<(), Failure> {
 
 impl Row for Purged {
     fn head(&self) -> Vec<&'static str> {
-        vec!["QUEUE", "PURGED"]
+        vec!["NAME", "MESSAGES BEFORE", "PURGED"]
     }
 
     fn cells(&self) -> Vec<String> {
-        vec![self.queue.clone(), if self.is_complete { "yes" } else { "not yet" }.to_owned()]
+        let purged = if self.is_complete { "yes" } else { "not yet" };
+        vec![self.name.clone(), output::cell(self.backlog_count), purged.to_owned()]
     }
 }

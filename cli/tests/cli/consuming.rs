@@ -10,7 +10,7 @@ use std::{
 };
 
 use cloudflare_queues::{
-    AckRequest, PushMessage,
+    AckRequest, PullOptions, PushMessage,
     emulator::{Fault, Operation},
 };
 use rustix::process::Signal;
@@ -156,17 +156,17 @@ fn standard_output_is_the_programs() {
 
 #[test]
 fn status_75_retries_later_and_other_failures_by_option() {
-    for (options, status, left, counted) in [
-        (&[][..], "75", 1, "retried"),
-        (&[], "1", 1, "retried"),
-        (&["--on-failure", "ack"], "3", 0, "acknowledged"),
-        (&["--on-failure", "ack"], "75", 1, "retried"),
+    for (options, status, left, counted, code) in [
+        (&[][..], "75", 1, "retried", 5),
+        (&[], "1", 1, "retried", 5),
+        (&["--on-failure", "ack"], "3", 0, "acknowledged", 0),
+        (&["--on-failure", "ack"], "75", 1, "retried", 5),
     ] {
         let world = World::new();
         world.push_numbers(1);
         let options: Vec<&str> = ["--retry-delay", "1h"].iter().chain(options).copied().collect();
-        let (code, summary, told) = consume(&world, &options, &["sh", "-c", &format!("exit {status}")]);
-        assert_eq!((code, &summary[counted]), (Some(0), &1.into()), "{status} {options:?} {told}");
+        let (ended, summary, told) = consume(&world, &options, &["sh", "-c", &format!("exit {status}")]);
+        assert_eq!((ended, &summary[counted]), (Some(code), &1.into()), "{status} {options:?} {told}");
         assert_eq!(world.messages().len(), left, "{status} {options:?}");
     }
 }
@@ -221,7 +221,7 @@ fn a_program_that_is_killed_acknowledges_nothing() {
     let world = World::new();
     world.push_numbers(1);
     let (code, summary, told) = consume(&world, &["--retry-delay", "1h"], &["sh", "-c", "kill -9 $$"]);
-    assert_eq!((code, &summary["retried"], &summary["failed"]), (Some(0), &1.into(), &1.into()));
+    assert_eq!((code, &summary["retried"], &summary["failed"]), (Some(5), &1.into(), &1.into()));
     assert!(told.contains("ended by a signal"), "{told}");
     assert_eq!(world.messages().len(), 1);
 }
@@ -234,7 +234,7 @@ fn a_program_that_hangs_is_ended_with_what_it_started_and_acknowledges_nothing()
     let script = r#"sleep 1000 & echo $! > "$0"; wait"#;
     let options = ["--timeout", "300ms", "--retry-delay", "1h"];
     let (code, summary, told) = consume(&world, &options, &["sh", "-c", script, pid.to_str().unwrap()]);
-    assert_eq!((code, &summary["retried"]), (Some(0), &1.into()), "{told}");
+    assert_eq!((code, &summary["retried"]), (Some(5), &1.into()), "{told}");
     assert!(told.contains("took too long"), "{told}");
     eventually("what it started is gone", || is_gone(&pid));
     assert_eq!(world.messages().len(), 1);
@@ -258,7 +258,7 @@ fn a_message_whose_program_cannot_be_started_is_not_acknowledged() {
     let mut command = bare(&["consume", "b01b5594f784d0165c2985833f5660dd", "--until-empty", "--on-failure", "ack"]);
     let url = scripted(vec![serde_json::json!({ "messages": [message] })]);
     command.env("CLOUDFLARE_BASE_URL", url).env("CLOUDFLARE_API_TOKEN", "t").env("CLOUDFLARE_ACCOUNT_ID", "a");
-    let output = command.args(["--output", "ndjson", "--", "true"]).assert().success().get_output().clone();
+    let output = command.args(["--output", "ndjson", "--", "true"]).assert().code(5).get_output().clone();
     let summary = &objects(str::from_utf8(&output.stdout).unwrap())[0];
     assert_eq!([&summary["acknowledged"], &summary["retried"], &summary["failed"]], [0, 1, 1]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("could not be started"));
@@ -273,7 +273,7 @@ fn a_program_that_hangs_leaves_no_process_that_ignores_sigterm() {
     let script = r#"sh -c 'trap "" TERM; echo $$ > "$0"; while :; do sleep 1; done' "$0" >/dev/null 2>&1 & wait"#;
     let options = ["--timeout", "1s", "--retry-delay", "1h"];
     let (code, _, told) = consume(&world, &options, &["sh", "-c", script, pid.to_str().unwrap()]);
-    assert_eq!(code, Some(0), "{told}");
+    assert_eq!(code, Some(5), "{told}");
     eventually("it is gone", || is_gone(&pid));
 }
 
@@ -291,7 +291,7 @@ fn a_delay_of_more_than_24_hours_is_refused() {
 
 #[test]
 fn a_signal_drains() {
-    for sent in [Signal::INT, Signal::TERM] {
+    for sent in [Signal::INT, Signal::TERM, Signal::HUP] {
         let world = World::new();
         world.push_numbers(1);
         let mark = folder("drain").join(format!("{sent:?}"));
@@ -320,6 +320,65 @@ fn a_second_signal_kills_the_programs() {
     assert_eq!(child.wait().unwrap().code(), Some(130));
     eventually("the program is gone", || is_gone(&mark));
     assert_eq!(world.messages().len(), 1);
+}
+
+#[test]
+fn a_program_does_not_get_the_credentials_unless_told_otherwise() {
+    for (options, expected) in [(&[][..], false), (&["--pass-credentials"], true)] {
+        let world = World::new();
+        world.push_numbers(1);
+        let mut command = world.command(&["consume", world.id(), "--until-empty"]);
+        let output = command.args(options).args(["--", "env"]).assert().success().get_output().stdout.clone();
+        let seen = String::from_utf8(output).unwrap();
+        assert_eq!(seen.contains("CLOUDFLARE_API_TOKEN="), expected, "{options:?}: {seen}");
+        assert!(seen.contains("CLOUDFLARE_ACCOUNT_ID="), "{seen}");
+    }
+}
+
+#[test]
+fn a_failure_that_stops_costs_no_message_that_no_program_saw() {
+    let world = World::retrying(0);
+    world.push_numbers(100);
+    let (code, _, told) = consume(&world, &["--on-failure", "stop", "--concurrency", "1"], &["false"]);
+    assert_eq!(code, Some(5), "{told}");
+    assert!(told.contains("delivers each message once") && told.contains("is deleted"), "{told}");
+    // The one that failed, and the few that were pulled meanwhile.
+    assert!(world.messages().len() >= 90, "{}", world.messages().len());
+}
+
+#[test]
+fn until_empty_is_not_done_while_others_hold_messages() {
+    let world = World::new();
+    world.push_numbers(3);
+    let pull = PullOptions::new().batch_size(3).visibility_timeout(Duration::from_secs(3600));
+    assert_eq!(world.runtime.block_on(world.queue().pull(pull)).unwrap().len(), 3);
+    let (code, _, told) = consume(&world, &[], &["true"]);
+    assert_eq!(code, Some(5), "{told}");
+    assert!(told.contains("nothing was available; 3 messages are leased by others"), "{told}");
+}
+
+#[test]
+fn until_empty_is_not_done_if_programs_failed_although_nothing_is_left() {
+    let world = World::retrying(1);
+    world.push_numbers(3);
+    let (code, summary, told) = consume(&world, &["--retry-delay", "0s"], &["false"]);
+    assert_eq!((code, world.messages().len(), &summary["failed"]), (Some(5), 0, &6.into()), "{told}");
+    assert!(told.contains("the program failed last for 3 messages, and they are no longer in the queue"), "{told}");
+    // A later success makes up for a failure.
+    let world = World::retrying(3);
+    world.push_numbers(1);
+    let mark = folder("second").join("mark");
+    let script = r#"[ -e "$0" ] || { touch "$0"; exit 1; }"#;
+    let (code, ..) = consume(&world, &["--retry-delay", "0s"], &["sh", "-c", script, mark.to_str().unwrap()]);
+    assert_eq!((code, world.messages().len()), (Some(0), 0));
+}
+
+#[test]
+fn no_more_programs_are_started_than_the_limit() {
+    let world = World::new();
+    world.push_numbers(20);
+    let (code, summary, told) = consume(&world, &["--limit", "7"], &["true"]);
+    assert_eq!((code, &summary["acknowledged"], world.messages().len()), (Some(0), &7.into(), 13), "{told}");
 }
 
 /// So many that two cores run 500 a second, whatever else the machine does.

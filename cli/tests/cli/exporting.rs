@@ -176,6 +176,19 @@ fn a_broken_pipe_loses_nothing() {
 }
 
 #[test]
+fn nothing_is_removed_if_standard_output_is_closed() {
+    let world = World::new();
+    world.push_numbers(250);
+    for end in [">&-", "> /dev/null"] {
+        let script = format!("{} export {} --remove {end}", env!("CARGO_BIN_EXE_cf-queues"), world.id());
+        let output = std::process::Command::new("sh").args(["-c", &script]).envs(world.variables()).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{end}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("closed or /dev/null"), "{end}");
+    }
+    assert!(world.messages().len() == 250 && world.messages().iter().all(|message| message.attempts == 0));
+}
+
+#[test]
 fn half_a_line_of_an_export_that_was_killed_is_ended() {
     let world = World::new();
     world.push(&[PushMessage::text("whole")]);

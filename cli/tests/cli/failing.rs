@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cloudflare_queues::emulator::{Behavior, Emulator, Fault, QueueSettings};
 
-use crate::world::{World, bare};
+use crate::world::{World, bare, objects};
 
 #[test]
 fn each_failure_has_its_code() {
@@ -112,8 +112,10 @@ fn purge_wants_the_name_or_yes() {
     world.push_numbers(3);
     world.command(&["purge", world.id()]).write_stdin("whatever\n").assert().code(2);
     assert_eq!(world.messages().len(), 3);
-    world.run(&["purge", world.id(), "--yes"]);
+    let output = world.command(&["purge", world.id(), "--yes"]).assert().success().get_output().clone();
     assert!(world.messages().is_empty());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("this deletes about 3 messages"));
+    assert_eq!(objects(str::from_utf8(&output.stdout).unwrap())[0]["backlog_count"], 3);
 }
 
 #[test]

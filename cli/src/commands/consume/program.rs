@@ -4,6 +4,7 @@ use std::{
     ffi::{OsStr, OsString},
     future::pending,
     io,
+    path::{Display, Path},
     process::{ExitStatus, Stdio},
     time::Duration,
 };
@@ -23,12 +24,16 @@ use crate::{
 /// How long a program may take to exit after it was asked to.
 pub(super) const GRACE: Duration = Duration::from_secs(10);
 
+/// What gives access to the account.
+const CREDENTIALS: [&str; 3] = ["CLOUDFLARE_API_TOKEN", "CLOUDFLARE_API_KEY", "CLOUDFLARE_EMAIL"];
+
 pub(super) struct Program {
     program: OsString,
     arguments: Vec<OsString>,
     queue: String,
     timeout: Duration,
     with_lease: bool,
+    with_credentials: bool,
 }
 
 /// How a program exited.
@@ -52,6 +57,7 @@ impl Program {
         queue: &QueueId,
         timeout: Duration,
         with_lease: bool,
+        with_credentials: bool,
     ) -> Result<Self, Failure> {
         let missing = || Failure::new(Exit::Input, "no program is given");
         let (program, arguments) = words.split_first().ok_or_else(missing)?;
@@ -61,7 +67,12 @@ impl Program {
             queue: queue.to_string(),
             timeout,
             with_lease,
+            with_credentials,
         })
+    }
+
+    pub(super) fn name(&self) -> Display<'_> {
+        Path::new(&self.program).display()
     }
 
     pub(super) async fn run(&self, message: &Message) -> Ended {
@@ -102,6 +113,9 @@ impl Program {
     fn command(&self, message: &Message) -> Command {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).stdin(Stdio::piped()).kill_on_drop(true);
+        if !self.with_credentials {
+            CREDENTIALS.iter().for_each(|name| _ = command.env_remove(name));
+        }
         let mut set = |name: &str, value: &dyn AsRef<OsStr>| _ = command.env(name, value);
         set("CF_QUEUES_MESSAGE_ID", &message.id);
         set("CF_QUEUES_QUEUE_ID", &self.queue);

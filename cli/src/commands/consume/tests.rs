@@ -19,8 +19,10 @@ fn consume(program: &[&str]) -> Consume {
         dead_letters: None,
         retry_delay: Some(Duration::from_secs(3600)),
         timeout: Duration::from_secs(600),
+        limit: None,
         until_empty: true,
         expose_lease: false,
+        pass_credentials: false,
     }
 }
 
