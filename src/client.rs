@@ -314,11 +314,17 @@ impl ClientBuilder {
                 let mut http = reqwest::Client::builder().redirect(redirect::Policy::none()).retry(retries);
                 // Another crate in the application may enable HTTP/2 in `reqwest`; that must not change anything here.
                 http = http.http1_only();
+                let is_local = proxy.is_none() && is_loopback(&base_url);
                 http = match proxy {
                     Some(proxy) => http.proxy(proxy),
-                    None if is_loopback(&base_url) => http.no_proxy(),
+                    None if is_local => http.no_proxy(),
                     None => http,
                 };
+                // Where nothing is encrypted, the system may lack certificates, as in a minimal container.
+                #[cfg(any(feature = "rustls", feature = "native-tls", feature = "rustls-no-provider"))]
+                if self.seam.is_some() || is_local && base_url.scheme() == "http" {
+                    http = http.tls_certs_only([]);
+                }
                 http.connect_timeout(self.connect_timeout).build().map_err(|error| {
                     Error::new(ErrorKind::Transport, "the HTTP client could not be set up").with_source(error, false)
                 })?

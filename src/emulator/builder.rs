@@ -77,7 +77,7 @@ impl EmulatorBuilder {
     /// - `GET /_emulator`: the time, the number of requests and of pending faults, and the queues with their settings
     ///   and counts.
     /// - `GET /_emulator/queues/{queue}/messages`: messages in order of arrival, without leasing them. Parameters:
-    ///   `limit` (100 by default, at most 1000), `after` (the id of a message), `body_limit` (bytes shown of each
+    ///   `limit` (100 by default, at most 1000), `after` (the `id` or the `sequence` of a message), `body_limit` (bytes shown of each
     ///   body), `lease_ids=true`.
     /// - `GET /_emulator/queues/{queue}/leases`: leased messages, in the order in which the leases end. The same
     ///   parameters except `after`.
@@ -90,6 +90,11 @@ impl EmulatorBuilder {
     ///   409.
     /// - `POST /_emulator/queues/{queue}/refuse-pulls`: pulls get 405 for `seconds`, as after a pull consumer was
     ///   created; 0 ends it.
+    /// - `POST /_emulator/queues/{queue}/broker/message` and `…/batch`, `GET …/metrics`: what a Worker's queue binding
+    ///   sends to its broker, in its protocol instead of the envelope, so that a proxy for `wrangler dev` can pass it on.
+    ///   All content types are kept: `json` with bare strings, `text`, and as base64 `bytes` and `v8`; so are delays,
+    ///   and in a batch ids and timestamps. The [faults](super::Fault) of `push_message`, `push_messages` and
+    ///   `get_queue_metrics` apply. The status is never 503, which would make wrangler drop the message.
     /// - `POST /_emulator/reset`: deletes all messages, removes all faults, and resumes delivery and pulls. Queues and
     ///   other settings are kept.
     ///

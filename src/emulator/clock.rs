@@ -7,10 +7,10 @@ use std::{
 
 use tokio::time::Instant;
 
-/// Nanoseconds since the start of the emulator. In whole milliseconds, a lease could end up to one too early.
+/// Nanoseconds since the Unix epoch. In whole milliseconds, a lease could end up to one too early.
 pub(super) type Time = u64;
 
-/// Later than any time on the clock. Times that cannot be represented, beyond 584 years, are reduced to this.
+/// Later than any time on the clock. Times that cannot be represented, beyond the year 2554, are reduced to this.
 pub(super) const NEVER: Time = Time::MAX;
 
 pub(super) fn nanos(duration: Duration) -> Time {
@@ -21,25 +21,26 @@ pub(super) fn from_millis(millis: u64) -> Time {
     millis.saturating_mul(1_000_000)
 }
 
+/// Milliseconds since the Unix epoch.
+pub(super) fn unix_millis(time: Time) -> u64 {
+    time / 1_000_000
+}
+
 pub(super) fn from_secs(seconds: u64) -> Time {
     seconds.saturating_mul(1_000_000_000)
 }
 
 pub(super) struct Clock {
-    /// The Unix time at the start.
-    epoch: Duration,
     /// `None` if the clock stands still.
     running_since: Option<Instant>,
+    /// The time at the start, and by how much it was advanced since.
     advanced: AtomicU64,
 }
 
 impl Clock {
     pub(super) fn new(real_time: bool) -> Self {
-        Self {
-            epoch: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default(),
-            running_since: real_time.then(Instant::now),
-            advanced: AtomicU64::new(0),
-        }
+        let start = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self { running_since: real_time.then(Instant::now), advanced: AtomicU64::new(nanos(start)) }
     }
 
     pub(super) fn now(&self) -> Time {
@@ -51,11 +52,5 @@ impl Clock {
         let later = |advanced: Time| Some(advanced.saturating_add(nanos(duration)));
         // The closure always returns a value, so this cannot fail.
         let _ = self.advanced.fetch_update(Ordering::Relaxed, Ordering::Relaxed, later);
-    }
-
-    /// Milliseconds since the Unix epoch.
-    pub(super) fn unix_millis(&self, time: Time) -> u64 {
-        let since_epoch = self.epoch.saturating_add(Duration::from_nanos(time));
-        since_epoch.as_millis().try_into().unwrap_or(u64::MAX)
     }
 }

@@ -1,5 +1,6 @@
 //! Control over HTTP: the emulator's methods, for programs in other languages.
 
+mod broker;
 mod fault;
 mod fields;
 mod show;
@@ -17,12 +18,13 @@ use serde_json::json;
 
 use self::fields::Fields;
 use super::{
-    clock::nanos,
+    clock::{nanos, unix_millis},
     reply::{Refusal, response, success},
     service::Service,
     settings::QueueSettings,
     uri::decode,
 };
+use crate::operation::Operation;
 
 type Result<T = Response<Bytes>> = std::result::Result<T, Refusal>;
 
@@ -34,6 +36,11 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style
 /// Whether a path belongs to the control.
 pub(super) fn serves(path: &str) -> bool {
     matches!(path, "/" | "/health") || below(path).is_some()
+}
+
+/// The operation of the service that a request stands for.
+pub(super) fn operation(path: &str) -> Option<Operation> {
+    broker::operation(below(path)?)
 }
 
 /// Whether a request only polls the state.
@@ -77,7 +84,7 @@ fn is_local(host: &[u8]) -> bool {
     !name.contains('.') || name.parse::<IpAddr>().is_ok() || is_reserved()
 }
 
-fn carry_out(service: &Service, head: &Parts, body: &[u8]) -> Result {
+fn carry_out(service: &Service, head: &Parts, bytes: &[u8]) -> Result {
     let path = head.uri.path();
     let method = if head.method == Method::HEAD { &Method::GET } else { &head.method };
     let Some(path) = below(path) else {
@@ -89,7 +96,7 @@ fn carry_out(service: &Service, head: &Parts, body: &[u8]) -> Result {
     };
     let segments = path.split('/').skip(1).map(decode).collect::<Result<Vec<_>>>()?;
     let segments: Vec<_> = segments.iter().map(AsRef::as_ref).collect();
-    let (query, body) = (|| Fields::of_query(head.uri.query().unwrap_or_default()), || Fields::of_body(body));
+    let (query, body) = (|| Fields::of_query(head.uri.query().unwrap_or_default()), || Fields::of_body(bytes));
     match (method, &segments[..]) {
         (&Method::GET, []) => show::all(service, query()),
         (&Method::GET, ["queues", queue, "messages"]) => show::messages(service, queue, query()),
@@ -100,6 +107,7 @@ fn carry_out(service: &Service, head: &Parts, body: &[u8]) -> Result {
         (&Method::POST, ["queues", queue, "pause"]) => pause(service, queue, body()?, true),
         (&Method::POST, ["queues", queue, "resume"]) => pause(service, queue, body()?, false),
         (&Method::POST, ["queues", queue, "refuse-pulls"]) => refuse_pulls(service, queue, body()?),
+        (_, ["queues", queue, "broker", what]) => Ok(broker::respond(service, queue, what, head, bytes)),
         (&Method::POST, ["reset"]) => reset(service, body()?),
         _ => Err(Refusal::no_route()),
     }
@@ -115,7 +123,7 @@ fn advance(service: &Service, mut fields: Fields) -> Result {
     let duration = fields.required("seconds", Fields::duration)?;
     fields.end()?;
     service.clock.advance(duration);
-    Ok(success(json!({ "now_ms": service.clock.unix_millis(service.clock.now()) })))
+    Ok(success(json!({ "now_ms": unix_millis(service.clock.now()) })))
 }
 
 fn inject(service: &Service, mut fields: Fields) -> Result {

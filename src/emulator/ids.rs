@@ -12,6 +12,10 @@ impl Sequence {
         Self(number)
     }
 
+    pub(super) fn number(self) -> u64 {
+        self.0
+    }
+
     pub(super) fn message_id(self) -> String {
         format!("{:032x}", self.0)
     }

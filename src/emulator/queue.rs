@@ -20,6 +20,7 @@ use super::{
     outcome::{Outcome, Unknown},
     settings::QueueSettings,
 };
+use crate::body::ContentType;
 
 /// How many ended delays and leases one request handles. This is more than a pull returns, so that no pull is short
 /// because of it.
@@ -37,6 +38,8 @@ pub(super) struct Queue {
     leased: BTreeSet<(Time, Sequence)>,
     /// What was done with the leases of messages that still exist.
     used: BTreeMap<Lease, Use>,
+    /// The messages that arrived with a time of their own, by that.
+    aged: BTreeSet<(Time, Sequence)>,
     /// Messages without retries left, to be moved to the dead-letter queue.
     dead: Vec<NewMessage>,
     bytes: u64,
@@ -47,6 +50,8 @@ pub(super) struct Queue {
 #[derive(Clone)]
 pub(super) struct Stored {
     pub(super) content: Content,
+    /// Its id, if that is not the one of its number.
+    id: Option<Arc<str>>,
     pub(super) pushed_at: Time,
     /// When it becomes or became visible: its key while it is delayed or leased.
     pub(super) visible_at: Time,
@@ -64,14 +69,44 @@ enum Use {
 
 #[derive(Clone)]
 pub(super) struct Content {
-    /// The text of a `text` body, the compact JSON text of a `json` body.
+    /// The text of a `text` body, the compact JSON text of a `json` body, base64 of any other.
     pub(super) body: Arc<str>,
-    pub(super) is_text: bool,
+    pub(super) content_type: ContentType,
+    /// What sent it, as the service names it.
+    pub(super) source: &'static str,
+}
+
+impl Content {
+    /// How many bytes were sent.
+    pub(super) fn bytes(&self) -> usize {
+        match self.content_type {
+            ContentType::Text | ContentType::Json => self.body.len(),
+            _ => self.body.trim_end_matches('=').len() * 3 / 4,
+        }
+    }
 }
 
 pub(super) struct NewMessage {
     pub(super) content: Content,
     pub(super) delay: Option<Time>,
+    /// By default, an id of its own.
+    pub(super) id: Option<Arc<str>>,
+    /// By default, and at the latest, now.
+    pub(super) pushed_at: Option<Time>,
+    /// How often it was delivered before.
+    pub(super) attempts: u32,
+}
+
+impl NewMessage {
+    pub(super) fn new(content: Content, delay: Option<Time>) -> Self {
+        Self { content, delay, id: None, pushed_at: None, attempts: 0 }
+    }
+}
+
+impl Stored {
+    pub(super) fn id(&self, sequence: Sequence) -> String {
+        self.id.as_ref().map_or_else(|| sequence.message_id(), |id| id.to_string())
+    }
 }
 
 /// How many messages are in each state.
@@ -96,6 +131,7 @@ impl Queue {
             delayed: BTreeSet::new(),
             leased: BTreeSet::new(),
             used: BTreeMap::new(),
+            aged: BTreeSet::new(),
             dead: Vec::new(),
             bytes: 0,
             earned_until: 0,
@@ -144,17 +180,24 @@ impl Queue {
 
     /// The oldest message, if it is past its retention.
     fn first_outdated(&self, now: Time) -> Option<Sequence> {
-        let (sequence, message) = self.messages.first_key_value()?;
-        let end = message.pushed_at.saturating_add(nanos(self.settings.message_retention));
-        (end <= now).then_some(*sequence)
+        let (pushed_at, sequence) = self.oldest()?;
+        (pushed_at.saturating_add(nanos(self.settings.message_retention)) <= now).then_some(sequence)
+    }
+
+    fn oldest(&self) -> Option<(Time, Sequence)> {
+        let first = self.messages.first_key_value().map(|(sequence, message)| (message.pushed_at, *sequence));
+        first.into_iter().chain(self.aged.first().copied()).min()
     }
 
     pub(super) fn push(&mut self, now: Time, sequence: Sequence, message: NewMessage) {
         let delay = message.delay.unwrap_or(nanos(self.settings.delivery_delay));
-        let content = message.content;
-        self.bytes = self.bytes.saturating_add(content.body.len() as u64);
-        let stored =
-            Stored { content, pushed_at: now, visible_at: now, delivered_at: now, attempts: 0, is_leased: false };
+        let NewMessage { content, id, attempts, .. } = message;
+        self.bytes = self.bytes.saturating_add(content.bytes() as u64);
+        let pushed_at = message.pushed_at.map_or(now, |time| time.min(now));
+        if pushed_at < now {
+            self.aged.insert((pushed_at, sequence));
+        }
+        let stored = Stored { content, id, pushed_at, visible_at: now, delivered_at: now, attempts, is_leased: false };
         self.messages.insert(sequence, stored);
         self.show(sequence, now, now.saturating_add(delay));
     }
@@ -309,7 +352,7 @@ impl Queue {
         Metrics {
             backlog_count: self.messages.len() as u64,
             backlog_bytes: self.bytes,
-            oldest_message: self.messages.first_key_value().map(|(_, message)| message.pushed_at),
+            oldest_message: self.oldest().map(|(time, _)| time),
         }
     }
 
@@ -361,7 +404,7 @@ impl Queue {
         } else if let Some(Stored { content, .. }) = self.remove(sequence)
             && self.settings.dead_letter_queue.is_some()
         {
-            self.dead.push(NewMessage { content, delay: None });
+            self.dead.push(NewMessage::new(content, None));
         }
     }
 
@@ -378,6 +421,7 @@ impl Queue {
 
     fn remove(&mut self, sequence: Sequence) -> Option<Stored> {
         let message = self.messages.remove(&sequence)?;
+        self.aged.remove(&(message.pushed_at, sequence));
         if !self.visible.remove(&sequence) {
             let hidden = if message.is_leased { &mut self.leased } else { &mut self.delayed };
             hidden.remove(&(message.visible_at, sequence));
@@ -387,7 +431,7 @@ impl Queue {
         for lease in used {
             self.used.remove(&lease);
         }
-        self.bytes = self.bytes.saturating_sub(message.content.body.len() as u64);
+        self.bytes = self.bytes.saturating_sub(message.content.bytes() as u64);
         Some(message)
     }
 }

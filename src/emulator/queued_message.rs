@@ -25,13 +25,14 @@ pub struct QueuedMessage {
 impl QueuedMessage {
     pub(super) fn new(sequence: Sequence, message: &Stored) -> Self {
         let Stored { content, attempts, is_leased, .. } = message;
-        Self { id: sequence.message_id(), body: body(content), attempts: *attempts, is_leased: *is_leased }
+        Self { id: message.id(sequence), body: body(content), attempts: *attempts, is_leased: *is_leased }
     }
 }
 
 fn body(content: &Content) -> Body {
-    if content.is_text {
-        return Body::new(Value::from(&*content.body).into(), ContentType::Text);
+    // The JSON text of a string would be taken for a string with that text.
+    if content.content_type != ContentType::Json || content.body.starts_with('"') {
+        return Body::new(Value::from(&*content.body).into(), content.content_type.clone());
     }
     // This is the JSON text that was pushed.
     let raw = RawValue::from_string((*content.body).to_owned()).unwrap_or_default();

@@ -32,6 +32,13 @@ pub(super) struct Refusal {
     message: Cow<'static, str>,
 }
 
+/// Why a request was refused, beside its response.
+#[derive(Clone)]
+pub(super) struct Reason {
+    pub(super) code: i64,
+    pub(super) message: Cow<'static, str>,
+}
+
 impl Refusal {
     pub(super) fn new(status: StatusCode, code: i64, message: impl Into<Cow<'static, str>>) -> Self {
         Self { status, code, message: message.into() }
@@ -54,12 +61,17 @@ impl Refusal {
         Self::new(StatusCode::NOT_FOUND, 10104, "the queue does not exist")
     }
 
+    /// The response has the [`Reason`] as an extension.
     pub(super) fn into_response(self) -> Response<Bytes> {
         let Self { status, code, message } = self;
+        let reason = Reason { code, message: message.clone() };
         let chained = || ApiError { code: 6111, message: "invalid token".into(), error_chain: Vec::new() };
         let error_chain = if code == 6003 { vec![chained()] } else { Vec::new() };
         let errors = vec![ApiError { code, message, error_chain }];
-        envelope(status, &Envelope { success: false, errors, messages: [], result: (), result_info: None })
+        let refused = Envelope { success: false, errors, messages: [], result: (), result_info: None };
+        let mut response = envelope(status, &refused);
+        response.extensions_mut().insert(reason);
+        response
     }
 }
 

@@ -15,6 +15,7 @@ use super::{
     reply::Refusal,
 };
 use crate::{
+    body::ContentType,
     limits,
     push::{self, PushMessage},
 };
@@ -214,7 +215,8 @@ fn new_message(behavior: &Behavior, message: PushBody<'_>, batch_delay: Option<T
         return Err(Refusal::bad_request(10203, "a message holds at most 128 KB"));
     }
     let delay = delay(behavior, message.delay_seconds)?.or(batch_delay);
-    Ok(NewMessage { content: Content { body: body.into(), is_text }, delay })
+    let content_type = if is_text { ContentType::Text } else { ContentType::Json };
+    Ok(NewMessage::new(Content { body: body.into(), content_type, source: "http" }, delay))
 }
 
 /// JSON text without the white space between its tokens.

@@ -30,7 +30,7 @@ pub(super) async fn respond<B: Body<Data = Bytes> + Unpin>(service: &Service, re
     let started = Instant::now();
     let (head, body) = request.into_parts();
     let (operation, reply) = if service.has_control && control::serves(head.uri.path()) {
-        (None, Reply::Respond(control::respond(service, &head, receive(body).await)))
+        controlled(service, &head, body).await
     } else {
         operate(service, &head, body).await
     };
@@ -38,6 +38,28 @@ pub(super) async fn respond<B: Body<Data = Bytes> + Unpin>(service: &Service, re
         service.report(&ServedRequest::new(&head, operation, &reply, started.elapsed()));
     }
     reply
+}
+
+/// Carries out a request to the control. What a Worker sends has the faults of the operation that does the same.
+async fn controlled<B: Body<Data = Bytes> + Unpin>(
+    service: &Service,
+    head: &Parts,
+    body: B,
+) -> (Option<Operation>, Reply) {
+    let operation = control::operation(head.uri.path());
+    let fault = operation.and_then(|operation| {
+        service.count_request();
+        service.faults().next(Some(operation))
+    });
+    let body = receive(body).await;
+    let mut reply = with_fault(fault, || control::respond(service, head, body)).await;
+    // To wrangler, 503 says that nobody consumes the queue, and it drops the message.
+    if let (Some(_), Reply::Respond(response)) = (operation, &mut reply)
+        && response.status() == StatusCode::SERVICE_UNAVAILABLE
+    {
+        *response.status_mut() = StatusCode::BAD_GATEWAY;
+    }
+    (operation, reply)
 }
 
 /// Carries out an operation, if it is one.

@@ -7,11 +7,12 @@ use serde::Serialize;
 
 use super::{
     behavior::{Behavior, JsonBodies, WarningsForm},
-    clock::Clock,
+    clock::unix_millis,
     ids::{Lease, Sequence},
     outcome::Outcome,
-    queue::{Metrics, Stored},
+    queue::{Content, Metrics, Stored},
 };
+use crate::body::ContentType;
 
 #[derive(Serialize)]
 pub(super) struct Pushed {
@@ -41,38 +42,37 @@ pub(super) struct Message<'a> {
     lease_id: Option<String>,
     #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
     message_ref: Option<String>,
-    metadata: Properties,
+    metadata: Properties<'a>,
 }
 
 #[derive(Serialize)]
-struct Properties {
+struct Properties<'a> {
     #[serde(rename = "CF-Content-Type")]
-    content_type: &'static str,
+    content_type: &'a str,
     #[serde(rename = "CF-sourceMessageSource")]
     source: &'static str,
 }
 
 impl<'a> Message<'a> {
-    pub(super) fn pulled(clock: &Clock, behavior: &Behavior, lease: Lease, message: &'a Stored) -> Self {
-        Self { lease_id: Some(lease.id()), ..Self::new(clock, behavior, lease.sequence, message) }
+    pub(super) fn pulled(behavior: &Behavior, lease: Lease, message: &'a Stored) -> Self {
+        Self { lease_id: Some(lease.id()), ..Self::new(behavior, lease.sequence, message) }
     }
 
-    pub(super) fn peeked(clock: &Clock, behavior: &Behavior, sequence: Sequence, message: &'a Stored) -> Self {
-        Self { message_ref: Some(sequence.message_ref()), ..Self::new(clock, behavior, sequence, message) }
+    pub(super) fn peeked(behavior: &Behavior, sequence: Sequence, message: &'a Stored) -> Self {
+        Self { message_ref: Some(sequence.message_ref()), ..Self::new(behavior, sequence, message) }
     }
 
-    fn new(clock: &Clock, behavior: &Behavior, sequence: Sequence, message: &'a Stored) -> Self {
-        let (text, is_text) = (&*message.content.body, message.content.is_text);
-        let is_base64 = !is_text && behavior.json_bodies == JsonBodies::Base64;
-        let content_type = if is_text { "text" } else { "json" };
+    fn new(behavior: &Behavior, sequence: Sequence, message: &'a Stored) -> Self {
+        let Content { body: text, content_type, source } = &message.content;
+        let is_base64 = *content_type == ContentType::Json && behavior.json_bodies == JsonBodies::Base64;
         Self {
-            id: sequence.message_id(),
-            body: if is_base64 { BASE64_STANDARD.encode(text).into() } else { text.into() },
+            id: message.id(sequence),
+            body: if is_base64 { BASE64_STANDARD.encode(&**text).into() } else { (&**text).into() },
             attempts: message.attempts,
-            timestamp_ms: clock.unix_millis(message.pushed_at),
+            timestamp_ms: unix_millis(message.pushed_at),
             lease_id: None,
             message_ref: None,
-            metadata: Properties { content_type, source: "http" },
+            metadata: Properties { content_type: content_type.as_str(), source },
         }
     }
 }
@@ -91,8 +91,8 @@ struct QueueMetrics {
 }
 
 impl Metadata {
-    pub(super) fn new(clock: &Clock, metrics: &Metrics) -> Self {
-        let oldest_message_timestamp_ms = metrics.oldest_message.map_or(0, |time| clock.unix_millis(time));
+    pub(super) fn new(metrics: &Metrics) -> Self {
+        let oldest_message_timestamp_ms = metrics.oldest_message.map_or(0, unix_millis);
         let Metrics { backlog_count, backlog_bytes, .. } = *metrics;
         Self { metrics: QueueMetrics { backlog_count, backlog_bytes, oldest_message_timestamp_ms } }
     }

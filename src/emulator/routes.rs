@@ -87,7 +87,7 @@ fn store(service: &Service, queue_id: &str, messages: Vec<NewMessage>) -> Result
         messages.into_iter().for_each(|message| queue.push(now, service.queues.next_sequence(), message));
         queue.metrics()
     })?;
-    Ok(success(Pushed { metadata: Metadata::new(&service.clock, &metrics) }))
+    Ok(success(Pushed { metadata: Metadata::new(&metrics) }))
 }
 
 fn pull(service: &Service, queue_id: &str, body: &[u8]) -> Result {
@@ -107,11 +107,11 @@ fn pull(service: &Service, queue_id: &str, body: &[u8]) -> Result {
         }
         Ok((queue.pull(now, allowed, timeout), queue.metrics()))
     })??;
-    let messages = pulled.iter().map(|(lease, message)| Message::pulled(&service.clock, &behavior, *lease, message));
+    let messages = pulled.iter().map(|(lease, message)| Message::pulled(&behavior, *lease, message));
     Ok(success(Pulled {
         message_backlog_count: metrics.backlog_count,
         messages: messages.collect(),
-        metadata: Metadata::new(&service.clock, &metrics),
+        metadata: Metadata::new(&metrics),
     }))
 }
 
@@ -137,8 +137,7 @@ fn peek(service: &Service, queue_id: &str, body: &[u8]) -> Result {
     let behavior = service.behavior();
     let batch_size = request::peek(&behavior, body)?;
     let peeked = service.with_queue(queue_id, |queue, _| queue.peek(batch_size))?;
-    let messages =
-        peeked.iter().map(|(sequence, message)| Message::peeked(&service.clock, &behavior, *sequence, message));
+    let messages = peeked.iter().map(|(sequence, message)| Message::peeked(&behavior, *sequence, message));
     Ok(success(Peeked { messages: messages.collect() }))
 }
 

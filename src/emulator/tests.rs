@@ -1,6 +1,7 @@
 //! What the emulator promises beyond a queue's contract: requests that the client never sends, the clock, several
 //! queues.
 
+mod broker;
 mod control;
 mod extend;
 mod in_process;

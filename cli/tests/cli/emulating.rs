@@ -5,7 +5,7 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
     path::Path,
-    process::{Child, ChildStdout, Stdio},
+    process::{Child, ChildStdout, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -22,8 +22,11 @@ struct Serving {
 
 impl Serving {
     fn start(arguments: &[&str]) -> Self {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_cf-queues"));
-        command.args(["emulator", "--port", "0"]).args(arguments);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cf-queues"));
+        Self::of(command.args(["emulator", "--port", "0"]).args(arguments))
+    }
+
+    fn of(command: &mut Command) -> Self {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
         Self { child, output }
@@ -97,6 +100,21 @@ fn one_line_says_what_a_program_needs() {
 }
 
 #[test]
+fn no_certificates_are_needed() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cf-queues"));
+    // Here, the system has none.
+    let none = folder("emulator-no-certificates");
+    command.env("SSL_CERT_FILE", none.join("none.pem")).env("SSL_CERT_DIR", &none);
+    let mut serving = Serving::of(command.args(["emulator", "--port", "0"]));
+    let announced = serving.announced();
+    assert_eq!(ask(&announced, "GET", "/health", &json!({}))["result"]["status"], "ok");
+    let mut client = bare(&["peek", "queue-1", "--base-url", announced["base_url"].as_str().unwrap()]);
+    client.env("CLOUDFLARE_API_TOKEN", "emulator-token").env("SSL_CERT_FILE", none.join("none.pem"));
+    client.env("CLOUDFLARE_ACCOUNT_ID", announced["account_id"].as_str().unwrap()).env("SSL_CERT_DIR", &none);
+    client.assert().success();
+}
+
+#[test]
 fn it_ends_at_once_on_sigterm_and_on_ctrl_c() {
     for by in [Signal::TERM, Signal::INT] {
         let file = folder("emulator-ends").join("emulator.env");
@@ -131,7 +149,7 @@ fn a_shell_takes_the_variables_as_they_are_printed_and_as_they_are_written() {
     assert_eq!(printed, written.lines().map(|line| format!("export {line}\n")).collect::<String>());
     let shell = |lines: &str, name: &str| {
         let script = format!("{lines}printenv {name}");
-        let output = std::process::Command::new("sh").args(["-c", &script]).env_clear().output().unwrap();
+        let output = Command::new("sh").args(["-c", &script]).env_clear().output().unwrap();
         String::from_utf8(output.stdout).unwrap()
     };
     assert_eq!(shell(&printed, "CLOUDFLARE_QUEUE_ID"), shell(&printed, "CLOUDFLARE_QUEUE_ID_ORDERS"));

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Result, fields::Fields};
 use crate::emulator::{
-    clock::{Clock, Time},
+    clock::{Time, unix_millis},
     ids::{Lease, Sequence},
     queue::{Content, Queue, Stored},
     registry::{Record, Registry},
@@ -29,7 +29,7 @@ pub(super) fn all(service: &Service, fields: Fields) -> Result {
     let registry = service.registry();
     let queues = registry.records().filter_map(|(id, record)| queue(service, &registry, id, record).ok());
     Ok(success(json!({
-        "now_ms": service.clock.unix_millis(service.clock.now()),
+        "now_ms": unix_millis(service.clock.now()),
         "requests": service.requests(),
         "faults": service.faults().len(),
         "queues": queues.collect::<Vec<_>>(),
@@ -45,7 +45,6 @@ pub(super) fn one(service: &Service, id: &str) -> Result {
 fn queue(service: &Service, registry: &Registry, id: &str, record: &Record) -> Result<Value> {
     let (settings, counts, metrics, now) =
         service.with_queue(id, |queue, now| (queue.settings().clone(), queue.counts(), queue.metrics(), now))?;
-    let millis = |time| service.clock.unix_millis(time);
     let dead_letter_queue = settings.dead_letter_queue.as_deref();
     let dead_letter_queue = dead_letter_queue.map(|id| registry.find(id).map_or(id, |record| &record.name));
     Ok(json!({
@@ -56,8 +55,8 @@ fn queue(service: &Service, registry: &Registry, id: &str, record: &Record) -> R
         "delayed": counts.delayed,
         "leased": counts.leased,
         "bytes": metrics.backlog_bytes,
-        "oldest_message_timestamp_ms": metrics.oldest_message.map(millis),
-        "pulls_refused_until_ms": (settings.pulls_from > now).then(|| millis(settings.pulls_from)),
+        "oldest_message_timestamp_ms": metrics.oldest_message.map(unix_millis),
+        "pulls_refused_until_ms": (settings.pulls_from > now).then(|| unix_millis(settings.pulls_from)),
         "settings": {
             "http_pull": settings.http_pull,
             "delivery_paused": settings.delivery_paused,
@@ -96,8 +95,8 @@ impl View {
         })
     }
 
-    fn show(&self, clock: &Clock, now: Time, sequence: Sequence, message: &Stored) -> Shown {
-        let Content { body, is_text } = &message.content;
+    fn show(&self, now: Time, sequence: Sequence, message: &Stored) -> Shown {
+        let Content { body, content_type, .. } = &message.content;
         let state = match message.is_leased {
             true => "leased",
             false if message.visible_at > now => "delayed",
@@ -105,13 +104,14 @@ impl View {
         };
         let lease = Lease { sequence, attempt: message.attempts };
         Shown {
-            id: sequence.message_id(),
+            id: message.id(sequence),
+            sequence: sequence.number(),
             state,
             attempts: message.attempts,
-            timestamp_ms: clock.unix_millis(message.pushed_at),
-            visible_at_ms: (state != "visible").then(|| clock.unix_millis(message.visible_at)),
-            content_type: if *is_text { "text" } else { "json" },
-            body_bytes: body.len(),
+            timestamp_ms: unix_millis(message.pushed_at),
+            visible_at_ms: (state != "visible").then(|| unix_millis(message.visible_at)),
+            content_type: content_type.to_string(),
+            body_bytes: message.content.bytes(),
             body: start(body, self.body_limit).to_owned(),
             lease_id: (self.lease_ids && message.is_leased).then(|| lease.id()),
         }
@@ -127,11 +127,12 @@ fn start(text: &str, bytes: usize) -> &str {
 #[derive(Serialize)]
 struct Shown {
     id: String,
+    sequence: u64,
     state: &'static str,
     attempts: u32,
     timestamp_ms: u64,
     visible_at_ms: Option<u64>,
-    content_type: &'static str,
+    content_type: String,
     body_bytes: usize,
     body: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -142,13 +143,13 @@ pub(super) fn messages(service: &Service, queue: &str, mut fields: Fields) -> Re
     let view = View::read(&mut fields)?;
     let after = fields.optional("after", |value| {
         let id = value.as_str().and_then(Sequence::from_message_id);
-        id.ok_or("the id of a message")
+        id.or(value.as_u64().map(Sequence::new)).ok_or("the id of a message, or its sequence")
     })?;
     fields.end()?;
     let id = find(&service.registry(), queue)?;
     let shown = look(service, &id, |queue, now| {
         let messages = queue.messages(after).take(view.limit);
-        messages.map(|(sequence, message)| view.show(&service.clock, now, sequence, message)).collect::<Vec<_>>()
+        messages.map(|(sequence, message)| view.show(now, sequence, message)).collect::<Vec<_>>()
     })?;
     Ok(success(shown))
 }
@@ -159,7 +160,7 @@ pub(super) fn leases(service: &Service, queue: &str, mut fields: Fields) -> Resu
     let id = find(&service.registry(), queue)?;
     let shown = look(service, &id, |queue, now| {
         let leased = queue.leased().take(view.limit);
-        leased.map(|(lease, message)| view.show(&service.clock, now, lease.sequence, message)).collect::<Vec<_>>()
+        leased.map(|(lease, message)| view.show(now, lease.sequence, message)).collect::<Vec<_>>()
     })?;
     Ok(success(shown))
 }

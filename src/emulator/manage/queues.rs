@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     emulator::{
-        clock::nanos,
+        clock::{nanos, unix_millis},
         reply::{Refusal, success},
         settings::QueueSettings,
     },
@@ -86,7 +86,7 @@ pub(super) fn metrics(request: &mut Request, id: &str) -> Result {
         "backlog_count": metrics.backlog_count,
         "backlog_bytes": metrics.backlog_bytes,
         "oldest_message_timestamp_ms":
-            metrics.oldest_message.map_or(0, |time| request.service.clock.unix_millis(time)),
+            metrics.oldest_message.map_or(0, unix_millis),
     })))
 }
 
@@ -102,12 +102,13 @@ pub(super) fn purge(request: &mut Request, id: &str) -> Result {
 }
 
 pub(super) fn purge_status(request: &mut Request, id: &str) -> Result {
-    let (service, purge) = (request.service, request.queue(id)?.purge);
-    let time = |time| timestamp(service, time);
+    let purge = request.queue(id)?.purge;
     Ok(success(match purge {
         None => json!({ "started_at": "", "completed": "" }),
-        Some((start, end)) if end > service.clock.now() => json!({ "started_at": time(start), "completed": "" }),
-        Some((start, end)) => json!({ "started_at": time(start), "completed": time(end) }),
+        Some((start, end)) if end > request.service.clock.now() => {
+            json!({ "started_at": timestamp(start), "completed": "" })
+        }
+        Some((start, end)) => json!({ "started_at": timestamp(start), "completed": timestamp(end) }),
     }))
 }
 

@@ -2,7 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::emulator::{clock::Time, registry::Registry, service::Service};
+use crate::emulator::{
+    clock::{Time, unix_millis},
+    registry::Registry,
+    service::Service,
+};
 
 /// A queue as the service describes it.
 pub(super) fn queue(service: &Service, registry: &Registry, id: &str) -> Value {
@@ -14,8 +18,8 @@ pub(super) fn queue(service: &Service, registry: &Registry, id: &str) -> Value {
     let mut shown = json!({
         "queue_id": id,
         "queue_name": record.name,
-        "created_on": timestamp(service, record.created),
-        "modified_on": timestamp(service, record.modified),
+        "created_on": timestamp(record.created),
+        "modified_on": timestamp(record.modified),
         "consumers_total_count": consumers.len(),
         "consumers": consumers,
         "producers": [],
@@ -55,7 +59,7 @@ pub(super) fn consumer(service: &Service, registry: &Registry, id: &str) -> Opti
     }
     let more = [
         ("consumer_id", consumer.id.as_str().into()),
-        ("created_on", timestamp(service, consumer.created).into()),
+        ("created_on", timestamp(consumer.created).into()),
         ("queue_name", record.name.as_str().into()),
         ("dead_letter_queue", dead_letter_queue.into()),
         ("settings", settings.into()),
@@ -65,8 +69,8 @@ pub(super) fn consumer(service: &Service, registry: &Registry, id: &str) -> Opti
 }
 
 /// A time in RFC 3339.
-pub(super) fn timestamp(service: &Service, time: Time) -> String {
-    let millis = service.clock.unix_millis(time);
+pub(super) fn timestamp(time: Time) -> String {
+    let millis = unix_millis(time);
     let (seconds, millis) = (millis / 1000, millis % 1000);
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     // Days are counted in eras of 400 years that start in March, so that a leap day is the last of its year.

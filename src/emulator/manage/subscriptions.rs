@@ -51,7 +51,7 @@ pub(super) fn create(request: &mut Request) -> Result {
         return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, 0, "the resource has a subscription"));
     }
     let id = request.registry.next_id();
-    let now = timestamp(request.service, request.service.clock.now());
+    let now = timestamp(request.service.clock.now());
     for (name, value) in [("id", &*id), (ACCOUNT, request.account), ("created_at", &*now), ("modified_at", &*now)] {
         fields.insert(name.to_owned(), value.into());
     }
@@ -68,7 +68,7 @@ pub(super) fn update(request: &mut Request, id: &str) -> Result {
     find(request, id)?;
     let mut changes = valid(request)?;
     changes.retain(|name, _| ["name", "enabled", "events", "destination"].contains(&name.as_str()));
-    let now = timestamp(request.service, request.service.clock.now());
+    let now = timestamp(request.service.clock.now());
     changes.insert("modified_at".to_owned(), now.into());
     request.registry.subscriptions.entry(id.to_owned()).or_default().extend(changes);
     get(request, id)

@@ -9,7 +9,8 @@ const SECOND: Time = 1_000_000_000;
 const HOUR: Time = 3600 * SECOND;
 
 fn message(body: &str, delay: Option<Time>) -> NewMessage {
-    NewMessage { content: Content { body: body.into(), is_text: true }, delay }
+    let content = Content { body: body.into(), content_type: ContentType::Text, source: "http" };
+    NewMessage::new(content, delay)
 }
 
 /// A queue with this many messages waiting, delayed, leased, and handed back with a delay.

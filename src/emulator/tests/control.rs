@@ -234,7 +234,7 @@ async fn what_cannot_be_read_is_named_and_refused() {
         (Method::POST, "/queues/queue-1/refuse-pulls", json!({}), "`seconds`"),
         (Method::GET, &format!("{messages}?limit=0"), Value::Null, "`limit`"),
         (Method::GET, &format!("{messages}?limit=1001"), Value::Null, "`limit`"),
-        (Method::GET, &format!("{messages}?after=1"), Value::Null, "`after`"),
+        (Method::GET, &format!("{messages}?after=one"), Value::Null, "`after`"),
         (Method::GET, &format!("{messages}?lease_ids=yes"), Value::Null, "`lease_ids`"),
         (Method::GET, &format!("{messages}?body_limit=-1"), Value::Null, "`body_limit`"),
         (Method::GET, &format!("{messages}?leases=true"), Value::Null, "`leases`"),
