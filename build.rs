@@ -13,24 +13,24 @@ const DOCUMENT: &str = "openapi/queues.json";
 
 /// Schemas that are written by hand, because they redact, tolerate or share more than generated code can.
 const REPLACED: [(&str, &str); 18] = [
-    ("ApiError", "crate::api_error::ApiError"),
-    ("ConsumerPayload", "crate::consumers::ConsumerSettings"),
-    ("ConsumerResult", "crate::consumers::ConsumerDescription"),
-    ("ConsumersResult", "crate::envelope::List<crate::consumers::ConsumerDescription>"),
-    ("ContentType", "crate::body::ContentType"),
-    ("EventSource", "crate::subscriptions::EventSource"),
-    ("LeaseId", "crate::lease::LeaseId"),
-    ("MessageBody", "crate::body::MessageBody"),
-    ("MessageRef", "crate::lease::MessageRef"),
+    ("ApiError", "crate::error::api::ApiError"),
+    ("ConsumerPayload", "crate::manage::ConsumerSettings"),
+    ("ConsumerResult", "crate::manage::ConsumerDescription"),
+    ("ConsumersResult", "crate::http::envelope::List<crate::manage::ConsumerDescription>"),
+    ("ContentType", "crate::message::body::ContentType"),
+    ("EventSource", "crate::manage::EventSource"),
+    ("LeaseId", "crate::message::lease::LeaseId"),
+    ("MessageBody", "crate::message::body::MessageBody"),
+    ("MessageRef", "crate::message::lease::MessageRef"),
     ("Metadata", "crate::message::Metadata"),
-    ("NothingResult", "crate::envelope::Nothing"),
-    ("PurgeStatusResult", "crate::purge::PurgeStatus"),
-    ("QueueResult", "crate::settings::QueueDescription"),
-    ("QueueSettingsPayload", "crate::settings::QueueSettings"),
-    ("QueuesResult", "crate::envelope::List<crate::settings::QueueDescription>"),
-    ("SubscriptionResult", "crate::subscriptions::SubscriptionDescription"),
-    ("SubscriptionsResult", "crate::envelope::List<crate::subscriptions::SubscriptionDescription>"),
-    ("Warnings", "crate::warning::Warnings"),
+    ("NothingResult", "crate::http::envelope::Nothing"),
+    ("PurgeStatusResult", "crate::manage::PurgeStatus"),
+    ("QueueResult", "crate::manage::QueueDescription"),
+    ("QueueSettingsPayload", "crate::manage::QueueSettings"),
+    ("QueuesResult", "crate::http::envelope::List<crate::manage::QueueDescription>"),
+    ("SubscriptionResult", "crate::manage::SubscriptionDescription"),
+    ("SubscriptionsResult", "crate::http::envelope::List<crate::manage::SubscriptionDescription>"),
+    ("Warnings", "crate::message::warning::Warnings"),
 ];
 
 /// What bounds an input, as a keyword of the document, and what it is called in a constant's name.
@@ -54,7 +54,7 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
     write(&out, "operations.rs", operations(&document)?)?;
     write(&out, "limits.rs", limits(&json))?;
     if env::var_os("CARGO_FEATURE_MOCK").is_some() {
-        write_file(&out, "mock.rs", documented(generator.httpmock(&document, "crate::generated")?)?)?;
+        write_file(&out, "mock.rs", documented(generator.httpmock(&document, "crate::document::generated")?)?)?;
     }
     Ok(())
 }
@@ -65,7 +65,7 @@ fn settings(document: &OpenAPI) -> GenerationSettings {
         .with_interface(InterfaceStyle::Positional)
         // Without an implementation of the hooks, requests would leave without credentials: make that a compile error.
         .with_hooks(HooksMode::Expected)
-        .with_inner_type(quote!(std::sync::Arc<crate::call::Call>))
+        .with_inner_type(quote!(std::sync::Arc<crate::http::call::Call>))
         .with_map_type("::std::collections::BTreeMap");
     if env::var_os("CARGO_FEATURE_SCHEMARS").is_some() {
         settings.with_derive("::schemars::JsonSchema");
@@ -77,7 +77,7 @@ fn settings(document: &OpenAPI) -> GenerationSettings {
     for (name, schema) in document.components.iter().flat_map(|components| &components.schemas) {
         let is_secret = schema.as_item().is_some_and(|schema| schema.schema_data.extensions.contains_key("x-secret"));
         if is_secret && !REPLACED.iter().any(|(schema, _)| schema == name) {
-            settings.with_replacement(name, "crate::lease::LeaseId", std::iter::empty());
+            settings.with_replacement(name, "crate::message::lease::LeaseId", std::iter::empty());
         }
     }
     // One envelope for every response: `FooResponse` wraps `FooResult`.
@@ -85,8 +85,9 @@ fn settings(document: &OpenAPI) -> GenerationSettings {
         if let Some(operation) = name.strip_suffix("Response") {
             let result = format!("{operation}Result");
             let replaced = REPLACED.iter().find(|(schema, _)| *schema == result);
-            let result = replaced.map_or(format!("crate::generated::types::{result}"), |(_, ours)| (*ours).to_owned());
-            let envelope = format!("crate::envelope::Envelope<{result}>");
+            let result =
+                replaced.map_or(format!("crate::document::generated::types::{result}"), |(_, ours)| (*ours).to_owned());
+            let envelope = format!("crate::http::envelope::Envelope<{result}>");
             settings.with_replacement(name, envelope, std::iter::empty());
         }
     }

@@ -16,7 +16,8 @@ use std::{
 
 use benches::{Result, Served, status};
 use cloudflare_queues::{
-    Consumer, Message, PushMessage, Queue, Report, Stats,
+    Consumer, Message, PushMessage, Queue,
+    consumer::{Report, Stats},
     emulator::{Emulator, Fault, QueueSettings},
 };
 use tokio::{

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use cloudflare_queues::{Consumer, PushMessage, RetryDelay, emulator::Emulator};
+use cloudflare_queues::{Consumer, PushMessage, consumer::RetryDelay, emulator::Emulator};
 use serde::{Deserialize, Serialize};
 
 #[derive(Serialize, Deserialize)]

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use cloudflare_queues::{
-    Consumer, PushMessage, RetryDelay, Verdict,
+    Consumer, PushMessage, Verdict,
+    consumer::RetryDelay,
     emulator::{Emulator, QueueSettings},
 };
 

@@ -1,7 +1,7 @@
 //! From a queue's name to a message and back, on the emulator: `cargo run --example manage`. With `Client::from_env`
 //! and the id of an account, it is the same on Cloudflare.
 
-use cloudflare_queues::{AckRequest, ConsumerSettings, PullOptions, PushMessage, emulator::Emulator};
+use cloudflare_queues::{AckRequest, PullOptions, PushMessage, emulator::Emulator, manage::ConsumerSettings};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {

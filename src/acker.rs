@@ -1,4 +1,4 @@
-//! Groups single acknowledgements into few requests.
+//! Acknowledgements in the background, grouped into few requests. Start from [`Acker`].
 
 mod late;
 mod ledger;
@@ -34,10 +34,12 @@ use self::{
 };
 use crate::{
     error::Error,
-    limits,
+    http::transport,
+    message::{
+        limits,
+        settlement::{Lease, Settlement},
+    },
     queue::Queue,
-    settlement::{Lease, Settlement},
-    transport,
 };
 
 /// Acknowledges single leases from any number of tasks, and groups them into requests of up to 100.
@@ -59,7 +61,7 @@ use crate::{
 /// runtime is running. To wait for that, call [`close`](Self::close).
 ///
 /// ```
-/// # use cloudflare_queues::{Acker, Confirmation, PullOptions, PushMessage, emulator::Emulator};
+/// # use cloudflare_queues::{Acker, PullOptions, PushMessage, acker::Confirmation, emulator::Emulator};
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
 /// # let emulator = Emulator::start().await?;
 /// # let queue = emulator.queue()?;
@@ -153,7 +155,7 @@ impl Acker {
 
     /// Sends waiting leases at once, and waits for the outcome of every lease submitted before.
     ///
-    /// This includes everything dropped before: a [`Delivery`](crate::Delivery), or a whole [stream](crate::Deliveries)
+    /// This includes everything dropped before: a [`Delivery`](crate::consumer::Delivery), or a whole [stream](crate::consumer::Deliveries)
     /// with the messages of its pulls in flight.
     pub async fn flush(&self) {
         let late = self.0.ledger.late();

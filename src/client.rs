@@ -6,14 +6,17 @@ use reqwest::{Proxy, Url, redirect};
 use tokio::sync::Semaphore;
 
 use crate::{
-    credentials::{self, CredentialSource, Credentials},
-    error::Error,
-    error_kind::ErrorKind,
-    ids::{AccountId, QueueId},
-    queue::Queue,
-    queues::Queues,
-    retry::{self, RetryPolicy},
-    transport::{DEFAULT_BASE_URL, Http, Random, Transport},
+    error::{Error, kind::ErrorKind},
+    http::{
+        credentials::{self, CredentialSource, Credentials},
+        retry::{self, RetryPolicy},
+        transport::{DEFAULT_BASE_URL, Http, Random, Transport},
+    },
+    manage::Queues,
+    queue::{
+        Queue,
+        ids::{AccountId, QueueId},
+    },
 };
 
 const BASE_URL: &str = "CLOUDFLARE_BASE_URL";

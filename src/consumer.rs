@@ -1,4 +1,4 @@
-//! The pull loop: bounded concurrency, background acknowledgements, and graceful shutdown.
+//! A loop around pulls: bounded concurrency, background acknowledgements, and graceful shutdown. Start from [`Consumer`].
 
 mod acks;
 mod brake;
@@ -27,7 +27,7 @@ mod stats;
 mod stream;
 #[cfg(test)]
 mod tests;
-mod verdict;
+pub(crate) mod verdict;
 mod work;
 
 use std::{future::Future, sync::Arc};
@@ -40,11 +40,11 @@ pub use self::{
     health::{Health, Status},
     stats::{HandlerTimes, Report, Stats},
     stream::Deliveries,
-    verdict::{Failed, IntoVerdict, IntoVerdicts, RetryDelay, Undecided, Verdict},
+    verdict::{Failed, IntoVerdict, IntoVerdicts, RetryDelay, Undecided},
 };
 #[cfg(fuzzing)]
 pub(crate) use self::{extension::extended, heartbeat::until};
-use self::{recorder::Total, run::Run, settings::Settings};
+use self::{recorder::Total, run::Run, settings::Settings, verdict::Verdict};
 use crate::{error::Error, message::Message, queue::Queue};
 
 /// Pulls messages and runs a handler for each, concurrently, until it is told to stop.
@@ -328,7 +328,7 @@ impl<D> Consumer<D> {
     /// the worst status of them.
     ///
     /// ```
-    /// # use cloudflare_queues::{Consumer, Status, emulator::Emulator};
+    /// # use cloudflare_queues::{Consumer, consumer::Status, emulator::Emulator};
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
     /// # let emulator = Emulator::start().await?;
     /// # let queue = emulator.queue()?;

@@ -71,13 +71,15 @@ use self::{
     running::{Running, Socket},
     service::{ACCOUNT_ID, API_KEY, EMAIL, Service},
 };
-pub use crate::operation::Operation;
+pub use crate::document::operation::Operation;
 use crate::{
     client::{Client, ClientBuilder},
-    credentials::Credentials,
     error::Error,
-    ids::{AccountId, QueueId},
-    queue::Queue,
+    http::credentials::Credentials,
+    queue::{
+        Queue,
+        ids::{AccountId, QueueId},
+    },
 };
 
 /// A running emulator. It stops when the last handle is dropped.

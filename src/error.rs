@@ -1,8 +1,11 @@
 //! The error type.
 
+pub(crate) mod api;
+pub(crate) mod kind;
+
 use std::{borrow::Cow, error::Error as StdError, fmt, sync::Arc, time::Duration};
 
-use crate::{api_error::ApiError, error_kind::ErrorKind};
+use crate::error::{api::ApiError, kind::ErrorKind};
 
 /// Codes of a 429 that no wait within a call can resolve: storage full, queue disabled, free tier used up.
 const QUOTA: [i64; 3] = [10251, 10252, 10253];

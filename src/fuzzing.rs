@@ -13,33 +13,38 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::{
-    ack::AckOutcome,
     acker::{self, Confirmation},
-    body::Body,
     client::Client,
     consumer,
-    credentials::Credentials,
-    document,
-    envelope::{Envelope, List},
-    error::Error,
-    error_kind::ErrorKind,
-    extend::ExtendOutcome,
-    generated::types::{AckResult, ExtendResult, PullResult},
-    held::Extended,
-    lease::LeaseId,
-    pull::Batch,
-    redact::Redactor,
-    response,
-    retry::{Next, RetryPolicy},
-    scanner::Scanner,
-    settings::QueueDescription,
-    settlement::{self, Lease, Settlement},
-    transport::{Executed, Http},
-    warning::Warning,
-    wire,
+    document::{
+        self,
+        generated::types::{AckResult, ExtendResult, PullResult},
+    },
+    error::{Error, kind::ErrorKind},
+    http::{
+        credentials::Credentials,
+        envelope::{Envelope, List},
+        redact::Redactor,
+        response,
+        retry::{Next, RetryPolicy},
+        scanner::Scanner,
+        transport::{Executed, Http},
+    },
+    manage::QueueDescription,
+    message::{
+        ack::AckOutcome,
+        body::Body,
+        extend::ExtendOutcome,
+        held::Extended,
+        lease::LeaseId,
+        pull::Batch,
+        settlement::{self, Lease, Settlement},
+        warning::Warning,
+    },
+    queue::wire,
 };
 
-pub use crate::operation::Operation;
+pub use crate::document::operation::Operation;
 
 /// A status and a JSON body. `None` if the connection breaks instead.
 pub type Answer = Pin<Box<dyn Future<Output = Option<(u16, String)>> + Send>>;
@@ -202,8 +207,7 @@ pub fn extend(response: &[u8]) -> Option<[bool; 2]> {
     let result = response::open(serde_json::from_slice::<Envelope<ExtendResult>>(response).ok()?).ok()?.result;
     let (now, minute) = (Instant::now().into_std(), Duration::from_secs(60));
     let leases = ["a", "b"].map(|id| Lease::new(id, now));
-    let redactor = Redactor::new(None);
-    let said = result.warnings.unwrap_or_default().read(leases.iter().map(Lease::id), |id| id, &redactor);
+    let said = result.warnings.unwrap_or_default().read(leases.iter().map(Lease::id), |id| id);
     let warned = said.into_iter().map(|warning| warning.subject).collect();
     let extended = extended(leases.to_vec(), wire::count_of(result.extend_count), warned, now, minute);
     extended.iter().map(|until| *until > now).collect::<Vec<_>>().try_into().ok()

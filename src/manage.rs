@@ -1,6 +1,12 @@
-//! Managing a queue: its settings, its metrics, and deleting it.
+//! Queues, their settings and consumers, event subscriptions, and purges.
 
 mod consumers;
+pub(crate) mod limits;
+mod listing;
+mod purge;
+mod queues;
+mod settings;
+mod subscriptions;
 
 use std::{
     sync::Arc,
@@ -9,20 +15,24 @@ use std::{
 
 use tokio::time::{Instant, sleep};
 
-use crate::{
-    error::Error,
-    error_kind::ErrorKind,
-    generated::types::{PurgeQueuePayload, UpdateQueuePayload},
-    limits,
-    operation::Operation,
-    pull::Metrics,
+pub use self::{
+    consumers::{ConsumerDescription, ConsumerKind, ConsumerSettings},
+    listing::Listing,
     purge::PurgeStatus,
-    queue::Queue,
     queues::Queues,
-    response::gone,
-    retry::ASK_AGAIN,
-    settings::{QueueDescription, QueueSettings},
-    transport, wire,
+    settings::{Jurisdiction, NewQueue, Producer, ProducerKind, QueueDescription, QueueSettings},
+    subscriptions::{EventSource, NewSubscription, SubscriptionChange, SubscriptionDescription, Subscriptions},
+};
+pub use crate::queue::ids::{ConsumerId, SubscriptionId};
+use crate::{
+    document::{
+        generated::types::{PurgeQueuePayload, UpdateQueuePayload},
+        operation::Operation,
+    },
+    error::{Error, kind::ErrorKind},
+    http::{response::gone, retry::ASK_AGAIN, transport},
+    message::pull::Metrics,
+    queue::{Queue, wire},
 };
 
 impl Queue {

@@ -1,5 +1,18 @@
 //! A message as it was pulled.
 
+pub(crate) mod ack;
+pub(crate) mod body;
+pub(crate) mod delete;
+pub(crate) mod extend;
+pub(crate) mod held;
+pub(crate) mod lease;
+pub(crate) mod limits;
+pub(crate) mod peek;
+pub(crate) mod pull;
+pub(crate) mod push;
+pub(crate) mod settlement;
+pub(crate) mod warning;
+
 use std::{
     ops::Deref,
     sync::Arc,
@@ -10,7 +23,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
-use crate::{
+use crate::message::{
     body::Body,
     held::{Extended, HeldLease},
     lease::LeaseId,

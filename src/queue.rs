@@ -1,23 +1,27 @@
 //! A handle on one queue, and its operations.
 
+pub(crate) mod ids;
+mod settle;
+pub(crate) mod wire;
+
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    call::Call,
-    delete::DeleteOutcome,
+    document::{
+        generated::types::{Identifier, PeekPayload, PurgeEntry, PurgePayload, PushBatchPayload},
+        operation::Operation,
+    },
     error::Error,
-    generated::types::{Identifier, PeekPayload, PurgeEntry, PurgePayload, PushBatchPayload},
-    ids::{AccountId, QueueId},
-    lease::MessageRef,
-    limits,
-    operation::Operation,
-    peek::PeekedMessage,
-    pull::{Batch, PullOptions, Trip},
-    push::{PushAllError, PushMessage, PushOutcome},
-    response,
-    scanner::Scanner,
-    transport::Transport,
-    wire,
+    http::{call::Call, response, scanner::Scanner, transport::Transport},
+    message::{
+        delete::DeleteOutcome,
+        lease::MessageRef,
+        limits,
+        peek::PeekedMessage,
+        pull::{Batch, PullOptions, Trip},
+        push::{PushAllError, PushMessage, PushOutcome},
+    },
+    queue::ids::{AccountId, QueueId},
 };
 
 /// Room for a message in a response: its body (128 KB, each byte escaped as six) and its other fields.
@@ -91,7 +95,7 @@ impl Queue {
         let lasts = Duration::from_millis(wire::milliseconds(options.visibility_timeout).into());
         let lease_deadline = call.sent_at() + lasts;
         let mut batch = wire::batch(result, lease_deadline);
-        batch.trip = Trip { sent_at: Some(call.sent_at()), met: call.met() };
+        batch.trip = Trip { sent_at: Some(call.sent_at()), setback: call.setback() };
         call.trace_count(batch.len());
         if !batch.is_empty() && lease_deadline <= tokio::time::Instant::now() {
             tracing::warn!(

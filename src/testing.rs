@@ -21,8 +21,8 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use crate::{
-    error::Error, error_kind::ErrorKind, held::Extended, lease::LeaseId, message::Message, pull::Batch,
-    push::PushMessage,
+    error::{Error, kind::ErrorKind},
+    message::{Message, held::Extended, lease::LeaseId, pull::Batch, push::PushMessage},
 };
 
 static MADE: AtomicU64 = AtomicU64::new(0);

@@ -5,14 +5,16 @@
 //! document calls them numbers, not integers.
 
 pub use crate::{
-    body::{ContentType, MessageBody},
-    envelope::{Envelope, List, Nothing},
-    generated::types::{
+    document::generated::types::{
         AckEntry, AckPayload, AckResult, CreateQueuePayload, CreateSubscriptionPayload, EventDestination, ExtendEntry,
         ExtendPayload, ExtendResult, Identifier, MetricsResult, PeekPayload, PeekResult, PeekResultMessage,
         PullPayload, PullResult, PulledMessage, PurgeEntry, PurgePayload, PurgeQueuePayload, PurgeResult,
         PushBatchPayload, PushPayload, PushResult, RetryEntry, UpdateQueuePayload, UpdateSubscriptionPayload,
         error::ConversionError,
     },
-    warning::Warnings,
+    http::envelope::{Envelope, List, Nothing},
+    message::{
+        body::{ContentType, MessageBody},
+        warning::Warnings,
+    },
 };

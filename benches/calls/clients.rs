@@ -3,7 +3,8 @@
 use std::{cell::Cell, time::Duration};
 
 use cloudflare_queues::{
-    AckRequest, Acker, Client, ClientBuilder, Confirmation, Credentials, LeaseId, PullOptions, PushMessage, Queue,
+    AckRequest, Acker, Client, ClientBuilder, Credentials, LeaseId, PullOptions, PushMessage, Queue,
+    acker::Confirmation,
 };
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, body::Bytes, client::conn::http1};

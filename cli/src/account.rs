@@ -1,7 +1,7 @@
 //! The account, and how to reach it.
 
 use clap::Args;
-use cloudflare_queues::{Client, ClientBuilder, Queue, Queues};
+use cloudflare_queues::{Client, ClientBuilder, Queue, manage::Queues};
 
 use crate::exit::{Exit, Failure};
 

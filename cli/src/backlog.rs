@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use cloudflare_queues::{ConsumerDescription, ConsumerKind, Error, Queue};
+use cloudflare_queues::{
+    Error, Queue,
+    manage::{ConsumerDescription, ConsumerKind},
+};
 use tokio::time::sleep;
 
 /// How often the metrics are read until they agree with what was done, and the wait in between: they may lag behind.

@@ -22,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-use cloudflare_queues::{Acker, ConsumerKind, Message, Queue};
+use cloudflare_queues::{Acker, Message, Queue, manage::ConsumerKind};
 use tokio::{task::JoinSet, time::sleep_until};
 
 pub(crate) use self::held::Held;
@@ -158,7 +158,7 @@ impl<S: Sink> Sweep<S> {
     pub(crate) async fn prepare(queue: Queue, sink: S, plan: Plan, progress: Progress) -> Result<Self, Failure> {
         let consumers = queue.consumers().await?;
         let pull = consumers.iter().find(|consumer| consumer.kind() == ConsumerKind::HttpPull);
-        let retries = pull.and_then(cloudflare_queues::ConsumerDescription::max_retries);
+        let retries = pull.and_then(cloudflare_queues::manage::ConsumerDescription::max_retries);
         if retries == Some(0) {
             progress.say(
                 "the queue delivers each message once: if this is killed, messages in flight go to its dead-letter \

@@ -7,7 +7,11 @@
 use std::{env, fmt::Write, io, time::Duration};
 
 use axum::{Json, Router, extract::State, http::StatusCode, routing::get};
-use cloudflare_queues::{Consumer, Health, Message, PushMessage, Queue, RetryDelay, emulator::Emulator};
+use cloudflare_queues::{
+    Consumer, Message, PushMessage, Queue,
+    consumer::{Health, RetryDelay},
+    emulator::Emulator,
+};
 use tokio::net::TcpListener;
 
 async fn work(message: Message) -> Result<(), cloudflare_queues::Error> {

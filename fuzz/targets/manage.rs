@@ -4,9 +4,7 @@
 
 use std::fmt::Debug;
 
-use cloudflare_queues::{
-    ConsumerDescription, ConsumerSettings, PurgeStatus, QueueDescription, SubscriptionDescription, fuzzing,
-};
+use cloudflare_queues::{fuzzing, manage::{ConsumerDescription, ConsumerSettings, PurgeStatus, QueueDescription, SubscriptionDescription}};
 use libfuzzer_sys::fuzz_target;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;

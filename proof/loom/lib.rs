@@ -7,7 +7,7 @@
 
 extern crate std_by_loom as std;
 
-#[path = "../../src/budget.rs"]
+#[path = "../../src/flow/budget.rs"]
 mod budget;
 #[path = "../../src/acker/ledger.rs"]
 mod ledger;
@@ -33,15 +33,35 @@ mod error {
     }
 }
 
-mod lease {
-    pub(crate) type LeaseId = u8;
-}
+mod message {
+    pub(crate) mod lease {
+        pub(crate) type LeaseId = u8;
+    }
 
-mod limits {
-    pub(crate) const MAX_LEASES: usize = 2;
+    pub(crate) mod limits {
+        pub(crate) const MAX_LEASES: usize = 2;
 
-    pub(crate) fn settlement(_: &crate::settlement::Settlement) -> Result<(), crate::error::Error> {
-        Ok(())
+        pub(crate) fn settlement(_: &crate::message::settlement::Settlement) -> Result<(), crate::error::Error> {
+            Ok(())
+        }
+    }
+
+    pub(crate) mod settlement {
+        pub(crate) struct Lease(pub(crate) u8);
+
+        impl Lease {
+            pub(crate) fn id(&self) -> &u8 {
+                &self.0
+            }
+
+            pub(crate) fn deadline(&self) -> Option<std::time::Instant> {
+                None
+            }
+        }
+
+        pub(crate) struct Settlement {
+            pub(crate) lease: Lease,
+        }
     }
 }
 
@@ -62,27 +82,11 @@ mod receipt {
     }
 }
 
-mod settlement {
-    pub(crate) struct Lease(pub(crate) u8);
-
-    impl Lease {
-        pub(crate) fn id(&self) -> &u8 {
-            &self.0
+mod http {
+    pub(crate) mod transport {
+        pub(crate) fn after(timeout: std::time::Duration) -> tokio::time::Instant {
+            tokio::time::Instant::now() + timeout
         }
-
-        pub(crate) fn deadline(&self) -> Option<std::time::Instant> {
-            None
-        }
-    }
-
-    pub(crate) struct Settlement {
-        pub(crate) lease: Lease,
-    }
-}
-
-mod transport {
-    pub(crate) fn after(timeout: std::time::Duration) -> tokio::time::Instant {
-        tokio::time::Instant::now() + timeout
     }
 }
 

@@ -13,8 +13,8 @@ use super::{
     budget::Budget,
     error::Error,
     ledger::{Ledger, Pending, Work},
+    message::settlement::{Lease, Settlement},
     receipt::{Confirmation, stopped},
-    settlement::{Lease, Settlement},
 };
 
 type Reply = oneshot::Receiver<Result<Confirmation, Error>>;

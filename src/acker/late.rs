@@ -5,7 +5,10 @@ use std::time::Duration;
 use tokio::{task::JoinSet, time::timeout};
 
 use super::Acker;
-use crate::{error::Error, pull::Batch, settlement::Settlement};
+use crate::{
+    error::Error,
+    message::{pull::Batch, settlement::Settlement},
+};
 
 /// A source of leases even after the acker is closed. A flush waits until it is dropped.
 struct Late(Acker);

@@ -15,10 +15,12 @@ use tokio::{
 use super::receipt::{Confirmation, Observer, dropped, stopped};
 use crate::{
     error::Error,
-    lease::LeaseId,
-    limits::{self, MAX_LEASES},
-    settlement::Settlement,
-    transport,
+    http::transport,
+    message::{
+        lease::LeaseId,
+        limits::{self, MAX_LEASES},
+        settlement::Settlement,
+    },
 };
 
 /// A lease is sent this long before it expires, whatever the linger, since an acknowledgement is known to take up to

@@ -7,7 +7,7 @@ use std::time::Duration;
 /// Every option accepts zero and the largest value of its type.
 ///
 /// ```
-/// use cloudflare_queues::AckerOptions;
+/// use cloudflare_queues::acker::AckerOptions;
 /// use std::time::Duration;
 ///
 /// let options = AckerOptions::new().linger(Duration::from_millis(200)).max_in_flight(16);

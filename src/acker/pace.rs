@@ -7,7 +7,13 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::{adaptive::Adaptive, error::Error, error_kind::ErrorKind, outage::Outage, retry::Met};
+use crate::{
+    error::{Error, kind::ErrorKind},
+    flow::{
+        adaptive::{Adaptive, Setback},
+        outage::Outage,
+    },
+};
 
 /// Enough for a nearby service, until it is known how long its responses take.
 const AT_FIRST: usize = 4;
@@ -46,14 +52,14 @@ impl Pace {
 
     /// A request succeeded for leases taken at `taken_at`. The limit grows if it has held others back since, and falls
     /// if the service failed at first.
-    pub(super) fn succeeded(&self, taken_at: Instant, met: Met) {
+    pub(super) fn succeeded(&self, taken_at: Instant, setback: Setback) {
         let mut state = self.state();
         state.is_working = true;
         let is_needed = state.held_back_at.is_some_and(|held_back_at| held_back_at >= taken_at);
-        match met {
-            Met::Nothing => state.in_flight.on_success(is_needed),
-            Met::Failure => state.in_flight.on_failure(),
-            Met::RateLimit => state.in_flight.on_rate_limit(0),
+        match setback {
+            Setback::None => state.in_flight.on_success(is_needed),
+            Setback::Failure => state.in_flight.on_failure(),
+            Setback::RateLimit => state.in_flight.on_rate_limit(0),
         }
         let ended = state.outage.on_success();
         drop(state);

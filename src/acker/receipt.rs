@@ -8,7 +8,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use crate::{error::Error, error_kind::ErrorKind};
+use crate::error::{Error, kind::ErrorKind};
 
 /// What the service reported about one lease, in the response to a request that it carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub(crate) type Observer = Box<dyn FnOnce(&Result<Confirmation, Error>) + Send +
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-/// use cloudflare_queues::{Acker, Confirmation, PullOptions, PushMessage, emulator::Emulator};
+/// use cloudflare_queues::{Acker, PullOptions, PushMessage, acker::Confirmation, emulator::Emulator};
 ///
 /// let queue = Emulator::in_process().queue()?;
 /// queue.push(&PushMessage::text("hello")).await?;

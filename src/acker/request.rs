@@ -15,8 +15,11 @@ use super::{
     receipt::Confirmation,
 };
 use crate::{
-    ack::AckOutcome, error::Error, lease::LeaseId, queue::Queue, retry::jittered, settlement::Settlement,
-    splitting::Splitting, transport,
+    error::Error,
+    flow::splitting::Splitting,
+    http::{retry::jittered, transport},
+    message::{ack::AckOutcome, lease::LeaseId, settlement::Settlement},
+    queue::Queue,
 };
 
 /// The first and the longest wait between two calls for the same leases. Each call retries by itself.
@@ -89,8 +92,8 @@ impl Requests {
         let settlements = group.leases.iter().map(|pending| &pending.settlement);
         let mut outcome = AckOutcome::nothing();
         match self.queue.ack_once(settlements, None, &mut outcome).await {
-            Ok(met) => {
-                self.pace.succeeded(taken_at, met);
+            Ok(setback) => {
+                self.pace.succeeded(taken_at, setback);
                 self.confirm(mem::take(&mut group.leases), &outcome);
                 Ok(())
             }

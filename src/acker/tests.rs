@@ -20,11 +20,8 @@ use super::*;
 use crate::{
     client::ClientBuilder,
     emulator::{Emulator, QueueSettings},
-    lease::LeaseId,
-    message::Message,
-    pull::PullOptions,
-    push::PushMessage,
-    transport::{Executed, Http},
+    http::transport::{Executed, Http},
+    message::{Message, lease::LeaseId, pull::PullOptions, push::PushMessage},
 };
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{brake::Brake, pulls::is_final};
-use crate::{error::Error, outage::Outage};
+use crate::{error::Error, flow::outage::Outage};
 
 /// How long pulling goes on without a confirmation before it slows down by a step. Each further step takes twice as
 /// long.
@@ -102,7 +102,7 @@ mod tests {
     use tokio::time::sleep;
 
     use super::*;
-    use crate::error_kind::ErrorKind;
+    use crate::error::kind::ErrorKind;
 
     #[tokio::test(start_paused = true)]
     async fn without_a_confirmation_each_step_takes_twice_as_long() {

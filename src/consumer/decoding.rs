@@ -13,7 +13,10 @@ use std::{
 use serde::de::DeserializeOwned;
 
 use super::{IntoVerdict, work::Outcome};
-use crate::{error::Error, error_kind::ErrorKind, message::Message};
+use crate::{
+    error::{Error, kind::ErrorKind},
+    message::Message,
+};
 
 /// How a [`Consumer`](super::Consumer) decodes bodies: [`Raw`] or [`Json`].
 pub trait Decoding: sealed::Sealed {

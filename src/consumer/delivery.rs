@@ -14,9 +14,11 @@ use super::{
 use crate::{
     acker::{Acker, Receipt},
     error::Error,
-    message::Message,
+    message::{
+        Message,
+        settlement::{Decision, Settlement},
+    },
     queue::Queue,
-    settlement::{Decision, Settlement},
 };
 
 /// A message of a stream, for you to decide on. If it is dropped undecided, it is retried or left, as
@@ -101,7 +103,7 @@ impl<T> Delivery<T> {
 
     /// Acknowledges the message.
     ///
-    /// Waits while the acker's [buffer](crate::AckerOptions::buffer) is full. If the future is dropped, the
+    /// Waits while the acker's [buffer](crate::acker::AckerOptions::buffer) is full. If the future is dropped, the
     /// acknowledgement is still sent, unless too many are waiting already.
     ///
     /// # Errors

@@ -6,7 +6,10 @@ use std::{
 };
 
 use crate::{
-    error::Error, extend::ExtendOutcome, lease::LeaseId, queue::Queue, settlement::Lease, splitting::Splitting,
+    error::Error,
+    flow::splitting::Splitting,
+    message::{extend::ExtendOutcome, lease::LeaseId, settlement::Lease},
+    queue::Queue,
 };
 
 /// A timeout is sent in whole milliseconds.

@@ -1,7 +1,11 @@
 //! What becomes of a message, by the verdict on it and the settings.
 
 use super::{Verdict, settings::Settings};
-use crate::{error::Error, limits, message::Message, push::PushMessage, queue::Queue, settlement::Decision};
+use crate::{
+    error::Error,
+    message::{Message, limits, push::PushMessage, settlement::Decision},
+    queue::Queue,
+};
 
 pub(super) enum Fate {
     Settle(Decision),

@@ -20,12 +20,14 @@ use super::{
     settings::Settings,
 };
 use crate::{
-    held::Extended,
-    lease::LeaseId,
-    limits::{self, MAX_EXTENDED},
-    message::Message,
+    message::{
+        Message,
+        held::Extended,
+        lease::LeaseId,
+        limits::{self, MAX_EXTENDED},
+        settlement::Lease,
+    },
     queue::Queue,
-    settlement::Lease,
 };
 
 /// The shortest time between two attempts to extend the same lease, and how many fit between the first and its end.

@@ -3,7 +3,7 @@
 use metrics::{Label, counter, gauge, histogram};
 
 use super::stats::Stats;
-use crate::ids::QueueId;
+use crate::queue::ids::QueueId;
 
 type Read = fn(&Stats) -> u64;
 

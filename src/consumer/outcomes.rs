@@ -13,7 +13,7 @@ use super::{
 use crate::{
     acker::{Confirmation, Observer},
     error::Error,
-    settlement::Decision,
+    message::settlement::Decision,
 };
 
 /// Shared by a stream and its deliveries, which may outlive it.

@@ -15,13 +15,13 @@ use tracing::{Instrument, Span, field};
 
 use super::{demand::Demand, recorder::Recorder, settings::Settings};
 use crate::{
-    adaptive::Adaptive,
-    error::Error,
-    error_kind::ErrorKind,
-    outage::Outage,
-    pull::{Batch, PullOptions},
+    error::{Error, kind::ErrorKind},
+    flow::{
+        adaptive::{Adaptive, Setback},
+        outage::Outage,
+    },
+    message::pull::{Batch, PullOptions},
     queue::Queue,
-    retry::Met,
 };
 
 /// Longer pauses could not be added to an instant.
@@ -277,12 +277,12 @@ impl Pulls {
         // With a limited rate, less than requested is all that there is; otherwise, a pull may return less.
         let is_full = !self.limit.is_rate_limited() || batch.len() >= started.asked;
         let has_slack = batch.len().saturating_mul(2) < started.asked;
-        match batch.trip.met {
+        match batch.trip.setback {
             // It succeeded, but not at first.
-            Met::RateLimit => self.on_rate_limit(),
-            Met::Failure => self.limit.on_failure(),
-            Met::Nothing if has_slack => self.limit.on_slack(),
-            Met::Nothing => self.limit.on_success(is_full && in_flight >= self.limit.limit()),
+            Setback::RateLimit => self.on_rate_limit(),
+            Setback::Failure => self.limit.on_failure(),
+            Setback::None if has_slack => self.limit.on_slack(),
+            Setback::None => self.limit.on_success(is_full && in_flight >= self.limit.limit()),
         }
         let bytes: usize = batch.iter().map(|message| message.body.len().saturating_add(MESSAGE_BYTES)).sum();
         let mean = bytes / batch.len().max(1);

@@ -10,10 +10,14 @@ use std::{
 use tokio::time::Instant;
 
 use super::stats::Stats;
-use crate::{error::Error, pull::Batch, queue::Queue, settlement::Decision};
+use crate::{
+    error::Error,
+    message::{pull::Batch, settlement::Decision},
+    queue::Queue,
+};
 
 #[cfg(feature = "metrics")]
-use crate::ids::QueueId;
+use crate::queue::ids::QueueId;
 
 /// What a consumer and its clones do, in all their runs and streams.
 #[derive(Clone, Debug)]

@@ -26,7 +26,12 @@ use super::{
     settings::Settings,
     work::{Handled, Outcome, Settled, Settling, Waiting, Work, size},
 };
-use crate::{ack::AckRequest, acker::Acker, error::Error, limits, queue::Queue};
+use crate::{
+    acker::Acker,
+    error::Error,
+    message::{ack::AckRequest, limits},
+    queue::Queue,
+};
 
 /// How many messages may be unsettled before the first one is settled.
 const MOST_UNTRUSTED: usize = 1000;

@@ -10,7 +10,11 @@ use std::{
 use tracing::Span;
 
 use super::{Consumer, RetryDelay, Undecided};
-use crate::{acker::AckerOptions, message::Message, pull::PullOptions, queue::Queue};
+use crate::{
+    acker::AckerOptions,
+    message::{Message, pull::PullOptions},
+    queue::Queue,
+};
 
 #[derive(Clone, Debug)]
 pub(super) struct Settings {

@@ -14,9 +14,11 @@ use super::{
 use crate::{
     acker::Confirmation,
     error::Error,
-    message::Message,
+    message::{
+        Message,
+        settlement::{Decision, Lease, Settlement},
+    },
     queue::Queue,
-    settlement::{Decision, Lease, Settlement},
 };
 
 /// How many unconfirmed leases a report holds.

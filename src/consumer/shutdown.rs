@@ -9,7 +9,7 @@ use super::{
     run::{Event, Run},
     work::size,
 };
-use crate::settlement::Settlement;
+use crate::message::settlement::Settlement;
 
 impl Run {
     /// Lets handlers finish, hands back what was not started, and waits for every outcome, each with its own timeout.

@@ -3,7 +3,7 @@
 use tracing::{Span, field};
 
 use super::work::Outcome;
-use crate::{ids::QueueId, message::Message};
+use crate::{message::Message, queue::ids::QueueId};
 
 pub(super) fn process(queue_id: &QueueId, message: &Message) -> Span {
     tracing::info_span!(

@@ -7,7 +7,7 @@ use std::{
 
 use serde::Serialize;
 
-use crate::{ack::AckRequest, error::Error};
+use crate::{error::Error, message::ack::AckRequest};
 
 /// What a consumer has done so far.
 ///

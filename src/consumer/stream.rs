@@ -28,7 +28,12 @@ use super::{
     recorder::{Recorder, Total},
     settings::Settings,
 };
-use crate::{acker::Acker, error::Error, limits, pull::Batch, queue::Queue};
+use crate::{
+    acker::Acker,
+    error::Error,
+    message::{limits, pull::Batch},
+    queue::Queue,
+};
 
 /// How many messages are pulled before it is known how fast they are consumed.
 const FIRST: usize = 10;

@@ -29,12 +29,13 @@ use tokio::time::{Instant, sleep};
 
 use super::*;
 use crate::{
-    ack::AckRequest,
     client::ClientBuilder,
     emulator::{Behavior, Emulator, EmulatorBuilder, QueueSettings},
-    push::PushMessage,
-    retry::RetryPolicy,
-    transport::{Executed, Http},
+    http::{
+        retry::RetryPolicy,
+        transport::{Executed, Http},
+    },
+    message::{ack::AckRequest, push::PushMessage},
 };
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -9,7 +9,7 @@ use std::{
 
 use serde::Serialize;
 
-use crate::{limits, message::Message, settlement::Decision};
+use crate::message::{Message, limits, settlement::Decision};
 
 /// A handler's decision on a message.
 ///
@@ -142,7 +142,7 @@ type DelayOf = dyn Fn(Failed<'_>) -> Option<Duration> + Send + Sync;
 /// When to redeliver a message whose handler failed. By default, after the queue's retry delay.
 ///
 /// ```
-/// use cloudflare_queues::RetryDelay;
+/// use cloudflare_queues::consumer::RetryDelay;
 /// use std::time::Duration;
 ///
 /// let doubling = RetryDelay::exponential(Duration::from_secs(10), Duration::from_secs(600));

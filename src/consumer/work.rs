@@ -9,10 +9,12 @@ use super::{Verdict, pulls::MESSAGE_BYTES};
 use crate::{
     acker::Confirmation,
     error::Error,
-    held::HeldLease,
-    lease::LeaseId,
-    message::Message,
-    settlement::{Lease, Settlement},
+    message::{
+        Message,
+        held::HeldLease,
+        lease::LeaseId,
+        settlement::{Lease, Settlement},
+    },
 };
 
 /// A handler's verdict on one message, or the text of its error.

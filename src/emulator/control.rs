@@ -24,7 +24,7 @@ use super::{
     settings::QueueSettings,
     uri::decode,
 };
-use crate::operation::Operation;
+use crate::document::operation::Operation;
 
 type Result<T = Response<Bytes>> = std::result::Result<T, Refusal>;
 

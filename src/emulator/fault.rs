@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use crate::operation::Operation;
+use crate::document::operation::Operation;
 
 /// A fault of one request. Delays follow tokio's clock, which tests can pause, not the emulator's.
 #[derive(Clone, Debug)]

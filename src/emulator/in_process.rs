@@ -11,7 +11,7 @@ use hyper::body::{Body, Bytes, Frame};
 use reqwest::{Request, Response, ResponseBuilderExt, Url};
 
 use super::{reply::Reply, respond::respond, service::Service};
-use crate::transport::{Executed, Http};
+use crate::http::transport::{Executed, Http};
 
 pub(super) struct InProcess(pub(super) Arc<Service>);
 

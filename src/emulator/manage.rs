@@ -10,7 +10,7 @@ use hyper::body::Bytes;
 
 use self::request::Request;
 use super::{reply::Refusal, service::Service};
-use crate::operation::Operation;
+use crate::document::operation::Operation;
 
 type Result<T = http::Response<Bytes>> = std::result::Result<T, Refusal>;
 

@@ -20,7 +20,7 @@ use super::{
     outcome::{Outcome, Unknown},
     settings::QueueSettings,
 };
-use crate::body::ContentType;
+use crate::message::body::ContentType;
 
 /// How many ended delays and leases one request handles. This is more than a pull returns, so that no pull is short
 /// because of it.

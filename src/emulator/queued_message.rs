@@ -6,7 +6,7 @@ use super::{
     ids::Sequence,
     queue::{Content, Stored},
 };
-use crate::body::{Body, ContentType};
+use crate::message::body::{Body, ContentType};
 
 /// A message in a queue.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use super::{
     queue::Queue,
     settings::QueueSettings,
 };
-use crate::ids::QueueId;
+use crate::queue::ids::QueueId;
 
 #[derive(Default)]
 pub(super) struct Queues {

@@ -14,7 +14,7 @@ use super::{
     queue::{Content, NewMessage},
     reply::Refusal,
 };
-use crate::{
+use crate::message::{
     body::ContentType,
     limits,
     push::{self, PushMessage},

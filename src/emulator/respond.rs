@@ -20,7 +20,7 @@ use super::{
     served::ServedRequest,
     service::{API_KEY, EMAIL, Service},
 };
-use crate::operation::Operation;
+use crate::document::operation::Operation;
 
 /// A batch of 256 KB with every character escaped takes 1.5 MB.
 const MAX_BODY_BYTES: usize = 2 << 20;

@@ -12,7 +12,7 @@ use super::{
     outcome::Outcome,
     queue::{Content, Metrics, Stored},
 };
-use crate::body::ContentType;
+use crate::message::body::ContentType;
 
 #[derive(Serialize)]
 pub(super) struct Pushed {

@@ -15,7 +15,7 @@ use super::{
     service::Service,
     uri::decode,
 };
-use crate::operation::Operation;
+use crate::document::operation::Operation;
 
 type Result<T = Response<Bytes>> = std::result::Result<T, Refusal>;
 

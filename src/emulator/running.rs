@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use tokio::task::AbortHandle;
 
 use super::service::Service;
-use crate::ids::{AccountId, QueueId};
+use crate::queue::ids::{AccountId, QueueId};
 
 #[derive(Debug)]
 pub(super) struct Running {

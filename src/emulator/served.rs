@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use http::{StatusCode, request::Parts};
 
 use super::reply::Reply;
-use crate::operation::Operation;
+use crate::document::operation::Operation;
 
 /// A request and its response, for a log. It has no credentials, no bodies and no lease ids.
 ///

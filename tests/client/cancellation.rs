@@ -9,9 +9,11 @@ use std::{
 };
 
 use cloudflare_queues::{
-    AckRequest, Acker, AckerOptions, Batch, Client, Confirmation, Consumer, EventSource, LeaseId, Message,
-    NewSubscription, PullOptions, PushMessage, Queue, QueueId, RetryPolicy, Verdict,
+    AckRequest, Acker, Batch, Client, Consumer, LeaseId, Message, PullOptions, PushMessage, Queue, QueueId,
+    RetryPolicy, Verdict,
+    acker::{AckerOptions, Confirmation},
     emulator::{Emulator, QueueSettings, QueuedMessage},
+    manage::{EventSource, NewSubscription},
 };
 use futures_core::Stream;
 use tokio::{select, time::timeout};

@@ -9,8 +9,9 @@ use std::{
 };
 
 use cloudflare_queues::{
-    Acker, AckerOptions, Confirmation, Consumer, Deliveries, Delivery, ErrorKind, LeaseId, PullOptions, PushMessage,
-    Queue, Undecided, Verdict,
+    Acker, Consumer, ErrorKind, LeaseId, PullOptions, PushMessage, Queue, Verdict,
+    acker::{AckerOptions, Confirmation},
+    consumer::{Deliveries, Delivery, Undecided},
     emulator::{Emulator, QueueSettings},
 };
 use futures_core::Stream;

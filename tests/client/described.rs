@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use cloudflare_queues::{
+use cloudflare_queues::manage::{
     ConsumerDescription, ConsumerKind, Jurisdiction, PurgeStatus, QueueDescription, SubscriptionDescription,
 };
 use serde_json::{Value, json};

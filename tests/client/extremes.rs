@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use cloudflare_queues::{
-    Acker, AckerOptions, Client, Consumer, Credentials, Error, ErrorKind, Lease, PullOptions, PushMessage, Queue,
-    QueueSettings, RetryDelay, RetryPolicy, Verdict,
+    Acker, Client, Consumer, Credentials, Error, ErrorKind, Lease, PullOptions, PushMessage, Queue, RetryPolicy,
+    Verdict,
+    acker::AckerOptions,
+    consumer::RetryDelay,
     emulator::{self, Behavior, Emulator, Fault},
+    manage::QueueSettings,
 };
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -1,6 +1,6 @@
 //! What a refusal means for operations that manage queues.
 
-use cloudflare_queues::{ConsumerSettings, ErrorKind};
+use cloudflare_queues::{ErrorKind, manage::ConsumerSettings};
 
 use support::{Act, Op, Server};
 

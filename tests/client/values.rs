@@ -3,9 +3,11 @@
 use std::{borrow::Cow, collections::HashSet, error::Error as _, time::Duration};
 
 use cloudflare_queues::{
-    AccountId, AckRequest, Client, Consumer, ConsumerKind, ContentType, Credentials, Error, ErrorKind, EventSource,
-    Message, MessageRef, PushMessage, QueueId, RetryDelay, Stats, Verdict,
+    AccountId, AckRequest, Client, Consumer, ContentType, Credentials, Error, ErrorKind, Message, MessageRef,
+    PushMessage, QueueId, Verdict,
+    consumer::{RetryDelay, Stats},
     emulator::{Emulator, QueueSettings},
+    manage::{ConsumerKind, EventSource},
     testing,
 };
 use tokio::{sync::mpsc, time::Instant};

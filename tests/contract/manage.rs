@@ -3,9 +3,9 @@
 use std::time::{Duration, SystemTime};
 
 use cloudflare_queues::{
-    AckRequest, Client, ConsumerKind, ConsumerSettings, ErrorKind, Jurisdiction, NewQueue, PullOptions, PushMessage,
-    QueueId, QueueSettings, Queues,
+    AckRequest, Client, ErrorKind, PullOptions, PushMessage, QueueId,
     emulator::{Behavior, Emulator, Fault, Operation},
+    manage::{ConsumerKind, ConsumerSettings, Jurisdiction, NewQueue, QueueSettings, Queues},
 };
 use serde_json::json;
 

@@ -1,8 +1,9 @@
 //! Event subscriptions.
 
 use cloudflare_queues::{
-    ErrorKind, EventSource, NewSubscription, SubscriptionChange, Subscriptions,
+    ErrorKind,
     emulator::{Emulator, Fault, Operation},
+    manage::{EventSource, NewSubscription, SubscriptionChange, Subscriptions},
 };
 
 fn emulated() -> (Emulator, Subscriptions) {

@@ -10,8 +10,9 @@ use std::{
 };
 
 use cloudflare_queues::{
-    AckRequest, Client, ConsumerSettings, EventSource, Lease, NewSubscription, PullOptions, PushMessage, Queue,
-    QueueSettings, RetryPolicy, emulator::Emulator,
+    AckRequest, Client, Lease, PullOptions, PushMessage, Queue, RetryPolicy,
+    emulator::Emulator,
+    manage::{ConsumerSettings, EventSource, NewSubscription, QueueSettings},
 };
 use refresh::places;
 use serde_json::Value;

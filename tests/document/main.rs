@@ -16,6 +16,7 @@ mod emulated;
 mod forms;
 mod generate;
 mod interface;
+mod layers;
 mod manage;
 mod reads;
 mod refreshing;

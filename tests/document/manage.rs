@@ -3,8 +3,12 @@
 use std::time::Duration;
 
 use cloudflare_queues::{
-    ConsumerDescription, ConsumerSettings, ErrorKind, EventSource, Jurisdiction, NewQueue, NewSubscription,
-    PurgeStatus, QueueDescription, QueueSettings, SubscriptionChange, emulator::Emulator,
+    ErrorKind,
+    emulator::Emulator,
+    manage::{
+        ConsumerDescription, ConsumerSettings, EventSource, Jurisdiction, NewQueue, NewSubscription, PurgeStatus,
+        QueueDescription, QueueSettings, SubscriptionChange,
+    },
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use cloudflare_queues::{
-    AckRequest, ConsumerDescription, Producer, PullOptions, PushMessage, Queue, QueueDescription,
-    SubscriptionDescription,
+    AckRequest, PullOptions, PushMessage, Queue,
+    manage::{ConsumerDescription, Producer, QueueDescription, SubscriptionDescription},
 };
 use serde_json::{Map, Value, json};
 use support::Op;

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use cloudflare_queues::{Consumer, Message, PushMessage, RetryDelay, emulator::Emulator};
+use cloudflare_queues::{Consumer, Message, PushMessage, consumer::RetryDelay, emulator::Emulator};
 use tokio::time::sleep;
 use tower::{limit::ConcurrencyLimit, service_fn, timeout::Timeout};
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use cloudflare_queues::{
-    ConsumerSettings, Error, ErrorKind, EventSource, Lease, NewSubscription, PullOptions, PushMessage, Queue,
-    QueueDescription, QueueSettings,
+    Error, ErrorKind, Lease, PullOptions, PushMessage, Queue,
+    manage::{ConsumerSettings, EventSource, NewSubscription, QueueDescription, QueueSettings},
 };
 use serde_json::json;
 

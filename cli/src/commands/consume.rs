@@ -17,7 +17,11 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
-use cloudflare_queues::{Consumer, ConsumerDescription, Message, Queue, Report, RetryDelay, Stats, Verdict};
+use cloudflare_queues::{
+    Consumer, Message, Queue, Verdict,
+    consumer::{Report, RetryDelay, Stats},
+    manage::ConsumerDescription,
+};
 use serde::Serialize;
 use tokio::{
     sync::Notify,

@@ -9,7 +9,7 @@ use std::{
 };
 
 use clap::Args;
-use cloudflare_queues::{ConsumerSettings, Queue};
+use cloudflare_queues::{Queue, manage::ConsumerSettings};
 use serde::Serialize;
 
 use self::checks::Checks;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::Args;
-use cloudflare_queues::{ConsumerDescription, Error, Queue};
+use cloudflare_queues::{Error, Queue, manage::ConsumerDescription};
 use serde::Serialize;
 
 use crate::{

@@ -1,7 +1,7 @@
 //! `ls`: the queues of the account.
 
 use clap::Args;
-use cloudflare_queues::QueueDescription;
+use cloudflare_queues::manage::QueueDescription;
 use serde::Serialize;
 
 use crate::{

@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use cloudflare_queues::{Confirmation, Error, Lease, Message, PullOptions, PushMessage, Receipt};
+use cloudflare_queues::{
+    Error, Lease, Message, PullOptions, PushMessage,
+    acker::{Confirmation, Receipt},
+};
 use tokio::time::Instant;
 
 use super::{Counts, Fate, Held, LEASE, Sink, Sweep, Taken};

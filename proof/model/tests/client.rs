@@ -6,7 +6,8 @@ use std::{
 };
 
 use queues::{
-    Confirmation, Lease, LeaseId, Settlement,
+    Lease, LeaseId, Settlement,
+    acker::Confirmation,
     fuzzing::{self, Failure, Operation},
 };
 

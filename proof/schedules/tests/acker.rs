@@ -1,6 +1,6 @@
 use std::sync::{Arc, Mutex};
 
-use queues_by_shuttle::{Acker, ErrorKind, Receipt};
+use queues_by_shuttle::{Acker, ErrorKind, acker::Receipt};
 use shuttle::future::yield_now;
 use tokio::{runtime, spawn};
 

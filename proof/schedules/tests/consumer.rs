@@ -3,7 +3,10 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use queues_by_shuttle::{Consumer, Message, Report, Undecided, Verdict};
+use queues_by_shuttle::{
+    Consumer, Message, Verdict,
+    consumer::{Report, Undecided},
+};
 use tokio::{runtime, spawn, time::Duration};
 
 use crate::world::{World, all_end, below, lease_of, wait};

@@ -9,8 +9,9 @@ use std::{
 };
 
 use queues_by_shuttle::{
-    AccountId, Acker, AckerOptions, Client, Confirmation, Consumer, Error, Lease, LeaseId, Message, Queue, QueueId,
-    Receipt, fuzzing, reqwest,
+    AccountId, Acker, Client, Consumer, Error, Lease, LeaseId, Message, Queue, QueueId,
+    acker::{AckerOptions, Confirmation, Receipt},
+    fuzzing, reqwest,
 };
 use serde_json::{Value, json};
 use shuttle::{future::yield_now, rand::Rng};

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::*;
-use crate::credentials::Credentials;
+use crate::http::credentials::Credentials;
 
 #[tokio::test(start_paused = true)]
 async fn ten_thousand_acks_at_once_make_a_hundred_requests() {

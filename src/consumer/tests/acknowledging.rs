@@ -1,7 +1,7 @@
 //! Acknowledgements that fail.
 
 use super::*;
-use crate::error_kind::ErrorKind;
+use crate::error::kind::ErrorKind;
 
 #[tokio::test(start_paused = true)]
 async fn refused_credentials_for_acknowledgements_end_the_run() {

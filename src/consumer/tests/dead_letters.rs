@@ -3,7 +3,7 @@
 use serde_json::value::RawValue;
 
 use super::*;
-use crate::{emulator::JsonBodies, ids::QueueId, pull::PullOptions};
+use crate::{emulator::JsonBodies, message::pull::PullOptions, queue::ids::QueueId};
 
 /// A world, and its dead-letter queue, behind the same network.
 async fn world() -> (World, Queue) {

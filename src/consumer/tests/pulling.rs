@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
-use crate::error_kind::ErrorKind;
+use crate::error::kind::ErrorKind;
 
 fn sizes(world: &World) -> Vec<u64> {
     world.seen("pull").iter().map(|seen| seen.body["batch_size"].as_u64().unwrap()).collect()

@@ -4,7 +4,7 @@ use futures_core::Stream;
 use std::{future::poll_fn, pin::Pin};
 
 use super::*;
-use crate::{acker::AckerOptions, error_kind::ErrorKind};
+use crate::{acker::AckerOptions, error::kind::ErrorKind};
 
 async fn next<D: Decoding>(deliveries: &mut Deliveries<D>) -> Option<Result<Delivery<D::Job>, Error>> {
     poll_fn(|context| Pin::new(&mut *deliveries).poll_next(context)).await

@@ -10,16 +10,18 @@ use serde_json::{Value, json, value::RawValue};
 
 use super::{Result, show};
 use crate::{
-    body::ContentType,
+    document::operation::Operation,
     emulator::{
         clock::{from_millis, from_secs, unix_millis},
         queue::{Content, NewMessage},
         reply::{Reason, Refusal, response},
         service::Service,
     },
-    limits,
-    operation::Operation,
-    push::{self, PushMessage},
+    message::{
+        body::ContentType,
+        limits,
+        push::{self, PushMessage},
+    },
 };
 
 /// The operation that does the same, and whose faults apply.

@@ -4,11 +4,11 @@ use serde_json::Value;
 
 use super::{Result, fields::Fields};
 use crate::{
+    document::operation::Operation,
     emulator::{
         fault::{Fault, Injection},
         reply::Refusal,
     },
-    operation::Operation,
 };
 
 /// A fault, and how often to inject it.

@@ -17,7 +17,7 @@ use crate::{
         reply::{Refusal, page, success},
         settings::QueueSettings,
     },
-    limits,
+    manage::limits,
 };
 
 pub(super) fn list(request: &mut Request, id: &str) -> Result {

@@ -16,7 +16,7 @@ use crate::{
         reply::{Refusal, success},
         settings::QueueSettings,
     },
-    limits,
+    manage::limits,
 };
 
 pub(super) fn list(request: &mut Request) -> Result {

@@ -16,7 +16,7 @@ use crate::{
         settings::QueueSettings,
         uri,
     },
-    limits::{Bounds, MAX_PER_PAGE},
+    manage::limits::{Bounds, MAX_PER_PAGE},
 };
 
 pub(super) struct Request<'a> {

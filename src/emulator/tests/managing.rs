@@ -3,7 +3,10 @@
 use serde_json::json;
 
 use super::*;
-use crate::{ConsumerSettings, ErrorKind, EventSource, NewSubscription, QueueSettings};
+use crate::{
+    ErrorKind,
+    manage::{ConsumerSettings, EventSource, NewSubscription, QueueSettings},
+};
 
 async fn get(emulator: &Emulator, path: &str) -> (StatusCode, Value) {
     let path = format!("/accounts/{}{path}", emulator.account_id());

@@ -7,8 +7,9 @@ use std::{
 };
 
 use cloudflare_queues::{
-    AckError, AckOutcome, AckRequest, AckerOptions, Batch, Confirmation, Consumer, Error, ErrorKind, LeaseId, Message,
-    PullOptions, Report, RetryDelay, Stats, Undecided, Verdict,
+    AckError, AckOutcome, AckRequest, Batch, Consumer, Error, ErrorKind, LeaseId, Message, PullOptions, Verdict,
+    acker::{AckerOptions, Confirmation},
+    consumer::{Report, RetryDelay, Stats, Undecided},
 };
 use serde::Deserialize;
 use tokio::time::{sleep, timeout};

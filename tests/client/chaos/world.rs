@@ -8,7 +8,8 @@ use std::{
 };
 
 use cloudflare_queues::{
-    Acker, AckerOptions, Consumer, Credentials, Message, PushMessage, Queue, QueueId, RetryPolicy, Verdict,
+    Acker, Consumer, Credentials, Message, PushMessage, Queue, QueueId, RetryPolicy, Verdict,
+    acker::AckerOptions,
     emulator::{Behavior, Emulator, ExtendFrom, Fault, JsonBodies, QueueSettings, UnknownLease, WarningsForm},
 };
 use tokio::time::{Instant, sleep, timeout};

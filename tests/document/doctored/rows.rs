@@ -96,7 +96,7 @@ pub(super) const NEED_AN_EDIT: [Row; 25] = [
         "a success has status 202",
         |d| at(d, "~1ack/post/responses")["202"] = json!({}),
         Some(Class::Response),
-        "src/response.rs",
+        "src/http/response.rs",
     ),
     (
         "a field of a request is renamed",
@@ -108,7 +108,7 @@ pub(super) const NEED_AN_EDIT: [Row; 25] = [
         "a bound is narrower",
         |d| at(d, PULL)["properties"]["batch_size"] = json!({ "type": "number", "maximum": 50 }),
         Some(Class::Request),
-        "src/limits.rs",
+        "src/message/limits.rs",
     ),
     (
         "a field of a request is required",
@@ -126,13 +126,13 @@ pub(super) const NEED_AN_EDIT: [Row; 25] = [
         "the server is another",
         |d| d["servers"][0]["url"] = json!("https://queues.example"),
         Some(Class::Request),
-        "src/transport.rs",
+        "src/http/transport.rs",
     ),
     (
         "a credential has another header",
         |d| d["components"]["securitySchemes"]["api_email"]["name"] = json!("X-Email"),
         Some(Class::Request),
-        "src/credentials.rs",
+        "src/http/credentials.rs",
     ),
     (
         "each credential is enough",
@@ -148,19 +148,19 @@ pub(super) const NEED_AN_EDIT: [Row; 25] = [
         "a keyword beside a reference narrows it",
         |d| at(d, PULL)["properties"]["batch_size"]["maximum"] = json!(10),
         Some(Class::Request),
-        "src/limits.rs",
+        "src/message/limits.rs",
     ),
     (
         "a path has a server of its own",
         |d| at(d, "~1pull")["servers"] = json!([{ "url": "https://queues.example" }]),
         Some(Class::Request),
-        "src/transport.rs",
+        "src/http/transport.rs",
     ),
     (
         "an operation has a server of its own",
         |d| at(d, "~1pull/post")["servers"] = json!([{ "url": "https://queues.example" }]),
         Some(Class::Request),
-        "src/transport.rs",
+        "src/http/transport.rs",
     ),
     (
         "a body is a form",
@@ -178,7 +178,7 @@ pub(super) const NEED_AN_EDIT: [Row; 25] = [
         "an id has a pattern",
         |d| component(d, "/components/schemas/mq_identifier")["pattern"] = json!("^[0-9a-f]{32}$"),
         Some(Class::Request),
-        "src/ids.rs",
+        "src/queue/ids.rs",
     ),
 ];
 

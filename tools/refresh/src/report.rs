@@ -177,17 +177,17 @@ impl Report {
 }
 
 const GONE: &str = "if it was renamed, it stands among those below: give openapi/queues.json its path and its fields. \
-                    If it is gone, take it out there; the compiler names its method, its row in src/retry.rs, its \
+                    If it is gone, take it out there; the compiler names its method, its row in src/http/retry.rs, its \
                     route in src/emulator/routes.rs and its call in tests/support/operations.rs.";
 
-const PATTERN: &str = "the document there has no patterns: check it in src/ids.rs or src/limits.rs, and say so in the \
-                       second table of openapi/README.md.";
+const PATTERN: &str = "the document there has no patterns: check it in src/queue/ids.rs or src/message/limits.rs, and say \
+                       so in the second table of openapi/README.md.";
 
 /// The same for every edit, so it is printed once.
 const PLACES: &str = "\
 after an edit of openapi/queues.json:
-  `cargo check --all-features` names what has to follow: the conversions in src/wire.rs, the methods in src/queue.rs,
-    src/settle.rs, src/queues.rs, src/manage.rs and src/subscriptions.rs, and the emulator in src/emulator/result.rs.
+  `cargo check --all-features` names what has to follow: the conversions in src/queue/wire.rs, the methods in src/queue.rs,
+    src/queue/settle.rs and src/manage/, and the emulator in src/emulator/result.rs.
     Types written by hand (REPLACED in build.rs) read fields by name: look for the name in src/.
   The emulator checks requests by hand: src/emulator/request.rs for messages, src/emulator/manage/ for the rest.
   A field that is a secret refers to a component that says `x-secret`.
@@ -237,25 +237,26 @@ fn advice(class: Class, place: &str, is_published: bool, is_ours: bool, is_new: 
             "nothing, or describe it there, to have it in the generated type, and show it in the type that users see."
         }
         (Class::Deprecated, ..) => "plan for what takes its place: the published document's words say what that is.",
-        (Class::Request, ..) if place == "request security" => "src/credentials.rs sends the credentials.",
+        (Class::Request, ..) if place == "request security" => "src/http/credentials.rs sends the credentials.",
         (Class::Request, ..) if place == "request server" => {
-            "DEFAULT_BASE_URL in src/transport.rs and `servers` in openapi/queues.json name the server."
+            "DEFAULT_BASE_URL in src/http/transport.rs and `servers` in openapi/queues.json name the server."
         }
         (Class::Request | Class::Response, false, true) if ["request", "response 200"].contains(&place) => {
             "it is no longer JSON, or has another media type, which stands below: the client sends and reads JSON \
-             alone, in src/call.rs and src/response.rs."
+             alone, in src/http/call.rs and src/http/response.rs."
         }
         (Class::Request, true, true) => {
-            "make it there what is published, or narrower; src/limits.rs lets pass what the bounds there allow."
+            "make it there what is published, or narrower; src/message/limits.rs lets pass what the bounds there allow."
         }
         (Class::Request, true, false) => "describe it there, and fill it where the payload is built.",
         (Class::Request, false, _) => "take it out there; the compiler names the places that fill it.",
         (Class::Response, ..) if !place.starts_with("response 200") => {
-            "the client takes any status but 200 for a failure: src/transport.rs and src/response.rs have to know it."
+            "the client takes any status but 200 for a failure: src/http/transport.rs and src/http/response.rs have to \
+             know it."
         }
         (Class::Response, true, _) => {
             "widen it there, so that the old form and the new one are read. No type for both? Leave the type \
-             out, say in `x-reads` what is read, and read that in src/wire.rs; or write the type by hand, as \
+             out, say in `x-reads` what is read, and read that in src/queue/wire.rs; or write the type by hand, as \
              `Warnings` (REPLACED in build.rs)."
         }
         (Class::Response, false, _) => {

@@ -6,7 +6,8 @@ use std::{
 };
 
 use cloudflare_queues::{
-    AccountId, ConsumerKind, Credentials, Error, ErrorKind, Queue, QueueDescription, Queues,
+    AccountId, Credentials, Error, ErrorKind, Queue,
+    manage::{ConsumerKind, QueueDescription, Queues},
     reqwest::{self, Url, header::DATE, redirect},
 };
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use cloudflare_queues::{ConsumerSettings, NewQueue, QueueSettings};
+use cloudflare_queues::manage::{ConsumerSettings, NewQueue, QueueSettings};
 use serde::Deserialize;
 use serde_json::Value;
 

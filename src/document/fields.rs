@@ -1,0 +1,268 @@
+//! JSON objects from the service: kept as received, and read field by field.
+
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::document;
+
+/// The fields of an object. A field that is missing, null or of the wrong type reads as `None`, and does not affect the
+/// others.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
+pub(crate) struct Fields(pub(crate) Map<String, Value>);
+
+impl Fields {
+    /// A text that is not empty.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name)?.as_str().filter(|text| !text.is_empty())
+    }
+
+    pub(crate) fn flag(&self, name: &str) -> Option<bool> {
+        self.0.get(name)?.as_bool()
+    }
+
+    /// The service's counts are JSON numbers: 5 and 5.0 are five.
+    pub(crate) fn count(&self, name: &str) -> Option<u64> {
+        let number = self.0.get(name)?;
+        number.as_u64().or_else(|| {
+            let number = number.as_f64().filter(|number| *number >= 0.0 && number.fract() == 0.0)?;
+            Some(number as u64)
+        })
+    }
+
+    pub(crate) fn small_count(&self, name: &str) -> Option<u32> {
+        self.count(name)?.try_into().ok()
+    }
+
+    pub(crate) fn seconds(&self, name: &str) -> Option<Duration> {
+        self.count(name).map(Duration::from_secs)
+    }
+
+    pub(crate) fn millis(&self, name: &str) -> Option<Duration> {
+        self.count(name).map(Duration::from_millis)
+    }
+
+    pub(crate) fn time(&self, name: &str) -> Option<SystemTime> {
+        parse_time(self.text(name)?)
+    }
+
+    pub(crate) fn list(&self, name: &str) -> &[Value] {
+        self.0.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    }
+
+    /// The object in a field; empty if there is none.
+    pub(crate) fn object(&self, name: &str) -> Self {
+        self.0.get(name).and_then(Value::as_object).cloned().map(Self).unwrap_or_default()
+    }
+
+    pub(crate) fn set(&mut self, name: &str, value: impl Into<Value>) {
+        self.0.insert(name.to_owned(), value.into());
+    }
+
+    /// Sets a field of the object in a field.
+    pub(crate) fn set_within(&mut self, object: &str, name: &str, value: impl Into<Value>) {
+        let mut within = self.object(object);
+        within.set(name, value);
+        self.0.insert(object.to_owned(), within.0.into());
+    }
+
+    /// Takes over the fields of the other, recursively, and keeps the rest.
+    pub(crate) fn overlay(&mut self, other: &Self) {
+        for (name, value) in &other.0 {
+            match (self.0.get_mut(name), value) {
+                (Some(Value::Object(old)), Value::Object(new)) => {
+                    let mut fields = Self(std::mem::take(old));
+                    fields.overlay(&Self(new.clone()));
+                    *old = fields.0;
+                }
+                _ => drop(self.0.insert(name.clone(), value.clone())),
+            }
+        }
+    }
+}
+
+/// For `Debug`: the fields without what the document calls a secret.
+pub(crate) fn without_secrets(fields: &Map<String, Value>) -> Value {
+    fn hide(name: &str, value: &Value) -> Value {
+        match value {
+            _ if document::SECRETS.contains(&name) => "..".into(),
+            Value::Object(fields) => without_secrets(fields),
+            Value::Array(values) => values.iter().map(|value| hide("", value)).collect(),
+            value => value.clone(),
+        }
+    }
+    fields.iter().map(|(name, value)| (name.clone(), hide(name, value))).collect::<Map<_, _>>().into()
+}
+
+/// Whole seconds, rounded up, so that nothing comes earlier than asked.
+pub(crate) fn seconds(duration: Duration) -> u64 {
+    duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0))
+}
+
+pub(crate) fn millis(duration: Duration) -> u64 {
+    duration.as_nanos().div_ceil(1_000_000).try_into().unwrap_or(u64::MAX)
+}
+
+/// Reads a time of RFC 3339, such as `2026-11-05T08:30:00.25Z`.
+pub(crate) fn parse_time(text: &str) -> Option<SystemTime> {
+    let (date, time) = text.split_once(['T', 't', ' '])?;
+    let (time, offset) = match time.find(['Z', 'z', '+', '-']) {
+        Some(at) => time.split_at_checked(at)?,
+        None => (time, "Z"),
+    };
+    let [year, month, day] = numbers(date.split('-'))?;
+    let (whole, fraction) = time.split_once('.').unwrap_or((time, "0"));
+    let [hour, minute, second] = numbers(whole.split(':'))?;
+    if !((1..=12).contains(&month) && (1..=31).contains(&day) && hour < 24 && minute < 60 && second <= 60) {
+        return None;
+    }
+    let east = match offset.strip_prefix('-') {
+        _ if offset.eq_ignore_ascii_case("z") => 0,
+        None => minutes(offset.strip_prefix('+')?)?,
+        Some(offset) => minutes(offset)?.checked_neg()?,
+    };
+    // The days of the proleptic Gregorian calendar, counted in years that begin in March, so that a leap day is a
+    // year's last.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year.checked_sub(1)?, month + 9) };
+    let days = year * 365 + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
+    let days = days + (month * 153 + 2) / 5 + day - 1 - 719_468;
+    let seconds = ((days * 24 + hour) * 60 + minute - east) * 60 + second;
+    let nanos: u32 = format!("{fraction:0<9}").get(..9)?.parse().ok()?;
+    let since = Duration::new(u64::try_from(seconds).ok()?, nanos);
+    SystemTime::UNIX_EPOCH.checked_add(since)
+}
+
+fn minutes(offset: &str) -> Option<i64> {
+    let [hours, minutes] = numbers(offset.split(':'))?;
+    Some(hours * 60 + minutes)
+}
+
+/// As many short numbers as wanted: short, so that no arithmetic on them can overflow.
+fn numbers<'a, const N: usize>(parts: impl Iterator<Item = &'a str>) -> Option<[i64; N]> {
+    let number = |part: &str| {
+        let is_short = (1..=4).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
+        is_short.then(|| part.parse().ok()).flatten()
+    };
+    parts.map(number).collect::<Option<Vec<i64>>>()?.try_into().ok()
+}
+
+/// A public type that is such an object, with what all of them have.
+macro_rules! described {
+    ($(#[$meta:meta])* $name:ident) => {
+        $(#[$meta])*
+        #[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+        #[serde(transparent)]
+        #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
+        pub struct $name($crate::document::fields::Fields);
+
+        impl $name {
+            /// All fields as on the wire, including those that this crate does not know.
+            pub fn fields(&self) -> &serde_json::Map<String, serde_json::Value> {
+                &self.0.0
+            }
+        }
+
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), $crate::document::fields::without_secrets(self.fields()))
+            }
+        }
+    };
+}
+
+/// A public enum of names that the service may add to. An unknown name is kept, shown, and sent back as received.
+macro_rules! open_names {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $text:literal,)* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum $name {
+            $($(#[$doc])* $variant,)*
+            /// A name that this crate does not know.
+            Other(String),
+        }
+
+        impl $name {
+            /// The name on the wire.
+            pub fn as_str(&self) -> &str {
+                match self {
+                    $(Self::$variant => $text,)*
+                    Self::Other(name) => name,
+                }
+            }
+        }
+
+        impl From<&str> for $name {
+            fn from(name: &str) -> Self {
+                match name {
+                    $($text => Self::$variant,)*
+                    name => Self::Other(name.to_owned()),
+                }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+pub(crate) use {described, open_names};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_in_every_form_of_rfc_3339() {
+        let at = |seconds, nanos| SystemTime::UNIX_EPOCH + Duration::new(seconds, nanos);
+        assert_eq!(parse_time("1970-01-01T00:00:00Z"), Some(at(0, 0)));
+        assert_eq!(parse_time("2024-02-29T23:59:59.25Z"), Some(at(1_709_251_199, 250_000_000)));
+        assert_eq!(parse_time("2026-11-05T08:30:00.123456+02:00"), Some(at(1_793_860_200, 123_456_000)));
+        assert_eq!(parse_time("2026-11-05 01:00:00-05:30"), Some(at(1_793_860_200, 0)));
+        for odd in ["", "soon", "2026-11-05", "2026-13-05T00:00:00Z", "2026-11-05T24:00:00Z", "1969-12-31T23:59:59Z"] {
+            assert_eq!(parse_time(odd), None, "{odd}");
+        }
+        for odd in ["2026-11-05T23:60:00Z", "2026-11-05T23:59:61Z", "2026-00-05T23:59:59Z", "2026-11-00T23:59:59Z"] {
+            assert_eq!(parse_time(odd), None, "{odd}");
+        }
+        for odd in ["99999-01-01T00:00:00Z", "2026-11-05T08:30:00.x5Z", "2026-11-05T08:30:00+2", "é2026-1-1T0:0:0Z"] {
+            assert_eq!(parse_time(odd), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_time_without_a_zone_is_that_of_utc() {
+        assert_eq!(parse_time("2026-11-05T08:30:00.25"), parse_time("2026-11-05T08:30:00.25Z"));
+        assert!(parse_time("2026-11-05T08:30:00").is_some());
+    }
+
+    #[test]
+    fn debug_shows_no_secret_of_the_document() {
+        let text = r#"{"name":"shown","settings":{"targets":[{"lease_id":"hidden"}],"body":["hidden"]}}"#;
+        let shown = without_secrets(&serde_json::from_str::<Fields>(text).unwrap().0).to_string();
+        assert!(shown.contains("shown") && !shown.contains("hidden"), "{shown}");
+    }
+
+    #[test]
+    fn a_count_is_a_whole_number_of_at_least_zero() {
+        let count = |json: &str| serde_json::from_str::<Fields>(json).unwrap().count("of");
+        assert_eq!((count(r#"{"of":5}"#), count(r#"{"of":5.0}"#), count(r#"{"of":0.0}"#)), (Some(5), Some(5), Some(0)));
+        for odd in ["5.5", "-1", "-1.0", "-0.5", "true", "null", r#""5""#] {
+            assert_eq!(count(&format!(r#"{{"of":{odd}}}"#)), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn an_overlay_keeps_other_fields() {
+        let fields = |json: &str| serde_json::from_str::<Fields>(json).unwrap();
+        let mut settings = fields(r#"{"type":"http_pull","settings":{"batch_size":5,"of_tomorrow":[1]}}"#);
+        settings.overlay(&fields(r#"{"settings":{"batch_size":50}}"#));
+        assert_eq!(settings, fields(r#"{"type":"http_pull","settings":{"batch_size":50,"of_tomorrow":[1]}}"#));
+    }
+}

@@ -1,0 +1,308 @@
+//! One attempt: the network, the credentials, a permit, a deadline, and the size limit of a response.
+
+use std::{
+    error::Error as _,
+    fmt,
+    future::Future,
+    io, iter,
+    panic::catch_unwind,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::{Duration, SystemTime},
+};
+
+use http_body::Body as _;
+use reqwest::{
+    Body, Request, Response, Version,
+    header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING},
+};
+use serde::de::IgnoredAny;
+use tokio::{
+    runtime::Handle,
+    sync::{Semaphore, SemaphorePermit},
+    time::{Instant, error::Elapsed, sleep, timeout_at},
+};
+
+use crate::{
+    error::{Error, kind::ErrorKind},
+    flow::budget::Budget,
+    http::{
+        credentials::{CredentialSource, Headers},
+        response,
+        retry::{self, RetryPolicy},
+    },
+};
+
+pub(crate) const DEFAULT_BASE_URL: &str = "https://api.cloudflare.com/client/v4";
+const CF_RAY: HeaderName = HeaderName::from_static("cf-ray");
+const BYTE_ORDER_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
+
+/// Longer timeouts could not be added to a clock.
+const FOREVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// How much memory is reserved for a response because of its announced length, before any of it has arrived.
+const RESERVED: usize = 1 << 20;
+
+/// The body of a request, whose clones share it.
+pub(crate) type Bytes = <Body as http_body::Body>::Data;
+
+pub(crate) type Random = dyn Fn() -> u64 + Send + Sync;
+
+pub(crate) type Executed<'a> = Pin<Box<dyn Future<Output = reqwest::Result<Response>> + Send + 'a>>;
+
+/// The network, or a substitute.
+pub(crate) trait Http: Send + Sync + 'static {
+    /// As [`reqwest::Client::execute`].
+    fn execute(&self, request: Request) -> Executed<'_>;
+}
+
+impl Http for reqwest::Client {
+    fn execute(&self, request: Request) -> Executed<'_> {
+        Box::pin(self.execute(request))
+    }
+}
+
+/// State shared by all calls of a client.
+pub(crate) struct Transport {
+    pub(crate) http: Arc<dyn Http>,
+    /// The client that generated methods build requests with.
+    pub(crate) builder: reqwest::Client,
+    /// The source of randomness, replaced in deterministic tests.
+    pub(crate) random: Arc<Random>,
+    pub(crate) base_url: String,
+    pub(crate) credentials: CredentialSource,
+    pub(crate) retry: RetryPolicy,
+    pub(crate) budget: Budget,
+    /// A permit for each request in flight, if there is a limit.
+    pub(crate) in_flight: Option<Semaphore>,
+    pub(crate) request_timeout: Duration,
+    pub(crate) call_timeout: Duration,
+    pub(crate) max_response_bytes: usize,
+}
+
+/// Leaves out the HTTP client, whose proxies may contain a password.
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transport")
+            .field("base_url", &self.base_url)
+            .field("credentials", &self.credentials)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A complete response with status 200, so that a truncated one can be requested again.
+pub(crate) struct Received {
+    pub(crate) body: Vec<u8>,
+    pub(crate) ray_id: Option<HeaderValue>,
+}
+
+impl Transport {
+    /// Sends a request once, with this body and headers of our own, and reads the response. `end` is the end of the
+    /// call, and `bound` the size limit of the response.
+    pub(crate) async fn attempt(
+        &self,
+        template: &Request,
+        body: Option<Bytes>,
+        credentials: &Headers,
+        end: Instant,
+        bound: usize,
+    ) -> Result<Received, Error> {
+        // The template's own headers have the document's version, where the service would expect a date. A copy of them
+        // by `Request::try_clone` has three more allocations.
+        let mut request = Request::new(template.method().clone(), template.url().clone());
+        *request.headers_mut() = credentials.all().clone();
+        match body {
+            Some(body) => *request.body_mut() = Some(body.into()),
+            None => drop(request.headers_mut().remove(CONTENT_TYPE)),
+        }
+        let end = end.min(after(self.request_timeout));
+        let mut head = None;
+        // One timer for both, since registering one takes a fiftieth of a call.
+        let body = timeout_at(end, async {
+            let response = self.http.execute(request).await.map_err(broken)?;
+            let is_delimited = is_delimited(&response);
+            read(&mut head.insert((response, is_delimited)).0, bound).await
+        });
+        let body = body.await.unwrap_or_else(|elapsed| Err(late(elapsed)));
+        let Some((response, is_delimited)) = head else {
+            return body.and(Err(Error::new(ErrorKind::Transport, BROKEN)));
+        };
+        if response.url() != template.url() {
+            let message =
+                "the given HTTP client followed a redirect, and may have shown the credentials to another host";
+            return Err(Error::new(ErrorKind::UnexpectedResponse, message).or_may_have_arrived(true));
+        }
+        let (status, headers) = (response.status().as_u16(), response.headers());
+        let ray_id = headers.get(CF_RAY).cloned();
+        let error = match body {
+            Ok(body) if status == 200 => match whole(headers, body, is_delimited) {
+                Ok(body) => match response::failure(&body) {
+                    None => return Ok(Received { body, ray_id }),
+                    Some(failure) => failure,
+                },
+                Err(error) => error,
+            },
+            Err(error) if status == 200 => error,
+            // If the body cannot be read, the status is enough.
+            body => response::refusal(status, headers, &body.unwrap_or_default()),
+        };
+        let retry_after = retry::retry_after(headers, SystemTime::now());
+        Err(error.with_response(status, ray_id.as_ref().and_then(ray_id_of).map(str::to_owned), retry_after))
+    }
+
+    /// A permit for a request in flight.
+    pub(crate) async fn place(&self, end: Instant) -> Result<Option<SemaphorePermit<'_>>, Error> {
+        let Some(in_flight) = &self.in_flight else { return Ok(None) };
+        match timeout_at(end, in_flight.acquire()).await {
+            Ok(Ok(place)) => Ok(Some(place)),
+            _ => Err(Error::new(ErrorKind::Timeout, "as many other requests as max_in_flight allows were under way")),
+        }
+    }
+
+    /// The connection becomes free shortly after its response was read. Without this, a waiting call would open another
+    /// one.
+    pub(crate) async fn free(&self) {
+        if self.in_flight.as_ref().is_some_and(|in_flight| in_flight.available_permits() == 0) {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// The bytes of a body, to send them several times. They are in memory, since generated methods serialize them.
+pub(crate) fn bytes(mut body: Body) -> Result<Bytes, Error> {
+    match Pin::new(&mut body).poll_frame(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Some(Ok(frame))) => frame.into_data().ok(),
+        _ => None,
+    }
+    .ok_or_else(|| Error::invalid("the body of the request is not in memory"))
+}
+
+/// tokio panics without a runtime, and in one without timers. Here, both are errors. The latter panic is caught, since
+/// there is no other way to know.
+pub(crate) fn require_runtime() -> Result<(), Error> {
+    let has_timers = || catch_unwind(|| drop(sleep(Duration::ZERO))).is_ok();
+    if Handle::try_current().is_ok() && has_timers() {
+        return Ok(());
+    }
+    Err(Error::invalid("runtime: calls need a tokio runtime with enable_all()"))
+}
+
+/// This long from now, at most a year.
+pub(crate) fn after(timeout: Duration) -> Instant {
+    Instant::now() + timeout.min(FOREVER)
+}
+
+async fn read(response: &mut Response, bound: usize) -> Result<Vec<u8>, Error> {
+    let too_large =
+        || Error::new(ErrorKind::UnexpectedResponse, format!("the response is larger than the bound of {bound} bytes"));
+    let announced = usize::try_from(response.content_length().unwrap_or_default()).unwrap_or(usize::MAX);
+    if announced > bound {
+        return Err(too_large());
+    }
+    let mut body = Vec::with_capacity(announced.min(RESERVED));
+    while let Some(chunk) = response.chunk().await.map_err(broken)? {
+        if chunk.len() > bound.saturating_sub(body.len()) {
+            return Err(too_large());
+        }
+        make_room(&mut body, chunk.len(), announced);
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// The announced length is reserved once a part has arrived; otherwise a quarter more, so that little is unused.
+fn make_room(body: &mut Vec<u8>, chunk: usize, announced: usize) {
+    if chunk > body.capacity().saturating_sub(body.len()) {
+        body.reserve_exact(announced.saturating_sub(body.len()).max(body.len() / 4).max(chunk));
+    }
+}
+
+/// Whether the end of the body is marked by more than the end of the connection.
+fn is_delimited(response: &Response) -> bool {
+    response.content_length().is_some()
+        || response.headers().contains_key(TRANSFER_ENCODING)
+        || response.version() >= Version::HTTP_2
+}
+
+/// The body of a response, if it is complete and not compressed.
+fn whole(headers: &HeaderMap, mut body: Vec<u8>, is_delimited: bool) -> Result<Vec<u8>, Error> {
+    if headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+        let message = "the response is compressed, which was not asked for";
+        return Err(Error::new(ErrorKind::UnexpectedResponse, message));
+    }
+    if body.starts_with(&BYTE_ORDER_MARK) {
+        body.drain(..BYTE_ORDER_MARK.len());
+    }
+    // Only the JSON text then shows that the connection closed early.
+    if !is_delimited && serde_json::from_slice::<IgnoredAny>(&body).is_err_and(|error| error.is_eof()) {
+        return Err(Error::new(ErrorKind::Transport, BROKEN));
+    }
+    Ok(body)
+}
+
+/// Sixteen hexadecimal digits and a location, or a similar form. Anything else could be a secret that was sent back.
+pub(crate) fn ray_id_of(value: &HeaderValue) -> Option<&str> {
+    let is_part = |byte: u8| byte.is_ascii_hexdigit() || byte.is_ascii_uppercase() || byte == b'-';
+    value.to_str().ok().filter(|text| text.len() <= 24 && text.bytes().all(is_part))
+}
+
+pub(crate) fn late(elapsed: Elapsed) -> Error {
+    Error::new(ErrorKind::Timeout, "the response did not come in time").with_source(elapsed, true)
+}
+
+const BROKEN: &str = "the connection broke before the response was complete";
+
+/// The error for a request without a complete response.
+fn broken(error: reqwest::Error) -> Error {
+    let may_have_arrived = !(error.is_connect() || error.is_builder());
+    if !may_have_arrived && lacks_descriptors(&error) {
+        return Error::new(ErrorKind::Transport, "the process has no descriptor left for a connection")
+            .with_advice(Some("limit the requests at once by `ClientBuilder::max_in_flight`, or raise `ulimit -n`"))
+            .with_source(error.without_url(), false);
+    }
+    let (kind, message) = match (error.is_timeout(), may_have_arrived) {
+        (true, true) => (ErrorKind::Timeout, "the response did not come in time"),
+        (true, false) => (ErrorKind::Timeout, "the connection was not made in time"),
+        (false, true) => (ErrorKind::Transport, BROKEN),
+        (false, false) => (ErrorKind::Transport, "the connection could not be made"),
+    };
+    Error::new(kind, message).with_source(error.without_url(), may_have_arrived)
+}
+
+/// Whether the system has no file descriptor left for this process, or at all.
+fn lacks_descriptors(error: &reqwest::Error) -> bool {
+    const CODES: [i32; 2] = if cfg!(windows) { [10024, 10055] } else { [24, 23] };
+    let causes = iter::successors(error.source(), |&cause| cause.source());
+    let mut codes = causes.filter_map(|cause| cause.downcast_ref::<io::Error>()?.raw_os_error());
+    codes.any(|code| CODES.contains(&code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_timeout_lasts_as_long_as_it_says_and_at_most_a_year() {
+        let day = Duration::from_secs(24 * 60 * 60);
+        assert_eq!(after(364 * day), Instant::now() + 364 * day);
+        assert_eq!(after(Duration::MAX), Instant::now() + 365 * day);
+    }
+
+    #[test]
+    fn a_body_that_is_not_in_memory_is_an_error_and_not_an_empty_request() {
+        struct Later;
+        impl http_body::Body for Later {
+            type Data = Bytes;
+            type Error = io::Error;
+
+            fn poll_frame(
+                self: Pin<&mut Self>,
+                _: &mut Context<'_>,
+            ) -> Poll<Option<io::Result<http_body::Frame<Bytes>>>> {
+                Poll::Pending
+            }
+        }
+        assert!(bytes(Body::wrap(Later)).is_err());
+        assert!(bytes(Body::from("a")).is_ok_and(|bytes| &*bytes == b"a"));
+    }
+}

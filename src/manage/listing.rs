@@ -1,0 +1,204 @@
+//! A paginated list, as a stream of its entries.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    fmt,
+    future::{Future, poll_fn},
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use futures_core::Stream;
+use serde_json::{Map, Value};
+
+use crate::{
+    error::Error,
+    http::{envelope::List, response::Success},
+};
+
+/// The entries of a list, as a stream that requests the next page when it needs one.
+///
+/// An entry that moves to a later page while the list is read is returned once. The list ends with the last page by the
+/// service's count, or after three pages in a row without a new entry. If the service does not count pages, it ends
+/// with the first such page. Entries without an id are told apart by all their fields, and the list also ends after 100
+/// pages in a row on which no other entry is new. After an error, the stream ends.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// # let emulator = cloudflare_queues::emulator::Emulator::start().await?;
+/// # let (client, account_id) = (emulator.client()?, emulator.account_id());
+/// let mut queues = client.queues(account_id)?.list();
+/// while let Some(queue) = queues.next().await {
+///     println!("{}", queue?.name());
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "a stream does nothing until it is read"]
+pub struct Listing<T> {
+    fetch: Box<dyn Fn(u32) -> Fetched<T> + Send + Sync>,
+    key: fn(&T) -> Key,
+    page: u32,
+    pending: Option<Fetched<T>>,
+    waiting: VecDeque<T>,
+    seen: HashSet<Key>,
+    /// Pages in a row without a new entry, and without a new entry that has an id.
+    stale_pages: u32,
+    unnamed_pages: u32,
+    is_ended: bool,
+}
+
+/// Tells entries apart by their ids, or by all that they have if the service sent none.
+#[derive(PartialEq, Eq, Hash)]
+pub(crate) enum Key {
+    Id(String),
+    Fields(String),
+}
+
+pub(crate) fn key(id: Option<&str>, fields: &Map<String, Value>) -> Key {
+    id.map_or_else(|| Key::Fields(Value::Object(fields.clone()).to_string()), |id| Key::Id(id.to_owned()))
+}
+
+/// An empty page need not be the last, but a service that repeats a page must not be asked forever.
+const MAX_STALE_PAGES: u32 = 3;
+/// Entries without ids may be the same ones with other fields. As many pages have all 10,000 queues of an account.
+const MAX_UNNAMED_PAGES: u32 = 100;
+
+type Fetched<T> = Pin<Box<dyn Future<Output = Result<Success<List<T>>, Error>> + Send>>;
+
+impl<T> Listing<T> {
+    /// `fetch` asks for a page by its number, and `key` tells entries apart.
+    pub(crate) fn new<F>(key: fn(&T) -> Key, fetch: impl Fn(u32) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<Success<List<T>>, Error>> + Send + 'static,
+    {
+        Self {
+            fetch: Box::new(move |page| Box::pin(fetch(page))),
+            key,
+            page: 0,
+            pending: None,
+            waiting: VecDeque::new(),
+            seen: HashSet::new(),
+            stale_pages: 0,
+            unnamed_pages: 0,
+            is_ended: false,
+        }
+    }
+
+    /// Returns the next entry, or `None` at the end.
+    ///
+    /// # Errors
+    ///
+    /// As for the operation that requests a page.
+    pub async fn next(&mut self) -> Option<Result<T, Error>> {
+        poll_fn(|context| Pin::new(&mut *self).poll_next(context)).await
+    }
+
+    /// Returns all remaining entries.
+    ///
+    /// # Errors
+    ///
+    /// As [`next`](Self::next).
+    pub async fn all(mut self) -> Result<Vec<T>, Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = self.next().await {
+            entries.push(entry?);
+        }
+        Ok(entries)
+    }
+
+    /// Adds a page. The list ends where the service says so, or at a page without new entries if it does not count
+    /// pages: a service without pagination returns the first page forever.
+    fn take(&mut self, Success { result: List(entries), pages, .. }: Success<List<T>>) {
+        let (mut has_new, mut has_new_id) = (false, false);
+        for entry in entries {
+            let key = (self.key)(&entry);
+            let has_id = matches!(key, Key::Id(_));
+            if self.seen.insert(key) {
+                has_new = true;
+                has_new_id |= has_id;
+                self.waiting.push_back(entry);
+            }
+        }
+        self.stale_pages = if has_new { 0 } else { self.stale_pages.saturating_add(1) };
+        self.unnamed_pages = if has_new_id { 0 } else { self.unnamed_pages.saturating_add(1) };
+        let is_last = match pages {
+            Some(pages) => pages <= self.page.into() || self.stale_pages >= MAX_STALE_PAGES,
+            None => !has_new,
+        };
+        self.is_ended = is_last || self.unnamed_pages >= MAX_UNNAMED_PAGES;
+    }
+}
+
+impl<T> Unpin for Listing<T> {}
+
+impl<T> Stream for Listing<T> {
+    type Item = Result<T, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            if let Some(entry) = self.waiting.pop_front() {
+                return Poll::Ready(Some(Ok(entry)));
+            }
+            if self.is_ended {
+                return Poll::Ready(None);
+            }
+            let mut pending = match self.pending.take() {
+                Some(pending) => pending,
+                None => {
+                    self.page = self.page.saturating_add(1);
+                    (self.fetch)(self.page)
+                }
+            };
+            let Poll::Ready(page) = pending.as_mut().poll(context) else {
+                self.pending = Some(pending);
+                return Poll::Pending;
+            };
+            match page {
+                Ok(page) => self.take(page),
+                Err(error) => {
+                    self.is_ended = true;
+                    return Poll::Ready(Some(Err(error)));
+                }
+            }
+        }
+    }
+}
+
+impl<T> fmt::Debug for Listing<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listing").field("page", &self.page).field("is_ended", &self.is_ended).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// How many entries a list has whose pages are the first one again, in which this field is another one each time.
+    async fn listed(pages: Option<u64>, id: Option<&'static str>) -> usize {
+        let page = move |number: u32| {
+            assert!(number <= 1000, "a list without end");
+            let fields = json!({ "counter": number }).as_object().cloned().unwrap();
+            async move { Ok(Success { result: List(vec![(id, fields)]), pages, beside: Vec::new() }) }
+        };
+        Listing::new(|(id, fields)| key(*id, fields), page).all().await.unwrap().len()
+    }
+
+    #[tokio::test]
+    async fn a_list_of_any_length_is_whole() {
+        let page = |number: u32| async move {
+            Ok(Success { result: List(vec![number]), pages: Some(1000), beside: Vec::new() })
+        };
+        assert_eq!(Listing::new(|number| Key::Id(number.to_string()), page).all().await.unwrap().len(), 1000);
+    }
+
+    #[tokio::test]
+    async fn a_list_ends_although_entries_without_ids_change_each_time() {
+        for pages in [None, Some(u64::MAX)] {
+            assert_eq!([listed(pages, Some("one")).await, listed(pages, None).await], [1, 100]);
+        }
+    }
+}

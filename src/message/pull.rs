@@ -1,0 +1,149 @@
+//! What a pull asks for, and the batch that it returns.
+
+use std::{
+    slice,
+    time::{Duration, SystemTime},
+    vec,
+};
+
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::{flow::adaptive::Setback, message::Message};
+
+/// How many messages to lease, and for how long.
+///
+/// Both are always sent and override the queue's own settings, so the client knows when the leases expire.
+///
+/// ```
+/// use cloudflare_queues::PullOptions;
+/// use std::time::Duration;
+///
+/// let options = PullOptions::new().batch_size(100).visibility_timeout(Duration::from_secs(60));
+/// ```
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PullOptions {
+    pub(crate) batch_size: u32,
+    pub(crate) visibility_timeout: Duration,
+}
+
+impl PullOptions {
+    /// The defaults: 5 messages for 30 seconds.
+    pub const fn new() -> Self {
+        Self { batch_size: 5, visibility_timeout: Duration::from_secs(30) }
+    }
+
+    /// The maximum number of messages to lease: 1 to 100, 5 by default. The service may return fewer although the queue
+    /// has more.
+    pub const fn batch_size(mut self, messages: u32) -> Self {
+        self.batch_size = messages;
+        self
+    }
+
+    /// How long no other consumer receives the messages: 1 ms to 12 hours, 30 seconds by default.
+    ///
+    /// Sent in whole milliseconds, rounded down, so that the client never assumes a lease to be longer than it is.
+    pub const fn visibility_timeout(mut self, timeout: Duration) -> Self {
+        self.visibility_timeout = timeout;
+        self
+    }
+}
+
+impl Default for PullOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The messages that one pull leased, in no particular order.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// use cloudflare_queues::{AckRequest, PullOptions, PushMessage, emulator::Emulator};
+///
+/// let queue = Emulator::in_process().queue()?;
+/// queue.push(&PushMessage::text("hello")).await?;
+/// let batch = queue.pull(PullOptions::new()).await?;
+/// println!("{} messages, {:?} in the queue", batch.len(), batch.backlog_count);
+/// assert!(queue.ack(AckRequest::ack_all(&batch)).await?.is_complete());
+/// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "the messages are leased: acknowledge or retry them"]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Batch {
+    /// The leased messages.
+    pub messages: Vec<Message>,
+    /// How many entries came without a lease id. They cannot be acknowledged, and are delivered again.
+    pub without_lease: usize,
+    /// How many entries had the same lease as another entry of the batch. The first one is kept.
+    pub duplicates: usize,
+    /// The service's estimate of how many messages in the queue are not acknowledged, if it sent one.
+    pub backlog_count: Option<u64>,
+    /// The queue's metrics, if the service sent them.
+    pub metrics: Option<Metrics>,
+    pub(crate) trip: Trip,
+}
+
+/// How a pull went. That is no part of what it brought, so it does not make two batches differ.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Trip {
+    /// When the attempt that succeeded was sent, and what the pull met before.
+    pub(crate) sent_at: Option<Instant>,
+    pub(crate) setback: Setback,
+}
+
+impl PartialEq for Trip {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Batch {
+    /// How many messages the batch holds.
+    pub fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// Whether the batch holds no message.
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    /// The messages.
+    pub fn iter(&self) -> slice::Iter<'_, Message> {
+        self.messages.iter()
+    }
+}
+
+impl IntoIterator for Batch {
+    type Item = Message;
+    type IntoIter = vec::IntoIter<Message>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.messages.into_iter()
+    }
+}
+
+impl<'a> IntoIterator for &'a Batch {
+    type Item = &'a Message;
+    type IntoIter = slice::Iter<'a, Message>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+/// A queue's state, as the service estimates it (schema `mq_queue-metrics` of Cloudflare's OpenAPI document).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[non_exhaustive]
+pub struct Metrics {
+    /// How many messages are not acknowledged.
+    pub backlog_count: Option<u64>,
+    /// Their size in bytes.
+    pub backlog_bytes: Option<u64>,
+    /// When the oldest of them was pushed.
+    pub oldest_message: Option<SystemTime>,
+}

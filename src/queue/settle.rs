@@ -1,0 +1,157 @@
+//! What a queue does with leases: acknowledge, retry, extend.
+
+use std::{pin::pin, time::Duration};
+
+use tokio::time::Instant;
+
+use crate::{
+    document::operation::Operation,
+    error::Error,
+    flow::adaptive::Setback,
+    message::{
+        ack::{AckError, AckOutcome, AckRequest},
+        extend::{ExtendError, ExtendOutcome},
+        limits,
+        settlement::{self, Lease, Settlement},
+    },
+    queue::{Queue, wire},
+};
+
+impl Queue {
+    /// Settles leases: acknowledges messages, and retries others.
+    ///
+    /// Sends one request per 100 leases, one after the other. The client's timeouts apply to each request. `Ok` means
+    /// that the service carried out every request, but it may have confirmed less than you asked for: check
+    /// [`is_complete`](AckOutcome::is_complete).
+    ///
+    /// Dropping the future drops the request. To be able to send it again, clone it first; a clone copies no lease.
+    ///
+    /// Operation `POST /accounts/{account_id}/queues/{queue_id}/messages/ack`.
+    ///
+    /// # Errors
+    ///
+    /// [`AckError`] holds what was confirmed and the leases that were not, so that you can send those again. Refused
+    /// before anything is sent: an empty request, an empty lease, the same lease twice, a delay over 24 hours. If the
+    /// service [rejects](crate::ErrorKind::Rejected) one of several requests, the others are still sent. Any other
+    /// failure ends the call.
+    pub async fn ack(&self, request: AckRequest) -> Result<AckOutcome, AckError> {
+        let mut confirmed = AckOutcome::nothing();
+        if let Err(error) = limits::ack(&request) {
+            return Err(AckError { error, confirmed, unconfirmed: request });
+        }
+        let mut failure: Option<Error> = None;
+        let mut unconfirmed = AckRequest { settlements: Vec::new(), deadline: request.deadline };
+        for settlements in request.settlements.chunks(limits::MAX_LEASES) {
+            if failure.as_ref().is_none_or(Error::refuses_the_request) {
+                match self.ack_once(settlements.iter(), request.deadline, &mut confirmed).await {
+                    Ok(_) => continue,
+                    Err(error) => failure = Some(failure.into_iter().fold(error, Error::after)),
+                }
+            }
+            unconfirmed.settlements.extend_from_slice(settlements);
+        }
+        match failure {
+            None => Ok(confirmed),
+            Some(error) => {
+                let error = error.or_may_have_arrived(unconfirmed.len() < request.len());
+                Err(AckError { error, confirmed, unconfirmed })
+            }
+        }
+    }
+
+    /// Sends one request, of at most 100 leases, each there once. Returns what it met before it succeeded.
+    pub(crate) async fn ack_once<'a>(
+        &self,
+        settlements: impl ExactSizeIterator<Item = &'a Settlement> + Clone,
+        deadline: Option<std::time::Instant>,
+        confirmed: &mut AckOutcome,
+    ) -> Result<Setback, Error> {
+        let now = Instant::now().into_std();
+        let leases = settlements.clone().map(|settlement| &settlement.lease);
+        let deadline = deadline.or_else(|| settlement::deadline(leases, now));
+        let ((transport, account, queue), payload) = (self.parts(), wire::ack_payload(settlements.clone()));
+        let call = transport.call(Operation::AckMessages, queue, deadline, 0);
+        call.trace_count(settlements.len());
+        // Pinned here, it is not moved any more.
+        let success = call.run(pin!(call.client().ack_messages(account, queue, &payload))).await?;
+        let (acks, retries) = (wire::count_of(success.result.ack_count), wire::count_of(success.result.retry_count));
+        let leases = settlements.clone().map(|settlement| settlement.lease.id());
+        let mut warnings = call.warnings(success.result.warnings, leases, |id| id);
+        warnings.extend(call.beside(success.beside));
+        confirmed.add(settlements, acks, retries, warnings);
+        Ok(call.setback())
+    }
+
+    /// Extends leases by `visibility_timeout` from now, 1 ms to 12 hours. No attempt is counted.
+    ///
+    /// Sends one request per 100 leases, one after the other. The leases keep their ids, since the response has no new
+    /// ones.
+    ///
+    /// Cloudflare documents little about this operation. It is not known whether the time counts from now or from the
+    /// end of the lease, whether a lease can be extended twice, be shortened, or last for more than 12 hours in all,
+    /// what happens to an expired lease, and whether the old id can always acknowledge the message. Rely on an
+    /// extension only if the outcome [is complete](ExtendOutcome::is_complete), only until
+    /// [`ExtendOutcome::deadline`], and no longer than 12 hours after the pull.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// # use cloudflare_queues::{PullOptions, PushMessage, emulator::Emulator};
+    /// # use std::time::Duration;
+    /// # let emulator = Emulator::start().await?;
+    /// # let queue = emulator.queue()?;
+    /// # queue.push(&PushMessage::text("hello")).await?;
+    /// let batch = queue.pull(PullOptions::new()).await?;
+    /// let outcome = queue.extend(&batch, Duration::from_secs(600)).await?;
+    /// assert!(outcome.is_complete());
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// Operation `POST /accounts/{account_id}/queues/{queue_id}/messages/extend`.
+    ///
+    /// # Errors
+    ///
+    /// [`ExtendError`] holds what was confirmed and the leases that were not. Refused before anything is sent: no
+    /// lease, an empty lease, the same lease twice, a visibility timeout out of bounds. After a failure, no further
+    /// request is sent.
+    pub async fn extend(
+        &self,
+        leases: impl IntoIterator<Item = impl Into<Lease>>,
+        visibility_timeout: Duration,
+    ) -> Result<ExtendOutcome, ExtendError> {
+        let mut leases: Vec<Lease> = leases.into_iter().map(Into::into).collect();
+        let mut confirmed = ExtendOutcome::nothing();
+        if let Err(error) = limits::extend(&leases, visibility_timeout) {
+            return Err(ExtendError { error, confirmed, unconfirmed: leases });
+        }
+        let mut done: usize = 0;
+        for chunk in leases.chunks(limits::MAX_EXTENDED) {
+            if let Err(error) = self.extend_once(chunk, visibility_timeout, &mut confirmed).await {
+                let error = error.or_may_have_arrived(done > 0);
+                return Err(ExtendError { error, confirmed, unconfirmed: leases.split_off(done) });
+            }
+            done = done.saturating_add(chunk.len());
+        }
+        Ok(confirmed)
+    }
+
+    async fn extend_once(
+        &self,
+        leases: &[Lease],
+        visibility_timeout: Duration,
+        confirmed: &mut ExtendOutcome,
+    ) -> Result<(), Error> {
+        // An expired lease may belong to another consumer by now.
+        let deadline = settlement::deadline(leases.iter(), Instant::now().into_std());
+        let ((transport, account, queue), payload) = (self.parts(), wire::extend_payload(leases, visibility_timeout));
+        let call = transport.call(Operation::ExtendMessages, queue, deadline, 0);
+        call.trace_count(leases.len());
+        let success = call.run(call.client().extend_messages(account, queue, &payload)).await?;
+        let mut warnings = call.warnings(success.result.warnings, leases.iter().map(Lease::id), |id| id);
+        warnings.extend(call.beside(success.beside));
+        let lasts = Duration::from_millis(wire::milliseconds(visibility_timeout).into());
+        let until = (call.sent_at() + lasts).into_std();
+        confirmed.add(leases.len() as u64, wire::count_of(success.result.extend_count), warnings, until);
+        Ok(())
+    }
+}
