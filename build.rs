@@ -1,13 +1,24 @@
 //! Turns `openapi/queues.json` into the client's types and methods.
 
-use std::{collections::BTreeSet, env, error::Error, fs, path::Path};
+#[allow(unreachable_pub, reason = "it is also a part of the refresh")]
+#[path = "openapi/rules.rs"]
+mod rules;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env,
+    error::Error,
+    fs,
+    path::Path,
+};
 
 use openapiv3::OpenAPI;
 use proc_macro2::TokenStream;
 use progenitor::{GenerationSettings, Generator, HooksMode, InterfaceStyle};
 use quote::{format_ident, quote};
+use rules::{Stated, snake_case};
 use serde_json::{Map, Value};
-use syn::{File, ImplItem, ImplItemFn, Item, TraitItem, TraitItemFn, parse_quote};
+use syn::{Field, File, ImplItem, ImplItemFn, Item, ItemMod, ItemStruct, TraitItem, TraitItemFn, Type, parse_quote};
 
 const DOCUMENT: &str = "openapi/queues.json";
 
@@ -33,33 +44,28 @@ const REPLACED: [(&str, &str); 18] = [
     ("Warnings", "crate::message::warning::Warnings"),
 ];
 
-/// What bounds an input, as a keyword of the document, and what it is called in a constant's name.
-const BOUNDS: [(&str, &str); 6] = [
-    ("minimum", "MIN"),
-    ("maximum", "MAX"),
-    ("minItems", "MIN_ITEMS"),
-    ("maxItems", "MAX_ITEMS"),
-    ("maxLength", "MAX_LENGTH"),
-    ("x-max-bytes", "MAX_BYTES"),
-];
-
 pub(crate) fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={DOCUMENT}");
     let json: Value = serde_json::from_str(&fs::read_to_string(DOCUMENT)?)?;
+    let stated = rules::stated(&json);
+    stated.faults.iter().for_each(|fault| println!("cargo::error={fault}"));
     let document: OpenAPI = serde_json::from_value(json.clone())?;
     let out = env::var("OUT_DIR")?;
 
-    let mut generator = Generator::new(&settings(&document));
-    write(&out, "client.rs", generator.generate_tokens(&document)?)?;
+    let replaced = replaced(&document);
+    let mut generator = Generator::new(&settings(&replaced));
+    let client = generator.generate_tokens(&document)?;
     write(&out, "operations.rs", operations(&document)?)?;
-    write(&out, "limits.rs", limits(&json))?;
+    write(&out, "limits.rs", limits(&json, &stated))?;
+    write(&out, "types.rs", types(&document, &replaced, &client)?)?;
+    write(&out, "client.rs", client)?;
     if env::var_os("CARGO_FEATURE_MOCK").is_some() {
         write_file(&out, "mock.rs", documented(generator.httpmock(&document, "crate::document::generated")?)?)?;
     }
     Ok(())
 }
 
-fn settings(document: &OpenAPI) -> GenerationSettings {
+fn settings(replaced: &BTreeMap<String, String>) -> GenerationSettings {
     let mut settings = GenerationSettings::new();
     settings
         .with_interface(InterfaceStyle::Positional)
@@ -70,28 +76,65 @@ fn settings(document: &OpenAPI) -> GenerationSettings {
     if env::var_os("CARGO_FEATURE_SCHEMARS").is_some() {
         settings.with_derive("::schemars::JsonSchema");
     }
-    for (schema, ours) in REPLACED {
+    for (schema, ours) in replaced {
         settings.with_replacement(schema, ours, std::iter::empty());
     }
-    // A secret without a type of its own is shown by no `Debug` all the same.
+    settings
+}
+
+/// The components that are not generated, each with the type that takes its place.
+fn replaced(document: &OpenAPI) -> BTreeMap<String, String> {
+    let mut replaced: BTreeMap<_, _> =
+        REPLACED.iter().map(|(schema, ours)| ((*schema).to_owned(), (*ours).to_owned())).collect();
     for (name, schema) in document.components.iter().flat_map(|components| &components.schemas) {
-        let is_secret = schema.as_item().is_some_and(|schema| schema.schema_data.extensions.contains_key("x-secret"));
-        if is_secret && !REPLACED.iter().any(|(schema, _)| schema == name) {
-            settings.with_replacement(name, "crate::message::lease::LeaseId", std::iter::empty());
+        // A secret without a type of its own is shown by no `Debug` all the same.
+        if schema.as_item().is_some_and(|schema| schema.schema_data.extensions.contains_key("x-secret")) {
+            replaced.entry(name.clone()).or_insert_with(|| "crate::message::lease::LeaseId".to_owned());
         }
-    }
-    // One envelope for every response: `FooResponse` wraps `FooResult`.
-    for name in document.components.iter().flat_map(|components| components.schemas.keys()) {
+        // One envelope for every response: `FooResponse` wraps `FooResult`.
         if let Some(operation) = name.strip_suffix("Response") {
             let result = format!("{operation}Result");
-            let replaced = REPLACED.iter().find(|(schema, _)| *schema == result);
-            let result =
-                replaced.map_or(format!("crate::document::generated::types::{result}"), |(_, ours)| (*ours).to_owned());
-            let envelope = format!("crate::http::envelope::Envelope<{result}>");
-            settings.with_replacement(name, envelope, std::iter::empty());
+            let result = replaced
+                .get(&result)
+                .cloned()
+                .unwrap_or_else(|| format!("crate::document::generated::types::{result}"));
+            replaced.insert(name.clone(), format!("crate::http::envelope::Envelope<{result}>"));
         }
     }
-    settings
+    replaced
+}
+
+/// For tests: a macro that calls another with the name and the type of every component, and the fields of the generated
+/// types.
+fn types(
+    document: &OpenAPI,
+    replaced: &BTreeMap<String, String>,
+    client: &TokenStream,
+) -> Result<TokenStream, Box<dyn Error>> {
+    let names: Vec<_> = document.components.iter().flat_map(|components| components.schemas.keys()).collect();
+    let types = names.iter().map(|name| {
+        let ours = replaced.get(*name).cloned().unwrap_or_else(|| format!("crate::document::generated::types::{name}"));
+        syn::parse_str::<Type>(&ours)
+    });
+    let types = types.collect::<syn::Result<Vec<_>>>()?;
+    let (mut fields, mut field_types) = (Vec::new(), Vec::new());
+    for item in syn::parse2::<File>(client.clone())?.items {
+        let Item::Mod(ItemMod { content: Some((_, items)), .. }) = item else { continue };
+        for item in items {
+            let Item::Struct(ItemStruct { ident, fields: found, .. }) = item else { continue };
+            for Field { ident: field, ty, .. } in found {
+                let Some(field) = field else { continue };
+                fields.push(format!("{ident}::{field}"));
+                field_types.push(quote!(#ty).to_string().replace(' ', ""));
+            }
+        }
+    }
+    Ok(quote! {
+        macro_rules! every_type {
+            ($call:ident) => { #($call!(#names, #types);)* };
+        }
+        const FIELDS: &[(&str, &str)] = &[#((#fields, #field_types)),*];
+    })
 }
 
 /// An enum of the operations, so that a table that leaves one out does not compile.
@@ -145,44 +188,18 @@ fn camel_case(id: &str) -> String {
 
 /// A constant for each bound of the document; all words that it uses for fields and values, which are no secrets; and
 /// the fields that hold some.
-fn limits(document: &Value) -> TokenStream {
-    let (mut constants, mut words, mut secrets) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
-    let schemas = document.pointer("/components/schemas").unwrap_or(&Value::Null);
-    for (schema, content) in schemas.as_object().into_iter().flatten() {
-        bounds_of(schema, content, &mut constants);
-        for (field, content) in content.get("properties").and_then(Value::as_object).into_iter().flatten() {
-            bounds_of(&format!("{schema}_{field}"), content, &mut constants);
-        }
-    }
-    let parameters = document.pointer("/components/parameters").and_then(Value::as_object).into_iter().flatten();
-    parameters.for_each(|(name, parameter)| bounds_of(name, &parameter["schema"], &mut constants));
-    words_of(schemas, &mut words);
-    secrets_of(schemas, schemas, &mut secrets);
+fn limits(document: &Value, stated: &Stated) -> TokenStream {
+    let constants = stated.bounds.iter().map(|(name, bound)| {
+        let name = format_ident!("{name}");
+        quote! { pub(crate) const #name: u64 = #bound; }
+    });
+    let (mut words, secrets) = (BTreeSet::new(), stated.secrets.iter());
+    words_of(document.pointer("/components/schemas").unwrap_or(&Value::Null), &mut words);
     quote! {
         #(#constants)*
         pub(crate) const WORDS: &[&str] = &[#(#words),*];
         pub(crate) const SECRETS: &[&str] = &[#(#secrets),*];
     }
-}
-
-fn bounds_of(name: &str, schema: &Value, constants: &mut Vec<TokenStream>) {
-    for (keyword, suffix) in BOUNDS {
-        if let Some(bound) = schema.get(keyword).and_then(Value::as_u64) {
-            let name = format_ident!("{}_{suffix}", snake_case(name).to_uppercase());
-            constants.push(quote! { pub(crate) const #name: u64 = #bound; });
-        }
-    }
-}
-
-fn snake_case(name: &str) -> String {
-    let mut snake = String::new();
-    for character in name.chars() {
-        if character.is_uppercase() && !snake.is_empty() && !snake.ends_with('_') {
-            snake.push('_');
-        }
-        snake.push(character.to_ascii_lowercase());
-    }
-    snake
 }
 
 fn words_of(schema: &Value, words: &mut BTreeSet<String>) {
@@ -246,22 +263,6 @@ fn document_operation(item: &mut Item) {
                 }
             }
         }
-        _ => {}
-    }
-}
-
-/// The fields that refer to a component that is secret.
-fn secrets_of(schemas: &Value, schema: &Value, secrets: &mut BTreeSet<String>) {
-    for (name, field) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
-        let parts = field.get("allOf").and_then(Value::as_array).into_iter().flatten().chain([field]);
-        let names = parts.filter_map(|part| part.get("$ref")?.as_str()?.rsplit('/').next());
-        if names.into_iter().any(|name| schemas.get(name).is_some_and(|schema| schema.get("x-secret").is_some())) {
-            secrets.insert(name.clone());
-        }
-    }
-    match schema {
-        Value::Object(fields) => fields.values().for_each(|value| secrets_of(schemas, value, secrets)),
-        Value::Array(values) => values.iter().for_each(|value| secrets_of(schemas, value, secrets)),
         _ => {}
     }
 }

@@ -14,6 +14,7 @@ pub(crate) mod settlement;
 pub(crate) mod warning;
 
 use std::{
+    fmt,
     ops::Deref,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -95,9 +96,16 @@ impl Message {
 /// let message = testing::message(PushMessage::text("hello"));
 /// assert_eq!(message.metadata["CF-Content-Type"], "text");
 /// ```
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema), schemars(with = "Value"))]
 pub struct Metadata(Arc<Map<String, Value>>);
+
+/// Shows only the names, since the document does not say what the values are.
+impl fmt::Debug for Metadata {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
 
 impl Deref for Metadata {
     type Target = Map<String, Value>;

@@ -84,13 +84,14 @@ impl Fields {
     }
 }
 
-/// For `Debug`: the fields without what the document calls a secret.
+/// For `Debug`: the values of the fields that the document describes, without what it calls a secret. What it does not
+/// describe may be one.
 pub(crate) fn without_secrets(fields: &Map<String, Value>) -> Value {
     fn hide(name: &str, value: &Value) -> Value {
         match value {
-            _ if document::SECRETS.contains(&name) => "..".into(),
+            _ if document::SECRETS.contains(&name) || !document::WORDS.contains(&name) => "..".into(),
             Value::Object(fields) => without_secrets(fields),
-            Value::Array(values) => values.iter().map(|value| hide("", value)).collect(),
+            Value::Array(values) => values.iter().map(|value| hide(name, value)).collect(),
             value => value.clone(),
         }
     }
@@ -243,10 +244,12 @@ mod tests {
     }
 
     #[test]
-    fn debug_shows_no_secret_of_the_document() {
-        let text = r#"{"name":"shown","settings":{"targets":[{"lease_id":"hidden"}],"body":["hidden"]}}"#;
+    fn debug_shows_the_values_of_described_fields_that_are_no_secrets() {
+        let text = r#"{"name":"shown","settings":{"email":[{"lease_id":"hidden"}],"body":["hidden"]},
+            "events":["seen"],"of_tomorrow":{"name":"hidden"},"more":["hidden"]}"#;
         let shown = without_secrets(&serde_json::from_str::<Fields>(text).unwrap().0).to_string();
-        assert!(shown.contains("shown") && !shown.contains("hidden"), "{shown}");
+        assert!(["shown", "seen", "of_tomorrow"].iter().all(|word| shown.contains(word)), "{shown}");
+        assert!(!shown.contains("hidden"), "{shown}");
     }
 
     #[test]

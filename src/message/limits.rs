@@ -3,7 +3,7 @@
 use std::{ops::RangeInclusive, time::Duration};
 
 use crate::{
-    document,
+    document::{self, same},
     error::Error,
     message::{
         ack::AckRequest,
@@ -15,15 +15,26 @@ use crate::{
 };
 
 /// The maximum number of leases that one request settles.
-pub(crate) const MAX_LEASES: usize = document::ACK_PAYLOAD_ACKS_MAX_ITEMS as usize;
+pub(crate) const MAX_LEASES: usize =
+    same(&[document::ACK_PAYLOAD_ACKS_MAX_ITEMS, document::ACK_PAYLOAD_RETRIES_MAX_ITEMS]) as usize;
 /// The maximum number of leases that one request extends.
 pub(crate) const MAX_EXTENDED: usize = document::EXTEND_PAYLOAD_EXTEND_MAX_ITEMS as usize;
-pub(crate) const MAX_DELAY: Duration = Duration::from_secs(document::RETRY_ENTRY_DELAY_SECONDS_MAX);
+pub(crate) const MAX_DELAY: Duration = Duration::from_secs(same(&[
+    document::RETRY_ENTRY_DELAY_SECONDS_MAX,
+    document::PUSH_PAYLOAD_DELAY_SECONDS_MAX,
+    document::PUSH_BATCH_PAYLOAD_DELAY_SECONDS_MAX,
+]));
 pub(crate) const BATCH_SIZE: RangeInclusive<u64> =
-    document::PULL_PAYLOAD_BATCH_SIZE_MIN..=document::PULL_PAYLOAD_BATCH_SIZE_MAX;
-pub(crate) const VISIBILITY_TIMEOUT: RangeInclusive<Duration> =
-    Duration::from_millis(document::PULL_PAYLOAD_VISIBILITY_TIMEOUT_MS_MIN)
-        ..=Duration::from_millis(document::PULL_PAYLOAD_VISIBILITY_TIMEOUT_MS_MAX);
+    same(&[document::PULL_PAYLOAD_BATCH_SIZE_MIN, document::PEEK_PAYLOAD_BATCH_SIZE_MIN])
+        ..=same(&[document::PULL_PAYLOAD_BATCH_SIZE_MAX, document::PEEK_PAYLOAD_BATCH_SIZE_MAX]);
+pub(crate) const VISIBILITY_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(same(&[
+    document::PULL_PAYLOAD_VISIBILITY_TIMEOUT_MS_MIN,
+    document::EXTEND_PAYLOAD_VISIBILITY_TIMEOUT_MS_MIN,
+]))
+    ..=Duration::from_millis(same(&[
+        document::PULL_PAYLOAD_VISIBILITY_TIMEOUT_MS_MAX,
+        document::EXTEND_PAYLOAD_VISIBILITY_TIMEOUT_MS_MAX,
+    ]));
 pub(crate) const REFS: RangeInclusive<u64> =
     document::PURGE_PAYLOAD_REFS_MIN_ITEMS..=document::PURGE_PAYLOAD_REFS_MAX_ITEMS;
 

@@ -15,11 +15,11 @@ mod doctored;
 mod emulated;
 mod forms;
 mod generate;
-mod interface;
 mod layers;
 mod manage;
 mod reads;
 mod refreshing;
+mod stated;
 
 use std::collections::BTreeSet;
 

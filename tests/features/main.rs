@@ -7,5 +7,4 @@
 mod metrics;
 mod mocks;
 mod schemas;
-mod secrets;
 mod services;

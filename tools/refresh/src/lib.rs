@@ -5,6 +5,8 @@ pub mod compare;
 mod cut;
 pub mod places;
 pub mod report;
+#[path = "../../../openapi/rules.rs"]
+pub mod rules;
 mod shape;
 
 use std::{fs, io, path::Path};
