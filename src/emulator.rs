@@ -57,7 +57,7 @@ use std::{io, net::Ipv4Addr, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 
 pub use self::{
-    behavior::{Behavior, ExtendFrom, JsonBodies, MissingContentType, UnknownLease, WarningsForm},
+    behavior::{Behavior, ExtendFrom, JsonBodies, MissingContentType, ResultForm, UnknownLease, WarningsForm},
     builder::EmulatorBuilder,
     fault::{Fault, Injection},
     queued_message::QueuedMessage,
@@ -290,6 +290,11 @@ impl Emulator {
     /// choose operations, and can be permanent.
     pub fn inject(&self, fault: impl Into<Injection>) {
         self.running.service.faults().add(fault.into());
+    }
+
+    /// The faults that are still to be applied, in order.
+    pub fn faults(&self) -> Vec<Injection> {
+        self.running.service.faults().pending().map(|(_, injection)| injection.clone()).collect()
     }
 
     /// Removes all pending and permanent faults.

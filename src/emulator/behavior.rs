@@ -2,14 +2,23 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::error::Error;
+
 /// Switches for behavior that Cloudflare's documentation leaves open. The defaults are what is most likely.
+///
+/// Each switch can also be [set](Self::set) by its name. Serialized, it is a map from these names to values: words for
+/// enums, seconds for times, null for no bound.
 ///
 /// ```
 /// use cloudflare_queues::emulator::{Behavior, UnknownLease};
 ///
 /// let behavior = Behavior::new().late_acks(false).unknown_leases(UnknownLease::Reject);
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 #[must_use = "a behavior does nothing until it is passed to an emulator"]
 pub struct Behavior {
     pub(super) warnings: WarningsForm,
@@ -18,6 +27,8 @@ pub struct Behavior {
     pub(super) late_acks: bool,
     pub(super) late_retries: bool,
     pub(super) counts: bool,
+    pub(super) informing_warnings: bool,
+    pub(super) results: ResultForm,
     pub(super) empty_requests: bool,
     pub(super) large_requests: bool,
     pub(super) acks_after_extend: bool,
@@ -25,14 +36,17 @@ pub struct Behavior {
     pub(super) late_extends: bool,
     pub(super) shortening_extends: bool,
     pub(super) extend_from: ExtendFrom,
+    #[serde(with = "seconds")]
     pub(super) max_lease: Duration,
-    pub(super) largest_pull: usize,
-    pub(super) messages_per_second: u32,
+    pub(super) largest_pull: Option<usize>,
+    pub(super) messages_per_second: Option<u32>,
     pub(super) missing_content_type: MissingContentType,
     pub(super) empty_bodies: bool,
     pub(super) nulls: bool,
     pub(super) fractions: bool,
+    #[serde(with = "seconds")]
     pub(super) consumer_start: Duration,
+    #[serde(with = "seconds")]
     pub(super) purge_time: Duration,
     pub(super) patch_resets: bool,
 }
@@ -46,6 +60,8 @@ impl Default for Behavior {
             late_acks: true,
             late_retries: false,
             counts: true,
+            informing_warnings: false,
+            results: ResultForm::Full,
             empty_requests: true,
             large_requests: false,
             acks_after_extend: true,
@@ -54,8 +70,8 @@ impl Default for Behavior {
             shortening_extends: true,
             extend_from: ExtendFrom::Now,
             max_lease: Duration::from_secs(12 * 60 * 60),
-            largest_pull: usize::MAX,
-            messages_per_second: u32::MAX,
+            largest_pull: None,
+            messages_per_second: None,
             missing_content_type: MissingContentType::ByBody,
             empty_bodies: true,
             nulls: true,
@@ -71,6 +87,35 @@ impl Behavior {
     /// The most likely behavior.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Sets the switch of this name, the name of one of the methods below, to a value as in the serialized form.
+    ///
+    /// ```
+    /// use cloudflare_queues::emulator::Behavior;
+    ///
+    /// let behavior = Behavior::new().set("unknown_leases", "reject")?.set("max_lease", 90)?.set("late_acks", false)?;
+    /// assert!(behavior.set("late_ack", false).unwrap_err().to_string().contains("`late_acks`"));
+    /// # Ok::<(), cloudflare_queues::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if there is no such switch, or no such value of it. The error
+    /// lists what there is.
+    pub fn set(self, name: &str, value: impl Into<Value>) -> Result<Self, Error> {
+        let mut switches = self.switches();
+        switches.insert(name.to_owned(), value.into());
+        serde_json::from_value(switches.into()).map_err(|error| Error::invalid(format!("behavior `{name}`: {error}")))
+    }
+
+    /// All switches by name.
+    pub(super) fn switches(&self) -> Map<String, Value> {
+        // A struct is written as an object, and nothing in it can fail.
+        match serde_json::to_value(self) {
+            Ok(Value::Object(switches)) => switches,
+            _ => Map::new(),
+        }
     }
 
     /// The form of the warnings of an acknowledgement, an extension or a purge. [`WarningsForm::Map`] by default.
@@ -108,6 +153,19 @@ impl Behavior {
     /// Whether responses to acknowledgements and extensions have counts. `true` by default.
     pub fn counts(mut self, given: bool) -> Self {
         self.counts = given;
+        self
+    }
+
+    /// Whether an acknowledged, retried, extended or deleted entry gets a warning as well, although it is counted.
+    /// `false` by default.
+    pub fn informing_warnings(mut self, given: bool) -> Self {
+        self.informing_warnings = given;
+        self
+    }
+
+    /// The `result` of a successful acknowledgement, extension or deletion of messages. [`ResultForm::Full`] by default.
+    pub fn results(mut self, form: ResultForm) -> Self {
+        self.results = form;
         self
     }
 
@@ -165,14 +223,14 @@ impl Behavior {
     /// How many messages a pull gives at most, although it may ask for more and more are there. Without bound by
     /// default.
     pub fn largest_pull(mut self, messages: usize) -> Self {
-        self.largest_pull = messages;
+        self.largest_pull = Some(messages);
         self
     }
 
     /// How many messages a second the pulls of a queue give at most, which may be saved up for a second. When nothing
     /// is left, a pull is refused with status 429 and code 10250. Without bound by default; Cloudflare documents 5,000.
     pub fn messages_per_second(mut self, messages: u32) -> Self {
-        self.messages_per_second = messages;
+        self.messages_per_second = Some(messages);
         self
     }
 
@@ -223,7 +281,8 @@ impl Behavior {
 }
 
 /// The form of the warnings in the response to an acknowledgement, an extension or a purge.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum WarningsForm {
     /// A map of lease id to text, the form documented since 2026.
@@ -233,7 +292,8 @@ pub enum WarningsForm {
 }
 
 /// How `json` bodies are delivered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum JsonBodies {
     /// As JSON text, as seen on the service.
@@ -243,7 +303,8 @@ pub enum JsonBodies {
 }
 
 /// The content type of a pushed message without one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum MissingContentType {
     /// A string is `text` and everything else is `json`, which fits the published schema.
@@ -253,7 +314,8 @@ pub enum MissingContentType {
 }
 
 /// The start of an extension's visibility timeout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ExtendFrom {
     /// The time of the request.
@@ -263,7 +325,8 @@ pub enum ExtendFrom {
 }
 
 /// How to treat an entry with an unknown, malformed or used lease or reference.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum UnknownLease {
     /// It is not counted, and gets a warning.
@@ -272,4 +335,37 @@ pub enum UnknownLease {
     Ignore,
     /// The whole request is refused with status 400.
     Reject,
+}
+
+/// The `result` of a successful acknowledgement, extension or deletion of messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ResultForm {
+    /// With everything that is known.
+    Full,
+    /// An empty object.
+    Empty,
+    /// Null.
+    Null,
+    /// There is none.
+    Absent,
+}
+
+/// A duration in seconds.
+mod seconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(duration.as_secs_f64())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        match f64::deserialize(deserializer)? {
+            seconds if seconds >= 0.0 => Ok(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)),
+            _ => Err(D::Error::custom("a time is a number of seconds that is not negative")),
+        }
+    }
 }

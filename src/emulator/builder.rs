@@ -83,9 +83,12 @@ impl EmulatorBuilder {
     ///   parameters except `after`.
     /// - `POST /_emulator/advance`: moves the clock forward by `seconds`.
     /// - `POST /_emulator/faults`: injects a [`Fault`](super::Fault), by its name in snake case: `fault`, with `code`
-    ///   and `retry_after`, `status`, `seconds`, or `before` and `after` in seconds. Also `operations` (ids, all by
+    ///   and `retry_after`, `status`, `seconds`, or `before` and `after` in seconds and
+    ///   another fault as `then`. Also `operations` (ids, all by
     ///   default), `times` (1 by default), `until_removed`.
-    /// - `DELETE /_emulator/faults`: removes all faults.
+    /// - `GET /_emulator/faults`: the pending faults with their ids. `DELETE /_emulator/faults/{id}` removes one, and
+    ///   `DELETE /_emulator/faults` all.
+    /// - `GET /_emulator/behavior`: the [`Behavior`], by the names of its methods. `POST` changes the given switches.
     /// - `POST /_emulator/queues/{queue}/pause`, `…/resume`: pauses and resumes delivery. While it is paused, pulls get
     ///   409.
     /// - `POST /_emulator/queues/{queue}/refuse-pulls`: pulls get 405 for `seconds`, as after a pull consumer was

@@ -102,8 +102,12 @@ fn carry_out(service: &Service, head: &Parts, bytes: &[u8]) -> Result {
         (&Method::GET, ["queues", queue, "messages"]) => show::messages(service, queue, query()),
         (&Method::GET, ["queues", queue, "leases"]) => show::leases(service, queue, query()),
         (&Method::POST, ["advance"]) => advance(service, body()?),
+        (&Method::GET, ["faults"]) => faults(service, query()),
         (&Method::POST, ["faults"]) => inject(service, body()?),
         (&Method::DELETE, ["faults"]) => remove_faults(service, body()?),
+        (&Method::DELETE, ["faults", id]) => remove_fault(service, id, body()?),
+        (&Method::GET, ["behavior"]) => behavior(service, query()),
+        (&Method::POST, ["behavior"]) => behave(service, body()?),
         (&Method::POST, ["queues", queue, "pause"]) => pause(service, queue, body()?, true),
         (&Method::POST, ["queues", queue, "resume"]) => pause(service, queue, body()?, false),
         (&Method::POST, ["queues", queue, "refuse-pulls"]) => refuse_pulls(service, queue, body()?),
@@ -126,18 +130,44 @@ fn advance(service: &Service, mut fields: Fields) -> Result {
     Ok(success(json!({ "now_ms": unix_millis(service.clock.now()) })))
 }
 
-fn inject(service: &Service, mut fields: Fields) -> Result {
-    let (injection, times) = fault::read(&mut fields)?;
+fn faults(service: &Service, fields: Fields) -> Result {
     fields.end()?;
+    Ok(success(service.faults().pending().map(|(id, injection)| fault::show(id, injection)).collect::<Vec<_>>()))
+}
+
+fn inject(service: &Service, fields: Fields) -> Result {
+    let injection = fault::read(fields)?;
     let mut faults = service.faults();
-    (0..times).for_each(|_| faults.add(injection.clone()));
-    Ok(success(json!({ "faults": faults.len() })))
+    let id = faults.add(injection);
+    Ok(success(json!({ "id": id, "faults": faults.len() })))
 }
 
 fn remove_faults(service: &Service, fields: Fields) -> Result {
     fields.end()?;
     service.faults().remove_all();
     Ok(success(json!({ "faults": 0 })))
+}
+
+fn remove_fault(service: &Service, id: &str, fields: Fields) -> Result {
+    fields.end()?;
+    let mut faults = service.faults();
+    let removed = id.parse().ok().and_then(|id| faults.remove(id));
+    let _ = removed.ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, 0, "no such fault is pending"))?;
+    Ok(success(json!({ "faults": faults.len() })))
+}
+
+fn behavior(service: &Service, fields: Fields) -> Result {
+    fields.end()?;
+    Ok(success(service.behavior()))
+}
+
+/// Changes all the given switches, or none.
+fn behave(service: &Service, fields: Fields) -> Result {
+    let mut switches = fields.rest().into_iter();
+    let changed = switches.try_fold(service.behavior(), |behavior, (name, value)| behavior.set(&name, value));
+    let changed = changed.map_err(|error| Refusal::malformed(error.to_string()))?;
+    service.configure(|_| changed.clone());
+    Ok(success(changed))
 }
 
 fn pause(service: &Service, queue: &str, fields: Fields, paused: bool) -> Result {

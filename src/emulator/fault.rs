@@ -1,6 +1,6 @@
 //! Faults, and the requests that they apply to.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::document::operation::Operation;
 
@@ -83,12 +83,13 @@ pub struct Injection {
     fault: Fault,
     /// Empty for all operations.
     operations: Vec<Operation>,
-    stays: bool,
+    /// How many requests it still applies to; `None` until it is removed.
+    left: Option<usize>,
 }
 
 impl From<Fault> for Injection {
     fn from(fault: Fault) -> Self {
-        Self { fault, operations: Vec::new(), stays: false }
+        Self { fault, operations: Vec::new(), left: Some(1) }
     }
 }
 
@@ -101,8 +102,26 @@ impl Injection {
 
     /// Applies the fault to every such request until it is [removed](super::Emulator::remove_faults).
     pub fn until_removed(mut self) -> Self {
-        self.stays = true;
+        self.left = None;
         self
+    }
+
+    /// Applies the fault to the next requests of this number.
+    pub fn times(mut self, requests: usize) -> Self {
+        self.left = Some(requests);
+        self
+    }
+
+    pub(super) fn fault(&self) -> &Fault {
+        &self.fault
+    }
+
+    pub(super) fn operations(&self) -> &[Operation] {
+        &self.operations
+    }
+
+    pub(super) fn left(&self) -> Option<usize> {
+        self.left
     }
 
     /// `operation` is `None` for a request to no operation.
@@ -111,29 +130,49 @@ impl Injection {
     }
 }
 
-/// The pending faults.
+/// The pending faults by their ids, in order.
 #[derive(Default)]
-pub(super) struct Faults(VecDeque<Injection>);
+pub(super) struct Faults {
+    pending: BTreeMap<u64, Injection>,
+    last: u64,
+}
 
 impl Faults {
-    pub(super) fn add(&mut self, injection: Injection) {
-        self.0.push_back(injection);
+    /// Adds a fault, and returns its id.
+    pub(super) fn add(&mut self, injection: Injection) -> u64 {
+        self.last = self.last.saturating_add(1);
+        if injection.left != Some(0) {
+            self.pending.insert(self.last, injection);
+        }
+        self.last
     }
 
     pub(super) fn remove_all(&mut self) {
-        self.0.clear();
+        self.pending.clear();
     }
 
+    pub(super) fn remove(&mut self, id: u64) -> Option<Injection> {
+        self.pending.remove(&id)
+    }
+
+    pub(super) fn pending(&self) -> impl Iterator<Item = (u64, &Injection)> {
+        self.pending.iter().map(|(id, injection)| (*id, injection))
+    }
+
+    /// How many requests they apply to; one until it is removed counts as one.
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        let left = self.pending.values().map(|injection| injection.left.unwrap_or(1));
+        left.fold(0, usize::saturating_add)
     }
 
     /// The first one that applies to such a request.
     pub(super) fn next(&mut self, operation: Option<Operation>) -> Option<Fault> {
-        let index = self.0.iter().position(|injection| injection.is_for(operation))?;
-        match self.0.get(index) {
-            Some(Injection { fault, stays: true, .. }) => Some(fault.clone()),
-            _ => self.0.remove(index).map(|injection| injection.fault),
+        let (id, injection) = self.pending.iter_mut().find(|(_, injection)| injection.is_for(operation))?;
+        injection.left = injection.left.map(|left| left.saturating_sub(1));
+        let (id, fault) = (*id, injection.fault.clone());
+        if injection.left == Some(0) {
+            self.pending.remove(&id);
         }
+        Some(fault)
     }
 }

@@ -15,6 +15,13 @@ pub(super) struct Outcome {
 pub(super) struct Unknown;
 
 impl Outcome {
+    /// For an entry that was counted.
+    pub(super) fn inform(&mut self, behavior: &Behavior, subject: &str) {
+        if behavior.informing_warnings {
+            self.warnings.push((subject.to_owned(), "this was done, and is only mentioned"));
+        }
+    }
+
     pub(super) fn warn_of_lease(&mut self, behavior: &Behavior, lease_id: &str, has_expired: bool) {
         if has_expired {
             self.warnings.push((lease_id.to_owned(), "the lease has expired"));

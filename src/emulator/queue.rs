@@ -248,8 +248,9 @@ impl Queue {
         }
         let mut outcome = Outcome::default();
         for (wanted, found) in refs.iter().zip(found) {
-            if found.and_then(|sequence| self.remove(sequence)).is_none() {
-                outcome.warn(behavior, wanted, "the reference is not known");
+            match found.and_then(|sequence| self.remove(sequence)) {
+                Some(_) => outcome.inform(behavior, wanted),
+                None => outcome.warn(behavior, wanted, "the reference is not known"),
             }
         }
         Ok(outcome)
@@ -276,6 +277,7 @@ impl Queue {
                 Some((lease, is_held)) if is_held || behavior.late_acks => {
                     self.remove(lease.sequence);
                     outcome.acked = outcome.acked.saturating_add(1);
+                    outcome.inform(behavior, lease_id);
                 }
                 found => outcome.warn_of_lease(behavior, lease_id, found.is_some()),
             }
@@ -287,6 +289,7 @@ impl Queue {
                     self.used.insert(lease, Use::HandedBack);
                     self.end_delivery(lease.sequence, now, now.saturating_add(delay));
                     outcome.retried = outcome.retried.saturating_add(1);
+                    outcome.inform(behavior, lease_id);
                 }
                 // The message is visible again, or leased by another consumer: there is nothing left to hand back.
                 Some((_, false)) if behavior.late_retries => outcome.retried = outcome.retried.saturating_add(1),
@@ -317,6 +320,7 @@ impl Queue {
                 Some((lease, is_held)) if is_held || behavior.late_extends && self.revive(lease, now) => {
                     self.extend_lease(now, behavior, lease, timeout);
                     outcome.extended = outcome.extended.saturating_add(1);
+                    outcome.inform(behavior, lease_id);
                 }
                 found => outcome.warn_of_lease(behavior, lease_id, found.is_some()),
             }

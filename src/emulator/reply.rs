@@ -68,7 +68,7 @@ impl Refusal {
         let chained = || ApiError { code: 6111, message: "invalid token".into(), error_chain: Vec::new() };
         let error_chain = if code == 6003 { vec![chained()] } else { Vec::new() };
         let errors = vec![ApiError { code, message, error_chain }];
-        let refused = Envelope { success: false, errors, messages: [], result: (), result_info: None };
+        let refused = Envelope { success: false, errors, messages: [], result: Some(()), result_info: None };
         let mut response = envelope(status, &refused);
         response.extensions_mut().insert(reason);
         response
@@ -76,13 +76,20 @@ impl Refusal {
 }
 
 pub(super) fn success(result: impl Serialize) -> Response<Bytes> {
-    envelope(StatusCode::OK, &Envelope { success: true, errors: Vec::new(), messages: [], result, result_info: None })
+    successful(Some(result), None)
+}
+
+pub(super) fn success_without_result() -> Response<Bytes> {
+    successful(None::<()>, None)
+}
+
+fn successful(result: Option<impl Serialize>, result_info: Option<Value>) -> Response<Bytes> {
+    envelope(StatusCode::OK, &Envelope { success: true, errors: Vec::new(), messages: [], result, result_info })
 }
 
 /// A page of a list.
 pub(super) fn page(result: Value, info: Value) -> Response<Bytes> {
-    let result_info = Some(info);
-    envelope(StatusCode::OK, &Envelope { success: true, errors: Vec::new(), messages: [], result, result_info })
+    successful(Some(result), Some(info))
 }
 
 #[derive(Serialize)]
@@ -90,7 +97,8 @@ struct Envelope<T> {
     success: bool,
     errors: Vec<ApiError>,
     messages: [(); 0],
-    result: T,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<T>,
     #[serde(skip_serializing_if = "Option::is_none")]
     result_info: Option<Value>,
 }

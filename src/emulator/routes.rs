@@ -4,12 +4,15 @@ use std::borrow::Cow;
 
 use http::{Method, Response, StatusCode, Uri};
 use hyper::body::Bytes;
+use serde::Serialize;
+use serde_json::Map;
 
 use super::{
+    behavior::{Behavior, ResultForm},
     manage,
     outcome::Unknown,
     queue::NewMessage,
-    reply::{Refusal, success},
+    reply::{Refusal, success, success_without_result},
     request::{self, Ack, Extend, Pull},
     result::{Acked, Extended, Message, Metadata, Peeked, Pulled, Purged, Pushed},
     service::Service,
@@ -93,6 +96,7 @@ fn store(service: &Service, queue_id: &str, messages: Vec<NewMessage>) -> Result
 fn pull(service: &Service, queue_id: &str, body: &[u8]) -> Result {
     let behavior = service.behavior();
     let Pull { batch_size, timeout } = request::pull(&behavior, body)?;
+    let per_second = behavior.messages_per_second.unwrap_or(u32::MAX);
     let (pulled, metrics) = service.with_queue(queue_id, |queue, now| {
         if !queue.settings().http_pull || queue.settings().pulls_from > now {
             let message = "messages cannot be pulled unless http_pull mode is enabled";
@@ -101,7 +105,7 @@ fn pull(service: &Service, queue_id: &str, body: &[u8]) -> Result {
         if queue.settings().delivery_paused {
             return Err(Refusal::new(StatusCode::CONFLICT, 0, "queue_delivery_paused"));
         }
-        let allowed = queue.allow(now, batch_size.min(behavior.largest_pull), behavior.messages_per_second);
+        let allowed = queue.allow(now, batch_size.min(behavior.largest_pull.unwrap_or(usize::MAX)), per_second);
         if allowed == 0 {
             return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, 10250, "the queue is overloaded"));
         }
@@ -119,14 +123,23 @@ fn ack(service: &Service, queue_id: &str, body: &[u8]) -> Result {
     let behavior = service.behavior();
     let Ack { acks, retries } = request::ack(&behavior, body)?;
     let outcome = service.with_queue(queue_id, |queue, now| queue.ack(now, &behavior, &acks, &retries))?;
-    Ok(success(Acked::new(&behavior, outcome.map_err(unknown_lease)?)))
+    Ok(settled(&behavior, Acked::new(&behavior, outcome.map_err(unknown_lease)?)))
 }
 
 fn extend(service: &Service, queue_id: &str, body: &[u8]) -> Result {
     let behavior = service.behavior();
     let Extend { leases, timeout } = request::extend(&behavior, body)?;
     let outcome = service.with_queue(queue_id, |queue, now| queue.extend(now, &behavior, &leases, timeout))?;
-    Ok(success(Extended::new(&behavior, outcome.map_err(unknown_lease)?)))
+    Ok(settled(&behavior, Extended::new(&behavior, outcome.map_err(unknown_lease)?)))
+}
+
+fn settled(behavior: &Behavior, result: impl Serialize) -> Response<Bytes> {
+    match behavior.results {
+        ResultForm::Full => success(result),
+        ResultForm::Empty => success(Map::new()),
+        ResultForm::Null => success(()),
+        ResultForm::Absent => success_without_result(),
+    }
 }
 
 fn unknown_lease(Unknown: Unknown) -> Refusal {
@@ -146,5 +159,5 @@ fn purge(service: &Service, queue_id: &str, body: &[u8]) -> Result {
     let refs = request::purge(&behavior, body)?;
     let outcome = service.with_queue(queue_id, |queue, now| queue.purge(now, &behavior, &refs))?;
     let outcome = outcome.map_err(|Unknown| Refusal::malformed("the request holds a reference that is not known"))?;
-    Ok(success(Purged::new(&behavior, outcome)))
+    Ok(settled(&behavior, Purged::new(&behavior, outcome)))
 }

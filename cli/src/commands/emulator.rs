@@ -11,7 +11,10 @@ use std::{
 };
 
 use clap::Args;
-use cloudflare_queues::{Error, emulator::Emulator};
+use cloudflare_queues::{
+    Error,
+    emulator::{Behavior, Emulator},
+};
 use tokio::net::TcpListener;
 
 use self::announcement::Announcement;
@@ -36,13 +39,16 @@ pub(crate) struct Serve {
     /// The port to serve on; 0 for a free one
     #[arg(long, default_value_t = 8790)]
     port: u16,
-    /// A file with queues, each a table [[queues]] with the keys of --queue
+    /// A file with queues, each a table [[queues]] with the keys of --queue, and a table [behavior]
     #[arg(long, value_name = "FILE", conflicts_with = "queues")]
     config: Option<PathBuf>,
     /// A queue, and its settings: delivery_delay, delivery_paused, message_retention_period, visibility_timeout_ms,
     /// max_retries, retry_delay, dead_letter_queue (a name), as Cloudflare's API has them
     #[arg(long = "queue", value_name = "NAME[,KEY=VALUE]...")]
     queues: Vec<String>,
+    /// How it behaves where Cloudflare's documentation leaves that open; GET /_emulator/behavior lists all switches
+    #[arg(long = "behavior", value_name = "NAME=VALUE")]
+    behavior: Vec<String>,
     /// Let the clock stand still until it is advanced by POST /_emulator/advance
     #[arg(long)]
     frozen: bool,
@@ -71,10 +77,11 @@ impl Serve {
     pub(crate) async fn run(&self, common: &Common) -> Result<(), Failure> {
         // Before anything is printed, so that whoever reads it can end the program.
         let signals = Signals::listen()?;
-        let queues = match &self.config {
+        let config = match &self.config {
             Some(file) => config::read(file)?,
             None => config::of_arguments(&self.queues)?,
         };
+        let behavior = config::behave(config.behavior, &self.behavior)?;
         let (host, port) = (self.host, self.port);
         let not_bound = |error| Failure::new(Exit::Input, format!("--host {host} --port {port}: {error}"));
         let listener = TcpListener::bind((host, port)).await.map_err(not_bound)?;
@@ -82,7 +89,7 @@ impl Serve {
             // Left by an emulator that was killed: whoever waits for the file must not take it for that of this one.
             let _ = fs::remove_file(path);
         }
-        let (emulator, queues) = self.prepare(&queues).await?;
+        let (emulator, queues) = self.prepare(&config.queues, behavior).await?;
         let announcement = Announcement::new(&emulator, listener.local_addr()?, &queues);
         let env_file = self.env_file.as_ref().map(|path| {
             let not_written = |error| Failure::new(Exit::Output, format!("--env-file {}: {error}", path.display()));
@@ -102,9 +109,13 @@ impl Serve {
     }
 
     /// An emulator with these queues, and with their names the ids that they have.
-    async fn prepare(&self, wanted: &[config::Queue]) -> Result<(Emulator, Vec<(String, String)>), Failure> {
+    async fn prepare(
+        &self,
+        wanted: &[config::Queue],
+        behavior: Behavior,
+    ) -> Result<(Emulator, Vec<(String, String)>), Failure> {
         install_tls();
-        let builder = Emulator::builder().control();
+        let builder = Emulator::builder().control().behavior(behavior);
         let builder = if self.frozen { builder } else { builder.real_time() };
         let emulator = builder.in_process();
         let account = emulator.in_process_builder()?.build()?.queues(emulator.account_id().clone())?;

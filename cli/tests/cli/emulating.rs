@@ -245,6 +245,21 @@ fn a_file_that_cannot_be_read_is_named_with_the_line() {
 }
 
 #[test]
+fn the_behavior_is_set_by_switches_and_by_a_file() {
+    let file = folder("emulator-behavior").join("queues.toml");
+    fs::write(&file, "[[queues]]\nname = \"orders\"\n[behavior]\nlate_acks = false\nmax_lease = 90\n").unwrap();
+    let switches = ["--behavior", "warnings=list", "--behavior", "max_lease=60.5", "--behavior", "large_requests"];
+    let mut serving = Serving::start(&[&["--config", file.to_str().unwrap()], &switches[..]].concat());
+    let shown = ask(&serving.announced(), "GET", "/_emulator/behavior", &json!({}))["result"].take();
+    let set = ["late_acks", "warnings", "max_lease", "large_requests"].map(|name| shown[name].clone());
+    assert_eq!(set, [json!(false), json!("list"), json!(60.5), json!(true)]);
+    for (switch, named) in [("late_ack=true", "`late_acks`"), ("warnings=table", "`map`"), ("counts=7", "counts=7")] {
+        let told = complaint(&["--behavior", switch]);
+        assert!(told.contains(named) && told.contains("--behavior"), "{told}");
+    }
+}
+
+#[test]
 fn an_address_that_is_taken_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();

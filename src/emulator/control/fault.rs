@@ -1,6 +1,8 @@
 //! Faults as JSON.
 
-use serde_json::Value;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
 
 use super::{Result, fields::Fields};
 use crate::{
@@ -11,8 +13,19 @@ use crate::{
     },
 };
 
-/// A fault, and how often to inject it.
-pub(super) fn read(fields: &mut Fields) -> Result<(Injection, usize)> {
+/// A fault, and the requests that it applies to.
+pub(super) fn read(mut fields: Fields) -> Result<Injection> {
+    let operations = fields.optional("operations", operations)?.unwrap_or_default();
+    let times = fields.optional("times", Fields::count)?;
+    let until_removed = fields.optional("until_removed", Fields::truth)?.unwrap_or_default();
+    if until_removed && times.is_some() {
+        return Err(Refusal::malformed("`times` does not go with `until_removed`"));
+    }
+    let injection = operations.into_iter().fold(Injection::from(fault(fields)?), Injection::on);
+    Ok(if until_removed { injection.until_removed() } else { injection.times(times.unwrap_or(1)) })
+}
+
+fn fault(mut fields: Fields) -> Result<Fault> {
     let name = fields.required("fault", Fields::text)?;
     let fault = match &*name {
         "rate_limited" => Fault::RateLimited {
@@ -30,7 +43,10 @@ pub(super) fn read(fields: &mut Fields) -> Result<(Injection, usize)> {
         "slow" => Fault::Slow {
             before: fields.optional("before", Fields::duration)?.unwrap_or_default(),
             after: fields.optional("after", Fields::duration)?.unwrap_or_default(),
-            fault: None,
+            fault: match fields.optional("then", Fields::object)? {
+                Some(then) => Some(Box::new(fault(then)?)),
+                None => None,
+            },
         },
         _ => {
             let names = "rate_limited, forbidden, challenged, server_error, not_success, delay, cut_off, \
@@ -38,14 +54,46 @@ pub(super) fn read(fields: &mut Fields) -> Result<(Injection, usize)> {
             return Err(Refusal::malformed(format!("`fault` is one of {names}")));
         }
     };
-    let operations = fields.optional("operations", operations)?.unwrap_or_default();
-    let injection = operations.into_iter().fold(Injection::from(fault), Injection::on);
-    let times = fields.optional("times", Fields::count)?;
-    Ok(match fields.optional("until_removed", Fields::truth)? {
-        Some(true) if times.is_some() => return Err(Refusal::malformed("`times` does not go with `until_removed`")),
-        Some(true) => (injection.until_removed(), 1),
-        _ => (injection, times.unwrap_or(1)),
-    })
+    fields.end()?;
+    Ok(fault)
+}
+
+/// A pending fault, in the form in which it can be injected again.
+pub(super) fn show(id: u64, injection: &Injection) -> Value {
+    let mut shown = show_fault(injection.fault());
+    let operations: Vec<_> = injection.operations().iter().map(|operation| operation.id()).collect();
+    if !operations.is_empty() {
+        shown.insert("operations".to_owned(), operations.into());
+    }
+    match injection.left() {
+        Some(times) => shown.insert("times".to_owned(), times.into()),
+        None => shown.insert("until_removed".to_owned(), true.into()),
+    };
+    json!({ "id": id, "injected": shown })
+}
+
+fn show_fault(fault: &Fault) -> Map<String, Value> {
+    let seconds = |duration: &Duration| Value::from(duration.as_secs_f64());
+    let (name, fields) = match fault {
+        Fault::RateLimited { code, retry_after } => {
+            let wait = retry_after.as_ref().map(|wait| ("retry_after", seconds(wait)));
+            ("rate_limited", [("code", (*code).into())].into_iter().chain(wait).collect())
+        }
+        Fault::Forbidden => ("forbidden", vec![]),
+        Fault::Challenged => ("challenged", vec![]),
+        Fault::ServerError(status) => ("server_error", vec![("status", (*status).into())]),
+        Fault::NotSuccess => ("not_success", vec![]),
+        Fault::Delay(delay) => ("delay", vec![("seconds", seconds(delay))]),
+        Fault::CutOff => ("cut_off", vec![]),
+        Fault::ResetBefore => ("reset_before", vec![]),
+        Fault::ResetAfter => ("reset_after", vec![]),
+        Fault::Slow { before, after, fault } => {
+            let then = fault.as_ref().map(|fault| ("then", show_fault(fault).into()));
+            ("slow", [("before", seconds(before)), ("after", seconds(after))].into_iter().chain(then).collect())
+        }
+    };
+    let named = std::iter::once(("fault", Value::from(name))).chain(fields);
+    named.map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 fn code(value: Value) -> std::result::Result<i64, &'static str> {

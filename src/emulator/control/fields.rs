@@ -65,6 +65,18 @@ impl Fields {
         }
     }
 
+    pub(super) fn object(value: Value) -> std::result::Result<Self, &'static str> {
+        match value {
+            Value::Object(fields) => Ok(Self(fields)),
+            _ => Err("an object"),
+        }
+    }
+
+    /// All fields that have not been read.
+    pub(super) fn rest(self) -> Map<String, Value> {
+        self.0
+    }
+
     pub(super) fn truth(value: Value) -> std::result::Result<bool, &'static str> {
         value.as_bool().ok_or("true or false")
     }

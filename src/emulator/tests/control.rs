@@ -146,6 +146,53 @@ async fn faults_are_injected_and_removed_over_http() {
     assert_eq!(statuses(&emulator, "/pull", 1).await, [Some(200)]);
 }
 
+#[tokio::test]
+async fn pending_faults_are_listed_as_they_can_be_injected_again() {
+    let (emulator, _) = controlled();
+    let wait = json!({ "fault": "rate_limited", "code": 971, "retry_after": 7.0, "times": 3 });
+    let slow = json!({ "fault": "slow", "before": 1.0, "after": 2.0, "then": { "fault": "server_error", "status": 503 },
+                       "operations": ["pull_messages"], "until_removed": true });
+    for fault in [&wait, &slow] {
+        post(&emulator, "/faults", fault.clone()).await;
+    }
+    assert_eq!(statuses(&emulator, "/peek", 1).await, [Some(429)]);
+    let listed = get(&emulator, "/faults").await;
+    let (mut left, id) = (wait, listed[0]["id"].as_u64().unwrap());
+    left["times"] = json!(2);
+    assert_eq!((&listed[0]["injected"], &listed[1]["injected"]), (&left, &slow));
+    assert_eq!(emulator.faults().len(), 2);
+    assert_eq!(control(&emulator, Method::DELETE, &format!("/faults/{id}"), Value::Null).await["faults"], 1);
+    assert_eq!(get(&emulator, "/faults").await.as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn every_switch_is_shown_and_set_by_its_name() {
+    let (emulator, queue) = controlled();
+    let shown = get(&emulator, "/behavior").await;
+    assert_eq!((&shown["warnings"], &shown["largest_pull"]), (&json!("map"), &Value::Null));
+    for (name, value) in shown.as_object().unwrap() {
+        let other = match (name.as_str(), value) {
+            ("warnings", _) => json!("list"),
+            ("json_bodies", _) => json!("base64"),
+            ("unknown_leases", _) => json!("ignore"),
+            ("results", _) => json!("absent"),
+            ("extend_from", _) => json!("lease_end"),
+            ("missing_content_type", _) => json!("json"),
+            (_, Value::Bool(value)) => json!(!value),
+            (_, Value::Null) => json!(7),
+            _ => json!(1.5),
+        };
+        let changed = post(&emulator, "/behavior", json!({ name: other })).await;
+        assert_eq!(changed[name], other);
+        assert_eq!(post(&emulator, "/behavior", json!({ name: value })).await, shown, "{name}");
+    }
+    post(&emulator, "/behavior", json!({ "largest_pull": 1, "counts": false })).await;
+    queue.push_batch(&[PushMessage::text("1"), PushMessage::text("2")]).await.unwrap();
+    assert_eq!(queue.pull(PullOptions::new()).await.unwrap().len(), 1);
+    refusal(&emulator, Method::POST, "/behavior", json!({ "counts": true, "largest_pull": "all" })).await;
+    assert_eq!(get(&emulator, "/behavior").await["counts"], false, "all or nothing");
+}
+
 #[tokio::test(start_paused = true)]
 async fn every_fault_has_a_name() {
     let (emulator, _) = controlled();
@@ -228,7 +275,16 @@ async fn what_cannot_be_read_is_named_and_refused() {
         (Method::POST, "/faults", json!({ "fault": "forbidden", "times": 1001 }), "`times`"),
         (Method::POST, "/faults", json!({ "fault": "forbidden", "times": 2, "until_removed": true }), "`times`"),
         (Method::POST, "/faults", json!({ "fault": "rate_limited", "code": "x" }), "`code`"),
+        (Method::POST, "/faults", json!({ "fault": "slow", "then": { "fault": "delay" } }), "`seconds`"),
+        (Method::POST, "/faults", json!({ "fault": "slow", "then": "forbidden" }), "`then`"),
         (Method::DELETE, "/faults", json!({ "fault": "forbidden" }), "`fault`"),
+        (Method::DELETE, "/faults/1", json!({ "times": 1 }), "`times`"),
+        (Method::POST, "/behavior", json!({ "late_ack": true }), "`late_acks`"),
+        (Method::POST, "/behavior", json!({ "late_acks": "yes" }), "`late_acks`"),
+        (Method::POST, "/behavior", json!({ "warnings": "table" }), "`list`"),
+        (Method::POST, "/behavior", json!({ "max_lease": -1 }), "`max_lease`"),
+        (Method::GET, "/behavior?all=true", Value::Null, "`all`"),
+        (Method::GET, "/faults?all=true", Value::Null, "`all`"),
         (Method::POST, "/reset", json!({ "queue": "queue-1" }), "`queue`"),
         (Method::POST, "/queues/queue-1/pause", json!({ "seconds": 1 }), "`seconds`"),
         (Method::POST, "/queues/queue-1/refuse-pulls", json!({}), "`seconds`"),
@@ -248,6 +304,7 @@ async fn what_cannot_be_read_is_named_and_refused() {
         (Method::GET, "/queues/none/messages"),
         (Method::POST, "/queues/none/pause"),
         (Method::GET, "/advance"),
+        (Method::DELETE, "/faults/7"),
         (Method::PUT, "/reset"),
         (Method::GET, "/nothing"),
     ] {

@@ -3,7 +3,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     PushMessage,
-    emulator::{Behavior, MissingContentType},
+    emulator::{Behavior, MissingContentType, ResultForm},
 };
 
 const OPERATIONS: [&str; 7] = ["", "/batch", "/pull", "/ack", "/extend", "/peek", "/purge"];
@@ -142,6 +142,43 @@ async fn a_string_without_a_content_type_is_text() {
     emulator.configure(|_| Behavior::new().missing_content_type(MissingContentType::Json));
     assert_eq!(code(&send(&emulator, "", r#"{ "body": "text" }"#).await.1), 10207);
     assert_eq!(code(&send(&emulator, "", r#"{ "body": "text", "content_type": "json" }"#).await.1), 10207);
+}
+
+#[tokio::test]
+async fn a_success_may_come_without_a_result() {
+    let emulator = Emulator::in_process();
+    for (form, expected) in
+        [(ResultForm::Empty, Some(json!({}))), (ResultForm::Null, Some(Value::Null)), (ResultForm::Absent, None)]
+    {
+        emulator.configure(|behavior| behavior.results(form));
+        for (operation, body) in [("/ack", json!({})), ("/extend", json!({})), ("/purge", json!({ "refs": [] }))] {
+            let (status, envelope) = send(&emulator, operation, &body.to_string()).await;
+            assert_eq!((status, &envelope["success"]), (StatusCode::OK, &json!(true)));
+            assert_eq!(envelope.get("result").cloned(), expected, "{operation}");
+        }
+        assert!(send(&emulator, "/pull", "").await.1["result"]["messages"].is_array(), "other results stay");
+    }
+}
+
+#[tokio::test]
+async fn informing_warnings_come_with_all_that_was_counted() {
+    let emulator = Emulator::builder().behavior(Behavior::new().informing_warnings(true)).in_process();
+    let message = json!({ "body": "s" });
+    send(&emulator, "/batch", &json!({ "messages": vec![message; 4] }).to_string()).await;
+    let (_, peeked) = send(&emulator, "/peek", "").await;
+    let refs = json!({ "refs": [{ "ref": peeked["result"]["messages"][3]["ref"] }] });
+    let (_, purged) = send(&emulator, "/purge", &refs.to_string()).await;
+    assert_eq!(purged["result"]["warnings"].as_object().unwrap().len(), 1);
+    let (_, pulled) = send(&emulator, "/pull", "").await;
+    let lease = |index: usize| json!({ "lease_id": pulled["result"]["messages"][index]["lease_id"] });
+    let (_, extended) = send(&emulator, "/extend", &json!({ "extend": [lease(0)] }).to_string()).await;
+    let counts = |envelope: &Value, name: &str| envelope["result"][name].as_u64();
+    assert_eq!(counts(&extended, "extendCount"), Some(1));
+    assert_eq!(extended["result"]["warnings"].as_object().unwrap().len(), 1);
+    let settled = json!({ "acks": [lease(0), lease(1)], "retries": [lease(2)] });
+    let (_, settled) = send(&emulator, "/ack", &settled.to_string()).await;
+    assert_eq!((counts(&settled, "ackCount"), counts(&settled, "retryCount")), (Some(2), Some(1)));
+    assert_eq!(settled["result"]["warnings"].as_object().unwrap().len(), 3);
 }
 
 #[tokio::test]

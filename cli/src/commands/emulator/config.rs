@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use cloudflare_queues::manage::{ConsumerSettings, NewQueue, QueueSettings};
+use cloudflare_queues::{
+    emulator::Behavior,
+    manage::{ConsumerSettings, NewQueue, QueueSettings},
+};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -11,8 +14,10 @@ use crate::exit::{Exit, Failure};
 /// What `queues.toml` holds.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Config {
-    queues: Vec<Queue>,
+pub(super) struct Config {
+    pub(super) queues: Vec<Queue>,
+    #[serde(default)]
+    pub(super) behavior: Behavior,
 }
 
 /// A queue, with the names and units of Cloudflare's API.
@@ -29,21 +34,32 @@ pub(super) struct Queue {
     dead_letter_queue: Option<String>,
 }
 
-/// The queues of a file.
-pub(super) fn read(path: &Path) -> Result<Vec<Queue>, Failure> {
+/// The configuration in a file.
+pub(super) fn read(path: &Path) -> Result<Config, Failure> {
     let wrong = |error: String| Failure::new(Exit::Input, format!("{}: {}", path.display(), error.trim_end()));
     let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
-    let Config { queues } = toml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
-    complete(queues).map_err(wrong)
+    let config: Config = toml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    Ok(Config { queues: complete(config.queues).map_err(wrong)?, ..config })
 }
 
 /// The queues of arguments; one if there are none.
-pub(super) fn of_arguments(arguments: &[String]) -> Result<Vec<Queue>, Failure> {
+pub(super) fn of_arguments(arguments: &[String]) -> Result<Config, Failure> {
     if arguments.is_empty() {
-        return Ok(vec![Queue { name: "queue-1".to_owned(), ..Queue::default() }]);
+        let queues = vec![Queue { name: "queue-1".to_owned(), ..Queue::default() }];
+        return Ok(Config { queues, behavior: Behavior::new() });
     }
     let queues: Vec<_> = arguments.iter().map(|argument| of_argument(argument)).collect::<Result<_, _>>()?;
-    complete(queues).map_err(|message| Failure::new(Exit::Input, format!("--queue: {message}")))
+    let queues = complete(queues).map_err(|message| Failure::new(Exit::Input, format!("--queue: {message}")))?;
+    Ok(Config { queues, behavior: Behavior::new() })
+}
+
+/// The behavior with switches of the form `name=value`, where a value is JSON, or otherwise text.
+pub(super) fn behave(behavior: Behavior, switches: &[String]) -> Result<Behavior, Failure> {
+    switches.iter().try_fold(behavior, |behavior, switch| {
+        let (name, value) = switch.split_once('=').unwrap_or((switch, "true"));
+        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
+        behavior.set(name, value).map_err(|error| Failure::new(Exit::Input, format!("--behavior {switch}: {error}")))
+    })
 }
 
 fn of_argument(argument: &str) -> Result<Queue, Failure> {
