@@ -4,6 +4,7 @@
     not(any(feature = "mock", feature = "schemars")),
     allow(dead_code, unreachable_pub, reason = "the types on the wire are public with these features alone")
 )]
+#![cfg_attr(not(test), warn(clippy::dbg_macro, clippy::print_stderr, clippy::print_stdout))]
 
 /// Locks and atomics under which every order of events can be tried: see `proof`.
 #[cfg(stand_in)]
