@@ -1,15 +1,15 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, test } from 'node:test';
+import { startEmulator } from 'cf-queues';
 import Cloudflare from 'cloudflare';
-import { startEmulator } from './emulator.js';
 import { handleOrders } from './worker.js';
 
 let emulator, client, account_id, orders;
 
 before(async () => {
-  emulator = await startEmulator('--queue', 'orders,max_retries=1,dead_letter_queue=failed');
-  client = new Cloudflare({ baseURL: emulator.base_url, apiToken: emulator.api_token });
-  account_id = emulator.account_id;
+  emulator = await startEmulator({ queues: ['orders,max_retries=1,dead_letter_queue=failed'] });
+  client = new Cloudflare(emulator);
+  account_id = emulator.accountId;
   orders = emulator.queues.orders;
 });
 beforeEach(() => emulator.reset());
@@ -41,7 +41,7 @@ test('an order that fails comes again after a minute, and is a dead letter in th
 test('an order is kept when its acknowledgement does not arrive', async () => {
   await push({ id: 3 });
   // The client tries three times.
-  await emulator.inject({ fault: 'server_error', status: 503, operations: ['ack_messages'], times: 3 });
+  await emulator.fault({ fault: 'server_error', status: 503, operations: ['ack_messages'], times: 3 });
   await assert.rejects(handleOrders(client, account_id, orders, () => {}), { status: 503 });
   assert.equal((await emulator.messages('orders'))[0].state, 'leased');
   await emulator.advance(30);

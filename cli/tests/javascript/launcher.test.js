@@ -1,0 +1,54 @@
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { cpSync, mkdtempSync, realpathSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { test } from 'node:test';
+
+const launcher = join('node_modules', 'cf-queues', 'launcher.js');
+
+// Starts an emulator in the background, and gives its address once it is ready.
+async function start(command, args, options) {
+  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'], ...options });
+  const [line] = await once(createInterface(child.stdout), 'line');
+  return { child, url: JSON.parse(line).url };
+}
+
+async function end(url) {
+  for (;;) {
+    try {
+      await fetch(`${url}/health`);
+    } catch {
+      return;
+    }
+  }
+}
+
+test('the launcher returns the exit code of the program', () => {
+  assert.equal(spawnSync(process.execPath, [launcher, '--version']).status, 0);
+  assert.equal(spawnSync(process.execPath, [launcher, 'no-such-command']).status, 2);
+});
+
+test('a signal to the launcher ends the program', { skip: process.platform === 'win32' }, async () => {
+  for (const signal of ['SIGTERM', 'SIGINT']) {
+    const { child } = await start(process.execPath, [launcher, 'emulator', '--port', '0']);
+    child.kill(signal);
+    assert.deepEqual(await once(child, 'exit'), [0, null]);
+  }
+});
+
+test('npx that is killed leaves no program', { skip: process.platform === 'win32' }, async () => {
+  const { child, url } = await start('npx', ['cf-queues', 'emulator', '--port', '0']);
+  child.kill();
+  await end(url);
+});
+
+test('a program that is missing is named, with what to do', () => {
+  const folder = realpathSync(mkdtempSync(join(tmpdir(), 'cf-queues-')));
+  cpSync(join('node_modules', 'cf-queues'), folder, { recursive: true });
+  const { status, stderr } = spawnSync(process.execPath, [join(folder, 'launcher.js')], { encoding: 'utf8' });
+  assert.equal(status, 1);
+  assert.match(stderr, /^cf-queues: the package @cf-queues\/\S+ is not installed\. .*CF_QUEUES/);
+});

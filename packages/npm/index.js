@@ -1,0 +1,46 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import { program } from './program.js';
+
+export async function startEmulator({ queues = [], frozen = true, args = [] } = {}) {
+  const chosen = [...(frozen ? ['--frozen'] : []), ...queues.flatMap((queue) => ['--queue', queue]), ...args];
+  const child = spawn(program(), ['emulator', '--port', '0', '--output', 'ndjson', ...chosen], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const kill = () => child.kill();
+  process.once('exit', kill);
+  const exited = once(child, 'exit').finally(() => process.off('exit', kill));
+  const failed = exited.then(([code]) => Promise.reject(new Error(`cf-queues emulator ended with ${code}`)));
+  failed.catch(() => {});
+  const [line] = await Promise.race([once(createInterface(child.stdout), 'line'), failed]);
+  const announced = JSON.parse(line);
+  // It does not keep a program running that forgets to stop it.
+  child.unref();
+  child.stdout.unref();
+
+  async function control(method, path, body) {
+    const options = { method, body: body && JSON.stringify(body) };
+    const response = await fetch(`${announced.url}/_emulator${path}`, options);
+    const { success, errors, result } = await response.json();
+    if (!success) throw new Error(errors[0].message);
+    return result;
+  }
+
+  return {
+    url: announced.url,
+    baseURL: announced.base_url,
+    apiToken: announced.api_token,
+    accountId: announced.account_id,
+    queues: announced.queues,
+    messages: (queue) => control('GET', `/queues/${encodeURIComponent(queue)}/messages`),
+    advance: (seconds) => control('POST', '/advance', { seconds }),
+    fault: (fault) => control('POST', '/faults', fault),
+    reset: () => control('POST', '/reset'),
+    stop: async () => {
+      child.ref();
+      child.kill();
+      await exited;
+    },
+  };
+}
