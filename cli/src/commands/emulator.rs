@@ -34,17 +34,22 @@ use crate::{
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Serve {
     /// The address to serve on; 0.0.0.0 for every interface
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    #[arg(long, value_name = "ADDRESS", env = "CF_QUEUES_EMULATOR_HOST", default_value = "127.0.0.1")]
     host: IpAddr,
     /// The port to serve on; 0 for a free one
-    #[arg(long, default_value_t = 8790)]
+    #[arg(long, env = "CF_QUEUES_EMULATOR_PORT", default_value_t = 8790)]
     port: u16,
     /// A file with queues, each a table [[queues]] with the keys of --queue, and a table [behavior]
     #[arg(long, value_name = "FILE", conflicts_with = "queues")]
     config: Option<PathBuf>,
     /// A queue, and its settings: delivery_delay, delivery_paused, message_retention_period, visibility_timeout_ms,
-    /// max_retries, retry_delay, dead_letter_queue (a name), as Cloudflare's API has them
-    #[arg(long = "queue", value_name = "NAME[,KEY=VALUE]...")]
+    /// max_retries, retry_delay, dead_letter_queue (a name), as Cloudflare's API has them. Several are separated by spaces
+    #[arg(
+        long = "queue",
+        value_name = "NAME[,KEY=VALUE]...",
+        env = "CF_QUEUES_EMULATOR_QUEUES",
+        value_delimiter = ' '
+    )]
     queues: Vec<String>,
     /// How it behaves where Cloudflare's documentation leaves that open; GET /_emulator/behavior lists all switches
     #[arg(long = "behavior", value_name = "NAME=VALUE")]

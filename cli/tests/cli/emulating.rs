@@ -100,6 +100,17 @@ fn one_line_says_what_a_program_needs() {
 }
 
 #[test]
+fn settings_are_read_from_the_environment() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cf-queues"));
+    command.env("CF_QUEUES_EMULATOR_HOST", "0.0.0.0").env("CF_QUEUES_EMULATOR_PORT", "0");
+    command.env("CF_QUEUES_EMULATOR_QUEUES", "orders,max_retries=7 failed");
+    let mut serving = Serving::of(command.arg("emulator"));
+    let announced = serving.announced();
+    assert_eq!(announced["queues"].as_object().unwrap().keys().collect::<Vec<_>>(), ["failed", "orders"]);
+    assert_eq!(queue(&announced, "orders")["settings"]["max_retries"], 7);
+}
+
+#[test]
 fn no_certificates_are_needed() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cf-queues"));
     // Here, the system has none.
