@@ -345,8 +345,9 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// As for [`set_pull_consumer`](Self::set_pull_consumer), and [`NotPullConsumer`](ErrorKind::NotPullConsumer) if
-    /// pulls are still refused after a minute.
+    /// [`AlreadyExists`](ErrorKind::AlreadyExists) if the queue has a consumer of another kind, which you have to
+    /// delete first. [`NotPullConsumer`](ErrorKind::NotPullConsumer) if pulls are still refused after a minute. Refused
+    /// before anything is sent: settings of another kind, or out of bounds.
     pub async fn enable_pull(&self, settings: ConsumerSettings) -> Result<ConsumerDescription, Error> {
         let consumer = self.set_pull_consumer(settings).await?;
         let age = consumer.created().map(|created| created.elapsed().unwrap_or_default());
@@ -356,13 +357,7 @@ impl Queue {
         Ok(consumer)
     }
 
-    /// Like [`enable_pull`](Self::enable_pull), without waiting.
-    ///
-    /// # Errors
-    ///
-    /// [`AlreadyExists`](ErrorKind::AlreadyExists) if the queue has a consumer of another kind, which you have to
-    /// delete first. Refused before anything is sent: settings of another kind, or out of bounds.
-    pub async fn set_pull_consumer(&self, settings: ConsumerSettings) -> Result<ConsumerDescription, Error> {
+    async fn set_pull_consumer(&self, settings: ConsumerSettings) -> Result<ConsumerDescription, Error> {
         if settings.kind() != ConsumerKind::HttpPull {
             return Err(Error::invalid("settings: must be those of a pull consumer"));
         }

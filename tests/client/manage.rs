@@ -58,7 +58,7 @@ async fn a_refusal_with_status_200_has_the_kind_of_its_code() {
 async fn a_consumer_that_cannot_be_created_or_used_is_an_error() {
     let none = || support::ok(r#"{"success":true,"result":[]}"#);
     let server = Server::playing([none(), support::refused(403, 10000)]);
-    let error = support::queue(&server.url).set_pull_consumer(ConsumerSettings::pull()).await.unwrap_err();
+    let error = support::queue(&server.url).enable_pull(ConsumerSettings::pull()).await.unwrap_err();
     assert_eq!((error.kind(), error.operation()), (Unauthorized, Some(Op::CreateConsumer.id())), "{error}");
     assert_eq!(server.requests().len(), 2);
 

@@ -161,7 +161,7 @@ async fn settings_out_of_bounds_are_refused_before_sending() {
     ] {
         assert_eq!(queue.create_consumer(&settings).await.unwrap_err().kind(), ErrorKind::InvalidInput);
     }
-    let error = queue.set_pull_consumer(ConsumerSettings::worker("script")).await.unwrap_err();
+    let error = queue.enable_pull(ConsumerSettings::worker("script")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     assert_eq!(emulator.requests(), 0);
 }
@@ -190,7 +190,7 @@ async fn enabling_pulls_can_be_repeated_and_keeps_settings() {
     assert_eq!(set.id().unwrap(), made.id().unwrap());
     assert_eq!((set.max_retries(), set.visibility_timeout()), (Some(10), Some(Duration::from_secs(90))));
     let before = emulator.requests();
-    queue.set_pull_consumer(ConsumerSettings::pull().max_retries(10)).await.unwrap();
+    queue.enable_pull(ConsumerSettings::pull().max_retries(10)).await.unwrap();
     assert_eq!(emulator.requests() - before, 1, "a consumer that is as wanted is left alone");
     assert_eq!(queue.consumers().await.unwrap().len(), 1);
 }

@@ -173,7 +173,7 @@ fn settings_beyond_our_bounds_do_not_prevent_a_change() {
     let list = support::ok(json!({ "success": true, "result": [consumer] }).to_string());
     let server = support::Server::playing([list, support::bare_success()]);
     let queue = support::queue(&server.url);
-    let _ = service.run(queue.set_pull_consumer(ConsumerSettings::pull().max_retries(7))).unwrap();
+    let _ = service.run(queue.enable_pull(ConsumerSettings::pull().max_retries(7))).unwrap();
     let sent = server.requests()[1].json();
     assert_eq!(sent, json!({ "type": "http_pull", "settings": { "batch_size": 1000, "max_retries": 7 } }));
 }

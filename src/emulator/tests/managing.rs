@@ -52,7 +52,7 @@ async fn malformed_descriptions_are_refused() {
     let paused = QueueSettings::new().setting("delivery_paused", "soon");
     assert_eq!(queue.update(paused).await.unwrap_err().kind(), ErrorKind::Rejected);
     let settings = ConsumerSettings::pull().dead_letter_queue("No Name");
-    assert_eq!(queue.set_pull_consumer(settings).await.unwrap_err().kind(), ErrorKind::InvalidName);
+    assert_eq!(queue.enable_pull(settings).await.unwrap_err().kind(), ErrorKind::InvalidName);
     for (source, event) in [("", "created"), ("kv", "")] {
         let new = NewSubscription::new("odd", EventSource::new(source), queue.id()).event(event);
         assert_eq!(queues.subscriptions().create(&new).await.unwrap_err().kind(), ErrorKind::Rejected);
