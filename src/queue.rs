@@ -90,8 +90,10 @@ impl Queue {
         let call = self.call_for(Operation::PullMessages, options.batch_size);
         let client = call.client();
         let send = client.pull_messages(account, queue, &payload);
-        let result =
-            call.run_as(send, |body| wire::read_pull(Scanner::new(body)).or_else(response::read_rest)).await?.result;
+        let result = call
+            .run_as(send, |body| wire::read_pull(Scanner::new(body)).or_else(response::read_rest), None)
+            .await?
+            .result;
         let lasts = Duration::from_millis(wire::milliseconds(options.visibility_timeout).into());
         let lease_deadline = call.sent_at() + lasts;
         let mut batch = wire::batch(result, lease_deadline);
@@ -175,7 +177,8 @@ impl Queue {
         let call = self.call_for(Operation::PeekMessages, batch_size);
         let client = call.client();
         let send = client.peek_messages(account, queue, &payload);
-        let peeked = call.run_as(send, |body| wire::read_peek(Scanner::new(body)).or_else(response::read_rest)).await?;
+        let peeked =
+            call.run_as(send, |body| wire::read_peek(Scanner::new(body)).or_else(response::read_rest), None).await?;
         let messages = peeked.result.messages.unwrap_or_default();
         call.trace_count(messages.len());
         Ok(messages.into_iter().map(wire::peeked).collect())
@@ -201,7 +204,7 @@ impl Queue {
         let payload = PurgePayload { refs: entries.collect() };
         let ((_, account, queue), call) = (self.parts(), self.call(Operation::PurgeMessages));
         call.trace_count(refs.len());
-        let success = call.run(call.client().purge_messages(account, queue, &payload)).await?;
+        let success = call.run_counted(call.client().purge_messages(account, queue, &payload)).await?;
         let read = |said| call.warnings(said, refs.iter().map(|message_ref| &message_ref.0), MessageRef);
         let mut errors = read(success.result.errors);
         errors.extend(call.beside(success.beside));

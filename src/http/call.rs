@@ -92,7 +92,15 @@ impl Call {
         &self,
         send: impl Future<Output = Returned<T>>,
     ) -> impl Future<Output = Result<Success<T>, Error>> {
-        self.run_as(send, response::read)
+        self.run_as(send, response::read, None)
+    }
+
+    /// Like [`run`](Self::run), for a result of counts and warnings: the service may leave it out of a success.
+    pub(crate) fn run_counted<T: DeserializeOwned + Default>(
+        &self,
+        send: impl Future<Output = Returned<T>>,
+    ) -> impl Future<Output = Result<Success<T>, Error>> {
+        self.run_as(send, response::read, Some(T::default()))
     }
 
     /// Like [`run`](Self::run), but `read` reads the response.
@@ -100,13 +108,14 @@ impl Call {
         &self,
         send: impl Future<Output = Returned<T>>,
         read: impl FnOnce(Vec<u8>) -> Result<Envelope<T>, Error>,
+        empty: Option<T>,
     ) -> Result<Success<T>, Error> {
         transport::require_runtime()?;
         // The generated method's result is meaningless; see the hook.
         let _ = send.instrument(self.span.clone()).await;
         let ended = self.ended().take();
         let opened = ended.unwrap_or_else(|| Err(Error::invalid("the request could not be built")));
-        let opened = opened.and_then(read).and_then(response::open);
+        let opened = opened.and_then(read).and_then(|envelope| response::open(envelope, empty));
         let result = match (opened, self.beside.get()) {
             (Err(error), Some(beside)) => Err(self.unfit(error, beside)),
             (opened, _) => opened,

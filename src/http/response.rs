@@ -60,11 +60,11 @@ fn not_done(errors: Vec<ApiError>) -> Error {
     Error::new(kind_by_code(&errors), "the service did not carry out the call").with_api_errors(errors)
 }
 
-/// Interprets an envelope.
-pub(crate) fn open<T>(envelope: Envelope<T>) -> Result<Success<T>, Error> {
+/// Interprets an envelope. `empty` is the result of a success that has none, if there may be none.
+pub(crate) fn open<T>(envelope: Envelope<T>, empty: Option<T>) -> Result<Success<T>, Error> {
     let pages = envelope.pages();
     let (success, errors, result) = envelope.into_parts();
-    let error = match (success, result) {
+    let error = match (success, result.or(empty)) {
         (Some(true), Some(result)) => return Ok(Success { result, pages, beside: errors }),
         (Some(true), None) => {
             Error::new(ErrorKind::UnexpectedResponse, "the response claims success, but has no result")
@@ -216,7 +216,7 @@ mod tests {
             let body = of(&"a".repeat(length));
             // A long one is found only once it is read.
             assert_eq!(failure(body.as_bytes()).is_some(), length <= most);
-            let error = open(read::<Value>(body.into()).unwrap()).err().unwrap();
+            let error = open(read::<Value>(body.into()).unwrap(), None).err().unwrap();
             assert_eq!((error.kind(), error.has_code(11009)), (ErrorKind::Rejected, true));
         }
     }

@@ -73,7 +73,7 @@ impl Queue {
         let call = transport.call(Operation::AckMessages, queue, deadline, 0);
         call.trace_count(settlements.len());
         // Pinned here, it is not moved any more.
-        let success = call.run(pin!(call.client().ack_messages(account, queue, &payload))).await?;
+        let success = call.run_counted(pin!(call.client().ack_messages(account, queue, &payload))).await?;
         let (acks, retries) = (wire::count_of(success.result.ack_count), wire::count_of(success.result.retry_count));
         let leases = settlements.clone().map(|settlement| settlement.lease.id());
         let mut warnings = call.warnings(success.result.warnings, leases, |id| id);
@@ -146,7 +146,7 @@ impl Queue {
         let ((transport, account, queue), payload) = (self.parts(), wire::extend_payload(leases, visibility_timeout));
         let call = transport.call(Operation::ExtendMessages, queue, deadline, 0);
         call.trace_count(leases.len());
-        let success = call.run(call.client().extend_messages(account, queue, &payload)).await?;
+        let success = call.run_counted(call.client().extend_messages(account, queue, &payload)).await?;
         let mut warnings = call.warnings(success.result.warnings, leases.iter().map(Lease::id), |id| id);
         warnings.extend(call.beside(success.beside));
         let lasts = Duration::from_millis(wire::milliseconds(visibility_timeout).into());

@@ -99,7 +99,12 @@ impl Op {
         Self::ALL.into_iter().filter(|op| !op.is_list() && !op.is_without_result())
     }
 
-    /// Whether a success needs no result.
+    /// Whether a success may leave the result out, or null: it has only counts and warnings, or nothing.
+    pub fn may_lack_a_result(self) -> bool {
+        matches!(self, Ack | Extend | Delete) || self.is_without_result()
+    }
+
+    /// Whether a success needs no result, and may have any.
     pub fn is_without_result(self) -> bool {
         matches!(self, DeleteQueue | DeleteConsumer | DeleteSubscription)
     }
