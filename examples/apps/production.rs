@@ -1,8 +1,8 @@
 //! A consumer as a service, with health, metrics, logs and a graceful shutdown: `cargo run -p apps --bin production`.
 //!
-//! It uses the queue that `CLOUDFLARE_API_TOKEN`, `CLOUDFLARE_ACCOUNT_ID` and `CLOUDFLARE_QUEUE_ID` name, or else an
-//! embedded emulator. `curl localhost:8080/healthz` and `curl localhost:8080/metrics` show how it is doing; SIGTERM or
-//! ctrl-c stops it.
+//! It runs on an embedded emulator. With `-- --real`, it consumes the queue on Cloudflare that `CLOUDFLARE_API_TOKEN`,
+//! `CLOUDFLARE_ACCOUNT_ID` and `CLOUDFLARE_QUEUE_ID` name. `curl localhost:8080/healthz` and
+//! `curl localhost:8080/metrics` show how it is doing; SIGTERM or ctrl-c stops it.
 
 use std::{env, fmt::Write, io, time::Duration};
 
@@ -66,10 +66,9 @@ async fn stop() -> io::Result<()> {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     tracing_subscriber::fmt().with_writer(io::stderr).init();
     let emulator = Emulator::builder().real_time().start().await?;
-    let queue = match env::var("CLOUDFLARE_QUEUE_ID") {
-        Ok(_) => Queue::from_env()?,
-        Err(_) => emulator.queue()?,
-    };
+    let is_real = env::args().any(|argument| argument == "--real");
+    let queue = if is_real { Queue::from_env()? } else { emulator.queue()? };
+    println!("queue {} {}", queue.id(), if is_real { "as the environment says" } else { "on an embedded emulator" });
     queue.push(&PushMessage::text("hello")).await?;
 
     let consumer = Consumer::new(queue)

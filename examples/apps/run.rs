@@ -29,10 +29,16 @@ fn a_consumer_in_production_shows_its_health_and_ends_on_sigterm() {
     }
 
     let mut command = Command::new(env!("CARGO_BIN_EXE_production"));
-    command.env_remove("CLOUDFLARE_QUEUE_ID").env("PORT", "0").stdout(Stdio::piped()).stderr(Stdio::piped());
+    // It stays on the emulator although the environment names a queue, and one that cannot be reached.
+    for name in ["CLOUDFLARE_API_TOKEN", "CLOUDFLARE_ACCOUNT_ID", "CLOUDFLARE_QUEUE_ID"] {
+        command.env(name, "of-the-user");
+    }
+    command.env("CLOUDFLARE_BASE_URL", "http://127.0.0.1:9/client/v4");
+    command.env("PORT", "0").stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = Running(command.spawn().unwrap());
     let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines().map(Result::unwrap);
     let mut log = BufReader::new(child.0.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.next().unwrap().ends_with(" on an embedded emulator"));
     let address = lines.next().unwrap().strip_prefix("http://").unwrap().to_owned();
     assert!(log.any(|line| line.contains("done")), "the handler logs");
 

@@ -1,4 +1,4 @@
-//! The contract of a queue: tested on the emulator, and also on Cloudflare if the environment names a queue.
+//! The contract of a queue: tested on the emulator, and also on Cloudflare if `CLOUDFLARE_TEST_QUEUE_ID` names a queue.
 
 #![allow(
     clippy::expect_used,
@@ -14,7 +14,11 @@ mod peek;
 mod scenarios;
 mod subscriptions;
 
-use std::{env, time::Duration};
+use std::{
+    env,
+    io::{self, Write},
+    time::Duration,
+};
 
 use cloudflare_queues::{AckRequest, Client, Message, PullOptions, PushMessage, Queue, emulator::Emulator};
 
@@ -30,10 +34,13 @@ impl Service {
         Self { queue: emulator.queue().unwrap(), emulator: Some(emulator) }
     }
 
+    /// The variable is for tests alone: that of [`Queue::from_env`] may name a queue in use.
     async fn on_cloudflare() -> Option<Self> {
-        let variable = |name| env::var(name).ok().filter(|value| !value.is_empty());
-        let ids = (variable("CLOUDFLARE_ACCOUNT_ID")?, variable("CLOUDFLARE_QUEUE_ID")?);
-        let queue = Client::from_env().unwrap().queues(ids.0).unwrap().queue(ids.1).unwrap();
+        let id = env::var("CLOUDFLARE_TEST_QUEUE_ID").ok().filter(|id| !id.is_empty())?;
+        let account = env::var("CLOUDFLARE_ACCOUNT_ID").expect("CLOUDFLARE_ACCOUNT_ID has to name the account");
+        // The test runner captures only what is written with macros.
+        writeln!(io::stderr(), "on queue {id} of account {account}, as CLOUDFLARE_TEST_QUEUE_ID says").unwrap();
+        let queue = Client::from_env().unwrap().queues(account).unwrap().queue(id).unwrap();
         // Messages that are not ours must not be acknowledged.
         let batch = queue.pull(PullOptions::new().batch_size(1)).await.unwrap();
         if let Some(message) = batch.messages.first() {
