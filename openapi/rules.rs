@@ -76,6 +76,11 @@ pub fn stated(document: &Value) -> Stated {
     reader.stated
 }
 
+/// Whether the document can state this keyword.
+pub fn is_stated(keyword: &str) -> bool {
+    BOUNDS.iter().any(|(bound, _)| *bound == keyword) || OTHERS.contains(&keyword)
+}
+
 /// Whether a name is one that secrets have.
 pub fn is_named_like_a_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();

@@ -10,7 +10,8 @@ fn json(text: &str) -> Value {
 }
 
 fn complaints(ours: &Value, published: &Value, readme: &str) -> Vec<String> {
-    account::complaints(&places::read(ours).unwrap(), &places::read(published).unwrap(), &account::table(readme))
+    let (ours, published) = (places::read(ours).unwrap(), places::read(published).unwrap());
+    account::account(&ours, &published, &account::table(readme)).complaints
 }
 
 #[test]
@@ -113,10 +114,41 @@ fn alternatives_are_compared_by_what_they_allow_together() {
           "properties": { "a": { "type": ["string", "integer"], "maxLength": 3 } } },
         { "oneOf": [
             { "type": "object", "properties": { "b": { "enum": ["y"] } } },
-            { "type": "object", "properties": { "b": { "enum": ["x"] } }, "required": ["b"] },
+            { "type": "object", "properties": { "b": { "enum": ["x"] } } },
         ] },
     ] });
     assert_eq!(facts(in_parts), facts(whole));
+}
+
+#[test]
+fn what_only_some_alternatives_say_is_kept() {
+    let of = |schema: Value| facts(schema).pop().unwrap().1;
+    let alternatives = |one: Value, other: Value| of(json!({ "oneOf": [one, other] }));
+    let field = |required: Value| json!({ "properties": { "b": { "type": "string" } }, "required": required });
+    assert_eq!(alternatives(field(json!(["b"])), field(json!([])))["required"], "sometimes");
+    assert_eq!(alternatives(field(json!(["b"])), field(json!(["b"])))["required"], true);
+    let text = json!({ "type": "string", "format": "byte", "maxLength": 3 });
+    assert_eq!(
+        alternatives(text.clone(), json!({ "type": "integer", "maximum": 5 })),
+        json!({ "type": ["integer", "string"], "format": "byte", "maxLength": 3, "maximum": 5 })
+    );
+    assert_eq!(alternatives(text, json!({ "type": "string" })), json!({ "type": ["string"] }), "any text");
+}
+
+#[test]
+fn a_bound_is_the_same_inclusive_or_exclusive() {
+    let of = |schema: Value| facts(schema).pop().unwrap().1;
+    let whole = json!({ "type": ["integer"], "maximum": 100, "minimum": 1 });
+    for schema in [
+        json!({ "type": "integer", "maximum": 100.0, "minimum": 1 }),
+        json!({ "type": "integer", "maximum": 101, "exclusiveMaximum": true, "minimum": 0, "exclusiveMinimum": true }),
+        json!({ "type": "integer", "exclusiveMaximum": 101, "exclusiveMinimum": 0.5, "minimum": 0 }),
+        json!({ "allOf": [{ "exclusiveMaximum": 100.5 }, { "type": "integer", "exclusiveMinimum": 0 }] }),
+    ] {
+        assert_eq!(of(schema.clone()), whole, "{schema}");
+    }
+    let number = json!({ "type": "number", "maximum": 100, "exclusiveMaximum": true, "exclusiveMinimum": false });
+    assert_eq!(of(number), json!({ "type": ["number"], "maximum": "below 100" }));
 }
 
 #[test]

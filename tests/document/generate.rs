@@ -11,8 +11,9 @@ pub(crate) fn operation<'a>(document: &'a Value, path: &str, method: &str) -> &'
 
 /// The schema of a request's or a response's body.
 pub(crate) fn content(document: &Value, holder: &Value) -> Value {
-    let mut contents = resolved(document, holder)["content"].as_object().into_iter().flatten();
-    let json = contents.find(|(key, _)| places::media_type(key) == "application/json");
+    let contents = resolved(document, holder)["content"].as_object();
+    let of = |kind: &str| contents?.iter().find(|(key, _)| places::media_type(key) == kind);
+    let json = ["application/json", "application/*", "*/*"].iter().find_map(|kind| of(kind));
     json.map_or(Value::Null, |(_, content)| content["schema"].clone())
 }
 
@@ -65,7 +66,9 @@ pub(crate) fn values(document: &Value, schema: &Value) -> BoxedStrategy<Value> {
         Some("string") => text().prop_map(Value::from).boxed(),
         Some("null") => Just(Value::Null).boxed(),
         Some("boolean") => any::<bool>().prop_map(Value::from).boxed(),
-        Some("integer") => (schema["minimum"].as_i64().unwrap_or(i64::MIN)..).prop_map(Value::from).boxed(),
+        Some("integer") => {
+            (schema["minimum"].as_f64().map_or(i64::MIN, |least| least as i64)..).prop_map(Value::from).boxed()
+        }
         Some("number") => prop_oneof![
             (0..1000_u32).prop_map(Value::from),
             any::<i64>().prop_map(Value::from),

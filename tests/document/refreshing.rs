@@ -20,12 +20,21 @@ pub(crate) struct Openapi(PathBuf);
 
 impl Openapi {
     pub(crate) fn new() -> Self {
+        Self::of("fixtures/refresh")
+    }
+
+    /// With the descriptions of all our operations.
+    pub(crate) fn whole() -> Self {
+        Self::of("../openapi")
+    }
+
+    fn of(folder: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("cloudflare-queues-{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let copy = env::temp_dir().join(name);
         fs::create_dir(&copy).unwrap();
         for file in ["queues.json", "upstream.json", "README.md"] {
-            fs::copy(PathBuf::from("fixtures/refresh").join(file), copy.join(file)).unwrap();
+            fs::copy(PathBuf::from(folder).join(file), copy.join(file)).unwrap();
         }
         Self(copy)
     }
@@ -35,7 +44,7 @@ impl Openapi {
     }
 
     /// Refreshes with a document of this text.
-    pub(crate) fn refresh(&self, document: &str) -> Result<Report, String> {
+    pub(crate) fn refresh(&self, document: impl AsRef<[u8]>) -> Result<Report, String> {
         let path = self.0.join("openapi.json");
         fs::write(&path, document).unwrap();
         refresh(&self.0, &path, "commit 5e1b0a4")
@@ -244,19 +253,31 @@ fn an_unusable_document_is_refused_and_nothing_is_written() {
     let mut circle = published();
     circle["components"]["schemas"]["mq_lease-id"] = json!({ "$ref": "#/components/schemas/mq_other" });
     circle["components"]["schemas"]["mq_other"] = json!({ "allOf": [{ "$ref": "#/components/schemas/mq_lease-id" }] });
+    let utf16: Vec<u8> = whole.encode_utf16().flat_map(u16::to_le_bytes).collect();
     for (document, fault) in [
-        (whole[..whole.len() / 2].to_owned(), "the document is cut off: EOF"),
-        (String::new(), "is cut off"),
-        ("<html>".to_owned(), "is not an OpenAPI document in JSON: expected value at line 1"),
-        ("{}".to_owned(), "is not an OpenAPI document in JSON: missing field `openapi`"),
-        (json!({ "openapi": "3.0.3", "paths": { "/zones": {} } }).to_string(), "has none of the operations"),
-        (dangling.to_string(), "refers to #/components/schemas/mq_lease-id, which it does not have"),
-        (outside.to_string(), "refers to other.json#/lease, which is no component of it"),
-        (circle.to_string(), "refers to itself in a circle"),
+        (whole[..whole.len() / 2].into(), "the document is cut off: EOF"),
+        (Vec::new(), "is empty: download it again"),
+        ("<html>".into(), "is a page of HTML or XML"),
+        ("version https://git-lfs.github.com/spec/v1".into(), "is a pointer of Git LFS"),
+        ("openapi: 3.0.3\npaths: {}".into(), "may be YAML"),
+        ("not found".into(), "is not an OpenAPI document in JSON"),
+        (whole.replacen(':', " ", 1).into(), "is not JSON: expected `:`"),
+        ("[]".into(), "is JSON, but not an OpenAPI document"),
+        ("{}".into(), "is JSON, but not an OpenAPI document: missing field `openapi`"),
+        (r#"{ "swagger": "2.0", "paths": {} }"#.into(), "is Swagger 2.0"),
+        (b"\x1f\x8b\x08\x00\xff".to_vec(), "run `gunzip` first"),
+        ([b"\xff\xfe".to_vec(), utf16].concat(), "is in UTF-16"),
+        (json!({ "openapi": "3.0.3", "paths": { "/zones": {} } }).to_string().into(), "has none of the operations"),
+        (dangling.to_string().into(), "refers to #/components/schemas/mq_lease-id, which it does not have"),
+        (
+            outside.to_string().into(),
+            "refers to other.json#/lease, which is no component of it: put everything into one",
+        ),
+        (circle.to_string().into(), "refers to itself in a circle"),
     ] {
         let openapi = Openapi::new();
         let before = openapi.upstream();
-        let error = openapi.refresh(&document).map(|report| report.text).unwrap_err();
+        let error = openapi.refresh(document).map(|report| report.text).unwrap_err();
         assert!(error.contains(fault) && error.ends_with("nothing was written"), "{error}");
         assert!(error.starts_with(openapi.0.to_str().unwrap()), "{error}");
         assert_eq!(openapi.upstream(), before);

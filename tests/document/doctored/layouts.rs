@@ -7,7 +7,7 @@ use super::{
     rows::{Row, component, path, rename, result},
 };
 
-pub(super) const LAYOUTS: [Row; 14] = [
+pub(super) const LAYOUTS: [Row; 24] = [
     ("nothing", |_| (), None, "nothing changed"),
     (
         "types are lists, as OpenAPI 3.1 has them",
@@ -82,19 +82,6 @@ pub(super) const LAYOUTS: [Row; 14] = [
         "nothing changed",
     ),
     (
-        "a parameter of a path is renamed",
-        |d| {
-            *d = serde_json::from_str(
-                &d.to_string()
-                    .replace("queue_id}", "queue_identifier}")
-                    .replace("\"name\":\"queue_id\"", "\"name\":\"queue_identifier\""),
-            )
-            .unwrap()
-        },
-        None,
-        "only the layout",
-    ),
-    (
         "parameters are described with the path",
         |d| {
             let parameters = at(d, "~1pull/post")["parameters"].take();
@@ -118,6 +105,116 @@ pub(super) const LAYOUTS: [Row; 14] = [
         |d| {
             let version = json!({ "default": "v4", "description": "The version." });
             d["servers"] = json!([{ "url": "https://api.cloudflare.com/client/{v}/", "variables": { "v": version } }])
+        },
+        None,
+        "only the layout",
+    ),
+    (
+        "extensions are anywhere",
+        |d| {
+            d["x-more"] = json!([1]);
+            d["components"]["x-more"] = json!("text");
+            d["components"]["x-others"] = json!({ "one": 1 });
+            d["paths"]["x-more"] = json!("text");
+            at(d, "~1pull")["x-more"] = json!(true);
+            at(d, "~1pull/post/responses")["x-more"] = json!({ "$ref": "nowhere" })
+        },
+        None,
+        "nothing changed",
+    ),
+    (
+        "definitions are called like keywords",
+        |d| {
+            let schema = at(d, "~1pull/post/responses/200/content/application~1json/schema");
+            let result = schema["allOf"][1]["properties"]["result"].take();
+            schema["$defs"] = json!({ "title": result, "properties": { "type": "string" }, "x-more": {}, "enum": {} });
+            let here = format!("#/paths/{}/post/responses/200/content", path("pull").replace('/', "~1"));
+            at(d, &format!("~1pull/{RESULT}"))["$ref"] = json!(format!("{here}/application~1json/schema/$defs/title"))
+        },
+        None,
+        "only the layout",
+    ),
+    (
+        "values are written like keywords",
+        |d| {
+            let pull = at(d, "~1pull/post/requestBody/content/application~1json");
+            pull["example"] = json!({ "$ref": "nowhere" });
+            pull["schema"]["examples"] = json!([{ "$ref": "nowhere" }])
+        },
+        None,
+        "nothing changed",
+    ),
+    (
+        "a schema is within an operation of others, and the way to it is percent-encoded",
+        |d| {
+            let result = at(d, &format!("~1pull/{RESULT}")).take();
+            let content = json!({ "application/json": { "schema": { "properties": { "a b": result } } } });
+            d["paths"]["/zones/{id}"]["get"] = json!({ "responses": { "200": { "content": content } } });
+            let way = "#/paths/~1zones~1%7Bid%7D/get/responses/200/content/application~1json/schema/properties/a%20b";
+            at(d, &format!("~1pull/{RESULT}"))["$ref"] = json!(way)
+        },
+        None,
+        "only the layout",
+    ),
+    (
+        "a path is referred to, with a part of it",
+        |d| {
+            let mut item = d["paths"][path("pull")].take();
+            let parameters = item["post"].as_object_mut().unwrap().remove("parameters").unwrap();
+            d["components"]["pathItems"]["pull"] = item;
+            d["paths"][path("pull")] = json!({ "$ref": "#/components/pathItems/pull", "parameters": parameters })
+        },
+        None,
+        "only the layout",
+    ),
+    (
+        "a parameter has a media type",
+        |d| {
+            let schema = json!({ "application/json": { "schema": { "type": "string" } } });
+            at(d, "~1pull")["parameters"] = json!([{ "name": "Accept", "in": "header", "content": schema }])
+        },
+        None,
+        "only the layout",
+    ),
+    (
+        "a parameter of a path is replaced",
+        |d| {
+            let other =
+                json!({ "name": "queue_id", "in": "path", "schema": { "type": "object", "properties": { "a": {} } } });
+            at(d, "~1pull")["parameters"] = json!([other])
+        },
+        None,
+        "only the layout",
+    ),
+    (
+        "a body is any JSON",
+        |d| {
+            rename(at(d, "~1pull/post/responses/200/content"), "application/json", "application/*");
+            rename(at(d, "~1ack/post/requestBody/content"), "application/json", "*/*")
+        },
+        None,
+        "only the layout",
+    ),
+    (
+        "a status is written otherwise",
+        |d| rename(at(d, "~1pull/post/responses"), "4XX", "4xx"),
+        None,
+        "only the layout",
+    ),
+    (
+        "a bound is a decimal number",
+        |d| component(d, "/components/schemas/mq_api-v4-error/items/properties")["code"]["minimum"] = json!(1000.0),
+        None,
+        "only the layout",
+    ),
+    (
+        "the usual is stated",
+        |d| {
+            for parameter in at(d, "~1pull/post/parameters").as_array_mut().unwrap() {
+                parameter["style"] = json!("simple");
+                parameter["explode"] = json!(false);
+                parameter["deprecated"] = json!(false)
+            }
         },
         None,
         "only the layout",

@@ -12,6 +12,9 @@ pub(super) type Row = (&'static str, Change, Option<Class>, &'static str);
 const BATCH: &str = "/components/schemas/mq_queue-pull-batch/items/properties";
 const PULL: &str = "~1pull/post/requestBody/content/application~1json/schema";
 
+const ERROR: &str = "/components/schemas/mq_api-v4-error/items/properties";
+const FAILURE: &str = "/components/schemas/mq_api-v4-failure/properties";
+
 pub(super) fn component<'a>(document: &'a mut Value, pointer: &str) -> &'a mut Value {
     document.pointer_mut(pointer).unwrap()
 }
@@ -30,7 +33,7 @@ pub(super) fn operations(document: &mut Value) -> Vec<&mut Value> {
     paths.flat_map(|item| item.as_object_mut().unwrap().values_mut()).collect()
 }
 
-pub(super) const NEED_AN_EDIT: [Row; 25] = [
+pub(super) const NEED_AN_EDIT: [Row; 52] = [
     (
         "warnings are an integer",
         |d| *result(d, "~1ack", "/warnings") = json!({ "type": "integer" }),
@@ -175,6 +178,170 @@ pub(super) const NEED_AN_EDIT: [Row; 25] = [
         "take it out there",
     ),
     (
+        "the errors of a failure are renamed",
+        |d| rename(component(d, FAILURE), "errors", "faults"),
+        Some(Class::Lost),
+        "where: `response 4XX /errors`",
+    ),
+    (
+        "the errors of a failure are a map",
+        |d| component(d, FAILURE)["errors"] = json!({ "type": "object", "properties": { "code": {} } }),
+        Some(Class::Lost),
+        "`ApiError`",
+    ),
+    (
+        "an error's code is a text",
+        |d| component(d, ERROR)["code"] = json!({ "type": "string" }),
+        Some(Class::Lost),
+        "`ApiError`",
+    ),
+    ("an error's code is renamed", |d| rename(component(d, ERROR), "code", "type"), Some(Class::Lost), "`ApiError`"),
+    (
+        "an error's text is renamed",
+        |d| rename(component(d, ERROR), "message", "detail"),
+        Some(Class::Lost),
+        "`ApiError`",
+    ),
+    (
+        "errors are texts",
+        |d| component(d, "/components/schemas/mq_api-v4-error")["items"] = json!({ "type": "string" }),
+        Some(Class::Lost),
+        "`ApiError`",
+    ),
+    (
+        "a failure is of another media type",
+        |d| rename(failure(d), "application/json", "application/problem+json"),
+        Some(Class::Lost),
+        "where: `response 4XX`",
+    ),
+    (
+        "a failure has no body",
+        |d| at(d, "~1pull/post/responses")["4XX"] = json!({}),
+        Some(Class::Lost),
+        "is:    left out",
+    ),
+    (
+        "the service's failures have another form",
+        |d| at(d, "~1pull/post/responses")["5XX"] = other_failure(),
+        Some(Class::Lost),
+        "where: `response 5XX`",
+    ),
+    (
+        "all other responses have another form",
+        |d| at(d, "~1pull/post/responses")["default"] = other_failure(),
+        Some(Class::Lost),
+        "where: `response default`",
+    ),
+    (
+        "the errors of a success are renamed",
+        |d| rename(component(d, "/components/schemas/mq_api-v4-success/properties"), "errors", "faults"),
+        Some(Class::Lost),
+        "where: `response 200 /errors`",
+    ),
+    (
+        "a list comes in pages by a cursor",
+        |d| parameters(d).push(json!({ "name": "cursor", "in": "query", "schema": { "type": "string" } })),
+        Some(Class::Lost),
+        "comes in pages now",
+    ),
+    (
+        "a list has the cursor of its next page",
+        |d| pages(d)["next_cursor"] = json!({ "type": "string" }),
+        Some(Class::Lost),
+        "comes in pages now",
+    ),
+    (
+        "a list links to its next page",
+        |d| list(d)["headers"] = json!({ "Link": { "schema": { "type": "string" } } }),
+        Some(Class::Lost),
+        "comes in pages now",
+    ),
+    (
+        "a bound is exclusive, as OpenAPI 3.0 has it",
+        |d| {
+            at(d, PULL)["properties"]["batch_size"] =
+                json!({ "type": "number", "maximum": 100, "exclusiveMaximum": true })
+        },
+        Some(Class::Request),
+        "bounds are inclusive",
+    ),
+    (
+        "a bound is exclusive, as OpenAPI 3.1 has it",
+        |d| at(d, PULL)["properties"]["batch_size"] = json!({ "type": "integer", "exclusiveMaximum": 100 }),
+        Some(Class::Request),
+        "is:    maximum 99",
+    ),
+    (
+        "a lower bound is exclusive",
+        |d| at(d, PULL)["properties"]["batch_size"] = json!({ "type": "number", "exclusiveMinimum": 1 }),
+        Some(Class::Request),
+        "is:    minimum above 1",
+    ),
+    (
+        "a number is a multiple",
+        |d| at(d, PULL)["properties"]["batch_size"]["multipleOf"] = json!(5),
+        Some(Class::Request),
+        "no check is made of it",
+    ),
+    (
+        "a field depends on another",
+        |d| at(d, PULL)["dependentRequired"] = json!({ "batch_size": ["visibility_timeout_ms"] }),
+        Some(Class::Request),
+        "no check is made of it",
+    ),
+    (
+        "one of two fields is required",
+        |d| at(d, PULL)["anyOf"] = json!([{ "required": ["batch_size"] }, { "required": ["visibility_timeout_ms"] }]),
+        Some(Class::Request),
+        "no check is made of it",
+    ),
+    (
+        "a lease has a shortest length",
+        |d| component(d, "/components/schemas/mq_lease-id")["minLength"] = json!(100),
+        Some(Class::Request),
+        "src/message/limits.rs",
+    ),
+    (
+        "a list has no entry twice",
+        |d| acks(d)["uniqueItems"] = json!(true),
+        Some(Class::Request),
+        "no check is made of it",
+    ),
+    (
+        "a described field is a password",
+        |d| component(d, "/components/schemas/mq_queue/properties")["modified_on"]["format"] = json!("password"),
+        Some(Class::Secret),
+        "`x-secret`",
+    ),
+    (
+        "a field of a request is only written",
+        |d| at(d, PULL)["properties"]["batch_size"]["writeOnly"] = json!(true),
+        Some(Class::Secret),
+        "`x-secret`",
+    ),
+    (
+        "a query is written in another way",
+        |d| {
+            parameters(d)
+                .push(json!({ "name": "name", "in": "query", "style": "deepObject", "schema": { "type": "string" },
+            "required": true }))
+        },
+        Some(Class::Request),
+        "request query name",
+    ),
+    (
+        "a part of a path is written in another way",
+        |d| parameters(d)[0]["style"] = json!("matrix"),
+        Some(Class::Request),
+        "is:    style matrix",
+    ),
+    (
+        "a credential needs a scope",
+        |d| at(d, "~1pull/post")["security"][0]["api_token"] = json!(["queues:write"]),
+        Some(Class::Request),
+        "for queues:write",
+    ),
+    (
         "an id has a pattern",
         |d| component(d, "/components/schemas/mq_identifier")["pattern"] = json!("^[0-9a-f]{32}$"),
         Some(Class::Request),
@@ -182,7 +349,7 @@ pub(super) const NEED_AN_EDIT: [Row; 25] = [
     ),
 ];
 
-pub(super) const ONLY_TO_KNOW: [Row; 13] = [
+pub(super) const ONLY_TO_KNOW: [Row; 32] = [
     (
         "an operation is new",
         |d| d["paths"][path("extend")] = json!({ "post": { "operationId": "queues-extend" } }),
@@ -222,7 +389,7 @@ pub(super) const ONLY_TO_KNOW: [Row; 13] = [
         "a bound is wider",
         |d| component(d, "/components/schemas/mq_identifier")["maxLength"] = json!(64),
         Some(Class::Harmless),
-        "to do: nothing.",
+        "to do: nothing but the tables",
     ),
     (
         "warnings are a list again",
@@ -261,6 +428,148 @@ pub(super) const ONLY_TO_KNOW: [Row; 13] = [
         "is:    additionalProperties false",
     ),
     (
+        "every failure has a further status of the same form",
+        |d| {
+            operations(d).into_iter().for_each(|operation| {
+                let failure = operation["responses"]["4XX"].clone();
+                operation["responses"]["5XX"] = failure
+            })
+        },
+        Some(Class::Harmless),
+        "harmless: every operation",
+    ),
+    (
+        "failures are described by status",
+        |d| {
+            let failure = at(d, "~1pull/post/responses").as_object_mut().unwrap().remove("4XX").unwrap();
+            ["400", "404"].into_iter().for_each(|status| at(d, "~1pull/post/responses")[status] = failure.clone())
+        },
+        Some(Class::Harmless),
+        "where: `response 404`",
+    ),
+    (
+        "a failure that is new has no body",
+        |d| at(d, "~1pull/post/responses")["503"] = json!({}),
+        Some(Class::Harmless),
+        "is:    no body",
+    ),
+    (
+        "an error has more",
+        |d| component(d, ERROR)["severity"] = json!({ "type": "string" }),
+        Some(Class::Harmless),
+        "where: `response 4XX /errors/*/severity`",
+    ),
+    (
+        "pages have a size",
+        |d| parameters(d).push(json!({ "name": "per_page", "in": "query", "schema": { "type": "integer" } })),
+        Some(Class::Harmless),
+        "where: `request query per_page`",
+    ),
+    (
+        "an exclusive bound allows all that is sent",
+        |d| {
+            at(d, PULL)["properties"]["batch_size"] =
+                json!({ "type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 101, "multipleOf": 1 })
+        },
+        Some(Class::Harmless),
+        "is:    maximum below 101",
+    ),
+    (
+        "a new field looks like a secret",
+        |d| result(d, "~1pull", "")["webhook_secret"] = json!({ "type": "string" }),
+        Some(Class::Harmless),
+        "may be a secret",
+    ),
+    (
+        "a new field is a password",
+        |d| result(d, "~1pull", "")["hook"] = json!({ "type": "string", "format": "password" }),
+        Some(Class::Harmless),
+        "may be a secret",
+    ),
+    (
+        "a new field of a request looks like a secret",
+        |d| at(d, PULL)["properties"]["signingKey"] = json!({ "type": "string" }),
+        Some(Class::Harmless),
+        "may be a secret",
+    ),
+    (
+        "a default is new",
+        |d| at(d, PULL)["properties"]["batch_size"]["default"] = json!(5),
+        Some(Class::Harmless),
+        "is:    default 5",
+    ),
+    (
+        "a query of many values is written in another way",
+        |d| parameters(d).push(json!({ "name": "id", "in": "query", "explode": false, "schema": { "type": "array" } })),
+        Some(Class::Harmless),
+        "explode false",
+    ),
+    (
+        "a response has a header",
+        |d| at(d, "~1pull/post/responses/200")["headers"] = json!({ "X-More": { "schema": { "type": "string" } } }),
+        Some(Class::Harmless),
+        "where: `response 200 header x-more`",
+    ),
+    (
+        "a body is bytes in base64",
+        |d| component(d, BATCH)["body"]["format"] = json!("byte"),
+        Some(Class::Harmless),
+        "is:    format byte",
+    ),
+    (
+        "a body is bytes in base64, or an object",
+        |d| {
+            component(d, BATCH)["body"] =
+                json!({ "oneOf": [{ "type": "string", "format": "byte" }, { "type": "object" }] })
+        },
+        Some(Class::Harmless),
+        "is:    format byte",
+    ),
+    (
+        "a name is wanted where an id was",
+        |d| {
+            *d = serde_json::from_str(
+                &d.to_string()
+                    .replace("queue_id}", "queue_name}")
+                    .replace("\"name\":\"queue_id\"", "\"name\":\"queue_name\""),
+            )
+            .unwrap()
+        },
+        Some(Class::Harmless),
+        "is:    name queue_name",
+    ),
+    (
+        "an operation with a known tag is new",
+        |d| {
+            d["paths"]["/accounts/{account_id}/drains"] =
+                json!({ "post": { "operationId": "drains-create", "tags": ["Queues"] } })
+        },
+        Some(Class::NotCalled),
+        "POST /accounts/{account_id}/drains (drains-create)",
+    ),
+    (
+        "an operation with a known id is new",
+        |d| d["paths"]["/drains"] = json!({ "get": { "operationId": "queuesDrain" } }),
+        Some(Class::NotCalled),
+        "GET /drains (queuesDrain)",
+    ),
+    (
+        "an operation of queues elsewhere is new",
+        |d| d["paths"]["/zones/{zone_id}/queues"] = json!({ "get": { "operationId": "list-zone" } }),
+        Some(Class::NotCalled),
+        "GET /zones/{zone_id}/queues (list-zone)",
+    ),
+    (
+        "a path has our operation twice",
+        |d| {
+            let mut other = at(d, "~1pull").clone();
+            other["post"]["operationId"] = json!("other");
+            d["paths"][path("pull").replace("queue_id", "a_name")] = other
+        },
+        Some(Class::NotCalled),
+        "/queues/{a_name}/messages/pull (other)",
+    ),
+    (
         "an enum may be null, as OpenAPI 3.1 has it",
         |d| {
             let of = component(d, "/components/schemas/mq_queue/properties");
@@ -279,7 +588,27 @@ fn content(document: &mut Value) -> &mut Value {
     at(document, "~1pull/post/requestBody/content")
 }
 
+fn failure(document: &mut Value) -> &mut Value {
+    at(document, "~1pull/post/responses/4XX/content")
+}
+
+fn other_failure() -> Value {
+    let schema = json!({ "type": "object", "properties": { "error": { "type": "string" } } });
+    json!({ "content": { "application/json": { "schema": schema } } })
+}
+
+fn acks(document: &mut Value) -> &mut Value {
+    at(document, "~1ack/post/requestBody/content/application~1json/schema/properties/acks")
+}
+
+fn list(document: &mut Value) -> &mut Value {
+    component(document, "/paths/~1accounts~1{account_id}~1queues/get/responses/200")
+}
+
+fn parameters(document: &mut Value) -> &mut Vec<Value> {
+    component(document, "/paths/~1accounts~1{account_id}~1queues/get/parameters").as_array_mut().unwrap()
+}
+
 fn pages(document: &mut Value) -> &mut Value {
-    let list = "/paths/~1accounts~1{account_id}~1queues/get/responses/200/content/application~1json/schema";
-    component(document, &format!("{list}/allOf/1/properties/result_info/properties"))
+    &mut list(document)["content"]["application/json"]["schema"]["allOf"][1]["properties"]["result_info"]["properties"]
 }

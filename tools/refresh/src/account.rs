@@ -36,16 +36,34 @@ pub fn table(readme: &str) -> Vec<Row> {
     rows
 }
 
-/// Every difference that no row explains, and every row that explains none.
-pub fn complaints(ours: &Operations, published: &Operations, rows: &[Row]) -> Vec<String> {
-    let mut complaints = faults(rows);
-    let mut unexplained: BTreeMap<(String, String, String, bool), Vec<&str>> = BTreeMap::new();
+/// What is wrong with the tables.
+#[derive(Default)]
+pub struct Account {
+    /// Every difference that no row explains, every row that explains none, and invalid rows.
+    pub complaints: Vec<String>,
+    /// The operations' ids with the places of such differences, and the patterns of such rows.
+    about: Vec<String>,
+}
+
+impl Account {
+    /// Whether a complaint is about this place of an operation, or one within it.
+    pub(crate) fn is_about(&self, id: &str, place: &str) -> bool {
+        let named = format!("{id} {place}");
+        self.about.iter().any(|form| matches(form, &named) || form.starts_with(&format!("{named} /")))
+    }
+}
+
+/// Compares every difference with the rows.
+pub fn account(ours: &Operations, published: &Operations, rows: &[Row]) -> Account {
+    let (mut complaints, mut about) = (faults(rows), Vec::new());
+    let mut unexplained: BTreeMap<(String, String, String, bool), Vec<String>> = BTreeMap::new();
     let mut used = vec![false; rows.len()];
     for (name, here) in ours {
         let Some(there) = published.get(name) else {
             complaints.push(format!("{name}: `{}` is in openapi/queues.json, but not published", here.id));
             continue;
         };
+        let here = &compare::with_failures(here, there);
         for difference in compare::differences(there, here) {
             let place = &difference.place;
             let (left, right) = (there.places.get(place), here.places.get(place));
@@ -62,31 +80,37 @@ pub fn complaints(ours: &Operations, published: &Operations, rows: &[Row]) -> Ve
                 }
             }
             if !explained {
+                about.push(named);
                 let group = (difference.place, difference.left, difference.right, breaks_the_rule);
-                unexplained.entry(group).or_default().push(&here.id);
+                unexplained.entry(group).or_default().push(here.id.clone());
             }
         }
     }
     for ((place, left, right, breaks_the_rule), ids) in unexplained {
-        let more =
-            ids.get(1..).filter(|more| !more.is_empty()).map(|more| format!(", nor that of {}", more.join(", ")));
+        let more = match ids.get(1..).unwrap_or_default() {
+            [] => String::new(),
+            more if more.len() > SHOWN => format!(", nor that of {} other operations", more.len()),
+            more => format!(", nor that of {}", more.join(", ")),
+        };
         let rule = if breaks_the_rule {
             " (which breaks the rule: correct queues.json, or give the evidence, in the second table)"
         } else {
             ""
         };
         complaints.push(format!(
-            "no row explains `{} {place}`: published {left}, here {right}{rule}{}",
-            ids.first().unwrap_or(&"*"),
-            more.unwrap_or_default()
+            "no row explains `{} {place}`: published {left}, here {right}{rule}{more}",
+            ids.first().map_or("*", String::as_str),
         ));
     }
-    let unused = rows.iter().zip(used).filter(|(_, used)| !used);
-    complaints.extend(unused.map(|(row, _)| {
-        format!("not needed: the row `{}`: published {}, here {}", row.place, row.published, row.here)
-    }));
-    complaints
+    for (row, _) in rows.iter().zip(used).filter(|(_, used)| !used) {
+        complaints.push(format!("not needed: the row `{}`: published {}, here {}", row.place, row.published, row.here));
+        about.push(row.place.clone());
+    }
+    Account { complaints, about }
 }
+
+/// How many operations are named.
+pub(crate) const SHOWN: usize = 3;
 
 /// Rows that are invalid, whatever they match.
 fn faults(rows: &[Row]) -> Vec<String> {

@@ -1,6 +1,9 @@
 //! What two documents say differently, and whether the client can live with it.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use serde_json::Value;
 
@@ -57,6 +60,31 @@ fn facts(place: &str, left: &Place, right: &Place, differences: &mut Vec<Differe
     }
 }
 
+/// The status of a failure that a place belongs to.
+pub(crate) fn failure(place: &str) -> Option<&str> {
+    let status = place.strip_prefix("response ")?.split(' ').next()?;
+    (!status.starts_with('2')).then_some(status)
+}
+
+/// Our description of an operation, with what is read of each failure that is published: the errors of its envelope.
+/// Ours has only one response.
+pub(crate) fn with_failures(ours: &Operation, published: &Operation) -> Operation {
+    const RESPONSE: &str = "response 200";
+    let mut whole = ours.clone();
+    let statuses: BTreeSet<_> = published.places.keys().filter_map(|place| failure(place)).collect();
+    for (place, found) in &ours.places {
+        let Some(rest) = place.strip_prefix(RESPONSE) else { continue };
+        if rest.is_empty() || rest.starts_with(" /errors") {
+            let read = |status| (format!("response {status}{rest}"), Place { is_tolerant: true, ..found.clone() });
+            whole.places.extend(statuses.iter().map(read));
+        }
+    }
+    whole
+}
+
+/// The headers that the client reads.
+const HEADERS: [&str; 4] = ["cf-mitigated", "cf-ray", "date", "retry-after"];
+
 /// Whether the client can live with what is published at a place: what it sends has to be allowed there, and what it
 /// reads has to be as wide and has to be there.
 pub(crate) fn lives_with(place: &str, keyword: Option<&str>, published: Option<&Place>, ours: Option<&Place>) -> bool {
@@ -67,18 +95,25 @@ pub(crate) fn lives_with(place: &str, keyword: Option<&str>, published: Option<&
         (None, ..) if place == "request server" => true,
         // Any other success is a failure to the client.
         (Some(_), None, _) if place.starts_with("response 2") && !place.starts_with("response 200") => false,
-        (None, None, _) => true,
+        (None, None, _) => !place.split_once(" header ").is_some_and(|(_, name)| HEADERS.contains(&name)),
         (None, Some(_), _) => false,
         (Some(published), None, _) => !(is_request && published.facts.contains_key("required")),
         (Some(published), Some(ours), None) => {
             let mut keywords = published.facts.keys().chain(ours.facts.keys());
             keywords.all(|keyword| lives_with(place, Some(keyword), Some(published), Some(ours)))
         }
+        // How a list or an object is written makes no difference to other values.
+        (Some(_), Some(ours), Some("style" | "explode")) if !may_have_parts(ours) && !place.contains(" path ") => true,
         (Some(published), Some(ours), Some(keyword)) => {
             let (published, ours) = (published.facts.get(keyword), ours.facts.get(keyword));
             if is_request { allows(keyword, ours, published) } else { allows(keyword, published, ours) }
         }
     }
+}
+
+fn may_have_parts(place: &Place) -> bool {
+    let kinds = place.facts.get("type").and_then(Value::as_array);
+    kinds.is_none_or(|kinds| kinds.iter().any(|kind| kind == "array" || kind == "object"))
 }
 
 /// Whether what is published at a place asks no more of the client than before.
@@ -107,7 +142,7 @@ fn has(operation: &Operation, place: &str) -> bool {
 pub(crate) fn describe(place: Option<&Place>) -> String {
     let Some(place) = place else { return "left out".to_owned() };
     let facts = &place.facts;
-    let kind = facts.get("type").is_some() || facts.keys().all(|keyword| keyword == "required");
+    let kind = facts.contains_key("type") || facts.keys().all(|keyword| keyword == "required");
     let kind = kind.then(|| show("type", facts.get("type")));
     let others = facts.iter().filter(|(keyword, _)| *keyword != "type");
     let others = others.map(|(keyword, value)| show(keyword, Some(value)));
@@ -116,7 +151,10 @@ pub(crate) fn describe(place: Option<&Place>) -> String {
 
 fn show(keyword: &str, value: Option<&Value>) -> String {
     match (keyword, value) {
-        ("required", Some(_)) => "required".to_owned(),
+        ("required", Some(Value::Bool(_))) => "required".to_owned(),
+        ("required", Some(_)) => "required in some forms".to_owned(),
+        ("body", Some(_)) => "no body".to_owned(),
+        ("body", None) => "a body".to_owned(),
         ("required", None) => "optional".to_owned(),
         ("type", Some(Value::Array(kinds))) => {
             let (null, others): (Vec<_>, Vec<_>) = kinds.iter().map(plain).partition(|kind| kind == "null");

@@ -8,6 +8,7 @@ pub mod report;
 #[path = "../../../openapi/rules.rs"]
 pub mod rules;
 mod shape;
+mod unreadable;
 
 use std::{fs, io, path::Path};
 
@@ -23,7 +24,9 @@ pub fn refresh(openapi: &Path, document: &Path, source: &str) -> Result<report::
     let fragment = json(&openapi.join("queues.json"))?;
     let ours = places::read(&fragment).map_err(|error| format!("openapi/queues.json: {error}"))?;
     let named = |error| format!("{}: the document {error}; nothing was written", document.display());
-    let mut published = cut::cut(&read(document)?, &fragment).map_err(named)?;
+    let bytes = fs::read(document).map_err(|error| failed(document, &error))?;
+    let text = String::from_utf8(bytes).map_err(|error| named(unreadable::binary(error.as_bytes()).to_owned()))?;
+    let mut published = cut::cut(&text, &fragment).map_err(named)?;
     let after = places::read(&published).map_err(|error| named(format!("cannot be compared: {error}")))?;
 
     let path = openapi.join("upstream.json");
@@ -41,14 +44,15 @@ pub fn refresh(openapi: &Path, document: &Path, source: &str) -> Result<report::
     let text = serde_json::to_string_pretty(&published).map_err(|error| error.to_string())? + "\n";
     fs::write(&path, text).map_err(|error| failed(&path, &error))?;
 
+    let table = account::table(&read(&openapi.join("README.md"))?);
+    let account = account::account(&ours, &after, &table);
     let mut report = report::Report::default();
-    report.changes(&ours, &before, &after);
+    report.changes(&ours, &before, &after, &account);
     report.beside(&known, &published);
     if report.is_empty() {
         report.line(if is_same { "nothing changed" } else { "harmless: only the layout of the document changed" });
     }
-    let table = account::table(&read(&openapi.join("README.md"))?);
-    report.account(&account::complaints(&ours, &after, &table));
+    report.account(&account);
     Ok(report)
 }
 

@@ -3,7 +3,7 @@
 //! A place is an operation's parameter, or a field of its request or of a response, such as `request /acks/*/lease_id`;
 //! its facts are the keywords that constrain its value. References are resolved, `allOf` is merged, and `oneOf` and
 //! `anyOf` become their union. Which alternatives belong together is lost, so the layout of a document does not matter.
-//! Path parameters are identified by position, so their names do not matter.
+//! Path parameters are identified by position, and their names are facts.
 //!
 //! `x-reads` in `openapi/queues.json` replaces its schema: a generated type may accept any JSON where the code reads
 //! only numbers.
@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::shape::{Shape, join, meet, or_null, own};
+use crate::shape::{Shape, inclusive, join, meet, or_null, own};
 
 /// The places of every operation, by `POST /path` without the names of parameters.
 pub type Operations = BTreeMap<String, Operation>;
@@ -36,9 +36,12 @@ pub struct Place {
     pub(crate) at: String,
     /// Whether a value that does not fit is lost without affecting others.
     pub(crate) is_tolerant: bool,
+    /// Whether it is marked as a secret.
+    pub(crate) is_secret: bool,
 }
 
-const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
+const JSON: &str = "application/json";
+pub(crate) const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
 
 /// Every operation of a document, with its path and method.
 pub(crate) fn paths(document: &Value) -> impl Iterator<Item = (&str, &str, &Value)> {
@@ -72,12 +75,17 @@ pub(crate) fn key(path: &str, method: &str) -> String {
     key
 }
 
-/// What a reference within a document leads to, as a JSON pointer. Bundlers escape the braces of a path.
+/// What a reference within a document leads to, as a JSON pointer. As a part of a URL, it may be percent-encoded.
 pub fn pointer(reference: &str) -> Option<String> {
-    let pointer = reference.strip_prefix('#')?;
-    Some(["{", "}"].iter().zip(["%7B", "%7D"]).fold(pointer.to_owned(), |pointer, (brace, escaped)| {
-        pointer.replace(escaped, brace).replace(&escaped.to_lowercase(), brace)
-    }))
+    let mut parts = reference.strip_prefix('#')?.split('%');
+    let mut decoded = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        match part.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) => decoded.extend([&[byte], part.get(2..).unwrap_or_default().as_bytes()].concat()),
+            None => decoded.extend(format!("%{part}").as_bytes()),
+        }
+    }
+    String::from_utf8(decoded).ok()
 }
 
 /// The media type without its parameters. Names of media types do not depend on case.
@@ -134,21 +142,24 @@ impl Reader<'_> {
         let shared = item.get("parameters");
         for parameter in shared.into_iter().chain(value.get("parameters")).filter_map(Value::as_array).flatten() {
             let (parameter, at) = self.resolve(parameter, at.to_owned())?;
-            let name = text(parameter, "name");
-            let number = path.split('{').position(|rest| rest.split('}').next() == Some(&name));
-            let name = number.map_or(name, |number| number.to_string());
-            let place = format!("request {} {name}", text(parameter, "in"));
-            self.schema(parameter, &at, &place, parameter.get("required"), &mut places)?;
+            self.parameter(path, parameter, &at, &mut places)?;
         }
         if let Some(body) = value.get("requestBody") {
             self.body(body, &format!("{at}/requestBody"), "request", &mut places)?;
         }
-        for (status, response) in value.get("responses").and_then(Value::as_object).into_iter().flatten() {
-            let (place, known) = (format!("response {status}"), places.len());
-            self.body(response, &format!("{at}/responses/{status}"), &place, &mut places)?;
-            if places.len() == known {
-                places.insert(place, Place::default());
+        let responses = value.get("responses").and_then(Value::as_object);
+        for (status, response) in responses.into_iter().flatten().filter(|(status, _)| !status.starts_with("x-")) {
+            let at = format!("{at}/responses/{status}");
+            let mut status = status.replace("xx", "XX");
+            if status == "2XX" && !responses.is_some_and(|responses| responses.contains_key("200")) {
+                // 200 is one of them.
+                places.insert("response 2XX".to_owned(), Place::default());
+                status = "200".to_owned();
             }
+            self.response(response, &at, &format!("response {status}"), &mut places)?;
+        }
+        if let (Some(operation), Some(callbacks)) = (places.get_mut("operation"), value.get("callbacks")) {
+            operation.facts.insert("callbacks".to_owned(), names(callbacks));
         }
         Ok(Operation { id, places, ..Operation::default() })
     }
@@ -161,35 +172,131 @@ impl Reader<'_> {
             let words: Vec<_> = ["type", "scheme", "in", "name"].into_iter().filter_map(of).collect();
             if words.is_empty() { name.clone() } else { format!("{name} ({})", words.join(" ")) }
         };
+        let with_scopes = |(name, scopes): (&String, &Value)| {
+            let scopes: Vec<_> = scopes.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            let scopes = if scopes.is_empty() { String::new() } else { format!(" for {}", scopes.join(" ")) };
+            scheme(name) + &scopes
+        };
         let alternatives = security.as_array().into_iter().flatten().filter_map(Value::as_object);
-        alternatives.map(|all| json!(all.keys().map(scheme).collect::<Vec<_>>().join(" and "))).collect()
+        let mut alternatives: Vec<_> =
+            alternatives.map(|all| all.iter().map(with_scopes).collect::<Vec<_>>().join(" and ")).collect();
+        alternatives.sort();
+        json!(alternatives)
+    }
+
+    fn parameter(
+        &self,
+        path: &str,
+        parameter: &Value,
+        at: &str,
+        places: &mut BTreeMap<String, Place>,
+    ) -> Result<(), String> {
+        let (within, name) = (text(parameter, "in"), text(parameter, "name"));
+        let is_path = within == "path";
+        let place = match within.as_str() {
+            "path" => match path.split('{').position(|rest| rest.split('}').next() == Some(&name)) {
+                Some(number) => format!("request path {number}"),
+                // It is in no part of the path.
+                None => return Ok(()),
+            },
+            "header" => {
+                let name = name.to_ascii_lowercase();
+                // Those that a parameter cannot describe.
+                if ["accept", "authorization", "content-type"].contains(&name.as_str()) {
+                    return Ok(());
+                }
+                format!("request header {name}")
+            }
+            within => format!("request {within} {name}"),
+        };
+        // An operation's own parameter replaces that of its path.
+        places.retain(|known, _| {
+            known.strip_prefix(&place).is_none_or(|rest| !rest.is_empty() && !rest.starts_with(" /"))
+        });
+        let found = self.schema(parameter, at, &place, parameter.get("required"), places)?;
+        let style = if is_path || within == "header" { "simple" } else { "form" };
+        let explode = parameter.get("style").map_or(style == "form", |style| style == "form");
+        for (keyword, usual) in [
+            ("style", json!(style)),
+            ("explode", json!(explode)),
+            ("allowReserved", json!(false)),
+            ("deprecated", json!(false)),
+        ] {
+            let value = parameter.get(keyword).filter(|value| **value != usual);
+            found.facts.extend(value.map(|value| (keyword.to_owned(), value.clone())));
+        }
+        found.facts.extend(is_path.then(|| ("name".to_owned(), json!(name))));
+        Ok(())
+    }
+
+    fn response(
+        &self,
+        value: &Value,
+        at: &str,
+        place: &str,
+        places: &mut BTreeMap<String, Place>,
+    ) -> Result<(), String> {
+        let known = places.len();
+        self.body(value, at, place, places)?;
+        if places.len() == known {
+            let facts = BTreeMap::from([("body".to_owned(), json!("none"))]);
+            places.insert(place.to_owned(), Place { facts, at: at.to_owned(), ..Place::default() });
+        }
+        let (response, at) = self.resolve(value, at.to_owned())?;
+        for (name, header) in response.get("headers").and_then(Value::as_object).into_iter().flatten() {
+            let (name, at) = (name.to_ascii_lowercase(), format!("{at}/headers/{}", escaped(name)));
+            let (header, at) = self.resolve(header, at)?;
+            if name != "content-type" {
+                self.schema(header, &at, &format!("{place} header {name}"), header.get("required"), places)?;
+            }
+        }
+        if let (Some(found), Some(links)) = (places.get_mut(place), response.get("links")) {
+            found.facts.insert("links".to_owned(), names(links));
+        }
+        Ok(())
     }
 
     fn body(&self, body: &Value, at: &str, place: &str, places: &mut BTreeMap<String, Place>) -> Result<(), String> {
         let (body, at) = self.resolve(body, at.to_owned())?;
-        for (key, content) in body.get("content").and_then(Value::as_object).into_iter().flatten() {
+        let content = body.get("content").and_then(Value::as_object);
+        let keys = content.into_iter().flat_map(|content| content.keys());
+        let has_json = keys.into_iter().any(|key| media_type(key) == JSON);
+        for (key, content) in content.into_iter().flatten() {
             let at = format!("{at}/content/{}", escaped(key));
             match media_type(key).as_str() {
-                "application/json" => self.schema(content, &at, place, body.get("required"), places)?,
+                JSON => {
+                    self.schema(content, &at, place, body.get("required"), places)?;
+                }
+                // JSON is one of these.
+                "application/*" | "*/*" if !has_json => {
+                    self.schema(content, &at, place, body.get("required"), places)?;
+                }
                 // Another form of the same body, which is never required.
-                other => self.schema(content, &at, &format!("{place} {other}"), None, places)?,
+                other => {
+                    self.schema(content, &at, &format!("{place} {other}"), None, places)?;
+                }
             }
         }
         Ok(())
     }
 
-    fn schema(
+    /// Reads the schema of a body, a parameter or a header.
+    fn schema<'p>(
         &self,
         holder: &Value,
         at: &str,
         place: &str,
         required: Option<&Value>,
-        places: &mut BTreeMap<String, Place>,
-    ) -> Result<(), String> {
+        places: &'p mut BTreeMap<String, Place>,
+    ) -> Result<&'p mut Place, String> {
+        // A parameter may have one media type instead.
+        let content = holder.get("content").and_then(Value::as_object).and_then(|content| content.iter().next());
+        let (media, holder) = content.map_or((None, holder), |(media, holder)| (Some(media), holder));
         let schema = holder.get("schema").unwrap_or(&Value::Null);
-        let shape = self.shape(schema, format!("{at}/schema"), 0, &mut Vec::new())?;
-        flatten(shape, place.to_owned(), required == Some(&Value::Bool(true)), places);
-        Ok(())
+        let mut shape = self.shape(schema, format!("{at}/schema"), 0, &mut Vec::new())?;
+        shape.facts.extend(media.map(|media| ("content".to_owned(), json!(media))));
+        flatten(shape, place.to_owned(), (required == Some(&json!(true))).then(|| json!(true)), places);
+        Ok(places.entry(place.to_owned()).or_default())
     }
 
     /// What a reference leads to, and where that is.
@@ -267,6 +374,12 @@ impl Reader<'_> {
             }
         }
         for (keyword, all) in [("allOf", true), ("oneOf", false), ("anyOf", false)] {
+            let parts = schema.get(keyword).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+            let only_require = |part: &Value| part.as_object().is_some_and(|part| part.keys().eq(["required"]));
+            if !all && !parts.is_empty() && parts.iter().all(only_require) {
+                shape.facts.insert(format!("{keyword} required"), json!(parts));
+                continue;
+            }
             let mut merged: Option<Shape> = None;
             for (index, part) in schema.get(keyword).and_then(Value::as_array).into_iter().flatten().enumerate() {
                 let part = self.shape(part, format!("{at}/{keyword}/{index}"), depth, trail)?;
@@ -282,19 +395,30 @@ impl Reader<'_> {
     }
 }
 
-fn flatten(shape: Shape, place: String, required: bool, places: &mut BTreeMap<String, Place>) {
+fn flatten(shape: Shape, place: String, required: Option<Value>, places: &mut BTreeMap<String, Place>) {
     let mut facts = shape.facts;
-    if required {
-        facts.insert("required".to_owned(), json!(true));
-    }
+    facts.extend(required.map(|required| ("required".to_owned(), required)));
+    inclusive(&mut facts);
     // What only one side decides is no part of what the other sends.
     let other = if place.starts_with("request") { "readOnly" } else { "writeOnly" };
     for (name, field) in shape.fields.into_iter().filter(|(_, field)| field.facts.get(other) != Some(&json!(true))) {
         let separator = if place.contains(" /") { "/" } else { " /" };
-        flatten(field, format!("{place}{separator}{name}"), shape.required.contains(&name), places);
+        let required = match shape.required.contains(&name) {
+            true => Some(json!(true)),
+            false => shape.sometimes.contains(&name).then(|| json!("sometimes")),
+        };
+        flatten(field, format!("{place}{separator}{name}"), required, places);
     }
-    facts.retain(|keyword, _| !["readOnly", "writeOnly"].contains(&keyword.as_str()));
-    places.insert(place, Place { facts, at: shape.at, is_tolerant: shape.is_tolerant });
+    facts.retain(|keyword, _| !["readOnly", other].contains(&keyword.as_str()));
+    let Shape { at, is_tolerant, is_secret, .. } = shape;
+    places.insert(place, Place { facts, at, is_tolerant, is_secret });
+}
+
+/// The names in a map, in order.
+fn names(map: &Value) -> Value {
+    let mut names: Vec<_> = map.as_object().into_iter().flat_map(|map| map.keys()).collect();
+    names.sort();
+    json!(names)
 }
 
 /// The addresses of the servers of a document, a path or an operation.

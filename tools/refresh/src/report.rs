@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::{
+    account::{Account, SHOWN},
     compare::{self, Difference},
-    places::{Operation, Operations},
+    places::{Operation, Operations, Place},
+    rules,
 };
 
 /// What a change means for the client.
@@ -16,6 +18,8 @@ pub enum Class {
     Request,
     /// Responses cannot be read.
     Response,
+    /// The client may show it.
+    Secret,
     /// Responses are read, except for this part.
     Lost,
     /// It works for now.
@@ -31,6 +35,7 @@ impl Class {
         match self {
             Self::Request => "a request that we may no longer send",
             Self::Response => "a response that we cannot read",
+            Self::Secret => "a secret that we may show",
             Self::Lost => "read, but lost",
             Self::Deprecated => "deprecated",
             Self::NotCalled => "not called",
@@ -45,6 +50,8 @@ struct Change {
     /// Where it is in the published document, what was there, and what is.
     what: (String, Vec<String>),
     to_do: &'static str,
+    /// Whether a complaint about the tables is about it.
+    is_in_tables: bool,
     /// The operations that have it.
     names: Vec<String>,
     /// Where they have it.
@@ -56,10 +63,12 @@ struct Change {
 impl Change {
     fn told(class: Class, words: &str, to_do: &'static str, name: &str) -> Self {
         let what = (String::new(), vec![words.to_owned()]);
-        Self { class, what, to_do, names: vec![name.to_owned()], places: Vec::new(), here: Vec::new() }
+        let names = vec![name.to_owned()];
+        Self { class, what, to_do, is_in_tables: false, names, places: Vec::new(), here: Vec::new() }
     }
 
     fn add(&mut self, other: Self) {
+        self.is_in_tables |= other.is_in_tables;
         for (known, new) in
             [(&mut self.names, other.names), (&mut self.places, other.places), (&mut self.here, other.here)]
         {
@@ -95,7 +104,7 @@ impl Report {
 
     /// Every change from `before` to `after`, with what it means for the client that `ours` describes. A change shared
     /// by several operations is reported once.
-    pub(crate) fn changes(&mut self, ours: &Operations, before: &Operations, after: &Operations) {
+    pub(crate) fn changes(&mut self, ours: &Operations, before: &Operations, after: &Operations, account: &Account) {
         let mut changes: Vec<Change> = Vec::new();
         let mut add = |change: Change| {
             let is_same = |known: &&mut Change| {
@@ -109,12 +118,15 @@ impl Report {
         for (key, here) in ours {
             match (before.get(key), after.get(key)) {
                 (Some(old), Some(new)) => {
-                    compare::differences(old, new)
-                        .iter()
-                        .for_each(|difference| add(change(here, old, new, difference)));
+                    let here = &compare::with_failures(here, new);
+                    for difference in compare::differences(old, new) {
+                        let mut change = change(here, old, new, &difference);
+                        change.is_in_tables = account.is_about(&here.id, &difference.place);
+                        add(change);
+                    }
                 }
                 (None, Some(_)) => {
-                    add(Change::told(Class::Harmless, "it is compared from now on", "nothing.", &here.name));
+                    add(Change::told(Class::Harmless, "it is compared from now on", NOTHING, &here.name));
                 }
                 (_, None) => {
                     add(Change::told(Class::Request, "the document has no such operation", GONE, &here.name));
@@ -122,18 +134,22 @@ impl Report {
             }
         }
         for (_, gone) in before.iter().filter(|(key, _)| !ours.contains_key(*key)) {
-            add(Change::told(Class::Harmless, "openapi/queues.json no longer has it", "nothing.", &gone.name));
+            add(Change::told(Class::Harmless, "openapi/queues.json no longer has it", NOTHING, &gone.name));
         }
         changes.sort_by_key(|change| change.class);
         for change in changes {
             self.classes.insert(change.class);
-            let is_all = change.names.len() == ours.len() && ours.len() > 1;
-            let names = if is_all { "every operation".to_owned() } else { change.names.join(", ") };
+            let names = match change.names.len() {
+                all if all == ours.len() && all > 1 => "every operation".to_owned(),
+                some if some > SHOWN => format!("{some} operations\n  {}", change.names.join("\n  ")),
+                _ => change.names.join(", "),
+            };
             self.line(format!("{}: {names}", change.class.words()));
             change.places.iter().for_each(|place| self.line(format!("  where: `{place}`")));
             change.what.1.iter().for_each(|line| self.line(format!("  {line}")));
             change.here.iter().for_each(|here| self.line(format!("  here:  {here}")));
-            self.line(format!("  to do: {}", change.to_do));
+            let to_do = if change.is_in_tables && change.to_do == NOTHING { TABLES } else { change.to_do };
+            self.line(format!("  to do: {to_do}"));
         }
         self.needs_edit = self.classes.iter().any(|class| *class <= Class::Lost);
         if self.needs_edit {
@@ -163,7 +179,7 @@ impl Report {
     }
 
     /// What the tables in `openapi/README.md` do not explain.
-    pub(crate) fn account(&mut self, complaints: &[String]) {
+    pub(crate) fn account(&mut self, Account { complaints, .. }: &Account) {
         if !complaints.is_empty() {
             self.line(
                 "When queues.json is as it should be, the tables in openapi/README.md have to say so, or `cargo test` \
@@ -176,12 +192,39 @@ impl Report {
     }
 }
 
+const NOTHING: &str = "nothing.";
+const TABLES: &str = "nothing but the tables in openapi/README.md: see below.";
+
 const GONE: &str = "if it was renamed, it stands among those below: give openapi/queues.json its path and its fields. \
                     If it is gone, take it out there; the compiler names its method, its row in src/http/retry.rs, its \
                     route in src/emulator/routes.rs and its call in tests/support/operations.rs.";
 
-const PATTERN: &str = "the document there has no patterns: check it in src/queue/ids.rs or src/message/limits.rs, and say \
-                       so in the second table of openapi/README.md.";
+const UNSTATED: &str = "openapi/queues.json cannot state that, since no check is made of it: check it in src/queue/ids.rs, \
+                        src/message/limits.rs or src/manage/limits.rs, and say so in the second table of \
+                        openapi/README.md.";
+
+const EXCLUSIVE: &str = "make it the last value that is allowed there: bounds are inclusive.";
+
+const SECRET: &str = "it may be a secret: let it refer there to a component with `x-secret`, or give the reason why it is \
+                      none in openapi/rules.rs.";
+
+const NEW_SECRET: &str = "nothing; but it may be a secret: if you describe it there, let it refer to a component with \
+                          `x-secret`.";
+
+const PAGES: &str = "the list comes in pages now: request them all in src/manage/ (`Listing` does), and describe the \
+                     parameter and the number of pages there. Until then, the call fails if the service says that \
+                     there is more.";
+
+const NAME: &str =
+    "see what is meant by it: a name where an id was, or the reverse, needs another value in src/queue/ids.rs.";
+
+const DEFAULT: &str = "nothing, unless the client counts on the old one where it sends nothing: look for it in src/ and in \
+                       the documentation.";
+
+const FAILURE: &str = "have `ApiError` (src/error/api.rs) and the envelope (src/http/) read the new form beside the old one: \
+                       without it, errors have no code and no text, and their kind is that of the status.";
+
+const HEADER: &str = "src/http/ reads this header: decide what happens without it.";
 
 /// The same for every edit, so it is printed once.
 const PLACES: &str = "\
@@ -198,12 +241,23 @@ fn change(here: &Operation, old: &Operation, new: &Operation, difference: &Diffe
     let Difference { place, keyword, left, right } = difference;
     let (published, ours) = (new.places.get(place), here.places.get(place));
     let within = ours.or_else(|| here.places.get(compare::parent(place)?));
-    let lives = compare::lives_with(place, keyword.as_deref(), published, ours)
-        || compare::is_no_stricter(place, keyword.as_deref(), old.places.get(place), published);
+    let is_new = !old.places.contains_key(place);
+    let lives = match compare::failure(place) {
+        // What is within a new response is not reported by itself.
+        Some(status) if is_new && place.ends_with(status) => is_read_or_unsaid(here, new, place),
+        _ => {
+            compare::lives_with(place, keyword.as_deref(), published, ours)
+                || compare::is_no_stricter(place, keyword.as_deref(), old.places.get(place), published)
+        }
+    };
+    let is_error = compare::failure(place).is_some() || place.starts_with("response 200 /errors");
     let class = match (lives, place.starts_with("request")) {
+        (true, _) if looks_secret(place, published) && ours.is_some_and(|ours| !ours.is_secret) => Class::Secret,
         (true, _) if right.contains("deprecated true") => Class::Deprecated,
+        (true, _) if is_new && starts_pages(here, place) => Class::Lost,
         (true, _) => Class::Harmless,
         (false, true) => Class::Request,
+        (false, false) if is_error || place.contains(" header ") => Class::Lost,
         (false, false) if within.is_some_and(|place| place.is_tolerant) => Class::Lost,
         (false, false) => Class::Response,
     };
@@ -213,9 +267,17 @@ fn change(here: &Operation, old: &Operation, new: &Operation, difference: &Diffe
         None if at.is_empty() => "left out".to_owned(),
         None => format!("left out; it would stand within openapi/queues.json#{at}"),
     };
-    let is_new = !old.places.contains_key(place);
     let to_do = match keyword.as_deref() {
-        Some("pattern") if class == Class::Request => PATTERN,
+        Some(keyword) if class == Class::Request && right.starts_with(&format!("{keyword} below")) => EXCLUSIVE,
+        Some(keyword) if class == Class::Request && right.starts_with(&format!("{keyword} above")) => EXCLUSIVE,
+        Some(keyword) if class == Class::Request && published.is_some() && !is_stated(keyword) => UNSTATED,
+        _ if class == Class::Secret => SECRET,
+        _ if class == Class::Harmless && is_new && ours.is_none() && looks_secret(place, published) => NEW_SECRET,
+        _ if class == Class::Lost && is_new && ours.is_none() && starts_pages(here, place) => PAGES,
+        _ if class == Class::Lost && place.contains(" header ") => HEADER,
+        _ if class == Class::Lost && is_error => FAILURE,
+        Some("name") => NAME,
+        Some("default") => DEFAULT,
         _ => advice(class, place, published.is_some(), ours.is_some(), is_new),
     };
     let origin = published.or_else(|| old.places.get(place)).map_or("", |place| place.at.as_str());
@@ -225,10 +287,54 @@ fn change(here: &Operation, old: &Operation, new: &Operation, difference: &Diffe
         class,
         what: (origin.to_owned(), vec![format!("was:   {left}"), format!("is:    {right}")]),
         to_do,
+        is_in_tables: false,
         names: vec![here.name.clone()],
         places: vec![place.clone()],
         here: vec![words],
     }
+}
+
+/// Whether our document can state a keyword, or another place than its schemas says it.
+fn is_stated(keyword: &str) -> bool {
+    rules::is_stated(keyword) || ["security", "servers"].contains(&keyword)
+}
+
+/// Whether a published place may hold a secret.
+fn looks_secret(place: &str, published: Option<&Place>) -> bool {
+    let name = place.rsplit(['/', ' ']).find(|name| *name != "*").unwrap_or_default();
+    published.is_some_and(|published| published.is_secret || rules::is_named_like_a_secret(name))
+}
+
+/// Whether the errors of a new failure are read, or the document does not say what it has.
+fn is_read_or_unsaid(here: &Operation, new: &Operation, failure: &str) -> bool {
+    let within = format!("{failure} ");
+    let is_described = |place: &String| place.starts_with(&within) && !place.contains(" header ");
+    let is_read = |place: &String| {
+        let (published, ours) = (new.places.get(place), here.places.get(place));
+        let is_needed = ["/errors", "/code", "/message"].iter().any(|end| place.ends_with(end));
+        published.is_none() && !is_needed || compare::lives_with(place, None, published, ours)
+    };
+    let is_errors =
+        |place: &&String| place.starts_with(&format!("{failure} /errors")) && !place.contains("/error_chain");
+    !new.places.keys().any(is_described) || here.places.keys().filter(is_errors).all(is_read)
+}
+
+/// Whether a new place means that a list comes in pages, or in other ones than the client requests.
+fn starts_pages(here: &Operation, place: &str) -> bool {
+    const CURSORS: [&str; 9] =
+        ["cursor", "token", "continuation", "marker", "after", "before", "next", "link", "scroll"];
+    const PAGES: [&str; 10] = ["page", "limit", "offset", "skip", "size", "total", "count", "more", "info", "start"];
+    let kinds = here.places.get("response 200 /result").and_then(|result| result.facts.get("type"));
+    let is_list = kinds.and_then(Value::as_array).is_some_and(|kinds| kinds.iter().any(|kind| kind == "array"));
+    let name = match (place.strip_prefix("request query "), place.strip_prefix("response 200 ")) {
+        (Some(name), _) => name,
+        (None, Some(rest)) if !rest.starts_with("/result/") && !rest.starts_with("/errors") => rest,
+        _ => return false,
+    };
+    let name = name.to_ascii_lowercase();
+    let is_one_of = |words: &[&str]| words.iter().any(|word| name.contains(word));
+    let has_pages = here.places.contains_key("request query page");
+    is_list && (is_one_of(&CURSORS) || !has_pages && is_one_of(&PAGES))
 }
 
 fn advice(class: Class, place: &str, is_published: bool, is_ours: bool, is_new: bool) -> &'static str {
@@ -267,6 +373,6 @@ fn advice(class: Class, place: &str, is_published: bool, is_ours: bool, is_new: 
             "have the code read the new form beside the old one (or the new name, if it was renamed), and say so \
              there, in `x-reads`."
         }
-        _ => "nothing.",
+        _ => NOTHING,
     }
 }

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
+use crate::rules;
+
 /// Keywords without effect on the wire, or with an effect that is compared separately.
 const NO_FACTS: [&str; 21] = [
     "$anchor",
@@ -15,10 +17,10 @@ const NO_FACTS: [&str; 21] = [
     "additionalProperties",
     "allOf",
     "anyOf",
-    "default",
     "description",
     "discriminator",
     "example",
+    "examples",
     "externalDocs",
     "items",
     "nullable",
@@ -35,8 +37,12 @@ pub(crate) struct Shape {
     pub(crate) facts: BTreeMap<String, Value>,
     pub(crate) fields: BTreeMap<String, Shape>,
     pub(crate) required: BTreeSet<String>,
+    /// Required in some of the alternatives.
+    pub(crate) sometimes: BTreeSet<String>,
     pub(crate) at: String,
     pub(crate) is_tolerant: bool,
+    /// Whether the schema says that the value is a secret.
+    pub(crate) is_secret: bool,
 }
 
 impl Shape {
@@ -50,11 +56,30 @@ impl Shape {
 
 /// The constraints of a schema without its references.
 pub(crate) fn own(schema: &Value, at: &str) -> Shape {
+    if *schema == json!(false) {
+        // No value at all.
+        let facts = BTreeMap::from([("type".to_owned(), json!([]))]);
+        return Shape { facts, at: at.to_owned(), ..Shape::default() };
+    }
     let keywords = schema.as_object().into_iter().flatten();
     let mut facts: BTreeMap<_, _> = keywords
         .filter(|(keyword, _)| !NO_FACTS.contains(&keyword.as_str()) && !keyword.starts_with("x-"))
-        .map(|(keyword, value)| (keyword.clone(), value.clone()))
+        .map(|(keyword, value)| (keyword.clone(), plain(value)))
         .collect();
+    for (bound, other, word) in [("maximum", "exclusiveMaximum", "below"), ("minimum", "exclusiveMinimum", "above")] {
+        let exclusive = match facts.remove(other) {
+            // So OpenAPI 3.0 says it, where the bound itself stands beside it.
+            Some(Value::Bool(true)) => facts.remove(bound),
+            Some(Value::Bool(false)) | None => None,
+            number => number,
+        };
+        if let Some(number) = exclusive {
+            let exclusive = json!(format!("{word} {number}"));
+            if allows(bound, Some(&exclusive), facts.get(bound)) {
+                facts.insert(bound.to_owned(), exclusive);
+            }
+        }
+    }
     if let Some(value) = facts.remove("const") {
         facts.insert("enum".to_owned(), json!([value]));
     }
@@ -68,7 +93,40 @@ pub(crate) fn own(schema: &Value, at: &str) -> Shape {
     }
     let required = schema.get("required").and_then(Value::as_array).into_iter().flatten();
     let required = required.filter_map(Value::as_str).map(str::to_owned).collect();
-    Shape { facts, required, at: at.to_owned(), ..Shape::default() }
+    let is_secret = schema.get("x-secret").is_some() || rules::is_described_like_a_secret(schema);
+    Shape { facts, required, at: at.to_owned(), is_secret, ..Shape::default() }
+}
+
+/// A value in which 5.0 is 5.
+fn plain(value: &Value) -> Value {
+    match value {
+        Value::Number(number) => {
+            let whole = number.as_f64().filter(|number| number.fract() == 0.0 && number.abs() < 1e15);
+            whole.map_or_else(|| value.clone(), |number| json!(number as i64))
+        }
+        Value::Array(values) => values.iter().map(plain).collect(),
+        Value::Object(fields) => fields.iter().map(|(name, value)| (name.clone(), plain(value))).collect(),
+        value => value.clone(),
+    }
+}
+
+/// A bound of whole numbers that is exclusive, as the inclusive one.
+pub(crate) fn inclusive(facts: &mut BTreeMap<String, Value>) {
+    if facts.get("type") == Some(&json!(["integer"])) {
+        for bound in ["maximum", "minimum"] {
+            let Some((number, side)) = facts.get(bound).filter(|bound| bound.is_string()).map(number) else { continue };
+            let number = if side < 0 { number.ceil() - 1.0 } else { number.floor() + 1.0 };
+            facts.insert(bound.to_owned(), plain(&json!(number)));
+        }
+    }
+}
+
+/// A bound, and -1 or 1 if a value has to be below or above it.
+fn number(bound: &Value) -> (f64, i8) {
+    let text = bound.as_str().unwrap_or_default();
+    let side = if text.starts_with("below") { -1 } else { i8::from(text.starts_with("above")) };
+    let number = text.split(' ').nth(1).and_then(|number| number.parse().ok());
+    (number.or(bound.as_f64()).unwrap_or_default(), side)
 }
 
 /// What both allow.
@@ -91,7 +149,9 @@ pub(crate) fn meet(mut left: Shape, right: Shape) -> Shape {
         left.fields.insert(name, both);
     }
     left.required.extend(right.required);
+    left.sometimes.extend(right.sometimes);
     left.is_tolerant |= right.is_tolerant;
+    left.is_secret |= right.is_secret;
     left
 }
 
@@ -105,17 +165,25 @@ pub(crate) fn join(mut left: Shape, mut right: Shape) -> Shape {
         left.facts.entry("type".to_owned()).and_modify(or_null);
         return left;
     }
-    let facts = left.facts.into_iter().filter_map(|(keyword, value)| {
-        let other = right.facts.get(&keyword)?;
-        let either = match keyword.as_str() {
-            "type" | "enum" => values(set(&value).union(&set(other)).cloned().collect()),
-            _ if allows(&keyword, Some(&value), Some(other)) => other.clone(),
-            _ if allows(&keyword, Some(other), Some(&value)) => value,
-            _ => return None,
+    // What is said of the values of one type holds beside a type that has none of them.
+    let are_disjoint = match (left.facts.get("type"), right.facts.get("type")) {
+        (Some(left), Some(right)) => kinds(left).is_disjoint(&kinds(right)),
+        _ => false,
+    };
+    let mut facts = BTreeMap::new();
+    for (keyword, value) in left.facts {
+        let either = match (keyword.as_str(), right.facts.remove(&keyword)) {
+            ("type" | "enum", Some(other)) => values(set(&value).union(&set(&other)).cloned().collect()),
+            (_, Some(other)) if allows(&keyword, Some(&value), Some(&other)) => other,
+            (_, Some(other)) if allows(&keyword, Some(&other), Some(&value)) => value,
+            (_, Some(other)) if are_disjoint => values(set(&value).union(&set(&other)).cloned().collect()),
+            ("type" | "enum", None) => continue,
+            (_, None) if are_disjoint => value,
+            _ => continue,
         };
-        Some((keyword, either))
-    });
-    left.facts = facts.collect();
+        facts.insert(keyword, either);
+    }
+    facts.extend(right.facts.into_iter().filter(|(keyword, _)| are_disjoint && keyword != "enum"));
     for (name, field) in left.fields {
         let either = match right.fields.remove(&name) {
             Some(other) => join(field, other),
@@ -124,31 +192,62 @@ pub(crate) fn join(mut left: Shape, mut right: Shape) -> Shape {
         right.fields.insert(name, either);
     }
     let required = left.required.intersection(&right.required).cloned().collect();
+    let sometimes = left.required.union(&right.required).chain(&left.sometimes).chain(&right.sometimes);
+    let sometimes = sometimes.filter(|name| !left.required.contains(*name) || !right.required.contains(*name));
+    let sometimes = sometimes.cloned().collect();
     let is_tolerant = left.is_tolerant || right.is_tolerant;
-    Shape { facts: left.facts, fields: right.fields, required, at: left.at, is_tolerant }
+    let is_secret = left.is_secret || right.is_secret;
+    Shape { facts, fields: right.fields, required, sometimes, at: left.at, is_tolerant, is_secret }
 }
+
+/// What is said without restricting a value.
+const REMARKS: [&str; 5] = ["additionalProperties", "default", "deprecated", "name", "writeOnly"];
 
 /// Whether `wide` allows everything that `narrow` does, for one keyword. An absent keyword allows everything.
 pub(crate) fn allows(keyword: &str, narrow: Option<&Value>, wide: Option<&Value>) -> bool {
     let (narrow, wide) = match (narrow, wide) {
+        // What is sent beyond the published fields is compared by itself.
+        _ if REMARKS.contains(&keyword) => return true,
+        // Otherwise than usual.
+        (Some(_), None) if ["allowReserved", "explode", "style"].contains(&keyword) => return false,
         (_, None) => return true,
-        (None, Some(_)) => return ["deprecated", "additionalProperties"].contains(&keyword),
+        // Numbers are sent as integers.
+        (None, Some(wide)) if keyword == "multipleOf" => return (1.0 / number(wide).0).fract() == 0.0,
+        (None, Some(wide)) => return keyword == "format" && wide == "password",
         (Some(narrow), Some(wide)) => (narrow, wide),
     };
-    let number = |value: &Value| value.as_f64().unwrap_or_default();
     match keyword {
         "type" => {
-            let wide = set(wide);
-            let number = wide.contains("\"number\"");
-            set(narrow).iter().all(|kind| wide.contains(kind) || number && kind == "\"integer\"")
+            let wide = kinds(wide);
+            set(narrow).iter().all(|kind| wide.contains(kind))
         }
         "enum" | "servers" => set(narrow).is_subset(&set(wide)),
-        // What is sent beyond the published fields is compared by itself.
-        "deprecated" | "additionalProperties" => true,
+        // Sometimes, or always.
+        "required" => narrow == wide || *narrow == json!(true),
+        "format" => {
+            narrow == wide || wide == "password" || narrow == "uint32" && FORMATS_OF_NUMBERS.contains(&wide.as_str())
+        }
         "minimum" | "minItems" | "minLength" | "minProperties" => number(narrow) >= number(wide),
         "maximum" | "maxItems" | "maxLength" | "maxProperties" => number(narrow) <= number(wide),
+        "multipleOf" => {
+            let times = number(narrow).0 / number(wide).0;
+            times.fract() == 0.0
+        }
         _ => narrow == wide,
     }
+}
+
+/// Which hold every number that is sent.
+const FORMATS_OF_NUMBERS: [Option<&str>; 5] =
+    [Some("int32"), Some("int64"), Some("uint64"), Some("float"), Some("double")];
+
+/// The types, with `integer` wherever there is `number`.
+fn kinds(value: &Value) -> BTreeSet<String> {
+    let mut kinds = set(value);
+    if kinds.contains("\"number\"") {
+        kinds.insert("\"integer\"".to_owned());
+    }
+    kinds
 }
 
 /// Lets a type be null as well.

@@ -1,0 +1,43 @@
+//! Why a text is no OpenAPI document in JSON, and what to do about it.
+
+use serde_json::{Value, error::Category};
+
+const FROM_YAML: &str = "convert it first: python3 -c 'import json, sys, yaml; json.dump(yaml.safe_load(sys.stdin), \
+                         sys.stdout, default=str)' < openapi.yaml > target/openapi.json";
+
+/// In words, to follow "the document".
+pub(crate) fn why(text: &str, error: &serde_json::Error) -> String {
+    let text = text.trim_start();
+    let is_json = text.starts_with(['{', '[']);
+    match error.classify() {
+        _ if text.is_empty() => "is empty: download it again".to_owned(),
+        _ if text.starts_with('<') => {
+            "is a page of HTML or XML, not OpenAPI in JSON: see what the URL shows".to_owned()
+        }
+        _ if text.starts_with("version https://git-lfs") => {
+            "is a pointer of Git LFS, not OpenAPI in JSON: download the file that it stands for".to_owned()
+        }
+        _ if !is_json && text.contains(':') => format!("is not JSON, but may be YAML ({error}): {FROM_YAML}"),
+        _ if !is_json => format!("is not an OpenAPI document in JSON: {error}"),
+        Category::Eof => format!("is cut off: {error}: download it again"),
+        Category::Syntax if serde_json::from_str::<Value>(text).is_err() => {
+            format!("is not JSON: {error}: download it again, or correct it there")
+        }
+        _ if text.contains("\"swagger\"") && error.to_string().contains("openapi") => {
+            "is Swagger 2.0, not OpenAPI: convert it first, such as with `npx swagger2openapi`".to_owned()
+        }
+        _ => format!("is JSON, but not an OpenAPI document: {error}"),
+    }
+}
+
+/// What a file is that is not text in UTF-8.
+pub(crate) fn binary(bytes: &[u8]) -> &'static str {
+    match bytes {
+        [0x1f, 0x8b, ..] => "is compressed: run `gunzip` first",
+        [b'P', b'K', ..] => "is a ZIP archive: extract it first",
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [_, 0, ..] | [0, ..] => {
+            "is in UTF-16, not UTF-8: convert it first, with `iconv -f UTF-16 -t UTF-8`"
+        }
+        _ => "is not text in UTF-8: convert it first, such as with `iconv`",
+    }
+}
