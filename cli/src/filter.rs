@@ -92,6 +92,9 @@ impl FromStr for Condition {
         let (field, rest) = text.split_at(at);
         let find = |(sign, operator): &(&str, Operator)| Some((*operator, rest.strip_prefix(sign)?));
         let (operator, value) = OPERATORS.iter().find_map(find).ok_or_else(no_operator)?;
+        if value.starts_with('=') && operator == Operator::Equal {
+            return Err("`==` is no operator; equal is a single `=`".to_owned());
+        }
         let field = match field.trim() {
             "id" => Field::Id,
             "attempts" => Field::Attempts,
@@ -118,10 +121,35 @@ impl FromStr for Condition {
     }
 }
 
-/// Whether the message meets all conditions.
-pub(crate) fn matches<'a>(conditions: &[Condition], message: impl Into<Subject<'a>>) -> bool {
-    let subject = message.into();
-    conditions.iter().all(|condition| condition.is_met(subject))
+/// Groups of conditions: a message meets it if it meets all of one group.
+#[derive(Clone, Debug)]
+pub(crate) struct Filter(Vec<Vec<Condition>>);
+
+impl Filter {
+    pub(crate) fn any(groups: impl IntoIterator<Item = Vec<Condition>>) -> Self {
+        Self(groups.into_iter().collect())
+    }
+
+    pub(crate) fn matches<'a>(&self, message: impl Into<Subject<'a>>) -> bool {
+        self.group(message).is_some()
+    }
+
+    /// The first group that the message meets.
+    pub(crate) fn group<'a>(&self, message: impl Into<Subject<'a>>) -> Option<usize> {
+        let subject = message.into();
+        self.0.iter().position(|group| group.iter().all(|condition| condition.is_met(subject)))
+    }
+
+    /// Whether every message meets it.
+    pub(crate) fn is_all(&self) -> bool {
+        self.0.iter().any(Vec::is_empty)
+    }
+}
+
+impl From<Vec<Condition>> for Filter {
+    fn from(conditions: Vec<Condition>) -> Self {
+        Self(vec![conditions])
+    }
 }
 
 impl Condition {
@@ -204,7 +232,7 @@ mod tests {
         let pushed = PushMessage::json(&RawValue::from_string(json.to_owned()).unwrap()).unwrap();
         let timestamp = SystemTime::now().checked_sub(Duration::from_secs(3600));
         let subject = Subject { id: "m-1", attempts: Some(4), timestamp, body: pushed.body() };
-        matches(&[condition.parse().unwrap()], subject)
+        Filter::from(vec![condition.parse().unwrap()]).matches(subject)
     }
 
     #[test]
@@ -272,7 +300,9 @@ mod tests {
 
     #[test]
     fn what_is_no_condition_is_refused() {
-        for text in ["", "order", "size=1", "age>soon", "attempts=many", "attempts=NaN", "attempts<inf", "/a!b"] {
+        for text in
+            ["", "order", "size=1", "age>soon", "attempts=many", "attempts=NaN", "attempts<inf", "/a!b", "/reason==x"]
+        {
             assert!(text.parse::<Condition>().is_err(), "{text}");
         }
     }

@@ -155,7 +155,7 @@ impl Lines {
             Ok(None) => {}
             Err(what) => {
                 batch.refused += 1;
-                self.progress.remark(&format!("line {} {what}", line.number));
+                self.progress.remark_on_message("line", &format!("line {} {what}", line.number));
             }
         }
         batch.through_line = line.number;
@@ -169,7 +169,7 @@ impl Lines {
             while !batch.messages.is_empty() {
                 let Err(error) = queue.push_batch(&batch.messages).await else { break };
                 let Some(pause) = failures.bounded_pause(&error) else { return (batch, Err(error)) };
-                progress.remark(&format!("a push failed, and is repeated: {error}"));
+                progress.remark("push", &format!("a push failed, and is repeated: {error}"));
                 sleep(pause).await;
             }
             (batch, Ok(()))

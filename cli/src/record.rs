@@ -100,6 +100,12 @@ pub(crate) fn time(time: SystemTime) -> String {
     humantime::format_rfc3339_millis(time).to_string()
 }
 
+/// A time of this day, such as `14:05 UTC`.
+pub(crate) fn clock_time(time: SystemTime) -> String {
+    let time = humantime::format_rfc3339_seconds(time).to_string();
+    format!("{} UTC", time.get(11..16).unwrap_or(&time))
+}
+
 impl Row for Record {
     fn head(&self) -> Vec<&'static str> {
         let body = self.text.as_ref().map(|_| "BODY");

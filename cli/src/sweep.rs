@@ -1,51 +1,62 @@
-//! Iterates over the messages of a queue: leases each, passes it to a sink, and then deletes it or puts it back.
+//! Iterates over the messages of a queue: leases each, passes it to a sink, and then deletes it, or keeps its lease until
+//! the sweep ends.
 //!
 //! A message is acknowledged only after the sink has taken it, so a sweep can be killed at any time: messages in flight
 //! are delivered again when their leases expire.
 
+mod allowance;
 mod cycle;
+mod gate;
 mod held;
+mod kept;
 mod pace;
+mod settle;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    collections::HashSet,
     future::Future,
-    hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
     ops::AddAssign,
     pin::pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
-use cloudflare_queues::{Acker, Message, Queue, manage::ConsumerKind};
-use tokio::{task::JoinSet, time::sleep_until};
+use cloudflare_queues::{Acker, Body, Message, PushMessage, Queue, manage::ConsumerDescription};
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{Instant, sleep, sleep_until},
+};
 
 pub(crate) use self::held::Held;
-use self::{cycle::Cycle, pace::Pace};
+use self::{allowance::Allowance, cycle::Cycle, gate::Gate, kept::Kept, pace::Pace};
 use crate::{
+    backlog,
     exit::{Exit, Failure},
-    filter::Condition,
+    filter::Filter,
+    patience::Failures,
     progress::Progress,
+    record::clock_time,
 };
 
 /// How long messages are leased; for longer work, the lease is extended.
 pub(crate) const LEASE: Duration = Duration::from_secs(60);
-/// The number of messages that one pull leases at most.
+/// The number of messages that one pull leases at most, and one peek returns.
 const BATCH: u32 = 100;
-/// Deliveries of a message by a pull consumer that does not say how often it retries.
-const DELIVERIES: u32 = 4;
-/// How many messages that were put back are remembered.
-const MOST_SEEN: usize = 1_000_000;
-/// A retry can be delayed by 24 hours at most; a sweep takes no longer than half of that.
-const MOST_HOLD_MS: u64 = 12 * 60 * 60 * 1000;
+/// The longest delay of a message that is pushed anew.
+const LONGEST_DELAY: Duration = Duration::from_secs(12 * 60 * 60);
+/// How many messages a second a sweep that has just begun is taken to pull.
+const USUAL_RATE: f64 = 500.0;
 
 /// The destination of the messages of a queue.
 pub(crate) trait Sink: Send + Sync + 'static {
+    /// Whether it can take a message with this body.
+    fn fits(&self, body: &Body) -> bool;
+
     /// Takes messages. Calls of [`Held::keep`] extend their leases in the meantime.
     fn take(&self, messages: &[Message], leases: &mut Held<'_>) -> impl Future<Output = Taken> + Send;
 }
@@ -79,18 +90,29 @@ pub(crate) struct Counts {
     pub(crate) unfit: u64,
     /// They are left for another run, since something failed.
     pub(crate) left: u64,
-    /// They were taken, but the service did not confirm that it deleted them or put them back.
+    /// They were at their last delivery, and pushed as new ones.
+    pub(crate) renewed: u64,
+    /// They were taken or handed back, but the service did not confirm it.
     pub(crate) unconfirmed: u64,
+}
+
+impl Counts {
+    /// Those of them that are in the queue, if `is_removed` says whether taken ones are not.
+    fn in_queue(&self, is_removed: bool) -> u64 {
+        let taken = if is_removed { 0 } else { self.taken };
+        [taken, self.skipped, self.unfit, self.left].into_iter().fold(0, u64::saturating_add)
+    }
 }
 
 impl AddAssign for Counts {
     fn add_assign(&mut self, more: Self) {
-        let Self { taken, skipped, unfit, left, unconfirmed } = self;
+        let Self { taken, skipped, unfit, left, renewed, unconfirmed } = self;
         for (sum, more) in [
             (taken, more.taken),
             (skipped, more.skipped),
             (unfit, more.unfit),
             (left, more.left),
+            (renewed, more.renewed),
             (unconfirmed, more.unconfirmed),
         ] {
             *sum = sum.saturating_add(more);
@@ -99,11 +121,18 @@ impl AddAssign for Counts {
 }
 
 /// How a sweep ended.
+#[derive(Default)]
 pub(crate) struct Swept {
     pub(crate) counts: Counts,
     pub(crate) failure: Option<Failure>,
     /// Whether it was told to stop before the end.
     pub(crate) is_stopped: bool,
+    /// Messages that are in the queue, and that no pull returned.
+    pub(crate) unavailable: u64,
+    /// Messages that came since the start.
+    pub(crate) arrived: u64,
+    /// Messages whose leases were lost: others, or the sweep itself, may have seen them as well.
+    lost: u64,
 }
 
 impl Swept {
@@ -116,26 +145,45 @@ impl Swept {
         if self.is_stopped {
             return Err(Failure::new(Exit::Partly, "stopped before the end; run it again for the rest"));
         }
-        if unfit + left + unconfirmed > 0 {
-            let message = format!("{unfit} messages are unfit, {left} are left, {unconfirmed} are not confirmed");
-            return Err(Failure::new(Exit::Partly, message));
+        let parts = [
+            (unfit, "cannot be taken"),
+            (left, "are left"),
+            (unconfirmed, "are not confirmed"),
+            (self.unavailable, "were not available"),
+            (self.lost, "may have been delivered to others meanwhile"),
+        ];
+        let parts: Vec<_> =
+            parts.iter().filter(|(count, _)| *count > 0).map(|(n, what)| format!("{n} {what}")).collect();
+        if parts.is_empty() {
+            Ok(())
+        } else {
+            Err(Failure::new(Exit::Partly, format!("messages: {}", parts.join(", "))))
         }
-        Ok(())
     }
 }
 
 /// Which messages, and how fast.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    pub(crate) conditions: Vec<Condition>,
+    pub(crate) filter: Filter,
     /// Whether messages stay in the queue although they were taken.
     pub(crate) keep: bool,
     /// How many messages are taken at most.
     pub(crate) limit: Option<u64>,
-    /// Messages a second at most.
+    /// Messages taken a second at most.
     pub(crate) rate: f64,
     /// Batches in flight at most.
     pub(crate) most_batches: usize,
+    /// Whether messages that come meanwhile are swept as well, until there are none.
+    pub(crate) until_empty: bool,
+    /// Whether `max_retries` of the queue may be raised for the time of the sweep.
+    pub(crate) raise_retries: bool,
+}
+
+impl Plan {
+    fn may_stay(&self) -> bool {
+        self.keep || self.limit.is_some() || !self.filter.is_all()
+    }
 }
 
 pub(crate) struct Sweep<S> {
@@ -143,91 +191,240 @@ pub(crate) struct Sweep<S> {
     acker: Acker,
     sink: S,
     plan: Plan,
-    /// How often a message is delivered at most.
-    deliveries: u32,
-    /// For how many milliseconds messages that stay are hidden, so that each is seen only once. It grows if one is seen
-    /// twice.
-    hold: AtomicU64,
+    gate: Gate,
+    kept: Kept,
+    allowance: Allowance,
     progress: Progress,
-    /// Hashes of the ids of messages that were put back.
-    seen: Mutex<HashSet<u64>>,
+    /// How many messages were in the queue at the start.
+    backlog: Option<u64>,
+    /// How many were pulled.
+    pulled: AtomicU64,
+    started: (SystemTime, Instant),
+    /// How many seconds after the start the last message is available again that was put back with a delay.
+    hidden: AtomicU64,
+    stopping: watch::Sender<bool>,
 }
 
 impl<S: Sink> Sweep<S> {
     /// Asks the queue how often it delivers a message, and how many messages it has; the progress expects these.
     pub(crate) async fn prepare(queue: Queue, sink: S, plan: Plan, progress: Progress) -> Result<Self, Failure> {
-        let consumers = queue.consumers().await?;
-        let pull = consumers.iter().find(|consumer| consumer.kind() == ConsumerKind::HttpPull);
-        let retries = pull.and_then(cloudflare_queues::manage::ConsumerDescription::max_retries);
-        if retries == Some(0) {
-            progress.say(
-                "the queue delivers each message once: if this is killed, messages in flight go to its dead-letter \
-                 queue, or are deleted if it has none",
-            );
-        }
+        let allowance = Allowance::of(&queue, plan.raise_retries).await?;
         let backlog = queue.metrics().await?.backlog_count;
-        if let Some(expected) = backlog.into_iter().chain(plan.limit).min() {
-            progress.expect(expected);
+        let sweep = Self {
+            acker: Acker::new(queue.clone())?,
+            gate: Gate::new(plan.rate, plan.limit),
+            kept: Kept::default(),
+            allowance,
+            backlog,
+            pulled: AtomicU64::new(0),
+            started: (SystemTime::now(), Instant::now()),
+            hidden: AtomicU64::new(0),
+            stopping: watch::Sender::new(false),
+            queue,
+            sink,
+            plan,
+            progress,
+        };
+        sweep.check().await?;
+        sweep.announce();
+        let limit = sweep.plan.limit.filter(|_| sweep.plan.filter.is_all());
+        sweep.progress.begin("messages", backlog.into_iter().chain(limit).min());
+        Ok(sweep)
+    }
+
+    /// Fails if this pass would be the last delivery of a message that stays and cannot be pushed anew.
+    async fn check(&self) -> Result<(), Failure> {
+        if self.plan.raise_retries {
+            return Ok(());
         }
-        // Twice as long as it is likely to take.
-        let ms = (backlog.unwrap_or_default() as f64 / plan.rate.min(1000.0) * 2e3) as u64;
-        let hold = AtomicU64::new(ms.saturating_add(LEASE.as_millis() as u64).min(MOST_HOLD_MS));
-        let deliveries = retries.map_or(DELIVERIES, |retries| retries.saturating_add(1));
-        let acker = Acker::new(queue.clone())?;
-        Ok(Self { queue, acker, sink, plan, deliveries, hold, progress, seen: Mutex::default() })
+        for message in self.queue.peek(BATCH).await? {
+            let is_last = message.attempts.is_some_and(|attempts| attempts >= self.allowance.retries());
+            let is_taken = !self.plan.keep && self.plan.filter.matches(&message) && self.sink.fits(&message.body);
+            if is_last && !is_taken && PushMessage::from_body(&message.body).is_err() {
+                let (id, kind) = (&message.id, message.body.content_type());
+                let (retries, end) = (self.allowance.retries(), self.allowance.end());
+                let what = format!(
+                    "nothing was done: message {id} has one delivery left (max_retries is {retries}), stays, and cannot \
+                     be pushed anew since it is of the type {kind}; after this pass, it {end}"
+                );
+                let advice = "--raise-retries raises max_retries of the queue's pull consumer for the time of the pass";
+                return Err(Failure::new(Exit::Refused, what).with_note(advice));
+            }
+        }
+        Ok(())
     }
 
-    /// How long messages that stay are hidden from consumers.
-    pub(crate) fn hold(&self) -> Duration {
-        Duration::from_millis(self.hold.load(Ordering::Relaxed))
+    /// Says what the queue allows.
+    fn announce(&self) {
+        let (retries, end) = (self.allowance.retries(), self.allowance.end());
+        if retries == 0 {
+            self.progress.say(&format!(
+                "the queue delivers each message once (max_retries is 0): if this is killed, a message in flight {end}"
+            ));
+        }
+        if self.plan.may_stay() {
+            let deliveries = u64::from(retries) + 1;
+            self.progress.say(&format!(
+                "messages that stay are leased while this runs, and then available again; that is one of the {deliveries} \
+                 deliveries of each, after which it {end}"
+            ));
+        }
     }
 
-    /// Messages were redelivered although they were hidden for this long. Doubles the time, so that they do not keep
-    /// other messages from being delivered.
-    fn hold_longer(&self, than: Duration) {
-        let ms = u64::try_from(than.as_millis()).unwrap_or(MOST_HOLD_MS);
-        self.hold.fetch_max(ms.saturating_mul(2).min(MOST_HOLD_MS), Ordering::Relaxed);
-    }
-
-    /// Runs until the queue returns no more messages, the limit is reached, a permanent failure occurs, or `stop`
-    /// completes. Batches in flight are then completed.
+    /// Runs until all messages that were there at the start were pulled, the limit is reached, a permanent failure
+    /// occurs, or `stop` completes. Batches in flight are then completed, and messages that stay are handed back.
     pub(crate) async fn run(self, stop: impl Future<Output = ()>) -> Swept {
         let sweep = Arc::new(self);
-        let mut pace = Pace::new(&sweep.plan);
-        let mut swept = Swept { counts: Counts::default(), failure: None, is_stopped: false };
+        let sweeping = async {
+            let swept = Arc::clone(&sweep).pull(stop).await;
+            sweep.kept.end();
+            swept
+        };
+        let (mut swept, ()) = tokio::join!(sweeping, sweep.kept.extend(&sweep.queue, &sweep.acker, || sweep.delay()));
+        sweep.end(&mut swept).await;
+        sweep.progress.end();
+        swept
+    }
+
+    async fn pull(self: Arc<Self>, stop: impl Future<Output = ()>) -> Swept {
+        // One pull at least: the count may lag behind.
+        let bound = self.backlog.map(|backlog| backlog.max(1)).filter(|_| !self.plan.until_empty);
+        let mut pace = Pace::new(&self.plan, bound);
+        let mut swept = Swept::default();
         let (mut cycles, mut stop) = (JoinSet::new(), pin!(stop));
         loop {
-            let is_ending = swept.failure.is_some() || swept.is_stopped || pace.is_drained();
+            let is_ending = swept.failure.is_some() || swept.is_stopped || pace.is_drained() || self.gate.left() == 0;
             let may_start = !is_ending && pace.may_start(cycles.len());
-            if cycles.is_empty() && !may_start {
+            if cycles.is_empty() && is_ending {
                 return swept;
+            }
+            if cycles.is_empty() && !may_start {
+                // As many were pulled as there were, but others may have come first.
+                match self.older().await {
+                    Ok(0) => return swept,
+                    Ok(older) => pace.allow(older),
+                    Err(failure) => swept.failure = Some(failure),
+                }
+                continue;
             }
             tokio::select! {
                 biased;
-                () = &mut stop, if !swept.is_stopped => swept.is_stopped = true,
+                () = &mut stop, if !swept.is_stopped => {
+                    swept.is_stopped = true;
+                    self.stopping.send_replace(true);
+                }
                 Some(joined) = cycles.join_next(), if !cycles.is_empty() => {
-                    let cycle = joined.unwrap_or_else(|_| Cycle::ended(Failure::new(Exit::Service, "a task panicked")));
+                    let cycle: Cycle = joined.unwrap_or_else(|_| Cycle::ended(Failure::new(Exit::Service, "a task panicked")));
                     swept.counts += cycle.counts;
-                    sweep.progress.at(swept.counts.taken);
+                    let pulled = self.pulled.fetch_add(cycle.pulled.into(), Ordering::Relaxed);
+                    self.progress.at(pulled.saturating_add(cycle.pulled.into()));
                     let given_up = pace.ended(&cycle, cycles.len());
                     if let Some(error) = cycle.pull_error.as_ref().filter(|_| !given_up) {
-                        sweep.progress.remark(&format!("a pull failed, and is repeated: {error}"));
+                        self.progress.remark("pull", &format!("a pull failed, and is repeated: {error}"));
                     }
                     let failure = cycle.failure.or_else(|| given_up.then(|| cycle.pull_error.map(Failure::from))?);
                     swept.failure = swept.failure.take().or(failure);
                 }
-                () = sleep_until(pace.next()), if may_start => {
-                    let asked = pace.started();
-                    cycles.spawn(Arc::clone(&sweep).cycle(asked));
+                () = sleep_until(pace.next().max(self.gate.is_near())), if may_start => {
+                    let asked = pace.started(self.gate.left());
+                    cycles.spawn(Arc::clone(&self).cycle(asked));
                 }
             }
         }
     }
 
-    /// Whether a message that stays is met for the first time.
-    fn is_new(&self, message: &Message) -> bool {
-        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(&message.id);
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        message.id.is_empty() || !seen.contains(&hash) && (seen.len() >= MOST_SEEN || seen.insert(hash))
+    /// How many of the first available messages were there at the start.
+    async fn older(&self) -> Result<u64, Failure> {
+        let mut failures = Failures::default();
+        loop {
+            let error = match self.queue.peek(BATCH).await {
+                Ok(messages) => {
+                    let is_older = |time: SystemTime| time < self.started.0;
+                    let older = messages.iter().filter(|message| message.timestamp.is_some_and(is_older));
+                    return Ok(older.count() as u64);
+                }
+                Err(error) => error,
+            };
+            sleep(failures.bounded_pause(&error).ok_or_else(|| Failure::from(error))?).await;
+        }
+    }
+
+    async fn is_stopping(&self) {
+        // The sender lives as long as this does.
+        let _ = self.stopping.subscribe().wait_for(|is_stopping| *is_stopping).await;
+    }
+
+    /// How long a message is hidden whose lease cannot be kept: a generous estimate of how long the sweep takes.
+    fn delay(&self) -> Duration {
+        let (pulled, took) = (self.pulled.load(Ordering::Relaxed), self.started.1.elapsed());
+        let rate = if took > LEASE / 12 { pulled as f64 / took.as_secs_f64() } else { USUAL_RATE.min(self.plan.rate) };
+        let left = self.backlog.unwrap_or_default().saturating_sub(pulled);
+        let takes = Duration::try_from_secs_f64(2.0 * left as f64 / rate).unwrap_or(LONGEST_DELAY);
+        let delay = takes.saturating_add(self.gate.debt()).saturating_add(LEASE).min(LONGEST_DELAY);
+        self.hidden.fetch_max(took.saturating_add(delay).as_secs(), Ordering::Relaxed);
+        delay
+    }
+
+    /// Hands back what stays, and looks at what is in the queue.
+    async fn end(&self, swept: &mut Swept) {
+        let lease = self.kept.lease();
+        let hidden = Duration::from_secs(self.hidden.load(Ordering::Relaxed));
+        let hidden_until = clock_time(self.started.0 + hidden);
+        let unconfirmed = self.kept.give_back(&self.acker, &self.progress).await;
+        swept.counts.unconfirmed += unconfirmed;
+        swept.lost = self.kept.lost();
+        if let Err(failure) = self.allowance.restore().await {
+            swept.failure = swept.failure.take().or(Some(failure));
+        }
+        if unconfirmed > 0 {
+            let until = clock_time(SystemTime::now() + lease);
+            self.progress.say(&format!("{unconfirmed} messages that stay may be hidden until about {until}"));
+        }
+        if self.kept.hidden() > 0 {
+            let count = self.kept.hidden();
+            self.progress.say(&format!(
+                "{count} messages whose leases could not be extended are hidden until about {hidden_until}"
+            ));
+        }
+        if swept.counts.renewed > 0 {
+            let count = swept.counts.renewed;
+            self.progress.say(&format!(
+                "{count} messages were at their last delivery, and were pushed as new ones; those that stay are hidden \
+                 until about {hidden_until} (--raise-retries avoids that)"
+            ));
+        }
+        if swept.failure.is_none() && !swept.is_stopped && self.gate.left() > 0 {
+            match self.look_back(swept).await {
+                Ok(()) => {}
+                Err(error) => self.progress.say(&format!("what is left in the queue is not known: {error}")),
+            }
+        }
+    }
+
+    /// Counts what is in the queue and was not pulled.
+    async fn look_back(&self, swept: &mut Swept) -> Result<(), cloudflare_queues::Error> {
+        let (Some(before), counts) = (self.backlog, swept.counts) else { return Ok(()) };
+        let in_queue = counts.in_queue(!self.plan.keep);
+        let removed = if self.plan.keep { 0 } else { counts.taken };
+        let Some(now) = backlog::count(&self.queue, before.saturating_sub(removed)).await? else { return Ok(()) };
+        let others = now.saturating_sub(in_queue);
+        let unpulled = before.saturating_sub(self.pulled.load(Ordering::Relaxed));
+        swept.unavailable = if self.plan.until_empty { others } else { others.min(unpulled) };
+        swept.arrived = others.saturating_sub(swept.unavailable);
+        if swept.unavailable > 0 {
+            let timeout = self.allowance.consumer().and_then(ConsumerDescription::visibility_timeout);
+            let timeout = timeout.unwrap_or(LEASE).max(LEASE);
+            let (count, until) = (swept.unavailable, clock_time(SystemTime::now() + timeout));
+            self.progress.say(&format!(
+                "{count} messages are in the queue and were not available: leased, delayed or hidden; if leased for the \
+                 queue's visibility timeout, until about {until}"
+            ));
+        }
+        if swept.arrived > 0 {
+            let count = swept.arrived;
+            self.progress
+                .say(&format!("{count} messages came since the start (--until-empty takes such messages as well)"));
+        }
+        Ok(())
     }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use clap::Args;
-use cloudflare_queues::Message;
+use cloudflare_queues::{Body, ContentType, Message};
 use tokio::sync::Mutex;
 
 use crate::{
@@ -23,9 +23,14 @@ use crate::{
 };
 
 const HELP: &str = "\
-Every message is delivered once by that, which counts as an attempt, and is then hidden until the
-export has likely ended; one that would not be delivered again is pushed anew. With --remove, it is
-acknowledged instead, but only after its line is written: to a file, after the disk has it.
+It writes the messages that are there when it starts, and says how many came since. Each stays, and
+is leased while the export runs, which is one of its deliveries; it is available again when the
+export ends or is told to stop. One that would not be delivered again is pushed as a new one; where
+that is impossible (bytes, v8), export refuses to begin, unless --raise-retries says what to do.
+
+With --remove, a message is acknowledged instead, but only after its line is written: to a file,
+after the disk has it. Messages that import cannot push back (bytes, v8) are left, unless
+--all-types is given.
 
 An export that is killed loses nothing: run it again, and messages that were in flight may be there
 twice, by the same id. There is one exception, which no client can avoid: a message in flight at its
@@ -49,12 +54,24 @@ pub(crate) struct Export {
     /// Delete the written messages from the queue
     #[arg(long)]
     remove: bool,
+    /// Also delete messages that import cannot push back
+    #[arg(long, requires = "remove")]
+    all_types: bool,
     /// Export only messages that meet this condition; repeat it for more
     #[arg(long, value_name = "CONDITION")]
     filter: Vec<Condition>,
     /// Export at most this many messages
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
+    /// Maximum number of messages written per second
+    #[arg(long, value_name = "NUMBER", default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..))]
+    rate: u32,
+    /// Export messages that come meanwhile as well, until the queue is empty
+    #[arg(long)]
+    until_empty: bool,
+    /// Raise max_retries of the queue's pull consumer while this runs, if a message would not be delivered again
+    #[arg(long)]
+    raise_retries: bool,
 }
 
 impl Export {
@@ -71,18 +88,23 @@ impl Export {
         let queue = common.account.queue(&self.queue).await?;
         let signals = Signals::listen()?;
         let progress = Progress::new();
-        let plan =
-            Plan { conditions: self.filter, keep: !self.remove, limit: self.limit, rate: 5000.0, most_batches: 200 };
+        let plan = Plan {
+            filter: self.filter.into(),
+            keep: !self.remove,
+            limit: self.limit,
+            rate: self.rate.into(),
+            most_batches: 200,
+            until_empty: self.until_empty,
+            raise_retries: self.raise_retries,
+        };
+        let sink = Writing { only_importable: self.remove && !self.all_types, progress: progress.clone(), ..sink };
         let sweep = Sweep::prepare(queue, sink, plan, progress.clone()).await?;
-        let hold = sweep.hold();
         let swept: Swept = tokio::select! {
             swept = sweep.run(signals.clone().told(1)) => swept,
             () = signals.told(2) => return Err(Failure::interrupted()),
         };
-        progress.end();
-        let stays =
-            if self.remove { String::new() } else { format!("; hidden for {}", humantime::format_duration(hold)) };
-        progress.say(&format!("{} messages{stays}", swept.counts.taken));
+        let removed = if self.remove { ", and deleted" } else { "" };
+        progress.say(&format!("{} messages were written{removed}", swept.counts.taken));
         swept.result()
     }
 }
@@ -93,6 +115,9 @@ struct Writing {
     out: Arc<Mutex<Option<File>>>,
     /// Whether lines have to reach the disk.
     is_file: bool,
+    /// Whether messages that cannot be imported are left.
+    only_importable: bool,
+    progress: Progress,
 }
 
 impl Writing {
@@ -127,11 +152,12 @@ impl Writing {
 
     fn new(file: File) -> io::Result<Self> {
         let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
-        Ok(Self { out: Arc::new(Mutex::new(Some(file))), is_file })
+        let out = Arc::new(Mutex::new(Some(file)));
+        Ok(Self { out, is_file, only_importable: false, progress: Progress::hidden() })
     }
 
     /// Returns whether lines are still written.
-    async fn write(&self, messages: &[Message]) -> io::Result<bool> {
+    async fn write(&self, messages: &[&Message]) -> io::Result<bool> {
         let mut lines = String::new();
         for message in messages {
             lines.push_str(&output::json(&Record::of_pulled(message))?);
@@ -152,13 +178,27 @@ impl Writing {
 }
 
 impl Sink for Writing {
+    fn fits(&self, body: &Body) -> bool {
+        !self.only_importable || matches!(body.content_type(), ContentType::Text | ContentType::Json)
+    }
+
     async fn take(&self, messages: &[Message], leases: &mut Held<'_>) -> Taken {
-        let (fate, failure) = match leases.during(self.write(messages)).await {
+        let fitting: Vec<_> = messages.iter().filter(|message| self.fits(&message.body)).collect();
+        let (written, failure) = match leases.during(self.write(&fitting)).await {
             Ok(true) => (Fate::Taken, None),
             Ok(false) => (Fate::Failed, None),
             Err(error) => (Fate::Failed, Some(Failure::output(&error))),
         };
-        Taken { fates: vec![fate; messages.len()], failure }
+        let fate = |message: &Message| match self.fits(&message.body) {
+            true => written,
+            false => {
+                let (id, kind) = (&message.id, message.body.content_type());
+                let what = format!("message {id} is of the type {kind}, which cannot be imported, and is left");
+                self.progress.remark_on_message("unfit", &what);
+                Fate::Unfit
+            }
+        };
+        Taken { fates: messages.iter().map(fate).collect(), failure }
     }
 }
 

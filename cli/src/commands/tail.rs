@@ -11,7 +11,7 @@ use cloudflare_queues::{PeekedMessage, Queue};
 use crate::{
     common::Common,
     exit::Failure,
-    filter::{self, Condition, matches},
+    filter::{self, Condition, Filter},
     output::{Format, Lister, aside},
     progress::Progress,
     record::Record,
@@ -62,6 +62,7 @@ impl Tail {
     }
 
     async fn follow(&self, queue: &Queue, format: Format) -> Result<(), Failure> {
+        let filter = Filter::from(self.filter.clone());
         let (mut seen, mut lister) = (Seen::default(), Lister::new(format));
         let (mut is_first, mut is_told) = (true, false);
         let show = async |messages: Vec<PeekedMessage>| {
@@ -71,7 +72,7 @@ impl Tail {
                 is_told = true;
             }
             let fresh: Vec<_> = messages.iter().filter(|message| seen.is_new(&message.id)).collect();
-            let shown = fresh.into_iter().filter(|message| !(is_first && self.new) && matches(&self.filter, *message));
+            let shown = fresh.into_iter().filter(|message| !(is_first && self.new) && filter.matches(*message));
             let rows: Vec<_> = shown.map(|message| Record::of_peeked(message, self.bodies)).collect();
             lister = aside(move || lister.print(&rows).map(|()| lister)).await?;
             is_first = false;

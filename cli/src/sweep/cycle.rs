@@ -2,23 +2,19 @@
 
 use std::{sync::Arc, time::Duration};
 
-use cloudflare_queues::{
-    Error, Lease, Message, PullOptions, PushMessage,
-    acker::{Confirmation, Receipt},
-};
-use tokio::time::Instant;
+use cloudflare_queues::{Error, Message, PullOptions, PushMessage};
 
-use super::{Counts, Fate, Held, LEASE, Sink, Sweep, Taken};
-use crate::{exit::Failure, filter::matches, patience::PATIENCE};
+use super::{Counts, Fate, Held, Sink, Sweep, Taken, settle::settle};
+use crate::exit::{Exit, Failure};
 
 /// What came of a batch.
 #[derive(Default)]
 pub(super) struct Cycle {
     pub(super) asked: u32,
     pub(super) pulled: u32,
+    /// How many of them meet the conditions.
+    pub(super) wanted: u32,
     pub(super) bytes: usize,
-    /// How many of the messages were not met before.
-    pub(super) fresh: u32,
     pub(super) counts: Counts,
     pub(super) pull_error: Option<Error>,
     /// Why the sweep is to end.
@@ -33,8 +29,8 @@ impl Cycle {
 
 impl<S: Sink> Sweep<S> {
     pub(super) async fn cycle(self: Arc<Self>, asked: u32) -> Cycle {
-        let (mut cycle, hold) = (Cycle { asked, ..Cycle::default() }, self.hold());
-        let options = PullOptions::new().batch_size(asked).visibility_timeout(LEASE);
+        let mut cycle = Cycle { asked, ..Cycle::default() };
+        let options = PullOptions::new().batch_size(asked).visibility_timeout(self.kept.lease());
         let batch = match self.queue.pull(options).await {
             Ok(batch) => batch,
             Err(error) => {
@@ -45,114 +41,158 @@ impl<S: Sink> Sweep<S> {
         let mut leases = Held::new(&self.queue, &batch);
         cycle.pulled = u32::try_from(batch.len()).unwrap_or(asked);
         cycle.bytes = batch.iter().map(|message| message.body.raw().len()).sum();
-        let (wanted, others): (Vec<_>, Vec<_>) =
-            batch.into_iter().partition(|message| matches(&self.plan.conditions, message));
-        // Of those that stay, some may come a second time.
-        let (wanted, again): (Vec<_>, Vec<_>) =
-            wanted.into_iter().partition(|message| !self.plan.keep || self.is_new(message));
-        let skipped = others.iter().filter(|message| self.is_new(message)).count();
-        (cycle.fresh, cycle.counts.skipped) = (skipped as u32, skipped as u64);
-        let Taken { fates, failure } = self.sink.take(&wanted, &mut leases).await;
-        cycle.failure = failure;
-
-        let mut settled = Vec::new();
-        let (mut stays, mut left) = (others.iter().chain(&again).collect::<Vec<_>>(), Vec::new());
-        for (message, fate) in wanted.iter().zip(fates) {
-            let is_first = fate != Fate::Unfit || self.plan.keep || self.is_new(message);
-            cycle.fresh += u32::from(is_first);
-            let (count, kept) = match fate {
-                Fate::Taken => (&mut cycle.counts.taken, &mut stays),
-                Fate::Unfit => (&mut cycle.counts.unfit, &mut stays),
-                Fate::Failed => (&mut cycle.counts.left, &mut left),
-            };
-            *count += u64::from(is_first);
-            if fate == Fate::Taken && !self.plan.keep { settled.push((message, None)) } else { kept.push(message) }
+        let (mut wanted, mut others): (Vec<_>, Vec<_>) =
+            batch.into_iter().partition(|message| self.plan.filter.matches(message));
+        cycle.wanted = u32::try_from(wanted.len()).unwrap_or(asked);
+        cycle.counts.skipped = others.len() as u64;
+        let within_limit = self.gate.reserve(wanted.len());
+        others.extend(wanted.drain(within_limit..));
+        self.stay(&others.iter().collect::<Vec<_>>(), &mut leases, &mut cycle).await;
+        for piece in wanted.chunks(self.gate.most()) {
+            self.take(piece, &mut leases, &mut cycle).await;
         }
-        if cycle.fresh < cycle.pulled {
-            self.hold_longer(hold);
-        }
-        let settle = async {
-            cycle.counts.left += self.put_back(&stays, self.hold(), &mut settled).await;
-            cycle.counts.left += self.put_back(&left, Duration::ZERO, &mut settled).await;
-            self.settle(settled, &mut cycle).await;
-        };
-        leases.during(settle).await;
+        self.gate.give_back((within_limit as u64).saturating_sub(cycle.counts.taken));
         cycle
     }
 
-    /// Leaves messages in the queue. Those that would not be delivered again are pushed as new messages before they are
-    /// acknowledged. Returns how many of these could not be pushed.
-    async fn put_back<'a>(&self, stays: &[&'a Message], delay: Duration, settled: &mut Vec<Settled<'a>>) -> u64 {
-        let (mut copies, mut renewed) = (Vec::new(), Vec::new());
-        let mut failed: u64 = 0;
-        for message in stays {
-            if message.attempts.is_none_or(|attempts| attempts < self.deliveries) {
-                settled.push((message, Some(delay)));
-                continue;
+    /// Gives messages to the sink, when it is their turn, and settles them.
+    async fn take(&self, messages: &[Message], leases: &mut Held<'_>, cycle: &mut Cycle) {
+        let is_turn = cycle.failure.is_none()
+            && tokio::select! {
+                biased;
+                () = self.is_stopping() => false,
+                are_held = leases.wait_until(self.gate.at(messages.len())) => are_held,
+            };
+        let Taken { fates, failure } = match is_turn {
+            true => self.sink.take(messages, leases).await,
+            false => Taken { fates: vec![Fate::Failed; messages.len()], failure: None },
+        };
+        cycle.failure = cycle.failure.take().or(failure);
+        let (mut removed, mut stays, mut left) = (Vec::new(), Vec::new(), Vec::new());
+        for (message, fate) in messages.iter().zip(fates) {
+            match fate {
+                Fate::Taken if self.plan.keep => stays.push(message),
+                Fate::Taken => removed.push(message),
+                Fate::Unfit => stays.push(message),
+                Fate::Failed => left.push(message),
             }
+            let Counts { taken, unfit, left, .. } = &mut cycle.counts;
+            *match fate {
+                Fate::Taken => taken,
+                Fate::Unfit => unfit,
+                Fate::Failed => left,
+            } += 1;
+        }
+        leases.during(self.settle(removed, None, cycle)).await;
+        leases.release(
+            messages.iter().filter(|message| !stays.iter().chain(&left).any(|kept| kept.lease_id == message.lease_id)),
+        );
+        self.stay(&stays, leases, cycle).await;
+        self.hand_back(&left, leases, cycle).await;
+    }
+
+    /// Keeps the leases of messages that stay, until the sweep ends.
+    async fn stay(&self, messages: &[&Message], leases: &mut Held<'_>, cycle: &mut Cycle) {
+        let (last, kept): (Vec<&Message>, Vec<&Message>) = messages.iter().partition(|message| self.is_last(message));
+        self.kept.keep(kept.iter().copied());
+        leases.release(kept);
+        let delay = if last.is_empty() { Duration::ZERO } else { self.delay() };
+        let saved = self.save(&last, delay, leases, cycle).await;
+        self.kept.keep(saved.iter().copied());
+        leases.release(last);
+    }
+
+    /// Hands messages back that could not be taken, to be delivered at once.
+    async fn hand_back(&self, messages: &[&Message], leases: &mut Held<'_>, cycle: &mut Cycle) {
+        let (last, others): (Vec<&Message>, Vec<&Message>) = messages.iter().partition(|message| self.is_last(message));
+        let saved = self.save(&last, Duration::ZERO, leases, cycle).await;
+        let retried = others.into_iter().chain(saved);
+        leases.during(self.settle(retried, Some(Duration::ZERO), cycle)).await;
+        leases.release(messages.iter().copied());
+    }
+
+    /// Whether a message is not delivered again.
+    fn is_last(&self, message: &Message) -> bool {
+        !self.allowance.allows(message.attempts)
+    }
+
+    /// Saves messages at their last delivery: by raising `max_retries` if that is allowed; otherwise, each is pushed as
+    /// a new one, with this delay, and acknowledged. Returns those that are delivered again.
+    async fn save<'m>(
+        &self,
+        messages: &[&'m Message],
+        delay: Duration,
+        leases: &mut Held<'_>,
+        cycle: &mut Cycle,
+    ) -> Vec<&'m Message> {
+        let Some(attempts) = messages.iter().map(|message| message.attempts).max() else { return Vec::new() };
+        if self.allowance.may_raise {
+            match leases.during(self.allowance.raise(attempts)).await {
+                Ok(()) => return messages.to_vec(),
+                Err(failure) => self.progress.remark("raise", &failure.to_string()),
+            }
+        }
+        let (mut copies, mut renewed, mut saved) = (Vec::new(), Vec::new(), Vec::new());
+        for message in messages {
             match PushMessage::from_body(&message.body) {
                 Ok(copy) => {
                     copies.push(copy.delay(delay));
                     renewed.push(*message);
                 }
-                Err(error) => {
-                    failed += 1;
-                    self.remark_on_last(message, &error);
-                }
+                // Nothing else saves it.
+                Err(_) => match leases.during(self.allowance.raise(message.attempts)).await {
+                    Ok(()) => {
+                        saved.push(*message);
+                        cycle.failure = cycle.failure.take().or_else(|| Some(self.at_last_delivery(message)));
+                    }
+                    Err(failure) => self.lose(message, &failure.to_string(), cycle),
+                },
             }
         }
-        let (pushed, error) = match self.queue.push_all(&copies).await {
-            Ok(_) => (copies.len(), None),
-            Err(failed) => (failed.pushed, Some(failed.error)),
+        let pushed = match leases.during(self.queue.push_all(&copies)).await {
+            Ok(_) => copies.len(),
+            Err(failed) => {
+                renewed
+                    .iter()
+                    .skip(failed.pushed)
+                    .for_each(|message| self.lose(message, &failed.error.to_string(), cycle));
+                failed.pushed
+            }
         };
-        settled.extend(renewed.iter().take(pushed).map(|message| (*message, None)));
-        for (message, error) in renewed.iter().skip(pushed).zip(error.iter().cycle()) {
-            failed += 1;
-            self.remark_on_last(message, error);
-        }
-        failed
+        cycle.counts.renewed += pushed as u64;
+        leases.during(self.settle(renewed.into_iter().take(pushed), None, cycle)).await;
+        saved
     }
 
-    /// A message that goes to the dead-letter queue of its queue, or is deleted, when its lease expires.
-    fn remark_on_last(&self, message: &Message, error: &Error) {
-        let id = &message.id;
-        self.progress.remark(&format!("message {id} is not delivered again, and could not be pushed anew: {error}"));
+    fn at_last_delivery(&self, message: &Message) -> Failure {
+        let (id, kind) = (&message.id, message.body.content_type());
+        let what = format!(
+            "message {id} is of the type {kind}, which cannot be pushed anew, and was at its last delivery: max_retries \
+             was raised to save it"
+        );
+        Failure::new(Exit::Refused, what).with_note("run it again with --raise-retries for the rest")
     }
 
-    /// Acknowledges messages, or has them delivered again, and waits until the service has confirmed it.
-    async fn settle(&self, settled: Vec<Settled<'_>>, cycle: &mut Cycle) {
-        // They are extended, and late acknowledgements are accepted, too.
-        let deadline = (Instant::now() + PATIENCE).into_std();
-        let mut receipts = Vec::new();
-        for (message, retried) in &settled {
-            let lease = Lease::new(&message.lease_id, deadline);
-            receipts.push(match retried {
-                None => self.acker.ack(lease).await,
-                Some(delay) => self.acker.retry_in(lease, *delay).await,
-            });
-        }
-        let (mut unconfirmed, mut failed) = (0, None);
-        for receipt in receipts {
-            match confirmed(receipt).await {
-                Ok(Confirmation::Confirmed) => {}
-                Ok(_) => unconfirmed += 1,
-                Err(error) => {
-                    unconfirmed += 1;
-                    failed = Some(error);
-                }
-            }
-        }
-        cycle.counts.unconfirmed += unconfirmed;
+    /// Its lease expires, and then it is gone.
+    fn lose(&self, message: &Message, why: &str, cycle: &mut Cycle) {
+        cycle.counts.left += 1;
+        let (id, end) = (&message.id, self.allowance.end());
+        self.progress
+            .remark_on_message("last", &format!("message {id} is at its last delivery, and {end} in a minute: {why}"));
+    }
+
+    async fn settle<'m>(
+        &self,
+        messages: impl IntoIterator<Item = &'m Message>,
+        retried: Option<Duration>,
+        cycle: &mut Cycle,
+    ) {
+        let leases: Vec<_> = messages.into_iter().map(|message| message.lease_id.clone()).collect();
+        let settled = settle(&self.acker, &leases, retried).await;
+        cycle.counts.unconfirmed += settled.unconfirmed;
         // One lease that is refused does not keep others from being confirmed, now or in the next batch.
-        if unconfirmed == settled.len() as u64 {
-            cycle.failure = cycle.failure.take().or(failed.map(Failure::from));
+        if settled.unconfirmed == leases.len() as u64 {
+            cycle.failure = cycle.failure.take().or(settled.error.map(Failure::from));
         }
     }
-}
-
-/// A message to be acknowledged, or to be delivered again after this time.
-type Settled<'a> = (&'a Message, Option<Duration>);
-
-async fn confirmed(receipt: Result<Receipt, Error>) -> Result<Confirmation, Error> {
-    receipt?.await
 }

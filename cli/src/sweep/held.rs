@@ -1,9 +1,9 @@
 //! The leases of a batch, held for as long as it takes.
 
-use std::{future::Future, pin::pin, time::Duration};
+use std::{collections::HashSet, future::Future, pin::pin, time::Duration};
 
-use cloudflare_queues::{Batch, Lease, Queue};
-use tokio::time::{Instant, sleep};
+use cloudflare_queues::{Batch, Lease, LeaseId, Message, Queue};
+use tokio::time::{Instant, sleep_until};
 
 use super::LEASE;
 
@@ -23,6 +23,12 @@ impl<'a> Held<'a> {
         }
     }
 
+    /// These are no longer extended.
+    pub(super) fn release<'m>(&mut self, messages: impl IntoIterator<Item = &'m Message>) {
+        let released: HashSet<&LeaseId> = messages.into_iter().map(|message| &message.lease_id).collect();
+        self.leases.retain(|lease| !released.contains(lease.id()));
+    }
+
     /// Does this, and extends the leases meanwhile.
     pub(crate) async fn during<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
@@ -37,11 +43,14 @@ impl<'a> Held<'a> {
 
     /// Waits, and extends the leases meanwhile. Returns whether they are held for certain.
     pub(crate) async fn wait(&mut self, wait: Duration) -> bool {
-        let (mut left, mut are_held) = (wait, true);
-        while !left.is_zero() {
-            let part = left.min(LEASE / 3);
-            sleep(part).await;
-            left = left.saturating_sub(part);
+        self.wait_until(Instant::now() + wait).await
+    }
+
+    /// The same, until then.
+    pub(super) async fn wait_until(&mut self, end: Instant) -> bool {
+        let mut are_held = self.until > Instant::now();
+        while Instant::now() < end {
+            sleep_until(end.min(Instant::now() + LEASE / 3)).await;
             are_held = self.keep().await;
         }
         are_held
@@ -52,6 +61,7 @@ impl<'a> Held<'a> {
         let left = self.until.saturating_duration_since(Instant::now());
         if left < LEASE / 2
             && !left.is_zero()
+            && !self.leases.is_empty()
             && let Ok(outcome) = self.queue.extend(&self.leases, LEASE).await
             && let Some(until) = outcome.deadline()
         {

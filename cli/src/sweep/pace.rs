@@ -22,10 +22,12 @@ pub(super) struct Pace {
     most: usize,
     /// How many batches should be in flight.
     wanted: usize,
-    /// How many messages may still be asked for, if that is bounded.
+    /// How many messages may still be asked for, if that is bounded: no more than were there at the start.
     left: Option<u64>,
     next: Instant,
-    /// A moving average of message sizes; the last batch has a weight of one fifth.
+    /// The share of messages that meet the conditions; the last batch has a weight of one fifth.
+    share: Option<f64>,
+    /// A moving average of message sizes, with the same weight.
     bytes: f64,
     /// Until then, messages may be under leases whose response was lost.
     stranded: Instant,
@@ -34,13 +36,14 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    pub(super) fn new(plan: &Plan) -> Self {
+    pub(super) fn new(plan: &Plan, left: Option<u64>) -> Self {
         Self {
             rate: plan.rate,
             most: plan.most_batches.max(1),
             wanted: FIRST,
-            left: plan.limit,
+            left,
             next: Instant::now(),
+            share: None,
             bytes: 0.0,
             stranded: Instant::now(),
             empty: 0,
@@ -62,22 +65,29 @@ impl Pace {
         self.next
     }
 
-    /// How many messages the batch that starts now is of. At a low rate, no more than a second's.
-    pub(super) fn started(&mut self) -> u32 {
+    /// So many more messages may be asked for.
+    pub(super) fn allow(&mut self, messages: u64) {
+        self.left = self.left.map(|left| left.saturating_add(messages));
+    }
+
+    /// How many messages the batch that starts now is of, if no more than `most` may be taken. At a low rate, no more
+    /// than a second's.
+    pub(super) fn started(&mut self, most: u64) -> u32 {
+        let share = self.share.unwrap_or(1.0).max(0.001);
         let by_bytes = MOST_BYTES / self.wanted.max(1) as f64 / self.bytes.max(1.0);
-        let asked = f64::from(BATCH).min(self.rate).min(by_bytes).max(1.0) as u32;
+        let by_limit = (most as f64 / share).ceil();
+        let asked = f64::from(BATCH).min(self.rate / share).min(by_bytes).min(by_limit).max(1.0) as u32;
         let asked = self.left.map_or(asked, |left| asked.min(u32::try_from(left).unwrap_or(asked)));
         self.left = self.left.map(|left| left.saturating_sub(asked.into()));
-        self.next = self.next.max(Instant::now()) + self.time(asked);
+        self.next = self.next.max(Instant::now()) + self.time(f64::from(asked) * share);
         asked
     }
 
     /// Takes a batch in. Returns whether pulls have failed for too long.
     pub(super) fn ended(&mut self, cycle: &Cycle, in_flight: usize) -> bool {
-        let unused = cycle.asked.saturating_sub(cycle.pulled);
-        self.next = self.next.checked_sub(self.time(unused)).unwrap_or(self.next);
-        let untaken = u64::from(cycle.asked).saturating_sub(cycle.counts.taken);
-        self.left = self.left.map(|left| left.saturating_add(untaken));
+        let unused = f64::from(cycle.asked) * self.share.unwrap_or(1.0) - f64::from(cycle.wanted);
+        self.next = self.next.checked_sub(self.time(unused.max(0.0))).unwrap_or(self.next);
+        self.allow(cycle.asked.saturating_sub(cycle.pulled).into());
         let Some(error) = &cycle.pull_error else {
             self.failures = Failures::default();
             self.filled(cycle, in_flight);
@@ -105,19 +115,18 @@ impl Pace {
             self.next = self.next.max(now + rest);
             return;
         }
-        let average = cycle.bytes as f64 / f64::from(cycle.pulled);
-        self.bytes = if self.bytes == 0.0 { average } else { self.bytes.mul_add(0.8, average * 0.2) };
-        if cycle.fresh == 0 {
-            // From now on, they are hidden for longer, so that the sweep ends.
-            return;
-        }
+        let average = |before: f64, now: f64| before.mul_add(0.8, now * 0.2);
+        let bytes = cycle.bytes as f64 / f64::from(cycle.pulled);
+        self.bytes = if self.bytes == 0.0 { bytes } else { average(self.bytes, bytes) };
+        let share = f64::from(cycle.wanted) / f64::from(cycle.pulled);
+        self.share = Some(self.share.map_or(share, |before| average(before, share)));
         self.empty = 0;
         if cycle.pulled >= cycle.asked {
             self.wanted = self.wanted.saturating_add(MORE).min(self.most);
         }
     }
 
-    fn time(&self, messages: u32) -> Duration {
-        Duration::try_from_secs_f64(f64::from(messages) / self.rate).unwrap_or(LEASE)
+    fn time(&self, messages: f64) -> Duration {
+        Duration::try_from_secs_f64(messages / self.rate).unwrap_or(LEASE)
     }
 }

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, future::pending};
 
 use cloudflare_queues::{
-    AckRequest, PushMessage, Settlement,
+    AckRequest, PullOptions, PushMessage, Settlement,
     emulator::{Emulator, Fault, Operation, QueueSettings, UnknownLease},
 };
 use tokio::time::{Instant, sleep, timeout};
@@ -37,7 +37,7 @@ impl World {
     }
 
     async fn sweep(&self, plan: Plan) -> Sweep<Pushing> {
-        let sink = Pushing { to: self.to.clone(), progress: Progress::hidden() };
+        let sink = Pushing { to: vec![self.to.clone()], filter: plan.filter.clone(), progress: Progress::hidden() };
         Sweep::prepare(self.from.clone(), sink, plan, Progress::hidden()).await.unwrap()
     }
 
@@ -54,13 +54,25 @@ impl World {
         numbers
     }
 
+    fn numbers_left(&self) -> usize {
+        self.emulator.messages(self.from.id()).len()
+    }
+
     fn in_flight(&self) -> usize {
         self.emulator.messages(self.from.id()).iter().filter(|message| message.is_leased).count()
     }
 }
 
 fn plan() -> Plan {
-    Plan { conditions: Vec::new(), keep: false, limit: None, rate: 5000.0, most_batches: 200 }
+    Plan {
+        filter: Vec::new().into(),
+        keep: false,
+        limit: None,
+        rate: 5000.0,
+        most_batches: 200,
+        until_empty: false,
+        raise_retries: false,
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -115,8 +127,8 @@ async fn a_redrive_that_is_killed_ten_times_loses_nothing() {
 async fn what_does_not_match_stays_even_at_its_last_delivery() {
     let world = World::with(500, 0).await;
     for _ in 0..3 {
-        let conditions = vec!["body=7".parse().unwrap()];
-        let _ = world.run(Plan { conditions, ..plan() }).await;
+        let filter = vec!["body=7".parse().unwrap()].into();
+        let _ = world.run(Plan { filter, ..plan() }).await;
         sleep(Duration::from_secs(200)).await;
     }
     assert_eq!(world.numbers(&world.to), HashMap::from([(7, 1)]));
@@ -146,7 +158,6 @@ async fn the_rate_is_kept() {
 async fn kept_messages_are_copied_once() {
     let world = World::with(300, 100).await;
     let sweep = world.sweep(Plan { keep: true, rate: 5.0, ..plan() }).await;
-    sweep.hold.store(10_000, Ordering::Relaxed);
     let swept = sweep.run(pending()).await;
     assert_eq!(swept.counts, Counts { taken: 300, ..Counts::default() });
     assert!(world.numbers(&world.to).values().all(|times| *times == 1));
@@ -184,6 +195,10 @@ async fn a_long_retry_after_is_obeyed_and_costs_no_lease() {
 struct Slow;
 
 impl Sink for Slow {
+    fn fits(&self, _: &Body) -> bool {
+        true
+    }
+
     async fn take(&self, messages: &[Message], leases: &mut Held<'_>) -> Taken {
         leases.during(sleep(Duration::from_secs(3600))).await;
         Taken { fates: vec![Fate::Taken; messages.len()], failure: None }
@@ -204,6 +219,10 @@ async fn leases_are_held_while_a_sink_takes_an_hour() {
 struct Stealing(Queue);
 
 impl Sink for Stealing {
+    fn fits(&self, _: &Body) -> bool {
+        true
+    }
+
     async fn take(&self, messages: &[Message], _: &mut Held<'_>) -> Taken {
         let first = messages.iter().take(1).map(Settlement::ack).collect::<AckRequest>();
         if !first.is_empty() {
@@ -232,4 +251,118 @@ async fn messages_whose_pull_was_lost_are_waited_for() {
     let swept = world.run(plan()).await;
     assert_eq!(swept.counts, Counts { taken: 100, ..Counts::default() });
     assert!(swept.failure.is_none());
+}
+
+fn only(conditions: &[&str]) -> Filter {
+    conditions.iter().map(|condition| condition.parse().unwrap()).collect::<Vec<_>>().into()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_match_is_available_at_the_end_of_a_sweep() {
+    let world = World::with(20_000, 3).await;
+    world.slow(200);
+    for (filter, moved) in [("body<10", 10), ("body>=19990", 10)] {
+        let swept = world.run(Plan { filter: only(&[filter]), ..plan() }).await;
+        assert_eq!((swept.counts.taken, swept.unavailable, world.in_flight()), (moved, 0, 0), "{filter}");
+        assert!(swept.result().is_ok());
+    }
+    assert_eq!(world.from.peek(100).await.unwrap().len(), 100);
+    assert!(world.emulator.messages(world.from.id()).iter().all(|message| message.attempts == 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_match_is_available_after_a_stop() {
+    let world = World::with(20_000, 3).await;
+    world.slow(200);
+    let swept =
+        world.sweep(Plan { filter: only(&["body=7"]), ..plan() }).await.run(sleep(Duration::from_secs(1))).await;
+    assert!(swept.is_stopped && swept.counts.skipped > 1000, "{} {:?}", swept.is_stopped, swept.counts);
+    assert_eq!(world.in_flight(), 0);
+    let before = Instant::now();
+    assert_eq!(world.run(plan()).await.counts.taken, 19_999);
+    assert!(before.elapsed() < Duration::from_secs(20));
+}
+
+#[tokio::test(start_paused = true)]
+async fn leases_of_what_stays_are_extended_while_a_sweep_takes_long() {
+    let world = World::with(3_000, 3).await;
+    // The first messages stay, and the others take five minutes.
+    let swept = world.run(Plan { filter: only(&["body>=1500"]), rate: 5.0, ..plan() }).await;
+    assert_eq!((swept.counts.taken, swept.counts.skipped, swept.lost), (1500, 1500, 0));
+    assert!(world.emulator.messages(world.from.id()).iter().all(|message| message.attempts == 1));
+    assert_eq!(world.in_flight(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_extended_is_hidden_and_not_delivered_twice() {
+    let world = World::with(500, 3).await;
+    world.emulator.inject(Fault::NotSuccess.on(Operation::ExtendMessages).until_removed());
+    let swept = world.run(Plan { filter: only(&["body>=400"]), rate: 2.0, ..plan() }).await;
+    assert_eq!(swept.counts.taken, 100);
+    let attempts: Vec<_> = world.emulator.messages(world.from.id()).iter().map(|message| message.attempts).collect();
+    assert!(attempts.iter().all(|attempts| *attempts == 1), "{attempts:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sweep_ends_although_messages_keep_arriving() {
+    let world = World::with(200, 3).await;
+    world.slow(200);
+    let from = world.from.clone();
+    let arriving = tokio::spawn(async move {
+        loop {
+            from.push(&PushMessage::text("again")).await.unwrap();
+        }
+    });
+    let swept = timeout(Duration::from_secs(60), world.run(Plan { rate: 50.0, ..plan() })).await.unwrap();
+    arriving.abort();
+    // Some came while it began.
+    assert!((200..220).contains(&swept.counts.taken) && swept.unavailable == 0, "{:?}", swept.counts);
+    assert!(swept.arrived > 0);
+    assert!(swept.result().is_ok());
+    let swept = world.run(Plan { until_empty: true, ..plan() }).await;
+    assert!(swept.counts.taken > 0 && world.numbers_left() == 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_that_others_hold_are_counted_and_the_sweep_is_not_complete() {
+    let world = World::with(100, 3).await;
+    let pull = PullOptions::new().batch_size(30).visibility_timeout(Duration::from_secs(3600));
+    assert_eq!(world.from.pull(pull).await.unwrap().len(), 30);
+    let swept = world.run(plan()).await;
+    assert_eq!((swept.counts.taken, swept.unavailable, swept.arrived), (70, 30, 0));
+    assert_eq!(swept.result().unwrap_err().exit(), Exit::Partly);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rate_counts_what_is_moved() {
+    let world = World::with(10_000, 3).await;
+    world.slow(200);
+    let started = Instant::now();
+    let swept = world.run(Plan { filter: only(&["body<200"]), rate: 50.0, ..plan() }).await;
+    assert_eq!(swept.counts.taken, 200);
+    let took = started.elapsed();
+    assert!((Duration::from_secs(3)..Duration::from_secs(25)).contains(&took), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_is_of_what_is_moved() {
+    let world = World::with(10_000, 3).await;
+    let swept = world.run(Plan { filter: only(&["body>=9000"]), limit: Some(3), ..plan() }).await;
+    assert_eq!((swept.counts.taken, world.in_flight()), (3, 0));
+    assert_eq!(world.numbers(&world.from).len(), 9997);
+}
+
+#[tokio::test(start_paused = true)]
+async fn retries_are_raised_for_the_time_of_a_sweep() {
+    let world = World::with(500, 0).await;
+    for round in 1..=3 {
+        let swept = world.run(Plan { filter: only(&["body=7"]), raise_retries: true, ..plan() }).await;
+        assert_eq!((swept.counts.renewed, swept.failure.is_none()), (0, true));
+        let messages = world.emulator.messages(world.from.id());
+        assert!(
+            messages.len() == 499 && messages.iter().all(|message| message.attempts == round && !message.is_leased)
+        );
+        let retries = world.from.consumers().await.unwrap()[0].max_retries();
+        assert_eq!(retries, Some(0));
+    }
 }

@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeSet, fs, process::Stdio, thread, time::Duration};
 
-use cloudflare_queues::PushMessage;
+use cloudflare_queues::{PullOptions, PushMessage, emulator::Emulator, manage::ConsumerSettings};
 use rustix::process::Signal;
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 
-use crate::world::{World, eventually, objects, signal};
+use crate::world::{World, eventually, folder, objects, signal};
 
 #[test]
 fn messages_are_moved_byte_for_byte() {
@@ -30,7 +30,7 @@ fn a_dry_run_tells_and_changes_nothing() {
     world.push_numbers(12);
     let before = world.messages();
     let forecast = &world.objects(&["redrive", world.id(), &to, "--dry-run", "--filter", "body>=10"])[0];
-    assert_eq!((&forecast["backlog"], &forecast["would_be_moved"]), (&12.into(), &2.into()));
+    assert_eq!((&forecast["backlog_count"], &forecast["would_be_moved"]), (&12.into(), &2.into()));
     assert_eq!((world.messages(), world.texts(&to).len()), (before, 0));
 }
 
@@ -101,4 +101,76 @@ fn memory_does_not_grow_with_the_backlog() {
     // Those that there are more would take 64 MB.
     let (small, large) = (most(4_000), most(20_000));
     assert!(large < small + 8_000, "{small} kB for 4,000, {large} kB for 20,000");
+}
+
+/// The exit code, the summary, and what was said.
+fn redrive(world: &World, arguments: &[&str]) -> (Option<i32>, Value, String) {
+    let output = world.command(&[&["redrive"], arguments].concat()).output().unwrap();
+    let summary = objects(str::from_utf8(&output.stdout).unwrap()).pop().unwrap_or_default();
+    (output.status.code(), summary, String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn a_second_filter_finds_what_the_first_one_left() {
+    let world = World::new();
+    let to = world.other();
+    world.push_numbers(500);
+    for filter in ["body<250", "body>=250"] {
+        let (code, summary, told) = redrive(&world, &[world.id(), &to, "--filter", filter]);
+        assert_eq!((code, &summary["moved"]), (Some(0), &250.into()), "{told}");
+        assert!(told.contains("one of the 4 deliveries"), "{told}");
+    }
+}
+
+#[test]
+fn hidden_messages_are_no_success() {
+    let world = World::new();
+    let to = world.other();
+    world.push_numbers(50);
+    let pull = PullOptions::new().batch_size(20).visibility_timeout(Duration::from_secs(3600));
+    assert_eq!(world.runtime.block_on(world.queue().pull(pull)).unwrap().len(), 20);
+    let (code, summary, told) = redrive(&world, &[world.id(), &to]);
+    assert_eq!((code, &summary["moved"], &summary["unavailable"]), (Some(5), &30.into(), &20.into()), "{told}");
+    assert!(told.contains("20 messages are in the queue and were not available: leased, delayed or hidden"), "{told}");
+    assert!(told.contains(" UTC"), "{told}");
+    let file = folder("hidden").join("backup");
+    let export = world.command(&["export", world.id(), "--to", file.to_str().unwrap()]).assert().code(5);
+    assert!(String::from_utf8_lossy(&export.get_output().stderr).contains("20 messages are in the queue"));
+}
+
+#[test]
+fn each_filter_has_its_queue() {
+    let world = World::new();
+    let (low, high) = (world.other(), world.other());
+    world.push_numbers(30);
+    let (low_filter, high_filter) = (["--filter", "body<5", "--to", &low], ["--filter", "body>=20", "--to", &high]);
+    let (code, summary, told) = redrive(&world, &[&[world.id()], &low_filter[..], &high_filter].concat());
+    assert_eq!((code, &summary["moved"], &summary["skipped"]), (Some(0), &15.into(), &15.into()), "{told}");
+    assert_eq!((world.texts(&low).len(), world.texts(&high).len(), world.messages().len()), (5, 10, 15));
+    let (code, _, told) = redrive(&world, &[world.id(), "--to", &low, "--filter", "body=1"]);
+    assert!(code == Some(2) && told.contains("after the last --to"), "{told}");
+}
+
+#[test]
+fn a_dead_letter_queue_is_redriven_to_the_queue_that_names_it() {
+    let world = World::of(Emulator::builder().real_time());
+    let queues = world.queue().queues();
+    let dead = world.runtime.block_on(queues.create("failed")).unwrap();
+    let name = |queue: &str| {
+        let queue = world.runtime.block_on(queues.create(queue)).unwrap();
+        let settings = ConsumerSettings::pull().dead_letter_queue("failed");
+        let _ = world.runtime.block_on(queue.create_consumer(&settings)).unwrap();
+        queue
+    };
+    let _ = world.runtime.block_on(dead.create_consumer(&ConsumerSettings::pull())).unwrap();
+    let (code, _, told) = redrive(&world, &["failed"]);
+    assert!(code == Some(2) && told.contains("no queue names failed as its dead-letter queue"), "{told}");
+    let jobs = name("jobs");
+    world.runtime.block_on(dead.push(&PushMessage::text("back"))).unwrap();
+    let (code, summary, told) = redrive(&world, &["failed"]);
+    assert_eq!((code, &summary["to"], &summary["moved"]), (Some(0), &"jobs".into(), &1.into()), "{told}");
+    assert_eq!(world.texts(jobs.id().as_str()), ["back"]);
+    name("letters");
+    let (code, _, told) = redrive(&world, &["failed"]);
+    assert!(code == Some(2) && told.contains("failed is the dead-letter queue of jobs, letters"), "{told}");
 }

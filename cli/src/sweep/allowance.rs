@@ -1,0 +1,88 @@
+//! How often the queue delivers a message, and raising that for the time of a sweep.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use cloudflare_queues::{
+    Error, Queue,
+    manage::{ConsumerDescription, ConsumerSettings},
+};
+use tokio::sync::Mutex;
+
+use crate::{
+    backlog,
+    exit::{Exit, Failure},
+};
+
+/// The service's default.
+const DEFAULT_RETRIES: u32 = 3;
+/// The service's maximum.
+const MOST_RETRIES: u32 = 100;
+
+pub(super) struct Allowance {
+    queue: Queue,
+    consumer: Option<ConsumerDescription>,
+    /// What the queue allows now.
+    retries: AtomicU32,
+    /// Whether the user allows raising it.
+    pub(super) may_raise: bool,
+    raising: Mutex<()>,
+}
+
+impl Allowance {
+    pub(super) async fn of(queue: &Queue, may_raise: bool) -> Result<Self, Error> {
+        let consumer = backlog::pull_consumer(queue).await?;
+        let retries = consumer.as_ref().and_then(ConsumerDescription::max_retries).unwrap_or(DEFAULT_RETRIES);
+        Ok(Self { queue: queue.clone(), consumer, retries: retries.into(), may_raise, raising: Mutex::default() })
+    }
+
+    pub(super) fn retries(&self) -> u32 {
+        self.retries.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn consumer(&self) -> Option<&ConsumerDescription> {
+        self.consumer.as_ref()
+    }
+
+    /// What happens to a message after its last delivery.
+    pub(super) fn end(&self) -> String {
+        self.consumer.as_ref().map_or_else(|| "is deleted".to_owned(), backlog::end_of_last_delivery)
+    }
+
+    /// Whether a message that was delivered so often is delivered again.
+    pub(super) fn allows(&self, attempts: Option<u32>) -> bool {
+        attempts.is_none_or(|attempts| attempts <= self.retries())
+    }
+
+    /// Has the queue deliver messages again that were delivered so often.
+    pub(super) async fn raise(&self, attempts: Option<u32>) -> Result<(), Failure> {
+        let _raising = self.raising.lock().await;
+        let Some(attempts) = attempts.filter(|attempts| !self.allows(Some(*attempts))) else { return Ok(()) };
+        if attempts > MOST_RETRIES {
+            let what = format!("max_retries cannot be raised to {attempts}: the service takes {MOST_RETRIES} at most");
+            return Err(Failure::new(Exit::Refused, what));
+        }
+        self.set(attempts).await?;
+        self.retries.store(attempts, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Sets it back if it was raised. A message that has been delivered more often by then is delivered once more.
+    pub(super) async fn restore(&self) -> Result<(), Failure> {
+        let Some(before) = self.consumer.as_ref().and_then(ConsumerDescription::max_retries) else { return Ok(()) };
+        if self.retries() != before {
+            self.set(before).await.map_err(|failure| {
+                failure
+                    .with_note(&format!("max_retries of the queue is {} now; set it back to {before}", self.retries()))
+            })?;
+        }
+        Ok(())
+    }
+
+    async fn set(&self, retries: u32) -> Result<(), Failure> {
+        let missing = || Failure::new(Exit::NotFound, "the queue has no pull consumer whose max_retries could be set");
+        let consumer = self.consumer.as_ref().ok_or_else(missing)?;
+        let settings = ConsumerSettings::from(consumer).max_retries(retries);
+        let _ = self.queue.update_consumer(&consumer.id()?, &settings).await?;
+        Ok(())
+    }
+}
