@@ -27,6 +27,8 @@
 mod behavior;
 mod builder;
 mod clock;
+mod configuration;
+mod content;
 mod control;
 mod fault;
 mod ids;
@@ -44,6 +46,7 @@ mod respond;
 mod result;
 mod routes;
 mod running;
+mod seed;
 mod served;
 mod server;
 mod service;
@@ -61,6 +64,7 @@ pub use self::{
     builder::EmulatorBuilder,
     fault::{Fault, Injection},
     queued_message::QueuedMessage,
+    seed::Seed,
     served::ServedRequest,
     settings::QueueSettings,
 };
@@ -69,7 +73,7 @@ use self::{
     clock::Clock,
     in_process::InProcess,
     running::{Running, Socket},
-    service::{ACCOUNT_ID, API_KEY, EMAIL, Service},
+    service::{API_KEY, EMAIL, Service},
 };
 pub use crate::document::operation::Operation;
 use crate::{
@@ -262,6 +266,43 @@ impl Emulator {
         self.running.service.queues.create(self.account_id().as_str(), settings)
     }
 
+    /// Gives a queue another id. The emulator's own [`queue_id`](Self::queue_id) stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the id is not valid or taken, or if there is no such queue.
+    pub fn set_queue_id<Q>(&self, queue_id: &QueueId, new: Q) -> Result<(), Error>
+    where
+        Q: TryInto<QueueId>,
+        Error: From<Q::Error>,
+    {
+        let (service, new) = (&self.running.service, new.try_into()?);
+        let mut registry = service.registry();
+        if !service.queues.rename(&service.clock, queue_id.as_str(), new.as_str()) {
+            return Err(Error::invalid("queue id: there is no such queue, or the new id is taken"));
+        }
+        registry.rename(queue_id.as_str(), new.as_str());
+        Ok(())
+    }
+
+    /// Puts messages into a queue as a Worker would have sent them: all of them, or none.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if there is no such queue, or if a message is larger than
+    /// 128 KB, is delayed for over 24 hours, or has a body that does not fit its content type.
+    pub fn seed(&self, queue_id: &QueueId, messages: impl IntoIterator<Item = Seed>) -> Result<(), Error> {
+        let messages: Vec<_> = messages.into_iter().collect();
+        let seeded = self.running.service.seed(queue_id.as_str(), &messages);
+        seeded.map_err(|refusal| Error::invalid(format!("seed: {}", refusal.message())))
+    }
+
+    /// Makes the present queues with their settings and consumers, event subscriptions and behavior what a reset over
+    /// HTTP restores.
+    pub fn save_configuration(&self) {
+        self.running.service.save_configuration();
+    }
+
     /// Changes the settings of a queue. Does nothing if the queue does not exist. The queue is locked during the
     /// change, so `change` must not use it.
     ///
@@ -373,10 +414,13 @@ impl EmulatorBuilder {
     }
 
     fn running(self) -> Running {
-        let service = Service::new(Clock::new(self.real_time), self.behavior, self.api_token, self.has_control);
-        let account_id = AccountId::numbered(ACCOUNT_ID);
-        service.add_account(account_id.as_str());
+        let clock = Clock::new(self.real_time);
+        let (account_id, tokens) = (self.account_id, self.tokens);
+        let accounts: Vec<_> = tokens.of_accounts.values().cloned().collect();
+        let service = Service::new(clock, self.behavior, self.api_token, tokens, self.has_control);
+        accounts.iter().map(String::as_str).chain([account_id.as_str()]).for_each(|id| service.add_account(id));
         let queue_id = service.queues.create(account_id.as_str(), self.queue);
+        service.save_configuration();
         Running { service: Arc::new(service), account_id, queue_id, socket: None }
     }
 }

@@ -26,10 +26,14 @@ impl Account {
         self.base_url.as_deref().filter(|url| !url.is_empty()).unwrap_or("https://api.cloudflare.com/client/v4")
     }
 
+    /// The id of the account, if it is given.
+    pub(crate) fn given_id(&self) -> Option<&str> {
+        self.id.as_deref().filter(|id| !id.is_empty())
+    }
+
     /// The id of the account, as given.
     pub(crate) fn id(&self) -> Result<&str, Failure> {
-        let id = self.id.as_deref().filter(|id| !id.is_empty());
-        id.ok_or_else(|| Failure::new(Exit::Input, "set CLOUDFLARE_ACCOUNT_ID, or give --account"))
+        self.given_id().ok_or_else(|| Failure::new(Exit::Input, "set CLOUDFLARE_ACCOUNT_ID, or give --account"))
     }
 
     pub(crate) fn client(&self) -> Result<Client, Failure> {

@@ -2,7 +2,12 @@
 
 use std::fmt;
 
-use super::{behavior::Behavior, settings::QueueSettings};
+use super::{
+    behavior::Behavior,
+    service::{ACCOUNT_ID, Tokens},
+    settings::QueueSettings,
+};
+use crate::queue::ids::AccountId;
 
 /// Builds an [`Emulator`](super::Emulator).
 ///
@@ -19,6 +24,8 @@ use super::{behavior::Behavior, settings::QueueSettings};
 pub struct EmulatorBuilder {
     pub(super) port: u16,
     pub(super) api_token: String,
+    pub(super) tokens: Tokens,
+    pub(super) account_id: AccountId,
     pub(super) real_time: bool,
     pub(super) has_control: bool,
     pub(super) queue: QueueSettings,
@@ -30,6 +37,8 @@ impl Default for EmulatorBuilder {
         Self {
             port: 0,
             api_token: "emulator-token".to_owned(),
+            tokens: Tokens::default(),
+            account_id: AccountId::numbered(ACCOUNT_ID),
             real_time: false,
             has_control: false,
             queue: QueueSettings::default(),
@@ -55,6 +64,25 @@ impl EmulatorBuilder {
     /// The API token that the emulator accepts; `emulator-token` by default.
     pub fn api_token(mut self, token: impl Into<String>) -> Self {
         self.api_token = token.into();
+        self
+    }
+
+    /// Also accepts an API token that is valid for one account only, and adds the account. A request to another account
+    /// is refused with status 403.
+    pub fn account_token(mut self, account_id: impl Into<AccountId>, token: impl Into<String>) -> Self {
+        self.tokens.of_accounts.insert(token.into(), account_id.into().to_string());
+        self
+    }
+
+    /// Accepts any API token.
+    pub fn any_token(mut self) -> Self {
+        self.tokens.any = true;
+        self
+    }
+
+    /// The account that every emulator has. A fixed one by default.
+    pub fn account_id(mut self, account_id: impl Into<AccountId>) -> Self {
+        self.account_id = account_id.into();
         self
     }
 
@@ -98,8 +126,10 @@ impl EmulatorBuilder {
     ///   All content types are kept: `json` with bare strings, `text`, and as base64 `bytes` and `v8`; so are delays,
     ///   and in a batch ids and timestamps. The [faults](super::Fault) of `push_message`, `push_messages` and
     ///   `get_queue_metrics` apply. The status is never 503, which would make wrangler drop the message.
-    /// - `POST /_emulator/reset`: deletes all messages, removes all faults, and resumes delivery and pulls. Queues and
-    ///   other settings are kept.
+    /// - `POST /_emulator/queues/{queue}/messages`: puts `messages` into the queue, each a [`Seed`](super::Seed).
+    /// - `POST /_emulator/reset`: deletes all messages, removes all faults, and restores queues with their settings and
+    ///   consumers, event subscriptions and the behavior, as they were at the start or
+    ///   [saved](super::Emulator::save_configuration) last.
     ///
     /// Requests from a web page of another origin are refused, and so are requests to a public host name, which a web
     /// page could have pointed to this machine: use `localhost` or an IP address.

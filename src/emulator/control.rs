@@ -14,12 +14,14 @@ use http::{
     uri::Authority,
 };
 use hyper::body::Bytes;
+use serde::Deserialize;
 use serde_json::json;
 
 use self::fields::Fields;
 use super::{
     clock::{nanos, unix_millis},
     reply::{Refusal, response, success},
+    seed::Seed,
     service::Service,
     settings::QueueSettings,
     uri::decode,
@@ -99,6 +101,7 @@ fn carry_out(service: &Service, head: &Parts, bytes: &[u8]) -> Result {
     let (query, body) = (|| Fields::of_query(head.uri.query().unwrap_or_default()), || Fields::of_body(bytes));
     match (method, &segments[..]) {
         (&Method::GET, []) => show::all(service, query()),
+        (&Method::POST, ["queues", queue, "messages"]) => seed(service, queue, bytes),
         (&Method::GET, ["queues", queue, "messages"]) => show::messages(service, queue, query()),
         (&Method::GET, ["queues", queue, "leases"]) => show::leases(service, queue, query()),
         (&Method::POST, ["advance"]) => advance(service, body()?),
@@ -170,6 +173,19 @@ fn behave(service: &Service, fields: Fields) -> Result {
     Ok(success(changed))
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Seeds {
+    messages: Vec<Seed>,
+}
+
+fn seed(service: &Service, queue: &str, body: &[u8]) -> Result {
+    let Seeds { messages } = serde_json::from_slice(body).map_err(|error| Refusal::malformed(error.to_string()))?;
+    let id = show::find(&service.registry(), queue)?;
+    service.seed(&id, &messages)?;
+    show::one(service, &id)
+}
+
 fn pause(service: &Service, queue: &str, fields: Fields, paused: bool) -> Result {
     fields.end()?;
     configure(service, queue, |settings| settings.delivery_paused(paused))
@@ -190,12 +206,6 @@ fn configure(service: &Service, queue: &str, change: impl FnOnce(QueueSettings) 
 
 fn reset(service: &Service, fields: Fields) -> Result {
     fields.end()?;
-    service.faults().remove_all();
-    for (id, _) in service.queues.ids() {
-        // Deleted before dead letters among them can arrive anywhere.
-        let _deleted = service.with_queue(&id, |queue, _| queue.clear());
-        let change = |settings: QueueSettings| QueueSettings { pulls_from: 0, ..settings.delivery_paused(false) };
-        service.queues.configure(&service.clock, &id, change);
-    }
+    service.reset();
     show::all(service, Fields::default())
 }

@@ -16,11 +16,11 @@ use self::tests::counted::{BTreeMap, BTreeSet};
 use super::{
     behavior::{Behavior, ExtendFrom, UnknownLease},
     clock::{Time, from_secs, nanos},
+    content::Content,
     ids::{Lease, Sequence},
     outcome::{Outcome, Unknown},
     settings::QueueSettings,
 };
-use crate::message::body::ContentType;
 
 /// How many ended delays and leases one request handles. This is more than a pull returns, so that no pull is short
 /// because of it.
@@ -68,24 +68,6 @@ enum Use {
 }
 
 #[derive(Clone)]
-pub(super) struct Content {
-    /// The text of a `text` body, the compact JSON text of a `json` body, base64 of any other.
-    pub(super) body: Arc<str>,
-    pub(super) content_type: ContentType,
-    /// What sent it, as the service names it.
-    pub(super) source: &'static str,
-}
-
-impl Content {
-    /// How many bytes were sent.
-    pub(super) fn bytes(&self) -> usize {
-        match self.content_type {
-            ContentType::Text | ContentType::Json => self.body.len(),
-            _ => self.body.trim_end_matches('=').len() * 3 / 4,
-        }
-    }
-}
-
 pub(super) struct NewMessage {
     pub(super) content: Content,
     pub(super) delay: Option<Time>,

@@ -2,10 +2,7 @@
 
 use serde_json::{Value, value::RawValue};
 
-use super::{
-    ids::Sequence,
-    queue::{Content, Stored},
-};
+use super::{content::Content, ids::Sequence, queue::Stored};
 use crate::message::body::{Body, ContentType};
 
 /// A message in a queue.

@@ -40,6 +40,34 @@ impl Queues {
         queue_id
     }
 
+    /// Creates a queue with this id and these settings, or changes the settings of the one there is.
+    pub(super) fn restore(&self, clock: &Clock, queue_id: &str, account_id: &str, settings: QueueSettings) {
+        if !self.exists(account_id, queue_id) {
+            let queue = Arc::new(Mutex::new(Queue::new(settings.clone())));
+            let queue = Owned { account_id: account_id.to_owned(), queue };
+            self.by_id.write().unwrap_or_else(PoisonError::into_inner).insert(queue_id.to_owned(), queue);
+        }
+        self.configure(clock, queue_id, |_| settings);
+    }
+
+    /// Gives a queue another id, unless that is taken. Returns whether it did.
+    pub(super) fn rename(&self, clock: &Clock, old: &str, new: &str) -> bool {
+        let mut queues = self.by_id.write().unwrap_or_else(PoisonError::into_inner);
+        if queues.contains_key(new) {
+            return false;
+        }
+        let Some(queue) = queues.remove(old) else { return false };
+        queues.insert(new.to_owned(), queue);
+        drop(queues);
+        for (id, _) in self.ids() {
+            self.configure(clock, &id, |settings| match settings.dead_letter_queue.as_deref() {
+                Some(dead_letter_queue) if dead_letter_queue == old => settings.dead_letter_queue(new),
+                _ => settings,
+            });
+        }
+        true
+    }
+
     /// Deletes a queue with its messages.
     pub(super) fn remove(&self, queue_id: &str) {
         self.by_id.write().unwrap_or_else(PoisonError::into_inner).remove(queue_id);

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::clock::Time;
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Registry {
     records: BTreeMap<String, Record>,
     pub(super) subscriptions: BTreeMap<String, Map<String, Value>>,
@@ -14,6 +14,7 @@ pub(super) struct Registry {
 }
 
 /// A queue, apart from what delivery needs.
+#[derive(Clone)]
 pub(super) struct Record {
     pub(super) account: String,
     pub(super) name: String,
@@ -25,6 +26,7 @@ pub(super) struct Record {
     pub(super) purge: Option<(Time, Time)>,
 }
 
+#[derive(Clone)]
 pub(super) struct Consumer {
     pub(super) id: String,
     pub(super) created: Time,
@@ -36,6 +38,11 @@ impl Consumer {
     pub(super) fn kind(&self) -> &str {
         self.fields.get("type").and_then(Value::as_str).unwrap_or_default()
     }
+}
+
+/// The queue that receives the events of a subscription.
+pub(super) fn destination(fields: &Map<String, Value>) -> &str {
+    fields.get("destination").and_then(|queue| queue.get("queue_id")?.as_str()).unwrap_or_default()
 }
 
 impl Registry {
@@ -84,8 +91,22 @@ impl Registry {
         self.records.get(id)
     }
 
+    /// Removes a queue, and the subscriptions whose events it receives.
     pub(super) fn remove(&mut self, id: &str) {
         self.records.remove(id);
+        self.subscriptions.retain(|_, fields| destination(fields) != id);
+    }
+
+    /// Gives a queue another id.
+    pub(super) fn rename(&mut self, old: &str, new: &str) {
+        if let Some(record) = self.records.remove(old) {
+            self.records.insert(new.to_owned(), record);
+        }
+    }
+
+    /// Ids stay unique.
+    pub(super) fn restore(&mut self, saved: Self) {
+        *self = Self { counter: self.counter, ..saved };
     }
 
     pub(super) fn get(&self, account: &str, id: &str) -> Option<&Record> {

@@ -53,6 +53,10 @@ impl Refusal {
         Self::bad_request(10026, message)
     }
 
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
     pub(super) fn no_route() -> Self {
         Self::new(StatusCode::NOT_FOUND, 7003, "no route for the URI")
     }

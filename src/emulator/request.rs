@@ -11,7 +11,8 @@ use serde_json::value::RawValue;
 use super::{
     behavior::{Behavior, MissingContentType},
     clock::{Time, from_millis, from_secs},
-    queue::{Content, NewMessage},
+    content::Content,
+    queue::NewMessage,
     reply::Refusal,
 };
 use crate::message::{

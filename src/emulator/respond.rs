@@ -73,8 +73,12 @@ async fn operate<B: Body<Data = Bytes> + Unpin>(
     let operation = route.as_ref().ok().map(|route| route.operation);
     let fault = service.faults().next(operation);
     let body = receive(body).await;
-    let result = || body.and_then(|body| routes::carry_out(service, &route?, &body));
-    let mut reply = match authorize(service, &head.headers) {
+    let account = route.as_ref().ok().and_then(|route| route.account()).map(str::to_owned);
+    let result = || match routes::verified(service, head) {
+        Some(verified) => Ok(verified),
+        None => body.and_then(|body| routes::carry_out(service, &route?, &body)),
+    };
+    let mut reply = match authorize(service, &head.headers, account.as_deref()) {
         Ok(()) => with_fault(fault, || result().unwrap_or_else(Refusal::into_response)).await,
         Err(refusal) => Reply::Respond(refusal.into_response()),
     };
@@ -152,11 +156,14 @@ async fn with_fault(fault: Option<Fault>, carry_out: impl FnOnce() -> Response<B
 }
 
 /// Every given scheme must be valid. Half of the pair does not count.
-fn authorize(service: &Service, headers: &HeaderMap) -> Result<(), Refusal> {
+fn authorize(service: &Service, headers: &HeaderMap, account: Option<&str>) -> Result<(), Refusal> {
     let value = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let token = match value(AUTHORIZATION.as_str()).map(|authorization| authorization.strip_prefix("Bearer ")) {
         Some(None) => return Err(Refusal::new(StatusCode::BAD_REQUEST, 6003, "invalid request headers")),
-        Some(Some(token)) => Some(token == *service.api_token()),
+        Some(Some(token)) => match service.accepts(token, account) {
+            (true, false) => return Err(Refusal::new(StatusCode::FORBIDDEN, 10000, "authentication error")),
+            (is_valid, _) => Some(is_valid),
+        },
         None => None,
     };
     let pair = value("x-auth-email").zip(value("x-auth-key")).map(|pair| pair == (EMAIL, API_KEY));

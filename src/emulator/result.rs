@@ -8,9 +8,10 @@ use serde::Serialize;
 use super::{
     behavior::{Behavior, JsonBodies, WarningsForm},
     clock::unix_millis,
+    content::Content,
     ids::{Lease, Sequence},
     outcome::Outcome,
-    queue::{Content, Metrics, Stored},
+    queue::{Metrics, Stored},
 };
 use crate::message::body::ContentType;
 
@@ -60,6 +61,11 @@ impl<'a> Message<'a> {
 
     pub(super) fn peeked(behavior: &Behavior, sequence: Sequence, message: &'a Stored) -> Self {
         Self { message_ref: Some(sequence.message_ref()), ..Self::new(behavior, sequence, message) }
+    }
+
+    /// In the deprecated form of a peek.
+    pub(super) fn previewed(behavior: &Behavior, sequence: Sequence, message: &'a Stored) -> Self {
+        Self { lease_id: Some(sequence.message_ref()), ..Self::new(behavior, sequence, message) }
     }
 
     fn new(behavior: &Behavior, sequence: Sequence, message: &'a Stored) -> Self {

@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use http::{Method, Response, StatusCode, Uri};
+use http::{Method, Response, StatusCode, Uri, request::Parts};
 use hyper::body::Bytes;
 use serde::Serialize;
-use serde_json::Map;
+use serde_json::{Map, json};
 
 use super::{
     behavior::{Behavior, ResultForm},
@@ -27,16 +27,37 @@ pub(super) struct Route {
     pub(super) operation: Operation,
     parameters: Vec<String>,
     query: String,
+    /// A deprecated form of the operation, which calls references lease ids.
+    is_preview: bool,
+}
+
+impl Route {
+    /// Every operation begins with an account.
+    pub(super) fn account(&self) -> Option<&str> {
+        self.parameters.first().map(String::as_str)
+    }
+}
+
+/// The response to a tool that asks whether its token, which was accepted, is valid.
+pub(super) fn verified(service: &Service, head: &Parts) -> Option<Response<Bytes>> {
+    let path = head.uri.path().strip_prefix("/client/v4")?.strip_suffix("/tokens/verify")?;
+    let account = path.strip_prefix("/accounts/");
+    let is_known = path == "/user" || account.is_some_and(|account| service.has_account(account));
+    let is_asked = is_known && head.method == Method::GET;
+    is_asked.then(|| success(json!({ "id": "e0000000000000000000000000000001", "status": "active" })))
 }
 
 pub(super) fn route(method: &Method, uri: &Uri) -> Result<Route> {
     let path = uri.path().strip_prefix("/client/v4").ok_or_else(Refusal::no_route)?;
     let query = uri.query().unwrap_or_default();
+    let deprecated = [("/messages/preview", "/messages/peek"), ("/messages/preview/ack", "/messages/purge")];
+    let preview = deprecated.iter().find_map(|(old, new)| Some(format!("{}{new}", path.strip_suffix(old)?)));
+    let (is_preview, path) = (preview.is_some(), preview.as_deref().unwrap_or(path));
     let segments: Vec<_> = path.split('/').map(decode).collect::<Result<_>>()?;
     let mut operations = Operation::ALL.iter().filter(|operation| operation.method() == method.as_str());
     let route = operations.find_map(|operation| {
         let parameters = parameters(operation.path(), &segments)?;
-        Some(Route { operation: *operation, parameters, query: query.to_owned() })
+        Some(Route { operation: *operation, parameters, query: query.to_owned(), is_preview })
     });
     route.ok_or_else(Refusal::no_route)
 }
@@ -64,6 +85,8 @@ pub(super) fn carry_out(service: &Service, route: &Route, body: &[u8]) -> Result
         Operation::PullMessages => pull,
         Operation::AckMessages => ack,
         Operation::ExtendMessages => extend,
+        Operation::PeekMessages if route.is_preview => preview,
+        Operation::PurgeMessages if route.is_preview => purge_preview,
         Operation::PeekMessages => peek,
         Operation::PurgeMessages => purge,
         operation => return manage::carry_out(service, operation, &parameters, &route.query, body),
@@ -147,17 +170,36 @@ fn unknown_lease(Unknown: Unknown) -> Refusal {
 }
 
 fn peek(service: &Service, queue_id: &str, body: &[u8]) -> Result {
+    look(service, queue_id, body, false)
+}
+
+fn preview(service: &Service, queue_id: &str, body: &[u8]) -> Result {
+    look(service, queue_id, body, true)
+}
+
+fn look(service: &Service, queue_id: &str, body: &[u8], is_preview: bool) -> Result {
     let behavior = service.behavior();
     let batch_size = request::peek(&behavior, body)?;
     let peeked = service.with_queue(queue_id, |queue, _| queue.peek(batch_size))?;
-    let messages = peeked.iter().map(|(sequence, message)| Message::peeked(&behavior, *sequence, message));
+    let messages = peeked.iter().map(|(sequence, message)| match is_preview {
+        true => Message::previewed(&behavior, *sequence, message),
+        false => Message::peeked(&behavior, *sequence, message),
+    });
     Ok(success(Peeked { messages: messages.collect() }))
 }
 
 fn purge(service: &Service, queue_id: &str, body: &[u8]) -> Result {
     let behavior = service.behavior();
-    let refs = request::purge(&behavior, body)?;
-    let outcome = service.with_queue(queue_id, |queue, now| queue.purge(now, &behavior, &refs))?;
+    delete(service, queue_id, &request::purge(&behavior, body)?)
+}
+
+fn purge_preview(service: &Service, queue_id: &str, body: &[u8]) -> Result {
+    delete(service, queue_id, &request::ack(&service.behavior(), body)?.acks)
+}
+
+fn delete(service: &Service, queue_id: &str, refs: &[String]) -> Result {
+    let behavior = service.behavior();
+    let outcome = service.with_queue(queue_id, |queue, now| queue.purge(now, &behavior, refs))?;
     let outcome = outcome.map_err(|Unknown| Refusal::malformed("the request holds a reference that is not known"))?;
     Ok(settled(&behavior, Purged::new(&behavior, outcome)))
 }

@@ -1,7 +1,7 @@
 //! State shared by all requests.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -12,6 +12,7 @@ use std::{
 use super::{
     behavior::Behavior,
     clock::{Clock, Time},
+    configuration::Configuration,
     fault::Faults,
     queue::Queue,
     queues::Queues,
@@ -37,9 +38,19 @@ pub(super) struct Service {
     behavior: Mutex<Behavior>,
     faults: Mutex<Faults>,
     api_token: Mutex<String>,
+    tokens: Tokens,
     requests: AtomicU64,
     accounts: Mutex<BTreeSet<String>>,
     registry: Mutex<Registry>,
+    pub(super) saved: Mutex<Configuration>,
+}
+
+/// The accepted tokens beside the one for all accounts.
+#[derive(Clone, Default)]
+pub(super) struct Tokens {
+    pub(super) any: bool,
+    /// The account of each.
+    pub(super) of_accounts: BTreeMap<String, String>,
 }
 
 impl fmt::Debug for Service {
@@ -50,7 +61,7 @@ impl fmt::Debug for Service {
 
 impl Service {
     /// Without an account.
-    pub(super) fn new(clock: Clock, behavior: Behavior, api_token: String, has_control: bool) -> Self {
+    pub(super) fn new(clock: Clock, behavior: Behavior, api_token: String, tokens: Tokens, has_control: bool) -> Self {
         Self {
             clock,
             random: Sequence::default(),
@@ -60,9 +71,11 @@ impl Service {
             behavior: Mutex::new(behavior),
             faults: Mutex::default(),
             api_token: Mutex::new(api_token),
+            tokens,
             requests: AtomicU64::new(0),
             accounts: Mutex::default(),
             registry: Mutex::default(),
+            saved: Mutex::default(),
         }
     }
 
@@ -106,6 +119,15 @@ impl Service {
 
     pub(super) fn api_token(&self) -> MutexGuard<'_, String> {
         lock(&self.api_token)
+    }
+
+    /// Whether a token is valid at all, and whether for an account. Without an account, it need only be valid.
+    pub(super) fn accepts(&self, token: &str, account: Option<&str>) -> (bool, bool) {
+        if self.tokens.any || token == *self.api_token() {
+            return (true, true);
+        }
+        let own = self.tokens.of_accounts.get(token);
+        (own.is_some(), own.is_some_and(|own| account.is_none_or(|account| account == own)))
     }
 
     pub(super) fn set_hook(&self, hook: Hook) {

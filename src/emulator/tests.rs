@@ -4,6 +4,7 @@
 mod broker;
 mod control;
 mod extend;
+mod identity;
 mod in_process;
 mod managing;
 mod queues;

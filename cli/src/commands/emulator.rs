@@ -6,20 +6,19 @@ mod config;
 use std::{
     fs,
     io::{self, Write},
-    net::IpAddr,
     path::PathBuf,
 };
 
 use clap::Args;
 use cloudflare_queues::{
-    Error,
+    AccountId, Error,
     emulator::{Behavior, Emulator},
 };
 use tokio::net::TcpListener;
 
 use self::announcement::Announcement;
 use crate::{
-    account::install_tls,
+    account::{Account, install_tls},
     common::Common,
     exit::{Exit, Failure},
     output::Format,
@@ -33,17 +32,19 @@ use crate::{
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Serve {
-    /// The address to serve on; 0.0.0.0 for every interface
+    /// The address or the name to serve on; 0.0.0.0 for every interface
     #[arg(long, value_name = "ADDRESS", env = "CF_QUEUES_EMULATOR_HOST", default_value = "127.0.0.1")]
-    host: IpAddr,
+    host: String,
     /// The port to serve on; 0 for a free one
     #[arg(long, env = "CF_QUEUES_EMULATOR_PORT", default_value_t = 8790)]
     port: u16,
-    /// A file with queues, each a table [[queues]] with the keys of --queue, and a table [behavior]
+    /// A file with queues, each a table [[queues]] with the keys of --queue and a list of messages, and a table
+    /// [behavior]
     #[arg(long, value_name = "FILE", conflicts_with = "queues")]
     config: Option<PathBuf>,
-    /// A queue, and its settings: delivery_delay, delivery_paused, message_retention_period, visibility_timeout_ms,
-    /// max_retries, retry_delay, dead_letter_queue (a name), as Cloudflare's API has them. Several are separated by spaces
+    /// A queue, its id if that matters, and its settings: delivery_delay, delivery_paused, message_retention_period,
+    /// visibility_timeout_ms, max_retries, retry_delay, dead_letter_queue (a name), as Cloudflare's API has them.
+    /// Several are separated by spaces
     #[arg(
         long = "queue",
         value_name = "NAME[,KEY=VALUE]...",
@@ -54,6 +55,9 @@ pub(crate) struct Serve {
     /// How it behaves where Cloudflare's documentation leaves that open; GET /_emulator/behavior lists all switches
     #[arg(long = "behavior", value_name = "NAME=VALUE")]
     behavior: Vec<String>,
+    /// A token to accept instead of emulator-token, for all accounts or for one; "any" accepts every token
+    #[arg(long = "token", value_name = "[ACCOUNT=]TOKEN")]
+    tokens: Vec<String>,
     /// Let the clock stand still until it is advanced by POST /_emulator/advance
     #[arg(long)]
     frozen: bool,
@@ -74,8 +78,9 @@ Examples:
   cf-queues emulator --config queues.toml --env-file emulator.env --log
   curl -X POST localhost:8790/_emulator/advance -d '{\"seconds\": 30}'";
 
-fn refused(queue: &str, error: &Error) -> Failure {
-    Failure::new(Exit::Input, format!("the queue `{queue}`: {}", Failure::described(error)))
+/// What is wrong with a queue of a file or an argument.
+fn refused(from: &str, queue: &str, error: &Error) -> Failure {
+    Failure::new(Exit::Input, format!("{from}: the queue `{queue}`: {}", Failure::described(error)))
 }
 
 impl Serve {
@@ -87,14 +92,14 @@ impl Serve {
             None => config::of_arguments(&self.queues)?,
         };
         let behavior = config::behave(config.behavior, &self.behavior)?;
-        let (host, port) = (self.host, self.port);
+        let (host, port) = (self.host.as_str(), self.port);
         let not_bound = |error| Failure::new(Exit::Input, format!("--host {host} --port {port}: {error}"));
         let listener = TcpListener::bind((host, port)).await.map_err(not_bound)?;
         if let Some(path) = &self.env_file {
             // Left by an emulator that was killed: whoever waits for the file must not take it for that of this one.
             let _ = fs::remove_file(path);
         }
-        let (emulator, queues) = self.prepare(&config.queues, behavior).await?;
+        let (emulator, queues) = self.prepare(&config.queues, behavior, &common.account).await?;
         let announcement = Announcement::new(&emulator, listener.local_addr()?, &queues);
         let env_file = self.env_file.as_ref().map(|path| {
             let not_written = |error| Failure::new(Exit::Output, format!("--env-file {}: {error}", path.display()));
@@ -118,24 +123,42 @@ impl Serve {
         &self,
         wanted: &[config::Queue],
         behavior: Behavior,
+        account: &Account,
     ) -> Result<(Emulator, Vec<(String, String)>), Failure> {
         install_tls();
-        let builder = Emulator::builder().control().behavior(behavior);
+        let mut builder = Emulator::builder().control().behavior(behavior);
+        if let Some(id) = account.given_id() {
+            builder = builder.account_id(id.parse::<AccountId>()?);
+        }
+        for token in &self.tokens {
+            builder = match token.split_once('=') {
+                Some((account, token)) => builder.account_token(account.parse::<AccountId>()?, token),
+                None if token == "any" => builder.any_token(),
+                None => builder.api_token(token),
+            };
+        }
         let builder = if self.frozen { builder } else { builder.real_time() };
         let emulator = builder.in_process();
         let account = emulator.in_process_builder()?.build()?.queues(emulator.account_id().clone())?;
         account.queue(emulator.queue_id().clone())?.delete().await?;
+        let from = self.config.as_ref().map_or("--queue".to_owned(), |file| file.display().to_string());
         let mut made = Vec::new();
         for config in wanted {
-            let wrong = |error| refused(&config.name, &error);
-            let queue = account.create(config.new_queue()).await.map_err(wrong)?;
+            let wrong = |error| refused(&from, &config.name, &error);
+            let mut queue = account.create(config.new_queue()).await.map_err(wrong)?;
+            if let Some(id) = &config.id {
+                emulator.set_queue_id(queue.id(), id.as_str()).map_err(wrong)?;
+                queue = account.queue(id.as_str())?;
+            }
             made.push((config, queue));
         }
         // By now, the queues that take dead letters are there.
         for (config, queue) in &made {
-            let wrong = |error| refused(&config.name, &error);
+            let wrong = |error| refused(&from, &config.name, &error);
             let _ = queue.create_consumer(&config.consumer()).await.map_err(wrong)?;
+            emulator.seed(queue.id(), config.messages.iter().cloned()).map_err(wrong)?;
         }
+        emulator.save_configuration();
         let ids = made.iter().map(|(config, queue)| (config.name.clone(), queue.id().to_string()));
         Ok((emulator, ids.collect()))
     }

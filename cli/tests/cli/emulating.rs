@@ -224,13 +224,15 @@ fn a_queue_that_cannot_be_read_is_named() {
         ("orders,message_retention_period=59", "message_retention_period"),
         ("orders,delivery_delay=86401", "delivery_delay"),
         ("orders,delivery_paused=1", "delivery_paused"),
+        ("orders,id=a/b", "id"),
         ("orders,max_retries", "max_retries"),
         ("orders,dead_letter_queue=orders", "dead_letter_queue"),
         ("Orders", "`Orders`"),
         ("", "``"),
     ] {
         let told = complaint(&["--queue", argument]);
-        assert!(told.contains(named), "{argument}: {told}");
+        assert!(told.contains(named) && told.contains("--queue"), "{argument}: {told}");
+        assert_eq!(told.lines().count(), 1, "{told}");
     }
     assert!(complaint(&["--queue", "orders", "--queue", "orders"]).contains("`orders` is listed twice"));
 }
@@ -268,6 +270,44 @@ fn the_behavior_is_set_by_switches_and_by_a_file() {
         let told = complaint(&["--behavior", switch]);
         assert!(told.contains(named) && told.contains("--behavior"), "{told}");
     }
+}
+
+#[test]
+fn account_token_queue_ids_and_messages_are_chosen() {
+    let file = folder("emulator-identity").join("queues.toml");
+    let text = r#"
+        [[queues]]
+        name = "orders"
+        id = "0123456789abcdef0123456789abcdef"
+        messages = [
+            { body = "a string", attempts = 2 },
+            { body = { n = 1 }, age = 60, times = 2 },
+            { body = "AP8=", content_type = "bytes", delay = 60 },
+        ]
+    "#;
+    fs::write(&file, text).unwrap();
+    let (account, other) = ("1".repeat(32), "2".repeat(32));
+    let tokens = ["--token", "first", "--token", &format!("{other}=second")];
+    let identity = ["--account", &account, "--config", file.to_str().unwrap(), "--host", "localhost"];
+    let mut serving = Serving::start(&[&identity, &tokens[..]].concat());
+    let announced = serving.announced();
+    assert_eq!(announced["account_id"], account);
+    assert_eq!(announced["api_token"], "first");
+    assert_eq!(announced["queues"]["orders"], "0123456789abcdef0123456789abcdef");
+    let counts = queue(&announced, "orders");
+    assert_eq!((&counts["visible"], &counts["delayed"]), (&json!(3), &json!(1)));
+    for (token, account, code) in [("first", &account, 0), ("second", &other, 0), ("third", &account, 4)] {
+        let mut command = bare(&["ls", "--account", account, "--base-url", announced["base_url"].as_str().unwrap()]);
+        command.env("CLOUDFLARE_API_TOKEN", token).assert().code(code);
+    }
+    let emptied = ask(&announced, "POST", "/_emulator/reset", &json!({}))["result"]["queues"].take();
+    assert_eq!((emptied.as_array().unwrap().len(), &emptied[0]["queue_id"]), (1, &announced["queues"]["orders"]));
+    let mut any = Serving::start(&["--token", "any", "--queue", "orders,id=12345678901234567890123456789012"]);
+    let announced = any.announced();
+    let account = announced["account_id"].as_str().unwrap();
+    let mut command = bare(&["ls", "--account", account, "--base-url", announced["base_url"].as_str().unwrap()]);
+    let listed = command.env("CLOUDFLARE_API_TOKEN", "any-token").assert().success().get_output().stdout.clone();
+    assert!(String::from_utf8(listed).unwrap().contains("12345678901234567890123456789012"));
 }
 
 #[test]

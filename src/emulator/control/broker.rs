@@ -6,22 +6,19 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, request::Parts};
 use hyper::body::Bytes;
 use serde::Deserialize;
-use serde_json::{Value, json, value::RawValue};
+use serde_json::{Value, json};
 
 use super::{Result, show};
 use crate::{
     document::operation::Operation,
     emulator::{
         clock::{from_millis, from_secs, unix_millis},
-        queue::{Content, NewMessage},
+        content::Content,
+        queue::NewMessage,
         reply::{Reason, Refusal, response},
         service::Service,
     },
-    message::{
-        body::ContentType,
-        limits,
-        push::{self, PushMessage},
-    },
+    message::{limits, push},
 };
 
 /// The operation that does the same, and whose faults apply.
@@ -110,24 +107,10 @@ fn batch(body: &[u8], delay: Option<u64>) -> Result<Vec<NewMessage>> {
 
 /// A Worker sends `json` by default, and says so; without a type, the body is `v8`.
 fn message(content_type: Option<&str>, body: &[u8], delay: Option<u64>) -> Result<NewMessage> {
-    let content_type = ContentType::known(content_type.unwrap_or("v8"))
-        .ok_or_else(|| Refusal::bad_request(10202, "the content type is `text`, `json`, `bytes` or `v8`"))?;
-    if body.len() > PushMessage::MAX_SIZE {
-        return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, 10203, "a message holds at most 128 KB"));
-    }
-    let body = match content_type {
-        ContentType::Text => str::from_utf8(body).map_err(|_| Refusal::malformed("the text is not UTF-8"))?.into(),
-        ContentType::Json => {
-            let json: &RawValue =
-                serde_json::from_slice(body).map_err(|_| Refusal::malformed("the body is not JSON"))?;
-            json.get().into()
-        }
-        _ => BASE64_STANDARD.encode(body).into(),
-    };
     if delay.is_some_and(|delay| delay > limits::MAX_DELAY.as_secs()) {
         return Err(refused_delay());
     }
-    Ok(NewMessage::new(Content { body, content_type, source: "worker" }, delay.map(from_secs)))
+    Ok(NewMessage::new(Content::of_worker(content_type.unwrap_or("v8"), body)?, delay.map(from_secs)))
 }
 
 fn refused_delay() -> Refusal {

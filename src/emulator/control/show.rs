@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 use super::{Result, fields::Fields};
 use crate::emulator::{
     clock::{Time, unix_millis},
+    content::Content,
     ids::{Lease, Sequence},
-    queue::{Content, Queue, Stored},
+    queue::{Queue, Stored},
     registry::{Record, Registry},
     reply::{Refusal, success},
     service::Service,

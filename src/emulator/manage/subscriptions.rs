@@ -8,7 +8,10 @@ use super::{
     request::{Request, text},
     show::timestamp,
 };
-use crate::emulator::reply::{Refusal, success};
+use crate::emulator::{
+    registry::destination,
+    reply::{Refusal, success},
+};
 
 /// The account of a subscription; not shown.
 const ACCOUNT: &str = "account_id";
@@ -34,10 +37,6 @@ fn one_of<'a>(request: &Request, name: &str, values: &[&'a str]) -> Result<&'a s
     let given = request.query(name).into_iter().next();
     let found = values.iter().find(|value| given.as_deref().is_none_or(|given| given == **value));
     found.copied().ok_or_else(|| Refusal::malformed("`order` and `direction` have documented values"))
-}
-
-fn destination(fields: &Map<String, Value>) -> &str {
-    fields.get("destination").and_then(|queue| queue.get("queue_id")?.as_str()).unwrap_or_default()
 }
 
 pub(super) fn create(request: &mut Request) -> Result {

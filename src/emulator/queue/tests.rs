@@ -4,6 +4,7 @@ use std::{env, fs, process::Command};
 
 use super::*;
 use crate::emulator::clock::{from_secs, nanos};
+use crate::message::body::ContentType;
 
 const SECOND: Time = 1_000_000_000;
 const HOUR: Time = 3600 * SECOND;

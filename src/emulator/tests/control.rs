@@ -234,11 +234,25 @@ async fn delivery_is_paused_and_resumed_and_pulls_are_refused_for_a_while() {
 }
 
 #[tokio::test]
-async fn a_reset_leaves_queues_without_messages_faults_and_refusals() {
+async fn a_reset_restores_the_saved_configuration_without_messages_and_faults() {
     let (emulator, queue) = controlled();
     let dead_letters = emulator.create_queue(QueueSettings::new());
     let change = |settings: QueueSettings| settings.max_retries(0).dead_letter_queue(&dead_letters);
     emulator.configure_queue(emulator.queue_id(), change);
+    emulator.save_configuration();
+    let later = emulator.create_queue(QueueSettings::new());
+    let path = format!("/client/v4/accounts/{}", emulator.account_id());
+    let with_token = async |method, path: &str, body: Value| {
+        let request = Request::builder().method(method).uri(path).header("authorization", "Bearer emulator-token");
+        raw(&emulator, request.body(Full::new(body.to_string().into())).unwrap()).await.2
+    };
+    let deleted = format!("{path}/queues/{dead_letters}");
+    assert_eq!(with_token(Method::DELETE, &deleted, json!({})).await["success"], true);
+    let subscription = json!({ "name": "s", "events": ["pushed"], "source": { "type": "r2" },
+                               "destination": { "type": "queues.queue", "queue_id": later.as_str() } });
+    let subscriptions = format!("{path}/event_subscriptions/subscriptions");
+    assert_eq!(with_token(Method::POST, &subscriptions, subscription).await["success"], true);
+    post(&emulator, "/behavior", json!({ "late_acks": false })).await;
     queue.push_batch(&[PushMessage::text("dead"), PushMessage::text("waiting")]).await.unwrap();
     assert_eq!(queue.pull(PullOptions::new().batch_size(1)).await.unwrap().len(), 1);
     emulator.inject(Fault::Forbidden.until_removed());
@@ -246,6 +260,9 @@ async fn a_reset_leaves_queues_without_messages_faults_and_refusals() {
     post(&emulator, "/queues/queue-1/refuse-pulls", json!({ "seconds": 60 })).await;
     emulator.advance(Duration::from_secs(30));
     let all = post(&emulator, "/reset", Value::Null).await;
+    assert_eq!(all["queues"].as_array().unwrap().len(), 2, "one is gone, and one is back");
+    assert_eq!(with_token(Method::GET, &subscriptions, json!({})).await["result"], json!([]));
+    assert_eq!(get(&emulator, "/behavior").await["late_acks"], true);
     for shown in all["queues"].as_array().unwrap() {
         assert_eq!((&shown["visible"], &shown["leased"], &shown["delayed"]), (&json!(0), &json!(0), &json!(0)));
     }

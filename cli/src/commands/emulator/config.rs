@@ -3,11 +3,11 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use cloudflare_queues::{
-    emulator::Behavior,
+    emulator::{Behavior, Seed},
     manage::{ConsumerSettings, NewQueue, QueueSettings},
 };
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::exit::{Exit, Failure};
 
@@ -21,10 +21,11 @@ pub(super) struct Config {
 }
 
 /// A queue, with the names and units of Cloudflare's API.
-#[derive(Debug, Default, Deserialize, PartialEq)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Queue {
     pub(super) name: String,
+    pub(super) id: Option<String>,
     delivery_delay: Option<u32>,
     delivery_paused: Option<bool>,
     message_retention_period: Option<u32>,
@@ -32,6 +33,8 @@ pub(super) struct Queue {
     max_retries: Option<u32>,
     retry_delay: Option<u32>,
     dead_letter_queue: Option<String>,
+    #[serde(default)]
+    pub(super) messages: Vec<Seed>,
 }
 
 /// The configuration in a file.
@@ -63,22 +66,22 @@ pub(super) fn behave(behavior: Behavior, switches: &[String]) -> Result<Behavior
 }
 
 fn of_argument(argument: &str) -> Result<Queue, Failure> {
+    let wrong = |error: String| Failure::new(Exit::Input, format!("--queue {argument}: {error}"));
     let mut parts = argument.split(',');
-    let mut text = format!("name = {}\n", quoted(parts.next().unwrap_or_default()));
+    let name = ("name".to_owned(), Value::from(parts.next().unwrap_or_default()));
+    let queue = |fields: Map<String, Value>| serde_json::from_value::<Queue>(fields.into());
+    let mut fields = Map::from_iter([name.clone()]);
     for part in parts {
         let (key, value) = part.split_once('=').unwrap_or((part, ""));
-        // Everything else is a string.
-        let is_bare = serde_json::from_str::<Value>(value).is_ok_and(|value| value.is_number() || value.is_boolean());
-        let value = if is_bare { value.to_owned() } else { quoted(value) };
-        text.push_str(&format!("{} = {value}\n", quoted(key)));
+        // A name or an id may look like a number.
+        let readings = [serde_json::from_str(value).unwrap_or_else(|_| Value::from(value)), Value::from(value)];
+        let [read, text] = readings.map(|value| {
+            let field = (key.to_owned(), value);
+            queue(Map::from_iter([name.clone(), field.clone()])).map(|_| field)
+        });
+        fields.extend([read.or_else(|error| text.map_err(|_| wrong(format!("`{key}`: {error}"))))?]);
     }
-    let wrong = |error: toml::de::Error| format!("--queue {argument}: {}", error.to_string().trim_end());
-    toml::from_str(&text).map_err(|error| Failure::new(Exit::Input, wrong(error)))
-}
-
-/// A JSON string is a TOML string.
-fn quoted(text: &str) -> String {
-    Value::from(text).to_string()
+    queue(fields).map_err(|error| wrong(error.to_string()))
 }
 
 /// Refuses duplicate names, and adds dead-letter queues that are not listed.

@@ -1,0 +1,43 @@
+//! What a reset restores: everything but messages and faults.
+
+use std::sync::PoisonError;
+
+use super::{behavior::Behavior, registry::Registry, service::Service, settings::QueueSettings};
+
+#[derive(Clone, Default)]
+pub(super) struct Configuration {
+    /// The id, the account and the settings of each queue.
+    queues: Vec<(String, String, QueueSettings)>,
+    registry: Registry,
+    behavior: Behavior,
+}
+
+impl Service {
+    pub(super) fn save_configuration(&self) {
+        let registry = self.registry().clone();
+        let settings = |id: &str| self.with_queue(id, |queue, _| queue.settings().clone()).ok();
+        let queues = self.queues.ids().into_iter();
+        let queues = queues.filter_map(|(id, account)| settings(&id).map(|settings| (id, account, settings)));
+        let configuration = Configuration { queues: queues.collect(), registry, behavior: self.behavior() };
+        *self.saved.lock().unwrap_or_else(PoisonError::into_inner) = configuration;
+    }
+
+    /// Deletes all messages, and removes all faults.
+    pub(super) fn reset(&self) {
+        let saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut registry = self.registry();
+        self.faults().remove_all();
+        for (id, _) in self.queues.ids() {
+            // Deleted before dead letters among them can arrive anywhere.
+            let _deleted = self.with_queue(&id, |queue, _| queue.clear());
+            if !saved.queues.iter().any(|(kept, ..)| *kept == id) {
+                self.queues.remove(&id);
+            }
+        }
+        for (id, account, settings) in saved.queues {
+            self.queues.restore(&self.clock, &id, &account, QueueSettings { pulls_from: 0, ..settings });
+        }
+        registry.restore(saved.registry);
+        self.configure(|_| saved.behavior);
+    }
+}
