@@ -9,7 +9,7 @@ use serde_json::{Map, json};
 
 use super::{
     behavior::{Behavior, ResultForm},
-    manage,
+    manage::{Request, consumers, queues, subscriptions},
     outcome::Unknown,
     queue::NewMessage,
     reply::{Refusal, success, success_without_result},
@@ -74,27 +74,48 @@ fn parameters(template: &str, segments: &[Cow<'_, str>]) -> Option<Vec<String>> 
 }
 
 pub(super) fn carry_out(service: &Service, route: &Route, body: &[u8]) -> Result {
-    let parameters: Vec<_> = route.parameters.iter().map(String::as_str).collect();
-    let Some((account_id, rest)) = parameters.split_first() else { return Err(Refusal::no_route()) };
-    if !service.has_account(account_id) {
-        return Err(Refusal::no_route());
-    }
-    let carry_out = match route.operation {
-        Operation::PushMessage => push,
-        Operation::PushMessages => push_batch,
-        Operation::PullMessages => pull,
-        Operation::AckMessages => ack,
-        Operation::ExtendMessages => extend,
-        Operation::PeekMessages if route.is_preview => preview,
-        Operation::PurgeMessages if route.is_preview => purge_preview,
-        Operation::PeekMessages => peek,
-        Operation::PurgeMessages => purge,
-        operation => return manage::carry_out(service, operation, &parameters, &route.query, body),
-    };
+    let mut parameters = route.parameters.iter().map(String::as_str);
+    let account = parameters.next().filter(|account| service.has_account(account)).ok_or_else(Refusal::no_route)?;
+    let mut id = || parameters.next().unwrap_or_default();
     // A queue that does not exist is reported before any problem with the body.
-    match rest {
-        [queue_id] if service.queues.exists(account_id, queue_id) => carry_out(service, queue_id, body),
-        _ => Err(Refusal::no_queue()),
+    let on_messages = |carry_out: fn(&Service, &str, &[u8]) -> Result, queue_id: &str| {
+        if service.queues.exists(account, queue_id) {
+            carry_out(service, queue_id, body)
+        } else {
+            Err(Refusal::no_queue())
+        }
+    };
+    let request = || Request::new(service, account, &route.query, body);
+    // An operation without a route does not compile.
+    match route.operation {
+        Operation::PushMessage => on_messages(push, id()),
+        Operation::PushMessages => on_messages(push_batch, id()),
+        Operation::PullMessages => on_messages(pull, id()),
+        Operation::AckMessages => on_messages(ack, id()),
+        Operation::ExtendMessages => on_messages(extend, id()),
+        Operation::PeekMessages if route.is_preview => on_messages(preview, id()),
+        Operation::PeekMessages => on_messages(peek, id()),
+        Operation::PurgeMessages if route.is_preview => on_messages(purge_preview, id()),
+        Operation::PurgeMessages => on_messages(purge, id()),
+        Operation::ListQueues => queues::list(&mut request()),
+        Operation::CreateQueue => queues::create(&mut request()),
+        Operation::GetQueue => queues::get(&mut request(), id()),
+        Operation::UpdateQueue => queues::update(&mut request(), id()),
+        Operation::ReplaceQueue => queues::replace(&mut request(), id()),
+        Operation::DeleteQueue => queues::delete(&mut request(), id()),
+        Operation::GetQueueMetrics => queues::metrics(&mut request(), id()),
+        Operation::PurgeQueue => queues::purge(&mut request(), id()),
+        Operation::GetPurge => queues::purge_status(&mut request(), id()),
+        Operation::ListConsumers => consumers::list(&mut request(), id()),
+        Operation::CreateConsumer => consumers::create(&mut request(), id()),
+        Operation::GetConsumer => consumers::get(&mut request(), id(), id()),
+        Operation::UpdateConsumer => consumers::update(&mut request(), id(), id()),
+        Operation::DeleteConsumer => consumers::delete(&mut request(), id(), id()),
+        Operation::ListSubscriptions => subscriptions::list(&mut request()),
+        Operation::CreateSubscription => subscriptions::create(&mut request()),
+        Operation::GetSubscription => subscriptions::get(&mut request(), id()),
+        Operation::UpdateSubscription => subscriptions::update(&mut request(), id()),
+        Operation::DeleteSubscription => subscriptions::delete(&mut request(), id()),
     }
 }
 

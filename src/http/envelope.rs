@@ -23,20 +23,31 @@ pub struct Envelope<T> {
     #[serde(skip_serializing_if = "Option::is_none")]
     errors: Option<Vec<ApiError>>,
     result: Option<T>,
-    /// The total number of pages of the list.
     #[serde(skip)]
-    pages: Option<u64>,
+    pages: Pages,
+}
+
+/// What a response says of the list that its result is a part of.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Pages {
+    /// The total number of pages.
+    pub(crate) count: Option<u64>,
+    /// The number of entries of this page, and of all.
+    pub(crate) here: Option<u64>,
+    pub(crate) entries: Option<u64>,
+    /// Whether the next page is asked for by a cursor.
+    pub(crate) has_cursor: bool,
 }
 
 impl<T> Envelope<T> {
     /// The service's response to a successful call.
     pub fn success(result: T) -> Self {
-        Self { success: Some(true), errors: Some(Vec::new()), result: Some(result), pages: None }
+        Self { success: Some(true), errors: Some(Vec::new()), result: Some(result), pages: Pages::default() }
     }
 
     /// The service's response to a failed call.
     pub fn failure(errors: Vec<ApiError>) -> Self {
-        Self { success: Some(false), errors: Some(errors), result: None, pages: None }
+        Self { success: Some(false), errors: Some(errors), result: None, pages: Pages::default() }
     }
 
     /// Like serde's implementation, but `read` reads the result, once, wherever it is in the response.
@@ -61,11 +72,15 @@ impl<T> Envelope<T> {
             return Err(NoJson);
         }
         let success = success.flatten();
-        Ok(Self { success, errors, result: result.flatten().filter(|_| success == Some(true)), pages: None })
+        Ok(Self {
+            success,
+            errors,
+            result: result.flatten().filter(|_| success == Some(true)),
+            pages: Pages::default(),
+        })
     }
 
-    /// The total number of pages of the list, if the service sent it.
-    pub(crate) fn pages(&self) -> Option<u64> {
+    pub(crate) fn pages(&self) -> Pages {
         self.pages
     }
 
@@ -105,7 +120,7 @@ impl<'de, T: DeserializeOwned> Visitor<'de> for EnvelopeVisitor<T> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Envelope<T>, A::Error> {
         let (mut success, mut errors, mut result, mut unread) = (None, None, None, None);
-        let mut pages = None;
+        let mut pages = Pages::default();
         while let Some(field) = map.next_key()? {
             match field {
                 Field::Success if success.is_some() => return Err(de::Error::duplicate_field("success")),
@@ -116,7 +131,7 @@ impl<'de, T: DeserializeOwned> Visitor<'de> for EnvelopeVisitor<T> {
                 Field::Errors => errors = Some(api_errors(map.next_value()?)),
                 Field::Result if success == Some(Some(true)) => result = Some(map.next_value::<Option<Whole<T>>>()?),
                 Field::Result => unread = Some(map.next_value::<Option<&'de RawValue>>()?),
-                Field::ResultInfo => pages = total_pages(&map.next_value()?),
+                Field::ResultInfo => pages = Pages::of(&map.next_value()?),
                 Field::Other => drop(map.next_value::<IgnoredAny>()?),
             }
         }
@@ -193,8 +208,18 @@ impl<'de> Deserializer<'de> for Absent {
     }
 }
 
-fn total_pages(result_info: &Value) -> Option<u64> {
-    result_info.get("total_pages")?.as_f64().map(|pages| pages as u64)
+impl Pages {
+    fn of(result_info: &Value) -> Self {
+        let number = |name: &str| result_info.get(name)?.as_f64().map(|number| number as u64);
+        let cursors = ["/cursor", "/next_cursor", "/cursors/after"];
+        let mut cursors = cursors.iter().filter_map(|way| result_info.pointer(way)?.as_str());
+        Self {
+            count: number("total_pages"),
+            here: number("count"),
+            entries: number("total_count"),
+            has_cursor: cursors.any(|cursor| !cursor.is_empty()),
+        }
+    }
 }
 
 /// The entries of a list. A malformed entry does not affect the others.

@@ -9,7 +9,7 @@ use crate::{
         operation::Operation,
     },
     error::{Error, api::ApiError, kind::ErrorKind},
-    http::envelope::Envelope,
+    http::envelope::{Envelope, Pages},
 };
 
 /// What a generated method returns.
@@ -18,8 +18,8 @@ pub(crate) type Returned<T> = Result<ResponseValue<Envelope<T>>, generated::Erro
 /// A result, with the errors that came with `success: true`.
 pub(crate) struct Success<T> {
     pub(crate) result: T,
-    /// How many pages a list has, if the response has that.
-    pub(crate) pages: Option<u64>,
+    /// Of a list, what part of it the result is.
+    pub(crate) pages: Pages,
     pub(crate) beside: Vec<ApiError>,
 }
 

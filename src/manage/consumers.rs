@@ -11,7 +11,12 @@ use crate::{
         operation::Operation,
     },
     error::{Error, kind::ErrorKind},
-    http::{response::gone, retry::ASK_AGAIN, transport},
+    http::{
+        envelope::List,
+        response::{Success, gone},
+        retry::ASK_AGAIN,
+        transport,
+    },
     manage::limits,
     message::{ack::AckRequest, pull::PullOptions},
     queue::{Queue, ids::ConsumerId},
@@ -265,10 +270,20 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// [`NotFound`](ErrorKind::NotFound) if there is no such queue.
+    /// [`NotFound`](ErrorKind::NotFound) if there is no such queue, and
+    /// [`UnexpectedResponse`](ErrorKind::UnexpectedResponse) if the service says that there are more consumers than it
+    /// returned, since the operation has no pages.
     pub async fn consumers(&self) -> Result<Vec<ConsumerDescription>, Error> {
         let ((_, account, queue), call) = (self.parts(), self.call(Operation::ListConsumers));
-        Ok(call.run(call.client().list_consumers(account, queue)).await?.result.0)
+        let Success { result: List(consumers), pages, .. } =
+            call.run(call.client().list_consumers(account, queue)).await?;
+        let here = pages.here.unwrap_or(consumers.len() as u64);
+        let is_part = pages.count.is_some_and(|count| count > 1) || pages.entries.is_some_and(|all| all > here);
+        if is_part || pages.has_cursor {
+            let message = "the service returned only a part of the queue's consumers";
+            return Err(Error::new(ErrorKind::UnexpectedResponse, message));
+        }
+        Ok(consumers)
     }
 
     /// Returns a consumer with its settings.

@@ -122,7 +122,7 @@ impl<T> Listing<T> {
         }
         self.stale_pages = if has_new { 0 } else { self.stale_pages.saturating_add(1) };
         self.unnamed_pages = if has_new_id { 0 } else { self.unnamed_pages.saturating_add(1) };
-        let is_last = match pages {
+        let is_last = match pages.count {
             Some(pages) => pages <= self.page.into() || self.stale_pages >= MAX_STALE_PAGES,
             None => !has_new,
         };
@@ -176,13 +176,20 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::http::envelope::Pages;
 
     /// How many entries a list has whose pages are the first one again, in which this field is another one each time.
-    async fn listed(pages: Option<u64>, id: Option<&'static str>) -> usize {
+    async fn listed(count: Option<u64>, id: Option<&'static str>) -> usize {
         let page = move |number: u32| {
             assert!(number <= 1000, "a list without end");
             let fields = json!({ "counter": number }).as_object().cloned().unwrap();
-            async move { Ok(Success { result: List(vec![(id, fields)]), pages, beside: Vec::new() }) }
+            async move {
+                Ok(Success {
+                    result: List(vec![(id, fields)]),
+                    pages: Pages { count, ..Pages::default() },
+                    beside: Vec::new(),
+                })
+            }
         };
         Listing::new(|(id, fields)| key(*id, fields), page).all().await.unwrap().len()
     }
@@ -190,7 +197,11 @@ mod tests {
     #[tokio::test]
     async fn a_list_of_any_length_is_whole() {
         let page = |number: u32| async move {
-            Ok(Success { result: List(vec![number]), pages: Some(1000), beside: Vec::new() })
+            Ok(Success {
+                result: List(vec![number]),
+                pages: Pages { count: Some(1000), ..Pages::default() },
+                beside: Vec::new(),
+            })
         };
         assert_eq!(Listing::new(|number| Key::Id(number.to_string()), page).all().await.unwrap().len(), 1000);
     }

@@ -12,6 +12,7 @@
 mod bounds;
 mod deviations;
 mod doctored;
+mod effects;
 mod emulated;
 mod forms;
 mod generate;

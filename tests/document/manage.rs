@@ -119,6 +119,35 @@ fn a_queue_is_found_by_its_whole_name_whatever_the_service_lists() {
 }
 
 #[test]
+fn a_part_of_the_consumers_is_not_taken_for_all() {
+    let service = Service::start();
+    let listed = |info: Value| {
+        let consumers = json!([null, { "type": "http_pull", "consumer_id": "b" }]);
+        service.respond(json!({ "success": true, "result": consumers, "result_info": info }));
+        service.run(service.queue.consumers()).map(|consumers| consumers.len())
+    };
+    for whole in [
+        json!(null),
+        json!({}),
+        json!({ "page": 1, "count": 2, "total_count": 2, "total_pages": 1, "cursors": { "after": "" } }),
+        json!({ "total_count": 1, "total_pages": 0, "cursor": null }),
+        json!({ "total_count": "many", "total_pages": [2] }),
+    ] {
+        assert_eq!(listed(whole.clone()).unwrap(), 1, "{whole}");
+    }
+    for part in [
+        json!({ "total_pages": 2 }),
+        json!({ "total_count": 3 }),
+        json!({ "count": 2, "total_count": 3 }),
+        json!({ "cursor": "next" }),
+        json!({ "next_cursor": "next" }),
+        json!({ "cursors": { "after": "next" } }),
+    ] {
+        assert_eq!(listed(part.clone()).unwrap_err().kind(), ErrorKind::UnexpectedResponse, "{part}");
+    }
+}
+
+#[test]
 fn an_old_consumer_is_not_probed() {
     let service = Service::start();
     let consumer = json!({ "type": "http_pull", "consumer_id": "b", "created_on": "2026-01-01T00:00:00Z" });

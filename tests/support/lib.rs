@@ -20,7 +20,7 @@ use std::{
 use cloudflare_queues::{AckRequest, Client, ClientBuilder, Credentials, Queue, RetryPolicy};
 use serde_json::Value;
 
-pub use operations::Op;
+pub use operations::{Given, Op};
 
 pub const ACCOUNT: &str = "023e105f4ecef8ad9ca31a8372d0c353";
 pub const QUEUE: &str = "b01b5594f784d0165c2985833f5660dd";

@@ -1,6 +1,6 @@
 //! The operations, for tests of what holds for each.
 
-use std::time::Duration;
+use std::{fmt::Debug, time::Duration};
 
 use cloudflare_queues::{
     Error, ErrorKind, Lease, PullOptions, PushMessage, Queue,
@@ -8,7 +8,7 @@ use cloudflare_queues::{
 };
 use serde_json::json;
 
-use crate::{QUEUE, acks, leases};
+use crate::{acks, leases};
 
 /// The operations that tests call, with their ids.
 macro_rules! operations {
@@ -121,61 +121,86 @@ impl Op {
     }
 
     pub async fn call(self, queue: &Queue) -> Result<(), Error> {
-        self.call_with(queue, "a lease", "a body").await
+        self.result(queue, Given::default()).await.map(drop)
     }
 
     /// Calls the operation with this lease, or reference, or this text, where it takes one.
     pub async fn call_with(self, queue: &Queue, lease: &str, text: &str) -> Result<(), Error> {
-        match self {
-            Ack => queue.ack(acks([lease])).await.map(drop).map_err(|failed| {
-                assert_eq!(leases(&failed.unconfirmed), [lease], "{failed}");
-                failed.error
-            }),
-            Extend => queue.extend([lease], Duration::from_secs(30)).await.map(drop).map_err(|failed| {
-                assert_eq!(failed.unconfirmed, [Lease::from(lease)], "{failed}");
-                failed.error
-            }),
-            Pull => queue.pull(PullOptions::default()).await.map(drop),
-            Push => queue.push(&PushMessage::text(text)).await.map(drop),
-            PushBatch => queue.push_batch(&[PushMessage::text(text)]).await.map(drop),
-            Peek => queue.peek(5).await.map(drop),
-            Delete => queue.delete_messages([lease]).await.map(drop),
-            _ => self.manage(queue).await,
-        }
+        self.result(queue, Given { lease, text, ..Given::default() }).await.map(drop)
     }
 
-    async fn manage(self, queue: &Queue) -> Result<(), Error> {
+    /// Calls the operation, and returns its result as `Debug` shows it.
+    pub async fn result(self, queue: &Queue, given: Given<'_>) -> Result<String, Error> {
+        let Given { lease, text, consumer, subscription } = given;
         let description: QueueDescription = serde_json::from_value(json!({ "queue_name": "jobs" })).unwrap();
         let (settings, pull) = (QueueSettings::new().delivery_paused(true), ConsumerSettings::pull());
         let (queues, subscriptions) = (queue.queues(), queue.queues().subscriptions());
-        let consumer = "b01b5594f784d0165c2985833f5660dd".try_into().unwrap();
-        let subscription = "b01b5594f784d0165c2985833f5660dd".try_into().unwrap();
-        let new = NewSubscription::new("a name", EventSource::new("r2"), &QUEUE.try_into().unwrap()).event("created");
+        let consumer = consumer.try_into().unwrap();
+        let subscription = subscription.try_into().unwrap();
+        let new = NewSubscription::new("a name", EventSource::new("r2"), queue.id()).event("created");
         match self {
-            ListQueues => queues.list().next().await.transpose().map(drop),
+            Ack => shown(queue.ack(acks([lease])).await.map_err(|failed| {
+                assert_eq!(leases(&failed.unconfirmed), [lease], "{failed}");
+                failed.error
+            })),
+            Extend => shown(queue.extend([lease], Duration::from_secs(30)).await.map_err(|failed| {
+                assert_eq!(failed.unconfirmed, [Lease::from(lease)], "{failed}");
+                failed.error
+            })),
+            Pull => shown(queue.pull(PullOptions::default()).await),
+            Push => shown(queue.push(&PushMessage::text(text)).await),
+            PushBatch => shown(queue.push_batch(&[PushMessage::text(text)]).await),
+            Peek => shown(queue.peek(5).await),
+            Delete => shown(queue.delete_messages([lease]).await),
+            ListQueues => shown(queues.list().next().await.transpose()),
             CreateQueue => match queues.create("jobs").await {
                 // A minimal success is not enough for a handle.
-                Err(error) if error.to_string().starts_with("the response describes a queue without an id") => Ok(()),
-                made => made.map(drop),
+                Err(error) if error.to_string().starts_with("the response describes a queue without an id") => {
+                    shown(Ok(error))
+                }
+                made => shown(made),
             },
-            GetQueue => queue.describe().await.map(drop),
-            UpdateQueue => queue.update_from(&description, settings).await.map(drop),
-            ReplaceQueue => queue.replace_settings(&description, settings).await.map(drop),
-            DeleteQueue => queue.delete().await,
-            GetMetrics => queue.metrics().await.map(drop),
-            PurgeQueue => queue.purge_all().await.map(drop),
-            GetPurge => queue.purge_status().await.map(drop),
-            ListConsumers => queue.consumers().await.map(drop),
-            CreateConsumer => queue.create_consumer(&pull).await.map(drop),
-            GetConsumer => queue.consumer(&consumer).await.map(drop),
-            UpdateConsumer => queue.update_consumer(&consumer, &pull).await.map(drop),
-            DeleteConsumer => queue.delete_consumer(&consumer).await,
-            ListSubscriptions => subscriptions.list().next().await.transpose().map(drop),
-            CreateSubscription => subscriptions.create(&new).await.map(drop),
-            GetSubscription => subscriptions.get(&subscription).await.map(drop),
-            UpdateSubscription => subscriptions.enable(&subscription, true).await.map(drop),
-            DeleteSubscription => subscriptions.delete(&subscription).await,
-            Ack | Extend | Pull | Push | PushBatch | Peek | Delete => panic!("{self:?} is about messages"),
+            GetQueue => shown(queue.describe().await),
+            UpdateQueue => shown(queue.update_from(&description, settings).await),
+            ReplaceQueue => shown(queue.replace_settings(&description, settings).await),
+            DeleteQueue => shown(queue.delete().await),
+            GetMetrics => shown(queue.metrics().await),
+            PurgeQueue => shown(queue.purge_all().await),
+            GetPurge => shown(queue.purge_status().await),
+            ListConsumers => shown(queue.consumers().await),
+            CreateConsumer => shown(queue.create_consumer(&pull).await),
+            GetConsumer => shown(queue.consumer(&consumer).await),
+            UpdateConsumer => shown(queue.update_consumer(&consumer, &pull.max_retries(7)).await),
+            DeleteConsumer => shown(queue.delete_consumer(&consumer).await),
+            ListSubscriptions => shown(subscriptions.list().next().await.transpose()),
+            CreateSubscription => shown(subscriptions.create(&new).await),
+            GetSubscription => shown(subscriptions.get(&subscription).await),
+            UpdateSubscription => shown(subscriptions.enable(&subscription, false).await),
+            DeleteSubscription => shown(subscriptions.delete(&subscription).await),
         }
     }
+}
+
+/// What a call needs besides a queue.
+#[derive(Clone, Copy, Debug)]
+pub struct Given<'a> {
+    /// A lease, or a reference to a message.
+    pub lease: &'a str,
+    /// The body of a message.
+    pub text: &'a str,
+    /// The id of a consumer.
+    pub consumer: &'a str,
+    /// The id of an event subscription.
+    pub subscription: &'a str,
+}
+
+impl Default for Given<'_> {
+    fn default() -> Self {
+        let id = "b01b5594f784d0165c2985833f5660dd";
+        Self { lease: "a lease", text: "a body", consumer: id, subscription: id }
+    }
+}
+
+fn shown<T: Debug>(result: Result<T, Error>) -> Result<String, Error> {
+    result.map(|result| format!("{result:?}"))
 }

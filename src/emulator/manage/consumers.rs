@@ -20,18 +20,18 @@ use crate::{
     manage::limits,
 };
 
-pub(super) fn list(request: &mut Request, id: &str) -> Result {
+pub(in crate::emulator) fn list(request: &mut Request, id: &str) -> Result {
     request.queue(id)?;
     let consumers: Vec<_> = request.show_consumer(id).into_iter().collect();
     Ok(page(consumers.into(), Value::Object(Map::new())))
 }
 
-pub(super) fn get(request: &mut Request, id: &str, consumer_id: &str) -> Result {
+pub(in crate::emulator) fn get(request: &mut Request, id: &str, consumer_id: &str) -> Result {
     find(request, id, consumer_id)?;
     show(request, id)
 }
 
-pub(super) fn create(request: &mut Request, id: &str) -> Result {
+pub(in crate::emulator) fn create(request: &mut Request, id: &str) -> Result {
     if request.queue(id)?.consumer.is_some() {
         return Err(Refusal::new(StatusCode::CONFLICT, 11004, "the queue already has a consumer"));
     }
@@ -41,7 +41,7 @@ pub(super) fn create(request: &mut Request, id: &str) -> Result {
 }
 
 /// `PUT` creates a consumer if the queue has none.
-pub(super) fn update(request: &mut Request, id: &str, consumer_id: &str) -> Result {
+pub(in crate::emulator) fn update(request: &mut Request, id: &str, consumer_id: &str) -> Result {
     if request.queue(id)?.consumer.is_some() {
         find(request, id, consumer_id)?;
     }
@@ -49,7 +49,7 @@ pub(super) fn update(request: &mut Request, id: &str, consumer_id: &str) -> Resu
     set(request, id, consumer_id.to_owned(), fields)
 }
 
-pub(super) fn delete(request: &mut Request, id: &str, consumer_id: &str) -> Result {
+pub(in crate::emulator) fn delete(request: &mut Request, id: &str, consumer_id: &str) -> Result {
     find(request, id, consumer_id)?;
     request.queue_mut(id)?.consumer = None;
     configure(request, id, &Map::new(), None);

@@ -19,7 +19,7 @@ use crate::{
     manage::limits,
 };
 
-pub(super) fn list(request: &mut Request) -> Result {
+pub(in crate::emulator) fn list(request: &mut Request) -> Result {
     let names = request.query("name");
     let queues = request.registry.of_account(request.account);
     let ids = queues.iter().filter(|(name, _)| names.is_empty() || names.iter().any(|wanted| wanted == *name));
@@ -27,7 +27,7 @@ pub(super) fn list(request: &mut Request) -> Result {
     request.page(shown)
 }
 
-pub(super) fn create(request: &mut Request) -> Result {
+pub(in crate::emulator) fn create(request: &mut Request) -> Result {
     let fields = request.fields()?;
     let name = valid_name(text(&fields, "queue_name").unwrap_or_default())?.to_owned();
     if request.registry.of_account(request.account).contains_key(name.as_str()) {
@@ -40,18 +40,18 @@ pub(super) fn create(request: &mut Request) -> Result {
     get(request, &id)
 }
 
-pub(super) fn get(request: &mut Request, id: &str) -> Result {
+pub(in crate::emulator) fn get(request: &mut Request, id: &str) -> Result {
     request.queue(id)?;
     Ok(success(request.show_queue(id)))
 }
 
 /// `PATCH`: settings that are not given are kept, unless the behavior says otherwise.
-pub(super) fn update(request: &mut Request, id: &str) -> Result {
+pub(in crate::emulator) fn update(request: &mut Request, id: &str) -> Result {
     change(request, id, request.service.behavior().patch_resets)
 }
 
 /// `PUT`: settings that are not given get their defaults.
-pub(super) fn replace(request: &mut Request, id: &str) -> Result {
+pub(in crate::emulator) fn replace(request: &mut Request, id: &str) -> Result {
     change(request, id, true)
 }
 
@@ -72,14 +72,14 @@ fn change(request: &mut Request, id: &str, resets: bool) -> Result {
     get(request, id)
 }
 
-pub(super) fn delete(request: &mut Request, id: &str) -> Result {
+pub(in crate::emulator) fn delete(request: &mut Request, id: &str) -> Result {
     request.queue(id)?;
     request.registry.remove(id);
     request.service.queues.remove(id);
     Ok(success(Value::Null))
 }
 
-pub(super) fn metrics(request: &mut Request, id: &str) -> Result {
+pub(in crate::emulator) fn metrics(request: &mut Request, id: &str) -> Result {
     request.queue(id)?;
     let metrics = request.service.with_queue(id, |queue, _| queue.metrics())?;
     Ok(success(json!({
@@ -90,7 +90,7 @@ pub(super) fn metrics(request: &mut Request, id: &str) -> Result {
     })))
 }
 
-pub(super) fn purge(request: &mut Request, id: &str) -> Result {
+pub(in crate::emulator) fn purge(request: &mut Request, id: &str) -> Result {
     request.queue(id)?;
     if request.fields()?.get("delete_messages_permanently") != Some(&Value::Bool(true)) {
         return Err(Refusal::malformed("`delete_messages_permanently` must be true"));
@@ -101,7 +101,7 @@ pub(super) fn purge(request: &mut Request, id: &str) -> Result {
     purge_status(request, id)
 }
 
-pub(super) fn purge_status(request: &mut Request, id: &str) -> Result {
+pub(in crate::emulator) fn purge_status(request: &mut Request, id: &str) -> Result {
     let purge = request.queue(id)?.purge;
     Ok(success(match purge {
         None => json!({ "started_at": "", "completed": "" }),

@@ -19,7 +19,7 @@ use crate::{
     manage::limits::{Bounds, MAX_PER_PAGE},
 };
 
-pub(super) struct Request<'a> {
+pub(in crate::emulator) struct Request<'a> {
     pub(super) service: &'a Service,
     pub(super) registry: MutexGuard<'a, Registry>,
     pub(super) account: &'a str,
@@ -28,7 +28,7 @@ pub(super) struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    pub(super) fn new(service: &'a Service, account: &'a str, query: &'a str, body: &'a [u8]) -> Self {
+    pub(in crate::emulator) fn new(service: &'a Service, account: &'a str, query: &'a str, body: &'a [u8]) -> Self {
         Self { service, registry: service.registry(), account, query, body }
     }
 

@@ -16,7 +16,7 @@ use crate::emulator::{
 /// The account of a subscription; not shown.
 const ACCOUNT: &str = "account_id";
 
-pub(super) fn list(request: &mut Request) -> Result {
+pub(in crate::emulator) fn list(request: &mut Request) -> Result {
     let order = one_of(request, "order", &["name", "created_at", "enabled", "source"])?;
     let direction = one_of(request, "direction", &["asc", "desc"])?;
     // Not documented, but wrangler sends it.
@@ -39,7 +39,7 @@ fn one_of<'a>(request: &Request, name: &str, values: &[&'a str]) -> Result<&'a s
     found.copied().ok_or_else(|| Refusal::malformed("`order` and `direction` have documented values"))
 }
 
-pub(super) fn create(request: &mut Request) -> Result {
+pub(in crate::emulator) fn create(request: &mut Request) -> Result {
     let mut fields = valid(request)?;
     if ["name", "events", "source", "destination"].iter().any(|name| !fields.contains_key(*name)) {
         return Err(Refusal::malformed("a subscription needs a name, events, a source and a destination"));
@@ -59,11 +59,11 @@ pub(super) fn create(request: &mut Request) -> Result {
     get(request, &id)
 }
 
-pub(super) fn get(request: &mut Request, id: &str) -> Result {
+pub(in crate::emulator) fn get(request: &mut Request, id: &str) -> Result {
     Ok(success(show(find(request, id)?)))
 }
 
-pub(super) fn update(request: &mut Request, id: &str) -> Result {
+pub(in crate::emulator) fn update(request: &mut Request, id: &str) -> Result {
     find(request, id)?;
     let mut changes = valid(request)?;
     changes.retain(|name, _| ["name", "enabled", "events", "destination"].contains(&name.as_str()));
@@ -73,7 +73,7 @@ pub(super) fn update(request: &mut Request, id: &str) -> Result {
     get(request, id)
 }
 
-pub(super) fn delete(request: &mut Request, id: &str) -> Result {
+pub(in crate::emulator) fn delete(request: &mut Request, id: &str) -> Result {
     let shown = show(find(request, id)?);
     request.registry.subscriptions.remove(id);
     Ok(success(shown))
