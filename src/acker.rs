@@ -173,33 +173,27 @@ impl Acker {
         self.flush().await;
     }
 
-    /// Submits a lease as [`ack`](Self::ack) does, but also if the future is dropped, even if it was never polled.
+    /// Submits a lease as [`ack`](Self::ack) does, but also if the future is dropped, even if it was never polled. One
+    /// that `is_late` is submitted even if the acker is closed.
     pub(crate) fn settle(
         &self,
         settlement: Settlement,
         observer: Observer,
+        is_late: bool,
     ) -> impl Future<Output = Result<Receipt, Error>> + Send + use<> {
-        Unsubmitted { acker: self.clone(), lease: Some((settlement, observer)), is_late: false }.submit()
+        Unsubmitted { acker: self.clone(), lease: Some((settlement, observer)), is_late }.submit()
     }
 
-    /// Submits a lease as [`settle`](Self::settle) does, even if the acker is closed.
-    pub(crate) fn settle_late(
-        &self,
-        settlement: Settlement,
-        observer: Observer,
-    ) -> impl Future<Output = Result<Receipt, Error>> + Send + use<> {
-        Unsubmitted { acker: self.clone(), lease: Some((settlement, observer)), is_late: true }.submit()
-    }
-
-    /// Submits a lease immediately, without anyone waiting for the outcome. If the acker is closed, or holds too many
-    /// of these, the lease is left to expire.
-    pub(crate) fn submit_detached(&self, settlement: Settlement, observer: Option<Observer>) {
-        self.add_detached(settlement, observer, false);
-    }
-
-    /// Submits a lease as [`submit_detached`](Self::submit_detached) does, even if the acker is closed.
-    pub(crate) fn submit_detached_late(&self, settlement: Settlement, observer: Option<Observer>) {
-        self.add_detached(settlement, observer, true);
+    /// Submits a lease immediately, without anyone waiting for the outcome. If the acker is closed and it is not
+    /// `is_late`, or if the acker holds too many of these, the lease is left to expire.
+    pub(crate) fn submit_detached(&self, settlement: Settlement, observer: Option<Observer>, is_late: bool) {
+        let ledger = &self.0.ledger;
+        if let Err(error) = ledger.add(Pending::new(settlement, self.0.linger, observer, None), is_late) {
+            let leases = ledger.leave();
+            if leases.is_power_of_two() {
+                tracing::warn!(leases, %error, "leases that were dropped are left to expire");
+            }
+        }
     }
 
     /// Sends waiting leases at once, and lets nothing linger from now on.
@@ -229,16 +223,6 @@ impl Acker {
         place.forget();
         Ok(Receipt(receipt))
     }
-
-    fn add_detached(&self, settlement: Settlement, observer: Option<Observer>, is_late: bool) {
-        let ledger = &self.0.ledger;
-        if let Err(error) = ledger.add(Pending::new(settlement, self.0.linger, observer, None), is_late) {
-            let leases = ledger.leave();
-            if leases.is_power_of_two() {
-                tracing::warn!(leases, %error, "leases that were dropped are left to expire");
-            }
-        }
-    }
 }
 
 /// Submits its lease when dropped.
@@ -260,7 +244,7 @@ impl Unsubmitted {
 impl Drop for Unsubmitted {
     fn drop(&mut self) {
         if let Some((settlement, observer)) = self.lease.take() {
-            self.acker.add_detached(settlement, Some(observer), self.is_late);
+            self.acker.submit_detached(settlement, Some(observer), self.is_late);
         }
     }
 }

@@ -4,9 +4,7 @@ mod acks;
 mod brake;
 mod decoding;
 mod delivery;
-mod demand;
 mod extension;
-mod fate;
 mod handlers;
 mod health;
 mod heartbeat;
@@ -14,23 +12,18 @@ mod heartbeat;
 mod metrics;
 mod outcomes;
 mod pulls;
-mod pulse;
 mod recorder;
 mod run;
-#[cfg(feature = "tower")]
-mod service;
 mod settings;
-mod settling;
-mod shutdown;
+mod source;
 mod spans;
 mod stats;
 mod stream;
 #[cfg(test)]
 mod tests;
 pub(crate) mod verdict;
-mod work;
 
-use std::{future::Future, sync::Arc};
+use std::future::Future;
 
 use serde::de::DeserializeOwned;
 
@@ -209,7 +202,7 @@ impl Consumer {
         F: Future<Output: IntoVerdict> + Send + 'static,
     {
         let run = self.run(self.settings.clone().one_by_one())?;
-        Ok(run.until(stop, Arc::new(handlers::one(handler))).await)
+        Ok(run.until(stop, handlers::one(handler)).await)
     }
 
     /// Like [`run_until`](Self::run_until), with a handler that receives several messages at once, for example for a
@@ -249,7 +242,39 @@ impl Consumer {
         F: Future<Output: IntoVerdicts> + Send + 'static,
     {
         let run = self.run(self.settings.clone().batched())?;
-        Ok(run.until(stop, Arc::new(handlers::many(handler))).await)
+        Ok(run.until(stop, handlers::many(handler)).await)
+    }
+}
+
+#[cfg(feature = "tower")]
+impl Consumer {
+    /// Like [`run_until`](Self::run_until), with a tower service as the handler, so that tower's timeouts, rate limits
+    /// and concurrency limits can be used.
+    ///
+    /// Each message gets a clone of the service, which is called once it is ready. A message that waits for that counts
+    /// towards [`concurrency`](Self::concurrency), and its lease is extended. An error of the service is a failure of
+    /// the handler.
+    ///
+    /// # Errors
+    ///
+    /// As for [`run_until`](Self::run_until).
+    pub async fn run_service_until<S>(&self, stop: impl Future, service: S) -> Result<Report, Error>
+    where
+        S: tower_service::Service<Message> + Clone + Send + 'static,
+        S::Response: IntoVerdict,
+        S::Error: std::fmt::Display,
+        S::Future: Send,
+    {
+        // Not every service is `Sync`.
+        let service = std::sync::Mutex::new(service);
+        let handler = move |message| {
+            let mut service = service.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+            async move {
+                std::future::poll_fn(|context| service.poll_ready(context)).await?;
+                service.call(message).await
+            }
+        };
+        self.run_until(stop, handler).await
     }
 }
 
@@ -280,7 +305,7 @@ impl<T: DeserializeOwned + 'static> Consumer<Json<T>> {
     {
         let run = self.run(self.settings.clone().one_by_one())?;
         let handler = handlers::one_decoded(self.decoding(), run.counter(), handler);
-        Ok(run.until(stop, Arc::new(handler)).await)
+        Ok(run.until(stop, handler).await)
     }
 
     /// Like [`run_batches_until`](Consumer::run_batches_until) of a consumer without decoding. The handler receives
@@ -297,7 +322,7 @@ impl<T: DeserializeOwned + 'static> Consumer<Json<T>> {
     {
         let run = self.run(self.settings.clone().batched())?;
         let handler = handlers::many_decoded(self.decoding(), run.counter(), handler);
-        Ok(run.until(stop, Arc::new(handler)).await)
+        Ok(run.until(stop, handler).await)
     }
 
     /// Like [`stream`](Consumer::stream) of a consumer without decoding. Each [`Delivery`] has the body as its

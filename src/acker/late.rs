@@ -23,7 +23,7 @@ impl Acker {
         self.0.runtime.spawn(async move {
             while let Some(pulled) = pulls.join_next().await {
                 for message in pulled.into_iter().flatten().flatten() {
-                    late.0.add_detached(Settlement::retry_in(message, Duration::ZERO), None, true);
+                    late.0.submit_detached(Settlement::retry_in(message, Duration::ZERO), None, true);
                 }
             }
         });

@@ -87,10 +87,6 @@ impl Acks {
         (self.under_way > 0).then_some(self.settled_at)
     }
 
-    pub(super) fn has_error(&self) -> bool {
-        self.error.is_some()
-    }
-
     /// Returns a failure that needs human intervention, once.
     pub(super) fn error(&mut self) -> Option<Error> {
         self.error.take()
@@ -136,11 +132,10 @@ mod tests {
         acks.not_confirmed(None);
         acks.not_confirmed(Some(&error(ErrorKind::ServiceFailure, Some(500))));
         acks.not_confirmed(Some(&error(ErrorKind::InvalidInput, None)));
-        assert!(!acks.has_error());
+        assert!(acks.error().is_none());
         acks.not_confirmed(Some(&error(ErrorKind::NotFound, Some(404))));
         acks.not_confirmed(Some(&error(ErrorKind::Unauthorized, Some(403))));
-        assert!(acks.has_error());
         assert_eq!(acks.error().map(|error| error.kind()), Some(ErrorKind::NotFound), "the first one");
-        assert!(!acks.has_error() && acks.error().is_none(), "once");
+        assert!(acks.error().is_none(), "once");
     }
 }

@@ -1,20 +1,13 @@
 //! What a handler receives: only the message, or also its decoded body.
 
-use std::{
-    fmt,
-    future::{Future, poll_fn},
-    marker::PhantomData,
-    panic::{AssertUnwindSafe, catch_unwind},
-    pin::{Pin, pin},
-    sync::Arc,
-    task::Poll,
-};
+use std::{fmt, future::Future, marker::PhantomData, pin::Pin, sync::Arc};
 
 use serde::de::DeserializeOwned;
 
-use super::{IntoVerdict, work::Outcome};
+use super::{IntoVerdict, handlers::Handled};
 use crate::{
     error::{Error, kind::ErrorKind},
+    flow::contained::{caught, contained},
     message::Message,
 };
 
@@ -61,7 +54,7 @@ pub struct Json<T> {
 }
 
 /// What to do with a message that could not be decoded.
-pub(super) type Decided = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+pub(super) type Decided = Pin<Box<dyn Future<Output = Handled> + Send>>;
 type Decide = dyn Fn(Message, Error) -> Decided + Send + Sync;
 
 impl<T> Json<T> {
@@ -91,16 +84,17 @@ impl<T: DeserializeOwned + 'static> Decoding for Json<T> {
     type Job = T;
 
     fn decode(&self, message: &Message) -> Result<T, Error> {
-        let decoded = catch_unwind(AssertUnwindSafe(|| message.body.json()));
-        decoded
-            .unwrap_or_else(|_| Err(Error::new(ErrorKind::UndecodableBody, "the type panics when it reads the body")))
+        let panicked = || Err(Error::new(ErrorKind::UndecodableBody, "the type panics when it reads the body"));
+        caught(|| message.body.json()).unwrap_or_else(panicked)
     }
 
     fn undecodable(&self, message: &Message, error: Error) -> Decided {
         match &self.decide {
             Some(decide) => {
                 let (decide, message) = (Arc::clone(decide), message.clone());
-                Box::pin(contained(async move { decide(message, error).await }))
+                // A panic is a failure of this message alone.
+                let panicked = || Err("the function for undecodable messages panicked".to_owned());
+                Box::pin(async move { contained(|| decide(message, error)).await.unwrap_or_else(panicked) })
             }
             None => {
                 tracing::warn!(%error, messaging.message.id = message.id, "a message could not be decoded");
@@ -109,16 +103,6 @@ impl<T: DeserializeOwned + 'static> Decoding for Json<T> {
             }
         }
     }
-}
-
-/// A panic counts as a failure of one message. Otherwise the task would be lost with other messages.
-async fn contained(decided: impl Future<Output = Outcome>) -> Outcome {
-    let mut decided = pin!(decided);
-    poll_fn(|context| {
-        let polled = catch_unwind(AssertUnwindSafe(|| decided.as_mut().poll(context)));
-        polled.unwrap_or_else(|_| Poll::Ready(Err("the function for undecodable messages panicked".to_owned())))
-    })
-    .await
 }
 
 impl<T: 'static> sealed::Sealed for Json<T> {}

@@ -1,22 +1,33 @@
-//! One message of a stream.
+//! A message with what it needs until its outcome, whoever holds it.
 
-use std::{fmt, future::Future, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    mem,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Waker},
+    time::Duration,
+};
+
+use tokio::task::JoinHandle;
 
 use super::{
-    Undecided,
-    decoding::Decided,
-    fate::{Fate, bury},
-    outcomes::Outcomes,
-    pulse::Pulse,
-    settings::Settings,
-    work::Outcome,
+    Undecided, Verdict, decoding::Decided, heartbeat::Heartbeat, outcomes::Outcomes, pulls::MESSAGE_BYTES,
+    recorder::Counter, settings::Settings,
 };
 use crate::{
     acker::{Acker, Receipt},
     error::Error,
+    flow::contained::discard_error,
     message::{
         Message,
-        settlement::{Decision, Settlement},
+        ack::AckRequest,
+        held::HeldLease,
+        lease::LeaseId,
+        limits,
+        push::PushMessage,
+        settlement::{Decision, Lease, Settlement},
     },
     queue::Queue,
 };
@@ -48,52 +59,154 @@ use crate::{
 /// ```
 pub struct Delivery<T = ()> {
     job: T,
+    message: Message,
     held: Held,
 }
 
-struct Held {
-    message: Message,
-    /// The key by which its lease is extended.
+/// A message whose outcome is not known. If it is dropped, it is settled as its [stage](Stage) says.
+pub(super) struct Held {
+    /// The key by which its lease is extended and its outcome counted.
     key: u64,
+    lease_id: LeaseId,
+    lease: HeldLease,
+    attempts: Option<u32>,
+    /// The bytes that it holds.
+    bytes: usize,
     origin: Arc<Origin>,
-    is_given_out: bool,
-    is_decided: bool,
-    /// It is decided on even if the acker is closed.
+    stage: Stage,
+    /// It is settled even if the acker is closed.
     is_late: bool,
-    /// Its dead letter is being pushed.
-    is_buried: bool,
 }
 
-/// What a stream shares with its deliveries, which may outlive it.
+#[derive(Clone, Copy, PartialEq)]
+enum Stage {
+    /// Nobody works on it. Dropped, it is [undecided](super::Consumer::undecided).
+    Waiting,
+    /// A caller of a stream has it. Dropped, it is undecided as well, which is a failure of the caller.
+    GivenOut,
+    /// A handler of a run has it. Dropped, it is left.
+    Handled,
+    /// Its dead letter is being pushed. Dropped, it is left.
+    DeadLetter,
+    Done,
+}
+
+/// What a run or a stream shares with its messages, which may outlive it.
 pub(super) struct Origin {
     pub(super) acker: Acker,
-    pub(super) pulse: Pulse,
+    pub(super) heartbeat: Heartbeat,
     pub(super) outcomes: Outcomes,
-    pub(super) undecided: Undecided,
+    pub(super) settings: Settings,
+}
+
+/// What remains to be done for a message whose outcome is known.
+pub(super) enum Rest {
+    Nothing,
+    /// It is submitted once the acker has room.
+    Submitting(Pin<Box<dyn Future<Output = ()> + Send>>),
+    /// Its dead letter is pushed, in a task of its own.
+    Pushing(JoinHandle<()>),
+}
+
+impl Rest {
+    pub(super) async fn finish(self) {
+        match self {
+            Self::Nothing => {}
+            Self::Submitting(submitting) => submitting.await,
+            Self::Pushing(pushing) => pushing.await.unwrap_or_else(discard_error),
+        }
+    }
+
+    /// Lets a task do what cannot be done at once.
+    pub(super) fn in_background(self) {
+        if let Self::Submitting(mut submitting) = self
+            && submitting.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending()
+        {
+            drop(tokio::spawn(submitting));
+        }
+    }
+}
+
+/// A verdict on a message, or the text of the error of the handler, or none if it panicked.
+pub(super) type Outcome = Result<Verdict, Option<String>>;
+
+impl Origin {
+    /// The run has ended: what has no outcome yet is counted as left or as unconfirmed, and no lease of a message that
+    /// a handler still has is extended. Returns the unconfirmed leases.
+    pub(super) fn end(&self) -> AckRequest {
+        let (unconfirmed, held) = self.outcomes.end_all();
+        held.into_iter().for_each(|key| self.heartbeat.release(key));
+        unconfirmed
+    }
+}
+
+impl Delivery {
+    /// A message that was pulled. Its lease is extended from now on.
+    pub(super) fn new(mut message: Message, origin: &Arc<Origin>) -> Self {
+        let key = origin.heartbeat.hold(&mut message);
+        let held = Held {
+            key,
+            lease_id: message.lease_id.clone(),
+            lease: message.lease(),
+            attempts: message.attempts,
+            bytes: size(&message),
+            origin: Arc::clone(origin),
+            stage: Stage::Waiting,
+            is_late: false,
+        };
+        origin.outcomes.open(key, held.bytes);
+        Self { job: (), message, held }
+    }
+
+    /// A caller takes it from a stream.
+    pub(super) fn give_out<T>(mut self, job: T) -> Delivery<T> {
+        self.held.give_out();
+        Delivery { job, message: self.message, held: self.held }
+    }
+
+    pub(super) fn is_lost(&self) -> bool {
+        self.held.lease.is_lost()
+    }
+
+    /// A handler takes it.
+    pub(super) fn handle(mut self) -> (Message, Held) {
+        self.held.stage = Stage::Handled;
+        self.held.origin.heartbeat.work_on(self.held.key, true);
+        (self.message, self.held)
+    }
+
+    /// Its lease was lost before anyone worked on it. Another consumer may have the message, so nothing is sent.
+    pub(super) fn expire(mut self) {
+        self.held.close(|stats| stats.expired += 1);
+    }
+
+    /// The function for undecodable messages works on it. If the future is dropped, even if it was never polled, the
+    /// message was dropped undecided.
+    pub(super) fn undecodable(mut self, decided: Decided) -> impl Future<Output = ()> + Send + use<> {
+        self.held.give_out();
+        self.held.is_late = true;
+        let Self { message, held, .. } = self;
+        async move {
+            let outcome = decided.await;
+            if let Err(error) = &outcome {
+                tracing::warn!(%error, messaging.message.id = message.id, "the function for undecodable messages failed");
+            }
+            held.conclude(outcome.map_err(Some), Some(message)).finish().await;
+        }
+    }
 }
 
 impl<T> Delivery<T> {
-    pub(super) fn new(job: T, mut message: Message, origin: &Arc<Origin>) -> Self {
-        let (key, origin) = (origin.pulse.hold(&mut message), Arc::clone(origin));
-        let (is_given_out, is_decided, is_late, is_buried) = (false, false, false, false);
-        Self { job, held: Held { message, key, origin, is_given_out, is_decided, is_late, is_buried } }
-    }
-
-    /// From here on, the stream no longer decides on it.
-    pub(super) fn give_out(&mut self) {
-        self.held.is_given_out = true;
-        self.held.origin.pulse.work_on(self.held.key, true);
-    }
-
-    /// The stream decides on it again.
-    pub(super) fn take_back(&mut self) {
-        self.held.is_given_out = false;
-        self.held.origin.pulse.work_on(self.held.key, false);
+    /// It goes back to where it was taken from.
+    pub(super) fn take_back(mut self) -> Delivery {
+        self.held.stage = Stage::Waiting;
+        self.held.origin.heartbeat.work_on(self.held.key, false);
+        Delivery { job: (), message: self.message, held: self.held }
     }
 
     /// The message.
     pub fn message(&self) -> &Message {
-        &self.held.message
+        &self.message
     }
 
     /// The body, if the consumer [decodes](super::Consumer::json) it.
@@ -110,7 +223,7 @@ impl<T> Delivery<T> {
     ///
     /// As for [`Acker::ack`].
     pub fn ack(self) -> impl Future<Output = Result<Receipt, Error>> + Send + use<T> {
-        self.held.decide(Decision::Ack)
+        self.held.settle_for_caller(Decision::Ack)
     }
 
     /// Retries the message after the queue's retry delay. If the future is dropped, the retry is still sent.
@@ -119,7 +232,7 @@ impl<T> Delivery<T> {
     ///
     /// As for [`Acker::retry`].
     pub fn retry(self) -> impl Future<Output = Result<Receipt, Error>> + Send + use<T> {
-        self.held.decide(Decision::Retry)
+        self.held.settle_for_caller(Decision::Retry)
     }
 
     /// Retries the message after `delay`, at most 24 hours. If the future is dropped, the retry is still sent.
@@ -128,113 +241,153 @@ impl<T> Delivery<T> {
     ///
     /// As for [`Acker::retry_in`].
     pub fn retry_in(self, delay: Duration) -> impl Future<Output = Result<Receipt, Error>> + Send + use<T> {
-        self.held.decide(Decision::RetryIn(delay))
+        self.held.settle_for_caller(Decision::RetryIn(delay))
     }
 
     /// Leaves the message: it is delivered again when its lease expires.
-    pub fn leave(mut self) {
-        self.held.origin.outcomes.decided(false);
+    pub fn leave(self) {
+        self.held.origin.outcomes.handled(false);
         self.held.leave();
-    }
-
-    /// Releases the message without sending or counting anything.
-    pub(super) fn forget(&mut self) {
-        self.held.is_decided = true;
-    }
-
-    /// A function decides on it, since it could not be decoded. If the future is dropped, even if it was never polled,
-    /// the message was dropped undecided.
-    pub(super) fn undecodable(mut self, decided: Decided, settings: Settings) -> impl Future<Output = ()> + use<T> {
-        self.give_out();
-        self.held.is_late = true;
-        async move {
-            let outcome = decided.await;
-            self.apply(outcome, &settings).await;
-        }
-    }
-
-    async fn apply(mut self, outcome: Outcome, settings: &Settings) {
-        self.held.is_given_out = false;
-        let (message, outcomes) = (&self.held.message, &self.held.origin.outcomes);
-        outcomes.decided(outcome.is_err());
-        if let Err(error) = &outcome {
-            outcomes.counter().count(|stats| stats.failed += 1);
-            tracing::warn!(%error, messaging.message.id = message.id, "the function for undecodable messages failed");
-        }
-        let outcome = outcome.as_ref().map(|verdict| *verdict).map_err(|error| Some(error.as_str()));
-        match settings.fate(outcome, message.attempts, Some(message)) {
-            Fate::Settle(decision) => self.held.settle_late(decision, false).await,
-            // In a task of its own, which goes on if this one is aborted. If it panics, its message was dropped.
-            Fate::Bury(queue, message) => drop(tokio::spawn(self.held.bury(queue, message)).await),
-            Fate::Leave => self.held.leave(),
-        }
     }
 }
 
 impl Held {
-    fn leave(&mut self) {
-        self.is_decided = true;
-        self.origin.outcomes.counter().count(|stats| stats.left += 1);
+    fn give_out(&mut self) {
+        self.stage = Stage::GivenOut;
+        self.origin.heartbeat.work_on(self.key, true);
+        self.origin.outcomes.free(mem::take(&mut self.bytes));
+    }
+
+    pub(super) fn counter(&self) -> &Counter {
+        self.origin.outcomes.counter()
+    }
+
+    /// The lease, with its extensions so far.
+    fn lease(&self) -> Lease {
+        Lease::new(&self.lease_id, self.lease.deadline())
+    }
+
+    fn close(&mut self, count: impl Fn(&mut super::Stats)) {
+        self.stage = Stage::Done;
+        self.origin.outcomes.close(self.key, count);
+    }
+
+    fn leave(mut self) {
+        self.close(|stats| stats.left += 1);
+    }
+
+    fn settle_for_caller(self, decision: Decision) -> impl Future<Output = Result<Receipt, Error>> + Send + use<> {
+        self.origin.outcomes.handled(false);
+        self.settle(decision)
     }
 
     /// The decision stands, even if the future is never polled.
-    fn decide(mut self, decision: Decision) -> impl Future<Output = Result<Receipt, Error>> + Send + use<> {
-        self.origin.outcomes.decided(false);
-        self.is_decided = true;
-        let observer = self.origin.outcomes.observe(decision, false);
-        self.origin.acker.settle(Settlement::new(&self.message, decision), observer)
+    fn settle(mut self, decision: Decision) -> impl Future<Output = Result<Receipt, Error>> + Send + use<> {
+        self.stage = Stage::Done;
+        let settlement = Settlement::new(self.lease(), decision);
+        let observer = self.origin.outcomes.settle(self.key, settlement.clone());
+        self.origin.acker.settle(settlement, observer, self.is_late)
     }
 
-    /// Pushes a dead letter, and acknowledges the message. After that has begun, a retry could lead to a second push.
-    async fn bury(mut self, queue: Queue, message: Message) {
-        (self.is_decided, self.is_buried) = (true, true);
-        self.origin.outcomes.burying();
-        let pushed = bury(queue, message).await;
-        self.is_buried = false;
-        match pushed {
-            Ok(()) => self.settle_late(Decision::Ack, true).await,
-            Err(error) => self.origin.outcomes.not_pushed(Some(&error)),
+    /// Does what a handler, or the function for undecodable messages, decided. What cannot be done at once remains.
+    ///
+    /// `message` may be `None` only if neither dead letters nor the retry delay need it.
+    pub(super) fn conclude(mut self, outcome: Outcome, message: Option<Message>) -> Rest {
+        if !self.origin.outcomes.is_open(self.key) {
+            // The run has ended, and has reported the message as left.
+            self.stage = Stage::Done;
+            return Rest::Nothing;
         }
+        self.is_late = true;
+        self.origin.outcomes.handled(outcome.is_err());
+        if outcome.is_err() {
+            self.origin.outcomes.counter().count(|stats| stats.failed += 1);
+        }
+        let settings = &self.origin.settings;
+        let is_last = |most| self.attempts.is_some_and(|attempts| attempts >= most);
+        let verdict = match &outcome {
+            Ok(verdict) => Some(*verdict),
+            Err(_) if settings.dead_letters.is_some() && settings.max_attempts.is_some_and(is_last) => {
+                Some(Verdict::DeadLetter)
+            }
+            Err(_) => None,
+        };
+        let decision = match (verdict, &settings.dead_letters, message) {
+            (Some(Verdict::Leave), ..) => {
+                self.leave();
+                return Rest::Nothing;
+            }
+            (Some(Verdict::DeadLetter), Some(queue), Some(message)) => {
+                let queue = queue.clone();
+                self.stage = Stage::DeadLetter;
+                self.origin.outcomes.dead_letter(self.key);
+                // In a task of its own, which goes on if this one is aborted.
+                return Rest::Pushing(tokio::spawn(self.dead_letter(queue, message)));
+            }
+            (Some(Verdict::Ack), ..) => Decision::Ack,
+            (Some(Verdict::Retry), ..) => Decision::Retry,
+            (Some(Verdict::RetryIn(delay)), ..) => Decision::RetryIn(delay.min(limits::MAX_DELAY)),
+            (verdict, _, message) => {
+                if verdict.is_some() {
+                    tracing::warn!("a message should go to the dead-letter queue, but none is set: it is retried");
+                }
+                let error = outcome.as_ref().err().and_then(Option::as_deref);
+                settings.retry_delay.decision(self.attempts, message.as_ref(), error)
+            }
+        };
+        let settled = self.settle(decision);
+        Rest::Submitting(Box::pin(async move { drop(settled.await) }))
     }
 
-    /// As [`decide`](Self::decide), even if the acker is closed. The outcome is counted when it is known.
-    async fn settle_late(mut self, decision: Decision, is_dead_letter: bool) {
-        self.is_decided = true;
-        let observer = self.origin.outcomes.observe(decision, is_dead_letter);
-        let _ = self.origin.acker.settle_late(Settlement::new(&self.message, decision), observer).await;
+    /// Pushes the message to the dead-letter queue, byte for byte, and acknowledges it after that. Once this has begun,
+    /// a retry could lead to a second push.
+    async fn dead_letter(mut self, queue: Queue, message: Message) {
+        // From here on, what a message takes besides its body counts as that of one that is being settled.
+        let body = self.bytes.saturating_sub(MESSAGE_BYTES);
+        self.origin.outcomes.free(self.bytes.saturating_sub(body));
+        self.bytes = body;
+        let pushed = async { queue.push(&PushMessage::from_body(&message.body)?).await }.await;
+        match pushed {
+            Ok(_) => drop(self.settle(Decision::Ack).await),
+            Err(error) => {
+                tracing::warn!(%error, messaging.message.id = message.id, "a dead letter could not be pushed");
+                self.stage = Stage::Done;
+                self.origin.outcomes.not_pushed(self.key, Some(&error));
+            }
+        }
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let Origin { acker, pulse, outcomes, undecided } = &*self.origin;
-        pulse.release(self.key);
-        if self.is_buried {
-            outcomes.not_pushed(None);
+        let Origin { acker, heartbeat, outcomes, settings } = &*self.origin;
+        heartbeat.release(self.key);
+        outcomes.free(self.bytes);
+        match self.stage {
+            Stage::Done => return,
+            Stage::DeadLetter => return outcomes.not_pushed(self.key, None),
+            Stage::Handled => return outcomes.close(self.key, |stats| stats.left += 1),
+            Stage::GivenOut => outcomes.handled(true),
+            Stage::Waiting => {}
         }
-        if self.is_decided {
-            return;
-        }
-        if self.is_given_out {
-            outcomes.decided(true);
-        }
-        match undecided {
+        match settings.undecided {
             Undecided::Retry => {
-                let decision = Decision::RetryIn(Duration::ZERO);
-                let (settlement, observer) =
-                    (Settlement::new(&self.message, decision), outcomes.observe(decision, false));
-                match self.is_late {
-                    true => acker.submit_detached_late(settlement, Some(observer)),
-                    false => acker.submit_detached(settlement, Some(observer)),
-                }
+                let settlement = Settlement::retry_in(self.lease(), Duration::ZERO);
+                let observer = outcomes.settle(self.key, settlement.clone());
+                acker.submit_detached(settlement, Some(observer), self.is_late);
             }
-            Undecided::Leave => self.leave(),
+            Undecided::Leave => outcomes.close(self.key, |stats| stats.left += 1),
         }
     }
 }
 
 impl<T> fmt::Debug for Delivery<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Delivery").field("message", &self.held.message).finish_non_exhaustive()
+        f.debug_struct("Delivery").field("message", &self.message).finish_non_exhaustive()
     }
+}
+
+/// How many bytes a message takes.
+fn size(message: &Message) -> usize {
+    message.body.len().saturating_add(MESSAGE_BYTES)
 }

@@ -1,99 +1,121 @@
-//! The users' handlers, each as a function from messages to one outcome per message.
+//! Handlers of users, erased: each becomes a function from messages to one outcome per message, and runs in a task.
 
-use std::{future::Future, pin::Pin};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+use tracing::Span;
 
 use super::{
-    Decoding, IntoVerdict, IntoVerdicts,
+    Decoding, IntoVerdict, IntoVerdicts, Verdict,
     decoding::Decided,
+    delivery::{Delivery, Held},
     recorder::Counter,
     spans,
-    work::{Outcome, Work},
 };
-use crate::{error::Error, message::Message};
+use crate::{error::Error, flow::contained::contained, message::Message};
 
-type Handling = Pin<Box<dyn Future<Output = Vec<Outcome>> + Send>>;
+/// What a handler returned for a message: its verdict, or the text of its error.
+pub(super) type Handled = Result<Verdict, String>;
+
+/// A handler of any kind.
+pub(super) type Handler = dyn Fn(Vec<Message>) -> Handling + Send + Sync;
+pub(super) type Handling = Pin<Box<dyn Future<Output = Vec<Handled>> + Send>>;
+
+/// Lets a handler work on messages, and settles them as it says. Returns how long it took.
+pub(super) async fn handle(handler: Arc<Handler>, work: Vec<Delivery>, keeps_messages: bool, span: Span) -> Duration {
+    let (mut messages, mut held): (Vec<_>, Vec<(Held, Option<Message>)>) = (Vec::new(), Vec::new());
+    for delivery in work {
+        let (message, of_message) = delivery.handle();
+        held.push((of_message, keeps_messages.then(|| message.clone())));
+        messages.push(message);
+    }
+    let Some((first, _)) = held.first() else { return Duration::ZERO };
+    let counter = first.counter().clone();
+    let started = Instant::now();
+    let handled = contained(|| handler(messages)).await;
+    let took = started.elapsed();
+    counter.handled(took, if handled.is_none() { held.len() as u64 } else { 0 });
+    match &handled {
+        Some(handled) => spans::note(&span, handled),
+        None => tracing::warn!(messages = held.len(), "a handler panicked"),
+    }
+    let mut outcomes = handled.into_iter().flatten().map(|outcome| outcome.map_err(Some));
+    for (held, message) in held {
+        held.conclude(outcomes.next().unwrap_or(Err(None)), message).in_background();
+    }
+    took
+}
 
 /// A handler of one message.
-pub(super) fn one<H, F>(handler: H) -> impl Fn(Work) -> Handling + Send + Sync + 'static
+pub(super) fn one<H, F>(handler: H) -> Arc<Handler>
 where
     H: Fn(Message) -> F + Send + Sync + 'static,
     F: Future<Output: IntoVerdict> + Send + 'static,
 {
-    move |mut work| {
-        let (handled, span) = (work.next().map(&handler), work.span);
+    Arc::new(move |messages| {
+        let handled = messages.into_iter().next().map(&handler);
         Box::pin(async move {
             match handled {
-                Some(handled) => vec![spans::note(&span, handled.await.into_verdict())],
+                Some(handled) => vec![handled.await.into_verdict()],
                 None => Vec::new(),
             }
         })
-    }
+    })
 }
 
 /// A handler of batches.
-pub(super) fn many<H, F>(handler: H) -> impl Fn(Work) -> Handling + Send + Sync + 'static
+pub(super) fn many<H, F>(handler: H) -> Arc<Handler>
 where
     H: Fn(Vec<Message>) -> F + Send + Sync + 'static,
     F: Future<Output: IntoVerdicts> + Send + 'static,
 {
-    move |work| {
-        let span = work.span.clone();
-        let messages: Vec<_> = work.collect();
+    Arc::new(move |messages| {
         let count = messages.len();
         let handled = handler(messages);
-        Box::pin(async move { spans::note_all(&span, handled.await.into_verdicts(count)) })
-    }
+        Box::pin(async move { handled.await.into_verdicts(count) })
+    })
 }
 
 /// A handler of one body and its message.
-pub(super) fn one_decoded<D, H, F>(
-    decoding: D,
-    counter: Counter,
-    handler: H,
-) -> impl Fn(Work) -> Handling + Send + Sync + 'static
+pub(super) fn one_decoded<D, H, F>(decoding: D, counter: Counter, handler: H) -> Arc<Handler>
 where
     D: Decoding,
     H: Fn(D::Job, Message) -> F + Send + Sync + 'static,
     F: Future<Output: IntoVerdict> + Send + 'static,
 {
-    move |mut work| {
-        let handled = work.next().map(|message| match decoding.decode(&message) {
+    Arc::new(move |messages| {
+        let handled = messages.into_iter().next().map(|message| match decoding.decode(&message) {
             Ok(job) => Ok(handler(job, message)),
             Err(error) => Err(undecodable(&decoding, &counter, &message, error)),
         });
-        let span = work.span;
         Box::pin(async move {
-            let outcome = match handled {
-                Some(Ok(handled)) => handled.await.into_verdict(),
-                Some(Err(decided)) => decided.await,
-                None => return Vec::new(),
-            };
-            vec![spans::note(&span, outcome)]
+            match handled {
+                Some(Ok(handled)) => vec![handled.await.into_verdict()],
+                Some(Err(decided)) => vec![decided.await],
+                None => Vec::new(),
+            }
         })
-    }
+    })
 }
 
 /// A handler of several bodies and their messages.
-pub(super) fn many_decoded<D, H, F>(
-    decoding: D,
-    counter: Counter,
-    handler: H,
-) -> impl Fn(Work) -> Handling + Send + Sync + 'static
+pub(super) fn many_decoded<D, H, F>(decoding: D, counter: Counter, handler: H) -> Arc<Handler>
 where
     D: Decoding,
     H: Fn(Vec<(D::Job, Message)>) -> F + Send + Sync + 'static,
     F: Future<Output: IntoVerdicts> + Send + 'static,
 {
-    move |work| {
-        let span = work.span.clone();
-        let (mut jobs, mut places) = (Vec::new(), Vec::new());
-        for message in work {
+    Arc::new(move |messages| {
+        let mut jobs = Vec::new();
+        // In the order of the messages: decisions on those that could not be decoded.
+        let mut decided = Vec::new();
+        for message in messages {
             match decoding.decode(&message) {
                 Ok(job) => {
                     jobs.push((job, message));
-                    places.push(None);
+                    decided.push(None);
                 }
-                Err(error) => places.push(Some(undecodable(&decoding, &counter, &message, error))),
+                Err(error) => decided.push(Some(undecodable(&decoding, &counter, &message, error))),
             }
         }
         let count = jobs.len();
@@ -103,16 +125,16 @@ where
                 Some(handled) => handled.await.into_verdicts(count),
                 None => Vec::new(),
             };
-            let (mut decoded, mut outcomes) = (decoded.into_iter(), Vec::with_capacity(places.len()));
-            for undecodable in places {
+            let (mut decoded, mut outcomes) = (decoded.into_iter(), Vec::with_capacity(decided.len()));
+            for undecodable in decided {
                 outcomes.push(match undecodable {
                     None => decoded.next().unwrap_or_else(|| Err("the handler gave no verdict".to_owned())),
                     Some(decided) => decided.await,
                 });
             }
-            spans::note_all(&span, outcomes)
+            outcomes
         })
-    }
+    })
 }
 
 fn undecodable<D: Decoding>(decoding: &D, counter: &Counter, message: &Message, error: Error) -> Decided {

@@ -2,15 +2,16 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    future::Future,
+    future::{Future, poll_fn},
     mem,
     pin::Pin,
-    task::{Context, Poll},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use tokio::{
-    task::{self, JoinSet},
+    task::{self, AbortHandle, JoinSet},
     time::{Instant, Sleep, sleep_until},
 };
 
@@ -20,6 +21,7 @@ use super::{
     settings::Settings,
 };
 use crate::{
+    flow::contained::discard_error,
     message::{
         Message,
         held::Extended,
@@ -36,7 +38,70 @@ const ATTEMPTS: u32 = 8;
 /// No lease is known to last longer than this, counted from the pull.
 const LONGEST: Duration = *limits::VISIBILITY_TIMEOUT.end();
 
-pub(super) struct Heartbeat {
+/// A task that extends leases until the last clone is dropped, or until the lease is released. Nobody else polls for
+/// messages that a stream has given out, or for dead letters of a run that was dropped.
+#[derive(Clone)]
+pub(super) struct Heartbeat(Arc<Beating>);
+
+struct Beating {
+    state: Arc<Mutex<State>>,
+    task: AbortHandle,
+}
+
+struct State {
+    leases: Leases,
+    counter: Counter,
+    /// Wakes the task, unless it is awake already.
+    waker: Option<Waker>,
+}
+
+impl Heartbeat {
+    pub(super) fn new(queue: Queue, settings: &Settings, counter: Counter) -> Self {
+        let state = Arc::new(Mutex::new(State { leases: Leases::new(queue, settings), counter, waker: None }));
+        let beating = Arc::clone(&state);
+        let beat = poll_fn(move |context| {
+            let mut state = lock(&beating);
+            state.waker = Some(context.waker().clone());
+            let State { leases, counter, .. } = &mut *state;
+            leases.poll(context, counter);
+            Poll::<()>::Pending
+        });
+        Self(Arc::new(Beating { state, task: tokio::spawn(beat).abort_handle() }))
+    }
+
+    /// Holds the lease of a message that was pulled; the key ends that.
+    pub(super) fn hold(&self, message: &mut Message) -> u64 {
+        let mut state = lock(&self.0.state);
+        let (key, waker) = (state.leases.hold(message), state.waker.take());
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        key
+    }
+
+    pub(super) fn work_on(&self, key: u64, is_worked_on: bool) {
+        lock(&self.0.state).leases.work_on(key, is_worked_on);
+    }
+
+    pub(super) fn release(&self, key: u64) {
+        let State { leases, counter, .. } = &mut *lock(&self.0.state);
+        leases.release(key, counter);
+    }
+}
+
+impl Drop for Beating {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The leases of one run or stream.
+struct Leases {
     queue: Queue,
     timeout: Duration,
     /// How long a lease is extended, counted from the pull.
@@ -68,8 +133,18 @@ struct Held {
     is_alone: bool,
 }
 
-impl Heartbeat {
-    pub(super) fn new(queue: Queue, settings: &Settings) -> Self {
+impl Held {
+    /// Counts the loss of a lease while someone works on the message: once, even if an extension in flight fails later.
+    fn note_loss(&mut self, now: Instant, counter: &Counter) {
+        if self.deadline <= now && mem::take(&mut self.is_worked_on) {
+            counter.count(|stats| stats.lost_leases += 1);
+            tracing::warn!("a handler outlasts the lease of its message: another consumer may receive it");
+        }
+    }
+}
+
+impl Leases {
+    fn new(queue: Queue, settings: &Settings) -> Self {
         let timeout = settings.pull.visibility_timeout;
         Self {
             queue,
@@ -86,7 +161,7 @@ impl Heartbeat {
     }
 
     /// Keeps extending the lease of a pulled message until the key is used to stop.
-    pub(super) fn hold(&mut self, message: &mut Message) -> u64 {
+    fn hold(&mut self, message: &mut Message) -> u64 {
         let key = self.next;
         self.next = self.next.wrapping_add(1);
         message.extended = Extended::from(message.lease_deadline);
@@ -111,23 +186,31 @@ impl Heartbeat {
     }
 
     /// Whether the loss of a lease concerns someone who works on the message.
-    pub(super) fn work_on(&mut self, key: u64, is_worked_on: bool) {
+    fn work_on(&mut self, key: u64, is_worked_on: bool) {
         if let Some(held) = self.leases.get_mut(&key) {
             held.is_worked_on = is_worked_on;
         }
     }
 
-    pub(super) fn release(&mut self, key: u64) {
-        if let Some(held) = self.leases.remove(&key) {
+    fn release(&mut self, key: u64, counter: &Counter) {
+        if let Some(mut held) = self.leases.remove(&key) {
             self.due.remove(&(held.due, key));
+            held.note_loss(Instant::now(), counter);
         }
     }
 
     /// Does what is due, and ensures that the task is woken for what comes next.
-    pub(super) fn poll(&mut self, context: &mut Context<'_>, counter: &Counter) {
+    fn poll(&mut self, context: &mut Context<'_>, counter: &Counter) {
         loop {
             while let Poll::Ready(Some(joined)) = self.requests.poll_join_next_with_id(context) {
-                let (id, sent) = joined.map_or_else(|error| (error.id(), None), |(id, sent)| (id, Some(sent)));
+                let (id, sent) = match joined {
+                    Ok((id, sent)) => (id, Some(sent)),
+                    Err(error) => {
+                        let id = error.id();
+                        discard_error(error);
+                        (id, None)
+                    }
+                };
                 let keys = self.requested.remove(&id).unwrap_or_default();
                 // A request that panicked has failed.
                 let Sent { beats, halves, error } = sent.unwrap_or_else(|| Sent::failed(keys));
@@ -160,11 +243,7 @@ impl Heartbeat {
             self.due.remove(&(due, key));
             let Some(held) = self.leases.get_mut(&key) else { continue };
             if held.deadline <= now {
-                // Once, even if an extension in flight fails after that.
-                if mem::take(&mut held.is_worked_on) {
-                    counter.count(|stats| stats.lost_leases += 1);
-                    tracing::warn!("a handler outlasts the lease of its message: another consumer may receive it");
-                }
+                held.note_loss(now, counter);
                 continue;
             }
             if held.until > now && !held.is_under_way {

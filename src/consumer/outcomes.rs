@@ -1,22 +1,29 @@
-//! The outcomes of a stream's messages, which can slow down or end the stream.
+//! What becomes of the messages that a run or a stream holds: each is counted once, and failures slow down pulling.
 
 use std::{
+    collections::HashMap,
+    mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::Waker,
+    task::{Context, Poll, Waker},
 };
 
 use super::{
     acks::Acks,
     brake::Brake,
+    pulls::MESSAGE_BYTES,
     recorder::{Counter, Gauges},
+    stats::Stats,
 };
 use crate::{
     acker::{Confirmation, Observer},
     error::Error,
-    message::settlement::Decision,
+    message::{ack::AckRequest, settlement::Settlement},
 };
 
-/// Shared by a stream and its deliveries, which may outlive it.
+/// How many unconfirmed leases a report holds.
+const MOST_UNCONFIRMED: usize = 10_000;
+
+/// Shared by a run or a stream with its messages, which may outlive it.
 #[derive(Clone)]
 pub(super) struct Outcomes(Arc<Inner>);
 
@@ -26,19 +33,50 @@ struct Inner {
 }
 
 struct State {
+    /// Messages whose outcome is not known. What is taken from here is counted.
+    open: HashMap<u64, Stage>,
+    settling: usize,
+    /// The size of the messages that are held.
+    bytes: usize,
     acks: Acks,
-    /// Slows down pulling while deliveries are dropped undecided.
-    drops: Brake,
-    /// `None` once the stream has ended.
+    /// Slows down pulling while handlers fail, or while deliveries are dropped unsettled.
+    handlers: Brake,
+    /// `None` if there is no report.
+    unconfirmed: Option<AckRequest>,
+    has_confirmed: bool,
+    /// `None` once the run or the stream has ended.
     gauges: Option<Gauges>,
-    /// Wakes the task that waits for the stream.
+    has_changed: bool,
+    /// Wakes the task of the run or the stream.
     waker: Option<Waker>,
 }
 
+enum Stage {
+    /// It waits, or someone works on it.
+    Held,
+    /// It is acknowledged or retried.
+    Settling(Settlement),
+    /// It is pushed to the dead-letter queue.
+    DeadLetter,
+    /// It was pushed there, and is acknowledged.
+    DeadLettered(Settlement),
+}
+
 impl Outcomes {
-    pub(super) fn new(counter: Counter, bearable_failures: f64) -> Self {
-        let drops = Brake::new("deliveries are dropped undecided", bearable_failures);
-        let state = State { acks: Acks::new(), drops, gauges: Some(Gauges::default()), waker: None };
+    /// `unconfirmed` collects leases for a report.
+    pub(super) fn new(counter: Counter, handlers: Brake, unconfirmed: Option<AckRequest>) -> Self {
+        let state = State {
+            open: HashMap::new(),
+            settling: 0,
+            bytes: 0,
+            acks: Acks::new(),
+            handlers,
+            unconfirmed,
+            has_confirmed: false,
+            gauges: Some(Gauges::default()),
+            has_changed: false,
+            waker: None,
+        };
         Self(Arc::new(Inner { counter, state: Mutex::new(state) }))
     }
 
@@ -46,88 +84,199 @@ impl Outcomes {
         &self.0.counter
     }
 
+    /// A message was pulled.
+    pub(super) fn open(&self, key: u64, bytes: usize) {
+        let mut state = self.0.state();
+        state.open.insert(key, Stage::Held);
+        state.bytes = state.bytes.saturating_add(bytes);
+    }
+
+    /// So many bytes are held no longer.
+    pub(super) fn free(&self, bytes: usize) {
+        if bytes > 0 {
+            let mut state = self.0.state();
+            state.bytes = state.bytes.saturating_sub(bytes);
+        }
+    }
+
+    /// The bytes that are held, with those that settling takes.
+    pub(super) fn bytes(&self) -> usize {
+        let state = self.0.state();
+        state.bytes.saturating_add(state.settling.saturating_mul(MESSAGE_BYTES))
+    }
+
+    /// How many messages are being settled.
+    pub(super) fn settling(&self) -> usize {
+        self.0.state().settling
+    }
+
+    /// Whether the service has confirmed anything.
+    pub(super) fn has_confirmed(&self) -> bool {
+        self.0.state().has_confirmed
+    }
+
     /// The number of steps by which pulling is slowed down.
     pub(super) fn step(&self) -> u32 {
-        let state = self.0.state();
-        state.drops.step().max(state.acks.step())
+        self.0.state().step()
     }
 
-    /// A failure that needs human intervention. Otherwise the task is woken once there is one.
-    pub(super) fn failure(&self, waker: &Waker) -> Option<Error> {
+    /// A failure that needs human intervention.
+    pub(super) fn error(&self) -> Option<Error> {
+        self.0.state().acks.error()
+    }
+
+    /// Whether anything was settled since the last call. Otherwise the task is woken once it is.
+    pub(super) fn poll_changed(&self, context: &mut Context<'_>) -> Poll<()> {
         let mut state = self.0.state();
-        let failure = state.acks.error();
-        state.waker = failure.is_none().then(|| waker.clone());
-        failure
+        if mem::take(&mut state.has_changed) {
+            return Poll::Ready(());
+        }
+        if state.waker.as_ref().is_none_or(|waker| !waker.will_wake(context.waker())) {
+            state.waker = Some(context.waker().clone());
+        }
+        Poll::Pending
     }
 
-    /// A delivery was decided on. It has failed if it was dropped undecided.
-    pub(super) fn decided(&self, has_failed: bool) {
-        self.0.state().drops.record(has_failed);
+    /// A handler has finished, or a delivery was settled or dropped.
+    pub(super) fn handled(&self, has_failed: bool) {
+        self.0.state().handlers.record(has_failed);
     }
 
-    /// The push of a dead letter begins. Until its message is acknowledged, or the push fails, it counts as unsettled.
-    pub(super) fn burying(&self) {
-        self.0.state().acks.begin();
-        self.0.gauge(|_| ());
+    /// Counts the message, unless it was counted before.
+    pub(super) fn close(&self, key: u64, count: impl Fn(&mut Stats)) {
+        if self.0.state().open.remove(&key).is_some() {
+            self.0.counter.count(count);
+        }
+    }
+
+    /// Whether the message has no outcome yet.
+    pub(super) fn is_open(&self, key: u64) -> bool {
+        self.0.state().open.contains_key(&key)
     }
 
     /// A settlement is submitted. The returned observer sees the outcome.
-    pub(super) fn observe(&self, decision: Decision, is_dead_letter: bool) -> Observer {
-        if !is_dead_letter {
-            self.0.state().acks.begin();
-            self.0.gauge(|_| ());
-        }
-        let inner = Arc::clone(&self.0);
-        Box::new(move |outcome| inner.settled(decision, is_dead_letter, outcome))
-    }
-
-    /// A dead letter could not be pushed, or its push was dropped, so nothing is submitted for its lease.
-    pub(super) fn not_pushed(&self, error: Option<&Error>) {
+    pub(super) fn settle(&self, key: u64, settlement: Settlement) -> Observer {
         let mut state = self.0.state();
-        state.acks.end();
-        match error {
-            Some(error) => {
-                state.acks.not_begun();
-                self.0.counter.not_pushed(error);
+        match state.open.get_mut(&key) {
+            Some(stage @ Stage::DeadLetter) => *stage = Stage::DeadLettered(settlement),
+            Some(stage) => {
+                *stage = Stage::Settling(settlement);
+                state.begin();
             }
-            None => self.0.counter.count(|stats| stats.left += 1),
+            None => {}
         }
         drop(state);
         self.0.gauge(|_| ());
+        let inner = Arc::clone(&self.0);
+        Box::new(move |outcome| inner.settled(key, outcome))
+    }
+
+    /// The push of a dead letter begins. Until its message is acknowledged, or the push fails, it counts as settling.
+    pub(super) fn dead_letter(&self, key: u64) {
+        let mut state = self.0.state();
+        if let Some(stage) = state.open.get_mut(&key) {
+            *stage = Stage::DeadLetter;
+            state.begin();
+        }
+        drop(state);
+        self.0.gauge(|_| ());
+    }
+
+    /// A dead letter could not be pushed, or its push was dropped, so nothing is sent for its lease.
+    pub(super) fn not_pushed(&self, key: u64, error: Option<&Error>) {
+        let mut state = self.0.state();
+        if state.open.remove(&key).is_none() {
+            return;
+        }
+        state.end();
+        if error.is_some() {
+            state.acks.not_begun();
+        }
+        drop(state);
+        match error {
+            Some(error) => self.0.counter.not_pushed(error),
+            None => self.0.counter.count(|stats| stats.left += 1),
+        }
+        self.0.changed();
     }
 
     pub(super) fn gauge(&self, change: impl FnOnce(&mut Gauges)) {
         self.0.gauge(change);
     }
 
-    /// The stream has ended.
+    /// The run or the stream has ended: its gauges are zero.
     pub(super) fn end(&self) {
         if let Some(before) = self.0.state().gauges.take() {
             self.0.counter.gauge(before, Gauges::default());
         }
     }
+
+    /// The run has ended: what has no outcome yet is counted as left or as unconfirmed. Returns the unconfirmed leases,
+    /// and the keys of messages that are still held.
+    pub(super) fn end_all(&self) -> (AckRequest, Vec<u64>) {
+        let mut state = self.0.state();
+        let (mut held, mut left) = (Vec::new(), 0);
+        for (key, stage) in mem::take(&mut state.open) {
+            match stage {
+                Stage::Settling(settlement) => self.0.keep(&mut state, settlement),
+                // A dead letter that may not have been pushed must not be acknowledged when the report's leases are
+                // sent again.
+                Stage::DeadLetter | Stage::DeadLettered(_) => left += 1,
+                Stage::Held => {
+                    left += 1;
+                    held.push(key);
+                }
+            }
+        }
+        let unconfirmed = state.unconfirmed.take().unwrap_or_default();
+        drop(state);
+        self.0.counter.count(|stats| stats.left += left);
+        (unconfirmed, held)
+    }
 }
 
 impl Inner {
-    fn settled(&self, decision: Decision, is_dead_letter: bool, outcome: &Result<Confirmation, Error>) {
-        let is_confirmed = matches!(outcome, Ok(Confirmation::Confirmed));
-        match is_confirmed {
-            true => self.counter.confirmed(decision, is_dead_letter),
-            false => self.counter.count(|stats| stats.unconfirmed += 1),
-        }
-        let error = outcome.as_ref().err();
-        if let Some(error) = error {
-            self.counter.failed(error);
-        }
+    fn settled(&self, key: u64, outcome: &Result<Confirmation, Error>) {
         let mut state = self.state();
-        state.acks.end();
-        match is_confirmed {
-            true => state.acks.confirmed(),
-            false => state.acks.not_confirmed(error),
+        let (settlement, is_dead_letter) = match state.open.remove(&key) {
+            Some(Stage::Settling(settlement)) => (settlement, false),
+            Some(Stage::DeadLettered(settlement)) => (settlement, true),
+            Some(Stage::Held | Stage::DeadLetter) | None => return,
+        };
+        state.end();
+        match outcome {
+            Ok(Confirmation::Confirmed) => {
+                state.has_confirmed = true;
+                state.acks.confirmed();
+                self.counter.confirmed(settlement.decision, is_dead_letter);
+            }
+            outcome => {
+                let error = outcome.as_ref().err();
+                state.acks.not_confirmed(error);
+                self.keep(&mut state, settlement);
+                if let Some(error) = error {
+                    self.counter.failed(error);
+                }
+            }
         }
-        let waker = state.acks.has_error().then(|| state.waker.take()).flatten();
         drop(state);
+        self.changed();
+    }
+
+    /// Counts an unconfirmed lease, and keeps it for the report, unless there are too many.
+    fn keep(&self, state: &mut State, settlement: Settlement) {
+        self.counter.count(|stats| stats.unconfirmed += 1);
+        if let Some(unconfirmed) = state.unconfirmed.as_mut().filter(|kept| kept.len() < MOST_UNCONFIRMED) {
+            unconfirmed.extend([settlement]);
+        }
+    }
+
+    fn changed(&self) {
         self.gauge(|_| ());
+        let mut state = self.state();
+        state.has_changed = true;
+        let waker = state.waker.take();
+        drop(state);
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -138,7 +287,7 @@ impl Inner {
         let mut state = self.state();
         let Some(before) = state.gauges else { return };
         let mut now = Gauges {
-            slowdown: state.drops.step().max(state.acks.step()),
+            slowdown: state.step(),
             acks_fail: state.acks.step() > 0,
             unsettled: state.acks.unsettled(),
             ..before
@@ -153,6 +302,21 @@ impl Inner {
     }
 }
 
+impl State {
+    fn step(&self) -> u32 {
+        self.handlers.step().max(self.acks.step())
+    }
+
+    fn begin(&mut self) {
+        self.settling = self.settling.saturating_add(1);
+        self.acks.begin();
+    }
+
+    fn end(&mut self) {
+        self.settling = self.settling.saturating_sub(1);
+        self.acks.end();
+    }
+}
 #[cfg(test)]
 mod tests {
     use std::{
@@ -175,19 +339,23 @@ mod tests {
     async fn a_stream_shows_since_when_acknowledgements_are_unsettled_and_fail() {
         let total = Total::new(&Emulator::in_process().queue().unwrap());
         let recorder = Recorder::new(&total);
-        let outcomes = Outcomes::new(recorder.handle(), 0.5);
+        let outcomes = Outcomes::new(recorder.handle(), Brake::new("", 0.5), None);
         let state = || {
             let state = total.states().remove(0);
             (state.unsettled.is_some(), state.acks_fail)
         };
-        for _ in 0..16 {
-            let observe = outcomes.observe(Decision::Ack, false);
+        let settle = |key| {
+            outcomes.open(key, 0);
+            outcomes.settle(key, Settlement::ack("a-lease"))
+        };
+        for key in 0..16 {
+            let observe = settle(key);
             assert_eq!(state(), (true, None));
             observe(&Ok(Confirmation::Warned("no".to_owned())));
         }
         assert_eq!(state(), (false, Some(Instant::now())));
-        for _ in 0..16 {
-            outcomes.observe(Decision::Ack, false)(&Ok(Confirmation::Confirmed));
+        for key in 0..16 {
+            settle(key)(&Ok(Confirmation::Confirmed));
         }
         assert_eq!(state(), (false, None));
     }
@@ -196,10 +364,11 @@ mod tests {
     fn a_dead_letter_whose_push_was_dropped_is_left_and_no_longer_unsettled() {
         let total = Total::new(&Emulator::in_process().queue().unwrap());
         let recorder = Recorder::new(&total);
-        let outcomes = Outcomes::new(recorder.handle(), 0.5);
-        outcomes.burying();
+        let outcomes = Outcomes::new(recorder.handle(), Brake::new("", 0.5), None);
+        outcomes.open(7, 0);
+        outcomes.dead_letter(7);
         assert!(total.states()[0].unsettled.is_some());
-        outcomes.not_pushed(None);
+        outcomes.not_pushed(7, None);
         assert!(total.states()[0].unsettled.is_none());
         assert_eq!((recorder.stats().left, recorder.stats().dead_letter_failures), (1, 0));
     }
@@ -210,8 +379,8 @@ mod tests {
         let recorder = Recorder::new(&total);
         for _ in 0..1000 {
             let (outcomes, barrier, has_ended) =
-                (Outcomes::new(recorder.handle(), 0.5), Barrier::new(3), AtomicBool::new(false));
-            (0..20).for_each(|_| outcomes.decided(true));
+                (Outcomes::new(recorder.handle(), Brake::new("", 0.5), None), Barrier::new(3), AtomicBool::new(false));
+            (0..20).for_each(|_| outcomes.handled(true));
             let arrive = || {
                 barrier.wait();
                 while !has_ended.load(Ordering::Relaxed) {

@@ -13,11 +13,12 @@ use tokio::{
 };
 use tracing::{Instrument, Span, field};
 
-use super::{demand::Demand, recorder::Recorder, settings::Settings};
+use super::{recorder::Recorder, settings::Settings};
 use crate::{
     error::{Error, kind::ErrorKind},
     flow::{
         adaptive::{Adaptive, Setback},
+        contained::discard_error,
         outage::Outage,
     },
     message::pull::{Batch, PullOptions},
@@ -157,16 +158,8 @@ impl Pulls {
         self.is_trusted = true;
     }
 
-    pub(super) fn is_trusted(&self) -> bool {
-        self.is_trusted
-    }
-
     pub(super) fn slow_down(&mut self, steps: u32) {
         self.slowdown = steps;
-    }
-
-    pub(super) fn slowdown(&self) -> u32 {
-        self.slowdown
     }
 
     /// Takes the pulls in flight, to be awaited elsewhere.
@@ -222,7 +215,11 @@ impl Pulls {
     /// The end of a pull, or `None` at the end of a pause.
     pub(super) fn poll(&mut self, context: &mut Context<'_>, recorder: &Recorder) -> Poll<Option<Pulled>> {
         if let Poll::Ready(Some(joined)) = self.in_flight.poll_join_next_with_id(context) {
-            let (id, result) = joined.unwrap_or_else(|error| (error.id(), Err(Error::invalid("the pull panicked"))));
+            let (id, result) = joined.unwrap_or_else(|error| {
+                let id = error.id();
+                discard_error(error);
+                (id, Err(Error::invalid("the pull panicked")))
+            });
             let in_flight = self.started.len();
             if let Some(started) = self.started.remove(&id) {
                 self.asked = self.asked.saturating_sub(started.asked);
@@ -345,4 +342,73 @@ impl Pulls {
 /// Whether a failure needs human intervention.
 pub(super) fn is_final(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unauthorized | ErrorKind::NotFound)
+}
+
+/// Shorter times would be noise.
+const NOISE: Duration = Duration::from_millis(1);
+
+/// Counts the messages that handlers take, round trip by round trip.
+#[derive(Debug)]
+struct Demand {
+    since: Instant,
+    taken: usize,
+    /// How many were taken in the previous round trip.
+    before: usize,
+}
+
+impl Demand {
+    fn new() -> Self {
+        Self { since: Instant::now(), taken: 0, before: 0 }
+    }
+
+    /// A handler has taken so many messages.
+    fn take(&mut self, messages: usize, round_trip: Duration) {
+        if self.since.elapsed() >= round_trip.max(NOISE) {
+            (self.before, self.taken, self.since) = (self.recent(round_trip), 0, Instant::now());
+        }
+        self.taken = self.taken.saturating_add(messages);
+    }
+
+    /// The most that were taken within a round trip lately.
+    fn within(&self, round_trip: Duration) -> usize {
+        let is_recent = self.since.elapsed() < 2 * round_trip.max(NOISE);
+        self.recent(round_trip).max(if is_recent { self.before } else { 0 })
+    }
+
+    /// How many were taken within the last round trip, on average if the count goes back further.
+    fn recent(&self, round_trip: Duration) -> usize {
+        let part = round_trip.max(NOISE).div_duration_f64(self.since.elapsed());
+        (self.taken as f64 * part.min(1.0)) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::sleep;
+
+    use super::*;
+
+    const ROUND_TRIP: Duration = Duration::from_millis(100);
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_taken_in_the_last_round_trips_counts() {
+        let mut demand = Demand::new();
+        assert_eq!(demand.within(ROUND_TRIP), 0);
+        demand.take(30, ROUND_TRIP);
+        assert_eq!(demand.within(ROUND_TRIP), 30);
+        sleep(ROUND_TRIP).await;
+        demand.take(10, ROUND_TRIP);
+        assert_eq!(demand.within(ROUND_TRIP), 30);
+        sleep(ROUND_TRIP).await;
+        demand.take(1, ROUND_TRIP);
+        assert_eq!(demand.within(ROUND_TRIP), 10, "what was taken before is forgotten");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_takes_many_round_trips_counts_in_part() {
+        let mut demand = Demand::new();
+        demand.take(100, ROUND_TRIP);
+        sleep(10 * ROUND_TRIP).await;
+        assert_eq!((demand.within(ROUND_TRIP), demand.within(Duration::ZERO)), (10, 0));
+    }
 }

@@ -1,249 +1,189 @@
 //! One run of a consumer, from the first pull to the report.
 
 use std::{
-    collections::{HashMap, VecDeque},
     future::{Future, poll_fn},
     pin::{Pin, pin},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
 
 use tokio::{
-    task::{self, JoinError, JoinSet},
-    time::{Instant, Sleep, sleep_until},
+    task::{JoinError, JoinSet},
+    time::{Sleep, sleep, sleep_until},
 };
 use tracing::{Instrument, Span};
 
 use super::{
     Report,
-    acks::Acks,
-    brake::Brake,
-    heartbeat::Heartbeat,
-    pulls::{MESSAGE_BYTES, Pulled, Pulls, is_final},
-    pulse::Pulse,
-    recorder::{Counter, Gauges, Recorder, Total},
+    delivery::Delivery,
+    handlers::{Handler, handle},
+    recorder::{Counter, Total},
     settings::Settings,
-    work::{Handled, Outcome, Settled, Settling, Waiting, Work, size},
+    source::{Source, Waiting},
+    spans,
 };
-use crate::{
-    acker::Acker,
-    error::Error,
-    message::{ack::AckRequest, limits},
-    queue::Queue,
-};
+use crate::{error::Error, flow::contained::discard_error, message::ack::AckRequest, queue::Queue};
 
 /// How many messages may be unsettled before the first one is settled.
 const MOST_UNTRUSTED: usize = 1000;
 
 pub(super) struct Run {
-    pub(super) pulls: Pulls,
-    pub(super) settings: Settings,
-    pub(super) acker: Acker,
-    pub(super) recorder: Recorder,
-    pub(super) queue: Queue,
-    /// Pulled and not started.
-    pub(super) waiting: VecDeque<Waiting>,
-    pub(super) handlers: JoinSet<Vec<Outcome>>,
-    pub(super) handled: HashMap<task::Id, Handled>,
-    pub(super) pulse: Pulse,
-    /// Acknowledgements and retries whose outcome is not known.
-    pub(super) settlements: JoinSet<Settled>,
-    pub(super) settling: HashMap<task::Id, Settling>,
-    /// Slow down pulling: failing handlers, and failing acknowledgements.
-    pub(super) handlers_brake: Brake,
-    pub(super) acks: Acks,
+    queue: Queue,
+    source: Source,
+    /// Running handlers. Each returns how long it took.
+    handlers: JoinSet<Duration>,
     /// How long handlers take on average.
-    pub(super) handler_time: Option<Duration>,
-    /// The size of messages that wait, are in handlers, or become dead letters.
-    pub(super) bytes: usize,
-    pub(super) unconfirmed: AckRequest,
-    pub(super) error: Option<Error>,
+    handler_time: Option<Duration>,
     linger: Option<Pin<Box<Sleep>>>,
-    gauges: Gauges,
-}
-
-pub(super) enum Event {
-    Stop,
-    Handled(Result<(task::Id, Vec<Outcome>), JoinError>),
-    Settled(Result<(task::Id, Settled), JoinError>),
-    /// `None` at the end of a pause.
-    Pulled(Option<Pulled>),
-    Lingered,
+    error: Option<Error>,
 }
 
 impl Run {
     pub(super) fn new(queue: Queue, settings: Settings, total: &Total) -> Result<Self, Error> {
-        limits::pull(&settings.pull)?;
-        let acker = Acker::with_options(queue.clone(), settings.acker.clone())?;
-        let recorder = Recorder::new(total);
-        Ok(Self {
-            acker,
-            pulls: Pulls::new(queue.clone(), &settings),
-            pulse: Pulse::new(Heartbeat::new(queue.clone(), &settings), recorder.handle()),
-            recorder,
-            handlers_brake: Brake::new("handlers fail", settings.bearable_failures),
-            acks: Acks::new(),
-            queue,
-            settings,
-            waiting: VecDeque::new(),
-            handlers: JoinSet::new(),
-            handled: HashMap::new(),
-            settlements: JoinSet::new(),
-            settling: HashMap::new(),
-            handler_time: None,
-            bytes: 0,
-            unconfirmed: AckRequest::new(),
-            error: None,
-            linger: None,
-            gauges: Gauges::default(),
-        })
+        let source = Source::new(queue.clone(), settings, total, "handlers fail", Some(AckRequest::new()))?;
+        Ok(Self { queue, source, handlers: JoinSet::new(), handler_time: None, linger: None, error: None })
     }
 
     pub(super) fn counter(&self) -> Counter {
-        self.recorder.handle()
+        self.source.origin().outcomes.counter().clone()
     }
 
-    pub(super) async fn until<H, F>(mut self, stop: impl Future, handler: Arc<H>) -> Report
-    where
-        H: Fn(Work) -> F + Send + Sync + 'static,
-        F: Future<Output = Vec<Outcome>> + Send + 'static,
-    {
+    /// Runs until `stop` completes. Only this is compiled for each type of `stop`.
+    pub(super) async fn until(self, stop: impl Future, handler: Arc<Handler>) -> Report {
+        let stopped = Arc::new(AtomicBool::new(false));
+        let mut run: Pin<Box<dyn Future<Output = Report> + Send>> = Box::pin(self.run(handler, Arc::clone(&stopped)));
         let mut stop = pin!(stop);
-        while self.error.is_none() {
-            // First of all, so that nothing is sent if `stop` has completed already.
-            if poll_fn(|context| Poll::Ready(stop.as_mut().poll(context).is_ready())).await {
-                break;
-            }
-            self.start_handlers(&handler);
-            self.start_pulls();
-            self.gauge();
-            match self.next(stop.as_mut()).await {
-                Event::Stop => break,
-                event => self.take(event),
-            }
-        }
-        self.shut_down().await
-    }
-
-    /// What happens next. Stopping takes precedence.
-    pub(super) async fn next(&mut self, mut stop: Pin<&mut impl Future>) -> Event {
         poll_fn(|context| {
-            if stop.as_mut().poll(context).is_ready() {
-                return Poll::Ready(Event::Stop);
+            // First of all, so that nothing is sent if it has completed already.
+            if !stopped.load(Ordering::Relaxed) && stop.as_mut().poll(context).is_ready() {
+                stopped.store(true, Ordering::Relaxed);
             }
-            if let Poll::Ready(Some(joined)) = self.handlers.poll_join_next_with_id(context) {
-                return Poll::Ready(Event::Handled(joined));
-            }
-            if let Poll::Ready(Some(joined)) = self.settlements.poll_join_next_with_id(context) {
-                return Poll::Ready(Event::Settled(joined));
-            }
-            if self.poll_linger(context).is_ready() {
-                return Poll::Ready(Event::Lingered);
-            }
-            self.pulls.poll(context, &self.recorder).map(Event::Pulled)
+            run.as_mut().poll(context)
         })
         .await
     }
 
-    pub(super) fn take(&mut self, event: Event) {
-        match event {
-            Event::Handled(joined) => self.end(joined),
-            Event::Settled(joined) => self.settled(joined),
-            Event::Pulled(Some(pulled)) => self.pulled(pulled),
-            Event::Lingered => self.linger = None,
-            Event::Pulled(None) | Event::Stop => {}
+    async fn run(mut self, handler: Arc<Handler>, stopped: Arc<AtomicBool>) -> Report {
+        let is_stopped = || stopped.load(Ordering::Relaxed);
+        while !is_stopped() && self.error.is_none() {
+            self.start_handlers(&handler);
+            self.start_pulls();
+            self.gauge();
+            self.changed(|_| if is_stopped() { Poll::Ready(()) } else { Poll::Pending }).await;
         }
+        let settings = &self.source.origin().settings;
+        let (shutdown_timeout, flush_timeout) = (settings.shutdown_timeout, settings.flush_timeout);
+        // Handlers finish, and messages that were not started are handed back, also those of pulls in flight.
+        self.finish(shutdown_timeout, |run| !run.handlers.is_empty() || run.source.pulls().in_flight() > 0).await;
+        self.handlers.abort_all();
+        self.source.origin().acker.hurry();
+        self.finish(flush_timeout, |run| run.source.origin().outcomes.settling() > 0).await;
+        let unconfirmed = self.end();
+        self.source.gauge(0, false);
+        Report { stats: self.source.stats(), unconfirmed, error: self.error.take() }
     }
 
-    fn pulled(&mut self, pulled: Pulled) {
-        let batch = match pulled.result {
-            Ok(batch) => batch,
-            Err(error) => {
-                self.error = self.error.take().or_else(|| is_final(&error).then_some(error));
-                return;
+    /// Waits for whatever changes first: a handler finishes, messages are settled, a pull or a pause ends, messages
+    /// have waited long enough for others to fill their batch, or `also` completes.
+    async fn changed(&mut self, mut also: impl FnMut(&mut Context<'_>) -> Poll<()>) {
+        poll_fn(|context| {
+            let mut has_changed = false;
+            while let Poll::Ready(Some(finished)) = self.handlers.poll_join_next(context) {
+                self.finished(finished);
+                has_changed = true;
             }
-        };
-        for mut message in batch {
-            let key = self.pulse.hold(&mut message);
-            self.bytes = self.bytes.saturating_add(size(&message));
-            self.waiting.push_back(Waiting { message, key, since: Instant::now(), pull: pulled.span.clone() });
+            has_changed |= self.source.origin().outcomes.poll_changed(context).is_ready();
+            if let Some(error) = self.source.origin().outcomes.error() {
+                self.error.get_or_insert(error);
+            }
+            has_changed |= self.poll_linger(context).is_ready();
+            if let Poll::Ready(pulled) = self.source.poll(context) {
+                if let Err(error) = pulled {
+                    self.error.get_or_insert(error);
+                }
+                has_changed = true;
+            }
+            if has_changed { Poll::Ready(()) } else { also(context) }
+        })
+        .await;
+    }
+
+    /// Continues for a while without starting anything, as long as there is something to wait for.
+    async fn finish(&mut self, timeout: Duration, goes_on: impl Fn(&mut Self) -> bool) {
+        let mut timeout = pin!(sleep(timeout));
+        self.source.release();
+        while goes_on(self) && !timeout.is_elapsed() {
+            self.gauge();
+            self.changed(|context| timeout.as_mut().poll(context)).await;
+            // A pull may have ended.
+            self.source.release();
         }
     }
 
-    fn start_handlers<H, F>(&mut self, handler: &Arc<H>)
-    where
-        H: Fn(Work) -> F + Send + Sync + 'static,
-        F: Future<Output = Vec<Outcome>> + Send + 'static,
-    {
-        while self.handled.len() < self.settings.concurrency.max(1) && self.is_group_ready() {
-            let work = self.next_group();
-            let Some(first) = work.first() else { continue };
-            let span = self.span(&work, first);
-            self.pulls.taken(work.len());
-            let handled = Handled::new(&work, self.needs_messages());
-            work.iter().for_each(|waiting| self.pulse.work_on(waiting.key, true));
-            let (handler, work) = (Arc::clone(handler), Work::new(work, span.clone()));
-            // The handler is called within the task, which contains a panic.
-            let task = self.handlers.spawn(async move { handler(work).await }.instrument(span));
-            self.handled.insert(task.id(), handled);
+    fn finished(&mut self, finished: Result<Duration, JoinError>) {
+        match finished {
+            Ok(took) => self.handler_time = Some(self.handler_time.map_or(took, |average| (average * 7 + took) / 8)),
+            Err(error) => discard_error(error),
         }
+    }
+
+    fn start_handlers(&mut self, handler: &Arc<Handler>) {
+        while self.free_handlers() > 0 && self.is_group_ready() {
+            let mut group = Vec::with_capacity(self.group_size().min(self.source.waiting().len()));
+            let mut pull = Span::none();
+            while group.len() < self.group_size()
+                && let Some(waiting) = self.source.next()
+            {
+                if group.is_empty() {
+                    pull = waiting.pull;
+                }
+                group.push(waiting.delivery);
+            }
+            let Some(first) = group.first() else { continue };
+            let span = self.span(first, group.len());
+            span.follows_from(pull.id());
+            let settings = &self.source.origin().settings;
+            let keeps_messages = settings.retry_delay.needs_message() || settings.dead_letters.is_some();
+            let handled = handle(Arc::clone(handler), group, keeps_messages, span.clone());
+            self.handlers.spawn(handled.instrument(span));
+        }
+    }
+
+    fn free_handlers(&self) -> usize {
+        self.source.origin().settings.concurrency.max(1).saturating_sub(self.handlers.len())
     }
 
     fn group_size(&self) -> usize {
-        self.settings.handler_batch.max(1)
+        self.source.origin().settings.handler_batch.max(1)
     }
 
     fn is_group_ready(&self) -> bool {
-        let has_lingered = |first: &Waiting| first.since.elapsed() >= self.settings.handler_linger;
-        self.waiting.len() >= self.group_size() || self.waiting.front().is_some_and(has_lingered)
+        let linger = self.source.origin().settings.handler_linger;
+        let waiting = self.source.waiting();
+        waiting.len() >= self.group_size() || waiting.front().is_some_and(|first| first.since.elapsed() >= linger)
     }
 
-    /// Up to as many messages as a handler takes, without those whose lease is lost.
-    fn next_group(&mut self) -> Vec<Waiting> {
-        let mut group = Vec::with_capacity(self.group_size().min(self.waiting.len()));
-        while group.len() < self.group_size()
-            && let Some(waiting) = self.waiting.pop_front()
-        {
-            if waiting.message.lease().is_lost() {
-                self.recorder.count(|stats| stats.expired += 1);
-                self.forget(waiting.key, size(&waiting.message));
-            } else {
-                group.push(waiting);
-            }
+    fn span(&self, first: &Delivery, count: usize) -> Span {
+        let settings = &self.source.origin().settings;
+        if settings.is_batched {
+            return spans::process_batch(self.queue.id(), count);
         }
-        group
-    }
-
-    pub(super) fn forget(&mut self, key: u64, bytes: usize) {
-        self.pulse.release(key);
-        self.bytes = self.bytes.saturating_sub(bytes);
-    }
-
-    /// Whether messages must be kept while handlers work on them.
-    fn needs_messages(&self) -> bool {
-        self.settings.retry_delay.needs_message() || self.settings.dead_letters.is_some()
-    }
-
-    fn span(&self, work: &[Waiting], first: &Waiting) -> Span {
-        let span = if self.settings.is_batched {
-            super::spans::process_batch(self.queue.id(), work.len())
-        } else if let Some(span) = &self.settings.span {
-            span.make(&first.message).unwrap_or_else(|| super::spans::process(self.queue.id(), &first.message))
-        } else {
-            super::spans::process(self.queue.id(), &first.message)
-        };
-        span.follows_from(first.pull.id());
-        span
+        let made = settings.span.as_ref().and_then(|span| span.make(first.message()));
+        made.unwrap_or_else(|| spans::process(self.queue.id(), first.message()))
     }
 
     /// Completes when the oldest message has waited long enough for others.
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let Some(first) = self.waiting.front().filter(|_| self.settings.is_batched) else { return Poll::Pending };
-        if self.handled.len() >= self.settings.concurrency.max(1) {
+        let settings = &self.source.origin().settings;
+        if !settings.is_batched || self.free_handlers() == 0 {
             return Poll::Pending;
         }
-        let Some(until) = first.since.checked_add(self.settings.handler_linger) else { return Poll::Pending };
+        let until = |first: &Waiting| first.since.checked_add(settings.handler_linger);
+        let Some(until) = self.source.waiting().front().and_then(until) else { return Poll::Pending };
         let timer = self.linger.get_or_insert_with(|| Box::pin(sleep_until(until)));
         if timer.deadline() != until {
             timer.as_mut().reset(until);
@@ -253,67 +193,73 @@ impl Run {
 
     /// Prefetches while handlers work, but no more than they are expected to start in time.
     fn start_pulls(&mut self) {
-        self.pulls.slow_down(self.handlers_brake.step().max(self.acks.step()));
-        if !self.pulls.is_trusted() && self.settling.len() >= MOST_UNTRUSTED {
+        let outcomes = &self.source.origin().outcomes;
+        let (step, settling, is_trusted) = (outcomes.step(), outcomes.settling(), outcomes.has_confirmed());
+        let pulls = self.source.pulls();
+        pulls.slow_down(step);
+        if is_trusted {
+            pulls.trust();
+        } else if settling >= MOST_UNTRUSTED {
             return;
         }
-        let target = self.target().min(self.pulls.most_in(self.settings.max_bytes));
-        let ahead = self.waiting.len().saturating_add(self.pulls.asked());
-        let bytes = self.room_in_bytes(ahead);
-        let room = target.saturating_sub(ahead).min(bytes);
+        let max_bytes = self.source.origin().settings.max_bytes;
+        let target = self.target().min(self.source.pulls().most_in(max_bytes));
+        let ahead = self.source.ahead();
+        let room = target.saturating_sub(ahead).min(self.room_in_bytes(ahead));
         // Others may hold the bytes for long: a free handler does not wait for more room.
-        let is_urgent = ahead == 0 && self.free() > 0;
-        self.pulls.start(room, if is_urgent { room } else { target });
+        let is_urgent = ahead == 0 && self.free_handlers() > 0;
+        self.source.pulls().start(room, if is_urgent { room } else { target });
     }
 
     /// How many messages should be waiting or on their way: what handlers start until the next pull could return more,
     /// but no more than they are expected to start within half a lease. How long they take now says little about how
     /// long they will: what they took in the last round trip limits it, too.
-    fn target(&self) -> usize {
-        let (group, free) = (self.group_size(), self.free());
+    fn target(&mut self) -> usize {
+        let free = self.free_handlers().saturating_mul(self.group_size());
         let Some(handler_time) = self.handler_time else { return free };
-        let at_once = self.settings.concurrency.max(1).saturating_mul(group) as f64;
+        let settings = &self.source.origin().settings;
+        let (pull, concurrency) = (settings.pull, settings.concurrency.max(1));
+        let at_once = concurrency.saturating_mul(self.group_size()) as f64;
         let started_in = |time: f64| (time / handler_time.as_secs_f64().max(1e-6) * at_once) as usize;
-        let pull = self.settings.pull;
         let in_time = started_in(pull.visibility_timeout.as_secs_f64() / 2.0);
-        let ahead = started_in(2.0 * self.pulls.round_trip().as_secs_f64()).min(self.pulls.demand());
+        let pulls = self.source.pulls();
+        let ahead = started_in(2.0 * pulls.round_trip().as_secs_f64()).min(pulls.demand());
         in_time.min(ahead.saturating_add(pull.batch_size as usize)).max(free)
     }
 
-    /// How many messages handlers can take at once.
-    fn free(&self) -> usize {
-        self.settings.concurrency.max(1).saturating_sub(self.handled.len()).saturating_mul(self.group_size())
-    }
-
-    fn room_in_bytes(&self, ahead: usize) -> usize {
-        let message = self.pulls.message_bytes();
+    fn room_in_bytes(&mut self, ahead: usize) -> usize {
+        let outcomes = &self.source.origin().outcomes;
+        let (held, settling) = (outcomes.bytes(), outcomes.settling());
+        let max_bytes = self.source.origin().settings.max_bytes;
+        let pulls = self.source.pulls();
+        let message = pulls.message_bytes();
         if message == 0 {
             return usize::MAX;
         }
-        let unsettled = self.settling.len().saturating_mul(MESSAGE_BYTES);
-        let asked = self.pulls.asked().saturating_mul(message);
-        let used = [self.bytes, unsettled, asked].into_iter().fold(0, usize::saturating_add);
-        let room = self.settings.max_bytes.saturating_sub(used) / message;
+        let used = held.saturating_add(pulls.asked().saturating_mul(message));
+        let room = max_bytes.saturating_sub(used) / message;
         // At least one message at a time.
-        room.max(usize::from(ahead == 0 && self.handled.is_empty() && self.settling.is_empty()))
+        room.max(usize::from(ahead == 0 && self.handlers.is_empty() && settling == 0))
     }
 
-    pub(super) fn gauge(&mut self) {
-        let now = Gauges {
-            pulls_in_flight: self.pulls.in_flight() as u64,
-            waiting: self.waiting.len() as u64,
-            handlers_running: self.handled.len() as u64,
-            slowdown: self.pulls.slowdown(),
-            is_full: self.handled.len() >= self.settings.concurrency.max(1),
-            acks_fail: self.acks.step() > 0,
-            unsettled: self.acks.unsettled(),
-        };
-        self.recorder.gauge(self.gauges, now);
-        self.gauges = now;
+    fn gauge(&self) {
+        self.source.gauge(self.handlers.len(), self.free_handlers() == 0);
     }
 
-    pub(super) fn gauge_nothing(&mut self) {
-        self.recorder.gauge(self.gauges, Gauges::default());
-        self.gauges = Gauges::default();
+    /// Whatever has no outcome yet is counted as left or unconfirmed.
+    fn end(&mut self) -> AckRequest {
+        self.handlers.abort_all();
+        // Decisions are still sent, and what was not started is handed back, as long as the runtime is running.
+        self.source.release();
+        self.source.origin().acker.hurry();
+        self.source.stop();
+        self.source.origin().end()
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        drop(self.end());
+        self.source.origin().outcomes.end();
     }
 }

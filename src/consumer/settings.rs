@@ -1,17 +1,13 @@
 //! The settings of a consumer.
 
-use std::{
-    fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use tracing::Span;
 
 use super::{Consumer, RetryDelay, Undecided};
 use crate::{
     acker::AckerOptions,
+    flow::contained::caught,
     message::{Message, pull::PullOptions},
     queue::Queue,
 };
@@ -47,9 +43,11 @@ pub(super) struct MakeSpan(Arc<dyn Fn(&Message) -> Span + Send + Sync>);
 impl MakeSpan {
     /// `None` if the user's function panics.
     pub(super) fn make(&self, message: &Message) -> Option<Span> {
-        let made = catch_unwind(AssertUnwindSafe(|| (self.0)(message)));
-        made.inspect_err(|_| tracing::warn!(messaging.message.id = message.id, "the function of the span panicked"))
-            .ok()
+        let made = caught(|| (self.0)(message));
+        if made.is_none() {
+            tracing::warn!(messaging.message.id = message.id, "the function of the span panicked");
+        }
+        made
     }
 }
 

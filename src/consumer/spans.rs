@@ -2,7 +2,7 @@
 
 use tracing::{Span, field};
 
-use super::work::Outcome;
+use super::handlers::Handled;
 use crate::{message::Message, queue::ids::QueueId};
 
 pub(super) fn process(queue_id: &QueueId, message: &Message) -> Span {
@@ -32,23 +32,15 @@ pub(super) fn process_batch(queue_id: &QueueId, messages: usize) -> Span {
     )
 }
 
-/// Logs a handler's error, within the span of its message.
-pub(super) fn note(span: &Span, outcome: Outcome) -> Outcome {
-    if let Err(error) = &outcome {
-        span.record("otel.status_code", "ERROR");
-        span.record("error.type", "handler");
-        tracing::warn!(parent: span, %error, "the handler failed");
-    }
-    outcome
-}
-
-pub(super) fn note_all(span: &Span, outcomes: Vec<Outcome>) -> Vec<Outcome> {
+/// Logs the errors of a handler, within its span.
+pub(super) fn note(span: &Span, handled: &[Handled]) {
     let mut last = None;
-    for error in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
+    for error in handled.iter().filter_map(|handled| handled.as_ref().err()) {
         // A failure of the whole batch has the same text for each message.
         if last.replace(error) != Some(error) {
-            let _ = note(span, Err(error.clone()));
+            span.record("otel.status_code", "ERROR");
+            span.record("error.type", "handler");
+            tracing::warn!(parent: span, %error, "the handler failed");
         }
     }
-    outcomes
 }

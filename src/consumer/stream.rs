@@ -1,12 +1,10 @@
 //! Messages as a stream.
 
 use std::{
-    collections::VecDeque,
     fmt,
     future::poll_fn,
     mem,
     pin::{Pin, pin},
-    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -18,22 +16,14 @@ use tokio::{
 };
 
 use super::{
-    Raw, Stats, Undecided,
+    Raw, Stats,
     decoding::Decoding,
-    delivery::{Delivery, Origin},
-    heartbeat::Heartbeat,
-    outcomes::Outcomes,
-    pulls::{Pulls, is_final},
-    pulse::Pulse,
-    recorder::{Recorder, Total},
+    delivery::Delivery,
+    recorder::Total,
     settings::Settings,
+    source::{Source, Waiting},
 };
-use crate::{
-    acker::Acker,
-    error::Error,
-    message::{limits, pull::Batch},
-    queue::Queue,
-};
+use crate::{acker::Acker, error::Error, queue::Queue};
 
 /// How many messages are pulled before it is known how fast they are consumed.
 const FIRST: usize = 10;
@@ -71,12 +61,8 @@ const FIRST: usize = 10;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Deliveries<D: Decoding = Raw> {
-    pulls: Pulls,
-    settings: Settings,
+    source: Source,
     decoding: D,
-    origin: Arc<Origin>,
-    recorder: Recorder,
-    waiting: VecDeque<Delivery<D::Job>>,
     /// Decisions on messages that could not be decoded.
     undecodable: JoinSet<()>,
     /// How long the caller takes for a message, and when it took the last one.
@@ -88,39 +74,19 @@ pub struct Deliveries<D: Decoding = Raw> {
 
 impl<D: Decoding> Deliveries<D> {
     pub(super) fn new(queue: Queue, settings: Settings, decoding: D, total: &Total) -> Result<Self, Error> {
-        limits::pull(&settings.pull)?;
-        let mut pulls = Pulls::new(queue.clone(), &settings);
-        pulls.trust();
-        let acker = Acker::with_options(queue.clone(), settings.acker.clone())?;
-        let recorder = Recorder::new(total);
-        let origin = Origin {
-            acker,
-            pulse: Pulse::new(Heartbeat::new(queue, &settings), recorder.handle()),
-            outcomes: Outcomes::new(recorder.handle(), settings.bearable_failures),
-            undecided: settings.undecided,
-        };
-        Ok(Self {
-            origin: Arc::new(origin),
-            pulls,
-            recorder,
-            settings,
-            decoding,
-            waiting: VecDeque::new(),
-            undecodable: JoinSet::new(),
-            pace: None,
-            taken_at: None,
-            end: None,
-        })
+        let mut source = Source::new(queue, settings, total, "deliveries are dropped undecided", None)?;
+        source.pulls().trust();
+        Ok(Self { source, decoding, undecodable: JoinSet::new(), pace: None, taken_at: None, end: None })
     }
 
     /// The acker of all deliveries. [Close](Acker::close) it when the last delivery is decided.
     pub fn acker(&self) -> &Acker {
-        &self.origin.acker
+        &self.source.origin().acker
     }
 
     /// Returns what this stream has done so far.
     pub fn stats(&self) -> Stats {
-        self.recorder.stats()
+        self.source.stats()
     }
 
     /// Returns the next messages: waits for the first one, and then up to `linger` for a total of up to `most`.
@@ -150,15 +116,18 @@ impl<D: Decoding> Deliveries<D> {
     }
 
     fn next_waiting(&mut self) -> Option<Delivery<D::Job>> {
-        while let Some(mut delivery) = self.waiting.pop_front() {
-            if !delivery.message().lease().is_lost() {
-                self.taken_at = Some(Instant::now());
-                delivery.give_out();
-                return Some(delivery);
+        while let Some(Waiting { delivery, .. }) = self.source.next() {
+            match self.decoding.decode(delivery.message()) {
+                Ok(job) => {
+                    self.taken_at = Some(Instant::now());
+                    return Some(delivery.give_out(job));
+                }
+                Err(error) => {
+                    self.source.origin().outcomes.counter().count(|stats| stats.undecodable += 1);
+                    let decided = self.decoding.undecodable(delivery.message(), error);
+                    self.undecodable.spawn(delivery.undecodable(decided));
+                }
             }
-            // Another consumer may have it by now, so we must not decide on it.
-            self.recorder.count(|stats| stats.expired += 1);
-            delivery.forget();
         }
         None
     }
@@ -166,9 +135,10 @@ impl<D: Decoding> Deliveries<D> {
     /// As [`poll_delivery`](Self::poll_delivery), but leaves the failure that ends the stream in place.
     fn poll_if_more(&mut self, context: &mut Context<'_>) -> Poll<Option<Delivery<D::Job>>> {
         loop {
-            if let Some(error) = self.origin.outcomes.failure(context.waker()) {
+            while self.source.origin().outcomes.poll_changed(context).is_ready() {}
+            if let Some(error) = self.source.origin().outcomes.error() {
                 // Any work on them would be repeated.
-                self.waiting.clear();
+                self.source.release();
                 self.end_with(error);
             }
             if let Some(delivery) = self.next_waiting() {
@@ -184,63 +154,46 @@ impl<D: Decoding> Deliveries<D> {
     fn poll_delivery(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Delivery<D::Job>, Error>>> {
         self.learn_pace();
         let delivery = ready!(self.poll_if_more(context));
-        if delivery.is_some() && self.waiting.len().saturating_mul(2) < self.target() {
-            self.pull_ahead(context);
+        if delivery.is_some() && self.source.waiting().len().saturating_mul(2) < self.target() {
+            // Continues pulls without waiting for them.
+            while self.end.is_none() && self.poll_pull(context).is_ready() {}
         }
-        self.gauge();
+        self.source.gauge(0, false);
         let end = || self.end.as_mut().and_then(Option::take).map(Err);
         Poll::Ready(delivery.map(Ok).or_else(end))
     }
 
     /// The time since the last message was returned, if another one was waiting all the time.
     fn learn_pace(&mut self) {
-        if let Some(taken_at) = self.taken_at.take().filter(|_| !self.waiting.is_empty()) {
+        if let Some(taken_at) = self.taken_at.take().filter(|_| !self.source.waiting().is_empty()) {
             let took = taken_at.elapsed();
             self.pace = Some(self.pace.map_or(took, |pace| (pace * 7 + took) / 8));
         }
     }
 
-    fn target(&self) -> usize {
-        let most = self.settings.concurrency.max(self.settings.pull.batch_size as usize);
-        let most = most.min(self.pulls.most_in(self.settings.max_bytes));
+    fn target(&mut self) -> usize {
+        let settings = &self.source.origin().settings;
+        let (pull, max_bytes) = (settings.pull, settings.max_bytes);
+        let most = settings.concurrency.max(pull.batch_size as usize);
+        let most = most.min(self.source.pulls().most_in(max_bytes));
         let Some(pace) = self.pace else { return most.min(FIRST) };
-        let half = self.settings.pull.visibility_timeout.as_secs_f64() / 2.0;
+        let half = pull.visibility_timeout.as_secs_f64() / 2.0;
         ((half / pace.as_secs_f64().max(1e-6)) as usize).clamp(1, most.max(1))
-    }
-
-    /// Continues pulls without waiting for them.
-    fn pull_ahead(&mut self, context: &mut Context<'_>) {
-        while self.end.is_none() && self.poll_pull(context).is_ready() {}
     }
 
     fn poll_pull(&mut self, context: &mut Context<'_>) -> Poll<()> {
         while let Poll::Ready(Some(_)) = self.undecodable.poll_join_next(context) {}
-        self.pulls.slow_down(self.origin.outcomes.step());
+        let step = self.source.origin().outcomes.step();
         let target = self.target();
-        let decided = self.undecodable.len();
-        let ahead = self.waiting.len().saturating_add(decided).saturating_add(self.pulls.asked());
-        self.pulls.start(target.saturating_sub(ahead), target);
-        self.gauge();
-        match ready!(self.pulls.poll(context, &self.recorder)).map(|pulled| pulled.result) {
-            Some(Ok(batch)) => self.pulled(batch),
-            Some(Err(error)) if is_final(&error) => self.end_with(error),
-            Some(Err(_)) | None => {}
+        let ahead = self.source.ahead().saturating_add(self.undecodable.len());
+        let pulls = self.source.pulls();
+        pulls.slow_down(step);
+        pulls.start(target.saturating_sub(ahead), target);
+        self.source.gauge(0, false);
+        if let Err(error) = ready!(self.source.poll(context)) {
+            self.end_with(error);
         }
         Poll::Ready(())
-    }
-
-    fn pulled(&mut self, batch: Batch) {
-        for message in batch {
-            match self.decoding.decode(&message) {
-                Ok(job) => self.waiting.push_back(Delivery::new(job, message, &self.origin)),
-                Err(error) => {
-                    self.recorder.count(|stats| stats.undecodable += 1);
-                    let decided = self.decoding.undecodable(&message, error);
-                    let delivery = Delivery::new((), message, &self.origin);
-                    self.undecodable.spawn(delivery.undecodable(decided, self.settings.clone()));
-                }
-            }
-        }
     }
 
     fn end_with(&mut self, error: Error) {
@@ -251,21 +204,10 @@ impl<D: Decoding> Deliveries<D> {
     }
 
     fn stop(&mut self) {
-        self.origin.acker.outlast(mem::take(&mut self.undecodable), self.settings.shutdown_timeout);
-        let pulls = self.pulls.take();
-        if self.settings.undecided == Undecided::Retry {
-            self.origin.acker.hand_back(pulls);
-        }
-        self.origin.outcomes.end();
-        self.recorder.end();
-    }
-
-    fn gauge(&self) {
-        let (in_flight, waiting) = (self.pulls.in_flight() as u64, self.waiting.len() as u64);
-        self.origin.outcomes.gauge(|gauges| {
-            gauges.pulls_in_flight = in_flight;
-            gauges.waiting = waiting;
-        });
+        let origin = self.source.origin();
+        origin.acker.outlast(mem::take(&mut self.undecodable), origin.settings.shutdown_timeout);
+        self.source.stop();
+        self.source.origin().outcomes.end();
     }
 }
 
@@ -277,9 +219,8 @@ struct Gathered<'a, D: Decoding> {
 
 impl<D: Decoding> Drop for Gathered<'_, D> {
     fn drop(&mut self) {
-        for mut delivery in self.batch.drain(..).rev() {
-            delivery.take_back();
-            self.deliveries.waiting.push_front(delivery);
+        for delivery in self.batch.drain(..).rev() {
+            self.deliveries.source.take_back(delivery.take_back());
         }
     }
 }
@@ -302,6 +243,6 @@ impl<D: Decoding> Drop for Deliveries<D> {
 
 impl<D: Decoding> fmt::Debug for Deliveries<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Deliveries").field("waiting", &self.waiting.len()).finish_non_exhaustive()
+        f.debug_struct("Deliveries").field("waiting", &self.source.waiting().len()).finish_non_exhaustive()
     }
 }

@@ -2,14 +2,16 @@
 
 use std::{
     fmt::{self, Display},
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::Duration,
 };
 
 use serde::Serialize;
 
-use crate::message::{Message, limits, settlement::Decision};
+use crate::{
+    flow::contained::caught,
+    message::{Message, limits, settlement::Decision},
+};
 
 /// A handler's decision on a message.
 ///
@@ -201,8 +203,7 @@ impl RetryDelay {
                 Some(initial.saturating_mul(1 << doublings).min(*max))
             }
             Rule::By(delay) => message.and_then(|message| {
-                let delay = || delay(Failed { message, error });
-                catch_unwind(AssertUnwindSafe(delay)).unwrap_or_else(|_| {
+                caught(|| delay(Failed { message, error })).unwrap_or_else(|| {
                     tracing::warn!(messaging.message.id = message.id, "the function of the retry delay panicked");
                     None
                 })

@@ -35,10 +35,14 @@ async fn a_flush_waits_for_all_earlier_leases() {
     acker.close().await;
     assert_eq!(fixture.requests(), [100, 50, 1]);
     let refused =
-        [acker.ack(&fixture.messages[151]).await, acker.settle(Settlement::ack("late"), Box::new(|_| ())).await];
+        [acker.ack(&fixture.messages[151]).await, acker.settle(Settlement::ack("late"), Box::new(|_| ()), false).await];
     assert!(refused.into_iter().all(|refused| refused.unwrap_err().kind() == ErrorKind::InvalidInput));
     let (refusal, seen) = tokio::sync::oneshot::channel();
-    acker.submit_detached(Settlement::retry("late"), Some(Box::new(|outcome| drop(refusal.send(outcome.clone())))));
+    acker.submit_detached(
+        Settlement::retry("late"),
+        Some(Box::new(|outcome| drop(refusal.send(outcome.clone())))),
+        false,
+    );
     assert_eq!(seen.await.unwrap().unwrap_err().kind(), ErrorKind::InvalidInput);
 }
 
@@ -76,7 +80,7 @@ async fn drop_and_stop(closes: bool) {
     let fixture = Fixture::with(100).await;
     let acker = fixture.acker();
     for message in &fixture.messages {
-        acker.submit_detached(Settlement::retry_in(message, Duration::ZERO), None);
+        acker.submit_detached(Settlement::retry_in(message, Duration::ZERO), None, false);
     }
     if closes {
         acker.close().await
@@ -105,11 +109,11 @@ async fn messages_dropped_while_acks_hang_are_bounded() {
     let acker = fixture.acker_with(AckerOptions::new().max_in_flight(2));
     // The first ones are in flight, and hang.
     for number in 0..200 {
-        acker.submit_detached(Settlement::retry(unknown(number)), None);
+        acker.submit_detached(Settlement::retry(unknown(number)), None, false);
     }
     sleep(SECOND).await;
     let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
-    (200..50_000).for_each(|number| acker.submit_detached(Settlement::retry(unknown(number)), None));
+    (200..50_000).for_each(|number| acker.submit_detached(Settlement::retry(unknown(number)), None, false));
     assert_eq!(acker.0.ledger.claimed_leases().len(), 10_200);
     assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), tasks);
     assert_eq!(log.lines("left to expire").len(), 16, "{:?}", log.lines("left to expire").last());
@@ -163,7 +167,7 @@ fn an_observer_learns_that_its_request_was_dropped_with_the_runtime() {
     let _fixture = runtime.block_on(async {
         let fixture = Fixture::with(1).await.takes(10 * SECOND);
         let observe = move |outcome: &Result<_, Error>| tell.send(outcome.clone().unwrap_err()).unwrap();
-        fixture.acker().settle(Settlement::ack(&fixture.messages[0]), Box::new(observe)).await.unwrap();
+        fixture.acker().settle(Settlement::ack(&fixture.messages[0]), Box::new(observe), false).await.unwrap();
         while fixture.requests().is_empty() {
             tokio::task::yield_now().await;
         }
@@ -185,8 +189,11 @@ fn a_settlement_after_its_runtime_stopped_has_an_outcome() {
     });
     drop(runtime);
     let (tell, told) = std::sync::mpsc::channel();
-    let settled = acker
-        .settle(Settlement::ack(&fixture.messages[0]), Box::new(move |outcome| tell.send(outcome.is_err()).unwrap()));
+    let settled = acker.settle(
+        Settlement::ack(&fixture.messages[0]),
+        Box::new(move |outcome| tell.send(outcome.is_err()).unwrap()),
+        false,
+    );
     let other = Builder::new_current_thread().build().unwrap();
     assert_eq!(other.block_on(settled).unwrap_err().kind(), ErrorKind::Transport);
     assert_eq!(told.try_recv(), Ok(true));
@@ -233,7 +240,7 @@ async fn giving_up_on_a_settlement_for_good_still_sends_it() {
         let observe = move |outcome: &Result<_, _>| {
             confirmed.fetch_add(usize::from(matches!(outcome, Ok(Confirmation::Confirmed))), Ordering::Relaxed);
         };
-        acker.settle(Settlement::ack(&fixture.messages[message]), Box::new(observe))
+        acker.settle(Settlement::ack(&fixture.messages[message]), Box::new(observe), false)
     };
     assert!(timeout(Duration::from_millis(5), settle(taken)).await.is_err());
     // One that was never polled, and one that is waited for.

@@ -138,9 +138,8 @@ async fn a_decision_that_never_starts_is_handed_back_and_counts_as_a_drop() {
     }
     let acker = deliveries.acker().clone();
     acker.close().await;
-    for mut delivery in waiting {
-        delivery.take_back();
-        drop(delivery.undecodable(Box::pin(pending()), consumer.settings.clone()));
+    for delivery in waiting {
+        drop(delivery.take_back().undecodable(Box::pin(pending())));
     }
     acker.flush().await;
     let Stats { retried, unconfirmed, slowdown, .. } = consumer.stats();

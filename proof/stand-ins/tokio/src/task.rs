@@ -1,6 +1,7 @@
 //! Tasks, and sets of them.
 
 use std::{
+    any::Any,
     cell::RefCell,
     collections::{HashMap, VecDeque},
     error::Error,
@@ -69,6 +70,10 @@ pub struct JoinError(Id);
 impl JoinError {
     pub fn id(&self) -> Id {
         self.0
+    }
+
+    pub fn try_into_panic(self) -> Result<Box<dyn Any + Send>, Self> {
+        Err(self)
     }
 }
 
