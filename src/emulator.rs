@@ -32,6 +32,7 @@ mod content;
 mod control;
 mod fault;
 mod ids;
+mod ignored;
 mod in_process;
 mod manage;
 mod outcome;

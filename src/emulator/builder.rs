@@ -109,6 +109,8 @@ impl EmulatorBuilder {
     ///   body), `lease_ids=true`.
     /// - `GET /_emulator/queues/{queue}/leases`: leased messages, in the order in which the leases end. The same
     ///   parameters except `after`.
+    /// - `GET /_emulator/requests`: the last 500 requests, each a [`ServedRequest`](super::ServedRequest) with its
+    ///   `number`. Parameters: `limit` as above, `after` (a number).
     /// - `POST /_emulator/advance`: moves the clock forward by `seconds`.
     /// - `POST /_emulator/faults`: injects a [`Fault`](super::Fault), by its name in snake case: `fault`, with `code`
     ///   and `retry_after`, `status`, `seconds`, or `before` and `after` in seconds and

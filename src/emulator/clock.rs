@@ -26,6 +26,12 @@ pub(super) fn unix_millis(time: Time) -> u64 {
     time / 1_000_000
 }
 
+/// A time in RFC 3339, with milliseconds.
+pub(super) fn timestamp(time: Time) -> String {
+    let millis = i64::try_from(unix_millis(time)).unwrap_or(i64::MAX);
+    format!("{:.3}", jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX))
+}
+
 pub(super) fn from_secs(seconds: u64) -> Time {
     seconds.saturating_mul(1_000_000_000)
 }

@@ -45,6 +45,11 @@ pub(super) fn operation(path: &str) -> Option<Operation> {
     broker::operation(below(path)?)
 }
 
+/// The queue that a request is about, by its id or its name.
+pub(super) fn queue(path: &str) -> Option<&str> {
+    below(path)?.strip_prefix("/queues/")?.split('/').next()
+}
+
 /// Whether a request only polls the state.
 pub(super) fn only_looks(head: &Parts) -> bool {
     serves(head.uri.path()) && matches!(head.method, Method::GET | Method::HEAD)
@@ -105,6 +110,7 @@ fn carry_out(service: &Service, head: &Parts, bytes: &[u8]) -> Result {
         (&Method::GET, ["queues", queue, "messages"]) => show::messages(service, queue, query()),
         (&Method::GET, ["queues", queue, "leases"]) => show::leases(service, queue, query()),
         (&Method::POST, ["advance"]) => advance(service, body()?),
+        (&Method::GET, ["requests"]) => show::requests(service, query()),
         (&Method::GET, ["faults"]) => faults(service, query()),
         (&Method::POST, ["faults"]) => inject(service, body()?),
         (&Method::DELETE, ["faults"]) => remove_faults(service, body()?),

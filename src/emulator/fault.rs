@@ -44,6 +44,22 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// The name of the fault over HTTP and in a log.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::RateLimited { .. } => "rate_limited",
+            Self::Forbidden => "forbidden",
+            Self::Challenged => "challenged",
+            Self::ServerError(_) => "server_error",
+            Self::NotSuccess => "not_success",
+            Self::Delay(_) => "delay",
+            Self::CutOff => "cut_off",
+            Self::ResetBefore => "reset_before",
+            Self::ResetAfter => "reset_after",
+            Self::Slow { .. } => "slow",
+        }
+    }
+
     /// Applies the fault to a request of this operation instead of any.
     pub fn on(self, operation: Operation) -> Injection {
         Injection::from(self).on(operation)

@@ -16,11 +16,15 @@ pub(super) enum Reply {
 }
 
 impl Reply {
-    pub(super) fn status(&self) -> Option<StatusCode> {
+    pub(super) fn response(&self) -> Option<&Response<Bytes>> {
         match self {
-            Self::Respond(response) | Self::CutOff(response) => Some(response.status()),
+            Self::Respond(response) | Self::CutOff(response) => Some(response),
             Self::Reset => None,
         }
+    }
+
+    pub(super) fn status(&self) -> Option<StatusCode> {
+        self.response().map(Response::status)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The frame of every request: its body, its credentials, and injected faults.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::{
     HeaderMap, HeaderValue, Request, Response, StatusCode,
@@ -14,43 +14,43 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{
     control,
     fault::Fault,
+    ignored,
     random::mix,
     reply::{Refusal, Reply, response},
     routes,
-    served::ServedRequest,
+    served::{Known, ServedRequest},
     service::{API_KEY, EMAIL, Service},
 };
-use crate::document::operation::Operation;
 
 /// A batch of 256 KB with every character escaped takes 1.5 MB.
 const MAX_BODY_BYTES: usize = 2 << 20;
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(super) async fn respond<B: Body<Data = Bytes> + Unpin>(service: &Service, request: Request<B>) -> Reply {
-    let started = Instant::now();
+    let (time, started) = (SystemTime::now(), Instant::now());
     let (head, body) = request.into_parts();
-    let (operation, reply) = if service.has_control && control::serves(head.uri.path()) {
+    let (known, reply) = if service.has_control && control::serves(head.uri.path()) {
         controlled(service, &head, body).await
     } else {
         operate(service, &head, body).await
     };
     if !control::only_looks(&head) {
-        service.report(&ServedRequest::new(&head, operation, &reply, started.elapsed()));
+        let queue = known.queue.map(|queue| service.queue_name(&queue).unwrap_or(queue));
+        let known = Known { queue, ..known };
+        service.report(ServedRequest::new(time, &head, known, &reply, started.elapsed()));
     }
     reply
 }
 
 /// Carries out a request to the control. What a Worker sends has the faults of the operation that does the same.
-async fn controlled<B: Body<Data = Bytes> + Unpin>(
-    service: &Service,
-    head: &Parts,
-    body: B,
-) -> (Option<Operation>, Reply) {
+async fn controlled<B: Body<Data = Bytes> + Unpin>(service: &Service, head: &Parts, body: B) -> (Known, Reply) {
     let operation = control::operation(head.uri.path());
     let fault = operation.and_then(|operation| {
         service.count_request();
         service.faults().next(Some(operation))
     });
+    let queue = control::queue(head.uri.path()).map(str::to_owned);
+    let known = Known { operation, queue, fault: fault.as_ref().map(Fault::name), ignored: Vec::new() };
     let body = receive(body).await;
     let mut reply = with_fault(fault, || control::respond(service, head, body)).await;
     // To wrangler, 503 says that nobody consumes the queue, and it drops the message.
@@ -59,21 +59,25 @@ async fn controlled<B: Body<Data = Bytes> + Unpin>(
     {
         *response.status_mut() = StatusCode::BAD_GATEWAY;
     }
-    (operation, reply)
+    (known, reply)
 }
 
 /// Carries out an operation, if it is one.
-async fn operate<B: Body<Data = Bytes> + Unpin>(
-    service: &Service,
-    head: &Parts,
-    body: B,
-) -> (Option<Operation>, Reply) {
+async fn operate<B: Body<Data = Bytes> + Unpin>(service: &Service, head: &Parts, body: B) -> (Known, Reply) {
     let ray_id = HeaderValue::try_from(format!("{:016x}-EMU", mix(service.count_request())));
     let route = routes::route(&head.method, &head.uri);
     let operation = route.as_ref().ok().map(|route| route.operation);
     let fault = service.faults().next(operation);
     let body = receive(body).await;
-    let account = route.as_ref().ok().and_then(|route| route.account()).map(str::to_owned);
+    let (account, queue) = match &route {
+        Ok(route) => (route.account().map(str::to_owned), route.queue().map(str::to_owned)),
+        Err(_) => (None, None),
+    };
+    let mut ignored = Vec::new();
+    if let (Some(operation), Ok(body), true) = (operation, &body, service.is_reported()) {
+        ignored = ignored::fields(operation, body);
+    }
+    let known = Known { operation, queue, fault: fault.as_ref().map(Fault::name), ignored };
     let result = || match routes::verified(service, head) {
         Some(verified) => Ok(verified),
         None => body.and_then(|body| routes::carry_out(service, &route?, &body)),
@@ -85,7 +89,7 @@ async fn operate<B: Body<Data = Bytes> + Unpin>(
     if let (Reply::Respond(response) | Reply::CutOff(response), Ok(ray_id)) = (&mut reply, ray_id) {
         response.headers_mut().insert("cf-ray", ray_id);
     }
-    (operation, reply)
+    (known, reply)
 }
 
 /// Receives a body, in time.

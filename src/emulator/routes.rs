@@ -36,6 +36,11 @@ impl Route {
     pub(super) fn account(&self) -> Option<&str> {
         self.parameters.first().map(String::as_str)
     }
+
+    pub(super) fn queue(&self) -> Option<&str> {
+        let is_of_queue = self.operation.path().contains("/queues/");
+        self.parameters.get(1).filter(|_| is_of_queue).map(String::as_str)
+    }
 }
 
 /// The response to a tool that asks whether its token, which was accepted, is valid.

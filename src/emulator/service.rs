@@ -1,7 +1,7 @@
 //! State shared by all requests.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -26,6 +26,9 @@ pub(super) const ACCOUNT_ID: u128 = 0xe41a_7092_c5f3_4b6f_8d2b_1c7a_90f3_d5e8;
 pub(super) const EMAIL: &str = "emulator@example.com";
 pub(super) const API_KEY: &str = "emulator-key";
 
+/// How many requests are kept to be shown.
+const MAX_RECENT: usize = 500;
+
 type Hook = Arc<dyn Fn(&ServedRequest) + Send + Sync>;
 
 pub(super) struct Service {
@@ -35,6 +38,8 @@ pub(super) struct Service {
     /// Whether it is controlled over HTTP.
     pub(super) has_control: bool,
     hook: Mutex<Option<Hook>>,
+    /// The last requests with their numbers, if it is controlled over HTTP.
+    recent: Mutex<VecDeque<(u64, ServedRequest)>>,
     behavior: Mutex<Behavior>,
     faults: Mutex<Faults>,
     api_token: Mutex<String>,
@@ -68,6 +73,7 @@ impl Service {
             queues: Queues::default(),
             has_control,
             hook: Mutex::default(),
+            recent: Mutex::default(),
             behavior: Mutex::new(behavior),
             faults: Mutex::default(),
             api_token: Mutex::new(api_token),
@@ -134,12 +140,35 @@ impl Service {
         *lock(&self.hook) = Some(hook);
     }
 
-    pub(super) fn report(&self, request: &ServedRequest) {
+    pub(super) fn report(&self, request: ServedRequest) {
         // It is not locked while it is called, so that it may be slow, and set another one.
         let hook = lock(&self.hook).clone();
         if let Some(hook) = hook {
-            hook(request);
+            hook(&request);
         }
+        if self.has_control {
+            let mut recent = lock(&self.recent);
+            let number = recent.back().map_or(1, |(number, _)| number.saturating_add(1));
+            recent.push_back((number, request));
+            if recent.len() > MAX_RECENT {
+                recent.pop_front();
+            }
+        }
+    }
+
+    /// Whether requests are logged or shown.
+    pub(super) fn is_reported(&self) -> bool {
+        self.has_control || lock(&self.hook).is_some()
+    }
+
+    pub(super) fn recent_requests(&self) -> MutexGuard<'_, VecDeque<(u64, ServedRequest)>> {
+        lock(&self.recent)
+    }
+
+    /// The name of a queue, unless that would take waiting.
+    pub(super) fn queue_name(&self, queue_id: &str) -> Option<String> {
+        let registry = self.registry.try_lock().ok()?;
+        registry.find(queue_id).map(|record| record.name.clone())
     }
 
     pub(super) fn requests(&self) -> u64 {

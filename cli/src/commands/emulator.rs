@@ -2,19 +2,21 @@
 
 mod announcement;
 mod config;
+mod health;
 
 use std::{
     fs,
     io::{self, Write},
     path::PathBuf,
+    thread,
 };
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use cloudflare_queues::{
     AccountId, Error,
     emulator::{Behavior, Emulator},
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::oneshot};
 
 use self::announcement::Announcement;
 use crate::{
@@ -40,7 +42,7 @@ pub(crate) struct Serve {
     port: u16,
     /// A file with queues, each a table [[queues]] with the keys of --queue and a list of messages, and a table
     /// [behavior]
-    #[arg(long, value_name = "FILE", conflicts_with = "queues")]
+    #[arg(long, value_name = "FILE", env = "CF_QUEUES_EMULATOR_CONFIG", conflicts_with = "queues")]
     config: Option<PathBuf>,
     /// A queue, its id if that matters, and its settings: delivery_delay, delivery_paused, message_retention_period,
     /// visibility_timeout_ms, max_retries, retry_delay, dead_letter_queue (a name), as Cloudflare's API has them.
@@ -53,23 +55,57 @@ pub(crate) struct Serve {
     )]
     queues: Vec<String>,
     /// How it behaves where Cloudflare's documentation leaves that open; GET /_emulator/behavior lists all switches
-    #[arg(long = "behavior", value_name = "NAME=VALUE")]
+    #[arg(long = "behavior", value_name = "NAME=VALUE", env = "CF_QUEUES_EMULATOR_BEHAVIOR", value_delimiter = ' ')]
     behavior: Vec<String>,
     /// A token to accept instead of emulator-token, for all accounts or for one; "any" accepts every token
-    #[arg(long = "token", value_name = "[ACCOUNT=]TOKEN")]
+    #[arg(
+        long = "token",
+        value_name = "[ACCOUNT=]TOKEN",
+        env = "CF_QUEUES_EMULATOR_TOKENS",
+        hide_env_values = true,
+        value_delimiter = ' '
+    )]
     tokens: Vec<String>,
     /// Let the clock stand still until it is advanced by POST /_emulator/advance
-    #[arg(long)]
+    #[arg(long, env = "CF_QUEUES_EMULATOR_FROZEN")]
     frozen: bool,
+    /// The URL by which clients reach it, if that is another one, as in a container; it is printed and written
+    #[arg(long, value_name = "URL", env = "CF_QUEUES_EMULATOR_PUBLIC_URL")]
+    public_url: Option<String>,
+    /// Also end when standard input ends, as it does when the program that started this one ends in any way
+    #[arg(long)]
+    exit_with_stdin: bool,
+    /// Serve nothing: ask the emulator at this URL whether it serves
+    #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "http://127.0.0.1:8790")]
+    health: Option<String>,
     /// Print the variables that clients read as lines that a shell exports
     #[arg(long)]
     env: bool,
     /// Write these variables to a file, for the --env-file of other programs, which is there while the emulator serves
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", env = "CF_QUEUES_EMULATOR_ENV_FILE")]
     env_file: Option<PathBuf>,
     /// Write a line for each request to standard error
-    #[arg(long)]
-    log: bool,
+    #[arg(
+        long,
+        value_name = "FORM",
+        env = "CF_QUEUES_EMULATOR_LOG",
+        num_args = 0..=1,
+        default_missing_value = "text"
+    )]
+    log: Option<Log>,
+    /// There is no other service to reach.
+    #[arg(long, hide = true)]
+    base_url: Option<String>,
+    #[arg(long, hide = true)]
+    plain_http: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Log {
+    /// A sentence for people
+    Text,
+    /// A JSON object
+    Json,
 }
 
 const EXAMPLES: &str = "\
@@ -83,8 +119,25 @@ fn refused(from: &str, queue: &str, error: &Error) -> Failure {
     Failure::new(Exit::Input, format!("{from}: the queue `{queue}`: {}", Failure::described(error)))
 }
 
+/// In a thread of its own, for which the end of the program does not wait.
+async fn stdin_ends() {
+    let (ended, end) = oneshot::channel();
+    thread::spawn(move || {
+        let _ = io::copy(&mut io::stdin(), &mut io::sink());
+        ended.send(())
+    });
+    let _ = end.await;
+}
+
 impl Serve {
     pub(crate) async fn run(&self, common: &Common) -> Result<(), Failure> {
+        if self.base_url.is_some() || self.plain_http {
+            let message = "--base-url and --plain-http are for the other commands; --public-url sets what is announced";
+            return Err(Failure::new(Exit::Input, message));
+        }
+        if let Some(url) = &self.health {
+            return health::check(url);
+        }
         // Before anything is printed, so that whoever reads it can end the program.
         let signals = Signals::listen()?;
         let config = match &self.config {
@@ -100,20 +153,26 @@ impl Serve {
             let _ = fs::remove_file(path);
         }
         let (emulator, queues) = self.prepare(&config.queues, behavior, &common.account).await?;
-        let announcement = Announcement::new(&emulator, listener.local_addr()?, &queues);
+        let announcement = Announcement::new(&emulator, listener.local_addr()?, self.public_url.as_deref(), &queues);
         let env_file = self.env_file.as_ref().map(|path| {
             let not_written = |error| Failure::new(Exit::Output, format!("--env-file {}: {error}", path.display()));
             announcement.write(path).map_err(not_written)
         });
         let _env_file = env_file.transpose()?;
         announcement.print(self.env, Format::or_fitting(common.output))?;
-        if self.log {
-            // Nobody has to read it.
-            emulator.on_request(|request| drop(writeln!(io::stderr(), "{request}")));
+        // Nobody has to read it.
+        match self.log {
+            None => {}
+            Some(Log::Text) => emulator.on_request(|request| drop(writeln!(io::stderr(), "{request}"))),
+            Some(Log::Json) => emulator.on_request(|request| {
+                let line = serde_json::to_string(request).unwrap_or_default();
+                drop(writeln!(io::stderr(), "{line}"));
+            }),
         }
         tokio::select! {
             () = emulator.serve(listener) => {}
             () = signals.told(1) => {}
+            () = stdin_ends(), if self.exit_with_stdin => {}
         }
         Ok(())
     }

@@ -27,7 +27,11 @@ impl Serving {
     }
 
     fn of(command: &mut Command) -> Self {
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        Self::with_stdin(command, Stdio::null())
+    }
+
+    fn with_stdin(command: &mut Command, stdin: Stdio) -> Self {
+        let mut child = command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
         Self { child, output }
     }
@@ -348,6 +352,84 @@ fn a_frozen_clock_is_advanced_alone_and_requests_are_logged_if_wanted() {
     assert_eq!(now() - before, 90_000);
     ask(&announced, "POST", "/client/v4/accounts/x/queues?name=s3cret", &json!({}));
     let (code, log) = serving.end(Signal::TERM);
-    let lines: Vec<_> = log.lines().map(|line| line.rsplitn(3, ' ').last().unwrap()).collect();
-    assert_eq!((code, lines), (Some(0), vec!["POST /_emulator/advance 200", "POST /client/v4/accounts/x/queues 401"]));
+    let lines: Vec<_> = log.lines().map(|line| line.split_once(' ').unwrap().1).collect();
+    assert_eq!(code, Some(0));
+    assert!(lines[0].starts_with("POST /_emulator/advance 200 "), "{log}");
+    assert!(lines[1].starts_with("POST /client/v4/accounts/x/queues 401 "), "{log}");
+    assert!(lines[1].ends_with(": authentication error (10000)") && lines.len() == 2, "{log}");
+}
+
+#[test]
+fn a_log_for_programs_has_an_object_for_each_request() {
+    let mut serving = Serving::start(&["--log", "json"]);
+    let announced = serving.announced();
+    let path = format!("/client/v4/accounts/{}/queues", announced["account_id"].as_str().unwrap());
+    ask(&announced, "POST", &path, &json!({}));
+    let (_, log) = serving.end(Signal::TERM);
+    let line: Value = serde_json::from_str(&log).unwrap();
+    assert_eq!((&line["status"], &line["code"], &line["path"]), (&json!(401), &json!(10000), &json!(path)));
+}
+
+#[test]
+fn it_ends_with_standard_input_if_wanted() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cf-queues"));
+    command.args(["emulator", "--port", "0", "--exit-with-stdin"]);
+    let mut serving = Serving::with_stdin(&mut command, Stdio::piped());
+    let announced = serving.announced();
+    assert_eq!(ask(&announced, "GET", "/health", &json!({}))["result"]["status"], "ok");
+    drop(serving.child.stdin.take());
+    assert_eq!(serving.child.wait().unwrap().code(), Some(0));
+    // Without it, and with an input that has ended, it serves.
+    let mut other = Serving::start(&[]);
+    let announced = other.announced();
+    assert_eq!(ask(&announced, "GET", "/health", &json!({}))["result"]["status"], "ok");
+}
+
+#[test]
+fn the_url_of_clients_is_announced() {
+    let mut serving = Serving::start(&["--public-url", "http://queues:8790/"]);
+    let announced = serving.announced();
+    assert_eq!(announced["url"], "http://queues:8790");
+    assert_eq!(announced["base_url"], "http://queues:8790/client/v4");
+}
+
+#[test]
+fn health_is_asked_without_a_shell() {
+    let mut serving = Serving::start(&[]);
+    let url = serving.announced()["url"].as_str().unwrap().to_owned();
+    bare(&["emulator", "--health", &url]).assert().success();
+    bare(&["emulator", "--health", &format!("{url}/client/v4")]).assert().success();
+    assert_eq!(serving.end(Signal::TERM).0, Some(0));
+    bare(&["emulator", "--health", &url]).assert().code(6);
+    for wrong in ["https://localhost", "localhost:8790", "http://"] {
+        assert!(complaint(&["--health", wrong]).contains("--health"));
+    }
+}
+
+#[test]
+fn settings_are_read_from_variables() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cf-queues"));
+    command.arg("emulator").envs([
+        ("CF_QUEUES_EMULATOR_PORT", "0"),
+        ("CF_QUEUES_EMULATOR_QUEUES", "orders,max_retries=1 failed"),
+        ("CF_QUEUES_EMULATOR_BEHAVIOR", "counts=false max_lease=60"),
+        ("CF_QUEUES_EMULATOR_TOKENS", "from-a-variable"),
+        ("CF_QUEUES_EMULATOR_FROZEN", "true"),
+    ]);
+    let mut serving = Serving::of(&mut command);
+    let announced = serving.announced();
+    assert_eq!(
+        (announced["queues"].as_object().unwrap().len(), &announced["api_token"]),
+        (2, &json!("from-a-variable"))
+    );
+    let behavior = ask(&announced, "GET", "/_emulator/behavior", &json!({}))["result"].take();
+    assert_eq!((&behavior["counts"], &behavior["max_lease"]), (&json!(false), &json!(60.0)));
+    let now = || ask(&announced, "GET", "/_emulator", &json!({}))["result"]["now_ms"].clone();
+    assert_eq!(now(), now());
+}
+
+#[test]
+fn options_of_a_client_are_refused() {
+    assert!(complaint(&["--base-url", "http://localhost:1/client/v4"]).contains("--public-url"));
+    assert!(complaint(&["--plain-http"]).contains("--public-url"));
 }

@@ -74,25 +74,20 @@ pub(super) fn show(id: u64, injection: &Injection) -> Value {
 
 fn show_fault(fault: &Fault) -> Map<String, Value> {
     let seconds = |duration: &Duration| Value::from(duration.as_secs_f64());
-    let (name, fields) = match fault {
+    let fields = match fault {
         Fault::RateLimited { code, retry_after } => {
             let wait = retry_after.as_ref().map(|wait| ("retry_after", seconds(wait)));
-            ("rate_limited", [("code", (*code).into())].into_iter().chain(wait).collect())
+            [("code", (*code).into())].into_iter().chain(wait).collect()
         }
-        Fault::Forbidden => ("forbidden", vec![]),
-        Fault::Challenged => ("challenged", vec![]),
-        Fault::ServerError(status) => ("server_error", vec![("status", (*status).into())]),
-        Fault::NotSuccess => ("not_success", vec![]),
-        Fault::Delay(delay) => ("delay", vec![("seconds", seconds(delay))]),
-        Fault::CutOff => ("cut_off", vec![]),
-        Fault::ResetBefore => ("reset_before", vec![]),
-        Fault::ResetAfter => ("reset_after", vec![]),
+        Fault::ServerError(status) => vec![("status", (*status).into())],
+        Fault::Delay(delay) => vec![("seconds", seconds(delay))],
         Fault::Slow { before, after, fault } => {
             let then = fault.as_ref().map(|fault| ("then", show_fault(fault).into()));
-            ("slow", [("before", seconds(before)), ("after", seconds(after))].into_iter().chain(then).collect())
+            [("before", seconds(before)), ("after", seconds(after))].into_iter().chain(then).collect()
         }
+        _ => vec![],
     };
-    let named = std::iter::once(("fault", Value::from(name))).chain(fields);
+    let named = std::iter::once(("fault", Value::from(fault.name()))).chain(fields);
     named.map(|(name, value)| (name.to_owned(), value)).collect()
 }
 

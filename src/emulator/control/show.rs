@@ -11,6 +11,7 @@ use crate::emulator::{
     queue::{Queue, Stored},
     registry::{Record, Registry},
     reply::{Refusal, success},
+    served::ServedRequest,
     service::Service,
 };
 
@@ -153,6 +154,25 @@ pub(super) fn messages(service: &Service, queue: &str, mut fields: Fields) -> Re
         messages.map(|(sequence, message)| view.show(now, sequence, message)).collect::<Vec<_>>()
     })?;
     Ok(success(shown))
+}
+
+/// Recent requests with their numbers, oldest first.
+pub(super) fn requests(service: &Service, mut fields: Fields) -> Result {
+    let after = fields.optional("after", Fields::whole)?.unwrap_or_default();
+    let limit = fields.optional("limit", Fields::count)?.unwrap_or(DEFAULT_LIMIT);
+    fields.end()?;
+    let recent = service.recent_requests();
+    let shown: Vec<_> = recent.iter().filter(|(number, _)| *number > after).collect();
+    let skipped = shown.len().saturating_sub(limit);
+    let shown = shown.into_iter().skip(skipped);
+    Ok(success(shown.map(|(number, request)| Numbered { number: *number, request }).collect::<Vec<_>>()))
+}
+
+#[derive(Serialize)]
+struct Numbered<'a> {
+    number: u64,
+    #[serde(flatten)]
+    request: &'a ServedRequest,
 }
 
 pub(super) fn leases(service: &Service, queue: &str, mut fields: Fields) -> Result {

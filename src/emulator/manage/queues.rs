@@ -8,11 +8,10 @@ use serde_json::{Map, Value, json};
 use super::{
     Result,
     request::{Request, number, text},
-    show::timestamp,
 };
 use crate::{
     emulator::{
-        clock::{nanos, unix_millis},
+        clock::{nanos, timestamp, unix_millis},
         reply::{Refusal, success},
         settings::QueueSettings,
     },

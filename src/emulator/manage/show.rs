@@ -2,11 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::emulator::{
-    clock::{Time, unix_millis},
-    registry::Registry,
-    service::Service,
-};
+use crate::emulator::{clock::timestamp, registry::Registry, service::Service};
 
 /// A queue as the service describes it.
 pub(super) fn queue(service: &Service, registry: &Registry, id: &str) -> Value {
@@ -66,21 +62,4 @@ pub(super) fn consumer(service: &Service, registry: &Registry, id: &str) -> Opti
     ];
     shown.extend(more.map(|(name, value): (_, Value)| (name.to_owned(), value)));
     Some(shown.into())
-}
-
-/// A time in RFC 3339.
-pub(super) fn timestamp(time: Time) -> String {
-    let millis = unix_millis(time);
-    let (seconds, millis) = (millis / 1000, millis % 1000);
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    // Days are counted in eras of 400 years that start in March, so that a leap day is the last of its year.
-    let days = days + 719_468;
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let (year, month) = if month < 10 { (year, month + 3) } else { (year + 1, month - 9) };
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z", year + era * 400)
 }

@@ -6,9 +6,9 @@ use serde_json::{Map, Value};
 use super::{
     Result,
     request::{Request, text},
-    show::timestamp,
 };
 use crate::emulator::{
+    clock::timestamp,
     registry::destination,
     reply::{Refusal, success},
 };

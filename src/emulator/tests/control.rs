@@ -393,9 +393,46 @@ async fn requests_are_reported_but_for_those_that_only_look() {
     let expected =
         [&format!("{pull} 200 "), "POST /_emulator/reset 200 ", &format!("{pull} reset "), "GET /nowhere 401 "];
     for ((_, line), expected) in lines.iter().zip(expected) {
-        assert!(line.starts_with(expected) && line.ends_with(" ms"), "{line}");
+        let (time, line) = line.split_once(' ').unwrap();
+        assert!(line.starts_with(expected) && line.contains(" ms") && time.ends_with('Z'), "{line}");
     }
+    assert!(lines[0].1.ends_with(" ms queue-1") && lines[2].1.ends_with("; injected fault reset_after"), "{lines:?}");
     let operations: Vec<_> = lines.iter().map(|(operation, _)| operation.map(|operation| operation.id())).collect();
     assert_eq!(operations, [Some("pull_messages"), None, Some("pull_messages"), None]);
     assert_eq!(emulator.requests(), 3, "the control is not counted");
+}
+
+#[tokio::test]
+async fn a_request_is_shown_with_the_reason_of_its_refusal_and_what_was_ignored() {
+    let (emulator, _) = controlled();
+    // The field that documentation of other tools has.
+    let bodies = [
+        ("/pull", json!({ "visibility_timeout": 1, "batch_size": 0 }), &["visibility_timeout"][..]),
+        ("/ack", json!({ "acks": [{ "lease": "s3cret" }], "retry": [] }), &["lease", "retry"]),
+        ("/batch", json!({ "messages": [{ "body": { "any": 1 }, "contentType": "json" }] }), &["contentType"]),
+        ("", json!({ "body": { "any": 1 }, "content_type": "json" }), &[]),
+        ("/pull", json!([1]), &[]),
+    ];
+    for (operation, body, _) in &bodies {
+        send(&emulator, operation, &body.to_string()).await;
+    }
+    emulator.inject(Fault::ServerError(503));
+    assert_eq!(statuses(&emulator, "/peek", 1).await, [Some(503)]);
+    let shown = get(&emulator, "/requests").await;
+    for (request, (_, _, ignored)) in shown.as_array().unwrap().iter().zip(&bodies) {
+        assert_eq!(request["ignored"], json!(ignored), "{request}");
+        assert_eq!((&request["queue"], request["time_ms"].is_u64()), (&json!("queue-1"), true), "{request}");
+    }
+    assert_eq!((&shown[0]["status"], &shown[0]["code"]), (&json!(400), &json!(10026)));
+    assert!(shown[0]["reason"].as_str().unwrap().contains("batch_size"));
+    assert_eq!((&shown[1]["status"], &shown[1]["reason"]), (&json!(200), &Value::Null));
+    assert_eq!((&shown[5]["fault"], &shown[5]["operation"]), (&json!("server_error"), &json!("peek_messages")));
+    assert!(!shown.to_string().contains("s3cret"));
+    let after = shown[4]["number"].as_u64().unwrap();
+    assert_eq!(get(&emulator, &format!("/requests?after={after}")).await.as_array().unwrap().len(), 1);
+    assert_eq!(get(&emulator, "/requests?limit=2").await[0]["number"], after);
+    for _ in 0..600 {
+        send(&emulator, "/peek", "{}").await;
+    }
+    assert_eq!(get(&emulator, "/requests?limit=1000").await.as_array().unwrap().len(), 500);
 }

@@ -28,8 +28,14 @@ pub(super) struct Announcement {
 
 impl Announcement {
     /// `queues` are names and ids; `CLOUDFLARE_QUEUE_ID` is the first one.
-    pub(super) fn new(emulator: &Emulator, address: SocketAddr, queues: &[(String, String)]) -> Self {
-        let url = format!("http://{}", reachable(address));
+    pub(super) fn new(
+        emulator: &Emulator,
+        address: SocketAddr,
+        public_url: Option<&str>,
+        queues: &[(String, String)],
+    ) -> Self {
+        let own = || format!("http://{}", reachable(address));
+        let url = public_url.map_or_else(own, |url| url.trim_end_matches('/').to_owned());
         let (base_url, api_token) = (format!("{url}/client/v4"), emulator.api_token());
         let account_id = emulator.account_id().to_string();
         let mut variables = vec![
