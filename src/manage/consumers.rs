@@ -142,7 +142,8 @@ impl ConsumerSettings {
         Self::of_kind(ConsumerKind::Worker).field("script_name", script.into())
     }
 
-    /// Notifications. Add at least one target.
+    /// Notifications. Add at least one target. The service fixes their batch size (1), retry delay (10 s) and number of
+    /// retries (100), so leave these out.
     pub fn notification() -> Self {
         Self::of_kind(ConsumerKind::Notification)
     }
@@ -158,7 +159,8 @@ impl ConsumerSettings {
     }
 
     /// The name of the dead-letter queue, which receives the messages that have used up their retries. The service
-    /// creates the queue if it does not exist. By default, such messages are deleted.
+    /// creates the queue if it does not exist. An existing queue must have the same
+    /// [jurisdiction](crate::manage::NewQueue::jurisdiction). By default, such messages are deleted.
     pub fn dead_letter_queue(self, name: impl Into<String>) -> Self {
         self.field("dead_letter_queue", name.into())
     }

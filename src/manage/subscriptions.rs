@@ -41,7 +41,7 @@ described! {
 }
 
 impl EventSource {
-    /// A source of a kind, such as `images`, `kv`, `r2`, `superSlurper`, `vectorize`, `workersAi.model`,
+    /// A source of a kind, such as `browserRun`, `images`, `kv`, `r2`, `superSlurper`, `vectorize`, `workersAi.model`,
     /// `workersBuilds.worker`, `workers.script`, `workflows.workflow`, or one that is newer than this crate.
     pub fn new(kind: impl Into<String>) -> Self {
         Self(Fields::default()).with("type", kind.into())

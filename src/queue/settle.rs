@@ -84,13 +84,18 @@ impl Queue {
 
     /// Extends leases by `visibility_timeout` from now, 1 ms to 12 hours. No attempt is counted.
     ///
-    /// Sends one request per 100 leases, one after the other. The leases keep their ids, since the response has no new
-    /// ones.
+    /// Sends one request per 100 leases, one after the other.
     ///
-    /// Cloudflare documents little about this operation. It is not known whether the time counts from now or from the
-    /// end of the lease, whether a lease can be extended twice, be shortened, or last for more than 12 hours in all,
-    /// what happens to an expired lease, and whether the old id can always acknowledge the message. Rely on an
-    /// extension only if the outcome [is complete](ExtendOutcome::is_complete), only until
+    /// Cloudflare documents one sentence about this operation: it "extends message leases without incrementing the
+    /// messages' attempts counters; each message receives a new lease identifier". But the response has no lease
+    /// identifiers. So keep the ids from the pull: they are all that a message can be acknowledged with, here and by a
+    /// [`Consumer`](crate::Consumer). If the service should take only the new ones, an acknowledgement after an
+    /// extension is not counted, which [`AckOutcome::is_complete`](crate::AckOutcome::is_complete) tells, and the
+    /// message is delivered again.
+    ///
+    /// It is also not known whether the time counts from now or from the end of the lease, whether a lease can be
+    /// extended twice, be shortened, or last for more than 12 hours in all, and what happens to an expired lease. Rely
+    /// on an extension only if the outcome [is complete](ExtendOutcome::is_complete), only until
     /// [`ExtendOutcome::deadline`], and no longer than 12 hours after the pull.
     ///
     /// ```

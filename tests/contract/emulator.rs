@@ -5,7 +5,9 @@ use std::time::Duration;
 use cloudflare_queues::{
     AckError, AckRequest, Acker, Client, Credentials, ErrorKind, LeaseId, PullOptions, PushMessage, Queue, RetryPolicy,
     emulator::{Behavior, Emulator, Fault, JsonBodies, QueueSettings, UnknownLease, WarningsForm},
+    manage::{ConsumerSettings, Jurisdiction, NewQueue},
 };
+
 use serde_json::{Value, json};
 
 use super::{Service, acks};
@@ -41,6 +43,19 @@ async fn a_message_without_retries_left_goes_to_the_dead_letter_queue() {
     let mut bodies: Vec<_> = batch.messages.iter().map(|message| message.body.text().unwrap()).collect();
     bodies.sort();
     assert_eq!(bodies, ["0", "1"]);
+}
+
+#[tokio::test]
+async fn a_dead_letter_queue_has_the_jurisdiction_of_its_source() {
+    let queues = Emulator::in_process().queue().unwrap().queues();
+    let source = queues.create(NewQueue::new("jobs").jurisdiction(Jurisdiction::Eu)).await.unwrap();
+    queues.create("elsewhere").await.unwrap();
+    let settings = |name: &str| ConsumerSettings::pull().dead_letter_queue(name);
+    let error = source.create_consumer(&settings("elsewhere")).await.unwrap_err();
+    assert!(error.has_code(100_127), "{error}");
+    let _ = source.create_consumer(&settings("jobs-failed")).await.unwrap();
+    let made = queues.find("jobs-failed").await.unwrap().unwrap();
+    assert_eq!(made.jurisdiction(), Some(Jurisdiction::Eu));
 }
 
 #[tokio::test]

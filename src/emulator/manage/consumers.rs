@@ -93,7 +93,7 @@ fn settings(fields: &Map<String, Value>) -> Map<String, Value> {
 
 fn set(request: &mut Request, id: &str, consumer_id: String, mut fields: Map<String, Value>) -> Result {
     let name = text(&fields, "dead_letter_queue").filter(|name| !name.is_empty());
-    let dead_letter_queue = name.map(|name| request.find_or_make(name));
+    let dead_letter_queue = name.map(|name| request.dead_letter_queue(id, name)).transpose()?;
     for read_only in ["consumer_id", "created_on", "queue_name"] {
         fields.remove(read_only);
     }
@@ -117,6 +117,11 @@ fn configure(request: &Request, id: &str, fields: &Map<String, Value>, dead_lett
         let http_pull = text(fields, "type") == Some("http_pull");
         let pulls_from = if queue.http_pull { queue.pulls_from } else { start };
         let retries = read("max_retries").and_then(|retries| u32::try_from(retries).ok());
+        if text(fields, "type") == Some("notification") {
+            // What the service fixes.
+            let retry_delay = Duration::from_secs(10);
+            return QueueSettings { http_pull, max_retries: 100, retry_delay, dead_letter_queue, ..queue };
+        }
         QueueSettings {
             http_pull,
             pulls_from,

@@ -52,10 +52,18 @@ impl<'a> Request<'a> {
         id
     }
 
-    /// The queue with this name, created if it does not exist.
-    pub(super) fn find_or_make(&mut self, name: &str) -> String {
-        let found = self.registry.of_account(self.account).get(name).map(|id| (*id).to_owned());
-        found.unwrap_or_else(|| self.add_queue(name))
+    /// The queue with this name, created if it does not exist, in the jurisdiction of its source.
+    pub(super) fn dead_letter_queue(&mut self, source: &str, name: &str) -> Result<String> {
+        let jurisdiction = self.queue(source)?.jurisdiction.clone();
+        match self.registry.of_account(self.account).get(name).map(|id| (*id).to_owned()) {
+            Some(found) if self.queue(&found)?.jurisdiction == jurisdiction => Ok(found),
+            Some(_) => Err(Refusal::bad_request(100_127, "the dead-letter queue has another jurisdiction")),
+            None => {
+                let made = self.add_queue(name);
+                self.queue_mut(&made)?.jurisdiction = jurisdiction;
+                Ok(made)
+            }
+        }
     }
 
     pub(super) fn queue(&self, id: &str) -> Result<&Record> {
