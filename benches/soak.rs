@@ -173,8 +173,9 @@ async fn consume(
 
 /// Every message is accounted for once.
 fn account(report: &Report) -> Result<()> {
-    let Stats { pulled, acknowledged, retried, left, expired, dead_lettered, unconfirmed, .. } = &report.stats;
-    let known = acknowledged + retried + left + expired + dead_lettered + unconfirmed;
+    let Stats { pulled, acknowledged, retried, left, expired, dead_lettered, accepted, unconfirmed, .. } =
+        &report.stats;
+    let known = acknowledged + retried + left + expired + dead_lettered + accepted + unconfirmed;
     if *pulled != known {
         return Err(format!("{pulled} messages were pulled, and {known} are accounted for").into());
     }

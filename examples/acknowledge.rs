@@ -34,6 +34,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // A successful response does not mean that every lease was acknowledged.
     assert!(outcome.is_complete(), "{outcome:?}");
-    println!("acknowledged {}, retried {}", outcome.acks_requested, outcome.retries_requested);
+    println!("acknowledged {}, retried {}", outcome.acks.requested, outcome.retries.requested);
     Ok(())
 }

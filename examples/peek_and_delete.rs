@@ -19,7 +19,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Consumers may work on a message at the same time: a message that is leased is deleted all the same.
     let outcome = queue.delete_messages(tests).await?;
     assert!(outcome.is_complete(), "{outcome:?}");
-    println!("deleted {}", outcome.requested);
+    println!("deleted {}", outcome.deletions.requested);
     assert_eq!(queue.peek(100).await?.len(), 2);
     Ok(())
 }

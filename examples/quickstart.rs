@@ -60,7 +60,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let outcome = queue.ack(request).await?;
     if outcome.is_complete() {
-        println!("acknowledged {} and retried {}", outcome.acks_requested, outcome.retries_requested);
+        println!("acknowledged {} and retried {}", outcome.acks.requested, outcome.retries.requested);
     } else {
         println!("the service did not confirm everything: {outcome:?}");
     }

@@ -17,14 +17,10 @@ use tokio::{
     sync::{SemaphorePermit, oneshot},
 };
 
-pub use self::{
-    options::AckerOptions,
-    receipt::{Confirmation, Receipt},
-};
+pub use self::{options::AckerOptions, receipt::Receipt};
+pub use crate::message::confirmation::Confirmation;
 
 pub(crate) use self::receipt::Observer;
-#[cfg(fuzzing)]
-pub(crate) use self::request::confirmations;
 use self::{
     ledger::{Ledger, Pending},
     pace::Pace,

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::{
-    acker::{self, Confirmation},
+    acker::Confirmation,
     client::Client,
     consumer,
     document::{
@@ -162,21 +162,20 @@ pub fn confirmations(
     retries: Option<u64>,
     warned: Vec<Option<LeaseId>>,
 ) -> Vec<Confirmation> {
-    let mut outcome = AckOutcome::nothing();
-    outcome.add(settlements.iter(), acks, retries, warnings(warned));
-    acker::confirmations(&settlements.iter().collect::<Vec<_>>(), &outcome)
+    let counts = [acks, retries].map(|count| count.map(|count| count as f64));
+    AckOutcome::new(settlements.iter(), counts, warnings(warned)).confirmations(settlements.iter()).collect()
 }
 
 /// Until when each of these leases lasts for certain after the response to an extension that was sent at `sent_at`.
 pub fn extended(
     leases: Vec<Lease>,
-    count: Option<u64>,
+    count: Option<f64>,
     warned: Vec<Option<LeaseId>>,
     sent_at: StdInstant,
     timeout: Duration,
 ) -> Vec<StdInstant> {
-    let (mut outcome, until) = (ExtendOutcome::nothing(), sent_at + timeout);
-    outcome.add(leases.len() as u64, count, warnings(warned), until);
+    let until = sent_at + timeout;
+    let outcome = ExtendOutcome::new(&leases, count, warnings(warned), until);
     let extended = consumer::extended(leases.clone(), &outcome, outcome.deadline().unwrap_or(until));
     let held = leases.iter().zip(extended).map(|(lease, extended)| {
         let held = Extended::from(lease.deadline().unwrap_or(sent_at));
@@ -209,7 +208,7 @@ pub fn extend(response: &[u8]) -> Option<[bool; 2]> {
     let leases = ["a", "b"].map(|id| Lease::new(id, now));
     let said = result.warnings.unwrap_or_default().read(leases.iter().map(Lease::id), |id| id);
     let warned = said.into_iter().map(|warning| warning.subject).collect();
-    let extended = extended(leases.to_vec(), wire::count_of(result.extend_count), warned, now, minute);
+    let extended = extended(leases.to_vec(), wire::number(result.extend_count), warned, now, minute);
     extended.iter().map(|until| *until > now).collect::<Vec<_>>().try_into().ok()
 }
 

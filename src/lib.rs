@@ -44,6 +44,7 @@ pub use message::{
     Message, Metadata,
     ack::{AckError, AckOutcome, AckRequest},
     body::{Body, ContentType},
+    confirmation::Counts,
     delete::DeleteOutcome,
     extend::{ExtendError, ExtendOutcome},
     held::HeldLease,

@@ -2,6 +2,7 @@
 
 pub(crate) mod ack;
 pub(crate) mod body;
+pub(crate) mod confirmation;
 pub(crate) mod delete;
 pub(crate) mod extend;
 pub(crate) mod held;

@@ -208,7 +208,7 @@ impl Queue {
         let read = |said| call.warnings(said, refs.iter().map(|message_ref| &message_ref.0), MessageRef);
         let mut errors = read(success.result.errors);
         errors.extend(call.beside(success.beside));
-        Ok(DeleteOutcome { requested: refs.len() as u64, errors, warnings: read(success.result.warnings) })
+        Ok(DeleteOutcome::new(&refs, errors, read(success.result.warnings)))
     }
 
     pub(crate) fn call(&self, operation: Operation) -> Arc<Call> {

@@ -34,6 +34,11 @@ mod error {
 }
 
 mod message {
+    pub(crate) mod confirmation {
+        #[derive(Debug, PartialEq)]
+        pub(crate) struct Confirmation;
+    }
+
     pub(crate) mod lease {
         pub(crate) type LeaseId = u8;
     }
@@ -66,10 +71,7 @@ mod message {
 }
 
 mod receipt {
-    use crate::error::Error;
-
-    #[derive(Debug, PartialEq)]
-    pub(crate) struct Confirmation;
+    use crate::{error::Error, message::confirmation::Confirmation};
 
     pub(crate) type Observer = Box<dyn FnOnce(&Result<Confirmation, Error>) + Send>;
 

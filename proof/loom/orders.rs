@@ -13,8 +13,11 @@ use super::{
     budget::Budget,
     error::Error,
     ledger::{Ledger, Pending, Work},
-    message::settlement::{Lease, Settlement},
-    receipt::{Confirmation, stopped},
+    message::{
+        confirmation::Confirmation,
+        settlement::{Lease, Settlement},
+    },
+    receipt::stopped,
 };
 
 type Reply = oneshot::Receiver<Result<Confirmation, Error>>;

@@ -12,11 +12,12 @@ use tokio::{
     time::Instant,
 };
 
-use super::receipt::{Confirmation, Observer, dropped, stopped};
+use super::receipt::{Observer, dropped, stopped};
 use crate::{
     error::Error,
     http::transport,
     message::{
+        confirmation::Confirmation,
         lease::LeaseId,
         limits::{self, MAX_LEASES},
         settlement::Settlement,

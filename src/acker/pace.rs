@@ -13,6 +13,7 @@ use crate::{
         adaptive::{Adaptive, Setback},
         outage::Outage,
     },
+    message::{ack::AckOutcome, warning::Warning},
 };
 
 /// Enough for a nearby service, until it is known how long its responses take.
@@ -31,6 +32,8 @@ struct State {
     outage: Outage,
     /// The result of the last response.
     is_working: bool,
+    /// How many successful responses had warnings.
+    warned: u64,
     tried_at: Option<Instant>,
 }
 
@@ -38,7 +41,7 @@ impl Pace {
     pub(super) fn new(max_in_flight: usize) -> Self {
         let in_flight = Adaptive::new(AT_FIRST, max_in_flight);
         let outage = Outage::default();
-        Self(Mutex::new(State { in_flight, held_back_at: None, outage, is_working: true, tried_at: None }))
+        Self(Mutex::new(State { in_flight, held_back_at: None, outage, is_working: true, warned: 0, tried_at: None }))
     }
 
     pub(super) fn limit(&self) -> usize {
@@ -65,6 +68,18 @@ impl Pace {
         drop(state);
         if let Some(failures) = ended {
             tracing::info!(failures, "acknowledgements succeed again");
+        }
+    }
+
+    /// A request succeeded. Warnings about leases that are confirmed all the same are logged at growing intervals.
+    pub(super) fn warned(&self, outcome: &AckOutcome) {
+        let Some(Warning { message, .. }) = outcome.warnings.first().filter(|_| outcome.is_complete()) else { return };
+        let mut state = self.state();
+        state.warned = state.warned.saturating_add(1);
+        let responses = state.warned;
+        drop(state);
+        if responses.is_power_of_two() {
+            tracing::info!(responses, %message, "acknowledgements are confirmed with warnings");
         }
     }
 

@@ -8,25 +8,10 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use crate::error::{Error, kind::ErrorKind};
-
-/// What the service reported about one lease, in the response to a request that it carried out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Confirmation {
-    /// The message was acknowledged, or will be retried. The service's count equals the number of leases in the request
-    /// with the same decision, or the number of those without a warning.
-    Confirmed,
-    /// The service sent this warning about the lease.
-    Warned(String),
-    /// The service's count does not show whether it settled this lease.
-    Unclear {
-        /// How many leases with the same decision the service counted, if it sent a count.
-        counted: Option<u64>,
-        /// How many leases with the same decision were in the request.
-        requested: u64,
-    },
-}
+use crate::{
+    error::{Error, kind::ErrorKind},
+    message::confirmation::Confirmation,
+};
 
 /// Sees the outcome of a lease even if its receipt is ignored.
 pub(crate) type Observer = Box<dyn FnOnce(&Result<Confirmation, Error>) + Send + Sync>;
@@ -47,6 +32,7 @@ pub(crate) type Observer = Box<dyn FnOnce(&Result<Confirmation, Error>) + Send +
 /// for message in queue.pull(PullOptions::new()).await? {
 ///     match acker.ack(message).await?.await {
 ///         Ok(Confirmation::Confirmed) => println!("acknowledged"),
+///         Ok(Confirmation::Accepted) => println!("acknowledged, though the service did not count it"),
 ///         Ok(doubtful) => println!("the service says {doubtful:?}"),
 ///         Err(error) => println!("not acknowledged: {error}"),
 ///     }

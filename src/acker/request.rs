@@ -1,24 +1,18 @@
 //! Settles the leases of one request, with as many requests as that takes.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    mem,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::VecDeque, mem, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep_until};
 
 use super::{
     ledger::{Ledger, Pending},
     pace::Pace,
-    receipt::Confirmation,
 };
 use crate::{
     error::Error,
     flow::splitting::Splitting,
     http::{retry::jittered, transport},
-    message::{ack::AckOutcome, lease::LeaseId, settlement::Settlement},
+    message::{ack::AckOutcome, settlement::Settlement},
     queue::Queue,
 };
 
@@ -90,10 +84,10 @@ impl Requests {
     /// Sends a request once, and returns its leases if it failed.
     async fn send(&self, mut group: Group, taken_at: Instant) -> Result<(), (Group, Error)> {
         let settlements = group.leases.iter().map(|pending| &pending.settlement);
-        let mut outcome = AckOutcome::nothing();
-        match self.queue.ack_once(settlements, None, &mut outcome).await {
-            Ok(setback) => {
+        match self.queue.ack_once(settlements, None).await {
+            Ok((outcome, setback)) => {
                 self.pace.succeeded(taken_at, setback);
+                self.pace.warned(&outcome);
                 self.confirm(mem::take(&mut group.leases), &outcome);
                 Ok(())
             }
@@ -130,8 +124,7 @@ impl Requests {
 
     /// Gives each lease its outcome.
     fn confirm(&self, group: Vec<Pending>, outcome: &AckOutcome) {
-        let settlements: Vec<_> = group.iter().map(|pending| &pending.settlement).collect();
-        let confirmations = confirmations(&settlements, outcome);
+        let confirmations: Vec<_> = outcome.confirmations(group.iter().map(|pending| &pending.settlement)).collect();
         self.ledger.release(group.iter());
         for (pending, confirmation) in group.into_iter().zip(confirmations) {
             pending.reply(Ok(confirmation));
@@ -144,35 +137,4 @@ impl Requests {
             pending.reply(Err(error.clone()));
         }
     }
-}
-
-/// What a response says of each lease, in order. A lease without a warning is confirmed only if the count is that of
-/// all leases, or of those without a warning.
-pub(crate) fn confirmations(settlements: &[&Settlement], outcome: &AckOutcome) -> Vec<Confirmation> {
-    let warned: HashMap<&LeaseId, &str> = outcome
-        .warnings
-        .iter()
-        .filter_map(|warning| Some((warning.subject.as_ref()?, warning.message.as_str())))
-        .collect();
-    let unwarned = |is_ack: bool| {
-        let of_kind = settlements.iter().filter(|settlement| settlement.decision.is_ack() == is_ack);
-        of_kind.filter(|settlement| !warned.contains_key(settlement.lease.id())).count() as u64
-    };
-    // A count of all includes those with a warning. Any other leaves open which leases it is about.
-    let holds =
-        |count: Option<u64>, is_ack, asked| count.is_some_and(|count| count == asked || count == unwarned(is_ack));
-    let acks_hold = holds(outcome.ack_count, true, outcome.acks_requested);
-    let retries_hold = holds(outcome.retry_count, false, outcome.retries_requested);
-    let confirmation = |settlement: &&Settlement| {
-        let (holds, counted, requested) = match settlement.decision.is_ack() {
-            true => (acks_hold, outcome.ack_count, outcome.acks_requested),
-            false => (retries_hold, outcome.retry_count, outcome.retries_requested),
-        };
-        match warned.get(settlement.lease.id()) {
-            Some(text) => Confirmation::Warned((*text).to_owned()),
-            None if holds => Confirmation::Confirmed,
-            None => Confirmation::Unclear { counted, requested },
-        }
-    };
-    settlements.iter().map(confirmation).collect()
 }

@@ -1,14 +1,11 @@
 //! One request that extends leases.
 
-use std::{
-    collections::HashSet,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use crate::{
     error::Error,
     flow::splitting::Splitting,
-    message::{extend::ExtendOutcome, lease::LeaseId, settlement::Lease},
+    message::{confirmation::Confirmation, extend::ExtendOutcome, settlement::Lease},
     queue::Queue,
 };
 
@@ -56,7 +53,7 @@ impl Extension {
         let error = match queue.extend(leases.iter().map(|(_, lease)| lease), timeout).await {
             Ok(outcome) => {
                 let until = outcome.deadline().unwrap_or(now + timeout.saturating_sub(ROUNDED));
-                return Sent { beats: read(leases, &outcome, until), ..Sent::default() };
+                return Sent { beats: read(&leases, &outcome, until), ..Sent::default() };
             }
             Err(failed) => failed.error,
         };
@@ -72,22 +69,20 @@ impl Extension {
     }
 }
 
-/// A lease without a warning is extended only if the count is that of all without one, and each warning names a lease
-/// of its own.
-fn read(group: Vec<(u64, Lease)>, outcome: &ExtendOutcome, until: Instant) -> Vec<Beat> {
-    let warned: HashSet<&LeaseId> = outcome.warnings.iter().filter_map(|warning| warning.subject.as_ref()).collect();
-    let unwarned = group.iter().filter(|(_, lease)| !warned.contains(lease.id())).count() as u64;
-    let is_clear = outcome.extend_count == Some(unwarned) && outcome.warnings.len() == warned.len();
-    let beat = |(key, lease): (u64, Lease)| {
-        let is_warned = warned.contains(lease.id());
-        Beat { key, deadline: (is_clear && !is_warned).then_some(until), is_alone: !is_clear && !is_warned }
+/// A lease that is only accepted lasts as long as before.
+fn read(group: &[(u64, Lease)], outcome: &ExtendOutcome, until: Instant) -> Vec<Beat> {
+    let confirmations = outcome.confirmations(group.iter().map(|(_, lease)| lease));
+    let beat = |((key, _), confirmation): (&(u64, Lease), Confirmation)| Beat {
+        key: *key,
+        deadline: (confirmation == Confirmation::Confirmed).then_some(until),
+        is_alone: matches!(confirmation, Confirmation::Unclear { .. }),
     };
-    group.into_iter().map(beat).collect()
+    group.iter().zip(confirmations).map(beat).collect()
 }
 
 /// Until when each of these leases lasts, by what the service said.
 #[cfg(fuzzing)]
 pub(crate) fn extended(leases: Vec<Lease>, outcome: &ExtendOutcome, until: Instant) -> Vec<Option<Instant>> {
-    let group = leases.into_iter().map(|lease| (0, lease)).collect();
-    read(group, outcome, until).into_iter().map(|beat| beat.deadline).collect()
+    let group: Vec<_> = leases.into_iter().map(|lease| (0, lease)).collect();
+    read(&group, outcome, until).into_iter().map(|beat| beat.deadline).collect()
 }

@@ -245,10 +245,10 @@ impl Inner {
         };
         state.end();
         match outcome {
-            Ok(Confirmation::Confirmed) => {
+            Ok(confirmation) if !confirmation.is_doubtful() => {
                 state.has_confirmed = true;
                 state.acks.confirmed();
-                self.counter.confirmed(settlement.decision, is_dead_letter);
+                self.counter.settled(settlement.decision, is_dead_letter, confirmation);
             }
             outcome => {
                 let error = outcome.as_ref().err();

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::stats::Stats;
 use crate::{
     error::Error,
-    message::{pull::Batch, settlement::Decision},
+    message::{confirmation::Confirmation, pull::Batch, settlement::Decision},
     queue::Queue,
 };
 
@@ -201,13 +201,14 @@ impl Counter {
         record(&mut lock(&self.total.totals).stats);
     }
 
-    /// The service confirmed what was decided on a message.
-    pub(super) fn confirmed(&self, decision: Decision, is_dead_letter: bool) {
+    /// The service confirmed or accepted what was decided on a message.
+    pub(super) fn settled(&self, decision: Decision, is_dead_letter: bool, confirmation: &Confirmation) {
         self.count(|stats| {
-            let count = match (is_dead_letter, decision.is_ack()) {
-                (true, _) => &mut stats.dead_lettered,
-                (false, true) => &mut stats.acknowledged,
-                (false, false) => &mut stats.retried,
+            let count = match (confirmation, is_dead_letter, decision.is_ack()) {
+                (Confirmation::Accepted, ..) => &mut stats.accepted,
+                (_, true, _) => &mut stats.dead_lettered,
+                (_, false, true) => &mut stats.acknowledged,
+                (_, false, false) => &mut stats.retried,
             };
             *count += 1;
         });

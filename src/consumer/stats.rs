@@ -13,7 +13,7 @@ use crate::{error::Error, message::ack::AckRequest};
 ///
 /// After a run, every message that it [pulled](Self::pulled) is counted in exactly one of
 /// [`acknowledged`](Self::acknowledged), [`retried`](Self::retried), [`left`](Self::left), [`expired`](Self::expired),
-/// [`dead_lettered`](Self::dead_lettered) and [`unconfirmed`](Self::unconfirmed).
+/// [`dead_lettered`](Self::dead_lettered), [`accepted`](Self::accepted) and [`unconfirmed`](Self::unconfirmed).
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Stats {
@@ -33,6 +33,9 @@ pub struct Stats {
     pub expired: u64,
     /// Messages that were pushed to the dead-letter queue, and whose acknowledgement the service then confirmed.
     pub dead_lettered: u64,
+    /// Messages whose acknowledgement or retry the service accepted without counting it: a success in which nothing
+    /// speaks against the lease.
+    pub accepted: u64,
     /// Messages whose acknowledgement or retry the service did not confirm, or the [acker](crate::Acker) refused, for
     /// example since it is closed, or whose outcome was not known yet when a run was dropped.
     pub unconfirmed: u64,

@@ -234,7 +234,14 @@ fn check(report: &Report) {
 }
 
 fn check_sum(stats: &Stats) {
-    let parts = [stats.acknowledged, stats.retried, stats.left, stats.expired, stats.dead_lettered, stats.unconfirmed];
+    let parts = [
+        stats.acknowledged,
+        stats.retried,
+        stats.left,
+        stats.expired,
+        stats.dead_lettered,
+        stats.accepted + stats.unconfirmed,
+    ];
     assert_eq!(stats.pulled, parts.iter().sum::<u64>(), "every message is accounted for, and once: {stats:?}");
 }
 

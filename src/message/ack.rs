@@ -10,6 +10,7 @@ use std::{
 use crate::{
     error::Error,
     message::{
+        confirmation::{Confirmation, Counts},
         lease::LeaseId,
         settlement::{Lease, Settlement},
         warning::Warning,
@@ -146,10 +147,10 @@ impl<'a> IntoIterator for &'a AckRequest {
     }
 }
 
-/// What a request asked for, and what the service confirmed.
+/// How many messages a request settles, and what the service's responses say about them.
 ///
-/// A successful response does not mean that every lease was settled; check [`is_complete`](Self::is_complete). If a
-/// count is missing, not a number, or larger than requested, the outcome is not complete.
+/// A successful response does not mean that every lease was settled; check [`is_complete`](Self::is_complete). The
+/// service may also leave out its counts: then the leases are [accepted](Counts::accepted).
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -158,80 +159,74 @@ impl<'a> IntoIterator for &'a AckRequest {
 /// let queue = Emulator::in_process().queue()?;
 /// let outcome = queue.ack(AckRequest::ack_all(["a-lease-that-does-not-exist"])).await?;
 /// assert!(!outcome.is_complete()); // the call succeeded, and acknowledged nothing
-/// assert_eq!((outcome.acks_requested, outcome.ack_count), (1, Some(0)));
+/// assert_eq!((outcome.acks.requested, outcome.acks.confirmed), (1, Some(0)));
 /// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use = "the service may have confirmed less than requested: check is_complete()"]
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AckOutcome {
-    /// How many messages the request acknowledges.
-    pub acks_requested: u64,
-    /// How many messages the service acknowledged, by its count. `None` if it sent no count, which does not mean zero.
-    pub ack_count: Option<u64>,
-    /// How many messages the request retries.
-    pub retries_requested: u64,
-    /// How many messages the service will retry, by its count. `None` if it sent no count, which does not mean zero.
-    pub retry_count: Option<u64>,
-    /// The service's warnings about single leases. Errors that came with `success: true` are here as well.
+    /// The messages to acknowledge.
+    pub acks: Counts,
+    /// The messages to retry.
+    pub retries: Counts,
+    /// The service's warnings. Those about leases that were all counted only inform. Errors that came with
+    /// `success: true` are here as well.
     pub warnings: Vec<Warning<LeaseId>>,
-    is_complete: bool,
 }
 
 impl AckOutcome {
-    /// Nothing asked for, and nothing confirmed.
-    pub(crate) fn nothing() -> Self {
-        Self {
-            acks_requested: 0,
-            ack_count: None,
-            retries_requested: 0,
-            retry_count: None,
-            warnings: Vec::new(),
-            is_complete: true,
-        }
-    }
-
-    /// Whether the service confirmed everything: in every response, both counts match the request, and there are no
-    /// warnings.
-    ///
-    /// The service does not say which lease is missing from a count, so treat an incomplete request as not done.
-    /// Messages that were not deleted are delivered again when their leases expire.
-    pub fn is_complete(&self) -> bool {
-        self.is_complete
-    }
-
-    /// Adds the response to one of several requests.
-    pub(crate) fn add<'a>(
-        &mut self,
-        settlements: impl ExactSizeIterator<Item = &'a Settlement>,
-        ack_count: Option<u64>,
-        retry_count: Option<u64>,
+    /// What the response to one request says.
+    pub(crate) fn new<'a>(
+        settlements: impl Iterator<Item = &'a Settlement> + Clone,
+        [acks, retries]: [Option<f64>; 2],
         warnings: Vec<Warning<LeaseId>>,
-    ) {
-        let requested = settlements.len() as u64;
-        let acks = settlements.filter(|settlement| settlement.decision.is_ack()).count() as u64;
-        let retries = requested - acks;
-        let said = |requested, count| requested == 0 || count == Some(requested);
-        self.is_complete &= said(acks, ack_count) && said(retries, retry_count) && warnings.is_empty();
-        tally(&mut self.acks_requested, &mut self.ack_count, acks, ack_count);
-        tally(&mut self.retries_requested, &mut self.retry_count, retries, retry_count);
-        self.warnings.extend(warnings);
+    ) -> Self {
+        let counts = |is_ack, count| Counts::new(of_kind(settlements.clone(), is_ack), count, &warnings);
+        Self { acks: counts(true, acks), retries: counts(false, retries), warnings }
+    }
+
+    /// Whether the service confirmed every lease, by its counts.
+    ///
+    /// The service does not say which lease is missing from a count. Messages that were not deleted are delivered again
+    /// when their leases expire.
+    pub fn is_complete(&self) -> bool {
+        self.acks.is_complete() && self.retries.is_complete()
+    }
+
+    /// Adds the outcome of another request.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.acks.add(other.acks);
+        self.retries.add(other.retries);
+        self.warnings.extend(other.warnings);
+    }
+
+    /// What the only response says about each of its leases, in order.
+    pub(crate) fn confirmations<'a>(
+        &self,
+        settlements: impl Iterator<Item = &'a Settlement> + Clone,
+    ) -> impl Iterator<Item = Confirmation> {
+        let said = |counts: &Counts, is_ack| {
+            counts.confirmations(of_kind(settlements.clone(), is_ack), &self.warnings).into_iter()
+        };
+        let (mut acks, mut retries) = (said(&self.acks, true), said(&self.retries, false));
+        settlements.filter_map(move |settlement| match settlement.decision.is_ack() {
+            true => acks.next(),
+            false => retries.next(),
+        })
     }
 }
 
-/// A total is unknown as soon as one request that asked for something got no count.
-fn tally(requested: &mut u64, total: &mut Option<u64>, more: u64, count: Option<u64>) {
-    *total = match (*total, count) {
-        (Some(total), Some(count)) => Some(total.saturating_add(count)),
-        (None, Some(count)) if *requested == 0 => Some(count),
-        (total, None) if more == 0 => total,
-        _ => None,
-    };
-    *requested = requested.saturating_add(more);
+/// The leases of a request that it acknowledges, or the others.
+fn of_kind<'a>(
+    settlements: impl Iterator<Item = &'a Settlement> + Clone,
+    is_ack: bool,
+) -> impl Iterator<Item = &'a LeaseId> + Clone {
+    settlements.filter(move |settlement| settlement.decision.is_ack() == is_ack).map(|settlement| settlement.lease.id())
 }
 
-/// Why [`Queue::ack`](crate::Queue::ack) failed, with the leases that were not confirmed.
+/// Why [`Queue::ack`](crate::Queue::ack) failed, with the leases of the requests that failed or were not sent.
 ///
 /// It displays as its [`error`](Self::error), has the same source, and converts into it with `?`.
 ///
@@ -254,9 +249,9 @@ fn tally(requested: &mut u64, total: &mut Option<u64>, more: u64, count: Option<
 pub struct AckError {
     /// The failure. If several requests failed, this is the last failure, with the codes of all of them.
     pub error: Error,
-    /// What the service confirmed in the requests that succeeded.
-    pub confirmed: AckOutcome,
-    /// The leases that were not confirmed, as a request that you can send again.
+    /// The outcome of the requests that succeeded.
+    pub outcome: AckOutcome,
+    /// The leases of the other requests, as a request that you can send again.
     pub unconfirmed: AckRequest,
 }
 
@@ -275,22 +270,5 @@ impl StdError for AckError {
 impl From<AckError> for Error {
     fn from(failed: AckError) -> Self {
         failed.error
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_request_that_asks_for_nothing_of_a_kind_leaves_its_total() {
-        let mut outcome = AckOutcome::nothing();
-        let both = [Settlement::ack("a"), Settlement::retry("b")];
-        outcome.add(both.iter(), Some(1), Some(1), Vec::new());
-        outcome.add([Settlement::ack("c")].iter(), Some(1), None, Vec::new());
-        assert_eq!((outcome.ack_count, outcome.retry_count, outcome.is_complete()), (Some(2), Some(1), true));
-        outcome.add(both.iter(), Some(1), None, Vec::new());
-        assert_eq!((outcome.ack_count, outcome.retry_count, outcome.is_complete()), (Some(3), None, false));
-        assert_eq!((outcome.acks_requested, outcome.retries_requested), (3, 2));
     }
 }

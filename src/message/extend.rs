@@ -4,55 +4,60 @@ use std::{error::Error as StdError, fmt, time::Instant};
 
 use crate::{
     error::Error,
-    message::{lease::LeaseId, settlement::Lease, warning::Warning},
+    message::{
+        confirmation::{Confirmation, Counts},
+        lease::LeaseId,
+        settlement::Lease,
+        warning::Warning,
+    },
 };
 
-/// How many leases a request extends, and how many the service confirmed.
+/// How many leases a request extends, and what the service's responses say about them.
 #[must_use = "the service may have extended less than requested: check is_complete()"]
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ExtendOutcome {
-    /// How many leases the request extends.
-    pub requested: u64,
-    /// How many leases the service extended, by its count. `None` if it sent no count, which does not mean zero.
-    pub extend_count: Option<u64>,
-    /// The service's warnings about single leases.
+    /// The leases to extend.
+    pub extensions: Counts,
+    /// The service's warnings. Those about leases that were all counted only inform.
     pub warnings: Vec<Warning<LeaseId>>,
-    is_complete: bool,
     deadline: Option<Instant>,
 }
 
 impl ExtendOutcome {
-    /// Nothing asked for, and nothing confirmed.
-    pub(crate) fn nothing() -> Self {
-        Self { requested: 0, extend_count: Some(0), warnings: Vec::new(), is_complete: true, deadline: None }
+    /// What the response to a request for these leases says. They then last until `until`.
+    pub(crate) fn new(leases: &[Lease], count: Option<f64>, warnings: Vec<Warning<LeaseId>>, until: Instant) -> Self {
+        let extensions = Counts::new(leases.iter().map(Lease::id), count, &warnings);
+        Self { extensions, warnings, deadline: Some(until) }
     }
 
-    /// Whether the service confirmed everything: in every response, the count matches the request, and there are no
-    /// warnings.
+    /// Whether the service confirmed every lease, by its count.
     ///
     /// The service does not say which lease is missing from a count, so treat an incomplete request as not done.
     pub fn is_complete(&self) -> bool {
-        self.is_complete
+        self.extensions.is_complete()
     }
 
     /// The earliest time at which the leases expire: the visibility timeout, counted from before the first request was
-    /// sent. `None` if the outcome is not complete.
+    /// sent. `None` if the outcome is not complete: leases that are only accepted may end when they would have ended.
     pub fn deadline(&self) -> Option<Instant> {
-        self.deadline.filter(|_| self.is_complete)
+        self.deadline.filter(|_| self.is_complete())
     }
 
-    /// Adds the response to one of several requests, whose leases then last until `until`.
-    pub(crate) fn add(&mut self, requested: u64, count: Option<u64>, warnings: Vec<Warning<LeaseId>>, until: Instant) {
-        self.is_complete &= count == Some(requested) && warnings.is_empty();
-        self.requested = self.requested.saturating_add(requested);
-        self.extend_count = self.extend_count.zip(count).map(|(total, count)| total.saturating_add(count));
-        self.deadline = Some(self.deadline.map_or(until, |deadline| deadline.min(until)));
-        self.warnings.extend(warnings);
+    /// What the only response says about each of its leases, in order.
+    pub(crate) fn confirmations<'a>(&self, leases: impl Iterator<Item = &'a Lease> + Clone) -> Vec<Confirmation> {
+        self.extensions.confirmations(leases.map(Lease::id), &self.warnings)
+    }
+
+    /// Adds the outcome of a later request.
+    pub(crate) fn add(&mut self, later: Self) {
+        self.extensions.add(later.extensions);
+        self.warnings.extend(later.warnings);
+        self.deadline = self.deadline.or(later.deadline);
     }
 }
 
-/// Why [`Queue::extend`](crate::Queue::extend) failed, with the leases that were not extended for certain.
+/// Why [`Queue::extend`](crate::Queue::extend) failed, with the leases that were not extended.
 ///
 /// It displays as its [`error`](Self::error), has the same source, and converts into it with `?`.
 #[derive(Clone, Debug)]
@@ -60,9 +65,9 @@ impl ExtendOutcome {
 pub struct ExtendError {
     /// The failure.
     pub error: Error,
-    /// What the service confirmed before the failure.
-    pub confirmed: ExtendOutcome,
-    /// The leases that were not confirmed.
+    /// The outcome of the requests before the failure.
+    pub outcome: ExtendOutcome,
+    /// The leases of the request that failed, and of those that were not sent.
     pub unconfirmed: Vec<Lease>,
 }
 
@@ -92,25 +97,25 @@ mod tests {
     use crate::error::kind::ErrorKind;
 
     #[test]
-    fn an_outcome_is_complete_only_if_every_response_counts_all_and_warns_of_none() {
-        let (soon, now) = (Duration::from_secs(60), Instant::now());
-        let warning = || vec![Warning { subject: None, message: "no".to_owned() }];
-        let outcome = |responses: [(Option<u64>, Vec<Warning<LeaseId>>); 2]| {
-            let mut outcome = ExtendOutcome::nothing();
-            responses.into_iter().for_each(|(count, warnings)| outcome.add(2, count, warnings, now + soon));
-            (outcome.is_complete(), outcome.deadline().is_some(), outcome.requested, outcome.extend_count)
+    fn the_deadline_is_that_of_the_first_request_if_all_leases_are_counted() {
+        let (now, second) = (Instant::now(), Duration::from_secs(1));
+        let leases = ["a", "b"].map(Lease::from);
+        let outcome = |counts: [Option<f64>; 2]| {
+            let mut outcome = ExtendOutcome::default();
+            let responses = counts.into_iter().zip([now, now + second]);
+            responses.for_each(|(count, until)| outcome.add(ExtendOutcome::new(&leases, count, Vec::new(), until)));
+            (outcome.is_complete(), outcome.deadline(), outcome.extensions.confirmed, outcome.extensions.accepted)
         };
-        assert_eq!(outcome([(Some(2), vec![]), (Some(2), vec![])]), (true, true, 4, Some(4)));
-        assert_eq!(outcome([(Some(1), vec![]), (Some(2), vec![])]), (false, false, 4, Some(3)));
-        assert_eq!(outcome([(Some(2), vec![]), (None, vec![])]), (false, false, 4, None));
-        assert_eq!(outcome([(Some(2), warning()), (Some(2), vec![])]), (false, false, 4, Some(4)));
+        assert_eq!(outcome([Some(2.0), Some(2.0)]), (true, Some(now), Some(4), 0));
+        assert_eq!(outcome([Some(1.0), Some(2.0)]), (false, None, Some(3), 0));
+        assert_eq!(outcome([Some(2.0), None]), (false, None, Some(2), 2));
     }
 
     #[test]
     fn a_failure_reads_as_its_error_and_has_its_source() {
         let error = Error::new(ErrorKind::Transport, "broken").with_source(fmt::Error, true);
         let text = error.to_string();
-        let failed = ExtendError { error, confirmed: ExtendOutcome::nothing(), unconfirmed: Vec::new() };
+        let failed = ExtendError { error, outcome: ExtendOutcome::default(), unconfirmed: Vec::new() };
         assert_eq!(failed.to_string(), text);
         assert_eq!(failed.source().unwrap().to_string(), fmt::Error.to_string());
     }

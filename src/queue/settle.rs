@@ -21,7 +21,7 @@ impl Queue {
     /// Settles leases: acknowledges messages, and retries others.
     ///
     /// Sends one request per 100 leases, one after the other. The client's timeouts apply to each request. `Ok` means
-    /// that the service carried out every request, but it may have confirmed less than you asked for: check
+    /// that the service reported success for every request, but it may have confirmed less than you asked for: check
     /// [`is_complete`](AckOutcome::is_complete).
     ///
     /// Dropping the future drops the request. To be able to send it again, clone it first; a clone copies no lease.
@@ -30,42 +30,45 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// [`AckError`] holds what was confirmed and the leases that were not, so that you can send those again. Refused
+    /// [`AckError`] holds the outcome of the requests that succeeded, and the other leases, so that you can send those
+    /// again. Refused
     /// before anything is sent: an empty request, an empty lease, the same lease twice, a delay over 24 hours. If the
     /// service [rejects](crate::ErrorKind::Rejected) one of several requests, the others are still sent. Any other
     /// failure ends the call.
     pub async fn ack(&self, request: AckRequest) -> Result<AckOutcome, AckError> {
-        let mut confirmed = AckOutcome::nothing();
+        let mut outcome = AckOutcome::default();
         if let Err(error) = limits::ack(&request) {
-            return Err(AckError { error, confirmed, unconfirmed: request });
+            return Err(AckError { error, outcome, unconfirmed: request });
         }
         let mut failure: Option<Error> = None;
         let mut unconfirmed = AckRequest { settlements: Vec::new(), deadline: request.deadline };
         for settlements in request.settlements.chunks(limits::MAX_LEASES) {
             if failure.as_ref().is_none_or(Error::refuses_the_request) {
-                match self.ack_once(settlements.iter(), request.deadline, &mut confirmed).await {
-                    Ok(_) => continue,
+                match self.ack_once(settlements.iter(), request.deadline).await {
+                    Ok((settled, _)) => {
+                        outcome.add(settled);
+                        continue;
+                    }
                     Err(error) => failure = Some(failure.into_iter().fold(error, Error::after)),
                 }
             }
             unconfirmed.settlements.extend_from_slice(settlements);
         }
         match failure {
-            None => Ok(confirmed),
+            None => Ok(outcome),
             Some(error) => {
                 let error = error.or_may_have_arrived(unconfirmed.len() < request.len());
-                Err(AckError { error, confirmed, unconfirmed })
+                Err(AckError { error, outcome, unconfirmed })
             }
         }
     }
 
-    /// Sends one request, of at most 100 leases, each there once. Returns what it met before it succeeded.
+    /// Sends one request, of at most 100 leases, each there once. Returns its outcome, and the failures before it.
     pub(crate) async fn ack_once<'a>(
         &self,
         settlements: impl ExactSizeIterator<Item = &'a Settlement> + Clone,
         deadline: Option<std::time::Instant>,
-        confirmed: &mut AckOutcome,
-    ) -> Result<Setback, Error> {
+    ) -> Result<(AckOutcome, Setback), Error> {
         let now = Instant::now().into_std();
         let leases = settlements.clone().map(|settlement| &settlement.lease);
         let deadline = deadline.or_else(|| settlement::deadline(leases, now));
@@ -74,12 +77,11 @@ impl Queue {
         call.trace_count(settlements.len());
         // Pinned here, it is not moved any more.
         let success = call.run_counted(pin!(call.client().ack_messages(account, queue, &payload))).await?;
-        let (acks, retries) = (wire::count_of(success.result.ack_count), wire::count_of(success.result.retry_count));
         let leases = settlements.clone().map(|settlement| settlement.lease.id());
         let mut warnings = call.warnings(success.result.warnings, leases, |id| id);
         warnings.extend(call.beside(success.beside));
-        confirmed.add(settlements, acks, retries, warnings);
-        Ok(call.setback())
+        let counts = [success.result.ack_count, success.result.retry_count].map(wire::number);
+        Ok((AckOutcome::new(settlements, counts, warnings), call.setback()))
     }
 
     /// Extends leases by `visibility_timeout` from now, 1 ms to 12 hours. No attempt is counted.
@@ -116,7 +118,7 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// [`ExtendError`] holds what was confirmed and the leases that were not. Refused before anything is sent: no
+    /// [`ExtendError`] holds the outcome of the requests that succeeded, and the other leases. Refused before anything is sent: no
     /// lease, an empty lease, the same lease twice, a visibility timeout out of bounds. After a failure, no further
     /// request is sent.
     pub async fn extend(
@@ -125,27 +127,25 @@ impl Queue {
         visibility_timeout: Duration,
     ) -> Result<ExtendOutcome, ExtendError> {
         let mut leases: Vec<Lease> = leases.into_iter().map(Into::into).collect();
-        let mut confirmed = ExtendOutcome::nothing();
+        let mut outcome = ExtendOutcome::default();
         if let Err(error) = limits::extend(&leases, visibility_timeout) {
-            return Err(ExtendError { error, confirmed, unconfirmed: leases });
+            return Err(ExtendError { error, outcome, unconfirmed: leases });
         }
         let mut done: usize = 0;
         for chunk in leases.chunks(limits::MAX_EXTENDED) {
-            if let Err(error) = self.extend_once(chunk, visibility_timeout, &mut confirmed).await {
-                let error = error.or_may_have_arrived(done > 0);
-                return Err(ExtendError { error, confirmed, unconfirmed: leases.split_off(done) });
+            match self.extend_once(chunk, visibility_timeout).await {
+                Ok(extended) => outcome.add(extended),
+                Err(error) => {
+                    let error = error.or_may_have_arrived(done > 0);
+                    return Err(ExtendError { error, outcome, unconfirmed: leases.split_off(done) });
+                }
             }
             done = done.saturating_add(chunk.len());
         }
-        Ok(confirmed)
+        Ok(outcome)
     }
 
-    async fn extend_once(
-        &self,
-        leases: &[Lease],
-        visibility_timeout: Duration,
-        confirmed: &mut ExtendOutcome,
-    ) -> Result<(), Error> {
+    async fn extend_once(&self, leases: &[Lease], visibility_timeout: Duration) -> Result<ExtendOutcome, Error> {
         // An expired lease may belong to another consumer by now.
         let deadline = settlement::deadline(leases.iter(), Instant::now().into_std());
         let ((transport, account, queue), payload) = (self.parts(), wire::extend_payload(leases, visibility_timeout));
@@ -156,7 +156,6 @@ impl Queue {
         warnings.extend(call.beside(success.beside));
         let lasts = Duration::from_millis(wire::milliseconds(visibility_timeout).into());
         let until = (call.sent_at() + lasts).into_std();
-        confirmed.add(leases.len() as u64, wire::count_of(success.result.extend_count), warnings, until);
-        Ok(())
+        Ok(ExtendOutcome::new(leases, wire::number(success.result.extend_count), warnings, until))
     }
 }

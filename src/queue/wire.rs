@@ -159,7 +159,7 @@ pub(crate) fn count_of(value: Option<Value>) -> Option<u64> {
     whole(number(value))
 }
 
-fn number(value: Option<Value>) -> Option<f64> {
+pub(crate) fn number(value: Option<Value>) -> Option<f64> {
     value?.as_f64()
 }
 

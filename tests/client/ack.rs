@@ -26,22 +26,43 @@ fn success(result: serde_json::Value) -> String {
 }
 
 #[tokio::test]
-async fn a_missing_count_is_not_zero() {
+async fn a_missing_count_is_accepted_and_not_zero() {
+    let (all, none, absent) = ((Some(1), 0), (Some(0), 0), (None, 1));
     let table = [
-        (r#"{"ackCount": 5, "retryCount": 7}"#, (Some(5), Some(7))),
-        (r#"{"ackCount": 5.0, "retryCount": 7.0}"#, (Some(5), Some(7))),
-        (r#"{"ackCount": 5e0, "retryCount": 0}"#, (Some(5), Some(0))),
-        (r#"{"ackCount": null, "retryCount": null}"#, (None, None)),
-        (r#"{"ackCount": 5}"#, (Some(5), None)),
-        (r#"{"retryCount": 7}"#, (None, Some(7))),
-        (r#"{"ackCount": -1, "retryCount": 0.5}"#, (None, None)),
-        (r#"{}"#, (None, None)),
-        (r#"{"ackCount": 5, "retryCount": 7, "somethingNew": {"a": [1]}}"#, (Some(5), Some(7))),
+        (r#"{"ackCount": 1, "retryCount": 1}"#, all, all),
+        (r#"{"ackCount": 1.0, "retryCount": 1e0}"#, all, all),
+        (r#"{"ackCount": 1, "retryCount": 0}"#, all, none),
+        (r#"{"ackCount": null, "retryCount": null}"#, absent, absent),
+        (r#"{"ackCount": 1}"#, all, absent),
+        (r#"{"retryCount": 1}"#, absent, all),
+        (r#"{"retryCount": 0, "warnings": null}"#, absent, none),
+        (r#"{"ackCount": -1, "retryCount": 0.5}"#, none, none),
+        (r#"{"ackCount": 2, "retryCount": 1.5}"#, none, none),
+        (r#"{"ackCount": "1", "retryCount": {}}"#, absent, absent),
+        (r#"{"warnings": ["hm"]}"#, absent, absent),
+        (r#"{"warnings": {"another lease": "hm"}}"#, absent, absent),
+        (r#"{}"#, absent, absent),
+        ("null", absent, absent),
+        (r#"{"ackCount": 1, "retryCount": 1, "somethingNew": {"a": [1]}}"#, all, all),
     ];
-    let responses = table.map(|(result, _)| success(serde_json::from_str(result).unwrap()));
-    for ((result, expected), outcome) in table.into_iter().zip(outcomes_of(responses).await) {
-        assert_eq!((outcome.ack_count, outcome.retry_count), expected, "{result}");
-        assert_eq!((outcome.acks_requested, outcome.retries_requested), (1, 1), "{result}");
+    let responses = table.map(|(result, ..)| success(serde_json::from_str(result).unwrap()));
+    for ((result, acks, retries), outcome) in table.into_iter().zip(outcomes_of(responses).await) {
+        for (counts, expected) in [(outcome.acks, acks), (outcome.retries, retries)] {
+            assert_eq!((counts.requested, (counts.confirmed, counts.accepted)), (1, expected), "{result}");
+        }
+        assert_eq!(outcome.is_complete(), (acks, retries) == (all, all), "{result}");
+    }
+}
+
+#[tokio::test]
+async fn a_warning_without_a_count_speaks_against_its_lease() {
+    let warned = |warnings: serde_json::Value| success(json!({ "warnings": warnings }));
+    let text = format!("{FIRST} is not known");
+    let [map, list, both] =
+        outcomes_of([json!({FIRST: "gone"}), json!([text]), json!({FIRST: "gone", SECOND: "gone"})].map(warned)).await;
+    for (outcome, retried) in [(map, 1), (list, 1), (both, 0)] {
+        assert_eq!((outcome.acks.accepted, outcome.acks.doubtful()), (0, 1), "{outcome:?}");
+        assert_eq!((outcome.retries.accepted, outcome.retries.doubtful()), (retried, 1 - retried), "{outcome:?}");
     }
 }
 
@@ -98,7 +119,7 @@ async fn a_warning_names_its_lease_even_if_another_is_its_prefix() {
 }
 
 #[tokio::test]
-async fn an_outcome_is_complete_only_if_all_is_confirmed() {
+async fn an_outcome_is_complete_only_if_all_leases_are_counted() {
     // How many acks and retries are requested, what is returned, and whether that is complete.
     let table = [
         (2, 0, json!({"ackCount": 2}), true),
@@ -110,9 +131,12 @@ async fn an_outcome_is_complete_only_if_all_is_confirmed() {
         (2, 0, json!({"ackCount": null}), false),
         (2, 0, json!({}), false),
         (2, 0, json!({"retryCount": 2}), false),
-        (2, 0, json!({"ackCount": 2, "warnings": ["hm"]}), false),
-        (2, 0, json!({"ackCount": 2, "warnings": {"lease 0": "hm"}}), false),
-        (2, 0, json!({"ackCount": 2, "warnings": "hm"}), false),
+        (2, 0, json!({"ackCount": -2}), false),
+        (2, 0, json!({"ackCount": 2.5}), false),
+        (2, 0, json!({"ackCount": 2, "warnings": ["hm"]}), true),
+        (2, 0, json!({"ackCount": 2, "warnings": {"lease 0": "hm", "lease 1": "hm"}}), true),
+        (2, 0, json!({"ackCount": 2, "warnings": "hm"}), true),
+        (2, 0, json!({"ackCount": 1, "warnings": {"lease 0": "hm"}}), false),
         (0, 2, json!({"retryCount": 2}), true),
         (0, 2, json!({"ackCount": 0, "retryCount": 2, "warnings": null}), true),
         (0, 2, json!({"retryCount": 1}), false),
@@ -135,6 +159,6 @@ async fn an_outcome_is_complete_only_if_all_is_confirmed() {
             };
         }
         let outcome = queue.ack(request).await.unwrap();
-        assert_eq!(outcome.is_complete(), complete, "{acks} acks and {retries} retries, met by {result}");
+        assert_eq!(outcome.is_complete(), complete, "{acks} acks and {retries} retries, then {result}");
     }
 }

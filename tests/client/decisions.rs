@@ -43,9 +43,9 @@ async fn a_duplicate_lease_in_a_batch_is_kept_once() {
 
 #[tokio::test]
 async fn a_wrong_count_confirms_nothing() {
-    for (count, read) in [("\"1\"", None), ("2", Some(2)), ("0", Some(0)), ("-1", None), ("{}", None), ("null", None)] {
+    for count in ["2", "0", "-1", "0.5", "1.5", "1e30"] {
         let outcome = ack(&format!(r#"{{"success":true,"result":{{"ackCount":{count}}}}}"#)).await.unwrap();
-        assert_eq!(outcome.ack_count, read, "{count}");
+        assert_eq!((outcome.acks.confirmed, outcome.acks.doubtful()), (Some(0), 1), "{count}");
         assert!(!outcome.is_complete(), "{count}");
     }
 }
@@ -54,7 +54,7 @@ async fn a_wrong_count_confirms_nothing() {
 async fn errors_with_a_success_are_warnings() {
     let body = r#"{"success":true,"errors":[{"code":10026,"message":"no a-lease here"}],"result":{"ackCount":1}}"#;
     let outcome = ack(body).await.unwrap();
-    assert!(!outcome.is_complete());
+    assert!(outcome.is_complete());
     assert_eq!(outcome.warnings[0].message, "code 10026 \"no a-lease here\"".replace("a-lease", "[redacted]"));
 }
 
@@ -161,7 +161,7 @@ async fn an_error_of_several_requests_speaks_for_all_of_them() {
     let confirmed = support::ok(r#"{"success":true,"result":{"ackCount":100}}"#);
     let queue = support::queue(&Server::playing([confirmed, support::refused(429, 10250)]).url);
     let failed = queue.ack(AckRequest::ack_all(leases.clone())).await.unwrap_err();
-    assert_eq!((failed.confirmed.ack_count, failed.unconfirmed.len()), (Some(100), 50));
+    assert_eq!((failed.outcome.acks.confirmed, failed.unconfirmed.len()), (Some(100), 50));
     assert!(failed.error.may_have_arrived() && !failed.to_string().contains("nothing arrived"), "{failed}");
 
     let queue = support::queue(&Server::playing([support::refused(400, 10026), support::refused(400, 10013)]).url);

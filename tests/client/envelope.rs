@@ -98,10 +98,10 @@ async fn a_success_may_lack_a_result_of_counts_and_warnings() {
             }
         }
         let outcome = queue.ack(support::acks(["lease"])).await.unwrap();
-        assert_eq!((outcome.ack_count, outcome.is_complete()), (None, false), "{body}");
+        assert_eq!((outcome.acks.confirmed, outcome.acks.accepted, outcome.is_complete()), (None, 1, false), "{body}");
         let outcome = queue.extend(["lease"], Duration::from_secs(30)).await.unwrap();
-        assert_eq!((outcome.extend_count, outcome.deadline()), (None, None), "{body}");
-        assert!(queue.delete_messages(["lease"]).await.unwrap().warnings.is_empty(), "{body}");
+        assert_eq!((outcome.extensions.accepted, outcome.deadline()), (1, None), "{body}");
+        assert_eq!(queue.delete_messages(["lease"]).await.unwrap().deletions.accepted, 1, "{body}");
     }
 }
 

@@ -84,7 +84,7 @@ async fn an_invalid_ack_is_refused_and_returns_every_lease() {
         let given = support::leases(&request);
         let failed = queue.ack(request).await.unwrap_err();
         assert_refused(&failed.error, row, says);
-        assert_eq!((failed.confirmed.acks_requested, failed.confirmed.retries_requested), (0, 0), "{row}");
+        assert_eq!((failed.outcome.acks.requested, failed.outcome.retries.requested), (0, 0), "{row}");
         assert_eq!(support::leases(&failed.unconfirmed), given, "{row}");
     }
     assert_eq!(server.connections(), 0);

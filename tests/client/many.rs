@@ -56,8 +56,8 @@ async fn leases_are_sent_once_in_requests_of_at_most_a_hundred() {
         let server = Server::start(|_, request| confirm(request));
         let outcome = support::queue(&server.url).ack(numbered(0..count)).await.unwrap();
         assert!(outcome.is_complete(), "{outcome:?}");
-        assert_eq!(outcome.acks_requested + outcome.retries_requested, count as u64);
-        assert_eq!(outcome.retry_count, Some(count.div_ceil(5) as u64));
+        assert_eq!(outcome.acks.requested + outcome.retries.requested, count as u64);
+        assert_eq!(outcome.retries.confirmed, Some(count.div_ceil(5) as u64));
 
         let bodies: Vec<_> = server.requests().iter().map(sent).collect();
         assert_eq!(bodies.len(), requests, "{count} leases");
@@ -71,7 +71,7 @@ async fn leases_are_sent_once_in_requests_of_at_most_a_hundred() {
 }
 
 #[tokio::test]
-async fn a_failed_request_returns_the_unconfirmed_leases() {
+async fn a_failed_request_returns_its_leases_and_those_after_it() {
     let failures = [
         (support::refused(500, 15000), ErrorKind::ServiceFailure),
         (support::refused(429, 10251), ErrorKind::RateLimited),
@@ -82,17 +82,17 @@ async fn a_failed_request_returns_the_unconfirmed_leases() {
     for (failure, kind) in failures {
         let server = Server::start(move |nth, request| if nth == 1 { failure.clone() } else { confirm(request) });
         let queue = support::queue(&server.url);
-        let AckError { error, confirmed, unconfirmed, .. } = queue.ack(numbered(0..250)).await.unwrap_err();
+        let AckError { error, outcome: confirmed, unconfirmed, .. } = queue.ack(numbered(0..250)).await.unwrap_err();
         assert_eq!((error.kind(), error.operation()), (kind, Some("ack_messages")), "{error}");
         assert!(confirmed.is_complete(), "{confirmed:?}");
-        assert_eq!((confirmed.acks_requested, confirmed.ack_count), (80, Some(80)));
-        assert_eq!((confirmed.retries_requested, confirmed.retry_count), (20, Some(20)));
+        assert_eq!((confirmed.acks.requested, confirmed.acks.confirmed), (80, Some(80)));
+        assert_eq!((confirmed.retries.requested, confirmed.retries.confirmed), (20, Some(20)));
         assert_eq!(distinct(&unconfirmed), names(100..250));
         assert_eq!(server.requests().len(), 2, "{kind:?}: the service fails, and is left alone");
 
         let outcome = queue.ack(unconfirmed).await.unwrap();
         assert!(outcome.is_complete(), "{outcome:?}");
-        assert_eq!((outcome.ack_count, outcome.retry_count), (Some(120), Some(30)), "each as it was meant");
+        assert_eq!((outcome.acks.confirmed, outcome.retries.confirmed), (Some(120), Some(30)), "each as it was meant");
     }
 }
 
@@ -102,11 +102,11 @@ async fn a_rejected_request_does_not_affect_the_others() {
     for refusal in refusals {
         let server = Server::start(move |nth, request| if nth == 1 { refusal.clone() } else { confirm(request) });
         let failed = support::queue(&server.url).ack(numbered(0..250)).await.unwrap_err();
-        let AckError { error, confirmed, unconfirmed, .. } = failed;
+        let AckError { error, outcome: confirmed, unconfirmed, .. } = failed;
         assert_eq!(error.kind(), ErrorKind::Rejected);
         assert!(error.has_code(10026), "{error}");
         assert_eq!(server.requests().len(), 3);
-        assert_eq!((confirmed.ack_count, confirmed.retry_count), (Some(120), Some(30)));
+        assert_eq!((confirmed.acks.confirmed, confirmed.retries.confirmed), (Some(120), Some(30)));
         assert_eq!(distinct(&unconfirmed), names(100..200));
     }
 }
@@ -130,20 +130,21 @@ async fn every_failure_of_an_ack_gives_every_lease_back() {
     for failure in failures {
         let server = Server::playing([failure.clone()]);
         let failed = support::queue(&server.url).ack(numbered(0..7)).await.unwrap_err();
-        let confirmed = &failed.confirmed;
-        assert_eq!((confirmed.acks_requested, confirmed.retries_requested), (0, 0), "{failure:?}");
+        let confirmed = &failed.outcome;
+        assert_eq!((confirmed.acks.requested, confirmed.retries.requested), (0, 0), "{failure:?}");
         assert_eq!(distinct(&failed.unconfirmed), names(0..7), "{failure:?}");
     }
 }
 
 #[tokio::test]
-async fn a_count_missing_from_one_response_is_unknown_in_total() {
+async fn leases_without_a_count_are_accepted_alongside_confirmed_ones() {
     let server = Server::start(|nth, request| match nth {
         1 => support::ok(r#"{"success":true,"result":{"retryCount":20,"warnings":["hm"]}}"#),
         _ => confirm(request),
     });
     let outcome = support::queue(&server.url).ack(numbered(0..250)).await.unwrap();
-    assert_eq!((outcome.ack_count, outcome.retry_count), (None, Some(50)));
+    assert_eq!((outcome.acks.confirmed, outcome.acks.accepted), (Some(120), 80));
+    assert_eq!((outcome.retries.confirmed, outcome.retries.accepted), (Some(50), 0));
     assert_eq!(outcome.warnings.len(), 1);
     assert!(!outcome.is_complete());
 }
@@ -166,7 +167,7 @@ async fn counts_that_add_up_only_together_are_not_complete() {
     let server = Server::playing([counted(99), counted(2)]);
     let leases: Vec<_> = (0..101).map(|number| format!("lease-{number}")).collect();
     let outcome = support::queue(&server.url).ack(support::acks(leases.iter().map(String::as_str))).await.unwrap();
-    assert_eq!((outcome.acks_requested, outcome.ack_count), (101, Some(101)));
+    assert_eq!((outcome.acks.requested, outcome.acks.confirmed), (101, Some(99)));
     assert!(!outcome.is_complete());
 }
 
@@ -180,8 +181,11 @@ async fn leases_extended_by_an_earlier_request_show_in_the_error_of_a_later_one(
         let refused = support::refused(400, 10026);
         let server = Server::start(move |nth, request| if nth == before { refused.clone() } else { extended(request) });
         let extended = support::queue(&server.url).extend((0..250).map(name), Duration::from_secs(60)).await;
-        let ExtendError { error, confirmed, unconfirmed, .. } = extended.unwrap_err();
-        assert_eq!((confirmed.extend_count, unconfirmed.len()), (Some(100 * before as u64), 250 - 100 * before));
+        let ExtendError { error, outcome: confirmed, unconfirmed, .. } = extended.unwrap_err();
+        assert_eq!(
+            (confirmed.extensions.confirmed, unconfirmed.len()),
+            ((before > 0).then_some(100), 250 - 100 * before)
+        );
         assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::Rejected, before > 0), "{error}");
     }
 }

@@ -101,7 +101,9 @@ async fn a_bad_lease_is_never_reported_as_done() {
                     }
                     Ok(outcome) => {
                         assert!(!outcome.is_complete(), "{outcome:?}");
-                        assert_eq!((outcome.acks_requested, outcome.ack_count), (2, counts.then_some(1)));
+                        assert_eq!((outcome.acks.requested, outcome.acks.confirmed), (2, counts.then_some(1)));
+                        let is_warned = unknown_leases == UnknownLease::Warn;
+                        assert_eq!(outcome.acks.doubtful(), u64::from(counts || is_warned), "{outcome:?}");
                         let warned: Vec<_> = outcome.warnings.iter().map(|warning| warning.subject.as_ref()).collect();
                         let expected = if unknown_leases == UnknownLease::Warn { vec![Some(&bad)] } else { vec![] };
                         assert_eq!(warned, expected);
@@ -134,7 +136,7 @@ async fn a_refused_expired_lease_is_not_reported_as_done() {
     let mut request = AckRequest::new();
     request.ack(&messages[0].lease_id).retry(&messages[1].lease_id);
     let outcome = service.queue.ack(request).await.unwrap();
-    assert_eq!((outcome.ack_count, outcome.retry_count, outcome.warnings.len()), (Some(0), Some(0), 2));
+    assert_eq!((outcome.acks.confirmed, outcome.retries.confirmed, outcome.warnings.len()), (Some(0), Some(0), 2));
     assert_eq!(service.pull(2, MINUTE).await.len(), 2);
 }
 

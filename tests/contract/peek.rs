@@ -38,7 +38,7 @@ async fn a_purge_deletes_exactly_what_it_names() {
     service.push(3).await;
     let peeked = service.queue.peek(2).await.unwrap();
     let outcome = service.queue.delete_messages(refs(&peeked)).await.unwrap();
-    assert_eq!((outcome.requested, outcome.is_complete()), (2, true));
+    assert_eq!((outcome.deletions.requested, outcome.is_complete()), (2, true));
     let left = service.pull(1, MINUTE).await;
     assert_eq!(left[0].body.text().unwrap(), "2");
     service.pull_nothing().await;

@@ -43,7 +43,7 @@ pub(crate) async fn an_acknowledged_message_never_comes_again(service: &Service)
     service.push(3).await;
     let messages = service.pull(3, LEASE).await;
     let outcome = service.queue.ack(acks(&messages)).await.unwrap();
-    assert_eq!((outcome.acks_requested, outcome.ack_count), (3, Some(3)));
+    assert_eq!((outcome.acks.requested, outcome.acks.confirmed), (3, Some(3)));
     assert!(outcome.is_complete(), "{outcome:?}");
     service.pass(2 * LEASE).await;
     service.pull_nothing().await;
@@ -55,7 +55,7 @@ pub(crate) async fn a_retried_message_comes_again_after_its_delay(service: &Serv
     let mut request = AckRequest::new();
     request.retry_in(&messages[0].lease_id, LEASE).ack(&messages[1].lease_id);
     let outcome = service.queue.ack(request).await.unwrap();
-    assert_eq!((outcome.ack_count, outcome.retry_count), (Some(1), Some(1)));
+    assert_eq!((outcome.acks.confirmed, outcome.retries.confirmed), (Some(1), Some(1)));
     service.pull_nothing().await;
     service.pass(LEASE).await;
     let again = service.pull(1, MINUTE).await.remove(0);
@@ -110,7 +110,7 @@ pub(crate) async fn hundreds_of_leases_are_all_confirmed(service: &Service) {
     service.push(250).await;
     let messages = service.pull(250, MINUTE).await;
     let outcome = service.queue.ack(acks(&messages)).await.unwrap();
-    assert_eq!((outcome.acks_requested, outcome.ack_count), (250, Some(250)));
+    assert_eq!((outcome.acks.requested, outcome.acks.confirmed), (250, Some(250)));
     assert!(outcome.is_complete(), "{outcome:?}");
 }
 

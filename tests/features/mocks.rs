@@ -29,7 +29,7 @@ async fn a_typed_mock_meets_an_ack() {
     let mut request = AckRequest::new();
     request.ack("a").retry_in("b", Duration::from_secs(10));
     let outcome = support::queue(&server.base_url()).ack(request).await.unwrap();
-    assert_eq!((outcome.ack_count, outcome.retry_count, outcome.warnings.len()), (Some(1), Some(1), 1));
+    assert_eq!((outcome.acks.confirmed, outcome.retries.confirmed, outcome.warnings.len()), (Some(1), Some(1), 1));
     mock.assert();
 }
 

@@ -228,7 +228,7 @@ async fn extend(queue: &Queue, leases: &[LeaseId], lease: Duration) -> Result<Op
     let sent = Instant::now();
     let outcome = queue.extend(leases, lease).await?;
     // A response without a count is no evidence of a failure.
-    let is_done = outcome.is_complete() || outcome.extend_count.is_none() && outcome.warnings.is_empty();
+    let is_done = outcome.extensions.doubtful() == 0;
     Ok(is_done.then(|| sent + lease))
 }
 

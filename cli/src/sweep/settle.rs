@@ -32,9 +32,7 @@ pub(super) async fn settle(acker: &Acker, leases: &[LeaseId], retried: Option<Du
     let mut settled = Settled::default();
     for receipt in receipts {
         match confirmed(receipt).await {
-            // A response without a count is no evidence of a failure.
-            Ok(Confirmation::Confirmed | Confirmation::Unclear { counted: None, .. }) => {}
-            Ok(_) => settled.unconfirmed += 1,
+            Ok(confirmation) => settled.unconfirmed += u64::from(confirmation.is_doubtful()),
             Err(error) => {
                 settled.unconfirmed += 1;
                 settled.error = Some(error);

@@ -224,7 +224,7 @@ impl Client {
             (Request::Extend(leases), Response::Counted { counts, warned, is_named }) => {
                 let (asked, requested): (Vec<_>, Vec<_>) = self.requested(leases).into_iter().unzip();
                 let warned = warnings(warned, |message| leases[message], is_named);
-                let count = counts.map(|(first, _)| first.into());
+                let count = counts.map(|(first, _)| f64::from(first));
                 let extended = fuzzing::extended(requested, count, warned, at(sent_at), self.timeout());
                 for (message, until) in asked.into_iter().zip(extended) {
                     let Some(mut hold) = self.holds[message] else { continue };

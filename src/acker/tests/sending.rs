@@ -192,7 +192,7 @@ async fn an_unconfirmed_lease_is_not_reported_as_confirmed() {
     let acker = fixture.acker();
     let retried = acker.retry_in(&fixture.messages[3], SECOND).await.unwrap();
     let outcomes: Vec<_> = ack_all(&acker, &fixture.messages[..3]).await.into_iter().map(Result::unwrap).collect();
-    let unclear = Confirmation::Unclear { counted: Some(1), requested: 3 };
+    let unclear = Confirmation::Unclear { counted: 1, requested: 3 };
     assert_eq!(outcomes, [unclear.clone(), Confirmation::Warned("expired".to_owned()), unclear]);
     assert_eq!(retried.await.unwrap(), Confirmation::Confirmed);
 }
@@ -211,14 +211,61 @@ async fn only_a_count_of_all_leases_or_of_those_without_a_warning_confirms() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_count_larger_than_requested_confirms_nothing() {
+async fn a_count_that_contradicts_confirms_nothing() {
     let fixture = Fixture::with(2).await;
-    for count in [json!(3), json!(1), json!(null), json!("2"), json!(-2)] {
-        fixture.responds(move |_| Some(counted(count.clone(), Value::Null)));
+    for (count, counted) in [(json!(3), 0), (json!(1), 1), (json!(0), 0), (json!(-2), 0), (json!(1.5), 0)] {
+        fixture.responds(move |_| Some(super::counted(count.clone(), Value::Null)));
         for outcome in ack_all(&fixture.acker(), &fixture.messages).await {
-            assert!(matches!(outcome, Ok(Confirmation::Unclear { requested: 2, .. })), "{outcome:?}");
+            assert_eq!(outcome.unwrap(), Confirmation::Unclear { counted, requested: 2 });
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_success_without_a_count_is_accepted_and_not_repeated() {
+    let fixture = Fixture::with(2).await;
+    let results = [json!({}), json!(null), json!({ "ackCount": null }), json!({ "retryCount": 0, "warnings": ["hm"] })];
+    for (number, result) in results.into_iter().enumerate() {
+        fixture.responds(move |_| Some(http::Response::new(json!({ "success": true, "result": result }).to_string())));
+        let acker = fixture.acker();
+        for outcome in ack_all(&acker, &fixture.messages).await {
+            assert_eq!(outcome.unwrap(), Confirmation::Accepted);
+        }
+        acker.close().await;
+        assert_eq!(fixture.requests(), vec![2; number + 1]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_warning_without_a_count_is_about_its_lease_only() {
+    let fixture = Fixture::with(2).await;
+    let warned = fixture.messages[1].lease_id.expose_secret().into_owned();
+    fixture.responds(move |_| {
+        let body = json!({ "success": true, "result": { "warnings": { &warned: "expired" } } });
+        Some(http::Response::new(body.to_string()))
+    });
+    let outcomes: Vec<_> = ack_all(&fixture.acker(), &fixture.messages).await.into_iter().map(Result::unwrap).collect();
+    assert_eq!(outcomes, [Confirmation::Accepted, Confirmation::Warned("expired".to_owned())]);
+}
+
+#[test]
+fn warnings_about_confirmed_leases_are_logged_at_growing_intervals() {
+    let log = Log::new();
+    let _guard = tracing::subscriber::set_default(log.clone());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let fixture = Fixture::with(1).await;
+        let warned = fixture.messages[0].lease_id.expose_secret().into_owned();
+        fixture.responds(move |_| Some(counted(1, json!({ &warned: format!("{warned} is late") }))));
+        let acker = fixture.acker();
+        for _ in 0..9 {
+            let outcomes = ack_all(&acker, &fixture.messages).await;
+            assert_eq!(outcomes[0].as_ref().unwrap(), &Confirmation::Confirmed);
+        }
+    });
+    let lines = log.lines("confirmed with warnings");
+    assert_eq!(lines.len(), 4, "{lines:?}");
+    assert!(lines.iter().all(|line| line.contains("[redacted] is late")), "{lines:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -20,7 +20,7 @@ async fn refused_credentials_for_acknowledgements_end_the_run() {
 
 #[tokio::test(start_paused = true)]
 async fn acknowledgements_without_confirmation_slow_pulling_down() {
-    let bare = || Some(success(serde_json::json!({})));
+    let bare = || Some(success(serde_json::json!({ "ackCount": 0 })));
     let not_success = || {
         let mut refusal = refusal(200, 15000);
         *refusal.status_mut() = http::StatusCode::OK;
@@ -48,11 +48,40 @@ async fn acknowledgements_without_confirmation_slow_pulling_down() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn success_without_counts_or_with_warnings_does_not_slow_pulling_down() {
+    let uncounted = |_: &serde_json::Value| serde_json::json!({});
+    let absent = |_: &serde_json::Value| serde_json::Value::Null;
+    let warned = |body: &serde_json::Value| {
+        let leases: Vec<_> = body["acks"].as_array().unwrap().iter().map(|entry| &entry["lease_id"]).collect();
+        let warnings: serde_json::Map<_, _> =
+            leases.iter().map(|lease| (lease.as_str().unwrap().to_owned(), "hm".into())).collect();
+        serde_json::json!({ "ackCount": leases.len(), "warnings": warnings })
+    };
+    let scripts: [fn(&serde_json::Value) -> serde_json::Value; 3] = [uncounted, absent, warned];
+    for script in scripts {
+        let world = World::with(3000).await;
+        world.takes(20 * MILLI);
+        world.responds(move |seen| (seen.operation == "ack").then(|| success(script(&seen.body))));
+        let consumer = world.consumer();
+        let mut health = None;
+        let stop = async {
+            sleep(5 * SECOND).await;
+            health = Some(consumer.health());
+        };
+        let report = run(&consumer, stop, |_| async { Verdict::Ack }).await;
+        let stats = report.stats;
+        assert_eq!((stats.pulled, stats.acknowledged + stats.accepted), (3000, 3000), "{stats:?}");
+        assert!(stats.acknowledged == 0 || stats.accepted == 0, "{stats:?}");
+        assert_eq!((stats.slowdown, report.unconfirmed.len(), health.unwrap().status), (0, 0, Status::Working));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_report_holds_at_most_ten_thousand_leases_and_counts_the_rest() {
     let world = World::with(12_000).await;
-    // After the first one, responses are late, and have no counts.
+    // After the first one, responses are late, and count nothing.
     let is_late = |seen: &Seen| seen.operation == "ack" && seen.nth > 0;
-    world.responds(move |seen| is_late(seen).then(|| success(serde_json::json!({}))));
+    world.responds(move |seen| is_late(seen).then(|| success(serde_json::json!({ "ackCount": 0 }))));
     world.takes_by(move |seen| if is_late(seen) { 20 * SECOND } else { 10 * MILLI });
     let report = run(&world.consumer().concurrency(1000), sleep(15 * SECOND), |_| async { Verdict::Ack }).await;
     assert!(report.stats.unconfirmed > 10_000, "{}", report.stats.unconfirmed);

@@ -76,7 +76,7 @@ async fn a_run_that_was_dropped_or_has_ended_does_not_count_as_running() {
 #[tokio::test(start_paused = true)]
 async fn unconfirmed_acknowledgements_show_in_the_health_of_a_run() {
     let world = World::with(3000).await;
-    world.responds(|seen| (seen.operation == "ack").then(|| success(serde_json::json!({}))));
+    world.responds(|seen| (seen.operation == "ack").then(|| success(serde_json::json!({ "ackCount": 0 }))));
     let consumer = world.consumer();
     let mut health = None;
     let stop = async {

@@ -109,7 +109,7 @@ async fn refused_acknowledgements_wake_a_waiting_stream() {
 
 #[tokio::test(start_paused = true)]
 async fn unconfirmed_acknowledgements_slow_a_stream_down() {
-    let bare = || success(serde_json::json!({}));
+    let bare = || success(serde_json::json!({ "ackCount": 0 }));
     let not_success = || {
         let mut refusal = refusal(200, 15000);
         *refusal.status_mut() = http::StatusCode::OK;

@@ -59,12 +59,12 @@ impl World {
             Ok(outcome) => (outcome, 0),
             Err(failed) => {
                 self.note(&failed);
-                (failed.confirmed, failed.unconfirmed.len())
+                (failed.outcome, failed.unconfirmed.len())
             }
         };
-        self.note(format_args!("extended {:?} of {}", confirmed.extend_count, confirmed.requested));
-        assert!(confirmed.extend_count.unwrap_or_default() <= confirmed.requested);
-        assert_eq!(confirmed.requested + left as u64, messages.len() as u64);
+        self.note(format_args!("extended {:?} of {}", confirmed.extensions.confirmed, confirmed.extensions.requested));
+        assert!(confirmed.extensions.confirmed.unwrap_or_default() <= confirmed.extensions.requested);
+        assert_eq!(confirmed.extensions.requested + left as u64, messages.len() as u64);
     }
 
     /// Decides on a message. `None` leaves it.
@@ -124,12 +124,12 @@ impl World {
             Ok(outcome) => (outcome, AckRequest::new()),
             Err(failed) => {
                 self.note(&failed);
-                (failed.confirmed, failed.unconfirmed)
+                (failed.outcome, failed.unconfirmed)
             }
         };
         let mut open: HashSet<_> = request.lease_ids().collect();
         assert!(back.lease_ids().all(|lease| open.remove(lease)), "a lease came back that was not sent, or twice");
-        let requested = outcome.acks_requested + outcome.retries_requested;
+        let requested = outcome.acks.requested + outcome.retries.requested;
         assert_eq!(open.len() as u64, requested, "what came not back is in the outcome");
         self.told().totals.unconfirmed += back.len() as u64;
         self.told().totals.partly += u64::from(!back.is_empty() && requested > 0);
@@ -137,7 +137,7 @@ impl World {
         let warned = warned.filter(|lease| open.remove(lease)).count();
         assert_eq!(warned, outcome.warnings.len(), "a warning is about a lease of the request, and of no other");
         self.told().totals.unconfirmed += warned as u64;
-        for (is_ack, count) in [(true, outcome.ack_count), (false, outcome.retry_count)] {
+        for (is_ack, count) in [(true, outcome.acks.confirmed), (false, outcome.retries.confirmed)] {
             let of_kind = open.iter().map(|lease| decided[*lease]).filter(|decision| decision.1 == is_ack);
             let numbers: Vec<_> = of_kind.map(|(number, _)| number).collect();
             let (count, most) = (count.unwrap_or_default() as usize, numbers.len());
@@ -220,7 +220,7 @@ impl World {
         acker.close().await;
         let accounted = |stats: &Stats| {
             let known = [stats.acknowledged, stats.retried, stats.left, stats.expired, stats.unconfirmed];
-            known.iter().sum::<u64>() + stats.dead_lettered
+            known.iter().sum::<u64>() + stats.dead_lettered + stats.accepted
         };
         // The push of a dead letter that has begun may outlast the stream.
         let are_all = async {
@@ -301,7 +301,7 @@ impl World {
     /// The report accounts for every message, and every decision that it does not list as unconfirmed was confirmed.
     fn judge_report(&self, mut decided: Decided, report: Report) {
         let (stats, unconfirmed) = (report.stats, report.unconfirmed.len());
-        let known = [stats.acknowledged, stats.retried, stats.left, stats.expired, stats.dead_lettered];
+        let known = [stats.acknowledged, stats.retried, stats.left, stats.expired, stats.dead_lettered, stats.accepted];
         let known = known.iter().sum::<u64>() + unconfirmed as u64;
         assert_eq!((stats.pulled, stats.panicked), (known, 0), "{stats:?}");
         // A refusal ends a run, whether of a pull or of an acknowledgement.
@@ -318,7 +318,8 @@ impl World {
         self.told().totals.extended += stats.extended;
         // A handler may finish at the moment in which it is dropped; its message counts as left.
         let acks = numbers.len() as u64;
-        assert!((stats.acknowledged..=stats.acknowledged + stats.left).contains(&acks), "{acks} in {stats:?}");
+        let most = stats.acknowledged + stats.left + stats.accepted;
+        assert!((stats.acknowledged..=most).contains(&acks), "{acks} in {stats:?}");
         if acks == stats.acknowledged {
             self.hear(true, numbers, 0);
         }

@@ -1,0 +1,193 @@
+//! What a response to a request says about its leases.
+
+use std::collections::HashMap;
+
+use serde::Serialize;
+
+use crate::message::{lease::LeaseId, warning::Warning};
+
+/// What the service reported about one lease, in a response to a request that it carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Confirmation {
+    /// The message was acknowledged, or will be retried. The service's count equals the number of leases in the request
+    /// with the same decision, or the number of those without a warning.
+    Confirmed,
+    /// The response is a success without a count, and no warning names the lease.
+    Accepted,
+    /// A warning names the lease, and the service did not count all leases with the same decision.
+    Warned(String),
+    /// The service's count does not show whether it settled this lease.
+    Unclear {
+        /// How many leases with the same decision the service counted. A count that cannot be right, such as a negative
+        /// one or one of more leases than requested, is a zero here.
+        counted: u64,
+        /// How many leases with the same decision were in the request.
+        requested: u64,
+    },
+}
+
+impl Confirmation {
+    /// Whether something speaks against the lease: a warning, or a count.
+    pub fn is_doubtful(&self) -> bool {
+        !matches!(self, Self::Confirmed | Self::Accepted)
+    }
+}
+
+/// How many messages a request is about, and what the service's responses say about them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[non_exhaustive]
+pub struct Counts {
+    /// How many messages the request is about.
+    pub requested: u64,
+    /// How many of them the service confirmed, by its count. `None` if it sent no count, which does not mean zero. A
+    /// count that cannot be right, such as a negative one or one of more messages than requested, confirms none.
+    pub confirmed: Option<u64>,
+    /// How many of them the service accepted: the response is a success without a count, and nothing in it speaks
+    /// against these messages.
+    pub accepted: u64,
+}
+
+impl Counts {
+    /// What a response says about these leases. Its count may be any number.
+    pub(crate) fn new<'a>(
+        leases: impl Iterator<Item = &'a LeaseId>,
+        count: Option<f64>,
+        warnings: &[Warning<LeaseId>],
+    ) -> Self {
+        let warned = Warned::new(warnings);
+        let (mut requested, mut unwarned) = (0, 0);
+        for lease in leases {
+            requested += 1;
+            unwarned += u64::from(!warned.texts.contains_key(lease));
+        }
+        let is_possible = |count: &f64| count.fract() == 0.0 && (0.0..=requested as f64).contains(count);
+        let confirmed = count.map(|count| Some(count).filter(is_possible).unwrap_or_default() as u64);
+        Self { requested, confirmed, accepted: if count.is_none() { unwarned } else { 0 } }
+    }
+
+    /// Whether the service confirmed every message, by its count.
+    pub fn is_complete(&self) -> bool {
+        self.requested == 0 || self.confirmed == Some(self.requested)
+    }
+
+    /// How many messages are neither confirmed nor accepted: a smaller count or a warning speaks against them.
+    pub fn doubtful(&self) -> u64 {
+        self.requested.saturating_sub(self.confirmed.unwrap_or_default()).saturating_sub(self.accepted)
+    }
+
+    /// Adds what another response says about other messages.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.requested = self.requested.saturating_add(other.requested);
+        self.accepted = self.accepted.saturating_add(other.accepted);
+        self.confirmed = match (self.confirmed, other.confirmed) {
+            (Some(one), Some(other)) => Some(one.saturating_add(other)),
+            (one, other) => one.or(other),
+        };
+    }
+
+    /// What the only response says about each of its leases.
+    ///
+    /// A count of all leases includes those with a warning. A smaller one shows which leases it is about only if it is
+    /// that of all leases without a warning, and each warning names its lease.
+    pub(crate) fn confirmations<'a>(
+        &self,
+        leases: impl Iterator<Item = &'a LeaseId> + Clone,
+        warnings: &[Warning<LeaseId>],
+    ) -> Vec<Confirmation> {
+        let warned = Warned::new(warnings);
+        let unwarned = leases.clone().filter(|lease| !warned.texts.contains_key(lease)).count() as u64;
+        let confirmation = |lease| match (self.confirmed, warned.texts.get(lease)) {
+            (Some(counted), _) if counted == self.requested => Confirmation::Confirmed,
+            (_, Some(text)) => Confirmation::Warned((*text).to_owned()),
+            (None, None) => Confirmation::Accepted,
+            (Some(counted), None) if counted == unwarned && warned.has_all => Confirmation::Confirmed,
+            (Some(counted), None) => Confirmation::Unclear { counted, requested: self.requested },
+        };
+        leases.map(confirmation).collect()
+    }
+}
+
+/// The leases that the warnings of a response name.
+struct Warned<'a> {
+    texts: HashMap<&'a LeaseId, &'a str>,
+    /// Each warning names a lease.
+    has_all: bool,
+}
+
+impl<'a> Warned<'a> {
+    fn new(warnings: &'a [Warning<LeaseId>]) -> Self {
+        let named = |warning: &'a Warning<LeaseId>| Some((warning.subject.as_ref()?, warning.message.as_str()));
+        let has_all = warnings.iter().all(|warning| warning.subject.is_some());
+        Self { texts: warnings.iter().filter_map(named).collect(), has_all }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(count: Option<f64>, warned: &[Option<&str>]) -> (Counts, Vec<Confirmation>) {
+        let leases = ["a", "b", "c"].map(LeaseId::from);
+        let warning = |name: &Option<&str>| Warning { subject: name.map(LeaseId::from), message: "hm".to_owned() };
+        let warnings: Vec<_> = warned.iter().map(warning).collect();
+        let counts = Counts::new(leases.iter(), count, &warnings);
+        (counts, counts.confirmations(leases.iter(), &warnings))
+    }
+
+    fn counts(confirmed: Option<u64>, accepted: u64) -> Counts {
+        Counts { requested: 3, confirmed, accepted }
+    }
+
+    #[test]
+    fn a_count_of_all_leases_confirms_them_whatever_the_warnings() {
+        for warned in [&[][..], &[None], &[Some("a")], &[Some("a"), Some("b"), Some("c")], &[Some("other")]] {
+            assert_eq!(read(Some(3.0), warned), (counts(Some(3), 0), vec![Confirmation::Confirmed; 3]), "{warned:?}");
+        }
+    }
+
+    #[test]
+    fn a_missing_count_accepts_the_leases_that_no_warning_names() {
+        let warned = Confirmation::Warned("hm".to_owned());
+        for named in [&[][..], &[None], &[Some("other")]] {
+            assert_eq!(read(None, named), (counts(None, 3), vec![Confirmation::Accepted; 3]), "{named:?}");
+        }
+        let rest = [Confirmation::Accepted, warned.clone(), Confirmation::Accepted];
+        assert_eq!(read(None, &[Some("b"), None]), (counts(None, 2), rest.into()));
+        assert_eq!(read(None, &[Some("a"), Some("b"), Some("c")]), (counts(None, 0), vec![warned; 3]));
+    }
+
+    #[test]
+    fn a_smaller_count_confirms_only_if_the_warnings_name_the_others() {
+        let warned = Confirmation::Warned("hm".to_owned());
+        let named = [warned.clone(), Confirmation::Confirmed, Confirmation::Confirmed];
+        assert_eq!(read(Some(2.0), &[Some("a")]), (counts(Some(2), 0), named.into()));
+        let unclear = |counted| Confirmation::Unclear { counted, requested: 3 };
+        assert_eq!(read(Some(2.0), &[]), (counts(Some(2), 0), vec![unclear(2); 3]));
+        assert_eq!(read(Some(2.0), &[Some("other")]), (counts(Some(2), 0), vec![unclear(2); 3]));
+        assert_eq!(read(Some(2.0), &[Some("a"), None]).1, [warned.clone(), unclear(2), unclear(2)]);
+        assert_eq!(read(Some(1.0), &[Some("a")]).1, [warned, unclear(1), unclear(1)]);
+    }
+
+    #[test]
+    fn an_impossible_count_confirms_nothing() {
+        for count in [4.0, -1.0, 2.5, 3.5, -3.0, f64::MAX, f64::MIN] {
+            let unclear = Confirmation::Unclear { counted: 0, requested: 3 };
+            assert_eq!(read(Some(count), &[]), (counts(Some(0), 0), vec![unclear; 3]), "{count}");
+        }
+    }
+
+    #[test]
+    fn counts_of_several_responses_add_up_and_a_missing_one_is_not_zero() {
+        let mut total = Counts::default();
+        assert!(total.is_complete());
+        total.add(counts(Some(3), 0));
+        assert!(total.is_complete());
+        total.add(counts(None, 2));
+        assert_eq!((total.confirmed, total.accepted, total.doubtful()), (Some(3), 2, 1));
+        assert!(!total.is_complete());
+        let mut uncounted = counts(None, 3);
+        uncounted.add(counts(None, 3));
+        assert_eq!((uncounted.confirmed, uncounted.accepted, uncounted.is_complete()), (None, 6, false));
+    }
+}
