@@ -8,6 +8,7 @@
 //! - [`tracing`]: spans and events
 //! - [`dead_letters`]: where messages go that cannot be handled, and how they get back
 //! - [`network`]: settings for throughput and memory
+//! - [`workers`]: queues between Workers under `wrangler dev` and programs outside
 
 #[doc = include_str!("../guide/consumers.md")]
 pub mod consumers {}
@@ -25,3 +26,5 @@ pub mod shutdown {}
 pub mod testing {}
 #[doc = include_str!("../guide/tracing.md")]
 pub mod tracing {}
+#[doc = include_str!("../guide/workers.md")]
+pub mod workers {}

@@ -33,6 +33,8 @@ export interface Fault {
 
 /** An emulator that runs. */
 export interface Emulator {
+  /** The id of its process. */
+  pid: number;
   /** The page to watch. */
   url: string;
   /** What clients need. */

@@ -28,6 +28,7 @@ export async function startEmulator({ queues = [], frozen = true, args = [] } = 
   }
 
   return {
+    pid: child.pid,
     url: announced.url,
     baseURL: announced.base_url,
     apiToken: announced.api_token,

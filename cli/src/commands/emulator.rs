@@ -3,6 +3,7 @@
 mod announcement;
 mod config;
 mod health;
+mod wrangler;
 
 use std::{
     fs,
@@ -18,7 +19,7 @@ use cloudflare_queues::{
 };
 use tokio::{net::TcpListener, sync::oneshot};
 
-use self::announcement::Announcement;
+use self::{announcement::Announcement, wrangler::Bridge};
 use crate::{
     account::{Account, install_tls},
     common::Common,
@@ -82,7 +83,8 @@ pub(crate) struct Serve {
     #[arg(long)]
     env: bool,
     /// Write these variables to a file, for the --env-file of other programs, which is there while the emulator serves
-    #[arg(long, value_name = "FILE", env = "CF_QUEUES_EMULATOR_ENV_FILE")]
+    // Node.js takes an option --env-file for its own, also after the name of a script such as npm's launcher.
+    #[arg(long = "write-env", value_name = "FILE", env = "CF_QUEUES_EMULATOR_WRITE_ENV")]
     env_file: Option<PathBuf>,
     /// Write a line for each request to standard error
     #[arg(
@@ -93,6 +95,12 @@ pub(crate) struct Serve {
         default_missing_value = "text"
     )]
     log: Option<Log>,
+    /// Take what Workers under `wrangler dev` send to these queues; run it where wrangler is in node_modules
+    #[arg(long)]
+    wrangler: bool,
+    /// Hand the messages of a queue over to its consumer under `wrangler dev`
+    #[arg(long, value_name = "QUEUE", requires = "wrangler")]
+    deliver: Vec<String>,
     /// There is no other service to reach.
     #[arg(long, hide = true)]
     base_url: Option<String>,
@@ -111,7 +119,8 @@ enum Log {
 const EXAMPLES: &str = "\
 Examples:
   cf-queues emulator --queue orders,max_retries=5,dead_letter_queue=orders-dead
-  cf-queues emulator --config queues.toml --env-file emulator.env --log
+  cf-queues emulator --config queues.toml --write-env emulator.env --log
+  cf-queues emulator --queue jobs --queue orders --wrangler --deliver orders
   curl -X POST localhost:8790/_emulator/advance -d '{\"seconds\": 30}'";
 
 /// What is wrong with a queue of a file or an argument.
@@ -153,9 +162,32 @@ impl Serve {
             let _ = fs::remove_file(path);
         }
         let (emulator, queues) = self.prepare(&config.queues, behavior, &common.account).await?;
-        let announcement = Announcement::new(&emulator, listener.local_addr()?, self.public_url.as_deref(), &queues);
+        let address = listener.local_addr()?;
+        let announcement = Announcement::new(&emulator, address, self.public_url.as_deref(), &queues);
+        let serving = emulator.clone();
+        let _serving = tokio::spawn(async move { serving.serve(listener).await });
+        let mut bridge = match self.wrangler {
+            true => Some(Bridge::start(&Announcement::new(&emulator, address, None, &queues), &self.deliver).await?),
+            false => None,
+        };
+        let served = self.announce(&announcement, &emulator, &mut bridge, signals, common).await;
+        if let Some(bridge) = bridge {
+            bridge.end().await;
+        }
+        served
+    }
+
+    /// Says that it serves, and waits for a reason to end.
+    async fn announce(
+        &self,
+        announcement: &Announcement,
+        emulator: &Emulator,
+        bridge: &mut Option<Bridge>,
+        signals: Signals,
+        common: &Common,
+    ) -> Result<(), Failure> {
         let env_file = self.env_file.as_ref().map(|path| {
-            let not_written = |error| Failure::new(Exit::Output, format!("--env-file {}: {error}", path.display()));
+            let not_written = |error| Failure::new(Exit::Output, format!("--write-env {}: {error}", path.display()));
             announcement.write(path).map_err(not_written)
         });
         let _env_file = env_file.transpose()?;
@@ -170,11 +202,10 @@ impl Serve {
             }),
         }
         tokio::select! {
-            () = emulator.serve(listener) => {}
-            () = signals.told(1) => {}
-            () = stdin_ends(), if self.exit_with_stdin => {}
+            failure = Bridge::failed(bridge) => Err(failure),
+            () = signals.told(1) => Ok(()),
+            () = stdin_ends(), if self.exit_with_stdin => Ok(()),
         }
-        Ok(())
     }
 
     /// An emulator with these queues, and with their names the ids that they have.

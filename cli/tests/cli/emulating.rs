@@ -104,17 +104,6 @@ fn one_line_says_what_a_program_needs() {
 }
 
 #[test]
-fn settings_are_read_from_the_environment() {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cf-queues"));
-    command.env("CF_QUEUES_EMULATOR_HOST", "0.0.0.0").env("CF_QUEUES_EMULATOR_PORT", "0");
-    command.env("CF_QUEUES_EMULATOR_QUEUES", "orders,max_retries=7 failed");
-    let mut serving = Serving::of(command.arg("emulator"));
-    let announced = serving.announced();
-    assert_eq!(announced["queues"].as_object().unwrap().keys().collect::<Vec<_>>(), ["failed", "orders"]);
-    assert_eq!(queue(&announced, "orders")["settings"]["max_retries"], 7);
-}
-
-#[test]
 fn no_certificates_are_needed() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cf-queues"));
     // Here, the system has none.
@@ -133,7 +122,7 @@ fn no_certificates_are_needed() {
 fn it_ends_at_once_on_sigterm_and_on_ctrl_c() {
     for by in [Signal::TERM, Signal::INT] {
         let file = folder("emulator-ends").join("emulator.env");
-        let mut serving = Serving::start(&["--env-file", file.to_str().unwrap()]);
+        let mut serving = Serving::start(&["--write-env", file.to_str().unwrap()]);
         let announced = serving.announced();
         assert!(file.exists());
         // Somebody waits for a response.
@@ -154,7 +143,7 @@ fn it_ends_at_once_on_sigterm_and_on_ctrl_c() {
 #[test]
 fn a_shell_takes_the_variables_as_they_are_printed_and_as_they_are_written() {
     let file = folder("emulator-env").join("emulator.env");
-    let queues = ["--queue", "orders", "--queue", "mails-2", "--env-file", file.to_str().unwrap()];
+    let queues = ["--queue", "orders", "--queue", "mails-2", "--write-env", file.to_str().unwrap()];
     let mut serving = Serving::start(&[&["--env"], &queues[..]].concat());
     let mut printed = String::new();
     while !printed.contains("CLOUDFLARE_QUEUE_ID_MAILS_2") {
@@ -327,13 +316,13 @@ fn the_env_file_is_that_of_the_emulator_that_wrote_it_last() {
     let file = folder("emulator-two").join("emulator.env");
     let path = file.to_str().unwrap();
     fs::write(&file, "stale").unwrap();
-    let mut first = Serving::start(&["--env-file", path]);
+    let mut first = Serving::start(&["--write-env", path]);
     let port = first.announced()["url"].as_str().unwrap().rsplit(':').next().unwrap().to_owned();
     let has_port = |port: &str| fs::read_to_string(&file).unwrap().contains(&format!(":{port}/"));
     assert!(has_port(&port), "the stale file is replaced");
-    bare(&["emulator", "--port", &port, "--env-file", path]).assert().code(2);
+    bare(&["emulator", "--port", &port, "--write-env", path]).assert().code(2);
     assert!(has_port(&port), "one that cannot serve leaves the file");
-    let mut second = Serving::start(&["--env-file", path]);
+    let mut second = Serving::start(&["--write-env", path]);
     let port = second.announced()["url"].as_str().unwrap().rsplit(':').next().unwrap().to_owned();
     assert_eq!(first.end(Signal::TERM), (Some(0), String::new()));
     assert!(has_port(&port), "the first one leaves what the second one wrote");
@@ -432,4 +421,19 @@ fn settings_are_read_from_variables() {
 fn options_of_a_client_are_refused() {
     assert!(complaint(&["--base-url", "http://localhost:1/client/v4"]).contains("--public-url"));
     assert!(complaint(&["--plain-http"]).contains("--public-url"));
+}
+
+#[test]
+fn a_bridge_to_wrangler_that_cannot_start_says_what_to_do() {
+    // Without wrangler in node_modules here or above.
+    let folder = std::env::temp_dir();
+    let refused = |arguments: &[&str]| {
+        let output = bare(&["emulator", "--port", "0"]).args(arguments).current_dir(&folder).assert().failure();
+        String::from_utf8(output.get_output().stderr.clone()).unwrap()
+    };
+    let told = refused(&["--wrangler"]);
+    assert!(told.contains("`npm install --save-dev wrangler`") || told.contains("Node.js is needed"), "{told}");
+    let told = refused(&["--queue", "jobs", "--wrangler", "--deliver", "orders"]);
+    assert_eq!(told, "cf-queues: --deliver orders: the emulator has no such queue\n");
+    assert!(refused(&["--deliver", "queue-1"]).contains("--wrangler"));
 }

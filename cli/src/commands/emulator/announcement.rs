@@ -16,12 +16,12 @@ use crate::output::{self, Format};
 #[derive(Serialize)]
 pub(super) struct Announcement {
     /// Where the page is.
-    url: String,
-    base_url: String,
-    api_token: String,
-    account_id: String,
+    pub(super) url: String,
+    pub(super) base_url: String,
+    pub(super) api_token: String,
+    pub(super) account_id: String,
     /// By name.
-    queues: Map<String, Value>,
+    pub(super) queues: Map<String, Value>,
     #[serde(skip)]
     variables: Vec<(String, String)>,
 }
