@@ -9,6 +9,11 @@ Environment:
   CLOUDFLARE_API_TOKEN   an API token with the permission Queues Write, or
   CLOUDFLARE_EMAIL       an email, together with
   CLOUDFLARE_API_KEY     the global API key
+  CLOUDFLARE_ACCOUNT_ID, CLOUDFLARE_BASE_URL, CF_QUEUES_PROFILE
+                         see --account, --base-url and --profile
+  CF_QUEUES_PROFILES     the file with profiles [default: ~/.config/cf-queues/profiles.toml]: TOML
+                         tables [NAME] with account, base_url, and token_variable, the variable
+                         that holds the token
   NO_COLOR               no colors if set
 
 Exit codes:
@@ -23,7 +28,7 @@ Exit codes:
 
 /// Look into Cloudflare Queues, and move, consume, export and import their messages.
 #[derive(Debug, Parser)]
-#[command(name = "cf-queues", version, after_help = EXIT_CODES, max_term_width = 100, disable_help_subcommand = true)]
+#[command(name = "cf-queues", version, after_help = EXIT_CODES, max_term_width = 100)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,

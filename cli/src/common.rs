@@ -3,8 +3,14 @@
 use std::time::Duration;
 
 use clap::Args;
+use clap_complete::ArgValueCompleter;
 
-use crate::{account::Account, output::Format};
+use crate::{
+    account::Account,
+    candidates,
+    exit::{Exit, Failure},
+    output::Format,
+};
 
 /// Options of every command.
 #[derive(Args, Debug)]
@@ -17,6 +23,21 @@ pub(crate) struct Common {
     pub(crate) verbose: bool,
     #[command(flatten)]
     pub(crate) account: Account,
+}
+
+impl Common {
+    /// For a command that has one form of output.
+    pub(crate) fn has_no_format(&self, command: &str) -> Result<(), Failure> {
+        match self.output {
+            Some(_) => Err(Failure::new(Exit::Input, format!("--output has no meaning for {command}"))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Completes an argument with the names of queues.
+pub(crate) fn queues() -> ArgValueCompleter {
+    ArgValueCompleter::new(candidates::queues)
 }
 
 /// A delay that the service takes.

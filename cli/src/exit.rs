@@ -1,9 +1,11 @@
 //! Exit codes and error messages.
 
 use std::{
+    error::Error as _,
     fmt,
     io::{self, Write},
     process::ExitCode,
+    sync::OnceLock,
 };
 
 use cloudflare_queues::{Error, ErrorKind};
@@ -35,6 +37,18 @@ impl Exit {
     }
 }
 
+/// The base URL, which errors of the network name.
+static BASE_URL: OnceLock<String> = OnceLock::new();
+
+pub(crate) fn speak_of(base_url: &str) {
+    let _ = BASE_URL.set(base_url.to_owned());
+}
+
+/// Whether the service does not know the account.
+pub(crate) fn is_account(error: &Error) -> bool {
+    error.kind() == ErrorKind::NotFound && error.has_code(7003)
+}
+
 /// Writes to standard error, where a failure changes nothing: macros such as `eprintln!` panic then, in the middle of
 /// work on messages.
 pub(crate) fn tell(text: &str) {
@@ -60,7 +74,16 @@ impl Failure {
     /// A failure of a call without the library's advice, which is for programmers.
     pub(crate) fn described(error: &Error) -> Self {
         let text = error.to_string().replacen(&format!("; {}", error.next_step()), "", 1);
-        let text = text.replace("allow_plain_http() is called", "--plain-http is given");
+        let mut text = text.replace("allow_plain_http() is called", "--plain-http is given");
+        if is_account(error) {
+            text = format!("there is no such account: {text}");
+        }
+        if let (ErrorKind::Transport | ErrorKind::Timeout, Some(url)) = (error.kind(), BASE_URL.get()) {
+            text = format!("{text}: {url}");
+            if error.source().is_some() {
+                text = format!("{text}: {}", innermost(error));
+            }
+        }
         Self::new(Exit::of(error), text)
     }
 
@@ -95,7 +118,11 @@ impl From<Error> for Failure {
         let advice = match error.kind() {
             // The text says what is wrong, and nothing was sent.
             ErrorKind::InvalidInput | ErrorKind::CredentialsUnavailable => return Self::described(&error),
+            _ if is_account(&error) => "check --account, or CLOUDFLARE_ACCOUNT_ID, and the base URL",
             ErrorKind::NotFound => "check the account id and the queue's name or id; `cf-queues ls` lists the queues",
+            ErrorKind::Unauthorized => {
+                "check the token, that it has the permission Queues Write, and that it is for this account"
+            }
             _ => error.next_step(),
         };
         let failure = Self::described(&error).with_note(advice);
@@ -122,4 +149,13 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
+}
+
+/// The cause of all other errors in the chain.
+pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
 }

@@ -1,6 +1,7 @@
 //! Selects messages: conditions on their properties and on the content of their bodies.
 
 use std::{
+    borrow::Cow,
     cmp::Ordering,
     collections::HashMap,
     str::FromStr,
@@ -11,7 +12,7 @@ use cloudflare_queues::{Body, Message, PeekedMessage};
 use serde_json::value::RawValue;
 
 pub(crate) const HELP: &str = "\
-Filters: FIELD OPERATOR VALUE; a message has to meet all that are given.
+Filters: FIELD OPERATOR VALUE; a message matches if all that are given do.
   fields      id, attempts, age, type (the content type), body (as text),
               or a path into the JSON of the body, such as /user/name or /items/0
   operators   =  !=  <  <=  >  >=  ~ (contains)  !~ (does not contain)
@@ -25,8 +26,9 @@ pub(crate) struct Condition {
     value: String,
 }
 
+/// A property of a message.
 #[derive(Clone, Debug, PartialEq)]
-enum Field {
+pub(crate) enum Field {
     Id,
     Attempts,
     Age,
@@ -83,6 +85,48 @@ impl<'a> From<&'a PeekedMessage> for Subject<'a> {
     }
 }
 
+impl FromStr for Field {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(match text {
+            "id" => Self::Id,
+            "attempts" => Self::Attempts,
+            "age" => Self::Age,
+            "type" => Self::Type,
+            "body" => Self::Body,
+            path if path.starts_with('/') => Self::Path(path.to_owned()),
+            other => {
+                return Err(format!(
+                    "`{other}` is no field: id, attempts, age, type, body, or a path into the body such as /a/b"
+                ));
+            }
+        })
+    }
+}
+
+/// Ages that messages are counted by.
+const AGES: [(u64, &str); 6] =
+    [(60, "< 1m"), (600, "< 10m"), (3600, "< 1h"), (86_400, "< 1day"), (604_800, "< 7days"), (u64::MAX, "older")];
+
+impl Field {
+    /// The value that a message has, an age rounded up; `None` if it has none.
+    pub(crate) fn of<'a>(&self, message: impl Into<Subject<'a>>) -> Option<String> {
+        let subject = message.into();
+        match self {
+            Self::Id => Some(subject.id.to_owned()),
+            Self::Attempts => subject.attempts.map(|attempts| attempts.to_string()),
+            Self::Age => {
+                let age = subject.timestamp?.elapsed().unwrap_or_default().as_secs();
+                AGES.iter().find(|(below, _)| age < *below).map(|(_, name)| (*name).to_owned())
+            }
+            Self::Type => Some(subject.body.content_type().as_str().to_owned()),
+            Self::Body => subject.body.text().ok().map(Cow::into_owned),
+            Self::Path(path) => found_at(path, &subject.body.json::<Box<RawValue>>().ok()?),
+        }
+    }
+}
+
 impl FromStr for Condition {
     type Err = String;
 
@@ -95,19 +139,7 @@ impl FromStr for Condition {
         if value.starts_with('=') && operator == Operator::Equal {
             return Err("`==` is no operator; equal is a single `=`".to_owned());
         }
-        let field = match field.trim() {
-            "id" => Field::Id,
-            "attempts" => Field::Attempts,
-            "age" => Field::Age,
-            "type" => Field::Type,
-            "body" => Field::Body,
-            path if path.starts_with('/') => Field::Path(path.to_owned()),
-            other => {
-                return Err(format!(
-                    "`{other}` is no field: id, attempts, age, type, body, or a path into the body such as /a/b"
-                ));
-            }
-        };
+        let field: Field = field.trim().parse()?;
         let value = value.trim().to_owned();
         let is_readable = match field {
             Field::Age => humantime::parse_duration(&value).is_ok(),

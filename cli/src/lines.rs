@@ -14,7 +14,7 @@ use serde::Serialize;
 use tokio::{
     sync::mpsc,
     task::JoinHandle,
-    time::{sleep, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 use crate::{
@@ -75,8 +75,8 @@ struct Batch {
 }
 
 impl Batch {
-    fn is_full_with(&self, message: &PushMessage) -> bool {
-        self.messages.len() >= BATCH || self.bytes.saturating_add(message.size()) > BATCH_BYTES
+    fn is_full_with(&self, message: &PushMessage, most: usize) -> bool {
+        self.messages.len() >= most || self.bytes.saturating_add(message.size()) > BATCH_BYTES
     }
 }
 
@@ -86,6 +86,8 @@ pub(crate) struct Lines {
     /// The number of lines to skip at the start.
     pub(crate) skip: u64,
     pub(crate) parse: Parse,
+    /// Messages a second at most.
+    pub(crate) rate: u32,
     pub(crate) progress: Progress,
 }
 
@@ -100,6 +102,7 @@ impl Lines {
         let (mut done, mut failure) = (Pushed { through_line: self.skip, ..Pushed::default() }, None);
         let mut in_flight: VecDeque<JoinHandle<(Batch, Result<(), Error>)>> = VecDeque::new();
         let (mut next, mut is_open, mut is_cut) = (Batch::default(), true, false);
+        let mut turn = Instant::now();
         let mut stop = pin!(stop);
         while is_open && failure.is_none() {
             tokio::select! {
@@ -116,7 +119,7 @@ impl Lines {
                 line = timeout(LINGER, lines.recv()), if in_flight.len() < MOST_IN_FLIGHT => match line {
                     Ok(Some(Ok(line))) => {
                         if let Some(full) = self.take(&mut next, line) {
-                            in_flight.push_back(tokio::spawn(self.send(full)));
+                            in_flight.push_back(tokio::spawn(self.send(full, &mut turn)));
                         }
                     }
                     Ok(Some(Err(error))) => {
@@ -124,7 +127,7 @@ impl Lines {
                     }
                     Ok(None) => is_open = false,
                     Err(_) if next.through_line > 0 => {
-                        in_flight.push_back(tokio::spawn(self.send(std::mem::take(&mut next))));
+                        in_flight.push_back(tokio::spawn(self.send(std::mem::take(&mut next), &mut turn)));
                     }
                     Err(_) => {}
                 },
@@ -132,7 +135,7 @@ impl Lines {
         }
         // Lines read before the end, or before a failure of the input, are pushed as well.
         if next.through_line > 0 && !is_cut {
-            in_flight.push_back(tokio::spawn(self.send(next)));
+            in_flight.push_back(tokio::spawn(self.send(next, &mut turn)));
         }
         for sent in in_flight {
             let more = done.add(sent.await.ok(), &self.progress);
@@ -146,7 +149,7 @@ impl Lines {
         let mut full = None;
         match line.message {
             Ok(Some(message)) => {
-                if batch.is_full_with(&message) {
+                if batch.is_full_with(&message, BATCH.min(self.rate as usize)) {
                     full = Some(std::mem::take(batch));
                 }
                 batch.bytes = batch.bytes.saturating_add(message.size());
@@ -162,10 +165,18 @@ impl Lines {
         full
     }
 
-    /// Pushes a batch until the push succeeds. A batch that may have arrived is pushed again, as another run would do.
-    fn send(&self, batch: Batch) -> impl Future<Output = (Batch, Result<(), Error>)> + Send + use<> {
+    /// Pushes a batch when it is its turn, until the push succeeds. A batch that may have arrived is pushed again, as
+    /// another run would do.
+    fn send(
+        &self,
+        batch: Batch,
+        turn: &mut Instant,
+    ) -> impl Future<Output = (Batch, Result<(), Error>)> + Send + use<> {
         let (queue, progress, mut failures) = (self.queue.clone(), self.progress.clone(), Failures::default());
+        let at = Instant::now().max(*turn);
+        *turn = at + Duration::from_secs_f64(batch.messages.len() as f64 / f64::from(self.rate.max(1)));
         async move {
+            sleep_until(at).await;
             while !batch.messages.is_empty() {
                 let Err(error) = queue.push_batch(&batch.messages).await else { break };
                 let Some(pause) = failures.bounded_pause(&error) else { return (batch, Err(error)) };

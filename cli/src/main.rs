@@ -3,6 +3,7 @@
 mod account;
 mod arguments;
 mod backlog;
+mod candidates;
 mod commands;
 mod common;
 mod exit;
@@ -11,6 +12,7 @@ mod lines;
 mod output;
 mod parse;
 mod patience;
+mod profile;
 mod progress;
 mod record;
 mod requests;
@@ -22,12 +24,17 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
+use clap_complete::CompleteEnv;
+
 use arguments::Arguments;
+use commands::completions;
 
 fn main() -> ExitCode {
+    // Completes the line for a shell, and ends, if that is what was asked for.
+    CompleteEnv::with_factory(Arguments::command).var(completions::VARIABLE).complete();
     let arguments = Arguments::parse();
     requests::log(arguments.common.verbose);
-    match commands::run(arguments.command, &arguments.common, Arguments::command()) {
+    match commands::run(arguments.command, &arguments.common) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }

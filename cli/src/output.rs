@@ -8,6 +8,8 @@ use serde::Serialize;
 
 const BOLD: &str = "\u{1b}[1m";
 const PLAIN: &str = "\u{1b}[0m";
+/// Clears the screen.
+pub(crate) const CLEAR: &str = "\u{1b}[H\u{1b}[2J";
 
 /// An output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -66,6 +68,11 @@ impl Lister {
             Format::Ndjson => rows.iter().try_for_each(|row| writeln!(out, "{}", json(row)?))?,
             Format::Table => {
                 let mut lines = table(&first.head(), rows);
+                let width = terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0));
+                if width.is_some_and(|width| lines.iter().any(|line| line.chars().count() > width)) {
+                    rows.iter().try_for_each(|row| writeln!(out, "{}", properties(row)))?;
+                    return out.flush();
+                }
                 if self.has_head {
                     lines.remove(0);
                 } else if let Some(head) = lines.first_mut() {
@@ -95,9 +102,23 @@ pub(crate) fn json(row: &impl Serialize) -> io::Result<String> {
     Ok(serde_json::to_string(row)?)
 }
 
+/// Writes text as it is.
+pub(crate) fn write(text: &str) -> io::Result<()> {
+    anstream::stdout().lock().write_all(text.as_bytes())
+}
+
+pub(crate) fn yes_or_no(is_so: Option<bool>) -> String {
+    cell(is_so.map(|is_so| if is_so { "yes" } else { "no" }))
+}
+
 /// A value that may be unknown.
 pub(crate) fn cell(value: Option<impl ToString>) -> String {
     value.map_or_else(String::new, |value| value.to_string())
+}
+
+/// A row that does not fit, as a list.
+fn properties<R: Row>(row: &R) -> String {
+    pairs(&row.head().into_iter().zip(row.cells()).filter(|(name, _)| !name.is_empty()).collect::<Vec<_>>())
 }
 
 fn table<R: Row>(head: &[&str], rows: &[R]) -> Vec<String> {
@@ -110,13 +131,29 @@ fn table<R: Row>(head: &[&str], rows: &[R]) -> Vec<String> {
     table.lines().map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned()).collect()
 }
 
-/// Text without anything that a terminal interprets.
+/// Text without anything that moves the cursor or changes the direction of a line.
 pub(crate) fn plain(text: &str) -> String {
     text.chars()
         .flat_map(|character| {
-            let control = character.is_control();
-            let escaped = control.then(|| character.escape_default()).into_iter().flatten();
-            escaped.chain((!control).then_some(character))
+            let is_escaped = character.is_control() || is_directional(character);
+            let escaped = is_escaped.then(|| character.escape_default()).into_iter().flatten();
+            escaped.chain((!is_escaped).then_some(character))
         })
         .collect()
+}
+
+/// Separators of lines, and the characters that control the direction of text.
+fn is_directional(character: char) -> bool {
+    matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain;
+
+    #[test]
+    fn text_cannot_move_the_cursor_or_reverse_the_line() {
+        let shown = plain("a\u{1b}[2J\r\u{9b}1A\u{202e}b\u{2066}\u{200f}\u{2028}\u{e9}");
+        assert_eq!(shown, r"a\u{1b}[2J\r\u{9b}1A\u{202e}b\u{2066}\u{200f}\u{2028}é");
+    }
 }

@@ -1,5 +1,5 @@
-//! Iterates over the messages of a queue: leases each, passes it to a sink, and then deletes it, or keeps its lease until
-//! the sweep ends.
+//! Iterates over the messages of a queue: leases each, passes it to a sink, and then deletes it, or keeps its lease
+//! until the sweep ends.
 //!
 //! A message is acknowledged only after the sink has taken it, so a sweep can be killed at any time: messages in flight
 //! are delivered again when their leases expire.
@@ -180,6 +180,20 @@ pub(crate) struct Plan {
     pub(crate) raise_retries: bool,
 }
 
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            filter: Vec::new().into(),
+            keep: false,
+            limit: None,
+            rate: 5000.0,
+            most_batches: 200,
+            until_empty: false,
+            raise_retries: false,
+        }
+    }
+}
+
 impl Plan {
     fn may_stay(&self) -> bool {
         self.keep || self.limit.is_some() || !self.filter.is_all()
@@ -244,8 +258,8 @@ impl<S: Sink> Sweep<S> {
                 let (id, kind) = (&message.id, message.body.content_type());
                 let (retries, end) = (self.allowance.retries(), self.allowance.end());
                 let what = format!(
-                    "nothing was done: message {id} has one delivery left (max_retries is {retries}), stays, and cannot \
-                     be pushed anew since it is of the type {kind}; after this pass, it {end}"
+                    "nothing was done: message {id} has one delivery left (max_retries is {retries}), stays, and \
+                     cannot be pushed anew since it is of the type {kind}; after this pass, it {end}"
                 );
                 let advice = "--raise-retries raises max_retries of the queue's pull consumer for the time of the pass";
                 return Err(Failure::new(Exit::Refused, what).with_note(advice));
@@ -265,8 +279,8 @@ impl<S: Sink> Sweep<S> {
         if self.plan.may_stay() {
             let deliveries = u64::from(retries) + 1;
             self.progress.say(&format!(
-                "messages that stay are leased while this runs, and then available again; that is one of the {deliveries} \
-                 deliveries of each, after which it {end}"
+                "messages that stay are leased while this runs, and then available again; that is one of the \
+                 {deliveries} deliveries of each, after which it {end}"
             ));
         }
     }
@@ -314,7 +328,8 @@ impl<S: Sink> Sweep<S> {
                     self.stopping.send_replace(true);
                 }
                 Some(joined) = cycles.join_next(), if !cycles.is_empty() => {
-                    let cycle: Cycle = joined.unwrap_or_else(|_| Cycle::ended(Failure::new(Exit::Service, "a task panicked")));
+                    let panicked = |_| Cycle::ended(Failure::new(Exit::Service, "a task panicked"));
+                    let cycle: Cycle = joined.unwrap_or_else(panicked);
                     swept.counts += cycle.counts;
                     let pulled = self.pulled.fetch_add(cycle.pulled.into(), Ordering::Relaxed);
                     self.progress.at(pulled.saturating_add(cycle.pulled.into()));
@@ -416,8 +431,8 @@ impl<S: Sink> Sweep<S> {
             let timeout = timeout.unwrap_or(LEASE).max(LEASE);
             let (count, until) = (swept.unavailable, clock_time(SystemTime::now() + timeout));
             self.progress.say(&format!(
-                "{count} messages are in the queue and were not available: leased, delayed or hidden; if leased for the \
-                 queue's visibility timeout, until about {until}"
+                "{count} messages are in the queue and were not available: leased, delayed or hidden; if leased for \
+                 the queue's visibility timeout, until about {until}"
             ));
         }
         if swept.arrived > 0 {

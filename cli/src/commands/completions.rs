@@ -2,23 +2,43 @@
 
 use std::io::{self, Write};
 
-use clap::{Args, Command};
-use clap_complete::{Shell, generate};
+use clap::Args;
+use clap_complete::env::Shells;
 
-use crate::exit::Failure;
+use crate::{
+    common::Common,
+    exit::{Exit, Failure},
+};
 
-/// Print a script that completes commands and options in a shell
+/// The variable by which the script asks this program for candidates.
+pub(crate) const VARIABLE: &str = "CF_QUEUES_COMPLETE";
+
+const HELP: &str = "\
+The script asks this program for candidates. The names of queues are completed, too, if the account and
+the token are in the environment, or CF_QUEUES_PROFILE is.
+
+Examples:
+  source <(cf-queues completions bash)                                # in ~/.bashrc
+  source <(cf-queues completions zsh)                                 # in ~/.zshrc, after compinit
+  cf-queues completions fish > ~/.config/fish/completions/cf-queues.fish";
+
+/// Print a script that completes commands, options and queues in a shell
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  cf-queues completions bash > ~/.local/share/bash-completion/completions/cf-queues")]
+#[command(after_help = HELP)]
 pub(crate) struct Completions {
     /// The shell
-    shell: Shell,
+    #[arg(value_parser = ["bash", "elvish", "fish", "powershell", "zsh"])]
+    shell: String,
 }
 
 impl Completions {
-    pub(crate) fn run(&self, mut arguments: Command) -> Result<(), Failure> {
+    pub(crate) fn run(&self, common: &Common) -> Result<(), Failure> {
+        common.has_no_format("completions")?;
+        let shells = Shells::builtins();
+        let unknown = || Failure::new(Exit::Input, format!("no completions for {}", self.shell));
+        let shell = shells.completer(&self.shell).ok_or_else(unknown)?;
         let mut script = Vec::new();
-        generate(self.shell, &mut arguments, "cf-queues", &mut script);
+        shell.write_registration(VARIABLE, "cf-queues", "cf-queues", "cf-queues", &mut script)?;
         Ok(io::stdout().write_all(&script)?)
     }
 }

@@ -31,7 +31,7 @@ use tokio::{
 use self::program::{Ended, Program};
 use crate::{
     backlog,
-    common::{Common, delay},
+    common::{Common, delay, queues},
     exit::{Exit, Failure},
     output::{self, Format, Row},
     patience::PATIENCE,
@@ -77,6 +77,7 @@ Example:
 #[command(after_help = HELP)]
 pub(crate) struct Consume {
     /// The queue's name or id; it needs a pull consumer
+    #[arg(add = queues())]
     queue: String,
     /// The program and its arguments
     #[arg(last = true, required = true, value_name = "PROGRAM")]
@@ -133,7 +134,8 @@ impl Consume {
         };
         let deliveries = Deliveries::of(&queue).await;
         let consumer = deliveries.limit(consumer);
-        let work = self.work(&queue)?;
+        let work =
+            self.work(&queue, if self.pass_credentials { Vec::new() } else { common.account.secret_variables()? })?;
         deliveries.tell(&work.progress);
         let signals = Signals::listen()?;
         let (stats, working) = (consumer.clone(), Arc::clone(&work));
@@ -170,9 +172,9 @@ impl Consume {
         Ok(told?)
     }
 
-    fn work(&self, queue: &Queue) -> Result<Arc<Work>, Failure> {
+    fn work(&self, queue: &Queue, hidden: Vec<String>) -> Result<Arc<Work>, Failure> {
         Ok(Arc::new(Work {
-            program: Program::new(&self.program, queue.id(), self.timeout, self.expose_lease, self.pass_credentials)?,
+            program: Program::new(&self.program, queue.id(), self.timeout, self.expose_lease, hidden)?,
             on_failure: self.on_failure,
             retry: self.retry_delay.map_or(Verdict::Retry, Verdict::RetryIn),
             progress: Progress::hidden(),

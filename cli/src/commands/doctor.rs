@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use self::checks::Checks;
 use crate::{
-    common::Common,
+    common::{Common, queues},
     exit::{Exit, Failure, tell},
     output::{self, Format, Row},
 };
@@ -38,6 +38,7 @@ Examples:
 #[command(after_help = HELP)]
 pub(crate) struct Doctor {
     /// The name or id of a queue to look at
+    #[arg(add = queues())]
     queue: Option<String>,
     /// Enable a pull consumer if the queue has no consumer, without asking
     #[arg(long, requires = "queue")]

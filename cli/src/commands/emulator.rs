@@ -106,6 +106,8 @@ pub(crate) struct Serve {
     base_url: Option<String>,
     #[arg(long, hide = true)]
     plain_http: bool,
+    #[arg(long, hide = true)]
+    profile: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -140,8 +142,8 @@ async fn stdin_ends() {
 
 impl Serve {
     pub(crate) async fn run(&self, common: &Common) -> Result<(), Failure> {
-        if self.base_url.is_some() || self.plain_http {
-            let message = "--base-url and --plain-http are for the other commands; --public-url sets what is announced";
+        if self.base_url.is_some() || self.plain_http || self.profile.is_some() {
+            let message = "--base-url, --plain-http and --profile are for the other commands; --public-url sets what is announced";
             return Err(Failure::new(Exit::Input, message));
         }
         if let Some(url) = &self.health {

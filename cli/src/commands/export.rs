@@ -12,7 +12,7 @@ use cloudflare_queues::{Body, ContentType, Message};
 use tokio::sync::Mutex;
 
 use crate::{
-    common::Common,
+    common::{Common, queues},
     exit::{Exit, Failure},
     filter::{self, Condition},
     output::{self, aside},
@@ -47,6 +47,7 @@ Examples:
 #[command(after_help = format!("{}\n\n{}\n\n{HELP}", record::FORMAT, filter::HELP))]
 pub(crate) struct Export {
     /// The queue's name or id; it needs a pull consumer
+    #[arg(add = queues())]
     queue: String,
     /// Append to this file; otherwise, write to standard output
     #[arg(long, value_name = "PATH")]
@@ -76,6 +77,7 @@ pub(crate) struct Export {
 
 impl Export {
     pub(crate) async fn run(self, common: &Common) -> Result<(), Failure> {
+        common.has_no_format("export, which writes lines of JSON")?;
         let sink = match &self.to {
             Some(path) => Writing::to_file(path),
             None if self.remove && is_nowhere() => {
@@ -93,15 +95,18 @@ impl Export {
             keep: !self.remove,
             limit: self.limit,
             rate: self.rate.into(),
-            most_batches: 200,
             until_empty: self.until_empty,
             raise_retries: self.raise_retries,
+            ..Plan::default()
         };
         let sink = Writing { only_importable: self.remove && !self.all_types, progress: progress.clone(), ..sink };
         let sweep = Sweep::prepare(queue, sink, plan, progress.clone()).await?;
         let swept: Swept = tokio::select! {
             swept = sweep.run(signals.clone().told(1)) => swept,
-            () = signals.told(2) => return Err(Failure::interrupted()),
+            () = signals.told(2) => {
+                progress.end();
+                return Err(Failure::interrupted());
+            }
         };
         let removed = if self.remove { ", and deleted" } else { "" };
         progress.say(&format!("{} messages were written{removed}", swept.counts.taken));

@@ -12,7 +12,7 @@ use cloudflare_queues::PushMessage;
 
 use super::push::fitting;
 use crate::{
-    common::{Common, delay},
+    common::{Common, delay, queues},
     exit::{Exit, Failure},
     lines::Lines,
     output::{self, Format},
@@ -23,8 +23,9 @@ use crate::{
 };
 
 const HELP: &str = "\
-Of `json` and `text` bodies, every byte comes back. The service takes no other type over HTTP: such
-lines are named, and left out.
+Of `text` bodies, every byte comes back; of `json` bodies, the value, since the service may change
+white space, as with every push. It takes no other type over HTTP: such lines are named, and left
+out.
 
 Example:
   cf-queues import jobs jobs.ndjson";
@@ -34,6 +35,7 @@ Example:
 #[command(after_help = format!("{}\n{HELP}", record::FORMAT))]
 pub(crate) struct Import {
     /// The queue's name or id
+    #[arg(add = queues())]
     queue: String,
     /// The file to read; otherwise, standard input
     file: Option<PathBuf>,
@@ -43,6 +45,9 @@ pub(crate) struct Import {
     /// Skip this many lines at the start, which were pushed before
     #[arg(long, value_name = "LINES", default_value_t = 0)]
     skip: u64,
+    /// Maximum number of messages pushed per second; the service allows 5000 for a queue
+    #[arg(long, value_name = "NUMBER", default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..))]
+    rate: u32,
 }
 
 impl Import {
@@ -55,7 +60,8 @@ impl Import {
         };
         let queue = common.account.queue(&self.queue).await?;
         let progress = Progress::new();
-        let lines = Lines { queue, delay: self.delay, skip: self.skip, parse, progress: progress.clone() };
+        let lines =
+            Lines { queue, delay: self.delay, skip: self.skip, parse, rate: self.rate, progress: progress.clone() };
         let (pushed, failure) = lines.push(BufReader::new(source), Signals::listen()?.told(1)).await;
         progress.end();
         let printed = output::print(Format::or_fitting(common.output), &[&pushed]);

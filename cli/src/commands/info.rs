@@ -11,22 +11,20 @@ use cloudflare_queues::{Error, Queue, manage::ConsumerDescription};
 use serde::Serialize;
 
 use crate::{
-    common::Common,
+    common::{Common, queues},
     exit::Failure,
-    output::{self, Format, aside, cell},
+    output::{self, CLEAR, Format, aside, cell},
     record::time,
     signals::Signals,
     watch::watch,
 };
-
-/// Clears the screen.
-const CLEAR: &str = "\u{1b}[H\u{1b}[2J";
 
 /// Show a queue's settings, consumers and backlog
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  cf-queues info jobs --watch=10s")]
 pub(crate) struct Info {
     /// The queue's name or id
+    #[arg(add = queues())]
     queue: String,
     /// Refresh it, by default every 2 seconds
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "2s")]
@@ -41,7 +39,7 @@ struct Report {
     backlog_count: Option<u64>,
     backlog_bytes: Option<u64>,
     oldest_message: Option<String>,
-    is_paused: Option<bool>,
+    paused: Option<bool>,
     delivery_delay_seconds: Option<u64>,
     retention_seconds: Option<u64>,
     consumers: Vec<Consumer>,
@@ -100,7 +98,7 @@ impl Report {
             ("Backlog", cell(self.backlog_count.map(|count| format!("{count} messages")))),
             ("Bytes", cell(self.backlog_bytes)),
             ("Oldest message", lasts(age)),
-            ("Paused", cell(self.is_paused.map(|paused| if paused { "yes" } else { "no" }))),
+            ("Paused", cell(self.paused.map(|paused| if paused { "yes" } else { "no" }))),
             ("Delivery delay", lasts(self.delivery_delay_seconds)),
             ("Retention", lasts(self.retention_seconds)),
         ];
@@ -124,7 +122,7 @@ impl Report {
             backlog_count: metrics.backlog_count,
             backlog_bytes: metrics.backlog_bytes,
             oldest_message: metrics.oldest_message.map(time),
-            is_paused: described.delivery_paused(),
+            paused: described.delivery_paused(),
             delivery_delay_seconds: seconds(described.delivery_delay()),
             retention_seconds: seconds(described.message_retention()),
             consumers: consumers.iter().map(Consumer::from).collect(),

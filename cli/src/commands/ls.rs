@@ -1,19 +1,58 @@
 //! `ls`: the queues of the account.
 
-use clap::Args;
-use cloudflare_queues::manage::QueueDescription;
+use std::{cmp::Reverse, collections::HashMap, io, io::IsTerminal, time::Duration};
+
+use clap::{Args, ValueEnum};
+use cloudflare_queues::{
+    Error,
+    manage::{ConsumerDescription, QueueDescription, Queues},
+};
 use serde::Serialize;
+use tokio::task::JoinSet;
 
 use crate::{
     common::Common,
     exit::Failure,
-    output::{self, Format, Row, cell},
+    output::{self, CLEAR, Format, Row, aside, cell, yes_or_no},
+    progress::Progress,
+    record::time,
+    signals::Signals,
+    watch::watch,
 };
+
+/// How many queues are asked for their backlog at the same time.
+const MOST_IN_FLIGHT: usize = 16;
+
+const HELP: &str = "\
+Each queue is asked for its backlog, which takes a request; --fast leaves that out. The account's limit is
+1200 requests in five minutes.
+
+Examples:
+  cf-queues ls --sort backlog
+  cf-queues ls --fast --output ndjson | jq -r .name";
 
 /// List the queues of the account
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  cf-queues ls --output ndjson | jq -r .name")]
-pub(crate) struct Ls {}
+#[command(after_help = HELP)]
+pub(crate) struct Ls {
+    /// What comes first: the first name, the largest backlog, or the oldest message
+    #[arg(long, value_name = "FIELD", default_value = "name")]
+    sort: Sort,
+    /// Do not ask for backlogs
+    #[arg(long)]
+    fast: bool,
+    /// Refresh it, by default every 30 seconds
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "30s")]
+    #[arg(value_parser = humantime::parse_duration)]
+    watch: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Sort {
+    Name,
+    Backlog,
+    Age,
+}
 
 #[derive(Serialize)]
 struct Entry {
@@ -22,35 +61,136 @@ struct Entry {
     consumers: Option<u64>,
     producers: Option<u64>,
     paused: Option<bool>,
+    backlog_count: Option<u64>,
+    oldest_message: Option<String>,
+    dead_letter_queue: Option<String>,
+    /// The queues whose dead letters are in this one.
+    dead_letters_of: Vec<String>,
+    #[serde(skip)]
+    age: Option<Duration>,
 }
 
 impl Ls {
     pub(crate) async fn run(&self, common: &Common) -> Result<(), Failure> {
-        let queues = common.account.queues()?.list().all().await?;
-        let entries: Vec<Entry> = queues.iter().map(Entry::from).collect();
-        Ok(output::print(Format::or_fitting(common.output), &entries)?)
+        let (queues, format) = (common.account.queues()?, Format::or_fitting(common.output));
+        let Some(interval) = self.watch else {
+            return Ok(output::print(format, &self.entries(&queues).await?)?);
+        };
+        let show = async |entries: Vec<Entry>| {
+            aside(move || {
+                if format == Format::Table && io::stdout().is_terminal() {
+                    output::write(CLEAR)?;
+                }
+                output::print(format, &entries)
+            })
+            .await
+        };
+        let interval = interval.max(Duration::from_millis(100));
+        tokio::select! {
+            result = watch(interval, async || self.entries(&queues).await, show) => result,
+            () = Signals::listen()?.told(1) => Ok(()),
+        }
+    }
+
+    async fn entries(&self, queues: &Queues) -> Result<Vec<Entry>, Error> {
+        let described = queues.list().all().await?;
+        let mut entries: Vec<_> = described.iter().map(Entry::from).collect();
+        let mut sources: HashMap<String, Vec<String>> = HashMap::new();
+        for entry in &entries {
+            if let Some(dead) = &entry.dead_letter_queue {
+                sources.entry(dead.clone()).or_default().push(entry.name.clone());
+            }
+        }
+        for entry in &mut entries {
+            entry.dead_letters_of = sources.remove(&entry.name).unwrap_or_default();
+        }
+        if !self.fast {
+            measure(queues, &mut entries).await;
+        }
+        match self.sort {
+            Sort::Name => entries.sort_by(|one, other| one.name.cmp(&other.name)),
+            Sort::Backlog => entries.sort_by_key(|entry| Reverse(entry.backlog_count)),
+            Sort::Age => entries.sort_by_key(|entry| Reverse(entry.age)),
+        }
+        Ok(entries)
+    }
+}
+
+/// Asks each queue for its backlog.
+async fn measure(queues: &Queues, entries: &mut [Entry]) {
+    let (mut asked, progress) = (JoinSet::new(), Progress::hidden());
+    let mut left = entries.iter().enumerate().filter_map(|(place, entry)| Some((place, entry.id.clone()?)));
+    let mut metrics = Vec::new();
+    loop {
+        while asked.len() < MOST_IN_FLIGHT
+            && let Some((place, id)) = left.next()
+        {
+            let queue = queues.queue(id);
+            asked.spawn(async move { (place, async { queue?.metrics().await }.await) });
+        }
+        match asked.join_next().await {
+            None => break,
+            Some(Ok((place, Ok(found)))) => metrics.push((place, found)),
+            Some(Ok((_, Err(error)))) => progress.remark("metrics", &format!("a backlog is not known: {error}")),
+            Some(Err(_)) => {}
+        }
+    }
+    progress.end();
+    for (place, found) in metrics {
+        if let Some(entry) = entries.get_mut(place) {
+            entry.backlog_count = found.backlog_count;
+            entry.oldest_message = found.oldest_message.map(time);
+            entry.age = found.oldest_message.map(|oldest| oldest.elapsed().unwrap_or_default());
+        }
     }
 }
 
 impl From<&QueueDescription> for Entry {
     fn from(queue: &QueueDescription) -> Self {
+        let consumers = queue.consumers();
+        let dead = consumers.iter().filter_map(ConsumerDescription::dead_letter_queue).find(|name| !name.is_empty());
         Self {
             name: queue.name().to_owned(),
             id: queue.id().ok().map(|id| id.to_string()),
             consumers: queue.consumer_count(),
             producers: queue.producer_count(),
             paused: queue.delivery_paused(),
+            backlog_count: None,
+            oldest_message: None,
+            dead_letter_queue: dead.map(str::to_owned),
+            dead_letters_of: Vec::new(),
+            age: None,
         }
     }
 }
 
 impl Row for Entry {
     fn head(&self) -> Vec<&'static str> {
-        vec!["NAME", "ID", "CONSUMERS", "PRODUCERS", "PAUSED"]
+        vec![
+            "NAME",
+            "ID",
+            "CONSUMERS",
+            "PRODUCERS",
+            "PAUSED",
+            "BACKLOG",
+            "OLDEST",
+            "DEAD LETTERS TO",
+            "DEAD LETTERS OF",
+        ]
     }
 
     fn cells(&self) -> Vec<String> {
-        let paused = self.paused.map(|paused| if paused { "yes" } else { "no" });
-        vec![self.name.clone(), cell(self.id.as_ref()), cell(self.consumers), cell(self.producers), cell(paused)]
+        let age = self.age.map(|age| humantime::format_duration(Duration::from_secs(age.as_secs())).to_string());
+        vec![
+            self.name.clone(),
+            cell(self.id.as_ref()),
+            cell(self.consumers),
+            cell(self.producers),
+            yes_or_no(self.paused),
+            cell(self.backlog_count),
+            cell(age),
+            cell(self.dead_letter_queue.as_ref()),
+            self.dead_letters_of.join(", "),
+        ]
     }
 }

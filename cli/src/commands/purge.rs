@@ -10,7 +10,7 @@ use cloudflare_queues::ErrorKind;
 use serde::Serialize;
 
 use crate::{
-    common::Common,
+    common::{Common, queues},
     exit::{Exit, Failure, tell},
     output::{self, Format, Row, plain},
 };
@@ -22,6 +22,7 @@ use crate::{
 )]
 pub(crate) struct Purge {
     /// The queue's name or id
+    #[arg(add = queues())]
     queue: String,
     /// Do not ask for confirmation
     #[arg(long)]

@@ -11,7 +11,7 @@ use clap::Args;
 use cloudflare_queues::PushMessage;
 
 use crate::{
-    common::{Common, delay},
+    common::{Common, delay, queues},
     exit::{Exit, Failure, tell},
     lines::{Lines, Parse, Pushed},
     output::{self, Format},
@@ -34,6 +34,7 @@ Examples:
 #[command(after_help = HELP)]
 pub(crate) struct Push {
     /// The queue's name or id
+    #[arg(add = queues())]
     queue: String,
     /// The body of the message
     body: Option<String>,
@@ -49,6 +50,9 @@ pub(crate) struct Push {
     /// Skip this many lines at the start, which were pushed before
     #[arg(long, value_name = "LINES", default_value_t = 0, conflicts_with_all = ["body", "file"])]
     skip: u64,
+    /// Maximum number of messages pushed per second; the service allows 5000 for a queue
+    #[arg(long, value_name = "NUMBER", default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..))]
+    rate: u32,
 }
 
 impl Push {
@@ -69,7 +73,8 @@ impl Push {
         }
         let parse: Parse = if self.json { json_line } else { text_line };
         let progress = Progress::new();
-        let lines = Lines { queue, delay: self.delay, skip: self.skip, parse, progress: progress.clone() };
+        let lines =
+            Lines { queue, delay: self.delay, skip: self.skip, parse, rate: self.rate, progress: progress.clone() };
         let (pushed, failure) = lines.push(BufReader::new(io::stdin()), Signals::listen()?.told(1)).await;
         progress.end();
         let printed = output::print(format, &[&pushed]);

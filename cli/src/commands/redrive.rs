@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::{
     account::find,
-    common::Common,
+    common::{Common, queues},
     exit::{Exit, Failure, tell},
     filter::{self, Condition, Filter},
     output::{self, Format, Row, plain},
@@ -42,8 +42,10 @@ Examples:
 #[command(after_help = format!("{}\n\n{HELP}", filter::HELP))]
 pub(crate) struct Redrive {
     /// The queue's name or id; it needs a pull consumer
+    #[arg(add = queues())]
     from: String,
     /// The name or id of the queue to push to
+    #[arg(add = queues())]
     to: Option<String>,
     #[command(flatten)]
     routes: Routes,
@@ -82,7 +84,7 @@ struct Routes {
 impl Args for Routes {
     fn augment_args(command: Command) -> Command {
         let filter = clap::Arg::new("filter").long("filter").value_name("CONDITION").action(ArgAction::Append);
-        let to = clap::Arg::new("to-queue").long("to").value_name("QUEUE").action(ArgAction::Append);
+        let to = clap::Arg::new("to-queue").long("to").value_name("QUEUE").action(ArgAction::Append).add(queues());
         command
             .arg(
                 filter
@@ -173,10 +175,13 @@ impl Redrive {
             raise_retries: self.raise_retries,
         };
         let sink = Pushing { to, filter, progress: progress.clone() };
-        let sweep = Sweep::prepare(from, sink, plan, progress).await?;
+        let sweep = Sweep::prepare(from, sink, plan, progress.clone()).await?;
         let swept = tokio::select! {
             swept = sweep.run(signals.clone().told(1)) => swept,
-            () = signals.told(2) => return Err(Failure::interrupted()),
+            () = signals.told(2) => {
+                progress.end();
+                return Err(Failure::interrupted());
+            }
         };
         let Counts { taken, skipped, unfit, left, unconfirmed, .. } = swept.counts;
         let (unavailable, arrived) = (swept.unavailable, swept.arrived);

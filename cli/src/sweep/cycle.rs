@@ -167,8 +167,8 @@ impl<S: Sink> Sweep<S> {
     fn at_last_delivery(&self, message: &Message) -> Failure {
         let (id, kind) = (&message.id, message.body.content_type());
         let what = format!(
-            "message {id} is of the type {kind}, which cannot be pushed anew, and was at its last delivery: max_retries \
-             was raised to save it"
+            "message {id} is of the type {kind}, which cannot be pushed anew, and was at its last delivery: \
+             max_retries was raised to save it"
         );
         Failure::new(Exit::Refused, what).with_note("run it again with --raise-retries for the rest")
     }

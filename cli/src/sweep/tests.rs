@@ -64,15 +64,7 @@ impl World {
 }
 
 fn plan() -> Plan {
-    Plan {
-        filter: Vec::new().into(),
-        keep: false,
-        limit: None,
-        rate: 5000.0,
-        most_batches: 200,
-        until_empty: false,
-        raise_retries: false,
-    }
+    Plan::default()
 }
 
 #[tokio::test(start_paused = true)]

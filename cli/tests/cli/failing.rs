@@ -62,7 +62,7 @@ fn an_error_says_what_to_do_on_the_command_line() {
     let unknown = "ffffffffffffffffffffffffffffffff";
     let plain = [("CLOUDFLARE_BASE_URL", "http://api.example.com/client/v4")];
     for (arguments, variables, expected) in [
-        (&["peek", "no-such-queue"][..], &[][..], "`cf-queues ls` lists the queues\n  `cf-queues doctor QUEUE`"),
+        (&["peek", "no-such-queue"][..], &[][..], "no queue named `no-such-queue`\n  `cf-queues ls` lists the queues"),
         (&["peek", unknown], &[], "`cf-queues ls` lists the queues"),
         (&["doctor", unknown], &[], "`cf-queues ls` lists the queues"),
         (&["ls"], &[("CLOUDFLARE_API_TOKEN", "")], "CLOUDFLARE_EMAIL with CLOUDFLARE_API_KEY is set\n"),

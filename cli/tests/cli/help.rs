@@ -7,7 +7,8 @@ fn commands() -> Vec<String> {
     let help = String::from_utf8(help.stdout).unwrap();
     let section = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap().to_owned();
     let lines = section.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   "));
-    lines.map(|line| line.split_whitespace().next().unwrap().to_owned()).collect()
+    let names = lines.map(|line| line.split_whitespace().next().unwrap().to_owned());
+    names.filter(|name| name != "help").collect()
 }
 
 #[test]
@@ -36,10 +37,17 @@ fn every_command_has_an_example() {
 }
 
 #[test]
+fn help_is_a_command_too() {
+    for arguments in [&["help"][..], &["help", "redrive"]] {
+        bare(arguments).assert().success();
+    }
+}
+
+#[test]
 fn completions_are_for_every_shell() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let output = bare(&["completions", shell]).assert().success();
-        assert!(String::from_utf8_lossy(&output.get_output().stdout).contains("redrive"), "{shell}");
+        assert!(String::from_utf8_lossy(&output.get_output().stdout).contains("CF_QUEUES_COMPLETE"), "{shell}");
     }
 }
 

@@ -51,7 +51,7 @@ fn info_tells_settings_consumers_and_backlog() {
     let world = World::new();
     world.push_numbers(3);
     let info = &world.objects(&["info", world.id()])[0];
-    assert_eq!((&info["backlog_count"], &info["is_paused"]), (&Value::from(3), &Value::from(false)));
+    assert_eq!((&info["backlog_count"], &info["paused"]), (&Value::from(3), &Value::from(false)));
     assert_eq!(info["consumers"][0]["kind"], "http_pull");
     let table = world.run(&["info", world.id(), "--output", "table"]);
     assert!(table.contains("3 messages") && table.contains("http_pull"), "{table}");

@@ -11,12 +11,14 @@
 )]
 
 mod consuming;
+mod counting;
 mod doctor;
 mod emulating;
 mod exporting;
 mod failing;
 mod help;
 mod looking;
+mod naming;
 mod output;
 mod pushing;
 mod readme;

@@ -9,7 +9,7 @@ fn the_readme_leads_from_nothing_to_a_redrive() {
     let readme = include_str!("../../README.md");
     let commands = readme.split("```sh\n").nth(1).unwrap().split("```").next().unwrap();
     let (install, rest) = commands.split_once('\n').unwrap();
-    assert_eq!((install, rest.lines().count()), ("cargo install --path cli", 4));
+    assert_eq!((install, rest.lines().count()), ("cargo install --locked --path cli", 4));
     // What is installed is this program, and another port may be free.
     let program = Path::new(env!("CARGO_BIN_EXE_cf-queues")).parent().unwrap();
     let path = std::env::join_paths(

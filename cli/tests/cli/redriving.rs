@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeSet, fs, process::Stdio, thread, time::Duration};
 
-use cloudflare_queues::{PullOptions, PushMessage, emulator::Emulator, manage::ConsumerSettings};
+use cloudflare_queues::{
+    PullOptions, PushMessage,
+    emulator::{Emulator, QueueSettings},
+    manage::ConsumerSettings,
+};
 use rustix::process::Signal;
 use serde_json::{Value, value::RawValue};
 
@@ -173,4 +177,59 @@ fn a_dead_letter_queue_is_redriven_to_the_queue_that_names_it() {
     name("letters");
     let (code, _, told) = redrive(&world, &["failed"]);
     assert!(code == Some(2) && told.contains("failed is the dead-letter queue of jobs, letters"), "{told}");
+}
+
+fn workers_queue(max_retries: u32) -> World {
+    let settings = QueueSettings::new().max_retries(max_retries);
+    World::of(Emulator::builder().real_time().control().queue(settings))
+}
+
+#[test]
+fn a_pass_that_would_lose_a_message_does_not_begin() {
+    let world = workers_queue(2);
+    let to = world.other();
+    for content_type in ["v8", "bytes"] {
+        world.send(content_type, "binary");
+    }
+    world.push_numbers(20);
+    let filtered = [world.id(), to.as_str(), "--filter", "body=7"];
+    for moved in [1, 0] {
+        let (code, summary, told) = redrive(&world, &filtered);
+        assert_eq!((code, &summary["moved"]), (Some(0), &moved.into()), "{told}");
+    }
+    let (code, _, told) = redrive(&world, &filtered);
+    assert!(code == Some(4) && told.contains("nothing was done") && told.contains("of the type v8"), "{told}");
+    assert!(told.contains("--raise-retries") && told.contains("is deleted"), "{told}");
+    for _ in 0..3 {
+        let (code, _, told) = redrive(&world, &[&filtered[..], &["--raise-retries"]].concat());
+        assert_eq!(code, Some(0), "{told}");
+    }
+    assert_eq!(world.messages().len(), 21);
+    assert_eq!(world.objects(&["info", world.id()])[0]["consumers"][0]["max_retries"], 2);
+}
+
+#[test]
+fn a_message_at_its_last_delivery_is_saved_although_nobody_foresaw_it() {
+    let world = workers_queue(0);
+    let to = world.other();
+    // Behind what a look reaches.
+    world.push_numbers(150);
+    world.send("v8", "binary");
+    let (code, _, told) = redrive(&world, &[world.id(), &to, "--filter", "body=7"]);
+    assert!(code == Some(4) && told.contains("max_retries was raised to save it"), "{told}");
+    assert_eq!(world.messages().len(), 150);
+    assert!(world.messages().iter().any(|message| message.body.content_type().as_str() == "v8"));
+}
+
+#[test]
+fn an_export_that_removes_leaves_what_import_cannot_push_back() {
+    let world = workers_queue(3);
+    world.send("bytes", "binary");
+    world.push_numbers(2);
+    let export = world.command(&["export", world.id(), "--remove"]).assert().code(5).get_output().clone();
+    assert_eq!(objects(str::from_utf8(&export.stdout).unwrap()).len(), 2);
+    assert!(String::from_utf8_lossy(&export.stderr).contains("of the type bytes, which cannot be imported"));
+    assert_eq!(world.messages().len(), 1);
+    let lines = world.objects(&["export", world.id(), "--remove", "--all-types"]);
+    assert_eq!((lines[0]["body_base64"].as_str(), world.messages().len()), (Some("YmluYXJ5"), 0));
 }

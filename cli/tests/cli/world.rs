@@ -14,6 +14,7 @@ use assert_cmd::Command;
 use cloudflare_queues::{
     PushMessage, Queue, QueueId,
     emulator::{Emulator, EmulatorBuilder, QueueSettings, QueuedMessage},
+    reqwest,
 };
 use rustix::{
     fs::{OFlags, fcntl_setfl},
@@ -94,6 +95,17 @@ impl World {
         self.runtime.block_on(self.queue().push_all(messages)).unwrap();
     }
 
+    /// What a Worker sends, of any content type. The emulator needs its control.
+    pub fn send(&self, content_type: &str, body: &str) {
+        let url = self.emulator.base_url().replace("/client/v4", "");
+        let url = format!("{url}/_emulator/queues/{}/broker/message", self.id());
+        let send = async {
+            let request = reqwest::Client::new().post(url).header("x-msg-fmt", content_type).body(body.to_owned());
+            request.send().await.unwrap().error_for_status().unwrap();
+        };
+        self.runtime.block_on(send);
+    }
+
     pub fn push_numbers(&self, count: usize) {
         self.push(&(0..count).map(|number| PushMessage::text(number.to_string())).collect::<Vec<_>>());
     }
@@ -130,7 +142,9 @@ pub fn objects(lines: &str) -> Vec<Value> {
 /// The program, without anything in its environment that is about Cloudflare.
 pub fn bare(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cf-queues"));
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CLOUDFLARE_")) {
+    for (name, _) in std::env::vars_os()
+        .filter(|(name, _)| ["CLOUDFLARE_", "CF_QUEUES_"].iter().any(|start| name.to_string_lossy().starts_with(start)))
+    {
         command.env_remove(name);
     }
     command.args(arguments).timeout(Duration::from_secs(60));

@@ -24,16 +24,14 @@ use crate::{
 /// How long a program may take to exit after it was asked to.
 pub(super) const GRACE: Duration = Duration::from_secs(10);
 
-/// What gives access to the account.
-const CREDENTIALS: [&str; 3] = ["CLOUDFLARE_API_TOKEN", "CLOUDFLARE_API_KEY", "CLOUDFLARE_EMAIL"];
-
 pub(super) struct Program {
     program: OsString,
     arguments: Vec<OsString>,
     queue: String,
     timeout: Duration,
     with_lease: bool,
-    with_credentials: bool,
+    /// Variables that the program does not get.
+    hidden: Vec<String>,
 }
 
 /// How a program exited.
@@ -57,7 +55,7 @@ impl Program {
         queue: &QueueId,
         timeout: Duration,
         with_lease: bool,
-        with_credentials: bool,
+        hidden: Vec<String>,
     ) -> Result<Self, Failure> {
         let missing = || Failure::new(Exit::Input, "no program is given");
         let (program, arguments) = words.split_first().ok_or_else(missing)?;
@@ -67,7 +65,7 @@ impl Program {
             queue: queue.to_string(),
             timeout,
             with_lease,
-            with_credentials,
+            hidden,
         })
     }
 
@@ -113,9 +111,7 @@ impl Program {
     fn command(&self, message: &Message) -> Command {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).stdin(Stdio::piped()).kill_on_drop(true);
-        if !self.with_credentials {
-            CREDENTIALS.iter().for_each(|name| _ = command.env_remove(name));
-        }
+        self.hidden.iter().for_each(|name| _ = command.env_remove(name));
         let mut set = |name: &str, value: &dyn AsRef<OsStr>| _ = command.env(name, value);
         set("CF_QUEUES_MESSAGE_ID", &message.id);
         set("CF_QUEUES_QUEUE_ID", &self.queue);

@@ -42,7 +42,7 @@ async fn the_lease_of_a_program_that_runs_for_long_is_extended() {
         count.fetch_add(is_extension.into(), Ordering::Relaxed);
     });
     let consume = consume(&["sleep", "1000"]);
-    let (consumer, work) = (consume.consumer(queue.clone()), consume.work(&queue).unwrap());
+    let (consumer, work) = (consume.consumer(queue.clone()), consume.work(&queue, Vec::new()).unwrap());
     let handler = move |message| Arc::clone(&work).handle(message);
     let report = consumer.run_until(sleep(Duration::from_secs(900)), handler).await.unwrap();
     assert_eq!((report.stats.retried, report.stats.failed, report.stats.lost_leases), (1, 1, 0));

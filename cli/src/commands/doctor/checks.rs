@@ -6,15 +6,16 @@ use std::{
 };
 
 use cloudflare_queues::{
-    AccountId, Credentials, Error, ErrorKind, Queue,
-    manage::{ConsumerKind, QueueDescription, Queues},
+    AccountId, Error, ErrorKind, Queue,
+    manage::{ConsumerDescription, ConsumerKind, Queues},
     reqwest::{self, Url, header::DATE, redirect},
 };
 
 use super::{Finding, State};
 use crate::{
-    account::{Account, find, install_tls, is_id},
-    exit::{Exit, Failure},
+    account::{Account, find, install_tls, is_id, suggestion, variable},
+    backlog,
+    exit::{Exit, Failure, innermost},
 };
 
 const CONNECT: Duration = Duration::from_secs(10);
@@ -31,7 +32,7 @@ pub(super) struct Checks {
 impl Checks {
     /// Runs every check whose conditions are met. Returns the queue if it was found.
     pub(super) async fn all(&mut self, account: &Account, queue: Option<&str>) -> Option<Queue> {
-        let mut is_ready = self.credentials();
+        let mut is_ready = self.credentials(account);
         is_ready &= self.account_id(account);
         self.proxy();
         is_ready &= self.network(account).await;
@@ -73,10 +74,9 @@ impl Checks {
         self.add(check, State::Wrong, failure.exit(), found, Some(advice.to_owned()));
     }
 
-    fn credentials(&mut self) -> bool {
-        match Credentials::from_env() {
-            Ok(_) if is_set("CLOUDFLARE_API_TOKEN") => self.ok("credentials", "CLOUDFLARE_API_TOKEN"),
-            Ok(_) => self.ok("credentials", "CLOUDFLARE_EMAIL with CLOUDFLARE_API_KEY"),
+    fn credentials(&mut self, account: &Account) -> bool {
+        match account.credentials() {
+            Ok((_, from)) => self.ok("credentials", from),
             Err(error) => {
                 self.failed(
                     "credentials",
@@ -91,10 +91,10 @@ impl Checks {
     }
 
     fn account_id(&mut self, account: &Account) -> bool {
-        let checked = account.id().and_then(|id| Ok((id, AccountId::try_from(id)?)));
+        let checked = account.id().and_then(|id| Ok((id.clone(), AccountId::try_from(id)?)));
         match checked {
-            Ok((id, _)) if is_id(id) => self.ok("account", id),
-            Ok((id, _)) if account.base_url().contains("cloudflare.com") => {
+            Ok((id, _)) if is_id(&id) => self.ok("account", id),
+            Ok((id, _)) if account.base_url().is_ok_and(|url| url.contains("cloudflare.com")) => {
                 self.doubtful(
                     "account",
                     id,
@@ -113,7 +113,7 @@ impl Checks {
     /// The library reads its proxy from the environment.
     fn proxy(&mut self) {
         let names = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
-        let Some(name) = names.into_iter().find(|name| is_set(name)) else { return };
+        let Some(name) = names.into_iter().find(|name| variable(name).is_some()) else { return };
         let value = env::var(name).unwrap_or_default();
         // It may hold a password.
         let url = if value.contains("://") { value } else { format!("http://{value}") };
@@ -128,12 +128,18 @@ impl Checks {
     /// Whether anything responds, and by which clock.
     async fn network(&mut self, account: &Account) -> bool {
         install_tls();
-        let url = account.base_url();
+        let url = match account.base_url() {
+            Ok(url) => url,
+            Err(failure) => {
+                self.failed("profile", failure, "correct the profile");
+                return false;
+            }
+        };
         let is_loopback = url.contains("//127.0.0.1") || url.contains("//localhost") || url.contains("//[::1]");
         let client = reqwest::Client::builder().redirect(redirect::Policy::none()).timeout(CONNECT);
         let client = if is_loopback { client.no_proxy() } else { client };
         let response = match client.build() {
-            Ok(client) => client.get(url).send().await,
+            Ok(client) => client.get(&url).send().await,
             Err(error) => Err(error),
         };
         let response = match response {
@@ -179,7 +185,7 @@ impl Checks {
         let queue = match find(queues, name_or_id).await {
             Ok(queue) => queue,
             Err(failure) => {
-                let advice = self.similar(queues, name_or_id).await;
+                let advice = suggestion(queues, name_or_id).await;
                 self.failed("queue", failure, &advice);
                 return None;
             }
@@ -187,14 +193,14 @@ impl Checks {
         let described = match queue.describe().await {
             Ok(described) => described,
             Err(error) => {
-                let advice = self.similar(queues, name_or_id).await;
+                let advice = suggestion(queues, name_or_id).await;
                 self.failed("queue", error, &advice);
                 return None;
             }
         };
         self.ok("queue", format!("{}, with the id {}", described.name(), queue.id()));
         if described.delivery_paused() == Some(true) {
-            let advice = format!("wrangler queues resume-delivery {}", described.name());
+            let advice = format!("cf-queues resume {}", described.name());
             self.add(
                 "delivery",
                 State::Wrong,
@@ -204,21 +210,6 @@ impl Checks {
             );
         }
         Some(queue)
-    }
-
-    /// Suggests names that are similar to the given one.
-    async fn similar(&self, queues: &Queues, name: &str) -> String {
-        let all = queues.list().all().await.unwrap_or_default();
-        let wanted = name.to_lowercase();
-        let near = |queue: &&QueueDescription| {
-            let name = queue.name().to_lowercase();
-            name.contains(&wanted) || wanted.contains(&name) || distance(&name, &wanted) <= 2
-        };
-        let names: Vec<_> = all.iter().filter(near).map(QueueDescription::name).take(5).collect();
-        match names[..] {
-            [] => "`cf-queues ls` lists the queues of the account; check the account id, too".to_owned(),
-            _ => format!("did you mean {}?", names.join(", ")),
-        }
     }
 
     async fn consumers(&mut self, queue: &Queue) {
@@ -239,14 +230,41 @@ impl Checks {
             return self.add("consumer", State::Wrong, Exit::Refused, found, Some(advice.to_owned()));
         };
         self.ok("consumer", "a pull consumer");
-        let retries = pull.max_retries();
-        if pull.dead_letter_queue().is_none_or(str::is_empty) {
-            let found = match retries {
+        self.dead_letters(queue, pull).await;
+    }
+
+    async fn dead_letters(&mut self, queue: &Queue, consumer: &ConsumerDescription) {
+        const CHECK: &str = "dead letters";
+        let Some(name) = backlog::dead_letters(consumer) else {
+            let found = match consumer.max_retries() {
                 Some(retries) => format!("none: a message is deleted after {retries} retries"),
                 None => "none: a message is deleted after its last retry".to_owned(),
             };
-            self.doubtful("dead letters", found, "name a dead-letter queue if messages must not be lost");
+            return self.doubtful(CHECK, found, "name a dead-letter queue if messages must not be lost");
+        };
+        let dead = match queue.queues().find(name).await {
+            Ok(Some(dead)) => dead,
+            Ok(None) => {
+                let advice = "create it, or name another: messages without retries left are lost";
+                let found = format!("{name} does not exist");
+                return self.add(CHECK, State::Wrong, Exit::NotFound, found, Some(advice.to_owned()));
+            }
+            Err(error) => return self.failed(CHECK, error, "the token may lack a permission"),
+        };
+        let count = match dead.id().and_then(|id| queue.queues().queue(id)) {
+            Ok(dead) => dead.metrics().await.ok().and_then(|metrics| metrics.backlog_count),
+            Err(_) => None,
+        };
+        let found = match count {
+            Some(count) => format!("{name}, with {count} messages"),
+            None => name.to_owned(),
+        };
+        let has_pull = dead.consumers().iter().any(|consumer| consumer.kind() == ConsumerKind::HttpPull);
+        if has_pull {
+            return self.ok(CHECK, found);
         }
+        let advice = format!("`cf-queues doctor {name} --enable-pull` adds one, so that redrive and export work");
+        self.doubtful(CHECK, format!("{found}, and without a pull consumer"), &advice);
     }
 
     async fn backlog(&mut self, queue: &Queue) {
@@ -260,10 +278,6 @@ impl Checks {
         let count = metrics.backlog_count.map_or_else(|| "unknown".to_owned(), |count| format!("{count} messages"));
         self.ok("backlog", format!("{count}{}", age.unwrap_or_default()));
     }
-}
-
-fn is_set(name: &str) -> bool {
-    env::var_os(name).is_some_and(|value| !value.is_empty())
 }
 
 /// What to do when the service refuses to list queues.
@@ -282,46 +296,5 @@ fn refusal(error: &Error) -> &'static str {
         }
         ErrorKind::RateLimited => "wait: the account's limit of requests holds for up to 5 minutes",
         _ => "try again later",
-    }
-}
-
-/// The cause of all other errors in the chain.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    innermost.to_string()
-}
-
-/// The number of letters that have to be changed, added or removed.
-fn distance(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (line, from) in from.chars().enumerate() {
-        let mut corner = line;
-        let mut left = line + 1;
-        for (cell, to) in row.iter_mut().skip(1).zip(&to) {
-            left = (corner + usize::from(from != *to)).min(*cell + 1).min(left + 1);
-            corner = std::mem::replace(cell, left);
-        }
-        if let Some(first) = row.first_mut() {
-            *first = line + 1;
-        }
-    }
-    row.last().copied().unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::distance;
-
-    #[test]
-    fn a_distance_counts_changes() {
-        for (from, to, expected) in
-            [("jobs", "jobs", 0), ("jobs", "job", 1), ("jbos", "jobs", 2), ("", "abc", 3), ("kitten", "sitting", 3)]
-        {
-            assert_eq!(distance(from, to), expected, "{from} {to}");
-        }
     }
 }

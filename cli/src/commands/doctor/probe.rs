@@ -49,6 +49,7 @@ pub(super) async fn run(common: &Common, queue: &str, lease: Duration) -> Result
     let raw = Raw::new(&common.account, &queue)?;
     // On a terminal, the report shows the progress.
     let progress = if io::stdout().is_terminal() { Progress::hidden() } else { Progress::new() };
+    progress.begin("answers", None);
     let report = Report::begin(common.output)?;
     let mut probe = Probe { raw, lasts: lease, leased_at: Instant::now(), report, progress };
     let signals = Signals::listen()?;

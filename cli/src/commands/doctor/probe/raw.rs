@@ -1,7 +1,6 @@
 //! Requests of any form, and their responses without secrets.
 
 use std::{
-    env,
     fmt::{self, Write as _},
     sync::{Mutex, PoisonError},
     time::Duration,
@@ -18,7 +17,7 @@ use serde::{
 use serde_json::Value;
 
 use crate::{
-    account::{Account, install_tls},
+    account::{Account, install_tls, variable},
     exit::{Exit, Failure},
     output::plain,
 };
@@ -47,13 +46,14 @@ pub(super) struct Reply {
 impl Raw {
     pub(super) fn new(account: &Account, queue: &Queue) -> Result<Self, Failure> {
         install_tls();
-        let base = account.base_url().trim_end_matches('/');
+        let base = account.base_url()?;
+        let base = base.trim_end_matches('/');
         let url = format!("{base}/accounts/{}/queues/{}/messages", queue.account_id(), queue.id());
         let builder = Client::builder().redirect(redirect::Policy::none()).timeout(Duration::from_secs(30));
         let builder = if base.starts_with("http://") { builder.no_proxy() } else { builder };
         let client = builder.build().map_err(|error| Failure::new(Exit::Service, error.to_string()))?;
-        let set = |name| env::var(name).ok().filter(|value| !value.is_empty());
-        let credentials = match (set("CLOUDFLARE_API_TOKEN"), set("CLOUDFLARE_EMAIL"), set("CLOUDFLARE_API_KEY")) {
+        let token = account.profile()?.token_variable.unwrap_or_else(|| "CLOUDFLARE_API_TOKEN".to_owned());
+        let credentials = match (variable(&token), variable("CLOUDFLARE_EMAIL"), variable("CLOUDFLARE_API_KEY")) {
             (Some(token), ..) => vec![("authorization", format!("Bearer {token}"))],
             (None, email, key) => {
                 let pair = [("x-auth-email", email), ("x-auth-key", key)];

@@ -1,0 +1,222 @@
+//! `delete`: single messages, by id or by what is in them.
+
+use std::collections::HashSet;
+
+use clap::{ArgGroup, Args};
+use cloudflare_queues::{Body, Message, PeekedMessage, Queue};
+use serde::Serialize;
+
+use crate::{
+    common::{Common, queues},
+    exit::{Exit, Failure},
+    filter::{self, Condition, Filter},
+    output::{self, Format, Row, cell},
+    progress::Progress,
+    signals::Signals,
+    sweep::{Fate, Held, Plan, Sink, Sweep, Taken},
+};
+
+/// The maximum number of messages of a peek.
+const MOST: u32 = 100;
+
+const HELP: &str = "\
+It deletes among the first 100 available messages, without leasing them, and goes on as long as others
+take the place of those that are deleted. What is behind them it does not see, and says so. With --all,
+it leases each message once, which is one of its deliveries, and makes those that stay available again
+at its end. Nothing that is deleted can be brought back: see --dry-run.
+
+Examples:
+  cf-queues delete jobs --filter /order=4711 --dry-run
+  cf-queues delete jobs --id 7c1e0d8f4b2a4c0f9d3b5a6e7f801234";
+
+/// Delete single messages, by id or by what is in them
+#[derive(Args, Debug)]
+#[command(after_help = format!("{}\n\n{HELP}", filter::HELP))]
+#[command(group = ArgGroup::new("which").required(true).multiple(true))]
+pub(crate) struct Delete {
+    /// The queue's name or id
+    #[arg(add = queues())]
+    queue: String,
+    /// Delete messages that meet this condition; repeat it for more
+    #[arg(long, value_name = "CONDITION", group = "which")]
+    filter: Vec<Condition>,
+    /// Delete the message with this id; repeat it for more
+    #[arg(id = "message", long = "id", value_name = "ID", group = "which")]
+    id: Vec<String>,
+    /// Show what would be deleted of the first 100 messages, without changing anything
+    #[arg(long, conflicts_with = "all")]
+    dry_run: bool,
+    /// Look at every message, by leasing it; the queue needs a pull consumer
+    #[arg(long)]
+    all: bool,
+    /// With --all, raise max_retries of the pull consumer meanwhile, if a message would not be delivered again
+    #[arg(long, requires = "all")]
+    raise_retries: bool,
+}
+
+#[derive(Default, Serialize)]
+struct Summary {
+    deleted: u64,
+    /// Messages that were looked at, deleted ones included.
+    looked_at: u64,
+    backlog_count: Option<u64>,
+}
+
+/// What would be deleted.
+#[derive(Serialize)]
+struct Forecast {
+    id: String,
+    content_type: String,
+    attempts: Option<u32>,
+}
+
+impl Delete {
+    pub(crate) async fn run(mut self, common: &Common) -> Result<(), Failure> {
+        let (queue, format) = (common.account.queue(&self.queue).await?, Format::or_fitting(common.output));
+        let progress = Progress::new();
+        let (filter, wanted) = (self.filter()?, self.id.iter().cloned().collect::<HashSet<_>>());
+        let (summary, result) = if self.dry_run {
+            let (messages, backlog) = (queue.peek(MOST).await?, queue.metrics().await?.backlog_count);
+            let found = messages.iter().filter(|message| filter.matches(*message));
+            output::print(format, &found.map(Forecast::from).collect::<Vec<_>>())?;
+            let (looked_at, of) =
+                (messages.len(), backlog.map_or("an unknown number of".to_owned(), |n| n.to_string()));
+            progress.say(&format!("looked at {looked_at} of {of} messages; nothing was deleted"));
+            return Ok(());
+        } else if self.all {
+            self.sweep(queue, filter, &progress).await?
+        } else {
+            let mut summary = Summary::default();
+            let result = peeked(&queue, &filter, &mut summary, &progress).await;
+            (summary, result)
+        };
+        progress.end();
+        let (deleted, missing) = (summary.deleted, (wanted.len() as u64).saturating_sub(summary.deleted));
+        let printed = output::print(format, &[summary]);
+        result?;
+        if !wanted.is_empty() && self.filter.is_empty() && missing > 0 {
+            let what = format!("{deleted} of {} messages were found; --all looks behind the first 100", wanted.len());
+            return Err(Failure::new(Exit::Partly, what));
+        }
+        Ok(printed?)
+    }
+
+    /// A message with one of the ids, which meets the conditions.
+    fn filter(&mut self) -> Result<Filter, Failure> {
+        if self.id.is_empty() {
+            return Ok(self.filter.clone().into());
+        }
+        let group = |id: &String| {
+            let id = format!("id={id}").parse().map_err(|error: String| Failure::new(Exit::Input, error))?;
+            Ok::<_, Failure>(self.filter.iter().cloned().chain([id]).collect())
+        };
+        Ok(Filter::any(self.id.iter().map(group).collect::<Result<Vec<_>, _>>()?))
+    }
+
+    async fn sweep(
+        &self,
+        queue: Queue,
+        filter: Filter,
+        progress: &Progress,
+    ) -> Result<(Summary, Result<(), Failure>), Failure> {
+        let signals = Signals::listen()?;
+        let backlog_count = queue.metrics().await?.backlog_count;
+        let plan = Plan { filter, raise_retries: self.raise_retries, ..Plan::default() };
+        let sweep = Sweep::prepare(queue, Deleting, plan, progress.clone()).await?;
+        let swept = tokio::select! {
+            swept = sweep.run(signals.clone().told(1)) => swept,
+            () = signals.told(2) => {
+                progress.end();
+                return Err(Failure::interrupted());
+            }
+        };
+        let (deleted, skipped) = (swept.counts.taken, swept.counts.skipped);
+        let summary = Summary { deleted, looked_at: deleted.saturating_add(skipped), backlog_count };
+        Ok((summary, swept.result()))
+    }
+}
+
+/// Deletes what peeking reaches.
+async fn peeked(queue: &Queue, filter: &Filter, summary: &mut Summary, progress: &Progress) -> Result<(), Failure> {
+    summary.backlog_count = queue.metrics().await?.backlog_count;
+    let mut tried = HashSet::new();
+    loop {
+        let messages = queue.peek(MOST).await?;
+        summary.looked_at = summary.deleted.saturating_add(messages.len() as u64);
+        // One that is still there may have been deleted a moment ago.
+        let found: Vec<_> = messages.iter().filter(|m| filter.matches(*m) && !tried.contains(&m.id)).collect();
+        let refs: Vec<_> = found.iter().filter_map(|message| message.message_ref.as_ref()).collect();
+        if refs.is_empty() {
+            return unseen(summary, messages.len(), found.len());
+        }
+        let outcome = queue.delete_messages(refs.iter().copied()).await?;
+        if !outcome.is_complete() {
+            let told: Vec<_> = outcome.errors.iter().chain(&outcome.warnings).map(|it| it.message.as_str()).collect();
+            let what = format!("the service did not delete all of {} messages: {}", refs.len(), told.join("; "));
+            return Err(Failure::new(Exit::Partly, what));
+        }
+        summary.deleted = summary.deleted.saturating_add(refs.len() as u64);
+        progress.at(summary.deleted);
+        if tried.len() < 100_000 {
+            tried.extend(found.iter().map(|message| message.id.clone()));
+        }
+    }
+}
+
+/// Whether there may be more than what was looked at.
+fn unseen(summary: &Summary, peeked: usize, without_reference: usize) -> Result<(), Failure> {
+    if without_reference > 0 {
+        let what = format!("{without_reference} messages have no reference by which they can be deleted; see --all");
+        return Err(Failure::new(Exit::Partly, what));
+    }
+    let unseen = summary.backlog_count.map(|backlog| backlog.saturating_sub(summary.looked_at));
+    match unseen {
+        Some(0) => Ok(()),
+        None if peeked < MOST as usize => Ok(()),
+        _ => {
+            let (looked_at, of) = (summary.looked_at, cell(summary.backlog_count));
+            let what = format!("looked at {looked_at} of {of} messages; --all leases and looks at every one");
+            Err(Failure::new(Exit::Partly, what))
+        }
+    }
+}
+
+impl From<&PeekedMessage> for Forecast {
+    fn from(message: &PeekedMessage) -> Self {
+        let content_type = message.body.content_type().to_string();
+        Self { id: message.id.clone(), content_type, attempts: message.attempts }
+    }
+}
+
+impl Row for Forecast {
+    fn head(&self) -> Vec<&'static str> {
+        vec!["WOULD BE DELETED", "TYPE", "ATTEMPTS"]
+    }
+
+    fn cells(&self) -> Vec<String> {
+        vec![self.id.clone(), self.content_type.clone(), cell(self.attempts)]
+    }
+}
+
+impl Row for Summary {
+    fn head(&self) -> Vec<&'static str> {
+        vec!["DELETED", "LOOKED AT", "BACKLOG BEFORE"]
+    }
+
+    fn cells(&self) -> Vec<String> {
+        vec![self.deleted.to_string(), self.looked_at.to_string(), cell(self.backlog_count)]
+    }
+}
+
+/// What it takes, the sweep acknowledges.
+struct Deleting;
+
+impl Sink for Deleting {
+    fn fits(&self, _: &Body) -> bool {
+        true
+    }
+
+    async fn take(&self, messages: &[Message], _: &mut Held<'_>) -> Taken {
+        Taken { fates: vec![Fate::Taken; messages.len()], failure: None }
+    }
+}

@@ -1,0 +1,124 @@
+//! `count`, `delete`, `peek --filter`, `ls`: what is in there.
+
+use cloudflare_queues::{PushMessage, emulator::Emulator, manage::ConsumerSettings};
+use serde_json::{Value, json};
+
+use crate::world::{World, objects};
+
+/// Messages with these reasons, each so often.
+fn reasons(world: &World, reasons: &[(&str, usize)]) {
+    let messages = reasons.iter().flat_map(|(reason, count)| vec![json!({ "reason": reason }); *count]);
+    world.push(&messages.map(|message| PushMessage::json(&message).unwrap()).collect::<Vec<_>>());
+}
+
+/// The exit code, the lines, and what was said.
+fn run(world: &World, arguments: &[&str]) -> (Option<i32>, Vec<Value>, String) {
+    let output = world.command(arguments).output().unwrap();
+    let lines = objects(str::from_utf8(&output.stdout).unwrap());
+    (output.status.code(), lines, String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn the_most_frequent_values_are_counted_and_what_was_looked_at_is_told() {
+    let world = World::new();
+    reasons(&world, &[("timeout", 60), ("parse", 120), ("gone", 70)]);
+    world.push(&[PushMessage::text("no JSON")]);
+    let (code, lines, told) = run(&world, &["count", world.id(), "--by", "/reason"]);
+    assert_eq!((code, lines.len()), (Some(0), 2));
+    assert_eq!(lines[0], json!({ "value": "timeout", "count": 60 }));
+    assert!(told.contains("looked at 100 of 251 messages"), "{told}");
+    assert!(world.messages().iter().all(|message| message.attempts == 0));
+    let (code, lines, told) = run(&world, &["count", world.id(), "--by", "/reason", "--all", "-n", "2"]);
+    assert_eq!(code, Some(0), "{told}");
+    let expected = [
+        json!({ "value": "parse", "count": 120 }),
+        json!({ "value": "gone", "count": 70 }),
+        json!({ "value": null, "count": 61, "is_rest": true }),
+    ];
+    assert_eq!(lines, expected);
+    assert!(told.contains("looked at 251 messages"), "{told}");
+    assert!(world.messages().iter().all(|message| message.attempts == 1 && !message.is_leased));
+    let (_, lines, _) = run(&world, &["count", world.id(), "--filter", "/reason=gone", "--all"]);
+    assert_eq!(lines, [json!({ "value": "json", "count": 70 })]);
+}
+
+#[test]
+fn what_matches_is_deleted_without_a_lease_as_far_as_peeking_reaches() {
+    let world = World::new();
+    reasons(&world, &[("timeout", 150), ("parse", 30)]);
+    let filter = ["delete", world.id(), "--filter", "/reason=timeout"];
+    let (code, lines, told) = run(&world, &[&filter[..], &["--dry-run"]].concat());
+    assert_eq!((code, lines.len(), world.messages().len()), (Some(0), 100, 180));
+    assert!(told.contains("looked at 100 of 180 messages; nothing was deleted"), "{told}");
+    let (code, lines, told) = run(&world, &filter);
+    assert_eq!((code, &lines[0]["deleted"], &lines[0]["looked_at"]), (Some(0), &150.into(), &180.into()), "{told}");
+    assert!(world.messages().len() == 30 && world.messages().iter().all(|message| message.attempts == 0));
+}
+
+#[test]
+fn what_peeking_does_not_reach_is_told_and_all_reaches_it() {
+    let world = World::new();
+    reasons(&world, &[("parse", 120), ("poison", 1)]);
+    let filter = ["delete", world.id(), "--filter", "/reason=poison"];
+    let (code, lines, told) = run(&world, &filter);
+    assert_eq!((code, &lines[0]["deleted"]), (Some(5), &0.into()));
+    assert!(told.contains("looked at 100 of 121 messages; --all"), "{told}");
+    let (code, lines, told) = run(&world, &[&filter[..], &["--all"]].concat());
+    assert_eq!((code, &lines[0]["deleted"], world.messages().len()), (Some(0), &1.into(), 120), "{told}");
+}
+
+#[test]
+fn a_message_is_deleted_by_its_id() {
+    let world = World::new();
+    world.push_numbers(3);
+    let id = world.messages()[1].id.clone();
+    let (code, ..) = run(&world, &["delete", world.id(), "--id", &id]);
+    assert_eq!((code, world.texts(world.id())), (Some(0), vec!["0".to_owned(), "2".to_owned()]));
+    let (code, _, told) = run(&world, &["delete", world.id(), "--id", &id]);
+    assert!(code == Some(5) && told.contains("0 of 1 messages were found"), "{told}");
+    let (code, ..) = run(&world, &["delete", world.id()]);
+    assert_eq!((code, world.messages().len()), (Some(2), 2));
+}
+
+#[test]
+fn a_peek_shows_only_what_matches() {
+    let world = World::new();
+    world.push_numbers(50);
+    let lines = world.objects(&["peek", world.id(), "--bodies", "--filter", "body>=40", "-n", "5"]);
+    let bodies: Vec<_> = lines.iter().map(|line| line["body"].as_str().unwrap()).collect();
+    assert_eq!(bodies, ["40", "41", "42", "43", "44"]);
+}
+
+#[test]
+fn ls_shows_backlogs_and_whose_dead_letters_are_where() {
+    let world = World::of(Emulator::builder().real_time());
+    let queues = world.queue().queues();
+    let jobs = world.runtime.block_on(queues.create("jobs")).unwrap();
+    let failed = world.runtime.block_on(queues.create("failed")).unwrap();
+    let settings = ConsumerSettings::pull().dead_letter_queue("failed");
+    let _ = world.runtime.block_on(jobs.create_consumer(&settings)).unwrap();
+    let messages = vec![PushMessage::text("x"); 7];
+    world.runtime.block_on(failed.push_all(&messages)).unwrap();
+    let lines = world.objects(&["ls", "--sort", "backlog"]);
+    assert_eq!((&lines[0]["name"], &lines[0]["backlog_count"]), (&"failed".into(), &7.into()));
+    assert_eq!(lines[0]["dead_letters_of"], json!(["jobs"]));
+    let jobs = lines.iter().find(|line| line["name"] == "jobs").unwrap();
+    assert_eq!((&jobs["dead_letter_queue"], &jobs["backlog_count"]), (&"failed".into(), &0.into()));
+    assert!(world.objects(&["ls", "--fast"]).iter().all(|line| line["backlog_count"].is_null()));
+}
+
+#[test]
+fn a_queue_is_paused_and_resumed() {
+    let world = World::new();
+    assert_eq!(world.objects(&["pause", world.id()])[0]["paused"], true);
+    assert_eq!(world.objects(&["info", world.id()])[0]["paused"], true);
+    assert_eq!(world.objects(&["resume", world.id()])[0]["paused"], false);
+}
+
+#[test]
+fn tail_ends_after_a_number_of_messages_or_when_nothing_comes() {
+    let world = World::new();
+    world.push_numbers(5);
+    assert_eq!(world.objects(&["tail", world.id(), "-n", "3", "--interval", "50ms"]).len(), 3);
+    assert_eq!(world.objects(&["tail", world.id(), "--until-idle=200ms", "--interval", "50ms"]).len(), 5);
+}
