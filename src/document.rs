@@ -15,8 +15,7 @@ pub(crate) use limits::*;
 /// Of these, the code refuses what is empty, and begins to count at one.
 const _: () = assert!(
     same(&[
-        CREATE_QUEUE_PAYLOAD_QUEUE_NAME_MIN_LENGTH,
-        UPDATE_QUEUE_PAYLOAD_QUEUE_NAME_MIN_LENGTH,
+        QUEUE_NAME_MIN_LENGTH,
         CREATE_SUBSCRIPTION_PAYLOAD_EVENTS_MIN_ITEMS,
         UPDATE_SUBSCRIPTION_PAYLOAD_EVENTS_MIN_ITEMS,
         EXTEND_PAYLOAD_EXTEND_MIN_ITEMS,

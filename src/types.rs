@@ -9,8 +9,8 @@ pub use crate::{
         AckEntry, AckPayload, AckResult, CreateQueuePayload, CreateSubscriptionPayload, EventDestination, ExtendEntry,
         ExtendPayload, ExtendResult, Identifier, MetricsResult, PeekPayload, PeekResult, PeekResultMessage,
         PullPayload, PullResult, PulledMessage, PurgeEntry, PurgePayload, PurgeQueuePayload, PurgeResult,
-        PushBatchPayload, PushPayload, PushResult, RetryEntry, UpdateQueuePayload, UpdateSubscriptionPayload,
-        error::ConversionError,
+        PushBatchPayload, PushPayload, PushResult, QueueName, RetryEntry, UpdateQueuePayload,
+        UpdateSubscriptionPayload, error::ConversionError,
     },
     http::envelope::{Envelope, List, Nothing},
     message::{
