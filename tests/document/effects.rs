@@ -21,7 +21,7 @@ use Effect::{Changes, Shows};
 fn effect(op: Op) -> Effect {
     match op {
         Op::Ack => Changes(&["- a leased message, delivered 1 time(s)"]),
-        Op::Extend => Shows("extend_count: Some(1)"),
+        Op::Extend => Shows("confirmed: Some(1)"),
         Op::Pull => Changes(&["+ a leased message, delivered 1 time(s)", "- a message, delivered 0 time(s)"]),
         Op::Push | Op::PushBatch => Changes(&["+ a message, delivered 0 time(s)"]),
         Op::Peek => Shows("attempts: Some(0)"),
@@ -34,6 +34,7 @@ fn effect(op: Op) -> Effect {
             "- a message, delivered 0 time(s)",
             "- consumer http_pull with retries: Some(3)",
             "- queue queue-1",
+            "- subscription known, enabled Some(true)",
         ]),
         Op::GetMetrics => Shows("backlog_count: Some(2)"),
         Op::PurgeQueue => Changes(&["- a leased message, delivered 1 time(s)", "- a message, delivered 0 time(s)"]),
