@@ -2,7 +2,7 @@
 
 use std::{error::Error as _, fmt::Write, time::Duration};
 
-use cloudflare_queues::{AckRequest, Client, Credentials, Error, PullOptions, PushMessage, Queue};
+use cloudflare_queues::{AckRequest, Client, Credentials, Error, ErrorKind, PullOptions, PushMessage, Queue};
 use serde_json::{Value, json};
 
 use support::{ACCOUNT, Act, Op, QUEUE, Request, Server, quick};
@@ -33,16 +33,21 @@ fn shown(error: &Error) -> String {
 fn queues(url: &str) -> [Queue; 2] {
     [Credentials::api_token(TOKEN), Credentials::email_and_key(EMAIL, KEY)].map(|credentials| {
         let builder = Client::builder(credentials.unwrap()).base_url(url).retry(quick(2));
-        support::open(builder.call_timeout(Duration::from_millis(100)))
+        support::open(builder)
     })
 }
 
-/// Calls every operation with every kind of credentials, and checks what the errors show.
+/// Calls every operation with every kind of credentials, and checks what the errors show. None is a timeout, which would
+/// show nothing because nothing was received.
 async fn assert_errors_show_nothing(queues: &[Queue], row: &str) {
     for queue in queues {
         for op in Op::ALL {
             match op.call_with(queue, LEASE, BODY).await {
-                Err(error) => assert_shows_nothing(&shown(&error), &format!("{op:?}, {row}")),
+                Err(error) => {
+                    let is_timeout = error.kind() == ErrorKind::Timeout && error.status() != Some(408);
+                    assert!(!is_timeout, "{op:?}, {row}: {error}");
+                    assert_shows_nothing(&shown(&error), &format!("{op:?}, {row}"));
+                }
                 // What is gone is deleted, and a list leaves out what it cannot read.
                 Ok(()) => assert!(op.may_lack_a_result() || op.is_list(), "{op:?}, {row}"),
             }
@@ -109,8 +114,6 @@ async fn an_error_about_a_broken_connection_shows_no_secret() {
         ("a cut-off body", support::cut_off(200, &quote)),
         ("a cut-off failure", support::cut_off(500, &quote)),
         ("no HTTP", Act::Cut(format!("{quote}\r\n\r\n").into_bytes())),
-        ("silence", Act::Stall(Vec::new())),
-        ("a stalled body", Act::Stall(b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{".to_vec())),
     ];
     for (row, act) in acts {
         let server = Server::playing([act]);

@@ -1,8 +1,7 @@
 //! What a trace shows, and that it costs nothing when it is off.
 
-use std::{cell::RefCell, io, time::Duration};
+use std::{cell::RefCell, io};
 
-use cloudflare_queues::{Message, PullOptions};
 use tracing_subscriber::{fmt::format::FmtSpan, util::SubscriberInitExt};
 
 use support::{Act, Op, QUEUE, RAY, Server};
@@ -80,20 +79,6 @@ async fn the_span_of_a_failed_call_has_the_kind() {
         let end = text.lines().rfind(|line| line.contains(": close")).unwrap();
         assert!(end.contains(&format!("error.type={kind}")), "{end}");
     }
-}
-
-#[tokio::test]
-async fn a_pull_that_took_longer_than_its_leases_is_told() {
-    keep();
-    let server = Server::playing([support::ok(r#"{"success":true,"result":{"messages":[{"lease_id":"a"}]}}"#)]);
-    // Nothing is received within a millisecond for certain, so try until it is late.
-    let options = PullOptions::new().visibility_timeout(Duration::from_millis(1));
-    let queue = support::queue(&server.url);
-    let is_late = |message: &Message| message.lease_remaining().is_zero();
-    while !queue.pull(options).await.unwrap().iter().all(is_late) {}
-    let text = kept();
-    let told = text.lines().rfind(|line| line.contains("the leases expired before the response to the pull arrived"));
-    assert!(told.is_some_and(|line| line.contains("messages=1 visibility_timeout=1ms")), "{text}");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use std::{
     io::{self, Read, Write},
     net::{TcpListener, TcpStream},
     sync::{
-        Arc, Mutex,
+        Arc, Condvar, Mutex,
         atomic::{AtomicUsize, Ordering},
         mpsc,
     },
@@ -112,8 +112,46 @@ pub struct Server {
     floods: Mutex<mpsc::Receiver<usize>>,
 }
 
+/// How many requests have arrived, for a thread that waits for the next one.
+#[derive(Default)]
+pub struct Arrivals {
+    count: Mutex<usize>,
+    changed: Condvar,
+}
+
+impl Arrivals {
+    pub fn add(&self) {
+        *self.count.lock().unwrap() += 1;
+        self.changed.notify_all();
+    }
+
+    pub fn count(&self) -> usize {
+        *self.count.lock().unwrap()
+    }
+
+    /// Blocks until there are more than this number. A minute without one is left to the test to judge.
+    pub fn wait_beyond(&self, count: usize) {
+        let lock = self.count.lock().unwrap();
+        let _ = self.changed.wait_timeout_while(lock, Duration::from_secs(60), |now| *now <= count).unwrap();
+    }
+}
+
+/// The result of a call that gets no response. The clock stands still until its request has arrived, and then passes at
+/// once: a timeout of any length takes no time, and none is too short for a busy machine. For runtimes of one thread.
+pub async fn unanswered<F: Future>(arrivals: &Arc<Arrivals>, call: F) -> F::Output {
+    tokio::time::pause();
+    let (arrivals, before) = (Arc::clone(arrivals), arrivals.count());
+    // The clock of tokio does not advance while a blocking task runs.
+    let arriving = tokio::task::spawn_blocking(move || arrivals.wait_beyond(before));
+    let result = call.await;
+    arriving.await.unwrap();
+    tokio::time::resume();
+    result
+}
+
 #[derive(Default)]
 struct Seen {
+    arrivals: Arc<Arrivals>,
     instead: Mutex<Option<Act>>,
     connections: AtomicUsize,
     requests: Mutex<Vec<Request>>,
@@ -149,6 +187,10 @@ impl Server {
         self.seen.requests.lock().unwrap().clear();
     }
 
+    pub fn arrivals(&self) -> Arc<Arrivals> {
+        Arc::clone(&self.seen.arrivals)
+    }
+
     pub fn connections(&self) -> usize {
         self.seen.connections.load(Ordering::SeqCst)
     }
@@ -176,6 +218,7 @@ fn serve(
             requests.push(request.clone());
             requests.len() - 1
         };
+        seen.arrivals.add();
         let instead = seen.instead.lock().unwrap().clone();
         let act = instead.unwrap_or_else(|| script(nth, &request)).fit_for(&request);
         if matches!(act, Act::Reset) {
