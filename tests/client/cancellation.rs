@@ -16,7 +16,10 @@ use cloudflare_queues::{
     manage::{EventSource, NewSubscription},
 };
 use futures_core::Stream;
-use tokio::{select, time::timeout};
+use tokio::{
+    select,
+    time::{Instant, timeout},
+};
 
 use support::Op;
 
@@ -40,9 +43,13 @@ async fn drop_at<F: Future>(moment: usize, future: F) -> Option<F::Output> {
     .await
 }
 
-/// For tests that hang if a dropped future took something with it.
+/// For tests that hang if a dropped future took something with it. A `timeout` polls once more at its end, which would
+/// hide that nothing woke the future.
 async fn in_time<F: Future>(future: F) -> F::Output {
-    timeout(Duration::from_secs(30), future).await.expect("it hangs")
+    let (start, limit) = (Instant::now(), Duration::from_secs(300));
+    let output = timeout(limit, future).await.expect("it hangs");
+    assert!(start.elapsed() < limit, "nothing woke it");
+    output
 }
 
 /// Runs `check` with every moment at which a future can be dropped, until that future completes, as `check` returns.

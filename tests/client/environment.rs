@@ -118,3 +118,36 @@ fn the_proxy_of_the_environment_is_for_other_hosts_than_this_one() {
         assert_eq!([&here, &proxy].map(|server| server.requests().len()), expected);
     }
 }
+
+#[test]
+fn the_proxy_variables_are_those_of_other_programs() {
+    const TEST: &str = "environment::the_proxy_variables_are_those_of_other_programs";
+    if env::var_os(CHILD).is_some() {
+        let queue = support::open(support::builder(&env::var("CLOUDFLARE_BASE_URL").unwrap()).allow_plain_http());
+        // Nothing of this name exists, and the proxy does not connect.
+        let _ = Builder::new_current_thread().enable_all().build().unwrap().block_on(Op::Pull.call(&queue));
+        return;
+    }
+    let (plain, secure) = ("http://queues.invalid", "https://queues.invalid");
+    let table: [(&str, &str, &[(&str, &str)], &str); 8] = [
+        ("HTTPS_PROXY", secure, &[], "CONNECT queues.invalid:443 "),
+        ("https_proxy", secure, &[], "CONNECT queues.invalid:443 "),
+        ("HTTPS_PROXY", plain, &[], ""),
+        ("ALL_PROXY", secure, &[], "CONNECT queues.invalid:443 "),
+        ("ALL_PROXY", plain, &[], "POST http://queues.invalid/"),
+        ("ALL_PROXY", secure, &[("NO_PROXY", "queues.invalid")], ""),
+        ("HTTPS_PROXY", secure, &[("NO_PROXY", "example.com, .invalid")], ""),
+        ("HTTPS_PROXY", secure, &[("NO_PROXY", "example.com")], "CONNECT queues.invalid:443 "),
+    ];
+    for (name, url, others, expected) in table {
+        let proxy = Server::playing([support::refused(502, 0)]);
+        let variables = [&[(name, &*proxy.url), ("CLOUDFLARE_BASE_URL", url)], others].concat();
+        let output = run_again(TEST, &variables);
+        assert!(output.status.success(), "{output:?}");
+        let line = proxy.requests().first().map(|request| request.line.clone()).unwrap_or_default();
+        assert!(
+            if expected.is_empty() { line.is_empty() } else { line.starts_with(expected) },
+            "{variables:?}: {line}"
+        );
+    }
+}

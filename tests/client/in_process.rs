@@ -12,9 +12,7 @@ use support::Op;
 /// What the caller of an operation sees when both of its attempts meet a fault. The status is left out: over a socket,
 /// a reset may overtake the head of a truncated response.
 async fn call(emulator: &Emulator, builder: ClientBuilder, op: Op, fault: &Fault) -> Option<(ErrorKind, bool, u32)> {
-    // Only a delay should exceed it, however busy the machine is.
-    let timeout = if matches!(fault, Fault::Delay(_)) { Duration::from_millis(250) } else { Duration::from_secs(30) };
-    let builder = builder.retry(support::quick(2)).request_timeout(timeout);
+    let builder = builder.retry(support::quick(2));
     let queue = builder.build().unwrap().queue(emulator.account_id(), emulator.queue_id()).unwrap();
     (0..2).for_each(|_| emulator.inject(fault.clone()));
     let error = op.call(&queue).await.err()?;
@@ -30,7 +28,6 @@ async fn every_fault_looks_the_same_in_process_and_over_a_socket() {
         Fault::RateLimited { code: 10252, retry_after: Some(Duration::from_secs(1)) },
         Fault::ServerError(502),
         Fault::NotSuccess,
-        Fault::Delay(Duration::from_secs(60)),
         Fault::CutOff,
         Fault::ResetBefore,
         Fault::ResetAfter,

@@ -30,6 +30,7 @@ mod leaks;
 mod manage;
 mod many;
 mod messages;
+mod mistakes;
 mod properties;
 mod requests;
 mod retries;

@@ -1,7 +1,8 @@
 //! What a trace shows, and that it costs nothing when it is off.
 
-use std::{cell::RefCell, io};
+use std::{cell::RefCell, io, time::Duration};
 
+use cloudflare_queues::{Consumer, PushMessage, emulator::Emulator};
 use tracing_subscriber::{fmt::format::FmtSpan, util::SubscriberInitExt};
 
 use support::{Act, Op, QUEUE, RAY, Server};
@@ -91,4 +92,28 @@ async fn entries_of_a_list_that_cannot_be_read_are_told() {
         assert_eq!(queues.len(), 1);
         assert_eq!(kept().contains("entries=2"), told);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pull_of_a_consumer_is_a_receive_span_and_a_handler_a_process_span() {
+    let emulator = Emulator::in_process();
+    let queue = emulator.queue().unwrap();
+    queue.push(&PushMessage::text("hello")).await.unwrap();
+    keep();
+    let stop = tokio::time::sleep(Duration::from_secs(1));
+    let _ = Consumer::new(queue).run_until(stop, |_| async {}).await.unwrap();
+    let text = kept();
+    let closed = |span: &str| {
+        let mut spans = text.lines().filter(|line| line.contains(": close") && line.contains(span));
+        spans.find(|line| line.contains("messaging.batch.message_count=1") || span == "process{").map(str::to_owned)
+    };
+    let receive = closed("receive{").unwrap_or_else(|| panic!("{text}"));
+    for attribute in [
+        "messaging.system=\"cloudflare_queues\"",
+        "messaging.operation.name=\"receive\"",
+        "messaging.destination.name=",
+    ] {
+        assert!(receive.contains(attribute), "{attribute} in {receive}");
+    }
+    assert!(closed("process{").is_some(), "{text}");
 }

@@ -141,6 +141,19 @@ async fn a_refused_expired_lease_is_not_reported_as_done() {
 }
 
 #[tokio::test]
+async fn a_service_that_rejects_unknown_leases_confirms_none_of_the_request() {
+    let service = Service::emulated().await;
+    service.emulator.as_ref().unwrap().configure(|behavior| behavior.unknown_leases(UnknownLease::Reject));
+    service.push(2).await;
+    let messages = service.pull(2, MINUTE).await;
+    let mut request = acks(&messages);
+    request.retry(LeaseId::from("never-given"));
+    let failed = service.queue.ack(request).await.unwrap_err();
+    assert_eq!((failed.error.kind(), failed.unconfirmed.len()), (ErrorKind::Rejected, 3));
+    assert_eq!(failed.confirmed.ack_count, None);
+}
+
+#[tokio::test]
 async fn a_json_body_arrives_whole_in_either_encoding() {
     for json_bodies in [JsonBodies::Text, JsonBodies::Base64] {
         let service = Service::emulated().await;
@@ -258,13 +271,11 @@ async fn a_challenge_is_not_met_with_more_requests() {
     assert_eq!(emulator.requests(), 2);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_late_response_is_a_timeout() {
-    let service = Service::emulated().await;
-    let emulator = service.emulator.as_ref().unwrap();
+    let emulator = Emulator::in_process();
     emulator.inject(Fault::Delay(MINUTE));
-    let client = Client::builder(emulator.credentials().unwrap()).base_url(emulator.base_url());
-    let client = client.request_timeout(Duration::from_millis(50)).build().unwrap();
+    let client = emulator.in_process_builder().unwrap().build().unwrap();
     let queue = client.queue(emulator.account_id(), emulator.queue_id()).unwrap();
     let error = queue.pull(PullOptions::default()).await.unwrap_err();
     assert_eq!((error.kind(), error.may_have_arrived(), error.attempts()), (ErrorKind::Timeout, true, 1));
