@@ -105,7 +105,7 @@ impl EmulatorBuilder {
     /// - `GET /_emulator`: the time, the number of requests and of pending faults, and the queues with their settings
     ///   and counts.
     /// - `GET /_emulator/queues/{queue}/messages`: messages in order of arrival, without leasing them. Parameters:
-    ///   `limit` (100 by default, at most 1000), `after` (the `id` or the `sequence` of a message), `body_limit` (bytes shown of each
+    ///   `limit` (100 by default, at most 1000), `contains` (a text in the body; base64 for `bytes`), `after` (the `id` or the `sequence` of a message), `body_limit` (bytes shown of each
     ///   body), `lease_ids=true`.
     /// - `GET /_emulator/queues/{queue}/leases`: leased messages, in the order in which the leases end. The same
     ///   parameters except `after`.
@@ -118,9 +118,11 @@ impl EmulatorBuilder {
     ///   default), `times` (1 by default), `until_removed`.
     /// - `GET /_emulator/faults`: the pending faults with their ids. `DELETE /_emulator/faults/{id}` removes one, and
     ///   `DELETE /_emulator/faults` all.
-    /// - `GET /_emulator/behavior`: the [`Behavior`], by the names of its methods. `POST` changes the given switches.
+    /// - `GET /_emulator/behavior`: the [`Behavior`], by the names of its methods. `POST` changes the given switches, and
+    ///   `DELETE /_emulator/behavior/{name}` gives one its default.
     /// - `POST /_emulator/queues/{queue}/pause`, `…/resume`: pauses and resumes delivery. While it is paused, pulls get
     ///   409.
+    /// - `POST /_emulator/queues/{queue}/purge`: deletes its messages.
     /// - `POST /_emulator/queues/{queue}/refuse-pulls`: pulls get 405 for `seconds`, as after a pull consumer was
     ///   created; 0 ends it.
     /// - `POST /_emulator/queues/{queue}/broker/message` and `…/batch`, `GET …/metrics`: what a Worker's queue binding

@@ -19,6 +19,7 @@ use serde_json::json;
 
 use self::fields::Fields;
 use super::{
+    behavior::Behavior,
     clock::{nanos, unix_millis},
     reply::{Refusal, response, success},
     seed::Seed,
@@ -33,7 +34,7 @@ type Result<T = Response<Bytes>> = std::result::Result<T, Refusal>;
 /// A page that shows the emulator, using the requests below.
 const PAGE: &str = include_str!("control/page.html");
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
-                           connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+                           connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// Whether a path belongs to the control.
 pub(super) fn serves(path: &str) -> bool {
@@ -117,8 +118,10 @@ fn carry_out(service: &Service, head: &Parts, bytes: &[u8]) -> Result {
         (&Method::DELETE, ["faults", id]) => remove_fault(service, id, body()?),
         (&Method::GET, ["behavior"]) => behavior(service, query()),
         (&Method::POST, ["behavior"]) => behave(service, body()?),
+        (&Method::DELETE, ["behavior", name]) => behave_by_default(service, name, body()?),
         (&Method::POST, ["queues", queue, "pause"]) => pause(service, queue, body()?, true),
         (&Method::POST, ["queues", queue, "resume"]) => pause(service, queue, body()?, false),
+        (&Method::POST, ["queues", queue, "purge"]) => purge(service, queue, body()?),
         (&Method::POST, ["queues", queue, "refuse-pulls"]) => refuse_pulls(service, queue, body()?),
         (_, ["queues", queue, "broker", what]) => Ok(broker::respond(service, queue, what, head, bytes)),
         (&Method::POST, ["reset"]) => reset(service, body()?),
@@ -179,6 +182,15 @@ fn behave(service: &Service, fields: Fields) -> Result {
     Ok(success(changed))
 }
 
+fn behave_by_default(service: &Service, name: &str, fields: Fields) -> Result {
+    fields.end()?;
+    let default = Behavior::new().switches().remove(name);
+    let default = default.ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, 0, "there is no such switch"))?;
+    let changed = service.behavior().set(name, default).map_err(|error| Refusal::malformed(error.to_string()))?;
+    service.configure(|_| changed.clone());
+    Ok(success(changed))
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Seeds {
@@ -195,6 +207,13 @@ fn seed(service: &Service, queue: &str, body: &[u8]) -> Result {
 fn pause(service: &Service, queue: &str, fields: Fields, paused: bool) -> Result {
     fields.end()?;
     configure(service, queue, |settings| settings.delivery_paused(paused))
+}
+
+fn purge(service: &Service, queue: &str, fields: Fields) -> Result {
+    fields.end()?;
+    let id = show::find(&service.registry(), queue)?;
+    let _deleted = service.with_queue(&id, |queue, _| queue.clear())?;
+    show::one(service, &id)
 }
 
 fn refuse_pulls(service: &Service, queue: &str, mut fields: Fields) -> Result {

@@ -1,10 +1,11 @@
 //! Shows queues, messages and leases without changing them.
 
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{Result, fields::Fields};
 use crate::emulator::{
+    behavior::Behavior,
     clock::{Time, unix_millis},
     content::Content,
     ids::{Lease, Sequence},
@@ -34,8 +35,16 @@ pub(super) fn all(service: &Service, fields: Fields) -> Result {
         "now_ms": unix_millis(service.clock.now()),
         "requests": service.requests(),
         "faults": service.faults().len(),
+        "behavior_changed": changed(service),
         "queues": queues.collect::<Vec<_>>(),
     })))
+}
+
+/// The switches of the behavior that differ from the default.
+fn changed(service: &Service) -> Map<String, Value> {
+    let defaults = Behavior::new().switches();
+    let is_changed = |(name, value): &(String, Value)| defaults.get(name) != Some(value);
+    service.behavior().switches().into_iter().filter(is_changed).collect()
 }
 
 pub(super) fn one(service: &Service, id: &str) -> Result {
@@ -114,6 +123,7 @@ impl View {
             visible_at_ms: (state != "visible").then(|| unix_millis(message.visible_at)),
             content_type: content_type.to_string(),
             body_bytes: message.content.bytes(),
+            is_cut: body.len() > self.body_limit,
             body: start(body, self.body_limit).to_owned(),
             lease_id: (self.lease_ids && message.is_leased).then(|| lease.id()),
         }
@@ -136,6 +146,7 @@ struct Shown {
     visible_at_ms: Option<u64>,
     content_type: String,
     body_bytes: usize,
+    is_cut: bool,
     body: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     lease_id: Option<String>,
@@ -147,10 +158,16 @@ pub(super) fn messages(service: &Service, queue: &str, mut fields: Fields) -> Re
         let id = value.as_str().and_then(Sequence::from_message_id);
         id.or(value.as_u64().map(Sequence::new)).ok_or("the id of a message, or its sequence")
     })?;
+    let text = fields.optional("contains", |value| {
+        // A number is a text here.
+        Ok(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+    })?;
+    let text = text.unwrap_or_default();
     fields.end()?;
     let id = find(&service.registry(), queue)?;
     let shown = look(service, &id, |queue, now| {
-        let messages = queue.messages(after).take(view.limit);
+        let found = queue.messages(after).filter(|(_, message)| message.content.body.contains(&text));
+        let messages = found.take(view.limit);
         messages.map(|(sequence, message)| view.show(now, sequence, message)).collect::<Vec<_>>()
     })?;
     Ok(success(shown))
