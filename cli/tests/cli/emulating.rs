@@ -437,3 +437,27 @@ fn a_bridge_to_wrangler_that_cannot_start_says_what_to_do() {
     assert_eq!(told, "cf-queues: --deliver orders: the emulator has no such queue\n");
     assert!(refused(&["--deliver", "queue-1"]).contains("--wrangler"));
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn memory_is_given_back_after_a_purge() {
+    let mut serving = Serving::start(&[]);
+    let announced = serving.announced();
+    let status = format!("/proc/{}/status", serving.child.id());
+    let resident = || {
+        let status = fs::read_to_string(&status).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap().trim();
+        line.split(' ').next().unwrap().parse::<u64>().unwrap()
+    };
+    let before = resident();
+    let seeds = json!({ "messages": [{ "body": "x", "times": 100_000 }] });
+    ask(&announced, "POST", "/_emulator/queues/queue-1/messages", &seeds);
+    let full = resident();
+    assert!(full > before + 10_000, "{before} KB, then {full} KB");
+    ask(&announced, "POST", "/_emulator/queues/queue-1/purge", &json!({}));
+    // Any request after a while does it.
+    eventually("it is given back", || {
+        ask(&announced, "GET", "/_emulator", &json!({}));
+        resident() < before + (full - before) / 2
+    });
+}
