@@ -5,18 +5,17 @@ import { program } from './program.js';
 
 export async function startEmulator({ queues = [], frozen = true, args = [] } = {}) {
   const chosen = [...(frozen ? ['--frozen'] : []), ...queues.flatMap((queue) => ['--queue', queue]), ...args];
-  const child = spawn(program(), ['emulator', '--port', '0', '--output', 'ndjson', ...chosen], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  const kill = () => child.kill();
-  process.once('exit', kill);
-  const exited = once(child, 'exit').finally(() => process.off('exit', kill));
+  // Its standard input ends with this process, however that ends.
+  const fixed = ['emulator', '--port', '0', '--output', 'ndjson', '--exit-with-stdin'];
+  const child = spawn(program(), [...fixed, ...chosen], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const exited = once(child, 'exit');
   const failed = exited.then(([code]) => Promise.reject(new Error(`cf-queues emulator ended with ${code}`)));
   failed.catch(() => {});
   const [line] = await Promise.race([once(createInterface(child.stdout), 'line'), failed]);
   const announced = JSON.parse(line);
   // It does not keep a program running that forgets to stop it.
   child.unref();
+  child.stdin.unref();
   child.stdout.unref();
 
   async function control(method, path, body) {

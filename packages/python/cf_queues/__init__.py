@@ -43,10 +43,11 @@ class Emulator:
     """
 
     def __init__(self, *queues, frozen=True, args=()):
-        command = [program(), "emulator", "--port", "0", "--output", "ndjson"]
+        # Its standard input ends with this process, however that ends.
+        command = [program(), "emulator", "--port", "0", "--output", "ndjson", "--exit-with-stdin"]
         command += ["--frozen"] if frozen else []
         command += [part for queue in queues for part in ("--queue", queue)]
-        self._process = subprocess.Popen([*command, *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        self._process = subprocess.Popen([*command, *args], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         line = self._process.stdout.readline()
         if not line:
             raise EmulatorError(f"cf-queues emulator ended with {self._process.wait()}")
