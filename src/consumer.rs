@@ -364,7 +364,7 @@ impl<D> Consumer<D> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn health(&self) -> Health {
-        Health::new(&self.total, self.settings.pull.visibility_timeout)
+        Health::new(&self.total)
     }
 
     fn run(&self, settings: Settings) -> Result<Run, Error> {

@@ -3,6 +3,7 @@
 
 pub(crate) mod adaptive;
 pub(crate) mod budget;
+pub(crate) mod clock;
 pub(crate) mod contained;
 pub(crate) mod outage;
 pub(crate) mod splitting;

@@ -1,10 +1,13 @@
 //! Leases that arrive when nobody waits for their messages any more.
 
-use std::time::Duration;
+use std::{future::Future, time::Duration};
 
-use tokio::{task::JoinSet, time::timeout};
+use tokio::{sync::oneshot, task::JoinSet, time::timeout};
 
-use super::Acker;
+use super::{
+    Acker,
+    receipt::{Observer, Receipt, stopped},
+};
 use crate::{
     error::Error,
     message::{pull::Batch, settlement::Settlement},
@@ -41,6 +44,26 @@ impl Acker {
             tasks.shutdown().await;
             drop(late);
         });
+    }
+}
+
+impl Acker {
+    /// Submits a lease once `ready` completes, in the background.
+    pub(crate) fn settle_after(
+        &self,
+        ready: oneshot::Receiver<()>,
+        settlement: Settlement,
+        observer: Observer,
+    ) -> impl Future<Output = Result<Receipt, Error>> + Send + use<> {
+        let (late, submit) = (Late::new(self), self.settle(settlement, observer, true));
+        let (submitted, receipt) = oneshot::channel();
+        self.0.runtime.spawn(async move {
+            let _ = ready.await;
+            // Nobody may wait for the receipt.
+            let _ = submitted.send(submit.await);
+            drop(late);
+        });
+        async { receipt.await.unwrap_or_else(|_| Err(stopped())) }
     }
 }
 

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     acker::{Acker, Receipt},
     error::Error,
-    flow::contained::discard_error,
+    flow::{clock::Moment, contained::discard_error},
     message::{
         Message,
         ack::AckRequest,
@@ -76,6 +76,8 @@ pub(super) struct Held {
     stage: Stage,
     /// It is settled even if the acker is closed.
     is_late: bool,
+    /// The service will not deliver it again.
+    is_last: bool,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -135,15 +137,15 @@ impl Origin {
     /// a handler still has is extended. Returns the unconfirmed leases.
     pub(super) fn end(&self) -> AckRequest {
         let (unconfirmed, held) = self.outcomes.end_all();
-        held.into_iter().for_each(|key| self.heartbeat.release(key));
+        held.into_iter().for_each(|key| drop(self.heartbeat.release(key)));
         unconfirmed
     }
 }
 
 impl Delivery {
-    /// A message that was pulled. Its lease is extended from now on.
-    pub(super) fn new(mut message: Message, origin: &Arc<Origin>) -> Self {
-        let key = origin.heartbeat.hold(&mut message);
+    /// A message of a pull that was sent at `sent`. Its lease is extended from now on.
+    pub(super) fn new(mut message: Message, sent: Moment, origin: &Arc<Origin>) -> Self {
+        let key = origin.heartbeat.hold(&mut message, sent);
         let held = Held {
             key,
             lease_id: message.lease_id.clone(),
@@ -153,6 +155,7 @@ impl Delivery {
             origin: Arc::clone(origin),
             stage: Stage::Waiting,
             is_late: false,
+            is_last: false,
         };
         origin.outcomes.open(key, held.bytes);
         Self { job: (), message, held }
@@ -177,7 +180,18 @@ impl Delivery {
 
     /// Its lease was lost before anyone worked on it. Another consumer may have the message, so nothing is sent.
     pub(super) fn expire(mut self) {
-        self.held.close(|stats| stats.expired += 1);
+        let unseen = u64::from(self.held.is_last);
+        self.held.close(|stats| {
+            stats.expired += 1;
+            stats.unseen += unseen;
+        });
+    }
+
+    /// Whether the service will not deliver it again, if a queue delivers a message so often.
+    pub(super) fn note_last(&mut self, deliveries: Option<u32>) -> bool {
+        let is_last = |deliveries| self.held.attempts.is_some_and(|attempts| attempts >= deliveries);
+        self.held.is_last = deliveries.is_some_and(is_last);
+        self.held.is_last
     }
 
     /// The function for undecodable messages works on it. If the future is dropped, even if it was never polled, the
@@ -284,9 +298,15 @@ impl Held {
     /// The decision stands, even if the future is never polled.
     fn settle(mut self, decision: Decision) -> impl Future<Output = Result<Receipt, Error>> + Send + use<> {
         self.stage = Stage::Done;
+        let extended = self.origin.heartbeat.release(self.key);
         let settlement = Settlement::new(self.lease(), decision);
         let observer = self.origin.outcomes.settle(self.key, settlement.clone());
-        self.origin.acker.settle(settlement, observer, self.is_late)
+        let acker = &self.origin.acker;
+        match extended.filter(|_| !decision.is_ack()) {
+            Some(extended) => SettledBy::Task(acker.settle_after(extended, settlement, observer)),
+            None => SettledBy::Caller(acker.settle(settlement, observer, self.is_late)),
+        }
+        .receipt()
     }
 
     /// Does what a handler, or the function for undecodable messages, decided. What cannot be done at once remains.
@@ -358,11 +378,30 @@ impl Held {
     }
 }
 
+/// A retry could be carried out before an extension that is under way, which would undo its delay. It is submitted after
+/// that, by a task.
+enum SettledBy<C, T> {
+    Caller(C),
+    Task(T),
+}
+
+impl<R, C: Future<Output = R>, T: Future<Output = R>> SettledBy<C, T> {
+    async fn receipt(self) -> R {
+        match self {
+            Self::Caller(receipt) => receipt.await,
+            Self::Task(receipt) => receipt.await,
+        }
+    }
+}
+
 impl Drop for Held {
     fn drop(&mut self) {
         let Origin { acker, heartbeat, outcomes, settings } = &*self.origin;
-        heartbeat.release(self.key);
+        let extended = heartbeat.release(self.key);
         outcomes.free(self.bytes);
+        if self.is_last && self.stage == Stage::Waiting {
+            outcomes.unseen(self.key);
+        }
         match self.stage {
             Stage::Done => return,
             Stage::DeadLetter => return outcomes.not_pushed(self.key, None),
@@ -374,7 +413,10 @@ impl Drop for Held {
             Undecided::Retry => {
                 let settlement = Settlement::retry_in(self.lease(), Duration::ZERO);
                 let observer = outcomes.settle(self.key, settlement.clone());
-                acker.submit_detached(settlement, Some(observer), self.is_late);
+                match extended {
+                    Some(extended) => drop(acker.settle_after(extended, settlement, observer)),
+                    None => acker.submit_detached(settlement, Some(observer), self.is_late),
+                }
             }
             Undecided::Leave => outcomes.close(self.key, |stats| stats.left += 1),
         }

@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+#[cfg(fuzzing)]
+use crate::flow::clock::Clock;
 use crate::{
     error::Error,
-    flow::splitting::Splitting,
+    flow::{clock::Moment, splitting::Splitting},
     message::{confirmation::Confirmation, extend::ExtendOutcome, settlement::Lease},
     queue::Queue,
 };
@@ -30,7 +32,8 @@ pub(super) struct Sent {
 /// The outcome of extending a lease.
 pub(super) struct Beat {
     pub(super) key: u64,
-    pub(super) deadline: Option<Instant>,
+    /// When the request was sent, and until when the lease then lasts.
+    pub(super) deadline: Option<(Moment, Instant)>,
     pub(super) is_alone: bool,
 }
 
@@ -47,13 +50,12 @@ impl Extension {
         Self { leases, splitting: Splitting::new() }
     }
 
-    pub(super) async fn send(self, queue: Queue, timeout: Duration) -> Sent {
+    pub(super) async fn send(self, queue: Queue, timeout: Duration, sent: Moment) -> Sent {
         let Self { mut leases, splitting } = self;
-        let now = tokio::time::Instant::now().into_std();
         let error = match queue.extend(leases.iter().map(|(_, lease)| lease), timeout).await {
             Ok(outcome) => {
-                let until = outcome.deadline().unwrap_or(now + timeout.saturating_sub(ROUNDED));
-                return Sent { beats: read(&leases, &outcome, until), ..Sent::default() };
+                let until = outcome.deadline().unwrap_or(sent.instant() + timeout.saturating_sub(ROUNDED));
+                return Sent { beats: read(&leases, &outcome, sent, until), ..Sent::default() };
             }
             Err(failed) => failed.error,
         };
@@ -70,11 +72,11 @@ impl Extension {
 }
 
 /// A lease that is only accepted lasts as long as before.
-fn read(group: &[(u64, Lease)], outcome: &ExtendOutcome, until: Instant) -> Vec<Beat> {
+fn read(group: &[(u64, Lease)], outcome: &ExtendOutcome, sent: Moment, until: Instant) -> Vec<Beat> {
     let confirmations = outcome.confirmations(group.iter().map(|(_, lease)| lease));
     let beat = |((key, _), confirmation): (&(u64, Lease), Confirmation)| Beat {
         key: *key,
-        deadline: (confirmation == Confirmation::Confirmed).then_some(until),
+        deadline: (confirmation == Confirmation::Confirmed).then_some((sent, until)),
         is_alone: matches!(confirmation, Confirmation::Unclear { .. }),
     };
     group.iter().zip(confirmations).map(beat).collect()
@@ -84,5 +86,5 @@ fn read(group: &[(u64, Lease)], outcome: &ExtendOutcome, until: Instant) -> Vec<
 #[cfg(fuzzing)]
 pub(crate) fn extended(leases: Vec<Lease>, outcome: &ExtendOutcome, until: Instant) -> Vec<Option<Instant>> {
     let group: Vec<_> = leases.into_iter().map(|lease| (0, lease)).collect();
-    read(&group, outcome, until).into_iter().map(|beat| beat.deadline).collect()
+    read(&group, outcome, Clock::default().now(), until).into_iter().map(|beat| Some(beat.deadline?.1)).collect()
 }

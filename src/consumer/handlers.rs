@@ -25,6 +25,11 @@ pub(super) type Handling = Pin<Box<dyn Future<Output = Vec<Handled>> + Send>>;
 pub(super) async fn handle(handler: Arc<Handler>, work: Vec<Delivery>, keeps_messages: bool, span: Span) -> Duration {
     let (mut messages, mut held): (Vec<_>, Vec<(Held, Option<Message>)>) = (Vec::new(), Vec::new());
     for delivery in work {
+        // Handlers that block their threads may have delayed the start for long.
+        if delivery.is_lost() {
+            delivery.expire();
+            continue;
+        }
         let (message, of_message) = delivery.handle();
         held.push((of_message, keeps_messages.then(|| message.clone())));
         messages.push(message);

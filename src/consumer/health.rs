@@ -5,10 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::{
-    acks::STALLED,
-    recorder::{State, Total},
-};
+use super::recorder::{Since, State, Total};
 
 /// Whether a [`Consumer`](crate::Consumer) is working, for a probe such as `/healthz`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -50,10 +47,10 @@ impl Health {
         self.status == Status::Working
     }
 
-    pub(super) fn new(total: &Total, visibility_timeout: Duration) -> Self {
+    pub(super) fn new(total: &Total) -> Self {
         let now = Instant::now();
         let states = total.states();
-        let worst = states.iter().map(|state| worst(state, now, visibility_timeout));
+        let worst = states.iter().map(|state| worst(state));
         let worst = worst.min_by_key(|(rank, _, since)| (*rank, *since));
         let ago = |since: Instant| now.saturating_duration_since(since);
         Self {
@@ -65,17 +62,21 @@ impl Health {
     }
 }
 
-/// The status of one run or stream, how much worse others are, and since when it has that status.
-fn worst(state: &State, now: Instant, visibility_timeout: Duration) -> (usize, Status, Instant) {
-    let longer_than = |least: Duration| move |since: &Instant| now.saturating_duration_since(*since) > least;
-    let unsettled = state.unsettled.filter(longer_than(STALLED));
-    let busy = state.busy.and(state.busy.max(state.finished));
-    let found = [
-        (Status::PullsFail, state.pulls_fail),
-        (Status::AcksFail, state.acks_fail.or(unsettled)),
-        (Status::Stuck, busy.filter(longer_than(visibility_timeout))),
-        (Status::Slowed, state.slowed),
+/// The status of one run or stream, how much worse others are, and since when it has that status: since it began, and
+/// since no worse one holds.
+fn worst(state: &State) -> (usize, Status, Instant) {
+    let statuses = [
+        (Status::PullsFail, &[state.pulls_fail] as &[Since]),
+        (Status::AcksFail, &[state.acks_fail, state.unsettled]),
+        (Status::Stuck, &[state.busy]),
+        (Status::Slowed, &[state.slowed]),
     ];
-    let found = found.into_iter().enumerate().find_map(|(rank, (status, since))| Some((rank, status, since?)));
-    found.unwrap_or((usize::MAX, Status::Working, state.started))
+    let mut since = state.started;
+    for (rank, (status, conditions)) in statuses.into_iter().enumerate() {
+        if let Some(began) = conditions.iter().filter_map(Since::counting).min() {
+            return (rank, status, began.max(since));
+        }
+        since = conditions.iter().filter_map(Since::ended).fold(since, Instant::max);
+    }
+    (usize::MAX, Status::Working, since)
 }

@@ -11,6 +11,7 @@ use std::{
 };
 
 use tokio::{
+    sync::oneshot,
     task::{self, AbortHandle, JoinSet},
     time::{Instant, Sleep, sleep_until},
 };
@@ -21,7 +22,11 @@ use super::{
     settings::Settings,
 };
 use crate::{
-    flow::contained::discard_error,
+    flow::{
+        clock::{Clock, Moment},
+        contained::discard_error,
+        outage::Outage,
+    },
     message::{
         Message,
         held::Extended,
@@ -70,9 +75,9 @@ impl Heartbeat {
     }
 
     /// Holds the lease of a message that was pulled; the key ends that.
-    pub(super) fn hold(&self, message: &mut Message) -> u64 {
+    pub(super) fn hold(&self, message: &mut Message, sent: Moment) -> u64 {
         let mut state = lock(&self.0.state);
-        let (key, waker) = (state.leases.hold(message), state.waker.take());
+        let (key, waker) = (state.leases.hold(message, sent), state.waker.take());
         drop(state);
         if let Some(waker) = waker {
             waker.wake();
@@ -84,9 +89,10 @@ impl Heartbeat {
         lock(&self.0.state).leases.work_on(key, is_worked_on);
     }
 
-    pub(super) fn release(&self, key: u64) {
+    /// The lease is extended no more. If an extension is under way, the returned channel tells when it has ended.
+    pub(super) fn release(&self, key: u64) -> Option<oneshot::Receiver<()>> {
         let State { leases, counter, .. } = &mut *lock(&self.0.state);
-        leases.release(key, counter);
+        leases.release(key, counter)
     }
 }
 
@@ -115,6 +121,10 @@ struct Leases {
     requests: JoinSet<Sent>,
     /// The keys of the leases of each request in flight.
     requested: HashMap<task::Id, Vec<u64>>,
+    /// Leases that were released while an extension of them was under way. Dropped when it has ended.
+    ending: HashMap<u64, oneshot::Sender<()>>,
+    clock: Clock,
+    lateness: Outage,
 }
 
 struct Held {
@@ -135,11 +145,15 @@ struct Held {
 
 impl Held {
     /// Counts the loss of a lease while someone works on the message: once, even if an extension in flight fails later.
-    fn note_loss(&mut self, now: Instant, counter: &Counter) {
-        if self.deadline <= now && mem::take(&mut self.is_worked_on) {
+    fn note_loss(&mut self, counter: &Counter) {
+        if self.is_lost() && mem::take(&mut self.is_worked_on) {
             counter.count(|stats| stats.lost_leases += 1);
             tracing::warn!("a handler outlasts the lease of its message: another consumer may receive it");
         }
+    }
+
+    fn is_lost(&self) -> bool {
+        self.extended.is_lost().unwrap_or(true)
     }
 }
 
@@ -157,14 +171,17 @@ impl Leases {
             timer: None,
             requests: JoinSet::new(),
             requested: HashMap::new(),
+            ending: HashMap::new(),
+            clock: settings.clock.clone(),
+            lateness: Outage::default(),
         }
     }
 
     /// Keeps extending the lease of a pulled message until the key is used to stop.
-    fn hold(&mut self, message: &mut Message) -> u64 {
+    fn hold(&mut self, message: &mut Message, sent: Moment) -> u64 {
         let key = self.next;
         self.next = self.next.wrapping_add(1);
-        message.extended = Extended::from(message.lease_deadline);
+        message.extended = Extended::from(sent.at(message.lease_deadline), &self.clock);
         let deadline = Instant::from_std(message.lease_deadline);
         let last = until(deadline, self.timeout, LONGEST);
         let until = until(deadline, self.timeout, self.most);
@@ -192,11 +209,21 @@ impl Leases {
         }
     }
 
-    fn release(&mut self, key: u64, counter: &Counter) {
-        if let Some(mut held) = self.leases.remove(&key) {
-            self.due.remove(&(held.due, key));
-            held.note_loss(Instant::now(), counter);
+    fn release(&mut self, key: u64, counter: &Counter) -> Option<oneshot::Receiver<()>> {
+        let mut held = self.leases.remove(&key)?;
+        self.due.remove(&(held.due, key));
+        held.note_loss(counter);
+        if !held.is_under_way {
+            return None;
         }
+        let (ended, has_ended) = oneshot::channel();
+        self.ending.insert(key, ended);
+        Some(has_ended)
+    }
+
+    /// An extension of the lease is not under way any more. Whoever waits for that learns of it.
+    fn end(&mut self, key: u64) {
+        drop(self.ending.remove(&key));
     }
 
     /// Does what is due, and ensures that the task is woken for what comes next.
@@ -221,7 +248,9 @@ impl Leases {
                 }
             }
             let Some((first, _)) = self.due.first().copied() else { return };
-            if first <= Instant::now() {
+            let now = Instant::now();
+            if first <= now {
+                self.note_lateness(now.duration_since(first));
                 self.beat(counter);
                 continue;
             }
@@ -234,6 +263,16 @@ impl Leases {
         }
     }
 
+    /// Nobody polled for long: handlers that block their threads keep leases from being extended.
+    fn note_lateness(&mut self, late: Duration) {
+        if late > self.lead / 4
+            && let Some(times) = self.lateness.on_failure(Instant::now())
+        {
+            let late = late.as_secs_f64();
+            tracing::warn!(late, times, "leases are extended late: run blocking work with spawn_blocking");
+        }
+    }
+
     /// Extends all leases that are due now or soon, in few requests.
     fn beat(&mut self, counter: &Counter) {
         let now = Instant::now();
@@ -242,8 +281,8 @@ impl Leases {
         while let Some((due, key)) = self.due.first().copied().filter(|(due, _)| *due <= soon) {
             self.due.remove(&(due, key));
             let Some(held) = self.leases.get_mut(&key) else { continue };
-            if held.deadline <= now {
-                held.note_loss(now, counter);
+            if held.is_lost() {
+                held.note_loss(counter);
                 continue;
             }
             if held.until > now && !held.is_under_way {
@@ -270,14 +309,19 @@ impl Leases {
 
     fn spawn(&mut self, extension: Extension) {
         let keys = extension.leases.iter().map(|(key, _)| *key).collect();
-        let request = self.requests.spawn(extension.send(self.queue.clone(), self.timeout));
+        let request = self.requests.spawn(extension.send(self.queue.clone(), self.timeout, self.clock.now()));
         self.requested.insert(request.id(), keys);
     }
 
     /// Sends a part of a refused request, without the leases that have ended or were released in the meantime.
     fn send_again(&mut self, mut part: Extension) {
-        let now = Instant::now();
-        part.leases.retain(|(key, _)| self.leases.get(key).is_some_and(|held| held.deadline > now));
+        part.leases.retain(|(key, _)| {
+            let is_held = self.leases.get(key).is_some_and(|held| !held.is_lost());
+            if !is_held {
+                self.ending.remove(key);
+            }
+            is_held
+        });
         if !part.leases.is_empty() {
             self.spawn(part);
         }
@@ -285,16 +329,17 @@ impl Leases {
 
     fn settle(&mut self, beat: Beat, counter: &Counter) {
         let (now, lead) = (Instant::now(), self.lead);
+        self.end(beat.key);
         let Some(held) = self.leases.get_mut(&beat.key) else { return };
         self.due.remove(&(held.due, beat.key));
         held.is_under_way = false;
         // Until it is extended: another failure does not say that it may be sent with others again.
         held.is_alone = beat.is_alone || held.is_alone && beat.deadline.is_none();
         // A lease that is lost stays lost, since its holder may have been told so.
-        let wait = if let Some(deadline) = beat.deadline.filter(|_| held.deadline > now) {
+        let wait = if let Some((sent, deadline)) = beat.deadline.filter(|_| !held.is_lost()) {
             let deadline = deadline.min(held.last.into_std());
             counter.count(|stats| stats.extended += 1);
-            held.extended.extend(deadline);
+            held.extended.extend(sent.at(deadline));
             held.deadline = held.deadline.max(deadline.into());
             held.deadline.saturating_duration_since(now).saturating_sub(lead)
         } else {

@@ -8,7 +8,7 @@ use crate::queue::ids::QueueId;
 type Read = fn(&Stats) -> u64;
 
 /// The counters, `cloudflare_queues_consumer_…_total`.
-const COUNTERS: [(&str, Read); 19] = [
+const COUNTERS: [(&str, Read); 20] = [
     ("cloudflare_queues_consumer_pulled_total", |stats| stats.pulled),
     ("cloudflare_queues_consumer_acknowledged_total", |stats| stats.acknowledged),
     ("cloudflare_queues_consumer_retried_total", |stats| stats.retried),
@@ -17,6 +17,7 @@ const COUNTERS: [(&str, Read); 19] = [
     ("cloudflare_queues_consumer_dead_lettered_total", |stats| stats.dead_lettered),
     ("cloudflare_queues_consumer_accepted_total", |stats| stats.accepted),
     ("cloudflare_queues_consumer_unconfirmed_total", |stats| stats.unconfirmed),
+    ("cloudflare_queues_consumer_unseen_total", |stats| stats.unseen),
     ("cloudflare_queues_consumer_pulls_total", |stats| stats.pulls),
     ("cloudflare_queues_consumer_empty_pulls_total", |stats| stats.empty_pulls),
     ("cloudflare_queues_consumer_pull_failures_total", |stats| stats.pull_failures),

@@ -149,6 +149,13 @@ impl Outcomes {
         }
     }
 
+    /// Nobody has seen the message, and the service will not deliver it again.
+    pub(super) fn unseen(&self, key: u64) {
+        if self.is_open(key) {
+            self.0.counter.count(|stats| stats.unseen += 1);
+        }
+    }
+
     /// Whether the message has no outcome yet.
     pub(super) fn is_open(&self, key: u64) -> bool {
         self.0.state().open.contains_key(&key)
@@ -325,6 +332,7 @@ mod tests {
             atomic::{AtomicBool, Ordering},
         },
         thread,
+        time::Duration,
     };
 
     use tokio::time::Instant;
@@ -338,11 +346,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_stream_shows_since_when_acknowledgements_are_unsettled_and_fail() {
         let total = Total::new(&Emulator::in_process().queue().unwrap());
-        let recorder = Recorder::new(&total);
+        let recorder = Recorder::new(&total, Duration::ZERO);
         let outcomes = Outcomes::new(recorder.handle(), Brake::new("", 0.5), None);
         let state = || {
             let state = total.states().remove(0);
-            (state.unsettled.is_some(), state.acks_fail)
+            (outcomes.settling() > 0, state.acks_fail.counting())
         };
         let settle = |key| {
             outcomes.open(key, 0);
@@ -363,20 +371,20 @@ mod tests {
     #[test]
     fn a_dead_letter_whose_push_was_dropped_is_left_and_no_longer_unsettled() {
         let total = Total::new(&Emulator::in_process().queue().unwrap());
-        let recorder = Recorder::new(&total);
+        let recorder = Recorder::new(&total, Duration::ZERO);
         let outcomes = Outcomes::new(recorder.handle(), Brake::new("", 0.5), None);
         outcomes.open(7, 0);
         outcomes.dead_letter(7);
-        assert!(total.states()[0].unsettled.is_some());
+        assert_eq!(outcomes.settling(), 1);
         outcomes.not_pushed(7, None);
-        assert!(total.states()[0].unsettled.is_none());
+        assert_eq!(outcomes.settling(), 0);
         assert_eq!((recorder.stats().left, recorder.stats().dead_letter_failures), (1, 0));
     }
 
     #[test]
     fn an_outcome_that_arrives_while_a_stream_ends_does_not_leave_a_gauge_behind() {
         let total = Total::new(&Emulator::in_process().queue().unwrap());
-        let recorder = Recorder::new(&total);
+        let recorder = Recorder::new(&total, Duration::ZERO);
         for _ in 0..1000 {
             let (outcomes, barrier, has_ended) =
                 (Outcomes::new(recorder.handle(), Brake::new("", 0.5), None), Barrier::new(3), AtomicBool::new(false));

@@ -9,7 +9,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::stats::Stats;
+use super::{acks::STALLED, stats::Stats};
 use crate::{
     error::Error,
     message::{confirmation::Confirmation, pull::Batch, settlement::Decision},
@@ -42,18 +42,54 @@ struct Record {
     state: State,
 }
 
-/// Since when a run or stream is what it is now.
+/// What a run or stream is now.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct State {
     pub(super) started: Instant,
-    pub(super) pulls_fail: Option<Instant>,
-    pub(super) acks_fail: Option<Instant>,
-    pub(super) slowed: Option<Instant>,
-    /// All handlers are busy.
-    pub(super) busy: Option<Instant>,
-    /// A handler last finished.
-    pub(super) finished: Option<Instant>,
-    pub(super) unsettled: Option<Instant>,
+    pub(super) pulls_fail: Since,
+    pub(super) acks_fail: Since,
+    pub(super) slowed: Since,
+    /// All handlers are busy, and none has finished.
+    pub(super) busy: Since,
+    /// Acknowledgements wait for confirmation, and none is confirmed.
+    pub(super) unsettled: Since,
+}
+
+/// Since when a condition holds. It may count only once it has held for some time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Since {
+    since: Option<Instant>,
+    counts_after: Duration,
+    /// When it last ended, if it counted.
+    ended: Option<Instant>,
+}
+
+impl Since {
+    fn new(counts_after: Duration) -> Self {
+        Self { since: None, counts_after, ended: None }
+    }
+
+    /// It holds since then, or not at all.
+    fn set(&mut self, since: Option<Instant>) {
+        if self.since != since && self.counting().is_some() {
+            self.ended = Some(Instant::now());
+        }
+        self.since = since;
+    }
+
+    fn hold(&mut self, holds: bool) {
+        self.set(holds.then(|| self.since.unwrap_or_else(Instant::now)));
+    }
+
+    /// Since when it counts.
+    pub(super) fn counting(&self) -> Option<Instant> {
+        let from = self.since?.checked_add(self.counts_after)?;
+        (self.counts_after.is_zero() || from < Instant::now()).then_some(from)
+    }
+
+    pub(super) fn ended(&self) -> Option<Instant> {
+        self.ended
+    }
 }
 
 impl Total {
@@ -106,16 +142,15 @@ pub(super) struct Recorder {
 
 impl Recorder {
     /// For a run that starts.
-    pub(super) fn new(total: &Total) -> Self {
-        let started = Instant::now();
+    pub(super) fn new(total: &Total, visibility_timeout: Duration) -> Self {
+        let at_once = Since::new(Duration::ZERO);
         let state = State {
-            started,
-            pulls_fail: None,
-            acks_fail: None,
-            slowed: None,
-            busy: None,
-            finished: None,
-            unsettled: None,
+            started: Instant::now(),
+            pulls_fail: at_once,
+            acks_fail: at_once,
+            slowed: at_once,
+            busy: Since::new(visibility_timeout),
+            unsettled: Since::new(STALLED),
         };
         let run = Arc::new(Mutex::new(Record { stats: Stats::default(), state }));
         lock(&total.totals).running.push(Arc::clone(&run));
@@ -129,6 +164,10 @@ impl Recorder {
 
     pub(super) fn stats(&self) -> Stats {
         lock(&self.counter.run).stats.clone()
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.is_running
     }
 
     /// The run is over, even if its statistics are still needed.
@@ -181,14 +220,14 @@ impl Counter {
             stats.backlog_count = batch.backlog_count;
             stats.last_pull = Some(clock);
         });
-        lock(&self.run).state.pulls_fail = None;
+        lock(&self.run).state.pulls_fail.hold(false);
         lock(&self.total.totals).last_pull = Some(Instant::now());
     }
 
     pub(super) fn pull_failed(&self, error: &Error) {
         self.count(|stats| stats.pull_failures += 1);
         self.failed(error);
-        since(&mut lock(&self.run).state.pulls_fail, true);
+        lock(&self.run).state.pulls_fail.hold(true);
     }
 
     /// A handler has finished, or panicked with so many messages.
@@ -197,7 +236,7 @@ impl Counter {
             stats.handler_times.record(took);
             stats.panicked += panicked;
         };
-        self.update(record, |state| state.finished = Some(Instant::now()));
+        self.update(record, |state| state.busy.set(state.busy.since.map(|_| Instant::now())));
         record(&mut lock(&self.total.totals).stats);
     }
 
@@ -236,10 +275,10 @@ impl Counter {
             stats.slowdown = now.slowdown;
         };
         self.update(move_all, |state| {
-            since(&mut state.slowed, now.slowdown > 0);
-            since(&mut state.busy, now.is_full);
-            since(&mut state.acks_fail, now.acks_fail);
-            state.unsettled = now.unsettled;
+            state.slowed.hold(now.slowdown > 0);
+            state.busy.hold(now.is_full);
+            state.acks_fail.hold(now.acks_fail);
+            state.unsettled.set(now.unsettled);
         });
         move_all(&mut lock(&self.total.totals).stats);
     }
@@ -256,11 +295,6 @@ impl Counter {
     }
 }
 
-/// Since when a condition holds.
-fn since(since: &mut Option<Instant>, holds: bool) {
-    *since = holds.then(|| since.unwrap_or_else(Instant::now));
-}
-
 fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -273,12 +307,12 @@ mod tests {
     #[test]
     fn the_slowdown_of_a_consumer_is_that_of_its_slowest_run() {
         let total = Total::new(&Emulator::in_process().queue().unwrap());
-        let (slow, fast) = (Recorder::new(&total), Recorder::new(&total));
+        let (slow, fast) = (Recorder::new(&total, Duration::ZERO), Recorder::new(&total, Duration::ZERO));
         let (none, slowed) = (Gauges::default(), Gauges { slowdown: 3, ..Gauges::default() });
         slow.gauge(none, slowed);
         fast.gauge(none, Gauges { waiting: 1, ..none });
         assert_eq!((total.stats().slowdown, fast.stats().slowdown), (3, 0));
-        let is_slowed = || total.states().iter().map(|state| state.slowed.is_some()).collect::<Vec<_>>();
+        let is_slowed = || total.states().iter().map(|state| state.slowed.counting().is_some()).collect::<Vec<_>>();
         assert_eq!(is_slowed(), [true, false]);
         slow.gauge(slowed, none);
         assert_eq!((total.stats().slowdown, is_slowed()), (0, vec![false; 2]));

@@ -13,7 +13,7 @@ use std::{
 
 use tokio::{
     task::{JoinError, JoinSet},
-    time::{Sleep, sleep, sleep_until},
+    time::{Instant, Sleep, sleep, sleep_until},
 };
 use tracing::{Instrument, Span};
 
@@ -23,7 +23,7 @@ use super::{
     handlers::{Handler, handle},
     recorder::{Counter, Total},
     settings::Settings,
-    source::{Source, Waiting},
+    source::Source,
     spans,
 };
 use crate::{error::Error, flow::contained::discard_error, message::ack::AckRequest, queue::Queue};
@@ -39,13 +39,15 @@ pub(super) struct Run {
     /// How long handlers take on average.
     handler_time: Option<Duration>,
     linger: Option<Pin<Box<Sleep>>>,
+    is_stopping: bool,
     error: Option<Error>,
 }
 
 impl Run {
     pub(super) fn new(queue: Queue, settings: Settings, total: &Total) -> Result<Self, Error> {
         let source = Source::new(queue.clone(), settings, total, "handlers fail", Some(AckRequest::new()))?;
-        Ok(Self { queue, source, handlers: JoinSet::new(), handler_time: None, linger: None, error: None })
+        let (handlers, handler_time, linger, is_stopping, error) = (JoinSet::new(), None, None, false, None);
+        Ok(Self { queue, source, handlers, handler_time, linger, is_stopping, error })
     }
 
     pub(super) fn counter(&self) -> Counter {
@@ -77,11 +79,28 @@ impl Run {
         }
         let settings = &self.source.origin().settings;
         let (shutdown_timeout, flush_timeout) = (settings.shutdown_timeout, settings.flush_timeout);
-        // Handlers finish, and messages that were not started are handed back, also those of pulls in flight.
-        self.finish(shutdown_timeout, |run| !run.handlers.is_empty() || run.source.pulls().in_flight() > 0).await;
+        // Handlers finish, and messages that were not started are handed back, also those of pulls in flight. Only
+        // those at their last delivery are still started: handed back, they would be lost.
+        let mut timeout = pin!(sleep(shutdown_timeout));
+        self.is_stopping = true;
+        self.source.release();
+        self.start_handlers(&handler);
+        while (!self.handlers.is_empty() || self.source.ahead() > 0) && !timeout.is_elapsed() {
+            self.gauge();
+            self.changed(|context| timeout.as_mut().poll(context)).await;
+            self.source.release();
+            self.start_handlers(&handler);
+        }
         self.handlers.abort_all();
         self.source.origin().acker.hurry();
-        self.finish(flush_timeout, |run| run.source.origin().outcomes.settling() > 0).await;
+        let mut timeout = pin!(sleep(flush_timeout));
+        self.source.release_all();
+        while self.source.origin().outcomes.settling() > 0 && !timeout.is_elapsed() {
+            self.gauge();
+            self.changed(|context| timeout.as_mut().poll(context)).await;
+            // A pull may have ended.
+            self.source.release_all();
+        }
         let unconfirmed = self.end();
         self.source.gauge(0, false);
         Report { stats: self.source.stats(), unconfirmed, error: self.error.take() }
@@ -112,18 +131,6 @@ impl Run {
         .await;
     }
 
-    /// Continues for a while without starting anything, as long as there is something to wait for.
-    async fn finish(&mut self, timeout: Duration, goes_on: impl Fn(&mut Self) -> bool) {
-        let mut timeout = pin!(sleep(timeout));
-        self.source.release();
-        while goes_on(self) && !timeout.is_elapsed() {
-            self.gauge();
-            self.changed(|context| timeout.as_mut().poll(context)).await;
-            // A pull may have ended.
-            self.source.release();
-        }
-    }
-
     fn finished(&mut self, finished: Result<Duration, JoinError>) {
         match finished {
             Ok(took) => self.handler_time = Some(self.handler_time.map_or(took, |average| (average * 7 + took) / 8)),
@@ -133,7 +140,7 @@ impl Run {
 
     fn start_handlers(&mut self, handler: &Arc<Handler>) {
         while self.free_handlers() > 0 && self.is_group_ready() {
-            let mut group = Vec::with_capacity(self.group_size().min(self.source.waiting().len()));
+            let mut group = Vec::with_capacity(self.group_size().min(self.source.waiting()));
             let mut pull = Span::none();
             while group.len() < self.group_size()
                 && let Some(waiting) = self.source.next()
@@ -163,8 +170,8 @@ impl Run {
 
     fn is_group_ready(&self) -> bool {
         let linger = self.source.origin().settings.handler_linger;
-        let waiting = self.source.waiting();
-        waiting.len() >= self.group_size() || waiting.front().is_some_and(|first| first.since.elapsed() >= linger)
+        let has_lingered = |oldest: Instant| self.is_stopping || oldest.elapsed() >= linger;
+        self.source.waiting() >= self.group_size() || self.source.oldest().is_some_and(has_lingered)
     }
 
     fn span(&self, first: &Delivery, count: usize) -> Span {
@@ -182,8 +189,8 @@ impl Run {
         if !settings.is_batched || self.free_handlers() == 0 {
             return Poll::Pending;
         }
-        let until = |first: &Waiting| first.since.checked_add(settings.handler_linger);
-        let Some(until) = self.source.waiting().front().and_then(until) else { return Poll::Pending };
+        let until = |oldest: Instant| oldest.checked_add(settings.handler_linger);
+        let Some(until) = self.source.oldest().and_then(until) else { return Poll::Pending };
         let timer = self.linger.get_or_insert_with(|| Box::pin(sleep_until(until)));
         if timer.deadline() != until {
             timer.as_mut().reset(until);
@@ -211,20 +218,12 @@ impl Run {
         self.source.pulls().start(room, if is_urgent { room } else { target });
     }
 
-    /// How many messages should be waiting or on their way: what handlers start until the next pull could return more,
-    /// but no more than they are expected to start within half a lease. How long they take now says little about how
-    /// long they will: what they took in the last round trip limits it, too.
-    fn target(&mut self) -> usize {
-        let free = self.free_handlers().saturating_mul(self.group_size());
-        let Some(handler_time) = self.handler_time else { return free };
-        let settings = &self.source.origin().settings;
-        let (pull, concurrency) = (settings.pull, settings.concurrency.max(1));
-        let at_once = concurrency.saturating_mul(self.group_size()) as f64;
-        let started_in = |time: f64| (time / handler_time.as_secs_f64().max(1e-6) * at_once) as usize;
-        let in_time = started_in(pull.visibility_timeout.as_secs_f64() / 2.0);
-        let pulls = self.source.pulls();
-        let ahead = started_in(2.0 * pulls.round_trip().as_secs_f64()).min(pulls.demand());
-        in_time.min(ahead.saturating_add(pull.batch_size as usize)).max(free)
+    /// How many messages should wait or be on their way.
+    fn target(&self) -> usize {
+        let concurrency = self.source.origin().settings.concurrency.max(1);
+        let at_once = concurrency.saturating_mul(self.group_size());
+        let each = self.handler_time.map(|time| time.div_f64(at_once as f64));
+        self.source.target(self.free_handlers().saturating_mul(self.group_size()), each)
     }
 
     fn room_in_bytes(&mut self, ahead: usize) -> usize {
@@ -250,9 +249,8 @@ impl Run {
     fn end(&mut self) -> AckRequest {
         self.handlers.abort_all();
         // Decisions are still sent, and what was not started is handed back, as long as the runtime is running.
-        self.source.release();
-        self.source.origin().acker.hurry();
         self.source.stop();
+        self.source.origin().acker.hurry();
         self.source.origin().end()
     }
 }

@@ -7,7 +7,7 @@ use tracing::Span;
 use super::{Consumer, RetryDelay, Undecided};
 use crate::{
     acker::AckerOptions,
-    flow::contained::caught,
+    flow::{clock::Clock, contained::caught},
     message::{Message, pull::PullOptions},
     queue::Queue,
 };
@@ -34,6 +34,8 @@ pub(super) struct Settings {
     /// Whether a handler takes several messages. Only then do the two settings above apply.
     pub(super) is_batched: bool,
     pub(super) span: Option<MakeSpan>,
+    pub(super) max_retries: Option<u32>,
+    pub(super) clock: Clock,
 }
 
 /// Makes the span of a message.
@@ -80,8 +82,8 @@ impl Default for Settings {
             max_idle: Duration::from_secs(10),
             retry_delay: RetryDelay::default(),
             undecided: Undecided::default(),
-            shutdown_timeout: Duration::from_secs(30),
-            flush_timeout: Duration::from_secs(30),
+            shutdown_timeout: Duration::from_secs(15),
+            flush_timeout: Duration::from_secs(10),
             acker: AckerOptions::default(),
             max_pulls: 256,
             max_bytes: 64 << 20,
@@ -93,6 +95,8 @@ impl Default for Settings {
             handler_linger: Duration::from_secs(1),
             is_batched: false,
             span: None,
+            max_retries: None,
+            clock: Clock::default(),
         }
     }
 }
@@ -143,7 +147,10 @@ impl<D> Consumer<D> {
         self
     }
 
-    /// How long running handlers and pulls in flight may take once the consumer is told to stop. 30 s by default.
+    /// How long running handlers and pulls in flight may take once the consumer is told to stop. 15 s by default.
+    ///
+    /// Together with [`flush_timeout`](Self::flush_timeout) that is 25 s, since Kubernetes kills a process 30 s after it
+    /// told it to stop. Set both together to what your platform allows.
     ///
     /// Handlers that take longer are dropped, and their messages left. After a stream has ended,
     /// [`Acker::close`](crate::Acker::close) waits as long for decisions on messages that could not be decoded. After
@@ -154,7 +161,7 @@ impl<D> Consumer<D> {
         self
     }
 
-    /// How long acknowledgements, and pushes of dead letters, may take after the last handler has finished. 30 s by
+    /// How long acknowledgements, and pushes of dead letters, may take after the last handler has finished. 10 s by
     /// default.
     ///
     /// They go on after that, as long as the runtime is running. The report counts the messages as unconfirmed, or as
@@ -218,7 +225,7 @@ impl<D> Consumer<D> {
     }
 
     /// The queue that receives messages whose verdict is [`DeadLetter`](super::Verdict::DeadLetter), byte for byte.
-    /// None by default.
+    /// None by default. The consumer's own queue is refused, since its messages would come back for ever.
     ///
     /// It works in addition to the service's own dead-letter queue. Messages of the types `bytes` and `v8`, and bare
     /// strings of the type `json`, cannot be pushed over HTTP, and are left. After a crash between the push and the
@@ -232,6 +239,17 @@ impl<D> Consumer<D> {
     /// Unlimited by default.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.settings.max_attempts = Some(attempts);
+        self
+    }
+
+    /// How often the queue redelivers a message before it goes to the queue's own dead-letter queue or is deleted: its
+    /// `max_retries`. By default, the consumer asks the service once, when the first message arrives.
+    ///
+    /// Set it if the token may not list the queue's consumers. A message at its last delivery is started first, and is
+    /// started even during a shutdown, as long as there is time. If none of the two tells, no message counts as one at
+    /// its last delivery.
+    pub fn max_retries(mut self, retries: u32) -> Self {
+        self.settings.max_retries = Some(retries);
         self
     }
 

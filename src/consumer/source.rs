@@ -2,11 +2,13 @@
 
 use std::{
     collections::VecDeque,
+    mem,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{task::JoinSet, time::Instant};
 use tracing::Span;
 
 use super::{
@@ -22,13 +24,23 @@ use super::{
 use crate::{
     acker::Acker,
     error::Error,
+    flow::contained::discard_error,
+    manage::ConsumerKind,
     message::{ack::AckRequest, limits},
     queue::Queue,
 };
 
 pub(super) struct Source {
+    queue: Queue,
     pulls: Pulls,
     waiting: VecDeque<Waiting>,
+    /// Messages at their last delivery wait apart, since they are started first.
+    last: VecDeque<Waiting>,
+    /// How often the queue delivers a message, once that is known.
+    deliveries: Option<u32>,
+    /// Asks the service how often that is.
+    asking: JoinSet<Option<u32>>,
+    has_asked: bool,
     recorder: Recorder,
     origin: Arc<Origin>,
 }
@@ -51,8 +63,12 @@ impl Source {
         unconfirmed: Option<AckRequest>,
     ) -> Result<Self, Error> {
         limits::pull(&settings.pull)?;
+        let is_own = |dead: &Queue| dead.id() == queue.id() && dead.account_id() == queue.account_id();
+        if settings.dead_letters.as_ref().is_some_and(is_own) {
+            return Err(Error::invalid("dead_letters: it is the queue that is consumed"));
+        }
         let acker = Acker::with_options(queue.clone(), settings.acker.clone())?;
-        let recorder = Recorder::new(total);
+        let recorder = Recorder::new(total, settings.pull.visibility_timeout);
         let brake = Brake::new(failures, settings.bearable_failures);
         let origin = Origin {
             acker,
@@ -60,8 +76,17 @@ impl Source {
             outcomes: Outcomes::new(recorder.handle(), brake, unconfirmed),
             settings,
         };
-        let pulls = Pulls::new(queue, &origin.settings);
-        Ok(Self { pulls, waiting: VecDeque::new(), recorder, origin: Arc::new(origin) })
+        Ok(Self {
+            pulls: Pulls::new(queue.clone(), &origin.settings),
+            queue,
+            waiting: VecDeque::new(),
+            last: VecDeque::new(),
+            deliveries: origin.settings.max_retries.map(|retries| retries.saturating_add(1)),
+            asking: JoinSet::new(),
+            has_asked: origin.settings.max_retries.is_some(),
+            recorder,
+            origin: Arc::new(origin),
+        })
     }
 
     pub(super) fn origin(&self) -> &Origin {
@@ -76,18 +101,40 @@ impl Source {
         &mut self.pulls
     }
 
-    pub(super) fn waiting(&self) -> &VecDeque<Waiting> {
-        &self.waiting
+    /// How many messages wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len().saturating_add(self.last.len())
+    }
+
+    /// Since when the oldest one waits.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        let fronts = [self.last.front(), self.waiting.front()];
+        fronts.into_iter().flatten().map(|waiting| waiting.since).min()
     }
 
     /// How many messages wait, or are on their way.
     pub(super) fn ahead(&self) -> usize {
-        self.waiting.len().saturating_add(self.pulls.asked())
+        self.waiting().saturating_add(self.pulls.asked())
     }
 
-    /// The next message whose lease is held.
+    /// How many messages should wait or be on their way: those that are started within two round trips if one is
+    /// started `each` time, and `now` if they can be started at once. Each message that waits and is not started costs
+    /// one of its deliveries, and a pull of few messages costs no more than one of many.
+    ///
+    /// How long it takes now says little about how long it will take: what was started in the last round trips, and
+    /// what can be started within half a lease, limit it, too.
+    pub(super) fn target(&self, now: usize, each: Option<Duration>) -> usize {
+        let Some(each) = each else { return now };
+        let started_in = |time: Duration| time.as_secs_f64() / each.as_secs_f64().max(1e-9);
+        // The fraction of a message is one, unless it is so small that its handler would hardly wait for it.
+        let ahead = (started_in(2 * self.pulls.round_trip()) + 0.9) as usize;
+        let in_time = started_in(self.origin.settings.pull.visibility_timeout / 2) as usize;
+        ahead.min(self.pulls.demand()).min(in_time).max(now)
+    }
+
+    /// The next message whose lease is held: one at its last delivery, if there is one.
     pub(super) fn next(&mut self) -> Option<Waiting> {
-        while let Some(next) = self.waiting.pop_front() {
+        while let Some(next) = self.last.pop_front().or_else(|| self.waiting.pop_front()) {
             if !next.delivery.is_lost() {
                 self.pulls.taken(1);
                 return Some(next);
@@ -97,51 +144,89 @@ impl Source {
         None
     }
 
-    /// Messages that were taken wait again, before all others.
+    /// A message that was taken waits again, before all others.
     pub(super) fn take_back(&mut self, delivery: Delivery) {
-        self.waiting.push_front(Waiting { delivery, since: Instant::now(), pull: Span::none() });
+        let waiting = Waiting { delivery, since: Instant::now(), pull: Span::none() };
+        // The others are in order already.
+        self.waiting.push_front(waiting);
     }
 
     /// The end of a pull or of a pause. A failure that needs human intervention is returned.
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.pulls.poll(context, &self.recorder).map(|pulled| {
-            let Some(pulled) = pulled else { return Ok(()) };
-            match pulled.result {
-                Ok(batch) => {
-                    let waits = |message| Waiting {
-                        delivery: Delivery::new(message, &self.origin),
-                        since: Instant::now(),
-                        pull: pulled.span.clone(),
-                    };
-                    self.waiting.extend(batch.into_iter().map(waits));
-                    Ok(())
+        if let Poll::Ready(Some(deliveries)) = self.asking.poll_join_next(context) {
+            self.deliveries = deliveries.map_err(discard_error).unwrap_or_default();
+            let waiting = mem::take(&mut self.waiting);
+            waiting.into_iter().for_each(|waiting| self.wait(waiting));
+        }
+        let Some(pulled) = ready!(self.pulls.poll(context, &self.recorder)) else { return Poll::Ready(Ok(())) };
+        Poll::Ready(match pulled.result {
+            Ok(batch) => {
+                if !batch.is_empty() && !mem::replace(&mut self.has_asked, true) {
+                    self.asking.spawn(deliveries(self.queue.clone()));
                 }
-                Err(error) if is_final(&error) => Err(error),
-                Err(_) => Ok(()),
+                for message in batch {
+                    let delivery = Delivery::new(message, pulled.sent, &self.origin);
+                    self.wait(Waiting { delivery, since: Instant::now(), pull: pulled.span.clone() });
+                }
+                Ok(())
             }
+            Err(error) if is_final(&error) => Err(error),
+            Err(_) => Ok(()),
         })
+    }
+
+    fn wait(&mut self, mut waiting: Waiting) {
+        let is_last = waiting.delivery.note_last(self.deliveries);
+        if is_last { &mut self.last } else { &mut self.waiting }.push_back(waiting);
     }
 
     pub(super) fn gauge(&self, handlers_running: usize, is_full: bool) {
         self.origin.outcomes.gauge(|gauges| {
             gauges.pulls_in_flight = self.pulls.in_flight() as u64;
-            gauges.waiting = self.waiting.len() as u64;
+            gauges.waiting = self.waiting() as u64;
             gauges.handlers_running = handlers_running as u64;
             gauges.is_full = is_full;
         });
     }
 
-    /// Nobody will work on the messages that wait: they are undecided.
+    /// Nobody will work on the messages that wait: they are undecided. Those at their last delivery may still be
+    /// started.
     pub(super) fn release(&mut self) {
         self.waiting.clear();
     }
 
-    /// Stops pulling. Messages of pulls in flight are undecided, too.
+    /// Nobody will work on any of them.
+    pub(super) fn release_all(&mut self) {
+        self.waiting.clear();
+        self.last.clear();
+    }
+
+    /// Stops pulling. All messages that wait, and those of pulls in flight, are undecided.
     pub(super) fn stop(&mut self) {
+        self.release_all();
+        self.asking.abort_all();
         let pulls = self.pulls.take();
         if self.origin.settings.undecided == Undecided::Retry {
             self.origin.acker.hand_back(pulls);
         }
+        let unseen = self.stats().unseen;
+        if unseen > 0 && self.recorder.is_running() {
+            tracing::warn!(unseen, "messages were pulled at their last delivery, and no handler saw them");
+        }
         self.recorder.end();
     }
+}
+
+/// How often the queue delivers a message. `None` if the service does not say, for example to a token that may not
+/// manage queues.
+async fn deliveries(queue: Queue) -> Option<u32> {
+    let consumers = match queue.consumers().await {
+        Ok(consumers) => consumers,
+        Err(error) => {
+            tracing::debug!(%error, "it is not known which messages are at their last delivery");
+            return None;
+        }
+    };
+    let pulling = consumers.iter().find(|consumer| consumer.kind() == ConsumerKind::HttpPull)?;
+    pulling.max_retries().map(|retries| retries.saturating_add(1))
 }

@@ -40,6 +40,10 @@ pub struct Stats {
     /// example since it is closed, or whose outcome was not known yet when a run was dropped.
     pub unconfirmed: u64,
 
+    /// Messages at their last delivery that no handler saw: they were handed back, left, or lost their lease while they
+    /// waited. The service moves them to its dead-letter queue, or deletes them. Each is counted above as well. Zero if
+    /// [`max_retries`](crate::Consumer::max_retries) is not known.
+    pub unseen: u64,
     /// Pulls that succeeded, empty ones included.
     pub pulls: u64,
     /// Pulls that returned no message.

@@ -25,13 +25,10 @@ use super::{
 };
 use crate::{acker::Acker, error::Error, queue::Queue};
 
-/// How many messages are pulled before it is known how fast they are consumed.
-const FIRST: usize = 10;
-
 /// A stream of messages: see [`Consumer::stream`](super::Consumer::stream).
 ///
-/// The stream holds no more messages than you are expected to take within half a lease, given the time between them so
-/// far, no more than the larger of [`batch_size`](super::Consumer::batch_size) and
+/// The stream holds no more messages than you wait for, or are expected to take within two round trips and half a lease,
+/// given the time between them so far. It holds no more than the larger of [`batch_size`](super::Consumer::batch_size) and
 /// [`concurrency`](super::Consumer::concurrency), and no more than [`max_bytes`](super::Consumer::max_bytes) allows.
 /// The leases of waiting messages are [extended](super::Consumer::heartbeat), like those of [deliveries](Delivery).
 /// Messages whose lease is lost while they wait are skipped.
@@ -89,6 +86,16 @@ impl<D: Decoding> Deliveries<D> {
         self.source.stats()
     }
 
+    /// Waits for the next message, and returns it. `None` after the stream has ended. If the future is dropped, no message
+    /// is lost.
+    ///
+    /// # Errors
+    ///
+    /// The failure that ends the stream.
+    pub async fn next(&mut self) -> Option<Result<Delivery<D::Job>, Error>> {
+        poll_fn(|context| self.poll_delivery(context, 1)).await
+    }
+
     /// Returns the next messages: waits for the first one, and then up to `linger` for a total of up to `most`.
     ///
     /// Returns `None` after the stream has ended. If the future is dropped, its messages go back to the front of the
@@ -99,13 +106,14 @@ impl<D: Decoding> Deliveries<D> {
     /// The failure that ends the stream.
     pub async fn next_batch(&mut self, most: usize, linger: Duration) -> Option<Result<Vec<Delivery<D::Job>>, Error>> {
         let mut batch = Gathered { deliveries: self, batch: Vec::new() };
-        match poll_fn(|context| batch.deliveries.poll_delivery(context)).await? {
+        match poll_fn(|context| batch.deliveries.poll_delivery(context, most)).await? {
             Ok(first) => batch.batch.push(first),
             Err(error) => return Some(Err(error)),
         }
         let mut timer = pin!(sleep(linger));
         while batch.batch.len() < most {
-            let next = poll_fn(|context| match batch.deliveries.poll_if_more(context) {
+            let wanted = most.saturating_sub(batch.batch.len());
+            let next = poll_fn(|context| match batch.deliveries.poll_if_more(context, wanted) {
                 Poll::Ready(next) => Poll::Ready(next),
                 Poll::Pending => timer.as_mut().poll(context).map(|()| None),
             });
@@ -113,6 +121,11 @@ impl<D: Decoding> Deliveries<D> {
             batch.batch.push(next);
         }
         Some(Ok(mem::take(&mut batch.batch)))
+    }
+
+    #[cfg(test)]
+    pub(super) fn source(&mut self) -> &mut Source {
+        &mut self.source
     }
 
     fn next_waiting(&mut self) -> Option<Delivery<D::Job>> {
@@ -133,12 +146,12 @@ impl<D: Decoding> Deliveries<D> {
     }
 
     /// As [`poll_delivery`](Self::poll_delivery), but leaves the failure that ends the stream in place.
-    fn poll_if_more(&mut self, context: &mut Context<'_>) -> Poll<Option<Delivery<D::Job>>> {
+    fn poll_if_more(&mut self, context: &mut Context<'_>, wanted: usize) -> Poll<Option<Delivery<D::Job>>> {
         loop {
             while self.source.origin().outcomes.poll_changed(context).is_ready() {}
             if let Some(error) = self.source.origin().outcomes.error() {
                 // Any work on them would be repeated.
-                self.source.release();
+                self.source.release_all();
                 self.end_with(error);
             }
             if let Some(delivery) = self.next_waiting() {
@@ -147,44 +160,47 @@ impl<D: Decoding> Deliveries<D> {
             if self.end.is_some() {
                 return Poll::Ready(None);
             }
-            ready!(self.poll_pull(context));
+            ready!(self.poll_pull(context, wanted));
         }
     }
 
-    fn poll_delivery(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Delivery<D::Job>, Error>>> {
+    fn poll_delivery(
+        &mut self,
+        context: &mut Context<'_>,
+        wanted: usize,
+    ) -> Poll<Option<Result<Delivery<D::Job>, Error>>> {
         self.learn_pace();
-        let delivery = ready!(self.poll_if_more(context));
-        if delivery.is_some() && self.source.waiting().len().saturating_mul(2) < self.target() {
-            // Continues pulls without waiting for them.
-            while self.end.is_none() && self.poll_pull(context).is_ready() {}
+        let delivery = ready!(self.poll_if_more(context, wanted));
+        // Continues pulls without waiting for them.
+        while delivery.is_some() && self.end.is_none() && self.poll_pull(context, wanted.saturating_sub(1)).is_ready() {
         }
         self.source.gauge(0, false);
         let end = || self.end.as_mut().and_then(Option::take).map(Err);
         Poll::Ready(delivery.map(Ok).or_else(end))
     }
 
-    /// The time since the last message was returned, if another one was waiting all the time.
+    /// The time from one message that the caller took to its wish for the next one. It falls fast, since a caller that
+    /// became faster waits for pulls until that is known.
     fn learn_pace(&mut self) {
-        if let Some(taken_at) = self.taken_at.take().filter(|_| !self.source.waiting().is_empty()) {
+        if let Some(taken_at) = self.taken_at.take() {
             let took = taken_at.elapsed();
-            self.pace = Some(self.pace.map_or(took, |pace| (pace * 7 + took) / 8));
+            let learn = |pace: Duration| if took < pace { (pace + took) / 2 } else { (pace * 7 + took) / 8 };
+            self.pace = Some(self.pace.map_or(took, learn));
         }
     }
 
-    fn target(&mut self) -> usize {
+    /// How many messages should wait or be on their way, if the caller waits for so many.
+    fn target(&mut self, wanted: usize) -> usize {
         let settings = &self.source.origin().settings;
-        let (pull, max_bytes) = (settings.pull, settings.max_bytes);
-        let most = settings.concurrency.max(pull.batch_size as usize);
+        let (max_bytes, most) = (settings.max_bytes, settings.concurrency.max(settings.pull.batch_size as usize));
         let most = most.min(self.source.pulls().most_in(max_bytes));
-        let Some(pace) = self.pace else { return most.min(FIRST) };
-        let half = pull.visibility_timeout.as_secs_f64() / 2.0;
-        ((half / pace.as_secs_f64().max(1e-6)) as usize).clamp(1, most.max(1))
+        self.source.target(wanted, self.pace).min(most)
     }
 
-    fn poll_pull(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    fn poll_pull(&mut self, context: &mut Context<'_>, wanted: usize) -> Poll<()> {
         while let Poll::Ready(Some(_)) = self.undecodable.poll_join_next(context) {}
         let step = self.source.origin().outcomes.step();
-        let target = self.target();
+        let target = self.target(wanted);
         let ahead = self.source.ahead().saturating_add(self.undecodable.len());
         let pulls = self.source.pulls();
         pulls.slow_down(step);
@@ -229,7 +245,7 @@ impl<D: Decoding> Stream for Deliveries<D> {
     type Item = Result<Delivery<D::Job>, Error>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.get_mut().poll_delivery(context)
+        self.get_mut().poll_delivery(context, 1)
     }
 }
 
@@ -243,6 +259,6 @@ impl<D: Decoding> Drop for Deliveries<D> {
 
 impl<D: Decoding> fmt::Debug for Deliveries<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Deliveries").field("waiting", &self.source.waiting().len()).finish_non_exhaustive()
+        f.debug_struct("Deliveries").field("waiting", &self.source.waiting()).finish_non_exhaustive()
     }
 }

@@ -2,10 +2,15 @@
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::Instant,
+    time::Duration,
 };
 
-use tokio::time::sleep_until;
+use tokio::time::{Instant, sleep_until};
+
+use crate::flow::clock::{Clock, Moment};
+
+/// How often to look whether a lease is lost.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// The state of a message's lease: how long it lasts for certain, and when it is lost. See
 /// [`Message::lease`](crate::Message::lease).
@@ -29,19 +34,22 @@ use tokio::time::sleep_until;
 /// ```
 #[derive(Clone, Debug)]
 pub struct HeldLease {
-    first: Instant,
+    first: std::time::Instant,
     extended: Extended,
 }
 
 impl HeldLease {
     /// The earliest time at which the lease expires, given what the service has confirmed so far.
-    pub fn deadline(&self) -> Instant {
+    pub fn deadline(&self) -> std::time::Instant {
         self.extended.deadline().unwrap_or(self.first)
     }
 
     /// Whether the lease may have expired.
+    ///
+    /// The lease of a [`Consumer`](crate::Consumer)'s message also ends by the clock of the wall, which runs on while
+    /// the machine is suspended. If that clock is set forward, leases count as lost too early.
     pub fn is_lost(&self) -> bool {
-        self.deadline() <= tokio::time::Instant::now().into_std()
+        self.extended.is_lost().unwrap_or_else(|| self.first <= tokio::time::Instant::now().into_std())
     }
 
     /// Waits until the lease may have expired, including all extensions until then.
@@ -49,7 +57,8 @@ impl HeldLease {
     /// This needs a tokio runtime with timers.
     pub async fn lost(&self) {
         while !self.is_lost() {
-            sleep_until(self.deadline().into()).await;
+            // The end of a suspension is noticed by looking.
+            sleep_until((Instant::now() + LOOK).min(self.deadline().into())).await;
         }
     }
 }
@@ -57,27 +66,44 @@ impl HeldLease {
 /// When a message's lease ends after its last extension. Clones share it, and it does not count when messages are
 /// compared.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Extended(Option<Arc<Mutex<Instant>>>);
+pub(crate) struct Extended(Option<Arc<Until>>);
+
+#[derive(Debug)]
+struct Until {
+    deadline: Mutex<Moment>,
+    clock: Clock,
+}
 
 impl Extended {
     /// For a lease that will be extended.
-    pub(crate) fn from(deadline: Instant) -> Self {
-        Self(Some(Arc::new(Mutex::new(deadline))))
+    pub(crate) fn from(deadline: Moment, clock: &Clock) -> Self {
+        Self(Some(Arc::new(Until { deadline: Mutex::new(deadline), clock: clock.clone() })))
     }
 
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        Some(*self.0.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner))
+    fn until(&self) -> Option<Moment> {
+        Some(*self.0.as_ref()?.deadline.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn deadline(&self) -> Option<std::time::Instant> {
+        Some(self.until()?.instant())
+    }
+
+    pub(crate) fn is_lost(&self) -> Option<bool> {
+        let Until { clock, .. } = &**self.0.as_ref()?;
+        Some(self.until()?.has_passed(clock))
     }
 
     /// An extension never shortens what was certain before.
-    pub(crate) fn extend(&self, deadline: Instant) {
-        if let Some(extended) = &self.0 {
-            let mut extended = extended.lock().unwrap_or_else(PoisonError::into_inner);
-            *extended = deadline.max(*extended);
+    pub(crate) fn extend(&self, deadline: Moment) {
+        if let Some(until) = &self.0 {
+            let mut until = until.deadline.lock().unwrap_or_else(PoisonError::into_inner);
+            if deadline.instant() > until.instant() {
+                *until = deadline;
+            }
         }
     }
 
-    pub(crate) fn held(&self, first: Instant) -> HeldLease {
+    pub(crate) fn held(&self, first: std::time::Instant) -> HeldLease {
         HeldLease { first, extended: self.clone() }
     }
 }

@@ -17,7 +17,7 @@ use crate::acker::AckerOptions;
 
 /// The lines logged in the meantime: spans and events, with their fields.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<String>>>);
+pub(super) struct Log(Arc<Mutex<Vec<String>>>);
 
 struct Line(String);
 
@@ -28,7 +28,7 @@ impl Visit for Line {
 }
 
 impl Log {
-    fn lines(&self, with: &str) -> Vec<String> {
+    pub(super) fn lines(&self, with: &str) -> Vec<String> {
         self.0.lock().unwrap().iter().filter(|line| line.contains(with)).cloned().collect()
     }
 
@@ -74,7 +74,7 @@ impl Subscriber for Log {
 static LOGGING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// From now on, records what is logged on this thread, until the guards are dropped.
-async fn keep() -> (Log, impl Drop) {
+pub(super) async fn keep() -> (Log, impl Drop) {
     struct Guards(
         #[expect(dead_code, reason = "they are dropped")] (tracing::subscriber::DefaultGuard, MutexGuard<'static, ()>),
     );

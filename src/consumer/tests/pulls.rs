@@ -40,7 +40,7 @@ impl Pulling {
         let consumer = set(world.consumer());
         let mut pulls = Pulls::new(world.queue.clone(), &consumer.settings);
         pulls.trust();
-        let recorder = recorder::Recorder::new(&consumer.total);
+        let recorder = recorder::Recorder::new(&consumer.total, MINUTE);
         Self { world, pulls, recorder }
     }
 

@@ -24,49 +24,54 @@ async fn take(deliveries: &mut Deliveries, messages: usize, pace: Duration) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_holds_what_is_taken_in_half_a_lease_and_pulls_again_when_half_of_that_is_left() {
+async fn a_slow_caller_gets_one_message_at_a_time() {
+    let world = World::with(100).await;
+    world.takes(20 * MILLI);
+    let mut deliveries = world.consumer().stream().unwrap();
+    take(&mut deliveries, 20, 2 * SECOND).await;
+    assert_eq!(sizes(&world), [1; 20]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_holds_what_is_taken_in_two_round_trips() {
+    let world = World::with(100).await;
+    world.takes(SECOND);
+    let mut deliveries = world.consumer().stream().unwrap();
+    let mut waiting = 0;
+    for number in 0..40 {
+        take(&mut deliveries, 1, 500 * MILLI).await;
+        if number > 10 {
+            waiting = waiting.max(deliveries.stats().waiting);
+        }
+    }
+    assert!((2..=4).contains(&waiting), "{waiting}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_becomes_faster_is_noticed_within_some_messages() {
+    let world = World::with(1).await;
+    world.takes(20 * MILLI);
+    let mut deliveries = world.consumer().max_idle(100 * MILLI).stream().unwrap();
+    take(&mut deliveries, 1, 1000 * SECOND).await;
+    world.push(1000).await;
+    let start = Instant::now();
+    take(&mut deliveries, 1000, MILLI).await;
+    assert!(start.elapsed() < 3 * SECOND, "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_is_waited_for_is_pulled_at_once() {
     let world = World::with(100).await;
     let mut deliveries = world.consumer().stream().unwrap();
-    // 15 messages in half a minute, and ten before the pace is known.
-    take(&mut deliveries, 2, 2 * SECOND).await;
-    assert_eq!(sizes(&world), [10], "eight are left");
-    take(&mut deliveries, 1, 2 * SECOND).await;
-    assert_eq!(sizes(&world), [10, 8], "seven are left");
-    take(&mut deliveries, 7, 2 * SECOND).await;
-    assert_eq!(sizes(&world), [10, 8], "eight are left");
-    take(&mut deliveries, 1, 2 * SECOND).await;
-    assert_eq!(sizes(&world), [10, 8, 8], "seven are left");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_slower_caller_is_noticed_over_several_messages() {
-    let world = World::with(200).await;
-    let mut deliveries = world.consumer().stream().unwrap();
-    take(&mut deliveries, 30, SECOND).await;
-    let before = sizes(&world).len();
-    // An eighth of each new time counts: the pace is 2.1 s after one that took 10 s, and 14 are wanted.
-    take(&mut deliveries, 1, 10 * SECOND).await;
-    while sizes(&world).len() == before {
-        take(&mut deliveries, 1, Duration::from_millis(2125)).await;
-    }
-    assert_eq!(sizes(&world)[before], 8, "{:?}", sizes(&world));
-}
-
-#[tokio::test(start_paused = true)]
-async fn waiting_for_a_message_is_no_time_that_the_caller_takes() {
-    let world = World::with(1).await;
-    let mut deliveries = world.consumer().stream().unwrap();
-    take(&mut deliveries, 1, 1000 * SECOND).await;
-    world.push(50).await;
-    take(&mut deliveries, 1, Duration::ZERO).await;
-    assert_eq!(sizes(&world).last(), Some(&10));
+    let batch = deliveries.next_batch(40, SECOND).await.unwrap().unwrap();
+    assert_eq!((batch.len(), sizes(&world)[0]), (40, 40));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_fast_caller_gets_as_many_as_a_pull_or_its_concurrency_allow() {
     for (concurrency, most) in [(1, 100), (300, 300)] {
         let world = World::with(2000).await;
-        world.takes(20 * MILLI);
+        world.takes(400 * MILLI);
         let mut deliveries = world.consumer().concurrency(concurrency).stream().unwrap();
         let mut waiting = 0;
         for _ in 0..1000 {

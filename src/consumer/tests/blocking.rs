@@ -1,0 +1,233 @@
+//! Runtimes that are starved, machines that are suspended, and panics that panic again.
+
+use std::{
+    panic::panic_any,
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+    time::SystemTime,
+};
+
+use super::*;
+use crate::flow::clock::Clock;
+
+/// A consumer with a clock of the wall that tests set forward by so many seconds.
+fn suspended(mut consumer: Consumer) -> (Consumer, Arc<AtomicU64>) {
+    let suspended = Arc::new(AtomicU64::new(0));
+    let (seconds, start, began) = (Arc::clone(&suspended), SystemTime::now(), Instant::now());
+    let wall = move || start + began.elapsed() + Duration::from_secs(seconds.load(Ordering::Relaxed));
+    consumer.settings.clock = Clock::new(wall);
+    (consumer, suspended)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_waited_while_the_machine_was_suspended_is_not_started() {
+    let world = World::with(2).await;
+    let (consumer, sleeps) = suspended(world.consumer().concurrency(1).handler_batch_size(1));
+    let mut deliveries = consumer.stream().unwrap();
+    let batch = deliveries.next_batch(2, SECOND).await.unwrap().unwrap();
+    assert!(batch.iter().all(|delivery| !delivery.message().lease().is_lost()));
+    sleeps.store(61, Ordering::Relaxed);
+    assert!(batch.iter().all(|delivery| delivery.message().lease().is_lost()));
+    for delivery in batch {
+        deliveries_take_back(&mut deliveries, delivery);
+    }
+    assert!(tokio::time::timeout(SECOND, deliveries.next()).await.is_err(), "their leases are lost");
+    assert_eq!(deliveries.stats().expired, 2);
+}
+
+fn deliveries_take_back(deliveries: &mut Deliveries, delivery: Delivery) {
+    deliveries.source().take_back(delivery.take_back());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_learns_that_its_lease_ended_while_the_machine_was_suspended() {
+    let world = World::with(1).await;
+    let (consumer, sleeps) = suspended(world.consumer().concurrency(1));
+    let lost_after = Arc::new(Mutex::new(None));
+    let losing = Arc::clone(&lost_after);
+    let report = run(&consumer, sleep(20 * SECOND), move |message: Message| {
+        let (losing, sleeps) = (Arc::clone(&losing), Arc::clone(&sleeps));
+        async move {
+            sleep(SECOND).await;
+            sleeps.store(120, Ordering::Relaxed);
+            let start = Instant::now();
+            message.lease().lost().await;
+            *losing.lock().unwrap() = Some(start.elapsed());
+        }
+    })
+    .await;
+    assert!(lost_after.lock().unwrap().unwrap() <= 5 * SECOND);
+    assert_eq!((report.stats.lost_leases, world.seen("extend").len()), (1, 0), "nor is it extended");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_extension_that_was_sent_before_a_suspension_does_not_count_after_it() {
+    let world = World::with(1).await;
+    world.takes_by(|seen| if seen.operation == "extend" { 10 * SECOND } else { Duration::ZERO });
+    let (consumer, sleeps) = suspended(world.consumer().concurrency(1));
+    let report = run(&consumer, sleep(90 * SECOND), move |message: Message| {
+        let sleeps = Arc::clone(&sleeps);
+        async move {
+            // The lease is extended from 40 s to 50 s.
+            sleep(45 * SECOND).await;
+            sleeps.store(300, Ordering::Relaxed);
+            sleep(10 * SECOND).await;
+            assert!(message.lease().is_lost());
+        }
+    })
+    .await;
+    assert_eq!((report.stats.panicked, report.stats.lost_leases), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_lease_that_is_lost_is_counted_even_if_handlers_return_at_once() {
+    let world = World::with(50).await;
+    let consumer = world.consumer().concurrency(50).heartbeat(Duration::ZERO).max_idle(SECOND);
+    let report = run(&consumer, sleep(65 * SECOND), |message: Message| async move {
+        if message.attempts == Some(1) {
+            message.lease().lost().await;
+        }
+    })
+    .await;
+    assert_eq!(report.stats.lost_leases, 50);
+}
+
+#[test]
+fn a_handler_that_blocks_its_thread_is_noticed_and_counted() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (log, _guard) = observing::keep().await;
+        let world = World::with(2).await;
+        let consumer = world.consumer().concurrency(2).visibility_timeout(300 * MILLI).max_idle(10 * MILLI);
+        let calls = Arc::new(AtomicUsize::new(0));
+        let stop = {
+            let calls = Arc::clone(&calls);
+            async move {
+                while calls.load(Ordering::Relaxed) < 2 {
+                    sleep(MILLI).await;
+                }
+            }
+        };
+        let report = run(&consumer, stop, move |_| {
+            if calls.fetch_add(1, Ordering::Relaxed) == 0 {
+                std::thread::sleep(600 * MILLI);
+            }
+            async {}
+        })
+        .await;
+        assert_eq!(report.stats.lost_leases, 1, "{:?}", report.stats);
+        // The other message was pulled with the first one, and could not be started in time.
+        assert_eq!(report.stats.expired, 1, "{:?}", report.stats);
+        let warned = ["outlasts the lease", "spawn_blocking"].map(|text| log.lines(text).len());
+        assert_eq!(warned, [1, 1]);
+    });
+}
+
+/// Panics when it is dropped, so many times.
+struct Bomb(u32);
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if let Some(left) = self.0.checked_sub(1) {
+            panic_any(Bomb(left));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_whose_payload_panics_when_dropped_costs_one_message() {
+    for case in 0..4 {
+        let world = World::with(3).await;
+        let bomb = move |message: &Message, in_case| {
+            if case == in_case && message.body.json::<u32>().unwrap() == 1 {
+                panic_any(Bomb(2));
+            }
+        };
+        let delay = RetryDelay::by(move |failed| {
+            bomb(failed.message, 1);
+            Some(3600 * SECOND)
+        });
+        let consumer = world.consumer().retry_delay(delay).span(move |message| {
+            bomb(message, 2);
+            tracing::Span::none()
+        });
+        let report = run(&consumer, sleep(5 * SECOND), move |message: Message| {
+            bomb(&message, 0);
+            let held = Bomb(u32::from(case == 3 && message.body.json::<u32>().unwrap() == 1));
+            async move {
+                let _held = &held;
+                if case == 1 && message.body.json::<u32>().unwrap() == 1 { Err("failed") } else { Ok(()) }
+            }
+        })
+        .await;
+        let failed = if case == 2 { 0 } else { 1 };
+        assert_eq!((report.stats.acknowledged, report.stats.failed), (3 - failed, failed), "{case}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_is_sent_after_the_extension_that_is_under_way() {
+    for way in 0..3 {
+        let world = World::with(8).await;
+        // The lease is extended from 40 s to 50 s.
+        world.takes_by(|seen| if seen.operation == "extend" { 10 * SECOND } else { 100 * MILLI });
+        let consumer = world.consumer().concurrency(8).shutdown_timeout(20 * SECOND);
+        let (extended, retried) = if way == 2 {
+            let mut deliveries = consumer.stream().unwrap();
+            let batch = deliveries.next_batch(8, SECOND).await.unwrap().unwrap();
+            sleep(44 * SECOND).await;
+            drop(batch);
+            deliveries.acker().close().await;
+            (world.seen("extend"), world.seen("ack"))
+        } else {
+            let report = run(&consumer, sleep(60 * SECOND), move |_| async move {
+                sleep(44 * SECOND).await;
+                if way == 0 { Verdict::RetryIn(600 * SECOND) } else { Verdict::Ack }
+            })
+            .await;
+            assert_eq!(report.stats.retried + report.stats.acknowledged, 8);
+            (world.seen("extend"), world.seen("ack"))
+        };
+        let (extended, settled) = (extended[0].at, retried[0].at);
+        let waits = settled.duration_since(extended) >= 10 * SECOND;
+        assert_eq!(waits, way != 1, "a message that is deleted cannot be extended: {:?}", settled - extended);
+        assert_eq!(world.seen("extend").len(), 1, "no lease is extended after that");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_consumers_own_queue_cannot_have_its_dead_letters() {
+    let world = World::with(1).await;
+    let consumer = world.consumer().dead_letters(world.direct.clone());
+    let refused = consumer.run_until(pending::<()>(), |_| async {}).await.unwrap_err();
+    assert!(refused.to_string().contains("dead_letters"), "{refused}");
+    assert!(consumer.stream().is_err());
+    assert!(world.network.seen.lock().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn health_lasts_since_its_status_began() {
+    let (world, start) = (World::with(0).await, Instant::now());
+    world.responds(move |_| (start.elapsed() < 60 * SECOND).then(|| refusal(503, 0)));
+    let consumer = world.consumer().max_idle(SECOND);
+    let stop = async {
+        sleep(50 * SECOND).await;
+        let health = consumer.health();
+        assert_eq!((health.status, health.lasting.as_secs() / 10), (Status::PullsFail, 4));
+        sleep(20 * SECOND).await;
+        let health = consumer.health();
+        assert_eq!((health.status, health.lasting.as_secs() / 10), (Status::Working, 0), "{health:?}");
+    };
+    let _ = run(&consumer, stop, |_| async {}).await;
+    // Stuck only once handlers have been busy for as long as a lease.
+    let world = World::with(1).await;
+    let consumer = world.consumer().concurrency(1);
+    let stop = async {
+        sleep(70 * SECOND).await;
+        let health = consumer.health();
+        assert_eq!((health.status, health.lasting.as_secs()), (Status::Stuck, 10));
+        sleep(30 * SECOND).await;
+        let health = consumer.health();
+        assert_eq!((health.status, health.lasting.as_secs()), (Status::Working, 10));
+    };
+    let _ = run(&consumer, stop, |_| sleep(90 * SECOND)).await;
+}
