@@ -119,6 +119,10 @@ use crate::{error::Error, message::Message, queue::Queue};
 /// - `pulling at full speed again`. Fields: `what`.
 /// - `leases could not be extended`, a warning. Fields: `error`, `leases`.
 /// - `a handler outlasts the lease of its message: another consumer may receive it`, a warning.
+/// - `leases are extended late: run blocking work with spawn_blocking`, a warning, at first and then at growing
+///   intervals. Fields: `late` (seconds), `times`.
+/// - `messages were pulled at their last delivery, and no handler saw them`, a warning, at the end. Fields: `unseen`.
+/// - `it is not known which messages are at their last delivery`. Fields: `error`.
 /// - `a dead letter could not be pushed`, a warning. Fields: `error`, `messaging.message.id`.
 /// - `a message should go to the dead-letter queue, but none is set: it is retried`, a warning.
 /// - `a message could not be decoded`, a warning. Fields: `error`, `messaging.message.id`.

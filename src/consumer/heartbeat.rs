@@ -40,6 +40,8 @@ use crate::{
 /// The shortest time between two attempts to extend the same lease, and how many fit between the first and its end.
 const BETWEEN: Duration = Duration::from_millis(250);
 const ATTEMPTS: u32 = 8;
+/// What is late by no more than this is not late.
+const NOISE: Duration = Duration::from_millis(10);
 /// No lease is known to last longer than this, counted from the pull.
 const LONGEST: Duration = *limits::VISIBILITY_TIMEOUT.end();
 
@@ -212,6 +214,7 @@ impl Leases {
     fn release(&mut self, key: u64, counter: &Counter) -> Option<oneshot::Receiver<()>> {
         let mut held = self.leases.remove(&key)?;
         self.due.remove(&(held.due, key));
+        self.note_lateness(Instant::now().saturating_duration_since(held.due));
         held.note_loss(counter);
         if !held.is_under_way {
             return None;

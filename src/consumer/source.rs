@@ -223,7 +223,7 @@ async fn deliveries(queue: Queue) -> Option<u32> {
     let consumers = match queue.consumers().await {
         Ok(consumers) => consumers,
         Err(error) => {
-            tracing::debug!(%error, "it is not known which messages are at their last delivery");
+            tracing::info!(%error, "it is not known which messages are at their last delivery");
             return None;
         }
     };

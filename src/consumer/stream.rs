@@ -191,20 +191,26 @@ impl<D: Decoding> Deliveries<D> {
 
     /// How many messages should wait or be on their way, if the caller waits for so many.
     fn target(&mut self, wanted: usize) -> usize {
+        let most = self.most();
+        self.source.target(wanted, self.pace).min(most)
+    }
+
+    fn most(&mut self) -> usize {
         let settings = &self.source.origin().settings;
         let (max_bytes, most) = (settings.max_bytes, settings.concurrency.max(settings.pull.batch_size as usize));
-        let most = most.min(self.source.pulls().most_in(max_bytes));
-        self.source.target(wanted, self.pace).min(most)
+        most.min(self.source.pulls().most_in(max_bytes))
     }
 
     fn poll_pull(&mut self, context: &mut Context<'_>, wanted: usize) -> Poll<()> {
         while let Poll::Ready(Some(_)) = self.undecodable.poll_join_next(context) {}
         let step = self.source.origin().outcomes.step();
-        let target = self.target(wanted);
-        let ahead = self.source.ahead().saturating_add(self.undecodable.len());
+        let (target, most) = (self.target(wanted), self.most());
+        let ahead = self.source.ahead();
+        // Decisions on undecodable messages do not keep the caller waiting, but are bounded as well.
+        let room = target.saturating_sub(ahead).min(most.saturating_sub(self.undecodable.len()));
         let pulls = self.source.pulls();
         pulls.slow_down(step);
-        pulls.start(target.saturating_sub(ahead), target);
+        pulls.start(room, target);
         self.source.gauge(0, false);
         if let Err(error) = ready!(self.source.poll(context)) {
             self.end_with(error);

@@ -54,18 +54,19 @@ async fn no_more_is_leased_than_can_be_started_before_the_lease_ends() {
 #[tokio::test(start_paused = true)]
 async fn a_message_whose_lease_expired_before_its_start_is_skipped() {
     let world = World::with(100).await;
+    world.takes(SECOND);
     let calls = AtomicUsize::new(0);
     let consumer = world.consumer().concurrency(1).shutdown_timeout(Duration::ZERO).heartbeat(Duration::ZERO);
     let report = run(&consumer, sleep(100 * SECOND), move |_| {
         // Quick at first, so that many are prefetched, and then slow.
-        let time = if calls.fetch_add(1, Ordering::Relaxed) < 2 { Duration::ZERO } else { 90 * SECOND };
+        let time = if calls.fetch_add(1, Ordering::Relaxed) < 4 { Duration::ZERO } else { 90 * SECOND };
         async move {
             sleep(time).await;
             Verdict::Ack
         }
     })
     .await;
-    assert!(report.stats.expired > 50, "{report:?}");
+    assert!(report.stats.expired > 1, "{report:?}");
     assert_eq!(report.stats.lost_leases, 1);
 }
 
@@ -90,7 +91,7 @@ async fn only_a_permanent_failure_ends_the_run() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_backlog_no_more_pulls_are_empty_than_were_in_flight() {
+async fn after_a_backlog_hardly_more_pulls_are_empty_than_were_in_flight() {
     let world = World::with(20_000).await;
     world.takes(1200 * MILLI);
     let consumer = world.consumer().concurrency(1000);
@@ -110,7 +111,7 @@ async fn after_a_backlog_no_more_pulls_are_empty_than_were_in_flight() {
     let report = run(&consumer, stop, |_| sleep(10 * MILLI)).await;
     assert_eq!(report.stats.acknowledged, 20_000);
     let most = most.load(Ordering::Relaxed) as u64;
-    assert!(report.stats.empty_pulls <= most * 5 / 4, "{} empty, {most} in flight", report.stats.empty_pulls);
+    assert!(report.stats.empty_pulls <= most * 9 / 8, "{} empty, {most} in flight", report.stats.empty_pulls);
 }
 
 #[tokio::test(start_paused = true)]
@@ -212,9 +213,9 @@ async fn what_handlers_start_in_two_round_trips_is_prefetched() {
         sleep(100 * MILLI)
     })
     .await;
-    // And a batch.
+    // Half of them wait, and the others are on their way.
     let most = counted.load(Ordering::Relaxed);
-    assert!((100..=210).contains(&most), "{most}");
+    assert!((50..=110).contains(&most), "{most}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -222,7 +223,8 @@ async fn a_pull_beside_others_or_for_busy_handlers_asks_for_at_least_half_of_wha
     let world = World::with(5000).await;
     world.takes(500 * MILLI);
     let _ = run(&world.consumer().concurrency(10), sleep(30 * SECOND), |_| sleep(100 * MILLI)).await;
-    let (first, later) = (sizes(&world)[0], sizes(&world).split_off(1));
+    // Not those at the start, when it is not known how fast handlers are.
+    let (first, later) = (sizes(&world)[0], sizes(&world).split_off(8));
     assert!(first == 10 && later.iter().all(|size| *size >= 50), "{later:?}");
 
     let world = World::with(200).await;

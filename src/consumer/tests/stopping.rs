@@ -43,9 +43,8 @@ async fn shutdown_loses_no_acknowledgement() {
         // Six rounds finished before, and a seventh was allowed to finish.
         assert_eq!((report.stats.acknowledged, before - world.left()), (49, 49));
         assert_eq!(report.unconfirmed.len(), 0);
-        let (handed_back, left) = (report.stats.retried, report.stats.left);
-        let is_retried = undecided == Undecided::Retry;
-        assert_eq!((handed_back > 0, left > 0), (is_retried, !is_retried));
+        // Pulls take no time, so none was pulled before a handler was free.
+        assert_eq!((report.stats.retried, report.stats.left), (0, 0));
     }
 }
 
@@ -95,7 +94,7 @@ async fn a_handler_that_never_ends_is_dropped_at_shutdown() {
     let start = Instant::now();
     let report = run(&world.consumer(), sleep(SECOND), |_| pending::<Verdict>()).await;
     assert_eq!((report.stats.pulled, report.stats.left), (3, 3));
-    assert_eq!(start.elapsed().as_secs(), 31);
+    assert_eq!(start.elapsed().as_secs(), 16);
 }
 
 #[tokio::test(start_paused = true)]

@@ -78,7 +78,7 @@ async fn a_fast_caller_gets_as_many_as_a_pull_or_its_concurrency_allow() {
             take(&mut deliveries, 1, MILLI).await;
             waiting = waiting.max(deliveries.stats().waiting);
         }
-        assert!((most * 3 / 4..=most).contains(&waiting), "{waiting} of {most}");
+        assert!((most / 3..=most).contains(&waiting), "{waiting} of {most}");
     }
 }
 
@@ -102,11 +102,11 @@ async fn a_stream_holds_no_more_than_the_bound_of_bytes_allows() {
 async fn messages_whose_leases_were_lost_while_they_waited_are_skipped_and_counted() {
     let world = World::with(5).await;
     let mut deliveries = world.consumer().heartbeat(Duration::ZERO).stream().unwrap();
-    next(&mut deliveries).await.ack().await.unwrap();
+    assert!(tokio::time::timeout(SECOND, deliveries.next_batch(10, MINUTE)).await.is_err());
     sleep(100 * SECOND).await;
     let again = next(&mut deliveries).await;
     assert_eq!(again.message().attempts, Some(2));
     again.leave();
     deliveries.acker().close().await;
-    assert_eq!((deliveries.stats().expired, world.seen("ack").len()), (4, 1), "nothing was sent for them");
+    assert_eq!((deliveries.stats().expired, world.seen("ack").len()), (5, 0), "nothing was sent for them");
 }

@@ -45,7 +45,7 @@ async fn close_hands_back_the_messages_of_pulls_in_flight() {
         let world = World::with(10).await;
         world.takes(SECOND);
         let mut deliveries = world.consumer().undecided(undecided).stream().unwrap();
-        assert!(tokio::time::timeout(SECOND / 10, next(&mut deliveries)).await.is_err());
+        assert!(tokio::time::timeout(SECOND / 10, deliveries.next_batch(10, SECOND)).await.is_err());
         let (acker, start) = (deliveries.acker().clone(), Instant::now());
         drop(deliveries);
         acker.close().await;
@@ -154,7 +154,7 @@ async fn hanging_acknowledgements_slow_a_stream_down() {
 
 #[tokio::test(start_paused = true)]
 async fn dropped_undecided_deliveries_slow_a_stream_down() {
-    for (share, least, most) in [(0.5, 100, 3000), (1.0, 20_000, usize::MAX)] {
+    for (share, least, most) in [(0.5, 50, 3000), (1.0, 20_000, usize::MAX)] {
         let world = World::with(500).await;
         world.takes(20 * MILLI);
         let mut deliveries = world.consumer().bearable_failures(share).stream().unwrap();
@@ -270,6 +270,7 @@ async fn a_stream_extends_leases_until_messages_are_decided_on() {
     let world = World::with(20).await;
     let mut deliveries = world.consumer().stream().unwrap();
     let mut held = vec![next(&mut deliveries).await.unwrap().unwrap()];
+    assert!(tokio::time::timeout(SECOND, deliveries.next_batch(100, MINUTE)).await.is_err());
     // The others wait in the stream, which is not polled.
     sleep(600 * SECOND).await;
     held.extend(deliveries.next_batch(19, SECOND).await.unwrap().unwrap());
