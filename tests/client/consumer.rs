@@ -181,7 +181,7 @@ async fn a_stream_hands_back_dropped_messages() {
     let mut deliveries = consumer(queue).undecided(Undecided::Leave).stream().unwrap();
     drop(next(&mut deliveries).await);
     drop(deliveries);
-    assert!(emulator.messages(emulator.queue_id()).iter().all(|message| message.is_leased));
+    assert_eq!(emulator.messages(emulator.queue_id()).iter().filter(|message| message.is_leased).count(), 1);
 }
 
 #[tokio::test]
