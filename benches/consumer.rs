@@ -88,8 +88,7 @@ async fn by_acker(acker: Acker, messages: Vec<Message>) -> std::result::Result<(
 
 async fn by_request(queue: Queue, messages: Vec<Message>) -> std::result::Result<(), cloudflare_queues::Error> {
     for message in messages {
-        let mut request = AckRequest::new();
-        request.ack(message.lease_id);
+        let request = AckRequest::new().ack(message.lease_id);
         let _ = queue.ack(request).await?;
     }
     Ok(())

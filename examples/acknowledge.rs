@@ -16,7 +16,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let mut request = AckRequest::new();
     for message in queue.pull(PullOptions::new().batch_size(100)).await? {
-        match message.body.text()?.as_ref() {
+        request = match message.body.text()?.as_ref() {
             "done" => request.ack(message),
             _ => request.retry_in(message, Duration::from_secs(30)),
         };

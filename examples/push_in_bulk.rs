@@ -20,12 +20,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     emulator.inject(Fault::ServerError(503).on(Operation::PushMessages));
     let mut rest = messages.as_slice();
     while let Err(failed) = queue.push_all(rest).await {
-        println!("after {} messages: {failed}", failed.pushed);
+        println!("after {} messages: {failed}", failed.accepted);
         if !failed.error.is_transient() {
             return Err(failed.into());
         }
         // If the failed request arrived after all, its messages are pushed twice. Skipping them could lose them.
-        rest = rest.get(failed.pushed..).unwrap_or_default();
+        rest = rest.get(failed.accepted..).unwrap_or_default();
     }
 
     println!("the queue holds {:?} messages", queue.metrics().await?.backlog_count);

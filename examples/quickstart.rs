@@ -41,15 +41,15 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         match message.body.json::<Job>() {
             Ok(job) if job.number % 2 == 0 => {
                 println!("  job {}: done, at attempt {attempt}", job.number);
-                request.ack(message);
+                request = request.ack(message);
             }
             Ok(job) => {
                 println!("  job {}: again in 10 s, at attempt {attempt}", job.number);
-                request.retry_in(message, Duration::from_secs(10));
+                request = request.retry_in(message, Duration::from_secs(10));
             }
             Err(error) => {
                 println!("  message {}: {error}", message.id);
-                request.retry(message);
+                request = request.retry(message);
             }
         }
     }

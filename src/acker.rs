@@ -200,23 +200,23 @@ impl Acker {
     pub(crate) async fn submit(&self, settlement: Settlement) -> Result<Receipt, Error> {
         // An invalid lease need not wait.
         limits::settlement(&settlement)?;
-        self.add(self.place().await?, settlement, None, false)
+        self.add(self.permit().await?, settlement, None, false)
     }
 
-    async fn place(&self) -> Result<SemaphorePermit<'_>, Error> {
+    async fn permit(&self) -> Result<SemaphorePermit<'_>, Error> {
         self.0.ledger.room.acquire().await.map_err(|_| stopped())
     }
 
     fn add(
         &self,
-        place: SemaphorePermit<'_>,
+        permit: SemaphorePermit<'_>,
         settlement: Settlement,
         observer: Option<Observer>,
         is_late: bool,
     ) -> Result<Receipt, Error> {
         let (reply, receipt) = oneshot::channel();
         self.0.ledger.add(Pending::new(settlement, self.0.linger, observer, Some(reply)), is_late)?;
-        place.forget();
+        permit.forget();
         Ok(Receipt(receipt))
     }
 }
@@ -230,10 +230,10 @@ struct Unsubmitted {
 
 impl Unsubmitted {
     async fn submit(mut self) -> Result<Receipt, Error> {
-        let place = self.acker.place().await?;
+        let permit = self.acker.permit().await?;
         // From here on, the caller learns the outcome.
         let Some((settlement, observer)) = self.lease.take() else { return Err(stopped()) };
-        self.acker.add(place, settlement, Some(observer), self.is_late)
+        self.acker.add(permit, settlement, Some(observer), self.is_late)
     }
 }
 

@@ -45,7 +45,7 @@ use crate::message::{
 /// let mut request = AckRequest::new();
 /// for message in queue.pull(PullOptions::new()).await? {
 ///     println!("{} at attempt {:?}: {}", message.id, message.attempts, message.body.text()?);
-///     request.ack(message);
+///     request = request.ack(message);
 /// }
 /// assert!(queue.ack(request).await?.is_complete());
 /// # Ok::<(), Box<dyn std::error::Error>>(()) })?;

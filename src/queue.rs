@@ -121,7 +121,7 @@ impl Queue {
         limits::push(message)?;
         let ((_, account, queue), payload) = (self.parts(), wire::push_payload(message));
         let call = self.call(Operation::PushMessage);
-        let result = call.run(call.client().push_message(account, queue, &payload)).await?.result;
+        let result = call.run_counted(call.client().push_message(account, queue, &payload)).await?.result;
         Ok(PushOutcome { metrics: wire::metrics(result.metadata) })
     }
 
@@ -138,7 +138,7 @@ impl Queue {
         let ((_, account, queue), payload) = (self.parts(), PushBatchPayload { delay_seconds: None, messages });
         let call = self.call(Operation::PushMessages);
         call.trace_count(payload.messages.len());
-        let result = call.run(call.client().push_messages(account, queue, &payload)).await?.result;
+        let result = call.run_counted(call.client().push_messages(account, queue, &payload)).await?.result;
         Ok(PushOutcome { metrics: wire::metrics(result.metadata) })
     }
 
@@ -149,15 +149,15 @@ impl Queue {
     /// # Errors
     ///
     /// As for [`push`](Self::push). All messages are checked before the first request. [`PushAllError`] reports how
-    /// many messages were pushed for certain, and how many were in the request that failed.
+    /// many messages were accepted, and how many were in the request that failed.
     pub async fn push_all(&self, messages: &[PushMessage]) -> Result<PushOutcome, PushAllError> {
-        let refused = |error| PushAllError { error, pushed: 0, failed: 0 };
+        let refused = |error| PushAllError { error, accepted: 0, failed: 0 };
         messages.iter().try_for_each(limits::push).map_err(refused)?;
-        let (mut outcome, mut pushed) = (PushOutcome::default(), 0);
+        let (mut outcome, mut accepted) = (PushOutcome::default(), 0);
         for batch in PushMessage::batches(messages) {
-            let failed = |error| PushAllError { error, pushed, failed: batch.len() };
+            let failed = |error| PushAllError { error, accepted, failed: batch.len() };
             outcome = self.push_batch(batch).await.map_err(failed)?;
-            pushed = pushed.saturating_add(batch.len());
+            accepted = accepted.saturating_add(batch.len());
         }
         Ok(outcome)
     }

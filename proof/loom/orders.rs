@@ -25,7 +25,7 @@ type Reply = oneshot::Receiver<Result<Confirmation, Error>>;
 const NEVER: Duration = Duration::from_secs(3600);
 
 fn add(ledger: &Ledger, lease: u8, linger: Duration) -> Result<Reply, Error> {
-    // A place, as the acker takes one first.
+    // A permit, as the acker takes one first.
     let place = ledger.room.try_acquire().map_err(|_| Error("full or stopped".to_owned()))?;
     let (reply, receipt) = oneshot::channel();
     ledger.add(Pending::new(Settlement { lease: Lease(lease) }, linger, None, Some(reply)), false)?;

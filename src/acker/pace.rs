@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_rate_limit_slows_the_growth_down_at_once_and_a_failure_does_not() {
+    async fn rate_limits_slow_down_growth_and_failures_do_not() {
         let pace = Pace::new(16);
         pace.failed(&Error::new(ErrorKind::ServiceFailure, ""));
         assert!(pace.state().in_flight.is_undisturbed());

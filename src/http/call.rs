@@ -260,9 +260,10 @@ impl Call {
         is_first: bool,
     ) -> Result<Received, Error> {
         let _place = self.transport.place(if is_first { self.end } else { self.deadline }).await?;
-        // The service accepts late acknowledgements, so a deadline in the past prevents retries, but not the first
-        // attempt.
-        let end = if is_first && self.remaining().is_zero() { self.end } else { self.deadline };
+        // The service accepts late acknowledgements, so their deadline prevents retries, but cuts off no attempt. Other
+        // leases may belong to another consumer after it.
+        let is_late = is_first && self.remaining().is_zero();
+        let end = if is_late || self.operation == Operation::AckMessages { self.end } else { self.deadline };
         let received = self.transport.attempt(request, body, credentials, end, self.max_response_bytes).await;
         self.transport.free().await;
         received

@@ -26,14 +26,14 @@ use crate::{
 /// use cloudflare_queues::{AckRequest, Settlement};
 /// use std::time::Duration;
 ///
-/// let mut request = AckRequest::new();
-/// request.ack("lease-1").retry_in("lease-2", Duration::from_secs(30));
+/// let mut request = AckRequest::new().ack("lease-1").retry_in("lease-2", Duration::from_secs(30));
 /// request.extend([Settlement::ack("lease-3")]);
 /// assert_eq!(request.len(), 3);
 ///
 /// // All messages of a batch: AckRequest::ack_all(&batch).
 /// assert_eq!(AckRequest::ack_all(["lease-1", "lease-2"]).len(), 2);
 /// ```
+#[must_use]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AckRequest {
     pub(crate) settlements: Vec<Settlement>,
@@ -44,11 +44,6 @@ impl AckRequest {
     /// An empty request.
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// An empty request with room for `leases`.
-    pub fn with_capacity(leases: usize) -> Self {
-        Self { settlements: Vec::with_capacity(leases), deadline: None }
     }
 
     /// A request that acknowledges all of these, such as the messages of a [`Batch`](crate::Batch).
@@ -62,7 +57,7 @@ impl AckRequest {
     }
 
     /// Acknowledges a message: the queue deletes it.
-    pub fn ack(&mut self, lease: impl Into<Lease>) -> &mut Self {
+    pub fn ack(self, lease: impl Into<Lease>) -> Self {
         self.push(Settlement::ack(lease))
     }
 
@@ -70,23 +65,23 @@ impl AckRequest {
     ///
     /// The delivery counts as an attempt: when the queue's `max_retries` are used up, the message goes to the
     /// dead-letter queue, or is deleted if there is none.
-    pub fn retry(&mut self, lease: impl Into<Lease>) -> &mut Self {
+    pub fn retry(self, lease: impl Into<Lease>) -> Self {
         self.push(Settlement::retry(lease))
     }
 
     /// Retries a message after `delay`, which is sent in whole seconds, rounded up.
     ///
     /// At most 24 hours: [`Queue::ack`](crate::Queue::ack) refuses more.
-    pub fn retry_in(&mut self, lease: impl Into<Lease>, delay: Duration) -> &mut Self {
+    pub fn retry_in(self, lease: impl Into<Lease>, delay: Duration) -> Self {
         self.push(Settlement::retry_in(lease, delay))
     }
 
     /// Sets when to stop retrying the request.
     ///
-    /// By default, a request of up to 100 leases is retried until the first of its leases expires. After its deadline,
-    /// a request is still sent once, since the service accepts late acknowledgements. The client's [call
-    /// timeout](crate::ClientBuilder::call_timeout) applies in any case.
-    pub fn deadline(&mut self, deadline: Instant) -> &mut Self {
+    /// By default, a request of up to 100 leases is retried until the first of its leases expires. An attempt that is
+    /// under way then is not cut off, and a request whose deadline has passed is still sent once, since the service
+    /// accepts late acknowledgements. The client's [timeouts](crate::ClientBuilder::request_timeout) apply in any case.
+    pub fn deadline(mut self, deadline: Instant) -> Self {
         self.deadline = Some(deadline);
         self
     }
@@ -111,7 +106,7 @@ impl AckRequest {
         self.iter().map(|settlement| settlement.lease.id())
     }
 
-    fn push(&mut self, settlement: Settlement) -> &mut Self {
+    fn push(mut self, settlement: Settlement) -> Self {
         self.settlements.push(settlement);
         self
     }
@@ -183,7 +178,7 @@ impl AckOutcome {
         [acks, retries]: [Option<f64>; 2],
         warnings: Vec<Warning<LeaseId>>,
     ) -> Self {
-        let counts = |is_ack, count| Counts::new(of_kind(settlements.clone(), is_ack), count, &warnings);
+        let counts = |is_ack, count| Counts::new(leases(settlements.clone(), is_ack), count, &warnings);
         Self { acks: counts(true, acks), retries: counts(false, retries), warnings }
     }
 
@@ -207,10 +202,10 @@ impl AckOutcome {
         &self,
         settlements: impl Iterator<Item = &'a Settlement> + Clone,
     ) -> impl Iterator<Item = Confirmation> {
-        let said = |counts: &Counts, is_ack| {
-            counts.confirmations(of_kind(settlements.clone(), is_ack), &self.warnings).into_iter()
+        let of_kind = |counts: &Counts, is_ack| {
+            counts.confirmations(leases(settlements.clone(), is_ack), &self.warnings).into_iter()
         };
-        let (mut acks, mut retries) = (said(&self.acks, true), said(&self.retries, false));
+        let (mut acks, mut retries) = (of_kind(&self.acks, true), of_kind(&self.retries, false));
         settlements.filter_map(move |settlement| match settlement.decision.is_ack() {
             true => acks.next(),
             false => retries.next(),
@@ -219,7 +214,7 @@ impl AckOutcome {
 }
 
 /// The leases of a request that it acknowledges, or the others.
-fn of_kind<'a>(
+fn leases<'a>(
     settlements: impl Iterator<Item = &'a Settlement> + Clone,
     is_ack: bool,
 ) -> impl Iterator<Item = &'a LeaseId> + Clone {

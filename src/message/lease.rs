@@ -4,10 +4,14 @@ use std::{
     borrow::Cow,
     fmt,
     hash::{Hash, Hasher},
+    iter,
     sync::Arc,
 };
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{self, Visitor, value::MapDeserializer},
+};
 use serde_json::value::{RawValue, to_raw_value};
 
 /// Identifies one delivery of one message. It is a secret: whoever has it can delete the message.
@@ -49,8 +53,8 @@ impl LeaseId {
 
 impl From<&str> for LeaseId {
     fn from(text: &str) -> Self {
-        // Quoting a string cannot fail; the default, null, would be refused as an empty lease.
-        Self(to_raw_value(text).unwrap_or_default().into())
+        // Writing a string cannot fail; the default, null, would be refused as an empty lease.
+        Self(quoted(text).or_else(|| to_raw_value(text).ok()).unwrap_or_default().into())
     }
 }
 
@@ -156,6 +160,43 @@ pub(crate) fn unquote(json: &str) -> Option<Cow<'_, str>> {
         return Some(Cow::Borrowed(json));
     }
     serde_json::from_str(json).ok().map(|Text(text)| text)
+}
+
+/// The JSON of a text without characters to escape. `serde_json` looks at each byte, which costs seven times as much.
+fn quoted(text: &str) -> Option<Box<RawValue>> {
+    // Without a branch, so that many bytes are compared at once.
+    let is_special = |byte: u8| (byte < b' ') | (byte == b'"') | (byte == b'\\');
+    if text.bytes().fold(false, |any, byte| any | is_special(byte)) {
+        return None;
+    }
+    let mut json = String::with_capacity(text.len().saturating_add(2));
+    json.extend(["\"", text, "\""]);
+    Box::deserialize(Quoted(json)).ok()
+}
+
+/// Is read as a `RawValue` without being parsed: it asks for a newtype of a name of its own, and takes a map with this
+/// name for its only key. If that changes, it is an error.
+struct Quoted(String);
+
+impl<'de> Deserializer<'de> for Quoted {
+    type Error = de::value::Error;
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        visitor.visit_map(MapDeserializer::new(iter::once((name, self.0))))
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+        Err(de::Error::custom("only a `RawValue` is read from this"))
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        seq tuple tuple_struct map struct enum identifier ignored_any
+    }
 }
 
 /// A `Cow` by itself is always read as its owned form.

@@ -90,7 +90,7 @@ pub struct Batch {
 /// How a pull went. That is no part of what it brought, so it does not make two batches differ.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Trip {
-    /// When the attempt that succeeded was sent, and what the pull met before.
+    /// When the attempt that succeeded was sent, and the failures before it.
     pub(crate) sent_at: Option<Instant>,
     pub(crate) setback: Setback,
 }

@@ -161,7 +161,7 @@ pub struct PushOutcome {
     pub metrics: Option<Metrics>,
 }
 
-/// Why [`Queue::push_all`](crate::Queue::push_all) failed, and how many messages it had pushed.
+/// Why [`Queue::push_all`](crate::Queue::push_all) failed, and how many messages the service had accepted.
 ///
 /// It displays as its [`error`](Self::error), has the same source, and converts into it with `?`.
 ///
@@ -174,8 +174,8 @@ pub struct PushOutcome {
 /// let messages = vec![PushMessage::text("hello"); 150];
 /// emulator.inject(Fault::ServerError(502));
 /// let failed = queue.push_all(&messages).await.unwrap_err();
-/// assert_eq!((failed.pushed, failed.failed), (0, 100));
-/// queue.push_all(&messages[failed.pushed..]).await?; // may duplicate the 100 of the failed request
+/// assert_eq!((failed.accepted, failed.failed), (0, 100));
+/// queue.push_all(&messages[failed.accepted..]).await?; // may duplicate the 100 of the failed request
 /// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -185,8 +185,8 @@ pub struct PushAllError {
     /// The failure of the request that ended the call. If [`may_have_arrived`](Error::may_have_arrived), the messages
     /// of that request may have been pushed.
     pub error: Error,
-    /// How many messages were pushed for certain: the first ones, in order.
-    pub pushed: usize,
+    /// How many messages the service accepted: the first ones, in order.
+    pub accepted: usize,
     /// How many messages the failed request held. Those after them were not sent.
     pub failed: usize,
 }

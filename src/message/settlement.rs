@@ -6,8 +6,7 @@ use crate::message::{Message, lease::LeaseId};
 
 /// The lease of one delivery of a message, and when it expires, if that is known.
 ///
-/// Methods that take a lease accept `impl Into<Lease>`. A [`Message`], by reference or by value, brings its deadline
-/// along. A bare [`LeaseId`] or a string has no deadline.
+/// Methods that take a lease accept `impl Into<Lease>`. A [`Message`], by reference or by value, has its deadline. A bare [`LeaseId`] or a string has no deadline.
 ///
 /// ```
 /// use cloudflare_queues::{Lease, LeaseId};
@@ -163,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_has_the_first_deadline_that_has_not_passed() {
+    fn the_first_deadline_to_come_is_that_of_the_request() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let of = |deadlines: &[u64]| {

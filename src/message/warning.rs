@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whatever_the_service_remarks_is_kept() {
+    fn warnings_of_any_form_are_kept() {
         let texts = |remarks: Value| -> Vec<_> {
             let read = Warnings(remarks).read([].into_iter(), |id| id);
             read.into_iter().map(|warning| warning.message).collect()

@@ -14,8 +14,7 @@ async fn outcomes_of<const N: usize>(responses: [String; N]) -> [AckOutcome; N] 
     let queue = support::queue(&server.url);
     let mut outcomes = Vec::new();
     for response in responses {
-        let mut request = AckRequest::new();
-        request.ack(FIRST).retry(SECOND);
+        let request = AckRequest::new().ack(FIRST).retry(SECOND);
         outcomes.push(queue.ack(request).await.unwrap_or_else(|error| panic!("{response}: {error}")));
     }
     outcomes.try_into().unwrap()
@@ -152,11 +151,7 @@ async fn an_outcome_is_complete_only_if_all_leases_are_counted() {
         let mut request = AckRequest::new();
         for n in 0..acks + retries {
             let lease = format!("lease {n}");
-            if n < acks {
-                request.ack(lease)
-            } else {
-                request.retry(lease)
-            };
+            request = if n < acks { request.ack(lease) } else { request.retry(lease) };
         }
         let outcome = queue.ack(request).await.unwrap();
         assert_eq!(outcome.is_complete(), complete, "{acks} acks and {retries} retries, then {result}");

@@ -225,7 +225,7 @@ async fn a_dropped_purge_can_be_repeated() {
 fn acks_of(leases: &[LeaseId]) -> AckRequest {
     let mut request = AckRequest::new();
     for lease in leases {
-        request.ack(lease);
+        request = request.ack(lease);
     }
     request
 }

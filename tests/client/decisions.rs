@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use cloudflare_queues::{
     AckOutcome, AckRequest, Batch, Client, Credentials, Error, ErrorKind, Lease, PullOptions, PushMessage, RetryPolicy,
+    emulator::{Emulator, Fault},
 };
 use support::{Act, Server, response};
 
@@ -173,15 +174,17 @@ async fn an_error_of_several_requests_speaks_for_all_of_them() {
 
 #[tokio::test(start_paused = true)]
 async fn retries_end_with_the_shortest_lease() {
-    let emulator = cloudflare_queues::emulator::Emulator::builder().real_time().start().await.unwrap();
+    let emulator = Emulator::builder().real_time().start().await.unwrap();
     let policy = RetryPolicy::new().max_attempts(u32::MAX).budget(u32::MAX);
     let client = emulator.in_process_builder().unwrap().retry(policy).build().unwrap();
     let queue = client.queue(emulator.account_id(), emulator.queue_id()).unwrap();
-    (0..1000).for_each(|_| emulator.inject(cloudflare_queues::emulator::Fault::ServerError(503)));
+    (0..1000).for_each(|_| emulator.inject(Fault::ServerError(503)));
     let start = tokio::time::Instant::now();
     let lease = |seconds| Lease::new("a-lease", (start + Duration::from_secs(seconds)).into_std());
-    let mut request = AckRequest::new();
-    request.ack(lease(20)).ack(Lease::new("other", (start + Duration::from_secs(90)).into_std())).ack("no deadline");
+    let request = AckRequest::new()
+        .ack(lease(20))
+        .ack(Lease::new("other", (start + Duration::from_secs(90)).into_std()))
+        .ack("no deadline");
     let failed = queue.ack(request).await.unwrap_err();
     assert!((5..=20).contains(&start.elapsed().as_secs()), "{:?}: {failed}", start.elapsed());
 
@@ -193,7 +196,7 @@ async fn retries_end_with_the_shortest_lease() {
 
 #[tokio::test]
 async fn a_body_can_be_pushed_again_byte_for_byte() {
-    let emulator = cloudflare_queues::emulator::Emulator::start().await.unwrap();
+    let emulator = Emulator::start().await.unwrap();
     let queue = emulator.queue().unwrap();
     let json = serde_json::value::RawValue::from_string("{\"b\": 1,  \"a\": [1.50, \"\\u00e9\"]}".to_owned()).unwrap();
     for pushed in [PushMessage::text("caf\u{e9} \"\n"), PushMessage::json(&json).unwrap()] {
@@ -208,7 +211,7 @@ async fn a_body_can_be_pushed_again_byte_for_byte() {
 
 #[tokio::test]
 async fn any_number_of_messages_is_pushed_in_full_requests() {
-    let emulator = cloudflare_queues::emulator::Emulator::start().await.unwrap();
+    let emulator = Emulator::start().await.unwrap();
     let queue = emulator.queue().unwrap();
     let small = vec![PushMessage::text("x"); 250];
     queue.push_all(&small).await.unwrap();
@@ -222,23 +225,19 @@ async fn any_number_of_messages_is_pushed_in_full_requests() {
 
     let too_large = [PushMessage::text("x"), PushMessage::text("x".repeat(128_001))];
     let refused = queue.push_all(&too_large).await.unwrap_err();
-    assert_eq!((refused.pushed, refused.error.kind(), emulator.requests()), (0, ErrorKind::InvalidInput, 6));
+    assert_eq!((refused.accepted, refused.error.kind(), emulator.requests()), (0, ErrorKind::InvalidInput, 6));
 
-    emulator.inject(cloudflare_queues::emulator::Fault::Slow {
-        before: Duration::ZERO,
-        after: Duration::ZERO,
-        fault: None,
-    });
-    emulator.inject(cloudflare_queues::emulator::Fault::Forbidden);
+    emulator.inject(Fault::Slow { before: Duration::ZERO, after: Duration::ZERO, fault: None });
+    emulator.inject(Fault::Forbidden);
     let failed = queue.push_all(&small).await.unwrap_err();
-    assert_eq!((failed.pushed, failed.failed), (100, 100));
+    assert_eq!((failed.accepted, failed.failed), (100, 100));
 }
 
 #[test]
 fn every_call_without_a_runtime_is_an_error() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (emulator, queue) = runtime.block_on(async {
-        let emulator = cloudflare_queues::emulator::Emulator::start().await.unwrap();
+        let emulator = Emulator::start().await.unwrap();
         let queue = emulator.queue().unwrap();
         (emulator, queue)
     });
@@ -279,10 +278,10 @@ async fn an_invalid_ray_id_is_not_shown() {
 
 #[tokio::test(start_paused = true)]
 async fn leases_that_expire_before_the_response_are_logged() {
-    let emulator = cloudflare_queues::emulator::Emulator::in_process();
+    let emulator = Emulator::in_process();
     let queue = emulator.queue().unwrap();
     queue.push(&PushMessage::text("hello")).await.unwrap();
-    let late = |after| cloudflare_queues::emulator::Fault::Slow { before: Duration::ZERO, after, fault: None };
+    let late = |after| Fault::Slow { before: Duration::ZERO, after, fault: None };
     let second = Duration::from_secs(1);
     for (after, warnings) in [(second / 2, 0), (second * 5, 1)] {
         emulator.inject(late(after));
@@ -296,14 +295,48 @@ async fn leases_that_expire_before_the_response_are_logged() {
 
 #[tokio::test(start_paused = true)]
 async fn an_ack_is_not_sent_again_if_its_deadline_passes_during_the_wait() {
-    let (emulator, second) = (cloudflare_queues::emulator::Emulator::in_process(), Duration::from_secs(1));
-    emulator.inject(cloudflare_queues::emulator::Fault::RateLimited { code: 10250, retry_after: Some(second) });
+    let (emulator, second) = (Emulator::in_process(), Duration::from_secs(1));
+    emulator.inject(Fault::RateLimited { code: 10250, retry_after: Some(second) });
     // A timer ends with the next millisecond.
     let microsecond = Duration::from_micros(1);
     tokio::time::advance(300 * microsecond).await;
-    let mut request = support::acks(["a"]);
-    request.deadline((tokio::time::Instant::now() + second + 500 * microsecond).into_std());
+    let deadline = tokio::time::Instant::now() + second + 500 * microsecond;
+    let request = support::acks(["a"]).deadline(deadline.into_std());
     let error = emulator.queue().unwrap().ack(request).await.unwrap_err().error;
     assert_eq!((error.kind(), error.attempts()), (ErrorKind::RateLimited, 1), "{error}");
     assert!(error.to_string().contains("deadline leaves no time for another attempt"), "{error}");
+}
+
+/// The outcome of an ack of a lease that lasts for another 300 ms, after these faults, and how many requests it took.
+async fn ack_of_a_short_lease(faults: &[Fault]) -> (AckOutcome, u64) {
+    let emulator = Emulator::builder().real_time().start().await.unwrap();
+    let client = emulator.in_process_builder().unwrap().build().unwrap();
+    let queue = client.queue(emulator.account_id(), emulator.queue_id()).unwrap();
+    queue.push(&PushMessage::text("hello")).await.unwrap();
+    let message = queue.pull(PullOptions::new()).await.unwrap().into_iter().next().unwrap();
+    let end = tokio::time::Instant::now() + Duration::from_millis(300);
+    let before = emulator.requests();
+    faults.iter().for_each(|fault| emulator.inject(fault.clone()));
+    let outcome = queue.ack(AckRequest::ack_all([Lease::new(message.lease_id, end.into_std())])).await.unwrap();
+    assert!(tokio::time::Instant::now() > end);
+    (outcome, emulator.requests() - before)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ack_under_way_is_not_cut_off_when_its_lease_expires() {
+    let late = Fault::Delay(Duration::from_millis(700));
+    let (outcome, requests) = ack_of_a_short_lease(&[late.clone()]).await;
+    assert_eq!((outcome.is_complete(), requests), (true, 1));
+    let (outcome, requests) = ack_of_a_short_lease(&[Fault::ServerError(503), late]).await;
+    assert_eq!((outcome.is_complete(), requests), (true, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_extension_ends_when_its_lease_expires() {
+    let (emulator, start) = (Emulator::in_process(), tokio::time::Instant::now());
+    emulator.inject(Fault::Delay(Duration::from_secs(10)));
+    let lease = Lease::new("a-lease", (start + Duration::from_secs(1)).into_std());
+    let error = emulator.queue().unwrap().extend([lease], Duration::from_secs(60)).await.unwrap_err().error;
+    assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::Timeout, true), "{error}");
+    assert_eq!(start.elapsed().as_secs(), 1);
 }

@@ -44,8 +44,7 @@ async fn an_ack_whose_deadline_passes_in_the_queue_is_sent_once() {
     let first = tokio::spawn(async move { other.peek(1).await });
     tokio::time::sleep(SECOND).await;
 
-    let mut request = AckRequest::new();
-    request.ack(&batch.messages[0].lease_id).deadline((Instant::now() + SECOND).into_std());
+    let request = AckRequest::new().ack(&batch.messages[0].lease_id).deadline((Instant::now() + SECOND).into_std());
     assert!(queue.ack(request).await.unwrap().is_complete());
     first.await.unwrap().unwrap();
 }

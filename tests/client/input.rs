@@ -60,23 +60,19 @@ fn an_id_with_other_characters_is_refused_with_the_reason() {
 
 #[tokio::test]
 async fn an_invalid_ack_is_refused_and_returns_every_lease() {
-    let of = |fill: &dyn Fn(&mut AckRequest)| {
-        let mut request = AckRequest::new();
-        fill(&mut request);
-        request
-    };
+    let new = AckRequest::new;
     let twice = "is in the request twice";
     #[rustfmt::skip]
     let table: [(&str, AckRequest, &[&str]); 9] = [
-        ("no lease", AckRequest::new(), &["acks, retries: ", "must have at least one lease"]),
-        ("empty ack", of(&|r| { r.ack("a").ack(""); }), &["lease_id: ", "lease 2 of the request is empty"]),
-        ("empty retry", of(&|r| { r.retry(""); }), &["lease_id: ", "lease 1 of the request is empty"]),
-        ("ack twice", of(&|r| { r.ack("a").ack("b").ack("a"); }), &["lease_id: lease 3 ", twice]),
-        ("retry twice", of(&|r| { r.retry("a").retry_in("a", DAY); }), &["lease_id: lease 2 ", twice]),
-        ("in both lists", of(&|r| { r.ack("a").retry("a"); }), &["lease_id: lease 2 ", twice]),
-        ("in both lists, the other way", of(&|r| { r.retry("a").ack("a"); }), &["lease_id: lease 2 ", twice]),
-        ("a long delay", of(&|r| { r.retry_in("a", DAY + NANOSECOND); }), &["delay: ", "at most 24 hours"]),
-        ("an endless delay", of(&|r| { r.retry_in("a", Duration::MAX); }), &["delay: ", "at most 24 hours"]),
+        ("no lease", new(), &["acks, retries: ", "must have at least one lease"]),
+        ("empty ack", new().ack("a").ack(""), &["lease_id: ", "lease 2 of the request is empty"]),
+        ("empty retry", new().retry(""), &["lease_id: ", "lease 1 of the request is empty"]),
+        ("ack twice", new().ack("a").ack("b").ack("a"), &["lease_id: lease 3 ", twice]),
+        ("retry twice", new().retry("a").retry_in("a", DAY), &["lease_id: lease 2 ", twice]),
+        ("in both lists", new().ack("a").retry("a"), &["lease_id: lease 2 ", twice]),
+        ("in both lists, the other way", new().retry("a").ack("a"), &["lease_id: lease 2 ", twice]),
+        ("a long delay", new().retry_in("a", DAY + NANOSECOND), &["delay: ", "at most 24 hours"]),
+        ("an endless delay", new().retry_in("a", Duration::MAX), &["delay: ", "at most 24 hours"]),
     ];
     let server = Server::playing([support::bare_success()]);
     let queue = support::queue(&server.url);
@@ -89,8 +85,7 @@ async fn an_invalid_ack_is_refused_and_returns_every_lease() {
     }
     assert_eq!(server.connections(), 0);
 
-    let mut longest = AckRequest::new();
-    longest.retry_in("a", DAY);
+    let longest = AckRequest::new().retry_in("a", DAY);
     let _ = queue.ack(longest).await.unwrap();
 }
 

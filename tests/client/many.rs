@@ -11,7 +11,7 @@ use support::{Act, Request, Server};
 fn numbered(range: std::ops::Range<usize>) -> AckRequest {
     let mut request = AckRequest::new();
     for n in range {
-        match n % 5 {
+        request = match n % 5 {
             0 => request.retry(name(n)),
             _ => request.ack(name(n)),
         };
@@ -193,8 +193,7 @@ async fn leases_extended_by_an_earlier_request_show_in_the_error_of_a_later_one(
 #[tokio::test]
 async fn unconfirmed_leases_keep_their_decisions() {
     let server = Server::playing([support::refused(500, 15000)]);
-    let mut request = AckRequest::new();
-    request.retry_in("a", Duration::from_secs(7)).ack("b").retry("c");
+    let request = AckRequest::new().retry_in("a", Duration::from_secs(7)).ack("b").retry("c");
     let unconfirmed = support::queue(&server.url).ack(request).await.unwrap_err().unconfirmed;
     let seconds = Duration::from_secs(7);
     let decided = [Settlement::retry_in("a", seconds), Settlement::ack("b"), Settlement::retry("c")];

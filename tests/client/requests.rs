@@ -9,8 +9,7 @@ use serde_json::{Value, json};
 use support::{ACCOUNT, Op, QUEUE, Server, TOKEN};
 
 fn full_ack_request() -> AckRequest {
-    let mut request = AckRequest::new();
-    request
+    let request = AckRequest::new()
         .ack("lease-of-the-first")
         .ack("lease-of-the-second")
         .retry("lease-of-the-third")
@@ -95,8 +94,7 @@ async fn an_absent_list_is_left_out() {
     let server = Server::playing([support::bare_success()]);
     let queue = support::queue(&server.url);
     let _ = queue.ack(support::acks(["a"])).await.unwrap();
-    let mut retry = AckRequest::new();
-    retry.retry("b");
+    let retry = AckRequest::new().retry("b");
     let _ = queue.ack(retry).await.unwrap();
     let bodies: Vec<_> = server.requests().iter().map(|request| request.body.clone()).collect();
     assert_eq!(bodies, [&br#"{"acks":[{"lease_id":"a"}]}"#[..], br#"{"retries":[{"lease_id":"b"}]}"#]);
@@ -106,8 +104,7 @@ async fn an_absent_list_is_left_out() {
 async fn whole_seconds_are_sent_without_a_fraction() {
     let server = Server::playing([support::bare_success()]);
     let queue = support::queue(&server.url);
-    let mut request = AckRequest::new();
-    request.retry_in("b", Duration::from_secs(10));
+    let request = AckRequest::new().retry_in("b", Duration::from_secs(10));
     let _ = queue.ack(request).await.unwrap();
     queue.push(&PushMessage::text("t").delay(Duration::from_secs(10))).await.unwrap();
     let _ = queue.pull(PullOptions::default()).await.unwrap();
@@ -129,7 +126,7 @@ async fn a_lease_with_any_content_is_sent_unchanged() {
     let queue = support::queue(&server.url);
     let mut request = AckRequest::new();
     for message in queue.pull(PullOptions::default()).await.unwrap() {
-        request.ack(message.lease_id);
+        request = request.ack(message.lease_id);
     }
     let _ = queue.ack(request).await.unwrap();
     assert_eq!(server.requests()[1].json(), json!({"acks": [{"lease_id": lease}]}));

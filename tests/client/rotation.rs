@@ -134,8 +134,7 @@ async fn only_a_refusal_of_the_credentials_asks_for_others() {
     assert_eq!((error.kind(), error.attempts()), (ErrorKind::Unauthorized, 2), "{error}");
     assert_eq!(asked.load(Ordering::SeqCst), 2);
 
-    let mut late = support::acks(["a"]);
-    late.deadline(Instant::now());
+    let late = support::acks(["a"]).deadline(Instant::now());
     let error = queue.ack(late).await.unwrap_err().error;
     assert_eq!((error.kind(), error.attempts()), (ErrorKind::Unauthorized, 1), "{error}");
     assert_eq!(asked.load(Ordering::SeqCst), 2);

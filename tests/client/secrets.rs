@@ -244,8 +244,7 @@ async fn any_eight_bytes_of_a_secret_are_redacted_wherever_they_stand() {
 async fn no_debug_form_of_ours_shows_a_secret() {
     let fault = json!({"lease_id": LEASE, "body": BODY, "metadata": {"CF-Content-Type": "json"}});
     let server = Server::playing([support::ok(json!({"success": true, "result": {"messages": [fault]}}).to_string())]);
-    let mut request = AckRequest::new();
-    request.ack(LEASE).retry_in(format!("{LEASE}2"), Duration::from_secs(1));
+    let request = AckRequest::new().ack(LEASE).retry_in(format!("{LEASE}2"), Duration::from_secs(1));
     for credentials in [Credentials::api_token(TOKEN), Credentials::email_and_key(EMAIL, KEY)] {
         let credentials = credentials.unwrap();
         let builder = Client::builder(credentials.clone()).base_url(&server.url);

@@ -82,8 +82,7 @@ async fn the_error_of_a_partial_result_reads_as_the_error_in_it() {
 
 #[test]
 fn a_request_is_read_in_the_order_in_which_it_was_made() {
-    let mut request = AckRequest::with_capacity(1);
-    request.ack("a").retry("b");
+    let request = AckRequest::new().ack("a").retry("b");
     let leases: Vec<_> =
         (&request).into_iter().map(|settlement| settlement.lease.id().expose_secret().into_owned()).collect();
     assert_eq!(leases, ["a", "b"]);

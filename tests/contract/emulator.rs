@@ -32,8 +32,7 @@ async fn a_message_without_retries_left_goes_to_the_dead_letter_queue() {
     for attempt in 1..=2 {
         let messages = service.pull(2, MINUTE).await;
         assert_eq!(messages[0].attempts, Some(attempt));
-        let mut request = AckRequest::new();
-        request.retry(&messages[1].lease_id);
+        let request = AckRequest::new().retry(&messages[1].lease_id);
         assert!(service.queue.ack(request).await.unwrap().is_complete());
         service.pass(MINUTE).await;
     }
@@ -93,7 +92,7 @@ async fn a_bad_lease_is_never_reported_as_done() {
                 service.push(1).await;
                 let mut request = acks(&service.pull(1, MINUTE).await);
                 let bad = LeaseId::from("never-given");
-                request.ack(&bad);
+                request = request.ack(&bad);
                 match service.queue.ack(request).await {
                     Err(AckError { error, unconfirmed, .. }) => {
                         assert_eq!((unknown_leases, error.kind()), (UnknownLease::Reject, ErrorKind::Rejected));
@@ -119,8 +118,7 @@ async fn a_lease_that_was_handed_back_acknowledges_nothing() {
     let service = Service::emulated().await;
     service.push(1).await;
     let messages = service.pull(1, MINUTE).await;
-    let mut request = AckRequest::new();
-    request.retry(&messages[0].lease_id);
+    let request = AckRequest::new().retry(&messages[0].lease_id);
     assert!(service.queue.ack(request).await.unwrap().is_complete());
     assert!(!service.queue.ack(acks(&messages)).await.unwrap().is_complete());
     assert_eq!(service.pull(1, MINUTE).await.len(), 1);
@@ -133,8 +131,7 @@ async fn a_refused_expired_lease_is_not_reported_as_done() {
     service.push(2).await;
     let messages = service.pull(2, MINUTE).await;
     service.pass(MINUTE).await;
-    let mut request = AckRequest::new();
-    request.ack(&messages[0].lease_id).retry(&messages[1].lease_id);
+    let request = AckRequest::new().ack(&messages[0].lease_id).retry(&messages[1].lease_id);
     let outcome = service.queue.ack(request).await.unwrap();
     assert_eq!((outcome.acks.confirmed, outcome.retries.confirmed, outcome.warnings.len()), (Some(0), Some(0), 2));
     assert_eq!(service.pull(2, MINUTE).await.len(), 2);
@@ -146,8 +143,7 @@ async fn a_service_that_rejects_unknown_leases_confirms_none_of_the_request() {
     service.emulator.as_ref().unwrap().configure(|behavior| behavior.unknown_leases(UnknownLease::Reject));
     service.push(2).await;
     let messages = service.pull(2, MINUTE).await;
-    let mut request = acks(&messages);
-    request.retry(LeaseId::from("never-given"));
+    let request = acks(&messages).retry(LeaseId::from("never-given"));
     let failed = service.queue.ack(request).await.unwrap_err();
     assert_eq!((failed.error.kind(), failed.unconfirmed.len()), (ErrorKind::Rejected, 3));
 }

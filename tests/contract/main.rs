@@ -44,8 +44,7 @@ impl Service {
         // Messages that are not ours must not be acknowledged.
         let batch = queue.pull(PullOptions::new().batch_size(1)).await.unwrap();
         if let Some(message) = batch.messages.first() {
-            let mut request = AckRequest::new();
-            request.retry(&message.lease_id);
+            let request = AckRequest::new().retry(&message.lease_id);
             let _ = queue.ack(request).await;
             panic!("the queue holds messages: name an empty one, for the tests alone");
         }

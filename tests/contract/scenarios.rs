@@ -52,8 +52,7 @@ pub(crate) async fn an_acknowledged_message_never_comes_again(service: &Service)
 pub(crate) async fn a_retried_message_comes_again_after_its_delay(service: &Service) {
     service.push(2).await;
     let messages = service.pull(2, MINUTE).await;
-    let mut request = AckRequest::new();
-    request.retry_in(&messages[0].lease_id, LEASE).ack(&messages[1].lease_id);
+    let request = AckRequest::new().retry_in(&messages[0].lease_id, LEASE).ack(&messages[1].lease_id);
     let outcome = service.queue.ack(request).await.unwrap();
     assert_eq!((outcome.acks.confirmed, outcome.retries.confirmed), (Some(1), Some(1)));
     service.pull_nothing().await;
@@ -119,7 +118,7 @@ pub(crate) async fn a_used_lease_is_never_reported_complete(service: &Service) {
     let messages = service.pull(1, MINUTE).await;
     assert!(service.queue.ack(acks(&messages)).await.unwrap().is_complete());
     let mut request = acks(&messages);
-    request.retry(LeaseId::from("never-given"));
+    request = request.retry(LeaseId::from("never-given"));
     // This may be a warning or a refusal, but it must not be reported as done.
     match service.queue.ack(request).await {
         Ok(outcome) => assert!(!outcome.is_complete(), "{outcome:?}"),

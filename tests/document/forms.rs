@@ -99,8 +99,7 @@ fn an_acks_response_of_either_form_arrives_whole() {
         let run =
             runner(300).run(&generate::values(&document, &schema(&document, "/ack", "/responses/200")), |response| {
                 service.exchange.lock().unwrap().1 = response.clone();
-                let mut request = AckRequest::new();
-                request.ack("done").retry("failed");
+                let request = AckRequest::new().ack("done").retry("failed");
                 match service.run(service.queue.ack(request)) {
                     Ok(outcome) => {
                         let result = &response["result"];
@@ -148,7 +147,7 @@ fn every_ack_is_valid_in_the_old_and_the_new_form() {
     let run = runner(300).run(&leases(), |leases| {
         let mut request = AckRequest::new();
         for (lease, retry) in &leases {
-            match retry {
+            request = match retry {
                 None => request.ack(lease.as_str()),
                 Some(None) => request.retry(lease.as_str()),
                 Some(Some(delay)) => request.retry_in(lease.as_str(), Duration::from_millis(*delay)),

@@ -26,8 +26,7 @@ async fn a_typed_mock_meets_an_ack() {
         let warnings = Some(json!({"b": "gone"}).into());
         then.ok(&Envelope::success(AckResult { ack_count: Some(json!(1)), retry_count: Some(json!(1)), warnings }));
     });
-    let mut request = AckRequest::new();
-    request.ack("a").retry_in("b", Duration::from_secs(10));
+    let request = AckRequest::new().ack("a").retry_in("b", Duration::from_secs(10));
     let outcome = support::queue(&server.base_url()).ack(request).await.unwrap();
     assert_eq!((outcome.acks.confirmed, outcome.retries.confirmed, outcome.warnings.len()), (Some(1), Some(1), 1));
     mock.assert();

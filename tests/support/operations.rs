@@ -101,7 +101,7 @@ impl Op {
 
     /// Whether a success may leave the result out, or null: it has only counts and warnings, or nothing.
     pub fn may_lack_a_result(self) -> bool {
-        matches!(self, Ack | Extend | Delete) || self.is_without_result()
+        matches!(self, Ack | Extend | Delete | Push | PushBatch) || self.is_without_result()
     }
 
     /// Whether a success needs no result, and may have any.

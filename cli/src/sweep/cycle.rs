@@ -154,9 +154,9 @@ impl<S: Sink> Sweep<S> {
             Err(failed) => {
                 renewed
                     .iter()
-                    .skip(failed.pushed)
+                    .skip(failed.accepted)
                     .for_each(|message| self.lose(message, &failed.error.to_string(), cycle));
-                failed.pushed
+                failed.accepted
             }
         };
         cycle.counts.renewed += pushed as u64;

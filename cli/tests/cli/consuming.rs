@@ -72,8 +72,7 @@ fn a_program_gets_the_lease_if_that_is_asked_for() {
     eventually("the program runs", || file.exists());
     // It is the message's: an acknowledgement by it deletes that.
     let lease = fs::read_to_string(&file).unwrap();
-    let mut request = AckRequest::new();
-    request.ack(lease.as_str());
+    let request = AckRequest::new().ack(lease.as_str());
     assert!(world.runtime.block_on(world.queue().ack(request)).unwrap().is_complete());
     assert!(world.messages().is_empty());
     signal(&child, Signal::INT);

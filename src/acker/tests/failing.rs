@@ -72,7 +72,7 @@ async fn a_longer_retry_after_is_obeyed_while_the_lease_lasts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_covers_all_requests_sent_for_a_lease() {
+async fn an_error_covers_all_requests_for_a_lease() {
     let fixture = Fixture::under(2, 60 * SECOND, once).await;
     let calls = AtomicUsize::new(0);
     // The first request may have been carried out; the later ones are refused.
@@ -88,7 +88,7 @@ async fn an_error_covers_all_requests_sent_for_a_lease() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_ack_never_outlives_its_lease() {
+async fn a_lease_fails_before_it_expires() {
     let fixture = Fixture::under(3, 60 * SECOND, |client| client).await;
     fixture.responds(|_| Some(refusal(503, 15_000)));
     let (acker, start) = (fixture.acker(), Instant::now());
@@ -103,6 +103,21 @@ async fn a_slow_ack_never_outlives_its_lease() {
     assert!((2..5).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
     assert_eq!(long.await.unwrap_err().status(), Some(503));
     assert!((5..9).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_short_lease_costs_the_others_of_its_request_no_second_round() {
+    let fixture = Fixture::with(100).await.takes(700 * SECOND / 1000);
+    let (acker, start) = (fixture.acker(), Instant::now());
+    let mut receipts = Vec::new();
+    for (number, message) in fixture.messages.iter().enumerate() {
+        let end = start + if number == 0 { 400 * SECOND / 1000 } else { 60 * SECOND };
+        receipts.push(acker.ack(Lease::new(&message.lease_id, end.into())).await.unwrap());
+    }
+    for receipt in receipts {
+        assert_eq!(receipt.await.unwrap(), Confirmation::Confirmed);
+    }
+    assert_eq!((fixture.requests(), fixture.left()), (vec![100], 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -140,7 +155,7 @@ async fn the_retry_budget_covers_the_acker() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_budget_each_lease_is_sent_once_and_repeated_every_five_seconds() {
+async fn without_a_budget_one_request_is_repeated_every_five_seconds() {
     let fixture = Fixture::under(2, 60 * SECOND, |client| client.retry(RetryPolicy::none().budget(0))).await;
     fixture.responds(|_| Some(refusal(503, 15_000)));
     let (acker, start) = (fixture.acker(), Instant::now());
@@ -189,7 +204,7 @@ async fn a_refused_group_takes_a_bounded_number_of_requests() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_half_that_has_to_wait_does_not_hold_up_the_other() {
+async fn a_half_that_waits_does_not_delay_the_other() {
     for is_first in [false, true] {
         let fixture = Fixture::under(100, 60 * SECOND, once).await;
         let (first, last) = fixture.messages.split_at(50);
@@ -276,7 +291,7 @@ fn repeated_refusals_are_logged_at_growing_intervals() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_panics_gives_its_leases_an_outcome_and_lets_them_be_submitted_again() {
+async fn leases_of_a_panicked_request_fail_and_can_be_submitted_again() {
     let fixture = Fixture::with(3).await;
     let requests = AtomicUsize::new(0);
     fixture.responds(move |_| {
@@ -302,7 +317,7 @@ async fn a_request_that_panics_gives_its_leases_an_outcome_and_lets_them_be_subm
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_panics_keeps_its_hands_off_a_lease_that_was_submitted_again() {
+async fn a_panicked_request_does_not_release_a_resubmitted_lease() {
     let fixture = Fixture::with(2).await.takes(SECOND);
     let last = fixture.messages[1].lease_id.expose_secret().into_owned();
     fixture.responds(move |seen| {

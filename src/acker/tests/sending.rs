@@ -1,4 +1,4 @@
-//! When leases are sent, how many go together, and what is said of them.
+//! When leases are sent, how many go together, and their outcomes.
 
 use std::{
     collections::HashMap,
@@ -9,7 +9,7 @@ use super::*;
 use crate::http::credentials::Credentials;
 
 #[tokio::test(start_paused = true)]
-async fn ten_thousand_acks_at_once_make_a_hundred_requests() {
+async fn ten_thousand_acks_take_a_hundred_requests() {
     let fixture = Fixture::with(10_000).await.takes(2 * SECOND);
     let acker = fixture.acker();
     let tasks: Vec<_> = fixture
@@ -69,7 +69,7 @@ async fn a_lease_that_has_expired_is_sent_with_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn five_thousand_a_second_keep_up_at_any_round_trip() {
+async fn five_thousand_leases_a_second_keep_up_at_any_round_trip() {
     for milliseconds in [1200, 2400] {
         let fixture = Fixture::with(0).await.takes(Duration::from_millis(milliseconds));
         fixture.responds(|seen| Some(counted(seen.acks, Value::Null)));
@@ -120,7 +120,7 @@ async fn early_failures_also_lower_the_number_in_flight() {
     let fixture = Fixture::with(0).await.takes(SECOND);
     let calls = AtomicUsize::new(0);
     fixture.responds(move |seen| match calls.fetch_add(1, Ordering::Relaxed) {
-        // Every second request meets a rate limit, and is repeated within its call.
+        // Every second request is rate limited, and is repeated within its call.
         call if call % 2 == 1 => Some(refusal(429, 10_250)),
         _ => Some(counted(seen.acks, Value::Null)),
     });
@@ -180,7 +180,7 @@ async fn five_requests_in_a_hundred_may_fail_without_slowing_down() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unconfirmed_lease_is_not_reported_as_confirmed() {
+async fn a_partial_count_confirms_no_lease() {
     let fixture = Fixture::with(4).await;
     // The service counts one of three acks; it warns of the second, and leaves open which of the others it took.
     let warned = fixture.messages[1].lease_id.expose_secret().into_owned();
@@ -198,7 +198,7 @@ async fn an_unconfirmed_lease_is_not_reported_as_confirmed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_a_count_of_all_leases_or_of_those_without_a_warning_confirms() {
+async fn a_count_of_all_or_of_all_unwarned_leases_confirms() {
     let fixture = Fixture::with(3).await;
     let warned: HashMap<_, _> =
         fixture.messages[1..].iter().map(|message| (message.lease_id.expose_secret().into_owned(), "hm")).collect();
@@ -269,7 +269,7 @@ fn warnings_about_confirmed_leases_are_logged_at_growing_intervals() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_general_warning_matters_only_if_the_counts_do_not_match() {
+async fn a_warning_without_a_lease_contradicts_no_count() {
     let fixture = Fixture::with(2).await;
     for (count, is_confirmed) in [(2, true), (1, false)] {
         fixture.responds(move |_| Some(counted(count, json!(["something is odd"]))));
@@ -280,7 +280,7 @@ async fn a_general_warning_matters_only_if_the_counts_do_not_match() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_word_on_a_lease_wins() {
+async fn a_pending_lease_cannot_be_submitted_again() {
     let fixture = Fixture::with(2).await;
     let acker = fixture.acker();
     let first = acker.ack(&fixture.messages[0]).await.unwrap();
@@ -322,7 +322,7 @@ async fn a_full_request_does_not_linger() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_lease_that_ends_first_decides_when_all_are_sent() {
+async fn the_first_lease_to_expire_sets_the_time_of_a_request() {
     for order in [[60, 20], [20, 60]] {
         let fixture = Fixture::with(2).await;
         let acker = fixture.acker_with(AckerOptions::new().linger(Duration::MAX));

@@ -130,7 +130,7 @@ async fn looking_at_a_queue_changes_nothing() {
     assert!(!format!("{all}{messages}{leases}{last}").contains("lease_id"), "not asked for");
     let asked = get(&emulator, &format!("{path}/leases?lease_ids=true")).await;
     let lease_id = asked[0]["lease_id"].as_str().unwrap();
-    assert!(queue.ack(AckRequest::new().ack(lease_id).to_owned()).await.unwrap().is_complete(), "it is still held");
+    assert!(queue.ack(AckRequest::new().ack(lease_id)).await.unwrap().is_complete(), "it is still held");
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ async fn a_lease_and_a_delay_never_end_early() {
         }
         emulator.advance(STEP);
         let batch = queue.pull(lease).await.unwrap();
-        let request = AckRequest::new().retry_in(&batch.messages[0].lease_id, Duration::from_secs(1)).to_owned();
+        let request = AckRequest::new().retry_in(&batch.messages[0].lease_id, Duration::from_secs(1));
         assert!(queue.ack(request).await.unwrap().is_complete());
         emulator.advance(Duration::from_secs(1) - STEP);
         assert_eq!(queue.peek(1).await.unwrap().len(), 0);

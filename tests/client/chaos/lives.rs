@@ -97,14 +97,14 @@ impl World {
             let messages = self.pull_twice().await;
             for message in &messages {
                 let Some(decision) = self.decide(message) else { continue };
-                match decision.1 {
+                request = match decision.1 {
                     true => request.ack(&message.lease_id),
                     false => request.retry_in(&message.lease_id, Duration::from_secs(self.below(20))),
                 };
                 decided.insert(message.lease_id.clone(), decision);
             }
             if let Some(message) = messages.first().filter(|_| self.below(4) == 0) {
-                request.deadline(message.lease_deadline);
+                request = request.deadline(message.lease_deadline);
             }
             sleep(self.wait()).await;
             self.extend(&messages).await;
