@@ -125,8 +125,7 @@ async fn messages_that_expire_before_a_handler_starts_free_their_bytes() {
 async fn counts_confirm_only_what_they_count() {
     // Two acks and a retry. The second count is that of the acks.
     let server = Server::playing([support::ok(r#"{"success":true,"result":{"ackCount":2,"retryCount":2}}"#)]);
-    let mut request = support::acks(["a", "b"]);
-    request.retry("c");
+    let request = support::acks(["a", "b"]).retry("c");
     assert!(!support::queue(&server.url).ack(request).await.unwrap().is_complete());
 
     let options = AckerOptions::new().linger(HOUR);
