@@ -71,7 +71,7 @@ fn settings(replaced: &BTreeMap<String, String>) -> GenerationSettings {
         .with_interface(InterfaceStyle::Positional)
         // Without an implementation of the hooks, requests would leave without credentials: make that a compile error.
         .with_hooks(HooksMode::Expected)
-        .with_inner_type(quote!(std::sync::Arc<crate::http::call::Call>))
+        .with_inner_type(quote!(std::sync::Arc<crate::http::call::Built>))
         .with_map_type("::std::collections::BTreeMap");
     if env::var_os("CARGO_FEATURE_SCHEMARS").is_some() {
         settings.with_derive("::schemars::JsonSchema");
@@ -164,6 +164,10 @@ fn operations(document: &OpenAPI) -> Result<TokenStream, Box<dyn Error>> {
             /// The operation's id in the OpenAPI document, as in [`Error::operation`](crate::Error::operation).
             pub fn id(self) -> &'static str {
                 match self { #(Self::#variants => #ids),* }
+            }
+
+            pub(crate) fn by_id(id: &str) -> Option<Self> {
+                match id { #(#ids => Some(Self::#variants),)* _ => None }
             }
 
             /// The HTTP method.

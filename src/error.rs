@@ -1,20 +1,18 @@
 //! The error type.
 
 pub(crate) mod api;
+pub(crate) mod codes;
 pub(crate) mod kind;
 
 use std::{borrow::Cow, error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 use crate::error::{api::ApiError, kind::ErrorKind};
 
-/// Codes of a 429 that no wait within a call can resolve: storage full, queue disabled, free tier used up.
-const QUOTA: [i64; 3] = [10251, 10252, 10253];
-
 /// Why a call failed.
 ///
 /// Match on [`kind`](Self::kind). Its `Display` output is one line that ends with what to do next. Neither `Display`
 /// nor `Debug` shows a token, a key, a lease id or a message body: if the service quotes eight bytes or more of a
-/// request, or all of a shorter secret, that part is removed.
+/// request, or all of a shorter secret of at least four bytes, that part is removed.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -83,8 +81,10 @@ impl Error {
         self.0.status = Some(status);
         self.0.ray_id = ray_id;
         self.0.retry_after = retry_after;
-        // A request that is refused, or its credentials, is not carried out; only a 408 leaves that open.
-        let is_refusal = (400..=499).contains(&status) && status != 408 || self.0.kind == ErrorKind::Unauthorized;
+        // A request that the service refuses, or its credentials, is not carried out. A 408 leaves that open, and so does
+        // the page of a proxy, which may replace the service's response.
+        let is_open = matches!(self.0.kind, ErrorKind::Timeout | ErrorKind::ServiceFailure) && status != 407;
+        let is_refusal = (400..=499).contains(&status) && !is_open || self.0.kind == ErrorKind::Unauthorized;
         self.0.may_have_arrived = !is_refusal;
         self
     }
@@ -151,7 +151,7 @@ impl Error {
     /// This does not mean that the call can be repeated safely: see [`may_have_arrived`](Self::may_have_arrived).
     pub fn is_transient(&self) -> bool {
         match self.0.kind {
-            ErrorKind::RateLimited => !QUOTA.iter().any(|code| self.has_code(*code)),
+            ErrorKind::RateLimited => !self.has_any(codes::QUOTA),
             ErrorKind::CredentialsUnavailable
             | ErrorKind::ServiceFailure
             | ErrorKind::Transport
@@ -181,6 +181,10 @@ impl Error {
         self.0.api_errors.iter().any(|error| error.has_code(code))
     }
 
+    pub(crate) fn has_any(&self, codes: &[i64]) -> bool {
+        codes.iter().any(|code| self.has_code(*code))
+    }
+
     /// The response's `cf-ray`, which identifies the request to Cloudflare's support.
     pub fn ray_id(&self) -> Option<&str> {
         self.0.ray_id.as_deref()
@@ -207,7 +211,9 @@ impl Error {
     pub fn next_step(&self) -> &'static str {
         match self.0.kind {
             _ if self.0.advice.is_some() => self.0.advice.unwrap_or_default(),
-            ErrorKind::Transport | ErrorKind::Timeout if self.0.may_have_arrived => {
+            ErrorKind::Transport | ErrorKind::Timeout | ErrorKind::ServiceFailure | ErrorKind::RateLimited
+                if self.0.may_have_arrived =>
+            {
                 "try again, but the request may have arrived, so a push may be duplicated"
             }
             kind => kind.next_step(),

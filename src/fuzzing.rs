@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant as StdInstant},
 };
 
-use reqwest::{Request, Response, ResponseBuilderExt};
+use reqwest::{Request, Response, ResponseBuilderExt, header::HeaderMap};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -23,12 +23,12 @@ use crate::{
     error::{Error, kind::ErrorKind},
     http::{
         credentials::Credentials,
-        envelope::{Envelope, List},
+        envelope::List,
         redact::Redactor,
-        response,
+        response::{self, Read},
         retry::{Next, RetryPolicy},
         scanner::Scanner,
-        transport::{Executed, Http},
+        transport::{Executed, Http, Received},
     },
     manage::QueueDescription,
     message::{
@@ -77,10 +77,16 @@ impl<F: Fn(&str, &[u8]) -> Answer + Send + Sync + 'static> Http for Service<F> {
     }
 }
 
-/// Whether an acknowledgement's response is a success. `None` if it is not an envelope.
-pub fn ack(response: &[u8]) -> Option<Result<(), Error>> {
-    let envelope = serde_json::from_slice::<Envelope<AckResult>>(response).ok()?;
-    Some(response::open(envelope).map(drop))
+/// The result of a response with status 200.
+fn opened<T>(response: &[u8], read: Read<T>) -> Result<T, Error> {
+    let (headers, body) = (HeaderMap::new(), Ok(response.to_vec()));
+    let received = Received { status: 200, headers, body, is_delimited: true };
+    response::open(Operation::AckMessages, received, read).map(|success| success.result)
+}
+
+/// Whether an acknowledgement's response is a success.
+pub fn ack(response: &[u8]) -> Result<(), Error> {
+    opened::<AckResult>(response, response::read_counts).map(drop)
 }
 
 /// The batch of a pull's response and how many entries it had: as the document's type reads it, as it is read, and as
@@ -90,10 +96,11 @@ pub fn pull(response: &[u8]) -> [Option<(Batch, usize)>; 3] {
     // The document's type also accepts a list of a message's fields.
     let json: Value = serde_json::from_slice(response).unwrap_or_default();
     let has_lists = json["result"]["messages"].as_array().is_some_and(|entries| entries.iter().any(Value::is_array));
-    let by_document = serde_json::from_slice::<Envelope<PullResult>>(response).ok().filter(|_| !has_lists);
-    let [whole, freed] = [usize::MAX, response.len() / 8].map(|step| Scanner::in_steps(response.to_vec(), step));
-    [by_document, wire::read_pull(whole).ok(), wire::read_pull(freed).ok()].map(|envelope| {
-        let result = response::open(envelope?).ok()?.result;
+    let by_document = response::read::<PullResult>(response.to_vec()).ok().filter(|_| !has_lists);
+    let [whole, freed] = [usize::MAX, response.len() / 8]
+        .map(|step| wire::scan(Scanner::in_steps(response.to_vec(), step), "lease_id").ok());
+    [by_document, whole, freed].map(|envelope| {
+        let result = envelope.filter(|envelope| envelope.success == Some(true))?.result?;
         let entries = result.messages.as_ref().map_or(0, Vec::len);
         Some((wire::batch(result, now), entries))
     })
@@ -203,7 +210,7 @@ fn warnings(warned: Vec<Option<LeaseId>>) -> Vec<Warning<LeaseId>> {
 
 /// Which of two leases, `a` and `b`, are extended by a response; `None` if it is no envelope of a success.
 pub fn extend(response: &[u8]) -> Option<[bool; 2]> {
-    let result = response::open(serde_json::from_slice::<Envelope<ExtendResult>>(response).ok()?).ok()?.result;
+    let result = opened::<ExtendResult>(response, response::read_counts).ok()?;
     let (now, minute) = (Instant::now().into_std(), Duration::from_secs(60));
     let leases = ["a", "b"].map(|id| Lease::new(id, now));
     let said = result.warnings.unwrap_or_default().read(leases.iter().map(Lease::id), |id| id);
@@ -214,12 +221,12 @@ pub fn extend(response: &[u8]) -> Option<[bool; 2]> {
 
 /// The result of a response to a management call.
 pub fn result<T: DeserializeOwned>(response: &[u8]) -> Option<T> {
-    response::open(response::read(response.to_vec()).ok()?).ok().map(|success| success.result)
+    opened(response, response::read).ok()
 }
 
 /// The entries of a response to a call that lists something.
 pub fn list<T: DeserializeOwned>(response: &[u8]) -> Option<Vec<T>> {
-    result::<List<T>>(response).map(|List(entries)| entries)
+    opened::<List<T>>(response, response::read_list).ok().map(|List(entries)| entries)
 }
 
 /// A queue's description as it is written again after it was read, once and twice.

@@ -25,12 +25,9 @@ pub use self::{
 };
 pub use crate::queue::ids::{ConsumerId, SubscriptionId};
 use crate::{
-    document::{
-        generated::types::{PurgeQueuePayload, UpdateQueuePayload},
-        operation::Operation,
-    },
-    error::{Error, kind::ErrorKind},
-    http::{response::gone, retry::ASK_AGAIN, transport},
+    document::generated::types::{PurgeQueuePayload, UpdateQueuePayload},
+    error::{Error, codes, kind::ErrorKind},
+    http::{retry::ASK_AGAIN, transport},
     message::pull::Metrics,
     queue::{Queue, wire},
 };
@@ -38,7 +35,7 @@ use crate::{
 impl Queue {
     /// Returns a handle to all queues of the account.
     pub fn queues(&self) -> Queues {
-        Queues::new(Arc::clone(self.parts().0), self.account_id().clone())
+        Queues::new(Arc::clone(self.transport()), self.account_id().clone())
     }
 
     /// Returns the queue's settings, consumers and producers.
@@ -49,8 +46,7 @@ impl Queue {
     ///
     /// [`NotFound`](ErrorKind::NotFound) if there is no such queue.
     pub async fn describe(&self) -> Result<QueueDescription, Error> {
-        let ((_, account, queue), call) = (self.parts(), self.call(Operation::GetQueue));
-        Ok(call.run(call.client().get_queue(account, queue)).await?.result)
+        self.call(async |client, account, queue| client.get_queue(account, queue).await)?.result().await
     }
 
     /// Changes settings of the queue, and leaves the others as they are.
@@ -82,8 +78,7 @@ impl Queue {
         // The other settings are sent back as described, whatever our bounds are.
         limits::queue_settings(&change)?;
         let payload = payload(description, description.settings().overlay(&change));
-        let ((_, account, queue), call) = (self.parts(), self.call(Operation::UpdateQueue));
-        Ok(call.run(call.client().update_queue(account, queue, &payload)).await?.result)
+        self.call(async |client, account, queue| client.update_queue(account, queue, &payload).await)?.result().await
     }
 
     /// Replaces all settings of a queue whose description you have. Settings that are not given get the service's
@@ -101,8 +96,7 @@ impl Queue {
     ) -> Result<QueueDescription, Error> {
         limits::queue_settings(&settings)?;
         let payload = payload(description, settings);
-        let ((_, account, queue), call) = (self.parts(), self.call(Operation::ReplaceQueue));
-        Ok(call.run(call.client().replace_queue(account, queue, &payload)).await?.result)
+        self.call(async |client, account, queue| client.replace_queue(account, queue, &payload).await)?.result().await
     }
 
     /// Pauses delivery: pulls are refused until [`resume`](Self::resume), and messages can still be pushed.
@@ -132,9 +126,8 @@ impl Queue {
     /// [`NotFound`](ErrorKind::NotFound) if there was no such queue, [`InUse`](ErrorKind::InUse) if something still
     /// depends on it.
     pub async fn delete(&self) -> Result<(), Error> {
-        let ((_, account, queue), call) = (self.parts(), self.call(Operation::DeleteQueue));
-        let deleted = call.run(call.client().delete_queue(account, queue)).await.map(drop);
-        gone(deleted, ErrorKind::NotFound)
+        let call = self.call(async |client, account, queue| client.delete_queue(account, queue).await)?;
+        call.delete(|error| error.has_any(codes::NO_QUEUE)).await
     }
 
     /// Returns the size of the queue's backlog.
@@ -145,8 +138,8 @@ impl Queue {
     ///
     /// [`NotFound`](ErrorKind::NotFound) if there is no such queue.
     pub async fn metrics(&self) -> Result<Metrics, Error> {
-        let ((_, account, queue), call) = (self.parts(), self.call(Operation::GetQueueMetrics));
-        let result = call.run(call.client().get_queue_metrics(account, queue)).await?.result;
+        let result =
+            self.call(async |client, account, queue| client.get_queue_metrics(account, queue).await)?.result().await?;
         Ok(wire::metrics_of(result))
     }
 
@@ -159,8 +152,7 @@ impl Queue {
     /// [`NotFound`](ErrorKind::NotFound) if there is no such queue.
     pub async fn purge_all(&self) -> Result<PurgeStatus, Error> {
         let payload = PurgeQueuePayload { delete_messages_permanently: true };
-        let ((_, account, queue), call) = (self.parts(), self.call(Operation::PurgeQueue));
-        Ok(call.run(call.client().purge_queue(account, queue, &payload)).await?.result)
+        self.call(async |client, account, queue| client.purge_queue(account, queue, &payload).await)?.result().await
     }
 
     /// Returns the progress of deleting all messages.
@@ -171,8 +163,7 @@ impl Queue {
     ///
     /// [`NotFound`](ErrorKind::NotFound) if there is no such queue.
     pub async fn purge_status(&self) -> Result<PurgeStatus, Error> {
-        let ((_, account, queue), call) = (self.parts(), self.call(Operation::GetPurge));
-        Ok(call.run(call.client().get_purge(account, queue)).await?.result)
+        self.call(async |client, account, queue| client.get_purge(account, queue).await)?.result().await
     }
 
     /// Deletes all messages of the queue, and checks every second until that is done. If the service does not say when

@@ -6,13 +6,19 @@ pub(crate) mod wire;
 
 use std::{sync::Arc, time::Duration};
 
+use serde::de::DeserializeOwned;
+
 use crate::{
-    document::{
-        generated::types::{Identifier, PeekPayload, PurgeEntry, PurgePayload, PushBatchPayload},
-        operation::Operation,
+    document::generated::{
+        self,
+        types::{Identifier, PeekPayload, PurgeEntry, PurgePayload, PushBatchPayload},
     },
     error::Error,
-    http::{call::Call, response, scanner::Scanner, transport::Transport},
+    http::{
+        call::{Call, Returned},
+        response::{self, Success},
+        transport::Transport,
+    },
     message::{
         delete::DeleteOutcome,
         lease::MessageRef,
@@ -86,18 +92,14 @@ impl Queue {
     /// when the leases expire.
     pub async fn pull(&self, options: PullOptions) -> Result<Batch, Error> {
         limits::pull(&options)?;
-        let ((_, account, queue), payload) = (self.parts(), wire::pull_payload(options));
-        let call = self.call_for(Operation::PullMessages, options.batch_size);
-        let client = call.client();
-        let send = client.pull_messages(account, queue, &payload);
-        let result = call
-            .run_as(send, |body| wire::read_pull(Scanner::new(body)).or_else(response::read_rest), None)
-            .await?
-            .result;
+        let payload = wire::pull_payload(options);
+        let call = self.call(async |client, account, queue| client.pull_messages(account, queue, &payload).await)?;
+        let call = call.with_room(room_for(options.batch_size)).read_by(wire::read_pull);
+        let (Success { result, .. }, sent) = call.send().await?;
         let lasts = Duration::from_millis(wire::milliseconds(options.visibility_timeout).into());
-        let lease_deadline = call.sent_at() + lasts;
+        let lease_deadline = sent.at + lasts;
         let mut batch = wire::batch(result, lease_deadline);
-        batch.trip = Trip { sent_at: Some(call.sent_at()), setback: call.setback() };
+        batch.trip = Trip { sent_at: Some(sent.at), setback: sent.setback };
         call.trace_count(batch.len());
         if !batch.is_empty() && lease_deadline <= tokio::time::Instant::now() {
             tracing::warn!(
@@ -119,9 +121,9 @@ impl Queue {
     /// arrived](Error::may_have_arrived), pushing again can duplicate the message, so it is not retried automatically.
     pub async fn push(&self, message: &PushMessage) -> Result<PushOutcome, Error> {
         limits::push(message)?;
-        let ((_, account, queue), payload) = (self.parts(), wire::push_payload(message));
-        let call = self.call(Operation::PushMessage);
-        let result = call.run_counted(call.client().push_message(account, queue, &payload)).await?.result;
+        let payload = wire::push_payload(message);
+        let call = self.call(async |client, account, queue| client.push_message(account, queue, &payload).await)?;
+        let result = call.read_by(response::read_counts).result().await?;
         Ok(PushOutcome { metrics: wire::metrics(result.metadata) })
     }
 
@@ -135,10 +137,10 @@ impl Queue {
     pub async fn push_batch(&self, messages: &[PushMessage]) -> Result<PushOutcome, Error> {
         limits::push_batch(messages)?;
         let messages = messages.iter().map(wire::push_payload).collect();
-        let ((_, account, queue), payload) = (self.parts(), PushBatchPayload { delay_seconds: None, messages });
-        let call = self.call(Operation::PushMessages);
+        let payload = PushBatchPayload { delay_seconds: None, messages };
+        let call = self.call(async |client, account, queue| client.push_messages(account, queue, &payload).await)?;
         call.trace_count(payload.messages.len());
-        let result = call.run_counted(call.client().push_messages(account, queue, &payload)).await?.result;
+        let result = call.read_by(response::read_counts).result().await?;
         Ok(PushOutcome { metrics: wire::metrics(result.metadata) })
     }
 
@@ -173,12 +175,10 @@ impl Queue {
     /// Refused before anything is sent: a batch size out of its bounds.
     pub async fn peek(&self, batch_size: u32) -> Result<Vec<PeekedMessage>, Error> {
         limits::batch_size(batch_size)?;
-        let ((_, account, queue), payload) = (self.parts(), PeekPayload { batch_size: batch_size.try_into().ok() });
-        let call = self.call_for(Operation::PeekMessages, batch_size);
-        let client = call.client();
-        let send = client.peek_messages(account, queue, &payload);
-        let peeked =
-            call.run_as(send, |body| wire::read_peek(Scanner::new(body)).or_else(response::read_rest), None).await?;
+        let payload = PeekPayload { batch_size: batch_size.try_into().ok() };
+        let call = self.call(async |client, account, queue| client.peek_messages(account, queue, &payload).await)?;
+        let call = call.with_room(room_for(batch_size)).read_by(wire::read_peek);
+        let (peeked, _) = call.send().await?;
         let messages = peeked.result.messages.unwrap_or_default();
         call.trace_count(messages.len());
         Ok(messages.into_iter().map(wire::peeked).collect())
@@ -202,23 +202,23 @@ impl Queue {
         limits::refs(&refs)?;
         let entries = refs.iter().map(|message_ref| PurgeEntry { ref_: message_ref.clone() });
         let payload = PurgePayload { refs: entries.collect() };
-        let ((_, account, queue), call) = (self.parts(), self.call(Operation::PurgeMessages));
+        let call = self.call(async |client, account, queue| client.purge_messages(account, queue, &payload).await)?;
+        let call = call.read_by(response::read_counts);
         call.trace_count(refs.len());
-        let success = call.run_counted(call.client().purge_messages(account, queue, &payload)).await?;
-        let read = |said| call.warnings(said, refs.iter().map(|message_ref| &message_ref.0), MessageRef);
-        let mut errors = read(success.result.errors);
-        errors.extend(call.beside(success.beside));
-        Ok(DeleteOutcome::new(&refs, errors, read(success.result.warnings)))
+        let (Success { result, errors, .. }, sent) = call.send().await?;
+        let read =
+            |said, errors| sent.warnings(said, errors, refs.iter().map(|message_ref| &message_ref.0), MessageRef);
+        let (errors, warnings) = (read(result.errors, errors), read(result.warnings, Vec::new()));
+        Ok(DeleteOutcome::new(&refs, errors, warnings))
     }
 
-    pub(crate) fn call(&self, operation: Operation) -> Arc<Call> {
-        self.transport.call(operation, self.ids.queue.as_str(), None, 0)
-    }
-
-    /// A call whose response has up to this many messages.
-    fn call_for(&self, operation: Operation, messages: u32) -> Arc<Call> {
-        let room = (messages as usize).saturating_mul(MAX_PULLED_MESSAGE_BYTES);
-        self.transport.call(operation, self.ids.queue.as_str(), None, room)
+    /// A call with the request of a generated method.
+    pub(crate) fn call<T: DeserializeOwned>(
+        &self,
+        method: impl AsyncFnOnce(&generated::Client, &Identifier, &Identifier) -> Returned<T>,
+    ) -> Result<Call<'_, T>, Error> {
+        let Ids { account, queue } = &*self.ids;
+        self.transport.call(queue.as_str(), async |client| method(client, account.wire(), queue.wire()).await)
     }
 
     /// Takes a retry from the budget that all calls on the client share, if one is left.
@@ -231,8 +231,12 @@ impl Queue {
         (self.transport.random)()
     }
 
-    /// What every call needs.
-    pub(crate) fn parts(&self) -> (&Arc<Transport>, &Identifier, &Identifier) {
-        (&self.transport, self.ids.account.wire(), self.ids.queue.wire())
+    pub(crate) fn transport(&self) -> &Arc<Transport> {
+        &self.transport
     }
+}
+
+/// By how much a response with so many messages may exceed the client's limit.
+fn room_for(messages: u32) -> usize {
+    (messages as usize).saturating_mul(MAX_PULLED_MESSAGE_BYTES)
 }

@@ -107,7 +107,7 @@ impl Fixture {
             Emulator::builder().queue(QueueSettings::new().max_retries(100)).real_time().start().await.unwrap();
         let direct = emulator.in_process_builder().unwrap().build().unwrap();
         let direct = direct.queue(emulator.account_id(), emulator.queue_id()).unwrap();
-        let transport = Arc::clone(direct.parts().0);
+        let transport = Arc::clone(direct.transport());
         let network = Arc::new(Network {
             emulator: Arc::clone(&transport.http),
             takes: Mutex::default(),

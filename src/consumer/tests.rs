@@ -132,7 +132,7 @@ impl World {
     fn new(emulator: EmulatorBuilder) -> Self {
         let emulator = emulator.real_time().in_process();
         let direct = emulator.queue().unwrap();
-        let transport = Arc::clone(direct.parts().0);
+        let transport = Arc::clone(direct.transport());
         let network = Arc::new(Network {
             emulator: Arc::clone(&transport.http),
             takes: Mutex::new(Box::new(|_| Duration::ZERO)),
@@ -149,7 +149,7 @@ impl World {
     /// The queue, by another client.
     fn queue_with(&self, set: impl FnOnce(ClientBuilder) -> ClientBuilder) -> Queue {
         let seam = Arc::new(Passing(Arc::clone(&self.network)));
-        let random = Arc::clone(&self.direct.parts().0.random);
+        let random = Arc::clone(&self.direct.transport().random);
         let builder = self.emulator.in_process_builder().unwrap().seam(seam, random);
         let client = set(builder.retry(RetryPolicy::new().budget(u32::MAX))).build().unwrap();
         client.queue(self.emulator.account_id(), self.emulator.queue_id()).unwrap()

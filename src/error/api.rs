@@ -5,6 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
+use crate::error::codes;
+
 /// One error that the service lists in a response.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(from = "Value")]
@@ -49,7 +51,13 @@ impl ApiError {
         self.code == code || self.error_chain.iter().any(|cause| cause.has_code(code))
     }
 
+    /// Applies `edit` to every text, and to a code that this crate does not know: it may be a number of the request.
     pub(crate) fn edit_texts(&mut self, edit: &impl Fn(&mut String)) {
+        if !codes::KNOWN.concat().contains(&self.code) {
+            let mut code = self.code.to_string();
+            edit(&mut code);
+            self.code = code.parse().unwrap_or_default();
+        }
         edit(&mut self.message);
         self.documentation_url.iter_mut().for_each(edit);
         self.source_pointer.iter_mut().for_each(edit);

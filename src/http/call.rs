@@ -1,27 +1,33 @@
-//! One call of an operation: the hook of every generated method, the retry loop, and the span.
+//! One call of an operation: the request of a generated method, the retry loop, and the span.
 
 use std::{
     fmt,
-    future::Future,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    future::{Future, pending},
+    mem,
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use progenitor_client::{ClientHooks, ClientInfo, OperationInfo};
-use reqwest::{Request, header::HeaderValue};
+use reqwest::{Request, Response};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{Instrument, Span, field};
 
 use crate::{
-    document::{generated, operation::Operation},
+    document::{
+        generated::{self, ResponseValue},
+        operation::Operation,
+    },
     error::{Error, api::ApiError, kind::ErrorKind},
     flow::adaptive::Setback,
     http::{
         credentials::Headers,
-        envelope::Envelope,
+        envelope::{Envelope, Nothing},
         redact::Redactor,
-        response::{self, Returned, Success},
+        response::{self, Read, Success},
         retry::{self, Next},
         transport::{self, Bytes, Received, Transport},
     },
@@ -31,157 +37,108 @@ use crate::{
     },
 };
 
-/// One call of an operation, with any number of attempts. It is the generated client's inner value.
-pub(crate) struct Call {
-    transport: Arc<Transport>,
+/// What a generated method returns.
+pub(crate) type Returned<T> = Result<ResponseValue<Envelope<T>>, generated::Error>;
+
+/// The request that a generated method built, with its operation. It is the generated client's inner value.
+#[derive(Default)]
+pub(crate) struct Built(Mutex<Option<(Request, &'static str)>>);
+
+/// The generated client wants it, and derives its own from it: without the request, which holds leases and bodies.
+impl fmt::Debug for Built {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Built")
+    }
+}
+
+impl ClientHooks<Arc<Built>> for generated::Client {
+    /// Keeps the request, and never returns: the method is dropped here, and [`Call::send`] sends the request.
+    async fn exec(&self, request: Request, info: &OperationInfo) -> reqwest::Result<Response> {
+        *self.inner().0.lock().unwrap_or_else(PoisonError::into_inner) = Some((request, info.operation_id));
+        pending().await
+    }
+}
+
+/// One call of an operation, with any number of attempts. `T` is its result.
+pub(crate) struct Call<'a, T> {
+    transport: &'a Transport,
     operation: Operation,
+    /// Without its body.
+    request: Request,
+    body: Option<Bytes>,
+    read: Read<T>,
     /// The end of the call: its own deadline, or the caller's if that is earlier.
     end: Instant,
     deadline: Instant,
     max_response_bytes: usize,
     span: Span,
-    /// The body of a response with status 200, or the error.
-    ended: Mutex<Option<Result<Vec<u8>, Error>>>,
-    /// What accompanies that body. Set once.
-    beside: OnceLock<Beside>,
 }
 
-struct Beside {
-    sent_at: Instant,
+/// What a call went through until it succeeded.
+pub(crate) struct Sent {
+    /// When the last attempt started.
+    pub(crate) at: Instant,
+    /// The worst failure before it.
+    pub(crate) setback: Setback,
     attempts: u32,
-    setback: Setback,
-    ray_id: Option<HeaderValue>,
-    /// The body of the request, to remove it from the service's texts.
-    sent: Option<Bytes>,
+    may_have_arrived: bool,
+    ray_id: Option<String>,
+    body: Option<Bytes>,
     credentials: Arc<Headers>,
+    /// The credentials that the service refused before.
+    refused: Option<Arc<Headers>>,
 }
 
 impl Transport {
-    /// A call that starts now and ends at the caller's deadline, if that comes first. The response may exceed the
-    /// client's size limit by `more_bytes`.
-    pub(crate) fn call(
-        self: &Arc<Self>,
-        operation: Operation,
+    /// A call with the request of a generated method, which starts now.
+    pub(crate) fn call<T: DeserializeOwned>(
+        &self,
         queue_id: &str,
-        deadline: Option<std::time::Instant>,
-        more_bytes: usize,
-    ) -> Arc<Call> {
+        method: impl AsyncFnOnce(&generated::Client) -> Returned<T>,
+    ) -> Result<Call<'_, T>, Error> {
+        transport::require_runtime()?;
+        let built = Arc::<Built>::default();
+        let client = generated::Client::new_with_client(&self.base_url, self.builder.clone(), Arc::clone(&built));
+        // Once the hook has the request, the method does not go on. It ends by itself if it cannot build one.
+        let ended = pin!(method(&client)).poll(&mut Context::from_waker(Waker::noop()));
+        let request = built.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let request = request.and_then(|(request, id)| Some((request, Operation::by_id(id)?)));
+        let (Poll::Pending, Some((mut request, operation))) = (ended, request) else {
+            return Err(Error::invalid("the request could not be built"));
+        };
+        let body = request.body_mut().take().map(transport::bytes).transpose()?;
         let end = transport::after(self.call_timeout);
-        Arc::new(Call {
-            transport: Arc::clone(self),
+        Ok(Call {
+            transport: self,
             operation,
+            request,
+            body,
+            read: response::read,
             end,
-            deadline: deadline.map_or(end, |deadline| end.min(deadline.into())),
-            max_response_bytes: self.max_response_bytes.saturating_add(more_bytes),
+            deadline: end,
+            max_response_bytes: self.max_response_bytes,
             span: span(operation, queue_id),
-            ended: Mutex::default(),
-            beside: OnceLock::new(),
         })
     }
 }
 
-impl Call {
-    /// The generated client for this call.
-    pub(crate) fn client(self: &Arc<Self>) -> generated::Client {
-        let Transport { base_url, builder, .. } = &*self.transport;
-        generated::Client::new_with_client(base_url, builder.clone(), Arc::clone(self))
+impl<T> Call<'_, T> {
+    /// Reads the result in another way than as an object.
+    pub(crate) fn read_by(mut self, read: Read<T>) -> Self {
+        self.read = read;
+        self
     }
 
-    /// Makes the call: `send` is the generated method.
-    pub(crate) fn run<T: DeserializeOwned>(
-        &self,
-        send: impl Future<Output = Returned<T>>,
-    ) -> impl Future<Output = Result<Success<T>, Error>> {
-        self.run_as(send, response::read, None)
+    /// Ends the call at the caller's deadline, if that comes first.
+    pub(crate) fn until(mut self, deadline: Option<std::time::Instant>) -> Self {
+        self.deadline = deadline.map_or(self.end, |deadline| self.end.min(deadline.into()));
+        self
     }
 
-    /// Like [`run`](Self::run), for a result of counts and warnings: the service may leave it out of a success.
-    pub(crate) fn run_counted<T: DeserializeOwned + Default>(
-        &self,
-        send: impl Future<Output = Returned<T>>,
-    ) -> impl Future<Output = Result<Success<T>, Error>> {
-        self.run_as(send, response::read, Some(T::default()))
-    }
-
-    /// Like [`run`](Self::run), but `read` reads the response.
-    pub(crate) async fn run_as<T>(
-        &self,
-        send: impl Future<Output = Returned<T>>,
-        read: impl FnOnce(Vec<u8>) -> Result<Envelope<T>, Error>,
-        empty: Option<T>,
-    ) -> Result<Success<T>, Error> {
-        transport::require_runtime()?;
-        // The generated method's result is meaningless; see the hook.
-        let _ = send.instrument(self.span.clone()).await;
-        let ended = self.ended().take();
-        let opened = ended.unwrap_or_else(|| Err(Error::invalid("the request could not be built")));
-        let opened = opened.and_then(read).and_then(|envelope| response::open(envelope, empty));
-        let result = match (opened, self.beside.get()) {
-            (Err(error), Some(beside)) => Err(self.unfit(error, beside)),
-            (opened, _) => opened,
-        };
-        match &result {
-            Ok(success) => {
-                if let Some(error) = success.beside.first() {
-                    tracing::warn!(parent: &self.span, code = error.code, "a successful response has errors");
-                }
-                self.trace_end(200.into(), self.attempts(), None);
-            }
-            Err(error) => {
-                self.span.record("error.type", field::debug(error.kind()));
-                self.trace_end(error.status(), error.attempts(), error.ray_id());
-            }
-        }
-        result
-    }
-
-    fn ended(&self) -> MutexGuard<'_, Option<Result<Vec<u8>, Error>>> {
-        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// When the successful attempt started.
-    pub(crate) fn sent_at(&self) -> Instant {
-        self.beside.get().map_or_else(Instant::now, |beside| beside.sent_at)
-    }
-
-    /// How many attempts the call took.
-    pub(crate) fn attempts(&self) -> u32 {
-        self.beside.get().map_or(1, |beside| beside.attempts)
-    }
-
-    /// What the call met before the attempt that succeeded.
-    pub(crate) fn setback(&self) -> Setback {
-        self.beside.get().map(|beside| beside.setback).unwrap_or_default()
-    }
-
-    /// Removes secrets from the texts of a successful response.
-    pub(crate) fn redactor(&self) -> Redactor {
-        self.beside.get().map(|beside| redactor(&beside.credentials, beside.sent.as_ref())).unwrap_or_default()
-    }
-
-    /// The service's warnings about single leases or references.
-    pub(crate) fn warnings<'a, T>(
-        &self,
-        said: Option<Warnings>,
-        subjects: impl Iterator<Item = &'a LeaseId>,
-        subject: impl Fn(LeaseId) -> T,
-    ) -> Vec<Warning<T>> {
-        let said = said.filter(|said| !said.is_empty());
-        let mut warnings = said.map(|said| said.read(subjects, subject)).unwrap_or_default();
-        if !warnings.is_empty() {
-            self.redactor().redact_all(warnings.iter_mut().map(|warning| &mut warning.message));
-        }
-        warnings
-    }
-
-    /// The errors that came with `success: true`, as warnings.
-    pub(crate) fn beside<T>(&self, errors: Vec<ApiError>) -> impl Iterator<Item = Warning<T>> {
-        let redactor = if errors.is_empty() { Redactor::default() } else { self.redactor() };
-        errors.into_iter().map(move |error| {
-            let mut message = error.to_string();
-            redactor.redact(&mut message);
-            Warning { subject: None, message }
-        })
+    /// Lets the response exceed the client's size limit by this much.
+    pub(crate) fn with_room(mut self, bytes: usize) -> Self {
+        self.max_response_bytes = self.max_response_bytes.saturating_add(bytes);
+        self
     }
 
     /// Records the number of messages in the span.
@@ -189,84 +146,102 @@ impl Call {
         self.span.record("messaging.batch.message_count", messages);
     }
 
-    /// The error for a response with status 200 that is not a success.
-    fn unfit(&self, error: Error, beside: &Beside) -> Error {
-        let ray_id = beside.ray_id.as_ref().and_then(transport::ray_id_of);
-        let mut error = error.with_response(200, ray_id.map(str::to_owned), None);
-        error.edit_texts(|text| redactor(&beside.credentials, beside.sent.as_ref()).redact(text));
-        response::meaning(self.operation, error).in_operation(self.operation.id(), beside.attempts)
+    /// Makes the call, and returns only its result.
+    pub(crate) async fn result(self) -> Result<T, Error> {
+        Ok(self.send().await?.0.result)
     }
 
-    fn trace_end(&self, status: Option<u16>, attempts: u32, ray_id: Option<&str>) {
+    /// Makes the call.
+    pub(crate) async fn send(&self) -> Result<(Success<T>, Sent), Error> {
+        let result = self.attempts().instrument(self.span.clone()).await;
         if self.span.is_none() {
-            return;
+            return result;
         }
-        let beside = self.beside.get().and_then(|beside| transport::ray_id_of(beside.ray_id.as_ref()?));
+        let (status, attempts, ray_id) = match &result {
+            Ok((success, sent)) => {
+                if let Some(error) = success.errors.first() {
+                    tracing::warn!(parent: &self.span, code = error.code, "a successful response has errors");
+                }
+                let mut ray_id = sent.ray_id.clone();
+                ray_id.iter_mut().for_each(|ray_id| sent.redactor().redact(ray_id));
+                (Some(200), sent.attempts, ray_id)
+            }
+            Err(error) => {
+                self.span.record("error.type", field::debug(error.kind()));
+                (error.status(), error.attempts(), error.ray_id().map(str::to_owned))
+            }
+        };
         self.span.record("http.request.resend_count", attempts.saturating_sub(1));
         self.span.record("http.response.status_code", status);
-        self.span.record("cloudflare.ray_id", ray_id.or(beside));
+        self.span.record("cloudflare.ray_id", ray_id);
+        result
     }
 
-    /// Sends the request, and retries it as the policy allows.
-    async fn send(&self, request: &mut Request) -> Result<Vec<u8>, Error> {
+    /// Sends the request until it succeeds, or may not be sent again.
+    async fn attempts(&self) -> Result<(Success<T>, Sent), Error> {
         self.transport.budget.deposit();
-        let sent = request.body_mut().take().map(transport::bytes).transpose()?;
-        let (mut may_have_arrived, mut setback) = (false, Setback::None);
-        let mut attempts: u32 = 0;
-        let mut has_renewed = false;
-        let mut credentials = self.credentials(None).await?;
+        let mut sent = Sent {
+            at: Instant::now(),
+            setback: Setback::None,
+            attempts: 0,
+            may_have_arrived: false,
+            ray_id: None,
+            body: self.body.clone(),
+            credentials: self.credentials(None).await?,
+            refused: None,
+        };
         loop {
-            attempts = attempts.saturating_add(1);
-            let sent_at = Instant::now();
-            let error = match self.attempt(request, sent.clone(), &credentials, attempts == 1).await {
-                Ok(Received { body, ray_id }) => {
-                    let _ = self.beside.set(Beside { sent_at, attempts, setback, ray_id, sent, credentials });
-                    return Ok(body);
-                }
-                Err(error) => self.own(error, &credentials, sent.as_ref(), attempts),
-            };
-            may_have_arrived |= error.may_have_arrived();
-            setback = setback.max(Setback::of(&error));
-            if error.kind() == ErrorKind::Unauthorized && !has_renewed && self.remaining() > Duration::ZERO {
-                has_renewed = true;
-                let renewed = self.credentials(Some(&credentials)).await;
-                let renewed = renewed.map_err(|error| error.or_may_have_arrived(may_have_arrived))?;
-                if *renewed != *credentials {
-                    credentials = renewed;
-                    continue;
-                }
+            let received = self.attempt(&mut sent).await;
+            match received.and_then(|received| response::open(self.operation, received, self.read)) {
+                Ok(success) => return Ok((success, sent)),
+                Err(error) => self.wait_after(error, &mut sent).await?,
             }
-            let stopped = match self.next(&error, attempts) {
-                Next::Wait(wait) => {
-                    tracing::info!(attempts, ?wait, %error, "sending the request again");
-                    sleep(wait).await;
-                    if !self.remaining().is_zero() {
-                        continue;
-                    }
-                    Some(retry::NO_TIME)
-                }
-                Next::Stop(note) => note,
-            };
-            // The last attempt cannot undo what an earlier one may have done.
-            break Err(stopped.into_iter().fold(error, Error::with_note).or_may_have_arrived(may_have_arrived));
         }
     }
 
-    async fn attempt(
-        &self,
-        request: &Request,
-        body: Option<Bytes>,
-        credentials: &Headers,
-        is_first: bool,
-    ) -> Result<Received, Error> {
-        let _place = self.transport.place(if is_first { self.end } else { self.deadline }).await?;
+    async fn attempt(&self, sent: &mut Sent) -> Result<Received, Error> {
+        let is_first = sent.attempts == 0;
+        sent.attempts = sent.attempts.saturating_add(1);
+        sent.at = Instant::now();
+        let _permit = self.transport.permit(if is_first { self.end } else { self.deadline }).await?;
         // The service accepts late acknowledgements, so their deadline prevents retries, but cuts off no attempt. Other
         // leases may belong to another consumer after it.
         let is_late = is_first && self.remaining().is_zero();
         let end = if is_late || self.operation == Operation::AckMessages { self.end } else { self.deadline };
-        let received = self.transport.attempt(request, body, credentials, end, self.max_response_bytes).await;
+        let attempt =
+            self.transport.attempt(&self.request, sent.body.clone(), &sent.credentials, end, self.max_response_bytes);
+        let received = attempt.await;
         self.transport.free().await;
-        received
+        let received = received?;
+        sent.ray_id = transport::ray_id_of(&received.headers).map(str::to_owned);
+        Ok(received)
+    }
+
+    /// Waits until the request may be sent again after a failed attempt, or returns the error of the call.
+    async fn wait_after(&self, mut error: Error, sent: &mut Sent) -> Result<(), Error> {
+        let redactor = sent.redactor();
+        error.edit_texts(|text| redactor.redact(text));
+        let error = error.in_operation(self.operation.id(), sent.attempts);
+        // The last attempt cannot undo what an earlier one may have done.
+        sent.may_have_arrived |= error.may_have_arrived();
+        let error = error.or_may_have_arrived(sent.may_have_arrived);
+        sent.setback = sent.setback.max(Setback::of(&error));
+        if error.kind() == ErrorKind::Unauthorized && sent.refused.is_none() && !self.remaining().is_zero() {
+            let renewed = self.credentials(Some(&sent.credentials)).await;
+            let renewed = renewed.map_err(|error| error.or_may_have_arrived(sent.may_have_arrived))?;
+            let refused = sent.refused.insert(mem::replace(&mut sent.credentials, renewed));
+            if **refused != *sent.credentials {
+                return Ok(());
+            }
+        }
+        match self.next(&error, sent.attempts) {
+            Next::Wait(wait) => {
+                tracing::info!(attempts = sent.attempts, ?wait, %error, "sending the request again");
+                sleep(wait).await;
+                if self.remaining().is_zero() { Err(error.with_note(retry::NO_TIME)) } else { Ok(()) }
+            }
+            Next::Stop(note) => Err(note.into_iter().fold(error, Error::with_note)),
+        }
     }
 
     /// The credentials, or new ones if the service refused these.
@@ -286,45 +261,47 @@ impl Call {
     }
 
     fn next(&self, error: &Error, attempts: u32) -> Next {
-        let Transport { retry, budget, random, .. } = &*self.transport;
+        let Transport { retry, budget, random, .. } = self.transport;
         match retry.after(self.operation, error, attempts, self.remaining(), random()) {
             Next::Wait(_) if !budget.withdraw() => Next::Stop(Some("the client's retry budget is used up")),
             next => next,
         }
     }
+}
 
-    /// Turns the error of an attempt into an error of this call, without secrets.
-    fn own(&self, mut error: Error, credentials: &Headers, sent: Option<&Bytes>, attempts: u32) -> Error {
-        let redactor = redactor(credentials, sent);
-        error.edit_texts(|text| redactor.redact(text));
-        response::meaning(self.operation, error).in_operation(self.operation.id(), attempts)
+impl Call<'_, Nothing> {
+    /// Makes the call. If an earlier attempt may have deleted it, a response that says that there is nothing is enough.
+    pub(crate) async fn delete(self, is_gone: impl FnOnce(&Error) -> bool) -> Result<(), Error> {
+        let deleted = self.read_by(response::read_nothing).result().await.map(drop);
+        deleted.or_else(|error| if error.may_have_arrived() && is_gone(&error) { Ok(()) } else { Err(error) })
     }
 }
 
-/// The generated client wants it, and derives its own from it: without the request, which holds leases and bodies.
-impl fmt::Debug for Call {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Call").field("operation", &self.operation).finish_non_exhaustive()
+impl Sent {
+    /// Removes every secret of the call from the service's texts.
+    pub(crate) fn redactor(&self) -> Redactor {
+        let credentials = [Some(&self.credentials), self.refused.as_ref()].into_iter().flatten();
+        let mut redactor = Redactor::new(credentials.flat_map(|headers| headers.secrets()));
+        self.body.iter().for_each(|body| redactor.add_request(body));
+        redactor
     }
-}
 
-fn redactor(credentials: &Headers, sent: Option<&Bytes>) -> Redactor {
-    let mut redactor = Redactor::new(credentials.secrets());
-    if let Some(sent) = sent {
-        redactor.add_request(sent);
-    }
-    redactor
-}
-
-impl ClientHooks<Arc<Call>> for generated::Client {
-    /// Makes the call with the request that the generated method built. The outcome is stored in the call, which costs
-    /// a tenth of a stand-in response. The method gets an error instead, so that it ends here.
-    async fn pre<E>(&self, request: &mut Request, _: &OperationInfo) -> Result<(), progenitor_client::Error<E>> {
-        let call = self.inner();
-        // On the heap, since the surrounding futures are moved several times before they are polled.
-        let ended = Box::pin(call.send(request)).await;
-        *call.ended() = Some(ended);
-        Err(progenitor_client::Error::Custom(String::new()))
+    /// The service's warnings about single leases or references, and the errors that came with `success: true`.
+    pub(crate) fn warnings<'a, T>(
+        &self,
+        warnings: Option<Warnings>,
+        errors: Vec<ApiError>,
+        subjects: impl Iterator<Item = &'a LeaseId>,
+        subject: impl Fn(LeaseId) -> T,
+    ) -> Vec<Warning<T>> {
+        let warnings = warnings.filter(|warnings| !warnings.is_empty());
+        let mut warnings = warnings.map(|warnings| warnings.read(subjects, subject)).unwrap_or_default();
+        let of_all = |error: ApiError| Warning { subject: None, message: error.to_string() };
+        warnings.extend(errors.into_iter().map(of_all));
+        if !warnings.is_empty() {
+            self.redactor().redact_all(warnings.iter_mut().map(|warning| &mut warning.message));
+        }
+        warnings
     }
 }
 

@@ -1,12 +1,10 @@
-//! The envelope of every response.
-
-use std::{fmt, marker::PhantomData};
+//! The envelope of every response, and results that are the same for several operations.
 
 use serde::{
     Deserialize, Deserializer, Serialize,
-    de::{self, DeserializeOwned, IgnoredAny, MapAccess, Visitor},
+    de::{DeserializeOwned, IgnoredAny},
 };
-use serde_json::{Value, value::RawValue};
+use serde_json::Value;
 
 use crate::{
     error::api::ApiError,
@@ -16,15 +14,15 @@ use crate::{
 /// The envelope of Cloudflare's API: whether the call succeeded, the errors if not, and the result if so.
 ///
 /// Each field may be missing or null. The envelope's `messages` are ignored: they are only remarks.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Envelope<T> {
-    success: Option<bool>,
+    pub(crate) success: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    errors: Option<Vec<ApiError>>,
-    result: Option<T>,
+    pub(crate) errors: Option<Vec<ApiError>>,
+    pub(crate) result: Option<T>,
     #[serde(skip)]
-    pages: Pages,
+    pub(crate) pages: Pages,
 }
 
 /// What a response says of the list that its result is a part of.
@@ -39,6 +37,20 @@ pub(crate) struct Pages {
     pub(crate) has_cursor: bool,
 }
 
+impl Pages {
+    pub(crate) fn of(result_info: &Value) -> Self {
+        let number = |name: &str| result_info.get(name)?.as_f64().map(|number| number as u64);
+        let cursors = ["/cursor", "/next_cursor", "/cursors/after"];
+        let mut cursors = cursors.iter().filter_map(|way| result_info.pointer(way)?.as_str());
+        Self {
+            count: number("total_pages"),
+            here: number("count"),
+            entries: number("total_count"),
+            has_cursor: cursors.any(|cursor| !cursor.is_empty()),
+        }
+    }
+}
+
 impl<T> Envelope<T> {
     /// The service's response to a successful call.
     pub fn success(result: T) -> Self {
@@ -50,7 +62,7 @@ impl<T> Envelope<T> {
         Self { success: Some(false), errors: Some(errors), result: None, pages: Pages::default() }
     }
 
-    /// Like serde's implementation, but `read` reads the result, once, wherever it is in the response.
+    /// Reads a response with `read` for the result, once, wherever it is in the response.
     pub(crate) fn scan(
         scanner: &mut Scanner,
         mut read: impl FnMut(&mut Scanner) -> Result<T, NoJson>,
@@ -78,147 +90,6 @@ impl<T> Envelope<T> {
             result: result.flatten().filter(|_| success == Some(true)),
             pages: Pages::default(),
         })
-    }
-
-    pub(crate) fn pages(&self) -> Pages {
-        self.pages
-    }
-
-    /// Whether the call succeeded, its errors, and its result.
-    pub(crate) fn into_parts(self) -> (Option<bool>, Vec<ApiError>, Option<T>) {
-        (self.success, self.errors.unwrap_or_default(), self.result)
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(field_identifier, rename_all = "snake_case")]
-enum Field {
-    Success,
-    Errors,
-    Result,
-    ResultInfo,
-    #[serde(other)]
-    Other,
-}
-
-/// Hand-written, because a response must be an object, and because a malformed result must not hide the codes of a
-/// failure: the result is read only with `success: true`, wherever in the response that is.
-impl<'de, T: DeserializeOwned> Deserialize<'de> for Envelope<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(EnvelopeVisitor(PhantomData))
-    }
-}
-
-struct EnvelopeVisitor<T>(PhantomData<T>);
-
-impl<'de, T: DeserializeOwned> Visitor<'de> for EnvelopeVisitor<T> {
-    type Value = Envelope<T>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an envelope")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Envelope<T>, A::Error> {
-        let (mut success, mut errors, mut result, mut unread) = (None, None, None, None);
-        let mut pages = Pages::default();
-        while let Some(field) = map.next_key()? {
-            match field {
-                Field::Success if success.is_some() => return Err(de::Error::duplicate_field("success")),
-                Field::Result if result.is_some() || unread.is_some() => {
-                    return Err(de::Error::duplicate_field("result"));
-                }
-                Field::Success => success = Some(map.next_value::<Option<bool>>()?),
-                Field::Errors => errors = Some(api_errors(map.next_value()?)),
-                Field::Result if success == Some(Some(true)) => result = Some(map.next_value::<Option<Whole<T>>>()?),
-                Field::Result => unread = Some(map.next_value::<Option<&'de RawValue>>()?),
-                Field::ResultInfo => pages = Pages::of(&map.next_value()?),
-                Field::Other => drop(map.next_value::<IgnoredAny>()?),
-            }
-        }
-        let (success, mut result) = (success.flatten(), result.flatten());
-        if let Some(unread) = unread.flatten().filter(|_| success == Some(true)) {
-            let read = serde_json::from_str(unread.get());
-            result = Some(read.map_err(|_| de::Error::custom("the result is not of the documented form"))?);
-        }
-        let result = result.map(|Whole(result)| result);
-        let result = result.or_else(|| (success == Some(true)).then(|| T::deserialize(Absent).ok()).flatten());
-        Ok(Envelope { success, errors, result, pages })
-    }
-}
-
-/// A result, which must be an object: serde would accept a sequence of its fields as well.
-struct Whole<T>(T);
-
-impl<'de, T: DeserializeOwned> Deserialize<'de> for Whole<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        T::deserialize(FromMaps(deserializer)).map(Self)
-    }
-}
-
-/// A deserializer that accepts only a map for a struct.
-struct FromMaps<D>(D);
-
-impl<'de, D: Deserializer<'de>> Deserializer<'de> for FromMaps<D> {
-    type Error = D::Error;
-
-    fn deserialize_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        _: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, D::Error> {
-        self.0.deserialize_map(visitor)
-    }
-
-    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-        self.0.deserialize_map(visitor)
-    }
-
-    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-        self.0.deserialize_seq(visitor)
-    }
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-        self.0.deserialize_any(visitor)
-    }
-
-    serde::forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
-        newtype_struct tuple tuple_struct enum identifier ignored_any
-    }
-}
-
-/// Replaces a missing result, which is enough only for [`Nothing`].
-struct Absent;
-
-impl<'de> Deserializer<'de> for Absent {
-    type Error = de::value::Error;
-
-    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
-        Err(de::Error::missing_field("result"))
-    }
-
-    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
-        visitor.visit_unit()
-    }
-
-    serde::forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
-        newtype_struct seq tuple tuple_struct map struct enum identifier
-    }
-}
-
-impl Pages {
-    fn of(result_info: &Value) -> Self {
-        let number = |name: &str| result_info.get(name)?.as_f64().map(|number| number as u64);
-        let cursors = ["/cursor", "/next_cursor", "/cursors/after"];
-        let mut cursors = cursors.iter().filter_map(|way| result_info.pointer(way)?.as_str());
-        Self {
-            count: number("total_pages"),
-            here: number("count"),
-            entries: number("total_count"),
-            has_cursor: cursors.any(|cursor| !cursor.is_empty()),
-        }
     }
 }
 
@@ -251,7 +122,7 @@ impl<'de> Deserialize<'de> for Nothing {
     }
 }
 
-fn api_errors(errors: Value) -> Vec<ApiError> {
+pub(crate) fn api_errors(errors: Value) -> Vec<ApiError> {
     match errors {
         Value::Null => Vec::new(),
         Value::Array(errors) => errors.into_iter().map(ApiError::from).collect(),

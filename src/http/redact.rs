@@ -131,7 +131,7 @@ fn without(text: &str, hidden: &[bool]) -> String {
 }
 
 /// The end of the string at the start of a JSON text.
-fn end_of_string(json: &str) -> usize {
+pub(crate) fn end_of_string(json: &str) -> usize {
     let mut is_escaped = false;
     for (at, byte) in json.bytes().enumerate().skip(1) {
         match byte {

@@ -1,98 +1,160 @@
-//! Turns the status and the envelope of a response into a result or an error.
+//! Turns a response into a result or an error: [`open`], from its status to what it means for the operation.
 
-use reqwest::header::HeaderMap;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use std::time::SystemTime;
+
+use reqwest::header::{CONTENT_ENCODING, HeaderMap};
+use serde::{
+    Deserialize,
+    de::{DeserializeOwned, Error as _, IgnoredAny},
+};
+use serde_json::value::RawValue;
 
 use crate::{
-    document::{
-        generated::{self, ResponseValue},
-        operation::Operation,
+    document::operation::Operation,
+    error::{Error, api::ApiError, codes, kind::ErrorKind},
+    http::{
+        envelope::{Envelope, Nothing, Pages, api_errors},
+        redact::end_of_string,
+        retry,
+        transport::{self, Received},
     },
-    error::{Error, api::ApiError, kind::ErrorKind},
-    http::envelope::{Envelope, Pages},
+    message::body::is_too_deep,
 };
 
-/// What a generated method returns.
-pub(crate) type Returned<T> = Result<ResponseValue<Envelope<T>>, generated::Error>;
+const BYTE_ORDER_MARK: &[u8] = &[0xef, 0xbb, 0xbf];
 
 /// A result, with the errors that came with `success: true`.
 pub(crate) struct Success<T> {
     pub(crate) result: T,
     /// Of a list, what part of it the result is.
     pub(crate) pages: Pages,
-    pub(crate) beside: Vec<ApiError>,
+    pub(crate) errors: Vec<ApiError>,
 }
 
-/// Reads a response as the document describes it.
-pub(crate) fn read<T: DeserializeOwned>(body: Vec<u8>) -> Result<Envelope<T>, Error> {
-    serde_json::from_slice(&body)
-        .map_err(|error| Error::new(ErrorKind::UnexpectedResponse, why_unreadable(&body, &error)))
+/// Reads the body of a response with status 200.
+pub(crate) type Read<T> = fn(Vec<u8>) -> Result<Envelope<T>, Error>;
+
+/// Turns a response into the operation's result, or into the error that it means for the operation. Texts of the
+/// service are left as they are: the caller removes secrets.
+pub(crate) fn open<T>(operation: Operation, received: Received, read: Read<T>) -> Result<Success<T>, Error> {
+    let Received { status, headers, body, is_delimited } = received;
+    let opened = match body {
+        Ok(body) if status == 200 => whole(&headers, body, is_delimited).and_then(read).and_then(succeed),
+        Err(error) if status == 200 => Err(error),
+        // If the body cannot be read, the status is enough.
+        body => Err(refusal(status, &headers, body.unwrap_or_default())),
+    };
+    opened.map_err(|error| {
+        let retry_after = retry::retry_after(&headers, SystemTime::now());
+        let ray_id = transport::ray_id_of(&headers).map(str::to_owned);
+        meaning(operation, error.with_response(status, ray_id, retry_after))
+    })
 }
 
-/// Reads a response that could not be read in another way, in which a part of it may have been freed.
-pub(crate) fn read_rest<T: DeserializeOwned>(body: Option<Vec<u8>>) -> Result<Envelope<T>, Error> {
-    // Where the text is wrong is not known any more.
-    let freed = || Error::new(ErrorKind::UnexpectedResponse, "the response is not JSON of the documented form");
-    body.ok_or_else(freed).and_then(read)
-}
-
-/// The longest response that is checked for a failure before it is read.
-const FAILURE_BYTES: usize = 4096;
-
-/// The failure in a response with status 200, if any. A long response that also has a result is left to [`open`], where
-/// it is too late to retry.
-pub(crate) fn failure(body: &[u8]) -> Option<Error> {
-    if body.len() > FAILURE_BYTES || !has_false(body) {
-        return None;
+/// The body, if it is complete and not compressed.
+fn whole(headers: &HeaderMap, mut body: Vec<u8>, is_delimited: bool) -> Result<Vec<u8>, Error> {
+    let encodings = headers.get_all(CONTENT_ENCODING).iter().flat_map(|value| value.as_bytes().split(|it| *it == b','));
+    let is_plain = |encoding: &[u8]| encoding.is_empty() || encoding.eq_ignore_ascii_case(b"identity");
+    if !encodings.map(<[u8]>::trim_ascii).all(is_plain) {
+        let message = "the response is compressed, which was not asked for";
+        return Err(Error::new(ErrorKind::UnexpectedResponse, message));
     }
-    let envelope: Envelope<IgnoredAny> = serde_json::from_slice(body).ok()?;
-    let (success, errors, _) = envelope.into_parts();
-    (success == Some(false)).then(|| not_done(errors))
+    if body.starts_with(BYTE_ORDER_MARK) {
+        body.drain(..BYTE_ORDER_MARK.len());
+    }
+    // Only the JSON text then shows that the connection closed early.
+    if !is_delimited && serde_json::from_slice::<IgnoredAny>(&body).is_err_and(|error| error.is_eof()) {
+        return Err(Error::new(ErrorKind::Transport, transport::BROKEN));
+    }
+    Ok(body)
 }
 
-/// Most responses have no `f`, which is found faster than a word.
-fn has_false(body: &[u8]) -> bool {
-    body.contains(&b'f') && body.windows(5).any(|word| word == b"false")
-}
-
-/// A failure with status 200 has the kind of its code, as with the code's own status.
-fn not_done(errors: Vec<ApiError>) -> Error {
-    Error::new(kind_by_code(&errors), "the service did not carry out the call").with_api_errors(errors)
-}
-
-/// Interprets an envelope. `empty` is the result of a success that has none, if there may be none.
-pub(crate) fn open<T>(envelope: Envelope<T>, empty: Option<T>) -> Result<Success<T>, Error> {
-    let pages = envelope.pages();
-    let (success, errors, result) = envelope.into_parts();
-    let error = match (success, result.or(empty)) {
-        (Some(true), Some(result)) => return Ok(Success { result, pages, beside: errors }),
+/// The envelope of a success must say so, and have a result.
+fn succeed<T>(envelope: Envelope<T>) -> Result<Success<T>, Error> {
+    let errors = envelope.errors.unwrap_or_default();
+    let error = match (envelope.success, envelope.result) {
+        (Some(true), Some(result)) => return Ok(Success { result, pages: envelope.pages, errors }),
         (Some(true), None) => {
             Error::new(ErrorKind::UnexpectedResponse, "the response claims success, but has no result")
         }
-        (Some(false), _) => return Err(not_done(errors)),
+        // With the kind of its code, as with the code's own status.
+        (Some(false), _) => Error::new(kind_by_code(&errors), "the service did not carry out the call"),
         (None, _) => Error::new(ErrorKind::UnexpectedResponse, "the response does not say whether the call succeeded"),
     };
     Err(error.with_api_errors(errors))
 }
 
-fn kind_by_code(errors: &[ApiError]) -> ErrorKind {
-    let has = |codes: &[i64]| errors.iter().any(|error| codes.iter().any(|code| error.has_code(*code)));
-    if has(&[6003, 6103, 6111, 9109, 10000]) {
-        ErrorKind::Unauthorized
-    } else if has(&[971, 10250, 10251, 10252, 10253, 10429]) {
-        ErrorKind::RateLimited
-    } else if has(&[7003, 10104, 11000]) {
-        ErrorKind::NotFound
-    } else if has(&[15000]) {
-        ErrorKind::ServiceFailure
-    } else {
-        ErrorKind::Rejected
+/// Reads a result that is an object.
+pub(crate) fn read<T: DeserializeOwned>(body: Vec<u8>) -> Result<Envelope<T>, Error> {
+    read_result(&body, "{")
+}
+
+/// Reads a result that is a list.
+pub(crate) fn read_list<T: DeserializeOwned>(body: Vec<u8>) -> Result<Envelope<T>, Error> {
+    read_result(&body, "[")
+}
+
+/// Reads a result of counts and warnings, which a success may leave out.
+pub(crate) fn read_counts<T: DeserializeOwned + Default>(body: Vec<u8>) -> Result<Envelope<T>, Error> {
+    let envelope = read(body)?;
+    let empty = || (envelope.success == Some(true)).then(T::default);
+    Ok(Envelope { result: envelope.result.or_else(empty), ..envelope })
+}
+
+/// Reads a response whose result does not matter.
+pub(crate) fn read_nothing(body: Vec<u8>) -> Result<Envelope<Nothing>, Error> {
+    let envelope: Envelope<Nothing> = read_result(&body, "")?;
+    Ok(Envelope { result: Some(Nothing {}), ..envelope })
+}
+
+/// The envelope, with each part as it is. A malformed part must not hide what the others say.
+#[derive(Deserialize)]
+struct Parts<'a> {
+    success: Option<bool>,
+    #[serde(borrow)]
+    errors: Option<&'a RawValue>,
+    #[serde(borrow)]
+    result: Option<&'a RawValue>,
+    #[serde(borrow)]
+    result_info: Option<&'a RawValue>,
+}
+
+/// Reads a result that begins with `bracket`: serde would also take a list of its fields for an object.
+fn read_result<T: DeserializeOwned>(body: &[u8], bracket: &str) -> Result<Envelope<T>, Error> {
+    // Text that is not UTF-8 may be in fields that do not matter.
+    let text = String::from_utf8_lossy(body);
+    let parts: Parts<'_> = match text.trim_ascii_start().starts_with('[') {
+        true => Err(serde_json::Error::custom("a list")),
+        false => serde_json::from_str(&text),
     }
+    .map_err(|error| Error::new(ErrorKind::UnexpectedResponse, why_unreadable(&text, &error)))?;
+    let is_success = parts.success == Some(true);
+    let result = match parts.result.map(RawValue::get).filter(|_| is_success) {
+        Some(result) if result.starts_with(bracket) => value(result).map(Some),
+        Some(_) => None,
+        None => Some(None),
+    };
+    let malformed = "the result is not of the documented form";
+    Ok(Envelope {
+        success: parts.success,
+        errors: parts.errors.map(|errors| api_errors(value(errors.get()).unwrap_or_default())),
+        result: result.ok_or_else(|| Error::new(ErrorKind::UnexpectedResponse, malformed))?,
+        pages: parts.result_info.and_then(|info| value(info.get())).map(|info| Pages::of(&info)).unwrap_or_default(),
+    })
+}
+
+/// How deep `serde_json` reads.
+const DEPTH: usize = 100;
+
+/// Reads a JSON text. What is nested deeper than `serde_json` reads is null.
+fn value<T: DeserializeOwned>(json: &str) -> Option<T> {
+    let read = serde_json::from_str(json);
+    read.or_else(|error| if is_too_deep(&error) { serde_json::from_str(&shallow(json)) } else { Err(error) }).ok()
 }
 
 /// Describes what is wrong with a response without quoting it, as the parser's text would.
-fn why_unreadable(body: &[u8], error: &serde_json::Error) -> String {
-    let what = match body.trim_ascii().first() {
+fn why_unreadable(text: &str, error: &serde_json::Error) -> String {
+    let what = match text.trim_ascii().as_bytes().first() {
         None => return "the response is empty".into(),
         Some(b'<') => return "the response is HTML, not JSON".into(),
         Some(_) if error.is_eof() => "is cut off",
@@ -102,31 +164,51 @@ fn why_unreadable(body: &[u8], error: &serde_json::Error) -> String {
     format!("the response {what}, at line {} column {}", error.line(), error.column())
 }
 
-/// The error for a response whose status is not 200. If the body is not an envelope, which is common, the status is
-/// enough.
-pub(crate) fn refusal(status: u16, headers: &HeaderMap, body: &[u8]) -> Error {
-    let envelope: Option<Envelope<IgnoredAny>> = serde_json::from_slice(body).ok();
-    let is_enveloped = envelope.is_some();
-    let errors = envelope.map(|envelope| envelope.into_parts().1).unwrap_or_default();
+fn kind_by_code(errors: &[ApiError]) -> ErrorKind {
+    use codes::{INTERNAL, MALFORMED_CREDENTIALS, NO_QUEUE, NO_ROUTE, QUOTA, RATE_LIMITED, REFUSED_CREDENTIALS};
+    let has = |codes: [&[i64]; 2]| errors.iter().any(|error| codes.into_iter().flatten().any(|it| error.has_code(*it)));
+    if has([MALFORMED_CREDENTIALS, REFUSED_CREDENTIALS]) {
+        ErrorKind::Unauthorized
+    } else if has([RATE_LIMITED, QUOTA]) {
+        ErrorKind::RateLimited
+    } else if has([NO_ROUTE, NO_QUEUE]) {
+        ErrorKind::NotFound
+    } else if has([INTERNAL, &[]]) {
+        ErrorKind::ServiceFailure
+    } else {
+        ErrorKind::Rejected
+    }
+}
+
+/// The error for a response whose status is not 200.
+fn refusal(status: u16, headers: &HeaderMap, body: Vec<u8>) -> Error {
+    // A page of a proxy or a firewall says nothing about credentials or queues.
+    let envelope = read_nothing(body).ok().filter(|envelope| envelope.success == Some(false));
+    let is_of_the_service = envelope.is_some();
+    let errors = envelope.and_then(|envelope| envelope.errors).unwrap_or_default();
     let challenged = headers.get("cf-mitigated").is_some_and(|value| value == "challenge");
-    let malformed = |error: &ApiError| [6003, 6103, 6111].iter().any(|code| error.has_code(*code));
+    let is_malformed = errors.iter().any(|error| codes::MALFORMED_CREDENTIALS.iter().any(|code| error.has_code(*code)));
     let mut advice = None;
     let (kind, message) = match status {
         403 if challenged => {
             advice = Some("call from another network, or ask Cloudflare why");
             (ErrorKind::Rejected, "Cloudflare's firewall sent a challenge, which only a browser can pass")
         }
-        400 if errors.iter().any(malformed) => (ErrorKind::Unauthorized, "the credentials are malformed"),
-        401 | 403 => (ErrorKind::Unauthorized, "the service refused the credentials"),
-        404 if !is_enveloped => {
-            advice = Some("check the base URL: the service's own error would say what does not exist");
-            (ErrorKind::NotFound, "there is nothing at this URL")
+        407 => {
+            advice = Some("give the proxy's credentials with its URL: see `ClientBuilder::proxy`");
+            (ErrorKind::ServiceFailure, "a proxy wants credentials of its own")
         }
+        408 => (ErrorKind::Timeout, "the service waited too long for the request"),
+        429 => (ErrorKind::RateLimited, "the rate limit was exceeded"),
+        400..=499 if !is_of_the_service => {
+            advice = Some("check the base URL, and what a proxy or firewall on the way refuses");
+            (ErrorKind::ServiceFailure, "the response is not the service's, which would say what is wrong")
+        }
+        400 if is_malformed => (ErrorKind::Unauthorized, "the credentials are malformed"),
+        401 | 403 => (ErrorKind::Unauthorized, "the service refused the credentials"),
         404 => (ErrorKind::NotFound, "there is no such queue"),
         405 => (ErrorKind::NotPullConsumer, "the queue has no HTTP pull consumer"),
-        408 => (ErrorKind::Timeout, "the service waited too long for the request"),
         409 => (ErrorKind::DeliveryPaused, "delivery from the queue is paused"),
-        429 => (ErrorKind::RateLimited, "the rate limit was exceeded"),
         400..=499 => (ErrorKind::Rejected, "the service refused the request"),
         500..=599 => (ErrorKind::ServiceFailure, "the service failed"),
         300..=399 => (ErrorKind::UnexpectedResponse, "the response is a redirect, which is not followed"),
@@ -136,7 +218,7 @@ pub(crate) fn refusal(status: u16, headers: &HeaderMap, body: &[u8]) -> Error {
 }
 
 /// What a refusal means for this operation, if that is more than its status says.
-pub(crate) fn meaning(operation: Operation, error: Error) -> Error {
+fn meaning(operation: Operation, error: Error) -> Error {
     use ErrorKind::{
         AlreadyExists, DeliveryPaused, InUse, InvalidName, NoSuchConsumer, NotFound, NotPullConsumer, Rejected,
     };
@@ -144,8 +226,8 @@ pub(crate) fn meaning(operation: Operation, error: Error) -> Error {
     if !matches!(error.kind(), Rejected | NotFound | NotPullConsumer | DeliveryPaused) {
         return error;
     }
-    let has = |codes: &[i64]| codes.iter().any(|code| error.has_code(*code));
-    let is_missing = error.kind() == NotFound && !error.api_errors().is_empty() && !has(&[7003]);
+    let has = |codes| error.has_any(codes);
+    let is_missing = error.kind() == NotFound && !error.api_errors().is_empty() && !has(codes::NO_ROUTE);
     // These two are about pulls.
     let is_conflict = matches!(error.kind(), DeliveryPaused | NotPullConsumer);
     let (kind, message, advice) = match operation {
@@ -156,16 +238,16 @@ pub(crate) fn meaning(operation: Operation, error: Error) -> Error {
         | Op::PurgeMessages
         | Op::PushMessage
         | Op::PushMessages => return error,
-        _ if has(&[11009]) => (AlreadyExists, "the account already has a queue with this name", None),
-        _ if has(&[11004]) => (AlreadyExists, "the queue already has a consumer", None),
-        _ if has(&[11003]) => (InvalidName, "the name is not valid for a queue", None),
-        _ if has(&[11005]) => (InUse, "a Worker is bound to the queue", None),
-        _ if has(&[11017]) => (InUse, "event notifications are sent to the queue", None),
-        Op::CreateConsumer | Op::UpdateConsumer if has(&[10007]) => {
+        _ if has(codes::QUEUE_EXISTS) => (AlreadyExists, "the account already has a queue with this name", None),
+        _ if has(codes::CONSUMER_EXISTS) => (AlreadyExists, "the queue already has a consumer", None),
+        _ if has(codes::INVALID_NAME) => (InvalidName, "the name is not valid for a queue", None),
+        _ if has(codes::BOUND_BY_WORKER) => (InUse, "a Worker is bound to the queue", None),
+        _ if has(codes::USED_BY_NOTIFICATIONS) => (InUse, "event notifications are sent to the queue", None),
+        Op::CreateConsumer | Op::UpdateConsumer if has(codes::NO_WORKER) => {
             (Rejected, "there is no such Worker", Some("deploy the Worker first"))
         }
         Op::GetConsumer | Op::UpdateConsumer | Op::DeleteConsumer
-            if has(&[10013, 10105, 11006]) || is_missing && !has(&[10104, 11000]) =>
+            if has(codes::NO_CONSUMER) || is_missing && !has(codes::NO_QUEUE) =>
         {
             (NoSuchConsumer, "the queue has no such consumer", None)
         }
@@ -183,41 +265,80 @@ pub(crate) fn meaning(operation: Operation, error: Error) -> Error {
     error.with_meaning(kind, message).with_advice(advice)
 }
 
-/// "Not found" counts as deleted if an earlier attempt may have done it.
-pub(crate) fn gone(deleted: Result<(), Error>, missing: ErrorKind) -> Result<(), Error> {
-    deleted.or_else(|error| if error.kind() == missing && error.may_have_arrived() { Ok(()) } else { Err(error) })
+/// A JSON text in which what is nested deeper than [`DEPTH`] is null.
+fn shallow(json: &str) -> String {
+    let (mut shallow, mut depth, mut rest) = (String::new(), 0_usize, json);
+    while let Some(next) = rest.chars().next() {
+        let end = if next == '"' { end_of_string(rest) } else { next.len_utf8() };
+        let (token, after) = rest.split_at_checked(end).unwrap_or((rest, ""));
+        rest = after;
+        match next {
+            '{' | '[' => {
+                shallow.push_str(match depth {
+                    0..DEPTH => token,
+                    DEPTH => "null",
+                    _ => "",
+                });
+                depth = depth.saturating_add(1);
+            }
+            '}' | ']' => {
+                depth = depth.saturating_sub(1);
+                shallow.push_str(if depth < DEPTH { token } else { "" });
+            }
+            _ => shallow.push_str(if depth <= DEPTH { token } else { "" }),
+        }
+    }
+    shallow
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
+    use serde_json::{Map, Value, json};
 
     use super::*;
 
-    #[test]
-    fn a_refusal_says_what_its_status_means() {
-        let of = |status, body: &[u8]| refusal(status, &HeaderMap::new(), body);
-        assert_eq!(of(408, b"").kind(), ErrorKind::Timeout);
-        assert!(of(302, b"").to_string().starts_with("the response is a redirect"));
-        let missing = of(404, br#"{"success":false,"errors":[{"code":10001,"message":""}]}"#);
-        let missing = meaning(Operation::ListQueues, missing).to_string();
-        assert!(missing.starts_with("there is no such account"), "{missing}");
-        let elsewhere = meaning(Operation::ListQueues, of(404, b"")).to_string();
-        assert!(elsewhere.starts_with("there is nothing at this URL"), "{elsewhere}");
+    fn opened(operation: Operation, status: u16, body: &str) -> Result<Success<Map<String, Value>>, Error> {
+        let headers = HeaderMap::new();
+        open(operation, Received { status, headers, body: Ok(body.into()), is_delimited: true }, read)
     }
 
     #[test]
-    fn a_failure_is_none_less_for_its_length() {
-        let of = |message: &str| {
-            format!(r#"{{"success":false,"errors":[{{"code":11009,"message":"{message}"}}],"result":{{}}}}"#)
-        };
-        let most = FAILURE_BYTES - of("").len();
-        for length in [0, most, most + 1, 2 * most] {
-            let body = of(&"a".repeat(length));
-            // A long one is found only once it is read.
-            assert_eq!(failure(body.as_bytes()).is_some(), length <= most);
-            let error = open(read::<Value>(body.into()).unwrap(), None).err().unwrap();
+    fn a_refusal_says_what_its_status_means() {
+        let of = |status, body: &str| opened(Operation::ListQueues, status, body).err().unwrap();
+        assert_eq!(of(408, "").kind(), ErrorKind::Timeout);
+        assert!(of(302, "").to_string().starts_with("the response is a redirect"));
+        let missing = of(404, r#"{"success":false,"errors":[{"code":10001,"message":""}]}"#).to_string();
+        assert!(missing.starts_with("there is no such account"), "{missing}");
+    }
+
+    #[test]
+    fn only_a_failure_in_an_envelope_is_the_services() {
+        let pages = ["", "<html>", "{}", "null", r#"{"errors":[{"code":10000}]}"#, r#"{"success":true,"result":{}}"#];
+        for (page, status) in pages.iter().flat_map(|page| [400, 401, 403, 404, 405, 407, 409].map(|it| (page, it))) {
+            let error = opened(Operation::PullMessages, status, page).err().unwrap();
+            assert_eq!(error.kind(), ErrorKind::ServiceFailure, "{status} {page}: {error}");
+            assert!(error.is_transient() && error.may_have_arrived() == (status != 407), "{status} {page}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_failure_is_found_at_any_length() {
+        for length in [0, 4096, 100_000] {
+            let errors = json!([{ "code": 11009, "message": "a".repeat(length) }]);
+            let body = json!({ "success": false, "errors": errors, "result": {} }).to_string();
+            let error = opened(Operation::AckMessages, 200, &body).err().unwrap();
             assert_eq!((error.kind(), error.has_code(11009)), (ErrorKind::Rejected, true));
         }
+    }
+
+    #[test]
+    fn what_is_nested_deeply_is_left_out() {
+        for (open, close) in [("[", "]"), (r#"{"a":"#, "}"), (r#"[{"]":"#, "}]")] {
+            let deep = format!("{}7{}", open.repeat(10_000), close.repeat(10_000));
+            let body = format!(r#"{{"success":true,"errors":{deep},"result":{{"count":1,"odd":{deep},"more":"]"}}}}"#);
+            let result = opened(Operation::AckMessages, 200, &body).unwrap().result;
+            assert_eq!((&result["count"], &result["more"]), (&json!(1), &json!("]")), "{open}");
+        }
+        assert_eq!(shallow(r#" {"a":["[",{}]} "#), r#" {"a":["[",{}]} "#);
     }
 }

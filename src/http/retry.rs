@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 
 use crate::{
     document::operation::Operation,
@@ -227,14 +227,16 @@ impl Operation {
     }
 }
 
-/// The wait that `Retry-After` asks for, in seconds or as a date. A malformed one is ignored.
+/// The wait that `Retry-After` asks for, in seconds, or as a date, which is compared with the response's own: the local
+/// clock may be wrong. A malformed one is ignored.
 pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = value.parse() {
         return Some(Duration::from_secs(seconds));
     }
-    let date = httpdate::parse_http_date(value).ok()?;
-    Some(date.duration_since(now).unwrap_or_default())
+    let date = |value: &str| httpdate::parse_http_date(value.trim()).ok();
+    let sent = headers.get(DATE).and_then(|value| date(value.to_str().ok()?)).unwrap_or(now);
+    Some(date(value)?.duration_since(sent).unwrap_or_default())
 }
 
 /// The standard library's only source of randomness. It is good enough to spread clients out.
@@ -329,6 +331,12 @@ mod tests {
         assert_eq!(read("90"), Some(Duration::from_secs(90)));
         assert_eq!(read("Sun, 06 Nov 1994 08:50:37 GMT"), Some(Duration::from_secs(60)));
         assert_eq!(read("Sun, 06 Nov 1994 08:00:00 GMT"), Some(Duration::ZERO));
+        let dated = |date: &str| {
+            let headers = [(RETRY_AFTER, "Sun, 06 Nov 1994 08:50:37 GMT"), (DATE, date)];
+            retry_after(&headers.map(|(name, value)| (name, value.parse().unwrap())).into_iter().collect(), now)
+        };
+        assert_eq!(dated("Sun, 06 Nov 1994 08:50:27 GMT"), Some(Duration::from_secs(10)), "the local clock is late");
+        assert_eq!(dated("today"), Some(Duration::from_secs(60)));
         for unreadable in ["", "soon", "-1", "1.5", "99999999999999999999"] {
             assert_eq!(read(unreadable), None, "{unreadable}");
         }

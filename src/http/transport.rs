@@ -4,20 +4,19 @@ use std::{
     error::Error as _,
     fmt,
     future::Future,
-    io, iter,
+    io, iter, mem,
     panic::catch_unwind,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use http_body::Body as _;
 use reqwest::{
     Body, Request, Response, Version,
-    header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING},
+    header::{CONTENT_TYPE, HeaderMap, HeaderName, TRANSFER_ENCODING},
 };
-use serde::de::IgnoredAny;
 use tokio::{
     runtime::Handle,
     sync::{Semaphore, SemaphorePermit},
@@ -29,14 +28,12 @@ use crate::{
     flow::budget::Budget,
     http::{
         credentials::{CredentialSource, Headers},
-        response,
-        retry::{self, RetryPolicy},
+        retry::RetryPolicy,
     },
 };
 
 pub(crate) const DEFAULT_BASE_URL: &str = "https://api.cloudflare.com/client/v4";
 const CF_RAY: HeaderName = HeaderName::from_static("cf-ray");
-const BYTE_ORDER_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
 
 /// Longer timeouts could not be added to a clock.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -90,15 +87,19 @@ impl fmt::Debug for Transport {
     }
 }
 
-/// A complete response with status 200, so that a truncated one can be requested again.
+/// A response as it came.
 pub(crate) struct Received {
-    pub(crate) body: Vec<u8>,
-    pub(crate) ray_id: Option<HeaderValue>,
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    /// The body, or why it could not be read.
+    pub(crate) body: Result<Vec<u8>, Error>,
+    /// Whether the end of the body is marked by more than the end of the connection.
+    pub(crate) is_delimited: bool,
 }
 
 impl Transport {
-    /// Sends a request once, with this body and headers of our own, and reads the response. `end` is the end of the
-    /// call, and `bound` the size limit of the response.
+    /// Sends a request once, with this body and headers of our own. `end` is the end of the call, and `bound` the size
+    /// limit of the response.
     pub(crate) async fn attempt(
         &self,
         template: &Request,
@@ -124,37 +125,23 @@ impl Transport {
             read(&mut head.insert((response, is_delimited)).0, bound).await
         });
         let body = body.await.unwrap_or_else(|elapsed| Err(late(elapsed)));
-        let Some((response, is_delimited)) = head else {
-            return body.and(Err(Error::new(ErrorKind::Transport, BROKEN)));
+        let Some((mut response, is_delimited)) = head else {
+            return Err(body.err().unwrap_or_else(|| Error::new(ErrorKind::Transport, BROKEN)));
         };
         if response.url() != template.url() {
             let message =
                 "the given HTTP client followed a redirect, and may have shown the credentials to another host";
             return Err(Error::new(ErrorKind::UnexpectedResponse, message).or_may_have_arrived(true));
         }
-        let (status, headers) = (response.status().as_u16(), response.headers());
-        let ray_id = headers.get(CF_RAY).cloned();
-        let error = match body {
-            Ok(body) if status == 200 => match whole(headers, body, is_delimited) {
-                Ok(body) => match response::failure(&body) {
-                    None => return Ok(Received { body, ray_id }),
-                    Some(failure) => failure,
-                },
-                Err(error) => error,
-            },
-            Err(error) if status == 200 => error,
-            // If the body cannot be read, the status is enough.
-            body => response::refusal(status, headers, &body.unwrap_or_default()),
-        };
-        let retry_after = retry::retry_after(headers, SystemTime::now());
-        Err(error.with_response(status, ray_id.as_ref().and_then(ray_id_of).map(str::to_owned), retry_after))
+        let (status, headers) = (response.status().as_u16(), mem::take(response.headers_mut()));
+        Ok(Received { status, headers, body, is_delimited })
     }
 
     /// A permit for a request in flight.
-    pub(crate) async fn place(&self, end: Instant) -> Result<Option<SemaphorePermit<'_>>, Error> {
+    pub(crate) async fn permit(&self, end: Instant) -> Result<Option<SemaphorePermit<'_>>, Error> {
         let Some(in_flight) = &self.in_flight else { return Ok(None) };
         match timeout_at(end, in_flight.acquire()).await {
-            Ok(Ok(place)) => Ok(Some(place)),
+            Ok(Ok(permit)) => Ok(Some(permit)),
             _ => Err(Error::new(ErrorKind::Timeout, "as many other requests as max_in_flight allows were under way")),
         }
     }
@@ -224,33 +211,18 @@ fn is_delimited(response: &Response) -> bool {
         || response.version() >= Version::HTTP_2
 }
 
-/// The body of a response, if it is complete and not compressed.
-fn whole(headers: &HeaderMap, mut body: Vec<u8>, is_delimited: bool) -> Result<Vec<u8>, Error> {
-    if headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
-        let message = "the response is compressed, which was not asked for";
-        return Err(Error::new(ErrorKind::UnexpectedResponse, message));
-    }
-    if body.starts_with(&BYTE_ORDER_MARK) {
-        body.drain(..BYTE_ORDER_MARK.len());
-    }
-    // Only the JSON text then shows that the connection closed early.
-    if !is_delimited && serde_json::from_slice::<IgnoredAny>(&body).is_err_and(|error| error.is_eof()) {
-        return Err(Error::new(ErrorKind::Transport, BROKEN));
-    }
-    Ok(body)
-}
-
-/// Sixteen hexadecimal digits and a location, or a similar form. Anything else could be a secret that was sent back.
-pub(crate) fn ray_id_of(value: &HeaderValue) -> Option<&str> {
+/// The response's `cf-ray`, if it is sixteen hexadecimal digits and a location, or similar: anything else could be a
+/// secret that was sent back.
+pub(crate) fn ray_id_of(headers: &HeaderMap) -> Option<&str> {
     let is_part = |byte: u8| byte.is_ascii_hexdigit() || byte.is_ascii_uppercase() || byte == b'-';
-    value.to_str().ok().filter(|text| text.len() <= 24 && text.bytes().all(is_part))
+    headers.get(CF_RAY)?.to_str().ok().filter(|text| text.len() <= 24 && text.bytes().all(is_part))
 }
 
 pub(crate) fn late(elapsed: Elapsed) -> Error {
     Error::new(ErrorKind::Timeout, "the response did not come in time").with_source(elapsed, true)
 }
 
-const BROKEN: &str = "the connection broke before the response was complete";
+pub(crate) const BROKEN: &str = "the connection broke before the response was complete";
 
 /// The error for a request without a complete response.
 fn broken(error: reqwest::Error) -> Error {

@@ -6,14 +6,11 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    document::{
-        fields::{self, Fields, described, open_names},
-        operation::Operation,
-    },
-    error::{Error, kind::ErrorKind},
+    document::fields::{self, Fields, described, open_names},
+    error::{Error, codes, kind::ErrorKind},
     http::{
         envelope::List,
-        response::{Success, gone},
+        response::{self, Success},
         retry::ASK_AGAIN,
         transport,
     },
@@ -51,7 +48,8 @@ impl ConsumerDescription {
     /// [`UnexpectedResponse`](ErrorKind::UnexpectedResponse) if the service sent none.
     pub fn id(&self) -> Result<ConsumerId, Error> {
         let id = self.0.text("consumer_id").and_then(|id| ConsumerId::try_from(id).ok());
-        id.ok_or_else(|| Error::new(ErrorKind::UnexpectedResponse, "the response describes a consumer without an id"))
+        let missing = || Error::new(ErrorKind::UnexpectedResponse, "the response describes a consumer without an id");
+        id.ok_or_else(|| missing().or_may_have_arrived(true))
     }
 
     /// The kind of consumer.
@@ -276,9 +274,8 @@ impl Queue {
     /// [`UnexpectedResponse`](ErrorKind::UnexpectedResponse) if the service says that there are more consumers than it
     /// returned, since the operation has no pages.
     pub async fn consumers(&self) -> Result<Vec<ConsumerDescription>, Error> {
-        let ((_, account, queue), call) = (self.parts(), self.call(Operation::ListConsumers));
-        let Success { result: List(consumers), pages, .. } =
-            call.run(call.client().list_consumers(account, queue)).await?;
+        let call = self.call(async |client, account, queue| client.list_consumers(account, queue).await)?;
+        let (Success { result: List(consumers), pages, .. }, _) = call.read_by(response::read_list).send().await?;
         let here = pages.here.unwrap_or(consumers.len() as u64);
         let is_part = pages.count.is_some_and(|count| count > 1) || pages.entries.is_some_and(|all| all > here);
         if is_part || pages.has_cursor {
@@ -296,8 +293,7 @@ impl Queue {
     ///
     /// [`NoSuchConsumer`](ErrorKind::NoSuchConsumer) if the queue has no such consumer.
     pub async fn consumer(&self, id: &ConsumerId) -> Result<ConsumerDescription, Error> {
-        let ((_, account, queue), call) = (self.parts(), self.call(Operation::GetConsumer));
-        Ok(call.run(call.client().get_consumer(account, queue, id.wire())).await?.result)
+        self.call(async |client, account, queue| client.get_consumer(account, queue, id.wire()).await)?.result().await
     }
 
     /// Creates a consumer. The service refuses pulls for a few seconds after a pull consumer was created;
@@ -313,8 +309,7 @@ impl Queue {
     /// setting out of bounds.
     pub async fn create_consumer(&self, settings: &ConsumerSettings) -> Result<ConsumerDescription, Error> {
         limits::consumer_settings(settings)?;
-        let ((_, account, queue), call) = (self.parts(), self.call(Operation::CreateConsumer));
-        Ok(call.run(call.client().create_consumer(account, queue, settings)).await?.result)
+        self.call(async |client, account, queue| client.create_consumer(account, queue, settings).await)?.result().await
     }
 
     /// Replaces all settings of a consumer. Settings that are not given get the service's defaults; to keep them, start
@@ -336,8 +331,9 @@ impl Queue {
     }
 
     async fn put_consumer(&self, id: &ConsumerId, settings: &ConsumerSettings) -> Result<ConsumerDescription, Error> {
-        let ((_, account, queue), call) = (self.parts(), self.call(Operation::UpdateConsumer));
-        Ok(call.run(call.client().update_consumer(account, queue, id.wire(), settings)).await?.result)
+        self.call(async |client, account, queue| client.update_consumer(account, queue, id.wire(), settings).await)?
+            .result()
+            .await
     }
 
     /// Deletes a consumer. The queue and its messages are kept.
@@ -348,9 +344,8 @@ impl Queue {
     ///
     /// [`NoSuchConsumer`](ErrorKind::NoSuchConsumer) if the queue had no such consumer.
     pub async fn delete_consumer(&self, id: &ConsumerId) -> Result<(), Error> {
-        let ((_, account, queue), call) = (self.parts(), self.call(Operation::DeleteConsumer));
-        let deleted = call.run(call.client().delete_consumer(account, queue, id.wire())).await.map(drop);
-        gone(deleted, ErrorKind::NoSuchConsumer)
+        let call = self.call(async |client, account, queue| client.delete_consumer(account, queue, id.wire()).await)?;
+        call.delete(|error| error.has_any(codes::NO_CONSUMER)).await
     }
 
     /// Enables pulling over HTTP: creates a pull consumer or updates the existing one, and waits until pulls are

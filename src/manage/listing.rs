@@ -12,7 +12,7 @@ use futures_core::Stream;
 use serde_json::{Map, Value};
 
 use crate::{
-    error::Error,
+    error::{Error, kind::ErrorKind},
     http::{envelope::List, response::Success},
 };
 
@@ -21,7 +21,8 @@ use crate::{
 /// An entry that moves to a later page while the list is read is returned once. The list ends with the last page by the
 /// service's count, or after three pages in a row without a new entry. If the service does not count pages, it ends
 /// with the first such page. Entries without an id are told apart by all their fields, and the list also ends after 100
-/// pages in a row on which no other entry is new. After an error, the stream ends.
+/// pages in a row on which no other entry is new. A list of more than 10,000 entries, as many
+/// queues as an account may have, ends with an error. After an error, the stream ends.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -63,6 +64,8 @@ pub(crate) fn key(id: Option<&str>, fields: &Map<String, Value>) -> Key {
 const MAX_STALE_PAGES: u32 = 3;
 /// Entries without ids may be the same ones with other fields. As many pages have all 10,000 queues of an account.
 const MAX_UNNAMED_PAGES: u32 = 100;
+/// As many queues as an account may have. A list of more does not end.
+const MAX_ENTRIES: usize = 10_000;
 
 type Fetched<T> = Pin<Box<dyn Future<Output = Result<Success<List<T>>, Error>> + Send>>;
 
@@ -143,6 +146,11 @@ impl<T> Stream for Listing<T> {
             if self.is_ended {
                 return Poll::Ready(None);
             }
+            if self.seen.len() > MAX_ENTRIES {
+                self.is_ended = true;
+                let message = format!("the list does not end: it has more than {MAX_ENTRIES} entries");
+                return Poll::Ready(Some(Err(Error::new(ErrorKind::UnexpectedResponse, message))));
+            }
             let mut pending = match self.pending.take() {
                 Some(pending) => pending,
                 None => {
@@ -187,7 +195,7 @@ mod tests {
                 Ok(Success {
                     result: List(vec![(id, fields)]),
                     pages: Pages { count, ..Pages::default() },
-                    beside: Vec::new(),
+                    errors: Vec::new(),
                 })
             }
         };
@@ -200,10 +208,30 @@ mod tests {
             Ok(Success {
                 result: List(vec![number]),
                 pages: Pages { count: Some(1000), ..Pages::default() },
-                beside: Vec::new(),
+                errors: Vec::new(),
             })
         };
         assert_eq!(Listing::new(|number| Key::Id(number.to_string()), page).all().await.unwrap().len(), 1000);
+    }
+
+    #[tokio::test]
+    async fn a_list_of_new_pages_without_end_is_an_error() {
+        for pages in [None, Some(u64::MAX)] {
+            let page = move |page: u32| async move {
+                let entries = List((0..100).map(|entry| u64::from(page) * 100 + entry).collect());
+                Ok(Success { result: entries, pages: Pages { count: pages, ..Pages::default() }, errors: Vec::new() })
+            };
+            let mut listing = Listing::new(|number| Key::Id(number.to_string()), page);
+            let mut entries = 0;
+            let error = loop {
+                match listing.next().await.unwrap() {
+                    Ok(_) => entries += 1,
+                    Err(error) => break error,
+                }
+            };
+            assert_eq!((error.kind(), entries), (ErrorKind::UnexpectedResponse, 10_100));
+            assert!(listing.next().await.is_none());
+        }
     }
 
     #[tokio::test]

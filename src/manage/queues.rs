@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use crate::{
-    document::{generated::types::CreateQueuePayload, operation::Operation},
+    document::generated::types::CreateQueuePayload,
     error::{Error, kind::ErrorKind},
     http::{
-        call::Call,
         envelope::List,
-        response::Success,
+        response::{self, Success},
         transport::{DEFAULT_BASE_URL, Transport},
     },
     manage::{
@@ -138,8 +137,11 @@ impl Queues {
             jurisdiction: queue.jurisdiction.map(|jurisdiction| jurisdiction.as_str().to_owned()),
             settings: Some(queue.settings).filter(|settings| !settings.fields().is_empty()),
         };
-        let call = self.call(Operation::CreateQueue);
-        let made = call.run(call.client().create_queue(self.account.wire(), &payload)).await?.result;
+        let made = self
+            .transport
+            .call("", async |client| client.create_queue(self.account.wire(), &payload).await)?
+            .result()
+            .await?;
         Ok(self.handle(made.id()?))
     }
 
@@ -174,15 +176,13 @@ impl Queues {
     }
 
     async fn page(self, page: u32, name: Option<Arc<str>>) -> Result<Success<List<QueueDescription>>, Error> {
-        let call = self.call(Operation::ListQueues);
-        call.run(call.client().list_queues(self.account.wire(), name.as_deref(), page.try_into().ok())).await
+        let call = self.transport.call("", async |client| {
+            client.list_queues(self.account.wire(), name.as_deref(), page.try_into().ok()).await
+        })?;
+        Ok(call.read_by(response::read_list).send().await?.0)
     }
 
     fn handle(&self, queue_id: QueueId) -> Queue {
         Queue::new(Arc::clone(&self.transport), self.account.clone(), queue_id)
-    }
-
-    fn call(&self, operation: Operation) -> Arc<Call> {
-        self.transport.call(operation, "", None, 0)
     }
 }

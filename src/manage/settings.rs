@@ -45,7 +45,8 @@ impl QueueDescription {
     /// [`UnexpectedResponse`](ErrorKind::UnexpectedResponse) if the service sent none.
     pub fn id(&self) -> Result<QueueId, Error> {
         let id = self.key().and_then(|id| QueueId::try_from(id).ok());
-        id.ok_or_else(|| Error::new(ErrorKind::UnexpectedResponse, "the response describes a queue without an id"))
+        let missing = || Error::new(ErrorKind::UnexpectedResponse, "the response describes a queue without an id");
+        id.ok_or_else(|| missing().or_may_have_arrived(true))
     }
 
     pub(crate) fn key(&self) -> Option<&str> {

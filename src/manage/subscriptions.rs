@@ -8,13 +8,11 @@ use crate::{
     document::{
         fields::{Fields, described},
         generated::types::{CreateSubscriptionPayload, EventDestination, UpdateSubscriptionPayload},
-        operation::Operation,
     },
-    error::{Error, kind::ErrorKind},
+    error::{Error, codes, kind::ErrorKind},
     http::{
-        call::Call,
         envelope::List,
-        response::{Success, gone},
+        response::{self, Success},
         transport::Transport,
     },
     manage::{
@@ -79,9 +77,9 @@ impl SubscriptionDescription {
     /// [`UnexpectedResponse`](ErrorKind::UnexpectedResponse) if the service sent none.
     pub fn id(&self) -> Result<SubscriptionId, Error> {
         let id = self.key().and_then(|id| SubscriptionId::try_from(id).ok());
-        id.ok_or_else(|| {
-            Error::new(ErrorKind::UnexpectedResponse, "the response describes a subscription without an id")
-        })
+        let missing =
+            || Error::new(ErrorKind::UnexpectedResponse, "the response describes a subscription without an id");
+        id.ok_or_else(|| missing().or_may_have_arrived(true))
     }
 
     fn key(&self) -> Option<&str> {
@@ -258,8 +256,10 @@ impl Subscriptions {
             source: subscription.source.clone(),
             destination: destination(&subscription.queue_id),
         };
-        let call = self.call(Operation::CreateSubscription);
-        Ok(call.run(call.client().create_subscription(self.account.wire(), &payload)).await?.result)
+        self.transport
+            .call("", async |client| client.create_subscription(self.account.wire(), &payload).await)?
+            .result()
+            .await
     }
 
     /// Returns an event subscription.
@@ -270,8 +270,10 @@ impl Subscriptions {
     ///
     /// [`NotFound`](ErrorKind::NotFound) if there is no such subscription.
     pub async fn get(&self, id: &SubscriptionId) -> Result<SubscriptionDescription, Error> {
-        let call = self.call(Operation::GetSubscription);
-        Ok(call.run(call.client().get_subscription(self.account.wire(), id.wire())).await?.result)
+        self.transport
+            .call("", async |client| client.get_subscription(self.account.wire(), id.wire()).await)?
+            .result()
+            .await
     }
 
     /// Changes an event subscription.
@@ -294,8 +296,10 @@ impl Subscriptions {
             events: change.events.unwrap_or_default(),
             destination: change.queue_id.as_ref().map(destination),
         };
-        let call = self.call(Operation::UpdateSubscription);
-        Ok(call.run(call.client().update_subscription(self.account.wire(), id.wire(), &payload)).await?.result)
+        self.transport
+            .call("", async |client| client.update_subscription(self.account.wire(), id.wire(), &payload).await)?
+            .result()
+            .await
     }
 
     /// Enables or disables an event subscription.
@@ -315,20 +319,24 @@ impl Subscriptions {
     ///
     /// [`NotFound`](ErrorKind::NotFound) if there was no such subscription.
     pub async fn delete(&self, id: &SubscriptionId) -> Result<(), Error> {
-        let call = self.call(Operation::DeleteSubscription);
-        let deleted = call.run(call.client().delete_subscription(self.account.wire(), id.wire())).await.map(drop);
-        gone(deleted, ErrorKind::NotFound)
+        let call =
+            self.transport.call("", async |client| client.delete_subscription(self.account.wire(), id.wire()).await)?;
+        call.delete(is_gone).await
     }
 
     async fn page(self, page: u32) -> Result<Success<List<SubscriptionDescription>>, Error> {
         let (page, per_page) = (page.try_into().ok(), PER_PAGE.try_into().ok());
-        let call = self.call(Operation::ListSubscriptions);
-        call.run(call.client().list_subscriptions(self.account.wire(), page, per_page)).await
+        let call = self
+            .transport
+            .call("", async |client| client.list_subscriptions(self.account.wire(), page, per_page).await)?;
+        Ok(call.read_by(response::read_list).send().await?.0)
     }
+}
 
-    fn call(&self, operation: Operation) -> Arc<Call> {
-        self.transport.call(operation, "", None, 0)
-    }
+/// Whether the service says that there is no such subscription, for which no code is known.
+fn is_gone(error: &Error) -> bool {
+    let is_about_another = [codes::NO_ROUTE, codes::NO_QUEUE].into_iter().any(|codes| error.has_any(codes));
+    error.kind() == ErrorKind::NotFound && !error.api_errors().is_empty() && !is_about_another
 }
 
 fn destination(queue_id: &QueueId) -> EventDestination {

@@ -139,6 +139,7 @@ impl Body {
         read.map_err(|error| {
             // The error's own text can quote the body.
             let what = match error.classify() {
+                _ if is_too_deep(&error) => "is nested too deeply",
                 Category::Data => "does not fit the requested type",
                 Category::Syntax | Category::Eof | Category::Io => "is not JSON",
             };
@@ -213,6 +214,11 @@ impl fmt::Debug for Body {
 
 fn undecodable(message: impl Into<Cow<'static, str>>) -> Error {
     Error::new(ErrorKind::UndecodableBody, message)
+}
+
+/// Whether `serde_json` gave up at its bound of nesting, which it reports as malformed JSON.
+pub(crate) fn is_too_deep(error: &serde_json::Error) -> bool {
+    error.is_syntax() && error.to_string().starts_with("recursion limit exceeded")
 }
 
 /// JSON text and base64 of JSON text start with different characters: the latter with one of `C D I L M N O W Z b d e`.

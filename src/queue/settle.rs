@@ -1,13 +1,13 @@
 //! What a queue does with leases: acknowledge, retry, extend.
 
-use std::{pin::pin, time::Duration};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::{
-    document::operation::Operation,
     error::Error,
     flow::adaptive::Setback,
+    http::response::{self, Success},
     message::{
         ack::{AckError, AckOutcome, AckRequest},
         extend::{ExtendError, ExtendOutcome},
@@ -72,16 +72,15 @@ impl Queue {
         let now = Instant::now().into_std();
         let leases = settlements.clone().map(|settlement| &settlement.lease);
         let deadline = deadline.or_else(|| settlement::deadline(leases, now));
-        let ((transport, account, queue), payload) = (self.parts(), wire::ack_payload(settlements.clone()));
-        let call = transport.call(Operation::AckMessages, queue, deadline, 0);
+        let payload = wire::ack_payload(settlements.clone());
+        let call = self.call(async |client, account, queue| client.ack_messages(account, queue, &payload).await)?;
+        let call = call.until(deadline).read_by(response::read_counts);
         call.trace_count(settlements.len());
-        // Pinned here, it is not moved any more.
-        let success = call.run_counted(pin!(call.client().ack_messages(account, queue, &payload))).await?;
+        let (Success { result, errors, .. }, sent) = call.send().await?;
         let leases = settlements.clone().map(|settlement| settlement.lease.id());
-        let mut warnings = call.warnings(success.result.warnings, leases, |id| id);
-        warnings.extend(call.beside(success.beside));
-        let counts = [success.result.ack_count, success.result.retry_count].map(wire::number);
-        Ok((AckOutcome::new(settlements, counts, warnings), call.setback()))
+        let warnings = sent.warnings(result.warnings, errors, leases, |id| id);
+        let counts = [result.ack_count, result.retry_count].map(wire::number);
+        Ok((AckOutcome::new(settlements, counts, warnings), sent.setback))
     }
 
     /// Extends leases by `visibility_timeout` from now, 1 ms to 12 hours. No attempt is counted.
@@ -148,14 +147,14 @@ impl Queue {
     async fn extend_once(&self, leases: &[Lease], visibility_timeout: Duration) -> Result<ExtendOutcome, Error> {
         // An expired lease may belong to another consumer by now.
         let deadline = settlement::deadline(leases.iter(), Instant::now().into_std());
-        let ((transport, account, queue), payload) = (self.parts(), wire::extend_payload(leases, visibility_timeout));
-        let call = transport.call(Operation::ExtendMessages, queue, deadline, 0);
+        let payload = wire::extend_payload(leases, visibility_timeout);
+        let call = self.call(async |client, account, queue| client.extend_messages(account, queue, &payload).await)?;
+        let call = call.until(deadline).read_by(response::read_counts);
         call.trace_count(leases.len());
-        let success = call.run_counted(call.client().extend_messages(account, queue, &payload)).await?;
-        let mut warnings = call.warnings(success.result.warnings, leases.iter().map(Lease::id), |id| id);
-        warnings.extend(call.beside(success.beside));
+        let (Success { result, errors, .. }, sent) = call.send().await?;
+        let warnings = sent.warnings(result.warnings, errors, leases.iter().map(Lease::id), |id| id);
         let lasts = Duration::from_millis(wire::milliseconds(visibility_timeout).into());
-        let until = (call.sent_at() + lasts).into_std();
-        Ok(ExtendOutcome::new(leases, wire::number(success.result.extend_count), warnings, until))
+        let until = (sent.at + lasts).into_std();
+        Ok(ExtendOutcome::new(leases, wire::number(result.extend_count), warnings, until))
     }
 }

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
@@ -13,8 +14,10 @@ use crate::{
         AckEntry, AckPayload, ExtendEntry, ExtendPayload, MetricsResult, PeekResult, PeekResultMessage, PullPayload,
         PullResult, PulledMessage, PushPayload, RetryEntry,
     },
+    error::{Error, kind::ErrorKind},
     http::{
         envelope::Envelope,
+        response,
         scanner::{NoJson, Scanner},
     },
     message::{
@@ -181,32 +184,21 @@ fn id(value: Option<Value>) -> String {
 }
 
 fn time(milliseconds: Option<f64>) -> Option<SystemTime> {
-    SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(whole(milliseconds)?))
+    SystemTime::UNIX_EPOCH.checked_add(Duration::try_from_secs_f64(milliseconds? / 1000.0).ok()?)
 }
 
-/// Reads a pull's response, or returns it to be read in another way, if its memory was not freed yet. An entry that
-/// does not match the document does not affect the others: a number instead of a message, a repeated key, half of a
-/// surrogate pair in an id.
-pub(crate) fn read_pull(scanner: Scanner) -> Result<Envelope<PullResult>, Option<Vec<u8>>> {
-    scan(scanner, |scanner| {
-        let mut result = PullResult::default();
-        scanner.fields(["messages", "message_backlog_count", "metadata"], |scanner, name| {
-            match name {
-                // Reading either list would lose the leases of the other.
-                "messages" if result.messages.is_some() => return Err(NoJson),
-                "messages" => result.messages = messages(scanner, "lease_id", |message| message)?,
-                "message_backlog_count" => result.message_backlog_count = scanner.read()?,
-                "metadata" => result.metadata = scanner.read()?,
-                _ => drop(scanner.skip()?),
-            }
-            Ok(())
-        })?;
-        Ok(result)
-    })
+/// Reads a pull's response with the fast reader. An entry that does not match the document does not affect the others: a
+/// number instead of a message, a repeated key, half of a surrogate pair in an id.
+pub(crate) fn read_pull(body: Vec<u8>) -> Result<Envelope<PullResult>, Error> {
+    scan(Scanner::new(body), "lease_id").or_else(read_rest)
 }
 
-/// Like [`read_pull`], for a peek.
-pub(crate) fn read_peek(scanner: Scanner) -> Result<Envelope<PeekResult>, Option<Vec<u8>>> {
+/// Reads a peek's response in the same way.
+pub(crate) fn read_peek(body: Vec<u8>) -> Result<Envelope<PeekResult>, Error> {
+    let Envelope { success, errors, result, pages } = match scan(Scanner::new(body), "ref") {
+        Ok(envelope) => envelope,
+        Err(rest) => return read_rest(rest),
+    };
     let peeked = |message: PulledMessage| PeekResultMessage {
         id: message.id,
         body: message.body,
@@ -215,39 +207,46 @@ pub(crate) fn read_peek(scanner: Scanner) -> Result<Envelope<PeekResult>, Option
         ref_: message.lease_id.map(MessageRef),
         metadata: message.metadata,
     };
-    scan(scanner, |scanner| {
-        let mut result = PeekResult::default();
-        scanner.fields(["messages"], |scanner, name| {
+    let peeked = |messages: Vec<_>| messages.into_iter().map(peeked).collect();
+    let result = result.map(|result| PeekResult { messages: result.messages.map(peeked) });
+    Ok(Envelope { success, errors, result, pages })
+}
+
+/// Reads what is not a response with messages, in which a part of the text may have been freed.
+fn read_rest<T: DeserializeOwned>(rest: Option<Vec<u8>>) -> Result<Envelope<T>, Error> {
+    // Where the text is wrong is not known any more.
+    let freed = || Error::new(ErrorKind::UnexpectedResponse, "the response is not JSON of the documented form");
+    rest.ok_or_else(freed).and_then(response::read)
+}
+
+/// Reads messages, of which `secret` is the field with the lease or the reference. Otherwise returns the response, if
+/// its memory was not freed yet.
+pub(crate) fn scan(mut scanner: Scanner, secret: &'static str) -> Result<Envelope<PullResult>, Option<Vec<u8>>> {
+    let envelope = Envelope::scan(&mut scanner, |scanner| {
+        let mut result = PullResult::default();
+        scanner.fields(["messages", "message_backlog_count", "metadata"], |scanner, name| {
             match name {
+                // Reading either list would lose the leases of the other.
                 "messages" if result.messages.is_some() => return Err(NoJson),
-                "messages" => result.messages = messages(scanner, "ref", peeked)?,
+                "messages" => result.messages = messages(scanner, secret)?,
+                "message_backlog_count" => result.message_backlog_count = scanner.read()?,
+                "metadata" => result.metadata = scanner.read()?,
                 _ => drop(scanner.skip()?),
             }
             Ok(())
         })?;
         Ok(result)
-    })
+    });
+    envelope.map_err(|NoJson| scanner.into_text())
 }
 
-fn scan<T>(
-    mut scanner: Scanner,
-    read: impl FnMut(&mut Scanner) -> Result<T, NoJson>,
-) -> Result<Envelope<T>, Option<Vec<u8>>> {
-    Envelope::scan(&mut scanner, read).map_err(|NoJson| scanner.into_text())
-}
-
-/// `secret` is the field with the lease or the reference.
-fn messages<T>(
-    scanner: &mut Scanner,
-    secret: &'static str,
-    mut convert: impl FnMut(PulledMessage) -> T,
-) -> Result<Option<Vec<T>>, NoJson> {
+fn messages(scanner: &mut Scanner, secret: &'static str) -> Result<Option<Vec<PulledMessage>>, NoJson> {
     if scanner.peek() != Some(b'[') {
         return scanner.null();
     }
     let (mut messages, mut latest) = (Vec::new(), Latest::default());
     scanner.entries(|scanner| {
-        messages.push(convert(message_of(scanner, secret, &mut latest)?));
+        messages.push(message_of(scanner, secret, &mut latest)?);
         Ok(())
     })?;
     Ok(Some(messages))

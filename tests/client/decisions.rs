@@ -118,7 +118,7 @@ async fn credentials_refused_under_status_200_are_provided_anew() {
 async fn a_404_without_an_envelope_points_to_the_base_url() {
     let missing = |body: &str| support::queue(&Server::playing([Act::Respond(response(404, &[], body))]).url);
     let nothing = missing("<html>nothing here</html>").pull(PullOptions::new()).await.unwrap_err();
-    assert_eq!(nothing.kind(), ErrorKind::NotFound);
+    assert_eq!(nothing.kind(), ErrorKind::ServiceFailure);
     assert!(nothing.to_string().contains("check the base URL"), "{nothing}");
     let body = r#"{"success":false,"errors":[{"code":10104,"message":"no queue"}]}"#;
     let no_queue = missing(body).pull(PullOptions::new()).await.unwrap_err();

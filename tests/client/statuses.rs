@@ -18,20 +18,21 @@ const TABLE: &[Row] = &[
     (400, Some(6103), Unauthorized, "the credentials are malformed"),
     (400, Some(10026), Rejected, "code 10026"),
     (400, Some(10207), Rejected, "code 10207"),
-    (400, None, Rejected, "the service refused the request"),
+    (400, None, ServiceFailure, "check the base URL, and what a proxy or firewall on the way refuses"),
     (401, Some(10000), Unauthorized, "check the credentials"),
-    (401, None, Unauthorized, "check the credentials"),
+    (401, None, ServiceFailure, "check the base URL, and what a proxy or firewall on the way refuses"),
     (403, Some(10000), Unauthorized, "the permission Queues Write"),
     (403, Some(9109), Unauthorized, "the permission Queues Write"),
-    (403, None, Unauthorized, "check the credentials"),
+    (403, None, ServiceFailure, "check the base URL, and what a proxy or firewall on the way refuses"),
     (404, Some(10104), NotFound, "check the account id and the queue id"),
     (404, Some(7003), NotFound, "check the account id and the queue id"),
-    (404, None, NotFound, "check the base URL"),
+    (404, None, ServiceFailure, "check the base URL, and what a proxy or firewall on the way refuses"),
     (405, Some(0), NotPullConsumer, "enable the HTTP pull consumer"),
-    (405, None, NotPullConsumer, "enable the HTTP pull consumer"),
+    (405, None, ServiceFailure, "check the base URL, and what a proxy or firewall on the way refuses"),
     (408, None, Timeout, "try again"),
     (409, Some(0), DeliveryPaused, "resume delivery"),
-    (409, None, DeliveryPaused, "resume delivery"),
+    (409, None, ServiceFailure, "check the base URL, and what a proxy or firewall on the way refuses"),
+    (407, None, ServiceFailure, "a proxy wants credentials of its own; give the proxy's credentials"),
     (413, None, Rejected, "the service refused the request"),
     (422, Some(10208), Rejected, "code 10208"),
     (429, Some(10250), RateLimited, "code 10250"),
@@ -42,18 +43,18 @@ const TABLE: &[Row] = &[
     (429, Some(10429), RateLimited, "code 10429"),
     (429, None, RateLimited, "try again later"),
     (500, Some(15000), ServiceFailure, "code 15000"),
-    (500, None, ServiceFailure, "try again later"),
-    (501, None, ServiceFailure, "try again later"),
-    (502, None, ServiceFailure, "try again later"),
-    (503, None, ServiceFailure, "try again later"),
-    (504, None, ServiceFailure, "try again later"),
+    (500, None, ServiceFailure, "try again, but the request may have arrived, so a push may be duplicated"),
+    (501, None, ServiceFailure, "try again, but the request may have arrived, so a push may be duplicated"),
+    (502, None, ServiceFailure, "try again, but the request may have arrived, so a push may be duplicated"),
+    (503, None, ServiceFailure, "try again, but the request may have arrived, so a push may be duplicated"),
+    (504, None, ServiceFailure, "try again, but the request may have arrived, so a push may be duplicated"),
     (201, None, UnexpectedResponse, "not documented"),
     (202, Some(0), UnexpectedResponse, "not documented"),
     (206, None, UnexpectedResponse, "not documented"),
     (300, None, UnexpectedResponse, "redirect"),
     (302, None, UnexpectedResponse, "redirect"),
     (399, None, UnexpectedResponse, "redirect"),
-    (499, None, Rejected, "the service refused the request"),
+    (499, None, ServiceFailure, "check the base URL, and what a proxy or firewall on the way refuses"),
     (600, None, UnexpectedResponse, "not documented"),
 ];
 
@@ -69,7 +70,7 @@ async fn assert_row(server: &Server, queue: &Queue, &(status, code, kind, says):
         assert_eq!(error.api_errors().first().map(|error| error.code), code, "{status}: {error}");
         assert!(error.to_string().contains(says) || !Op::MESSAGES.contains(&op), "{status} {code:?}: {error}");
         assert!(error.to_string().contains(&format!("(status {status}, cf-ray {RAY})")), "{error}");
-        let is_refused = (400..=499).contains(&status) && status != 408;
+        let is_refused = [407, 413, 429].contains(&status) || code.is_some() && (400..=499).contains(&status);
         assert_eq!(error.may_have_arrived(), !is_refused, "{error}");
     }
 }
@@ -149,7 +150,7 @@ async fn a_failure_keeps_its_status_if_its_body_is_malformed() {
     }
     let server = Server::playing([support::cut_off(404, r#"{"success":false,"errors":[{"code":10104}]}"#)]);
     let error = Op::Push.call(&support::queue(&server.url)).await.unwrap_err();
-    assert_eq!((error.kind(), error.status(), error.ray_id()), (NotFound, Some(404), Some(RAY)));
+    assert_eq!((error.kind(), error.status(), error.ray_id()), (ServiceFailure, Some(404), Some(RAY)));
 }
 
 #[tokio::test]

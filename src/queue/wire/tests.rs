@@ -3,7 +3,6 @@
 use serde_json::json;
 
 use super::*;
-use crate::http::response;
 
 /// Numbers that look like chance, the same in every run.
 struct Chance(u64);
@@ -101,13 +100,19 @@ impl Chance {
 }
 
 fn opened(envelope: Envelope<PullResult>) -> (Option<bool>, usize, Option<Batch>) {
-    let (success, errors, result) = envelope.into_parts();
+    let Envelope { success, errors, result, .. } = envelope;
     let now = Instant::now();
-    (success, errors.len(), result.map(|result| Batch { messages: Vec::new(), ..batch(result.clone(), now) }))
+    // Only a success has a result.
+    let result = result.filter(|_| success == Some(true));
+    (
+        success,
+        errors.unwrap_or_default().len(),
+        result.map(|result| Batch { messages: Vec::new(), ..batch(result.clone(), now) }),
+    )
 }
 
 fn messages_of(envelope: Envelope<PullResult>) -> Option<Vec<PulledMessage>> {
-    envelope.into_parts().2?.messages
+    envelope.result?.messages
 }
 
 fn same(one: &PulledMessage, other: &PulledMessage) -> bool {
@@ -122,8 +127,8 @@ fn same(one: &PulledMessage, other: &PulledMessage) -> bool {
 }
 
 fn batch_of(response: &str) -> Option<Batch> {
-    let envelope = read_pull(Scanner::new(response.into())).ok()?;
-    Some(batch(envelope.into_parts().2?, Instant::now()))
+    let envelope = scan(Scanner::new(response.into()), "lease_id").ok()?;
+    Some(batch(envelope.result?, Instant::now()))
 }
 
 #[test]
@@ -132,8 +137,8 @@ fn a_pull_is_read_as_the_document_describes_it() {
     let mut messages = 0;
     for _ in 0..1000 {
         let response = chance.response();
-        let document = || serde_json::from_str::<Envelope<PullResult>>(&response).expect(&response);
-        let ours = || read_pull(Scanner::new(response.clone().into_bytes())).expect(&response);
+        let document = || response::read::<PullResult>(response.clone().into_bytes()).expect(&response);
+        let ours = || scan(Scanner::new(response.clone().into_bytes()), "lease_id").expect(&response);
         assert_eq!(opened(ours()), opened(document()), "{response}");
         let (ours, document) = (messages_of(ours()), messages_of(document()));
         messages += document.iter().flatten().count();
@@ -152,9 +157,9 @@ fn no_part_of_a_pull_is_taken_for_the_whole() {
         let response = chance.response();
         let whole = response.trim_end();
         for end in 0..whole.len() {
-            assert!(read_pull(Scanner::new(whole.as_bytes()[..end].to_vec())).is_err(), "{}", &whole[..end]);
+            assert!(read_pull(whole.as_bytes()[..end].to_vec()).is_err(), "{}", &whole[..end]);
         }
-        assert!(read_pull(Scanner::new(format!("{response},").into_bytes())).is_err());
+        assert!(read_pull(format!("{response},").into_bytes()).is_err());
     }
 }
 
@@ -177,15 +182,14 @@ fn a_large_pull_keeps_each_message_while_its_memory_is_given_back() {
 fn a_large_response_that_cannot_be_read_is_not_described_by_what_is_left_of_it() {
     let message = json!({ "lease_id": "a", "body": "x".repeat(100_000) }).to_string();
     let response = format!(r#"{{"success":true,"result":{{"messages":[{}]"#, [message.as_str(); 10].join(","));
-    let left = read_pull(Scanner::new(response.into())).unwrap_err();
-    let error = response::read_rest::<PullResult>(left).unwrap_err();
+    let error = read_pull(response.into()).unwrap_err();
     assert!(error.to_string().starts_with("the response is not JSON of the documented form; "), "{error}");
 }
 
 #[test]
 fn a_small_response_that_cannot_be_read_is_read_in_another_way() {
     let response = r#"{"success":true,"result":{"messages":[{"lease_id":"a"},{}],"messages":7}}"#;
-    assert_eq!(read_pull(Scanner::new(response.into())).unwrap_err(), Some(response.into()));
+    assert_eq!(scan(Scanner::new(response.into()), "lease_id").unwrap_err(), Some(response.into()));
 }
 
 #[test]
@@ -193,7 +197,7 @@ fn two_lists_of_messages_are_an_error_and_lose_no_lease() {
     let lists = r#""messages":[{"lease_id":"a"}],"messages":[{"lease_id":"b"}]"#;
     let response = format!(r#"{{"success":true,"result":{{{lists}}}}}"#);
     assert_eq!(batch_of(&response), None);
-    let peek = |response: &str| read_peek(Scanner::new(response.replace("lease_id", "ref").into()));
+    let peek = |response: &str| read_peek(response.replace("lease_id", "ref").into());
     assert!(peek(&response).is_err());
     assert!(peek(r#"{"success":true,"result":{"messages":[{"lease_id":"a"}]}}"#).is_ok(), "one is read");
 }
