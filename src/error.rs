@@ -182,7 +182,7 @@ impl Error {
     }
 
     pub(crate) fn has_any(&self, codes: &[i64]) -> bool {
-        codes.iter().any(|code| self.has_code(*code))
+        self.0.api_errors.iter().any(|error| error.has_any(codes))
     }
 
     /// The response's `cf-ray`, which identifies the request to Cloudflare's support.

@@ -51,6 +51,10 @@ impl ApiError {
         self.code == code || self.error_chain.iter().any(|cause| cause.has_code(code))
     }
 
+    pub(crate) fn has_any(&self, codes: &[i64]) -> bool {
+        codes.iter().any(|code| self.has_code(*code))
+    }
+
     /// Applies `edit` to every text, and to a code that this crate does not know: it may be a number of the request.
     pub(crate) fn edit_texts(&mut self, edit: &impl Fn(&mut String)) {
         if !codes::KNOWN.concat().contains(&self.code) {

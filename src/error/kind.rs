@@ -34,7 +34,7 @@ pub enum ErrorKind {
     CredentialsUnavailable,
     /// The credentials are malformed or unknown, or lack a permission. Retried once if a function provides new ones.
     Unauthorized,
-    /// There is no such account or queue, or the base URL is wrong. Not retried.
+    /// There is no such account or queue. Not retried.
     NotFound,
     /// The queue has no HTTP pull consumer (405), or it was created only seconds ago. Not retried.
     NotPullConsumer,
@@ -60,6 +60,9 @@ pub enum ErrorKind {
     /// since the request may have been carried out, unless it was the credentials that were refused.
     Rejected,
     /// The service failed (5xx). Idempotent operations are retried.
+    ///
+    /// A status from 400 to 499 without the service's envelope is of this kind as well, except 408, 413 and 429: a proxy
+    /// or a firewall sent it, or the base URL is wrong. It says nothing about the queue or the credentials.
     ServiceFailure,
     /// The connection failed or broke. Idempotent operations are retried; the others only if no connection was made.
     ///

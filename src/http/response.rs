@@ -165,19 +165,17 @@ fn why_unreadable(text: &str, error: &serde_json::Error) -> String {
 }
 
 fn kind_by_code(errors: &[ApiError]) -> ErrorKind {
-    use codes::{INTERNAL, MALFORMED_CREDENTIALS, NO_QUEUE, NO_ROUTE, QUOTA, RATE_LIMITED, REFUSED_CREDENTIALS};
-    let has = |codes: [&[i64]; 2]| errors.iter().any(|error| codes.into_iter().flatten().any(|it| error.has_code(*it)));
-    if has([MALFORMED_CREDENTIALS, REFUSED_CREDENTIALS]) {
-        ErrorKind::Unauthorized
-    } else if has([RATE_LIMITED, QUOTA]) {
-        ErrorKind::RateLimited
-    } else if has([NO_ROUTE, NO_QUEUE]) {
-        ErrorKind::NotFound
-    } else if has([INTERNAL, &[]]) {
-        ErrorKind::ServiceFailure
-    } else {
-        ErrorKind::Rejected
-    }
+    let kinds = [
+        (codes::MALFORMED_CREDENTIALS, ErrorKind::Unauthorized),
+        (codes::REFUSED_CREDENTIALS, ErrorKind::Unauthorized),
+        (codes::RATE_LIMITED, ErrorKind::RateLimited),
+        (codes::QUOTA, ErrorKind::RateLimited),
+        (codes::NO_ROUTE, ErrorKind::NotFound),
+        (codes::NO_QUEUE, ErrorKind::NotFound),
+        (codes::INTERNAL, ErrorKind::ServiceFailure),
+    ];
+    let found = kinds.into_iter().find(|(codes, _)| errors.iter().any(|error| error.has_any(codes)));
+    found.map_or(ErrorKind::Rejected, |(_, kind)| kind)
 }
 
 /// The error for a response whose status is not 200.
@@ -200,7 +198,8 @@ fn refusal(status: u16, headers: &HeaderMap, body: Vec<u8>) -> Error {
         }
         408 => (ErrorKind::Timeout, "the service waited too long for the request"),
         429 => (ErrorKind::RateLimited, "the rate limit was exceeded"),
-        400..=499 if !is_of_the_service => {
+        // What is too large stays so, whoever says it.
+        400..=499 if !is_of_the_service && status != 413 => {
             advice = Some("check the base URL, and what a proxy or firewall on the way refuses");
             (ErrorKind::ServiceFailure, "the response is not the service's, which would say what is wrong")
         }

@@ -184,7 +184,8 @@ fn id(value: Option<Value>) -> String {
 }
 
 fn time(milliseconds: Option<f64>) -> Option<SystemTime> {
-    SystemTime::UNIX_EPOCH.checked_add(Duration::try_from_secs_f64(milliseconds? / 1000.0).ok()?)
+    let whole = milliseconds.filter(|number| *number >= 0.0)? as u64;
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(whole))
 }
 
 /// Reads a pull's response with the fast reader. An entry that does not match the document does not affect the others: a
@@ -214,9 +215,9 @@ pub(crate) fn read_peek(body: Vec<u8>) -> Result<Envelope<PeekResult>, Error> {
 
 /// Reads what is not a response with messages, in which a part of the text may have been freed.
 fn read_rest<T: DeserializeOwned>(rest: Option<Vec<u8>>) -> Result<Envelope<T>, Error> {
-    // Where the text is wrong is not known any more.
-    let freed = || Error::new(ErrorKind::UnexpectedResponse, "the response is not JSON of the documented form");
-    rest.ok_or_else(freed).and_then(response::read)
+    // Where the text is wrong is not known any more. A body that is not UTF-8 must not be changed without a word.
+    let unreadable = || Error::new(ErrorKind::UnexpectedResponse, "the response is not JSON of the documented form");
+    rest.filter(|rest| str::from_utf8(rest).is_ok()).ok_or_else(unreadable).and_then(response::read)
 }
 
 /// Reads messages, of which `secret` is the field with the lease or the reference. Otherwise returns the response, if

@@ -1,16 +1,12 @@
 //! The body of a message on the wire.
 
-use std::{borrow::Cow, cell::Cell, fmt, iter, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
-use serde::{
-    Deserialize, Deserializer, Serialize, Serializer,
-    de::{
-        self, Visitor,
-        value::{BorrowedStrDeserializer, MapDeserializer},
-    },
-    ser,
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{
+    Value,
+    value::{RawValue, to_raw_value},
 };
-use serde_json::{Value, value::RawValue};
 
 use crate::message::lease::unquote;
 
@@ -22,33 +18,15 @@ pub struct MessageBody(Form);
 #[derive(Clone)]
 enum Form {
     /// JSON text from the wire, or as `serde_json` wrote it.
-    Json(Arc<str>),
+    Json(Arc<RawValue>),
     /// What a string stands for.
     Unquoted(Arc<str>),
-}
-
-/// The largest scratch that a thread keeps. Larger messages are refused, or close to it.
-const MAX_SCRATCH: usize = 256 << 10;
-
-thread_local! {
-    /// Where JSON is written before its length is known. To allocate it for each message takes a tenth of a push.
-    /// Nothing is left in it in between.
-    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 impl MessageBody {
     /// JSON, to be sent.
     pub(crate) fn written<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<Self> {
-        // A destructor of another thread-local value may come here after this one is gone.
-        let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
-        scratch.clear();
-        serde_json::to_writer(&mut scratch, value)?;
-        let json = str::from_utf8(&scratch).map_err(ser::Error::custom)?.into();
-        if scratch.capacity() <= MAX_SCRATCH {
-            scratch.fill(0);
-            let _ = SCRATCH.try_with(|cell| cell.set(scratch));
-        }
-        Ok(Self(Form::Json(json)))
+        to_raw_value(value).map(Self::from)
     }
 
     /// A string, without quotes and escapes.
@@ -58,7 +36,7 @@ impl MessageBody {
 
     pub(super) fn json(&self) -> Cow<'_, str> {
         match &self.0 {
-            Form::Json(json) => Cow::Borrowed(json),
+            Form::Json(json) => Cow::Borrowed(json.get()),
             Form::Unquoted(text) => Cow::Owned(Value::from(&**text).to_string()),
         }
     }
@@ -66,20 +44,22 @@ impl MessageBody {
     /// What a string stands for, and any other JSON as it is. `None` for a string with half of a surrogate pair.
     pub(super) fn text_or_json(&self) -> Option<Cow<'_, str>> {
         match &self.0 {
-            Form::Json(json) => unquote(json),
+            Form::Json(json) => unquote(json.get()),
             Form::Unquoted(text) => Some(Cow::Borrowed(text)),
         }
     }
 
     /// In bytes.
     pub(super) fn len(&self) -> usize {
-        let (Form::Json(text) | Form::Unquoted(text)) = &self.0;
-        text.len()
+        match &self.0 {
+            Form::Json(json) => json.get().len(),
+            Form::Unquoted(text) => text.len(),
+        }
     }
 
     pub(crate) fn is_string(&self) -> bool {
         match &self.0 {
-            Form::Json(json) => json.starts_with('"'),
+            Form::Json(json) => json.get().starts_with('"'),
             Form::Unquoted(_) => true,
         }
     }
@@ -104,7 +84,7 @@ impl Eq for MessageBody {}
 
 impl From<Box<RawValue>> for MessageBody {
     fn from(raw: Box<RawValue>) -> Self {
-        Self(Form::Json(Box::<str>::from(raw).into()))
+        Self(Form::Json(raw.into()))
     }
 }
 
@@ -124,83 +104,14 @@ impl fmt::Debug for MessageBody {
 impl Serialize for MessageBody {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match &self.0 {
-            Form::Json(json) => {
-                let raw = <&RawValue>::deserialize(Written(json)).or_else(|_| serde_json::from_str(json));
-                raw.map_err(ser::Error::custom)?.serialize(serializer)
-            }
+            Form::Json(json) => json.serialize(serializer),
             Form::Unquoted(text) => serializer.serialize_str(text),
         }
-    }
-}
-
-/// JSON text that was written or read by `serde_json`, as a `RawValue` that is not parsed again.
-struct Written<'a>(&'a str);
-
-impl<'de> Deserializer<'de> for Written<'de> {
-    type Error = de::value::Error;
-
-    /// A `RawValue` asks for a newtype of a name of its own, and takes a map with this name for its only key.
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        name: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Self::Error> {
-        visitor.visit_map(MapDeserializer::new(iter::once((name, BorrowedStrDeserializer::new(self.0)))))
-    }
-
-    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
-        Err(de::Error::custom("only a `RawValue` is read from this"))
-    }
-
-    serde::forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
-        seq tuple tuple_struct map struct enum identifier ignored_any
     }
 }
 
 impl<'de> Deserialize<'de> for MessageBody {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Box::<RawValue>::deserialize(deserializer).map(Self::from)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{sync::mpsc, thread};
-
-    use super::*;
-
-    #[test]
-    fn no_message_is_left_in_the_memory_that_is_reused() {
-        MessageBody::written("a secret").unwrap();
-        let scratch = SCRATCH.take();
-        assert!(!scratch.is_empty() && scratch.iter().all(|byte| *byte == 0));
-    }
-
-    #[test]
-    fn the_memory_of_a_large_message_is_not_kept() {
-        MessageBody::written(&"a".repeat(MAX_SCRATCH)).unwrap();
-        assert_eq!(SCRATCH.take().capacity(), 0);
-    }
-
-    #[test]
-    fn a_message_can_be_written_while_its_thread_ends() {
-        struct AtTheEnd(mpsc::Sender<bool>);
-        impl Drop for AtTheEnd {
-            fn drop(&mut self) {
-                let is_written = MessageBody::written("last").is_ok_and(|body| body.json() == r#""last""#);
-                let _ = self.0.send(is_written && SCRATCH.try_with(|_| ()).is_err());
-            }
-        }
-        thread_local! {
-            static LAST: Cell<Option<AtTheEnd>> = const { Cell::new(None) };
-        }
-        let (sender, receiver) = mpsc::channel();
-        let thread = thread::spawn(|| {
-            LAST.set(Some(AtTheEnd(sender)));
-            MessageBody::written("first").is_ok()
-        });
-        assert!(receiver.recv().unwrap(), "the thread's memory was there to the end, or could not do without");
-        assert!(thread.join().unwrap());
     }
 }
