@@ -6,6 +6,7 @@ mod rows;
 
 use refresh::report::{Class, Report};
 use serde_json::{Value, json};
+use support::Op;
 
 use self::{
     layouts::LAYOUTS,
@@ -169,7 +170,8 @@ fn a_change_of_many_operations_names_each_on_a_line_of_its_own() {
         let operations = paths.values_mut().flat_map(|item| item.as_object_mut().unwrap().values_mut()).skip(1);
         operations.for_each(|operation| operation["deprecated"] = json!(true));
     });
-    assert!(report.text.contains("deprecated: 25 operations\n  "), "{}", report.text);
+    let first = format!("deprecated: {} operations\n  ", Op::ALL.len() - 1);
+    assert!(report.text.contains(&first), "{}", report.text);
     assert!(report.text.lines().all(|line| line.len() < 220), "{}", report.text);
 }
 

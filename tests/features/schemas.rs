@@ -8,8 +8,9 @@ use schemars::SchemaGenerator;
 use serde_json::{Map, Value, json};
 
 /// What the document has, what the Rust type has instead, and why.
-const EXPLAINED: [(&str, &str); 12] = [
+const EXPLAINED: [(&str, &str); 13] = [
     ("*: T | T or null", "a field that may be missing is an Option, which reads null too"),
+    ("*: no default | default *", "what a field that is missing is read as"),
     ("*/code`: no format | format int64", "the form in which a code is kept"),
     ("*: no minimum | minimum 0", "what the format uint32 means"),
     ("*: maximum * | no maximum", "refused by src/message/limits.rs, with words"),

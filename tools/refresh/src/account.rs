@@ -46,6 +46,11 @@ pub struct Account {
 }
 
 impl Account {
+    /// Whether a complaint is about this operation.
+    pub(crate) fn concerns(&self, id: &str) -> bool {
+        self.about.iter().any(|form| form.starts_with(&format!("{id} ")))
+    }
+
     /// Whether a complaint is about this place of an operation, or one within it.
     pub(crate) fn is_about(&self, id: &str, place: &str) -> bool {
         let named = format!("{id} {place}");

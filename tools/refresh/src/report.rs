@@ -126,7 +126,9 @@ impl Report {
                     }
                 }
                 (None, Some(_)) => {
-                    add(Change::told(Class::Harmless, "it is compared from now on", NOTHING, &here.name));
+                    let mut change = Change::told(Class::Harmless, "it is compared from now on", NOTHING, &here.name);
+                    change.is_in_tables = account.concerns(&here.id);
+                    add(change);
                 }
                 (_, None) => {
                     add(Change::told(Class::Request, "the document has no such operation", GONE, &here.name));
