@@ -48,8 +48,8 @@ impl Progress {
             return progress;
         }
         let progress = Self::with(ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()));
-        progress.bar.enable_steady_tick(Duration::from_millis(200));
         progress.begin("messages", None);
+        progress.bar.enable_steady_tick(Duration::from_millis(200));
         progress
     }
 
@@ -69,11 +69,6 @@ impl Progress {
     /// Counts from zero, in this unit, up to an expected number.
     pub(crate) fn begin(&self, unit: &'static str, expected: Option<u64>) {
         self.lines().unit = unit;
-        self.bar.reset();
-        match expected {
-            Some(expected) => self.bar.set_length(expected),
-            None => self.bar.unset_length(),
-        }
         let template = match expected {
             Some(_) => format!("{{bar:30}} {{human_pos}}/{{human_len}} {unit}, {{per_sec}}, {{eta}} left"),
             None => format!("{{spinner}} {{human_pos}} {unit}, {{per_sec}}"),
@@ -82,6 +77,11 @@ impl Progress {
             let style = if is_unicode() { style } else { style.progress_chars("=> ").tick_chars("-\\|/ ") };
             self.bar.set_style(style);
         }
+        match expected {
+            Some(expected) => self.bar.set_length(expected),
+            None => self.bar.unset_length(),
+        }
+        self.bar.reset();
     }
 
     pub(crate) fn at(&self, count: u64) {

@@ -178,6 +178,8 @@ pub(crate) struct Plan {
     pub(crate) until_empty: bool,
     /// Whether `max_retries` of the queue may be raised for the time of the sweep.
     pub(crate) raise_retries: bool,
+    /// Whether messages at their last delivery may be pushed as new ones.
+    pub(crate) may_renew: bool,
 }
 
 impl Default for Plan {
@@ -190,11 +192,17 @@ impl Default for Plan {
             most_batches: 200,
             until_empty: false,
             raise_retries: false,
+            may_renew: true,
         }
     }
 }
 
 impl Plan {
+    /// A message that can be pushed as a new one.
+    fn copy(&self, body: &Body) -> Option<PushMessage> {
+        PushMessage::from_body(body).ok().filter(|_| self.may_renew)
+    }
+
     fn may_stay(&self) -> bool {
         self.keep || self.limit.is_some() || !self.filter.is_all()
     }
@@ -251,19 +259,31 @@ impl<S: Sink> Sweep<S> {
         if self.plan.raise_retries {
             return Ok(());
         }
+        let mut is_renewing = false;
         for message in self.queue.peek(BATCH).await? {
             let is_last = message.attempts.is_some_and(|attempts| attempts >= self.allowance.retries());
             let is_taken = !self.plan.keep && self.plan.filter.matches(&message) && self.sink.fits(&message.body);
-            if is_last && !is_taken && PushMessage::from_body(&message.body).is_err() {
+            if !is_last || is_taken {
+                continue;
+            }
+            if self.plan.copy(&message.body).is_some() {
+                is_renewing = true;
+            } else {
                 let (id, kind) = (&message.id, message.body.content_type());
                 let (retries, end) = (self.allowance.retries(), self.allowance.end());
                 let what = format!(
-                    "nothing was done: message {id} has one delivery left (max_retries is {retries}), stays, and \
-                     cannot be pushed anew since it is of the type {kind}; after this pass, it {end}"
+                    "nothing was done: message {id}, of the type {kind}, has one delivery left (max_retries is \
+                     {retries}), stays, and cannot be pushed anew; after this pass, it {end}"
                 );
                 let advice = "--raise-retries raises max_retries of the queue's pull consumer for the time of the pass";
                 return Err(Failure::new(Exit::Refused, what).with_note(advice));
             }
+        }
+        if is_renewing {
+            self.progress.say(
+                "some messages have one delivery left: those that stay are pushed as new ones, with new ids, and hidden \
+                 until this has likely ended; --raise-retries avoids that",
+            );
         }
         Ok(())
     }
@@ -279,8 +299,8 @@ impl<S: Sink> Sweep<S> {
         if self.plan.may_stay() {
             let deliveries = u64::from(retries) + 1;
             self.progress.say(&format!(
-                "messages that stay are leased while this runs, and then available again; that is one of the \
-                 {deliveries} deliveries of each, after which it {end}"
+                "the queue delivers each message {deliveries} times at most, after which it {end}; this is one delivery \
+                 of each message that stays, which is leased while this runs, and then available again"
             ));
         }
     }
@@ -428,7 +448,7 @@ impl<S: Sink> Sweep<S> {
         swept.arrived = others.saturating_sub(swept.unavailable);
         if swept.unavailable > 0 {
             let timeout = self.allowance.consumer().and_then(ConsumerDescription::visibility_timeout);
-            let timeout = timeout.unwrap_or(LEASE).max(LEASE);
+            let timeout = timeout.unwrap_or(LEASE).clamp(LEASE, LONGEST_DELAY);
             let (count, until) = (swept.unavailable, clock_time(SystemTime::now() + timeout));
             self.progress.say(&format!(
                 "{count} messages are in the queue and were not available: leased, delayed or hidden; if leased for \

@@ -14,7 +14,7 @@ pub(crate) async fn watch<T>(
     look: impl AsyncFn() -> Result<T, Error>,
     mut show: impl AsyncFnMut(T) -> io::Result<()>,
 ) -> Result<(), Failure> {
-    let mut failures = Failures::default();
+    let (mut failures, progress) = (Failures::default(), Progress::hidden());
     loop {
         let wait = match look().await {
             Ok(seen) => {
@@ -23,7 +23,7 @@ pub(crate) async fn watch<T>(
                 interval
             }
             Err(error) if error.is_transient() => {
-                Progress::hidden().say(&error.to_string());
+                progress.remark("look", &error.to_string());
                 failures.pause(&error)
             }
             Err(error) => return Err(error.into()),

@@ -27,7 +27,8 @@ const MOST_LETTERS: usize = 200;
 
 const HELP: &str = "\
 It looks at the first 100 available messages, without leasing them. With --all, it leases each message
-once, which is one of its deliveries, and makes them available again at its end.
+once, which is one of its deliveries, and makes them available again at its end. Where a message would
+not be delivered again, it refuses to begin, unless --raise-retries says what to do.
 
 Examples:
   cf-queues count jobs-failed --by /reason
@@ -72,7 +73,9 @@ impl Count {
             return Ok(());
         }
         let (signals, progress, values) = (Signals::listen()?, Progress::new(), tally.clone());
-        let plan = Plan { filter, keep: true, raise_retries: self.raise_retries, ..Plan::default() };
+        let raise_retries = self.raise_retries;
+        // A look changes no message.
+        let plan = Plan { filter, keep: true, raise_retries, may_renew: false, ..Plan::default() };
         let sweep = Sweep::prepare(queue, tally, plan, progress.clone()).await?;
         let swept = tokio::select! {
             swept = sweep.run(signals.clone().told(1)) => swept,

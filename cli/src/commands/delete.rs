@@ -88,6 +88,9 @@ impl Delete {
         } else {
             let mut summary = Summary::default();
             let result = peeked(&queue, &filter, &mut summary, &progress).await;
+            // All that was named was found, so what is behind does not matter.
+            let is_done = self.filter.is_empty() && summary.deleted >= wanted.len() as u64;
+            let result = result.or_else(|failure| if is_done { Ok(()) } else { Err(failure) });
             (summary, result)
         };
         progress.end();

@@ -173,6 +173,7 @@ impl Redrive {
             most_batches: self.batches.into(),
             until_empty: self.until_empty,
             raise_retries: self.raise_retries,
+            ..Plan::default()
         };
         let sink = Pushing { to, filter, progress: progress.clone() };
         let sweep = Sweep::prepare(from, sink, plan, progress.clone()).await?;

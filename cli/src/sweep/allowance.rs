@@ -39,6 +39,11 @@ impl Allowance {
         self.retries.load(Ordering::Relaxed)
     }
 
+    /// What the queue allowed at the start.
+    pub(super) fn before(&self) -> u32 {
+        self.consumer.as_ref().and_then(ConsumerDescription::max_retries).unwrap_or(DEFAULT_RETRIES)
+    }
+
     pub(super) fn consumer(&self) -> Option<&ConsumerDescription> {
         self.consumer.as_ref()
     }

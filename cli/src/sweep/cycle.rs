@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use cloudflare_queues::{Error, Message, PullOptions, PushMessage};
+use cloudflare_queues::{Error, Message, PullOptions};
 
 use super::{Counts, Fate, Held, Sink, Sweep, Taken, settle::settle};
 use crate::exit::{Exit, Failure};
@@ -128,19 +128,22 @@ impl<S: Sink> Sweep<S> {
         let Some(attempts) = messages.iter().map(|message| message.attempts).max() else { return Vec::new() };
         if self.allowance.may_raise {
             match leases.during(self.allowance.raise(attempts)).await {
-                Ok(()) => return messages.to_vec(),
+                Ok(()) => {
+                    self.tell_raised();
+                    return messages.to_vec();
+                }
                 Err(failure) => self.progress.remark("raise", &failure.to_string()),
             }
         }
         let (mut copies, mut renewed, mut saved) = (Vec::new(), Vec::new(), Vec::new());
         for message in messages {
-            match PushMessage::from_body(&message.body) {
-                Ok(copy) => {
+            match self.plan.copy(&message.body) {
+                Some(copy) => {
                     copies.push(copy.delay(delay));
                     renewed.push(*message);
                 }
                 // Nothing else saves it.
-                Err(_) => match leases.during(self.allowance.raise(message.attempts)).await {
+                None => match leases.during(self.allowance.raise(message.attempts)).await {
                     Ok(()) => {
                         saved.push(*message);
                         cycle.failure = cycle.failure.take().or_else(|| Some(self.at_last_delivery(message)));
@@ -164,11 +167,17 @@ impl<S: Sink> Sweep<S> {
         saved
     }
 
+    fn tell_raised(&self) {
+        let (before, now) = (self.allowance.before(), self.allowance.retries());
+        let what = format!("max_retries of the queue is raised from {before} to {now}; if this is killed, set it back");
+        self.progress.remark("raised", &what);
+    }
+
     fn at_last_delivery(&self, message: &Message) -> Failure {
         let (id, kind) = (&message.id, message.body.content_type());
         let what = format!(
-            "message {id} is of the type {kind}, which cannot be pushed anew, and was at its last delivery: \
-             max_retries was raised to save it"
+            "message {id}, of the type {kind}, was at its last delivery, and cannot be pushed anew: max_retries was \
+             raised to save it"
         );
         Failure::new(Exit::Refused, what).with_note("run it again with --raise-retries for the rest")
     }

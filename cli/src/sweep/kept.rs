@@ -178,7 +178,9 @@ impl Kept {
     /// until their leases expire.
     pub(super) async fn give_back(&self, acker: &Acker, progress: &Progress) -> u64 {
         let (mut returns, mut unconfirmed, mut done) = (JoinSet::new(), 0, 0_u64);
-        progress.begin("messages made available again", Some(self.messages()));
+        if self.messages() > 0 {
+            progress.begin("messages made available again", Some(self.messages()));
+        }
         loop {
             while returns.len() < MOST_RETURNS
                 && let Some(Chunk { leases, .. }) = self.take(None)

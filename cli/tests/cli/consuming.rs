@@ -304,6 +304,24 @@ fn a_signal_drains() {
     }
 }
 
+/// As `nohup` starts it.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_hangup_that_is_ignored_ends_nothing() {
+    let world = World::new();
+    let script = format!("trap '' HUP; exec {} consume {} -- true", env!("CARGO_BIN_EXE_cf-queues"), world.id());
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", &script]).envs(world.variables()).stdin(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let requests = world.emulator.requests();
+    eventually("it pulls", || world.emulator.requests() > requests + 2);
+    signal(&child, Signal::HUP);
+    world.push_numbers(1);
+    eventually("it goes on", || world.messages().is_empty());
+    signal(&child, Signal::TERM);
+    assert_eq!(exit_code(&mut child), Some(0));
+}
+
 #[test]
 fn a_second_signal_kills_the_programs() {
     let world = World::new();

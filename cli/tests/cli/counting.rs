@@ -1,6 +1,10 @@
 //! `count`, `delete`, `peek --filter`, `ls`: what is in there.
 
-use cloudflare_queues::{PushMessage, emulator::Emulator, manage::ConsumerSettings};
+use cloudflare_queues::{
+    PushMessage,
+    emulator::{Emulator, QueuedMessage},
+    manage::ConsumerSettings,
+};
 use serde_json::{Value, json};
 
 use crate::world::{World, objects};
@@ -40,6 +44,20 @@ fn the_most_frequent_values_are_counted_and_what_was_looked_at_is_told() {
     assert!(world.messages().iter().all(|message| message.attempts == 1 && !message.is_leased));
     let (_, lines, _) = run(&world, &["count", world.id(), "--filter", "/reason=gone", "--all"]);
     assert_eq!(lines, [json!({ "value": "json", "count": 70 })]);
+}
+
+#[test]
+fn a_count_changes_no_message() {
+    let world = World::retrying(0);
+    world.push_numbers(3);
+    let before = world.messages();
+    let (code, _, told) = run(&world, &["count", world.id(), "--all"]);
+    assert!(code == Some(4) && told.contains("nothing was done"), "{told}");
+    assert_eq!(world.messages(), before);
+    let (code, lines, told) = run(&world, &["count", world.id(), "--all", "--raise-retries"]);
+    assert_eq!((code, &lines[0]["count"]), (Some(0), &3.into()), "{told}");
+    let ids = |messages: &[QueuedMessage]| messages.iter().map(|message| message.id.clone()).collect::<Vec<_>>();
+    assert_eq!(ids(&world.messages()), ids(&before));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
+use rustix::termios::{Winsize, tcsetwinsize};
 use rustix::{
     fs::{Mode, OFlags},
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
@@ -16,12 +17,19 @@ use cloudflare_queues::emulator::{Emulator, QueueSettings};
 use crate::world::World;
 
 /// Runs a program with all three streams on a terminal, and returns what it showed.
-fn on_terminal(mut command: Command, typed: &str) -> (Option<i32>, String) {
+fn on_terminal(command: Command, typed: &str) -> (Option<i32>, String) {
+    on_terminal_of(0, command, typed)
+}
+
+/// The same, on a terminal of so many columns.
+fn on_terminal_of(columns: u16, mut command: Command, typed: &str) -> (Option<i32>, String) {
     let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&terminal).unwrap();
     unlockpt(&terminal).unwrap();
     let name = ptsname(&terminal, Vec::new()).unwrap();
     let end = rustix::fs::open(name.as_c_str(), OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+    let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    tcsetwinsize(&end, size).unwrap();
     let stream = || Stdio::from(end.try_clone().unwrap());
     let mut child = command.env("TERM", "xterm").stdin(stream()).stdout(stream()).stderr(stream()).spawn().unwrap();
     drop((command, end));
@@ -65,6 +73,32 @@ fn progress_is_shown_on_a_terminal_alone() {
     assert!(shown.split('\r').any(is_shown), "{shown:?}");
     let output = world.command(&["redrive", &to, world.id()]).assert().success();
     assert!(output.get_output().stderr.is_empty());
+}
+
+#[test]
+fn a_table_that_does_not_fit_is_a_list() {
+    let world = World::new();
+    let (_, wide) = on_terminal_of(200, world.program(&["ls"]), "");
+    assert!(wide.lines().count() == 2, "{wide:?}");
+    let (_, narrow) = on_terminal_of(60, world.program(&["ls"]), "");
+    assert!(narrow.lines().count() > 4 && narrow.lines().all(|line| line.chars().count() <= 68), "{narrow:?}");
+}
+
+#[test]
+fn progress_is_plain_text_in_the_c_locale() {
+    let world = World::new();
+    let to = world.other();
+    world.push_numbers(100);
+    let mut command = world.program(&["redrive", world.id(), &to, "--rate", "50"]);
+    let (code, shown) = on_terminal_of(
+        100,
+        {
+            command.env("LC_ALL", "C");
+            command
+        },
+        "",
+    );
+    assert!(code == Some(0) && shown.contains("/100 messages") && shown.is_ascii(), "{shown:?}");
 }
 
 #[test]
