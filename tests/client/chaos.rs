@@ -97,21 +97,24 @@ fn a_seed_replays_to_the_letter() {
     assert_eq!(differing, None);
     assert_eq!((totals, first.len()), (again, second.len()));
     assert!(first.lines().count() > ROUND as usize, "next to nothing happened: {first}");
-    assert_ne!(first, replay(2).1);
 }
 
 /// `CHAOS_MESSAGES` sets the number of messages, and `CHAOS_SEED` the first seed, for example a failing one to replay.
-/// Runs with the same totals and the same hash were the same to the letter.
+/// Runs with the same totals and the same hash were the same to the letter. Without variables, there are few messages:
+/// a workflow runs a million once a week.
 #[test]
 fn no_message_is_lost_and_no_confirmation_untrue_in_chaos() {
     let number = |name: &str, default| env::var(name).map_or(default, |value| value.parse::<u64>().unwrap());
     let (first, started) = (number("CHAOS_SEED", 1), StdInstant::now());
-    let seeds = number("CHAOS_MESSAGES", 5000).div_ceil(u64::from(ROUND));
+    let seeds = number("CHAOS_MESSAGES", 3000).div_ceil(u64::from(ROUND));
     let (mut totals, mut hasher) = (Totals::default(), DefaultHasher::new());
+    let mut last = String::new();
     for seed in first..first + seeds {
         let (of_seed, trace) = replay(seed);
+        assert_ne!(trace, last, "the seed determines nothing");
         totals.add(of_seed);
         trace.hash(&mut hasher);
+        last = trace;
     }
     println!("{totals:?}, {:016x} in {:?}", hasher.finish(), started.elapsed());
 }

@@ -22,7 +22,6 @@ mod envelope;
 mod environment;
 mod extremes;
 mod faults;
-mod features;
 mod in_flight;
 mod in_process;
 mod input;

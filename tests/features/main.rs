@@ -1,6 +1,7 @@
 //! The optional features: the types on the wire, their mocks and schemas, metrics, and services as handlers.
 //!
-//! `cargo test` runs these tests through `the_mocks_and_the_schemas_pass_their_tests`.
+//! `cargo test` leaves them out, since cargo would build the dependencies of these features for the examples as well:
+//! `cargo test -p cloudflare-queues-tests --features full --test features`.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used, reason = "a test may fail")]
 
