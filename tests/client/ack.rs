@@ -1,5 +1,7 @@
 //! The response of an ack, and its outcome.
 
+use std::time::Duration;
+
 use cloudflare_queues::{AckOutcome, AckRequest, LeaseId};
 use serde_json::json;
 
@@ -62,6 +64,34 @@ async fn a_warning_without_a_count_speaks_against_its_lease() {
     for (outcome, retried) in [(map, 1), (list, 1), (both, 0)] {
         assert_eq!((outcome.acks.accepted, outcome.acks.doubtful()), (0, 1), "{outcome:?}");
         assert_eq!((outcome.retries.accepted, outcome.retries.doubtful()), (retried, 1 - retried), "{outcome:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_extension_is_certain_only_if_all_leases_are_counted() {
+    // What is returned for two leases, how many are confirmed and accepted, and whether the deadline is known.
+    let table = [
+        (json!({"extendCount": 2}), Some(2), 0, true),
+        (json!({"extendCount": 2, "warnings": {"a": "hm", "b": "hm"}}), Some(2), 0, true),
+        (json!({"extendCount": 2, "warnings": ["hm"]}), Some(2), 0, true),
+        (json!({"extendCount": 1}), Some(1), 0, false),
+        (json!({"extendCount": 1, "warnings": {"a": "hm"}}), Some(1), 0, false),
+        (json!({"extendCount": 3}), Some(0), 0, false),
+        (json!({"extendCount": -2}), Some(0), 0, false),
+        (json!({"extendCount": 1.5}), Some(0), 0, false),
+        (json!({"extendCount": null}), None, 2, false),
+        (json!({"warnings": {"a": "hm"}}), None, 1, false),
+        (json!({"warnings": ["hm"]}), None, 2, false),
+        (json!({}), None, 2, false),
+        (json!(null), None, 2, false),
+    ];
+    let server = Server::playing(table.each_ref().map(|(result, ..)| support::ok(success(result.clone()))));
+    let queue = support::queue(&server.url);
+    for (result, confirmed, accepted, is_certain) in table {
+        let outcome = queue.extend(["a", "b"], Duration::from_secs(60)).await.unwrap();
+        let counts = outcome.extensions;
+        assert_eq!((counts.requested, counts.confirmed, counts.accepted), (2, confirmed, accepted), "{result}");
+        assert_eq!((outcome.is_complete(), outcome.deadline().is_some()), (is_certain, is_certain), "{result}");
     }
 }
 

@@ -114,6 +114,21 @@ async fn a_bad_lease_is_never_reported_as_done() {
 }
 
 #[tokio::test]
+async fn what_the_service_does_not_count_is_accepted() {
+    let service = Service::emulated().await;
+    service.emulator.as_ref().unwrap().configure(|behavior| behavior.counts(false));
+    service.push(2).await;
+    let messages = service.pull(2, MINUTE).await;
+    let extended = service.queue.extend(&messages, MINUTE).await.unwrap();
+    assert_eq!((extended.extensions.accepted, extended.extensions.doubtful(), extended.deadline()), (2, 0, None));
+    let outcome = service.queue.ack(acks(&messages)).await.unwrap();
+    assert_eq!((outcome.acks.confirmed, outcome.acks.accepted, outcome.acks.doubtful()), (None, 2, 0));
+    assert!(!outcome.is_complete());
+    service.pass(MINUTE).await;
+    assert!(service.queue.pull(PullOptions::new()).await.unwrap().is_empty(), "they are deleted all the same");
+}
+
+#[tokio::test]
 async fn a_lease_that_was_handed_back_acknowledges_nothing() {
     let service = Service::emulated().await;
     service.push(1).await;
