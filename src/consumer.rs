@@ -33,7 +33,7 @@ pub use self::{
     health::{Health, Status},
     stats::{HandlerTimes, Report, Stats},
     stream::Deliveries,
-    verdict::{Failed, IntoVerdict, IntoVerdicts, RetryDelay, Undecided},
+    verdict::{Failed, IntoVerdict, IntoVerdicts, RetryDelay, Unsettled},
 };
 #[cfg(fuzzing)]
 pub(crate) use self::{extension::extended, heartbeat::until};
@@ -71,23 +71,26 @@ use crate::{error::Error, message::Message, queue::Queue};
 ///
 /// # Pulling
 ///
-/// It prefetches what handlers can start in two round trips, but no more than four times what they took in one of the
-/// last two, and one batch. Except for what free handlers can start at once, it never prefetches more than they are
-/// expected to start within half a lease, and in any case no more than [`max_bytes`](Self::max_bytes) and
-/// [`max_pulls`](Self::max_pulls) allow. While the queue is empty, one pull is in flight at a time, with pauses that
+/// A message is pulled when a handler is about to start it: as many as handlers start within two round trips, and as many
+/// as handlers are free. A message that is pulled and not started costs one of its deliveries, so no more are pulled than
+/// four times what handlers took in one of the last two round trips, than they are expected to start within half a lease,
+/// and than [`max_bytes`](Self::max_bytes) allows. Messages at their [last delivery](Self::max_retries) are started first.
+///
+/// The number of pulls in flight adapts: it triples with each round trip while full batches arrive and handlers wait, and
+/// falls when pulls fail or return little. While the queue is empty, one pull is in flight at a time, with pauses that
 /// grow to [`max_idle`](Self::max_idle), since empty pulls are billed.
 ///
 /// # Leases
 ///
-/// The lease of a message is [extended](Self::heartbeat) while it waits and while a handler works on it. If that fails,
-/// the handler can [find out](Message::lease). The acknowledgement is still sent, and reported as confirmed only if the
+/// The lease of a message is [extended](Self::max_lease) while it waits and while a handler works on it. If that fails,
+/// the handler can [find out](Message::lease). A retry is sent once an extension that is under way has ended. The acknowledgement is still sent, and reported as confirmed only if the
 /// service confirms it.
 ///
 /// # When things fail
 ///
 /// - A handler returns an error or panics: the message is retried after [`retry_delay`](Self::retry_delay), or moved to
 ///   the [dead letters](Self::dead_letters) after [`max_attempts`](Self::max_attempts).
-/// - More handlers fail than [`bearable_failures`](Self::bearable_failures): pulling slows down step by step, until
+/// - More handlers fail than [`failure_threshold`](Self::failure_threshold): pulling slows down step by step, until
 ///   handlers succeed.
 /// - A pull fails: fewer pulls are in flight, and pauses grow. The run ends if the credentials are refused or the queue
 ///   does not exist.
@@ -193,7 +196,7 @@ impl Consumer {
     ///
     /// To stop immediately, for example at a second ctrl-c, drop the future. Running handlers are dropped, and their
     /// messages are delivered again when their leases expire. Decisions of earlier handlers are still sent, and
-    /// messages that were not started are [handed back](Self::undecided), in the background, as long as the tokio
+    /// messages that were not started are [handed back](Self::unsettled), in the background, as long as the tokio
     /// runtime is running.
     ///
     /// # Errors
@@ -330,7 +333,7 @@ impl<T: DeserializeOwned + 'static> Consumer<Json<T>> {
     }
 
     /// Like [`stream`](Consumer::stream) of a consumer without decoding. Each [`Delivery`] has the body as its
-    /// [`job`](Delivery::job). Messages that cannot be decoded are handled as set, and skipped.
+    /// [`body`](Delivery::body). Messages that cannot be decoded are handled as set, and skipped.
     ///
     /// # Errors
     ///

@@ -4,12 +4,15 @@
 //! - [`retries`]: what is retried, for how long, and what is left to you
 //! - [`consumers`]: handlers, failures, health and metrics
 //! - [`shutdown`]: how a run ends, and what is left then
+//! - [`blocking`]: handlers that block or compute, and what outlives a shutdown
 //! - [`testing`]: your own code against the emulator
 //! - [`tracing`]: spans and events
 //! - [`dead_letters`]: where messages go that cannot be handled, and how they get back
 //! - [`network`]: settings for throughput and memory
 //! - [`workers`]: queues between Workers under `wrangler dev` and programs outside
 
+#[doc = include_str!("../guide/blocking.md")]
+pub mod blocking {}
 #[doc = include_str!("../guide/consumers.md")]
 pub mod consumers {}
 #[doc = include_str!("../guide/dead_letters.md")]

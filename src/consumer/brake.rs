@@ -14,15 +14,15 @@ const MOST: u32 = 16;
 pub(super) struct Brake {
     what: &'static str,
     /// The tolerated share of failures.
-    bearable: f64,
+    threshold: f64,
     failing: f64,
     since_step: u32,
     step: u32,
 }
 
 impl Brake {
-    pub(super) fn new(what: &'static str, bearable: f64) -> Self {
-        Self { what, bearable, failing: 0.0, since_step: 0, step: 0 }
+    pub(super) fn new(what: &'static str, threshold: f64) -> Self {
+        Self { what, threshold, failing: 0.0, since_step: 0, step: 0 }
     }
 
     /// The number of steps by which pulling is slowed down.
@@ -34,10 +34,10 @@ impl Brake {
         self.failing += (f64::from(u8::from(has_failed)) - self.failing) * WEIGHT;
         self.since_step = self.since_step.saturating_add(1);
         let before = self.step;
-        if self.failing > self.bearable && self.since_step >= UP {
+        if self.failing > self.threshold && self.since_step >= UP {
             self.step = self.step.saturating_add(1).min(MOST);
             self.since_step = 0;
-        } else if self.failing <= self.bearable * RECOVERED && self.since_step >= DOWN {
+        } else if self.failing <= self.threshold * RECOVERED && self.since_step >= DOWN {
             self.step = self.step.saturating_sub(1);
             self.since_step = 0;
         }
@@ -71,12 +71,12 @@ mod tests {
     }
 
     #[test]
-    fn where_no_failure_is_bearable_successes_do_not_slow_down() {
+    fn without_tolerance_successes_do_not_slow_down() {
         assert_eq!(steps(&mut Brake::new("handlers", 0.0), 100, false), [0; 100]);
     }
 
     #[test]
-    fn the_tolerated_share_itself_is_bearable() {
+    fn the_threshold_itself_is_tolerated() {
         for outcomes in 1..50 {
             let mut brake = Brake::new("handlers", 1.0);
             steps(&mut brake, outcomes, true);

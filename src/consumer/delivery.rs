@@ -13,7 +13,7 @@ use std::{
 use tokio::task::JoinHandle;
 
 use super::{
-    Undecided, Verdict, decoding::Decided, heartbeat::Heartbeat, outcomes::Outcomes, pulls::MESSAGE_BYTES,
+    Unsettled, Verdict, decoding::Decided, heartbeat::Heartbeat, outcomes::Outcomes, pulls::MESSAGE_BYTES,
     recorder::Counter, settings::Settings,
 };
 use crate::{
@@ -32,23 +32,21 @@ use crate::{
     queue::Queue,
 };
 
-/// A message of a stream, for you to decide on. If it is dropped undecided, it is retried or left, as
-/// [`Consumer::undecided`](super::Consumer::undecided) says.
+/// A message of a stream, for you to decide on. If it is dropped unsettled, it is retried or left, as
+/// [`Consumer::unsettled`](super::Consumer::unsettled) says.
 ///
-/// Its lease is [extended](super::Consumer::heartbeat) until then, even after the stream is dropped. If that fails, the
+/// Its lease is [extended](super::Consumer::max_lease) until then, even after the stream is dropped. If that fails, the
 /// lease is lost, and another consumer may receive the message: see [`Message::lease`].
 ///
 /// ```
 /// # use cloudflare_queues::{Consumer, PushMessage, emulator::Emulator};
-/// # use std::time::Duration;
 /// # async fn work() {}
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
 /// # let emulator = Emulator::start().await?;
 /// # let queue = emulator.queue()?;
 /// # queue.push(&PushMessage::text("hello")).await?;
 /// # let mut deliveries = Consumer::new(queue).stream()?;
-/// # let mut batch = deliveries.next_batch(1, Duration::ZERO).await.unwrap_or(Ok(vec![]))?;
-/// # let delivery = batch.remove(0);
+/// # let Some(delivery) = deliveries.next().await.transpose()? else { return Ok(()) };
 /// let lease = delivery.message().lease();
 /// tokio::select! {
 ///     () = work() => drop(delivery.ack().await?),
@@ -82,9 +80,9 @@ pub(super) struct Held {
 
 #[derive(Clone, Copy, PartialEq)]
 enum Stage {
-    /// Nobody works on it. Dropped, it is [undecided](super::Consumer::undecided).
+    /// Nobody works on it. Dropped, it is [unsettled](super::Consumer::unsettled).
     Waiting,
-    /// A caller of a stream has it. Dropped, it is undecided as well, which is a failure of the caller.
+    /// A caller of a stream has it. Dropped, it is unsettled as well, which is a failure of the caller.
     GivenOut,
     /// A handler of a run has it. Dropped, it is left.
     Handled,
@@ -195,7 +193,7 @@ impl Delivery {
     }
 
     /// The function for undecodable messages works on it. If the future is dropped, even if it was never polled, the
-    /// message was dropped undecided.
+    /// message was dropped unsettled.
     pub(super) fn undecodable(mut self, decided: Decided) -> impl Future<Output = ()> + Send + use<> {
         self.held.give_out();
         self.held.is_late = true;
@@ -224,7 +222,7 @@ impl<T> Delivery<T> {
     }
 
     /// The body, if the consumer [decodes](super::Consumer::json) it.
-    pub fn job(&self) -> &T {
+    pub fn body(&self) -> &T {
         &self.job
     }
 
@@ -409,8 +407,8 @@ impl Drop for Held {
             Stage::GivenOut => outcomes.handled(true),
             Stage::Waiting => {}
         }
-        match settings.undecided {
-            Undecided::Retry => {
+        match settings.unsettled {
+            Unsettled::Retry => {
                 let settlement = Settlement::retry_in(self.lease(), Duration::ZERO);
                 let observer = outcomes.settle(self.key, settlement.clone());
                 match extended {
@@ -418,7 +416,7 @@ impl Drop for Held {
                     None => acker.submit_detached(settlement, Some(observer), self.is_late),
                 }
             }
-            Undecided::Leave => outcomes.close(self.key, |stats| stats.left += 1),
+            Unsettled::Leave => outcomes.close(self.key, |stats| stats.left += 1),
         }
     }
 }

@@ -82,7 +82,7 @@ fn read(group: &[(u64, Lease)], outcome: &ExtendOutcome, sent: Moment, until: In
     group.iter().zip(confirmations).map(beat).collect()
 }
 
-/// Until when each of these leases lasts, by what the service said.
+/// Until when each of these leases lasts, by the response.
 #[cfg(fuzzing)]
 pub(crate) fn extended(leases: Vec<Lease>, outcome: &ExtendOutcome, until: Instant) -> Vec<Option<Instant>> {
     let group: Vec<_> = leases.into_iter().map(|lease| (0, lease)).collect();

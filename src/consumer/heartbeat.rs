@@ -165,7 +165,7 @@ impl Leases {
         Self {
             queue,
             timeout,
-            most: settings.heartbeat.min(LONGEST.saturating_sub(timeout)),
+            most: settings.max_lease.min(LONGEST.saturating_sub(timeout)),
             lead: timeout / 3,
             leases: HashMap::new(),
             due: BTreeSet::new(),
@@ -268,7 +268,7 @@ impl Leases {
 
     /// Nobody polled for long: handlers that block their threads keep leases from being extended.
     fn note_lateness(&mut self, late: Duration) {
-        if late > self.lead / 4
+        if late > (self.lead / 4).max(NOISE)
             && let Some(times) = self.lateness.on_failure(Instant::now())
         {
             let late = late.as_secs_f64();
@@ -301,7 +301,7 @@ impl Leases {
 
     fn send(&mut self, group: Vec<(u64, Lease, bool)>) {
         let (alone, mut together): (Vec<_>, Vec<_>) = group.into_iter().partition(|(.., is_alone)| *is_alone);
-        // Shuffled, so that a lease which shared every refused part with a bad one is next sent beside others.
+        // Shuffled, so that a lease which shared every refused part with a bad one is next sent with others.
         together.sort_by_cached_key(|_| self.queue.random());
         let groups = alone.chunks(1).chain(together.chunks(MAX_EXTENDED));
         for group in groups {

@@ -103,13 +103,13 @@ impl Pulls {
         Self {
             queue,
             options: settings.pull,
-            min_idle: settings.min_idle.clamp(SHORTEST, AN_HOUR),
+            min_idle: settings.min_idle.min(settings.max_idle).clamp(SHORTEST, AN_HOUR),
             max_idle: settings.max_idle.clamp(SHORTEST, AN_HOUR),
             limit: Adaptive::new(1, settings.max_pulls),
             in_flight: JoinSet::new(),
             started: HashMap::new(),
             asked: 0,
-            idle: settings.min_idle.clamp(SHORTEST, AN_HOUR),
+            idle: settings.min_idle.min(settings.max_idle).clamp(SHORTEST, AN_HOUR),
             last_idle: Duration::ZERO,
             rest: None,
             rested_at: None,
@@ -289,7 +289,7 @@ impl Pulls {
         let bytes: usize = batch.iter().map(|message| message.body.len().saturating_add(MESSAGE_BYTES)).sum();
         let mean = bytes / batch.len().max(1);
         self.message_bytes = mean.max(self.message_bytes.saturating_sub(self.message_bytes.saturating_sub(mean) / 8));
-        self.idle = self.min_idle;
+        self.idle = self.min_idle.min(self.max_idle);
         if self.rest.as_ref().is_some_and(|rest| rest.why == Why::Idle) {
             self.rest = None;
         }

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tracing::Span;
 
-use super::{Consumer, RetryDelay, Undecided};
+use super::{Consumer, RetryDelay, Unsettled};
 use crate::{
     acker::AckerOptions,
     flow::{clock::Clock, contained::caught},
@@ -16,17 +16,20 @@ use crate::{
 pub(super) struct Settings {
     pub(super) pull: PullOptions,
     pub(super) concurrency: usize,
+    /// The pause after an empty or failed pull, which doubles with each further one.
     pub(super) min_idle: Duration,
     pub(super) max_idle: Duration,
     pub(super) retry_delay: RetryDelay,
-    pub(super) undecided: Undecided,
+    pub(super) unsettled: Unsettled,
     pub(super) shutdown_timeout: Duration,
     pub(super) flush_timeout: Duration,
     pub(super) acker: AckerOptions,
+    /// The maximum number of pulls in flight. 256 pulls of 100 messages are enough for the 5,000 messages a second that
+    /// the service allows for a queue, with round trips of up to 5 s.
     pub(super) max_pulls: usize,
     pub(super) max_bytes: usize,
-    pub(super) heartbeat: Duration,
-    pub(super) bearable_failures: f64,
+    pub(super) max_lease: Duration,
+    pub(super) failure_threshold: f64,
     pub(super) dead_letters: Option<Queue>,
     pub(super) max_attempts: Option<u32>,
     pub(super) handler_batch: usize,
@@ -81,14 +84,14 @@ impl Default for Settings {
             min_idle: Duration::from_millis(100),
             max_idle: Duration::from_secs(10),
             retry_delay: RetryDelay::default(),
-            undecided: Undecided::default(),
+            unsettled: Unsettled::default(),
             shutdown_timeout: Duration::from_secs(15),
             flush_timeout: Duration::from_secs(10),
             acker: AckerOptions::default(),
             max_pulls: 256,
             max_bytes: 64 << 20,
-            heartbeat: Duration::from_secs(60 * 60),
-            bearable_failures: 0.5,
+            max_lease: Duration::from_secs(60 * 60),
+            failure_threshold: 0.5,
             dead_letters: None,
             max_attempts: None,
             handler_batch: 100,
@@ -104,6 +107,8 @@ impl Default for Settings {
 /// Settings.
 impl<D> Consumer<D> {
     /// The maximum number of messages that one pull leases: 1 to 100, 100 by default.
+    ///
+    /// Lower it if messages are so large that a response with 100 of them takes too long.
     pub fn batch_size(mut self, messages: u32) -> Self {
         self.settings.pull = self.settings.pull.batch_size(messages);
         self
@@ -112,38 +117,45 @@ impl<D> Consumer<D> {
     /// How long a lease lasts: 1 ms to 12 hours, 60 s by default.
     ///
     /// No more is pulled than handlers are expected to start within half of it, given how long they have taken so far.
+    /// Set it to twice the time that nearly all handlers take. Long-running handlers need no longer one, since leases are
+    /// [extended](Self::max_lease).
     pub fn visibility_timeout(mut self, timeout: Duration) -> Self {
         self.settings.pull = self.settings.pull.visibility_timeout(timeout);
         self
     }
 
     /// How many handlers run at the same time. Zero counts as one. 10 by default.
+    ///
+    /// Set it to what the handlers' database or API can take, or to the number of processors if they compute.
     pub fn concurrency(mut self, handlers: usize) -> Self {
         self.settings.concurrency = handlers;
         self
     }
 
-    /// The pause after an empty or failed pull. It doubles with each further one. 100 ms by default.
-    pub fn min_idle(mut self, wait: Duration) -> Self {
-        self.settings.min_idle = wait;
-        self
-    }
-
-    /// The longest such pause, unless the service asks for a longer one. 10 s by default.
+    /// The longest pause after empty or failed pulls, unless the service asks for a longer one. 10 s by default.
+    ///
+    /// The first pause takes 100 ms, and each further one twice as long. Lower it if a message that arrives at an idle
+    /// queue has to be handled sooner, at the price of more empty pulls, which are billed.
     pub fn max_idle(mut self, wait: Duration) -> Self {
         self.settings.max_idle = wait;
         self
     }
 
     /// When to redeliver a message whose handler failed. By default, after the queue's retry delay.
+    ///
+    /// Set it if handlers fail because of others, to a delay after which those may work again.
     pub fn retry_delay(mut self, delay: RetryDelay) -> Self {
         self.settings.retry_delay = delay;
         self
     }
 
-    /// What to do with messages that were pulled but not started when the consumer stops. Retry by default.
-    pub fn undecided(mut self, undecided: Undecided) -> Self {
-        self.settings.undecided = undecided;
+    /// What to do with messages that nobody settled: those that were pulled but not started when the consumer stops, and
+    /// deliveries that are dropped. Retry by default.
+    ///
+    /// Leave them if consumers are restarted often and the queue has few retries and no delay: a message that is left
+    /// comes again later, in a calmer time perhaps.
+    pub fn unsettled(mut self, unsettled: Unsettled) -> Self {
+        self.settings.unsettled = unsettled;
         self
     }
 
@@ -154,7 +166,7 @@ impl<D> Consumer<D> {
     ///
     /// Handlers that take longer are dropped, and their messages left. After a stream has ended,
     /// [`Acker::close`](crate::Acker::close) waits as long for decisions on messages that could not be decoded. After
-    /// that, those messages are [undecided](Self::undecided), except that dead letters whose push has begun are still
+    /// that, those messages are [unsettled](Self::unsettled), except that dead letters whose push has begun are still
     /// pushed, and then acknowledged.
     pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
         self.settings.shutdown_timeout = timeout;
@@ -172,22 +184,16 @@ impl<D> Consumer<D> {
     }
 
     /// How acknowledgements are grouped.
+    ///
+    /// Set a longer [`linger`](AckerOptions::linger) to send fewer requests.
     pub fn acker(mut self, options: AckerOptions) -> Self {
         self.settings.acker = options;
         self
     }
 
-    /// The maximum number of pulls in flight. Zero counts as one. 256 by default.
-    ///
-    /// The actual number adapts: it triples with each round trip while full batches arrive and handlers wait, falls
-    /// when pulls fail or return little, and is one while the queue is empty. 256 pulls of 100 messages are enough for
-    /// the 5,000 messages a second that the service allows for a queue, with round trips of up to 5 s.
-    pub fn max_pulls(mut self, pulls: usize) -> Self {
-        self.settings.max_pulls = pulls;
-        self
-    }
-
     /// The maximum number of bytes of messages to hold, estimated from the sizes seen so far. 64 MiB by default.
+    ///
+    /// Lower it if memory is scarce, and raise it if messages are large and round trips are long.
     ///
     /// This limits how much is prefetched. A message is held until its handler has finished, and a dead letter until
     /// its message is acknowledged; in a stream, until it is taken from it. At least one message at a time is pulled in
@@ -197,8 +203,10 @@ impl<D> Consumer<D> {
         self
     }
 
-    /// How long the lease of a message is extended while it waits or a handler works on it, counted from the pull. Zero
-    /// turns extension off, and a lease lasts for at most 12 hours. 60 minutes by default.
+    /// How long the lease of a message is extended at most, while the message waits or a handler works on it, counted
+    /// from the pull. Zero turns extension off, and a lease lasts for at most 12 hours. 60 minutes by default.
+    ///
+    /// Set it to longer than the slowest handler takes. What takes longer is delivered to another consumer.
     ///
     /// When a third of the visibility timeout is left, a lease is extended by the visibility timeout, together with
     /// others; after a failure, up to seven more times until it expires. A request that the service refuses because of
@@ -208,19 +216,20 @@ impl<D> Consumer<D> {
     ///
     /// The lease of a dead letter is extended until it is pushed. A stream extends leases in the same way, until a
     /// [`Delivery`](super::Delivery) is decided on or dropped.
-    pub fn heartbeat(mut self, longest: Duration) -> Self {
-        self.settings.heartbeat = longest;
+    pub fn max_lease(mut self, time: Duration) -> Self {
+        self.settings.max_lease = time;
         self
     }
 
     /// The share of handlers, from 0 to 1, that may fail before pulling slows down step by step. With 1, it never slows
     /// down. 0.5 by default.
     ///
-    /// With each step, the pause between pulls doubles, from [`min_idle`](Self::min_idle) to
-    /// [`max_idle`](Self::max_idle), and batches halve. The steps are taken back as handlers succeed. Unconfirmed
+    /// Set it to 1 if handlers fail often and cheaply.
+    ///
+    /// With each step, the pause between pulls doubles, from 100 ms to [`max_idle`](Self::max_idle), and batches halve. The steps are taken back as handlers succeed. Unconfirmed
     /// acknowledgements slow down pulling in the same way.
-    pub fn bearable_failures(mut self, share: f64) -> Self {
-        self.settings.bearable_failures = share;
+    pub fn failure_threshold(mut self, share: f64) -> Self {
+        self.settings.failure_threshold = share;
         self
     }
 
@@ -237,6 +246,8 @@ impl<D> Consumer<D> {
 
     /// After how many attempts a message whose handler failed is moved to the [dead-letter queue](Self::dead_letters).
     /// Unlimited by default.
+    ///
+    /// Set it to at most the queue's `max_retries`, so that this consumer moves the message before the service does.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.settings.max_attempts = Some(attempts);
         self
@@ -261,6 +272,8 @@ impl<D> Consumer<D> {
     }
 
     /// How long a message waits for others to fill such a batch. 1 s by default.
+    ///
+    /// Set it to as much delay as a message may have.
     pub fn handler_linger(mut self, linger: Duration) -> Self {
         self.settings.handler_linger = linger;
         self
@@ -273,6 +286,20 @@ impl<D> Consumer<D> {
     /// crate's own span is used.
     pub fn span(mut self, make: impl Fn(&Message) -> Span + Send + Sync + 'static) -> Self {
         self.settings.span = Some(MakeSpan(Arc::new(make)));
+        self
+    }
+}
+
+/// What only tests set.
+#[cfg(test)]
+impl<D> Consumer<D> {
+    pub(super) fn min_idle(mut self, wait: Duration) -> Self {
+        self.settings.min_idle = wait;
+        self
+    }
+
+    pub(super) fn max_pulls(mut self, pulls: usize) -> Self {
+        self.settings.max_pulls = pulls;
         self
     }
 }

@@ -12,7 +12,7 @@ use tokio::{task::JoinSet, time::Instant};
 use tracing::Span;
 
 use super::{
-    Stats, Undecided,
+    Stats, Unsettled,
     brake::Brake,
     delivery::{Delivery, Origin},
     heartbeat::Heartbeat,
@@ -69,7 +69,7 @@ impl Source {
         }
         let acker = Acker::with_options(queue.clone(), settings.acker.clone())?;
         let recorder = Recorder::new(total, settings.pull.visibility_timeout);
-        let brake = Brake::new(failures, settings.bearable_failures);
+        let brake = Brake::new(failures, settings.failure_threshold);
         let origin = Origin {
             acker,
             heartbeat: Heartbeat::new(queue.clone(), &settings, recorder.handle()),
@@ -189,7 +189,7 @@ impl Source {
         });
     }
 
-    /// Nobody will work on the messages that wait: they are undecided. Those at their last delivery may still be
+    /// Nobody will work on the messages that wait: they are unsettled. Those at their last delivery may still be
     /// started.
     pub(super) fn release(&mut self) {
         self.waiting.clear();
@@ -201,12 +201,12 @@ impl Source {
         self.last.clear();
     }
 
-    /// Stops pulling. All messages that wait, and those of pulls in flight, are undecided.
+    /// Stops pulling. All messages that wait, and those of pulls in flight, are unsettled.
     pub(super) fn stop(&mut self) {
         self.release_all();
         self.asking.abort_all();
         let pulls = self.pulls.take();
-        if self.origin.settings.undecided == Undecided::Retry {
+        if self.origin.settings.unsettled == Unsettled::Retry {
             self.origin.acker.hand_back(pulls);
         }
         let unseen = self.stats().unseen;

@@ -24,7 +24,7 @@ pub struct Stats {
     /// Messages whose retry the service confirmed.
     pub retried: u64,
     /// Messages for whose leases nothing was sent: by a verdict, because the handler did not finish in time, because a
-    /// dead letter could not be pushed, or because they were undecided and are to be [left](super::Undecided::Leave).
+    /// dead letter could not be pushed, or because they were unsettled and are to be [left](super::Unsettled::Leave).
     ///
     /// A run that ends while a dead letter is being pushed counts its message here as well. The push goes on, and the
     /// message is acknowledged after it. A stream that ends meanwhile counts the message when its outcome is known.

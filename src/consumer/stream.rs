@@ -30,27 +30,26 @@ use crate::{acker::Acker, error::Error, queue::Queue};
 /// The stream holds no more messages than you wait for, or are expected to take within two round trips and half a lease,
 /// given the time between them so far. It holds no more than the larger of [`batch_size`](super::Consumer::batch_size) and
 /// [`concurrency`](super::Consumer::concurrency), and no more than [`max_bytes`](super::Consumer::max_bytes) allows.
-/// The leases of waiting messages are [extended](super::Consumer::heartbeat), like those of [deliveries](Delivery).
+/// The leases of waiting messages are [extended](super::Consumer::max_lease), like those of [deliveries](Delivery).
 /// Messages whose lease is lost while they wait are skipped.
 ///
 /// A failed pull is repeated, as in a run. Pulling slows down while acknowledgements are not confirmed, and while more
-/// deliveries than [tolerated](super::Consumer::bearable_failures) are dropped undecided. If a pull or an
+/// deliveries than [tolerated](super::Consumer::failure_threshold) are dropped unsettled. If a pull or an
 /// acknowledgement fails in a way that needs human intervention, the stream ends.
 ///
 /// When the stream ends or is dropped, waiting messages and those of pulls in flight are
-/// [undecided](super::Consumer::undecided).
+/// [unsettled](super::Consumer::unsettled).
 ///
 /// ```
 /// # use cloudflare_queues::{Consumer, PushMessage, emulator::Emulator};
-/// # use std::time::Duration;
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
 /// # let emulator = Emulator::start().await?;
 /// # let queue = emulator.queue()?;
 /// queue.push(&PushMessage::json(&[1, 2])?).await?;
 /// let mut deliveries = Consumer::new(queue).json::<Vec<u32>>().stream()?;
-/// let batch = deliveries.next_batch(100, Duration::from_millis(10)).await.unwrap_or(Ok(vec![]))?;
-/// for delivery in batch {
-///     assert_eq!(delivery.job(), &[1, 2]);
+/// if let Some(delivery) = deliveries.next().await {
+///     let delivery = delivery?;
+///     assert_eq!(delivery.body(), &[1, 2]);
 ///     delivery.ack().await?;
 /// }
 /// deliveries.acker().close().await;
@@ -71,7 +70,7 @@ pub struct Deliveries<D: Decoding = Raw> {
 
 impl<D: Decoding> Deliveries<D> {
     pub(super) fn new(queue: Queue, settings: Settings, decoding: D, total: &Total) -> Result<Self, Error> {
-        let mut source = Source::new(queue, settings, total, "deliveries are dropped undecided", None)?;
+        let mut source = Source::new(queue, settings, total, "deliveries are dropped unsettled", None)?;
         source.pulls().trust();
         Ok(Self { source, decoding, undecodable: JoinSet::new(), pace: None, taken_at: None, end: None })
     }
@@ -145,7 +144,7 @@ impl<D: Decoding> Deliveries<D> {
         None
     }
 
-    /// As [`poll_delivery`](Self::poll_delivery), but leaves the failure that ends the stream in place.
+    /// As [`poll_delivery`](Self::poll_delivery), but does not take the failure that ends the stream.
     fn poll_if_more(&mut self, context: &mut Context<'_>, wanted: usize) -> Poll<Option<Delivery<D::Job>>> {
         loop {
             while self.source.origin().outcomes.poll_changed(context).is_ready() {}

@@ -17,6 +17,7 @@ mod rates;
 mod stopping;
 mod stream_pace;
 mod streaming;
+mod switches;
 mod undecodable;
 
 use std::{

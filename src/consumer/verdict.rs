@@ -224,11 +224,11 @@ impl fmt::Debug for RetryDelay {
     }
 }
 
-/// What to do with an undecided message.
+/// What to do with an unsettled message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Undecided {
+pub enum Unsettled {
     /// Retry it at once. That counts as an attempt.
     #[default]
     Retry,

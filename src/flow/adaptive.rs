@@ -7,8 +7,8 @@ const FAST: usize = 2 * ONE;
 const SLOW: usize = ONE / 4;
 const SLOWEST: usize = ONE / 8;
 /// The tolerated share of failures, the one that is as good as none, and the weight of the last request in the share.
-const BEARABLE: f64 = 0.2;
-const FEW: f64 = BEARABLE / 4.0;
+const THRESHOLD: f64 = 0.2;
+const FEW: f64 = THRESHOLD / 4.0;
 const WEIGHT: f64 = 1.0 / 32.0;
 /// After how many round trips and requests without a rate limit it is over. In four round trips, the limit has grown
 /// by half; but a few requests are too few to conclude from, where the service allows only one or two at a time.
@@ -20,9 +20,9 @@ const QUIET_REQUESTS: usize = 32;
 /// It triples with each round trip until too many requests fail, and each failed request takes one off. Single failures
 /// among many successes say nothing about how many requests the service can handle, so they do not affect the growth.
 /// Once more than a fifth of the last requests have failed, as in an outage or under overload, it grows by a quarter
-/// with each round trip, or by an eighth once a rate limit was met. With that, it falls with one round trip to the
+/// with each round trip, or by an eighth after a rate limit. With that, it falls with one round trip to the
 /// number of requests that succeed, and stands as long as at most a fifth of them fail, or an eighth meet a rate limit.
-/// It triples again once fewer than a twentieth fail and no rate limit was met for four round trips and 32 requests, or
+/// It triples again once fewer than a twentieth fail and there was no rate limit for four round trips and 32 requests, or
 /// after an idle time.
 #[derive(Clone, Debug)]
 pub(crate) struct Adaptive {
@@ -48,12 +48,12 @@ impl Adaptive {
         }
     }
 
-    /// Whether neither a rate limit nor too many failures were met lately.
+    /// Whether there were neither a rate limit nor too many failures lately.
     pub(crate) fn is_undisturbed(&self) -> bool {
         self.growth == FAST
     }
 
-    /// Whether a rate limit was met lately.
+    /// Whether there was a rate limit lately.
     pub(crate) fn is_rate_limited(&self) -> bool {
         self.growth == SLOWEST
     }
@@ -77,13 +77,13 @@ impl Adaptive {
     /// A request failed.
     pub(crate) fn on_failure(&mut self) {
         self.failing += (1.0 - self.failing) * WEIGHT;
-        if self.failing > BEARABLE {
+        if self.failing > THRESHOLD {
             self.growth = self.growth.min(SLOW);
         }
         self.take_one_off();
     }
 
-    /// A request met a rate limit, while so many of them got through within a round trip.
+    /// A request was refused by a rate limit, while so many of them got through within a round trip.
     pub(crate) fn on_rate_limit(&mut self, got_through: usize) {
         (self.growth, self.since_limited) = (SLOWEST, 0);
         if self.limit() > got_through {

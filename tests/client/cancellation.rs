@@ -280,7 +280,7 @@ async fn a_lease_is_acknowledged_even_if_flush_and_close_are_dropped() {
 
 fn consumer(queue: Queue) -> Consumer {
     let (moment, consumer) = (Duration::from_millis(1), Consumer::new(queue).batch_size(10).visibility_timeout(LEASE));
-    consumer.concurrency(1).min_idle(moment).max_idle(moment).acker(narrow())
+    consumer.concurrency(1).max_idle(moment).acker(narrow())
 }
 
 #[tokio::test]

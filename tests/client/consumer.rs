@@ -11,7 +11,7 @@ use std::{
 use cloudflare_queues::{
     Acker, Consumer, ErrorKind, LeaseId, PullOptions, PushMessage, Queue, Verdict,
     acker::{AckerOptions, Confirmation},
-    consumer::{Deliveries, Delivery, Undecided},
+    consumer::{Deliveries, Delivery, Unsettled},
     emulator::{Emulator, QueueSettings},
 };
 use futures_core::Stream;
@@ -32,7 +32,7 @@ async fn emulator_with(count: usize) -> (Emulator, Queue) {
 
 fn consumer(queue: Queue) -> Consumer {
     let moment = Duration::from_millis(1);
-    Consumer::new(queue).batch_size(10).visibility_timeout(MINUTE).min_idle(moment).max_idle(moment)
+    Consumer::new(queue).batch_size(10).visibility_timeout(MINUTE).max_idle(moment)
 }
 
 async fn next(deliveries: &mut Deliveries) -> Delivery {
@@ -178,7 +178,7 @@ async fn a_stream_hands_back_dropped_messages() {
     assert_eq!(emulator.messages(emulator.queue_id()).len(), 2);
 
     emulator.advance(MINUTE);
-    let mut deliveries = consumer(queue).undecided(Undecided::Leave).stream().unwrap();
+    let mut deliveries = consumer(queue).unsettled(Unsettled::Leave).stream().unwrap();
     drop(next(&mut deliveries).await);
     drop(deliveries);
     assert_eq!(emulator.messages(emulator.queue_id()).iter().filter(|message| message.is_leased).count(), 1);

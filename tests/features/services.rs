@@ -39,7 +39,7 @@ async fn a_timeout_and_a_concurrency_limit_apply_to_the_messages() {
         }
     });
     let service = Timeout::new(ConcurrencyLimit::new(service, 4), Duration::from_secs(2));
-    let consumer = Consumer::new(queue).retry_delay(RetryDelay::fixed(Duration::ZERO)).bearable_failures(1.0);
+    let consumer = Consumer::new(queue).retry_delay(RetryDelay::fixed(Duration::ZERO)).failure_threshold(1.0);
     let report = consumer.run_service_until(sleep(Duration::from_secs(120)), service).await.unwrap();
     // The first attempt of each takes too long.
     assert_eq!((report.stats.failed, report.stats.acknowledged), (20, 20), "{report:?}");

@@ -196,7 +196,7 @@ impl Consume {
             .retry_delay(self.retry_delay.map_or_else(RetryDelay::queue, RetryDelay::fixed))
             .max_idle(Duration::from_secs(5))
             // A program ends by its own timeout, and its lease lasts until then.
-            .heartbeat(self.timeout.saturating_add(program::GRACE).saturating_add(Duration::from_secs(60)))
+            .max_lease(self.timeout.saturating_add(program::GRACE).saturating_add(Duration::from_secs(60)))
             .shutdown_timeout(never)
     }
 }

@@ -5,7 +5,7 @@ use std::{
 
 use queues_by_shuttle::{
     Consumer, Message, Verdict,
-    consumer::{Report, Undecided},
+    consumer::{Report, Unsettled},
 };
 use tokio::{runtime, spawn, time::Duration};
 
@@ -17,8 +17,8 @@ const MESSAGES: u32 = 4;
 type Decided = Arc<Mutex<HashMap<String, Option<bool>>>>;
 
 fn consumer(world: &World) -> Consumer {
-    let undecided = if below(2) == 0 { Undecided::Retry } else { Undecided::Leave };
-    world.consumer().undecided(undecided)
+    let unsettled = if below(2) == 0 { Unsettled::Retry } else { Unsettled::Leave };
+    world.consumer().unsettled(unsettled)
 }
 
 async fn run(world: World, decided: Decided) -> Report {
@@ -97,11 +97,11 @@ async fn a_run_that_is_dropped_sends_what_was_decided() {
 }
 
 /// Decisions on the deliveries of a stream are carried out even if their futures are dropped. Deliveries that are
-/// dropped undecided are handed back or left.
+/// dropped unsettled are handed back or left.
 async fn what_is_decided_on_a_delivery_is_done() {
     let world = World::new(false, MESSAGES);
-    let undecided = if below(2) == 0 { Undecided::Retry } else { Undecided::Leave };
-    let mut deliveries = world.consumer().undecided(undecided).stream().unwrap();
+    let unsettled = if below(2) == 0 { Unsettled::Retry } else { Unsettled::Leave };
+    let mut deliveries = world.consumer().unsettled(unsettled).stream().unwrap();
     let acker = deliveries.acker().clone();
     let mut decided = Vec::new();
     let enough = below(MESSAGES + 1) as usize;
@@ -115,7 +115,7 @@ async fn what_is_decided_on_a_delivery_is_done() {
                 }
                 1 => {
                     drop(delivery);
-                    (undecided == Undecided::Retry).then_some(false)
+                    (unsettled == Unsettled::Retry).then_some(false)
                 }
                 2 => {
                     drop(delivery.ack());

@@ -104,7 +104,7 @@ impl World {
     pub(crate) fn consumer(&self) -> Consumer {
         let consumer = Consumer::new(self.queue()).batch_size(2).visibility_timeout(Duration::from_secs(20));
         let longest = Duration::from_secs(20 + u64::from(below(3)) * 30);
-        consumer.heartbeat(longest).concurrency(1 + below(3) as usize).acker(options())
+        consumer.max_lease(longest).concurrency(1 + below(3) as usize).acker(options())
     }
 
     /// Decides the fate of a request: whether it is carried out, and what happens to its response.

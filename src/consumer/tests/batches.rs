@@ -90,7 +90,7 @@ async fn each_message_of_a_batch_counts_towards_the_bytes_held() {
     let world = World::with(500).await;
     let consumer = world.consumer().handler_batch_size(50).max_bytes(60_000).shutdown_timeout(Duration::ZERO);
     let report = run_batches(&consumer, sleep(30 * SECOND), |_| sleep(20 * SECOND)).await;
-    // 600 bytes each, beside the first pull, which is made before that is known.
+    // 600 bytes each, in addition to the first pull, which is made before that is known.
     assert!((100..=200).contains(&report.stats.pulled), "{}", report.stats.pulled);
 }
 

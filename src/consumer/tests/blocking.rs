@@ -81,7 +81,7 @@ async fn an_extension_that_was_sent_before_a_suspension_does_not_count_after_it(
 #[tokio::test(start_paused = true)]
 async fn every_lease_that_is_lost_is_counted_even_if_handlers_return_at_once() {
     let world = World::with(50).await;
-    let consumer = world.consumer().concurrency(50).heartbeat(Duration::ZERO).max_idle(SECOND);
+    let consumer = world.consumer().concurrency(50).max_lease(Duration::ZERO).max_idle(SECOND);
     let report = run(&consumer, sleep(65 * SECOND), |message: Message| async move {
         if message.attempts == Some(1) {
             message.lease().lost().await;

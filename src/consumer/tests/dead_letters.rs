@@ -51,7 +51,7 @@ async fn a_dead_letter_is_pushed_byte_for_byte_and_acknowledged_only_after_that(
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_pushed_over_http_is_left_and_said_to_be() {
+async fn what_cannot_be_pushed_over_http_is_left_and_counted() {
     for (content_type, body) in [("bytes", "AAEC"), ("v8", "/w8="), ("odd", "x"), ("json", "\"text\"")] {
         let (world, dead) = world().await;
         world.responds(move |seen| {
@@ -101,7 +101,7 @@ async fn a_dead_letter_without_a_queue_is_retried() {
 
 /// Runs a consumer for which all messages are dead letters, or reads its stream, and looks at it after `looked_at` and
 /// at the end.
-async fn bury(
+async fn dead_letter(
     world: &World,
     consumer: Consumer,
     is_stream: bool,
@@ -110,11 +110,11 @@ async fn bury(
 ) -> [(Stats, Status); 2] {
     let look = |consumer: &Consumer<Json<u32>>| (consumer.stats(), consumer.health().status);
     let consumer = consumer.json::<u32>();
-    let (buried, seen) = (consumer.clone(), Arc::new(Mutex::new(None)));
+    let (watched, seen) = (consumer.clone(), Arc::new(Mutex::new(None)));
     let looks = Arc::clone(&seen);
     let stop = async move {
         sleep(looked_at).await;
-        *looks.lock().unwrap() = Some(look(&buried));
+        *looks.lock().unwrap() = Some(look(&watched));
         sleep(time - looked_at).await;
     };
     if is_stream {
@@ -140,7 +140,7 @@ async fn the_lease_of_a_dead_letter_is_extended_until_it_is_pushed() {
         world.takes_by(|seen| if seen.operation == "messages" { 25 * SECOND } else { SECOND });
         let _ = world.direct.push(&PushMessage::text("no number")).await.unwrap();
         let consumer = world.consumer().dead_letters(dead.clone()).visibility_timeout(10 * SECOND);
-        let [(before, _), (after, _)] = bury(&world, consumer, is_stream, 20 * SECOND, 60 * SECOND).await;
+        let [(before, _), (after, _)] = dead_letter(&world, consumer, is_stream, 20 * SECOND, 60 * SECOND).await;
         assert!(before.extended >= 2 && before.undecodable == 1, "{is_stream}: {before:?}");
         assert_eq!((after.pulled, after.dead_lettered, after.lost_leases), (1, 1, 0), "{is_stream}: {after:?}");
         assert_eq!((world.left(), bodies(&dead).await.len()), (0, 1));
@@ -157,7 +157,8 @@ async fn dead_letters_whose_push_hangs_are_unsettled() {
         world.takes_by(|seen| if seen.operation == "messages" { 25 * SECOND } else { Duration::ZERO });
         let _ = world.direct.push(&PushMessage::text("no number")).await.unwrap();
         let consumer = world.consumer().dead_letters(dead);
-        let [(hanging, status), (_, after)] = bury(&world, consumer.clone(), is_stream, 20 * SECOND, 60 * SECOND).await;
+        let [(hanging, status), (_, after)] =
+            dead_letter(&world, consumer.clone(), is_stream, 20 * SECOND, 60 * SECOND).await;
         assert_eq!((hanging.dead_lettered, status), (0, Status::AcksFail), "{is_stream}: {hanging:?}");
         assert!(hanging.slowdown > 0 && consumer.stats().slowdown == 0, "{is_stream}: {hanging:?}");
         assert_ne!(after, Status::AcksFail);
@@ -171,7 +172,7 @@ async fn dead_letters_that_are_being_pushed_count_towards_the_bytes_held() {
     world.takes_by(|seen| if seen.operation == "messages" { 25 * SECOND } else { 20 * MILLI });
     let _ = world.direct.push_all(&vec![PushMessage::text("x".repeat(10_000)); 200]).await.unwrap();
     let consumer = world.consumer().dead_letters(dead).max_bytes(100_000);
-    let [(hanging, _), (after, _)] = bury(&world, consumer, false, 20 * SECOND, 600 * SECOND).await;
+    let [(hanging, _), (after, _)] = dead_letter(&world, consumer, false, 20 * SECOND, 600 * SECOND).await;
     // The first pull is made before the size of a message is known.
     assert!((5..=15).contains(&hanging.pulled), "{}", hanging.pulled);
     assert_eq!((after.dead_lettered, world.left()), (after.pulled, 200 - after.pulled as usize));
@@ -186,7 +187,7 @@ async fn each_dead_letter_counts_once_towards_the_bytes_held() {
     let _ = world.direct.push_all(&vec![PushMessage::text("no number"); 100]).await.unwrap();
     // Each is taken to have 609 bytes.
     let consumer = world.consumer().dead_letters(dead).max_bytes(100 * 609).batch_size(10).max_pulls(1);
-    let [(hanging, _), _] = bury(&world, consumer, false, 30 * SECOND, 90 * SECOND).await;
+    let [(hanging, _), _] = dead_letter(&world, consumer, false, 30 * SECOND, 90 * SECOND).await;
     assert!((90..=110).contains(&hanging.pulled), "{}", hanging.pulled);
 }
 
@@ -198,7 +199,7 @@ async fn a_push_that_has_begun_outlasts_a_run_and_a_stream() {
         let _ = world.direct.push(&PushMessage::text("no number")).await.unwrap();
         let consumer = world.consumer().dead_letters(dead.clone()).visibility_timeout(10 * SECOND);
         let consumer = consumer.shutdown_timeout(2 * SECOND).flush_timeout(2 * SECOND);
-        let [_, (stopped, _)] = bury(&world, consumer.clone(), is_stream, SECOND, 2 * SECOND).await;
+        let [_, (stopped, _)] = dead_letter(&world, consumer.clone(), is_stream, SECOND, 2 * SECOND).await;
         assert_eq!((stopped.dead_lettered, world.left(), world.seen("ack").len()), (0, 1, 0), "{is_stream}");
         sleep(30 * SECOND).await;
         assert_eq!((world.left(), bodies(&dead).await.len()), (0, 1), "{is_stream}");
@@ -219,7 +220,7 @@ async fn a_dropped_run_still_moves_its_dead_letters_and_extends_no_other_lease()
         let is_first = calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0;
         async move { if is_first { Verdict::DeadLetter } else { pending().await } }
     };
-    let consumer = world.consumer().concurrency(2).undecided(Undecided::Leave).visibility_timeout(10 * SECOND);
+    let consumer = world.consumer().concurrency(2).unsettled(Unsettled::Leave).visibility_timeout(10 * SECOND);
     let consumer = consumer.dead_letters(dead.clone());
     assert!(tokio::time::timeout(SECOND, run(&consumer, pending::<()>(), handler)).await.is_err());
     check_sum(&consumer.stats());

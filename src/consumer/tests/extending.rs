@@ -90,7 +90,7 @@ async fn leases_are_extended_together_again_once_it_is_known_which_one_was_passe
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_that_was_extended_beside_one_that_was_not_is_not_extended_again_at_once() {
+async fn a_lease_that_was_extended_together_with_a_refused_one_is_not_extended_again_at_once() {
     let world = World::of(Behavior::new().unknown_leases(UnknownLease::Warn));
     world.push(2).await;
     let gone = world.direct.clone();
@@ -149,7 +149,7 @@ async fn a_lease_that_was_refused_alone_is_extended_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn leases_are_kept_beside_many_bad_ones() {
+async fn leases_are_kept_among_many_bad_ones() {
     // As far apart as can be, so that each half of a request has some of them.
     for bad in [16, 20] {
         let (world, report) = run_with_bad_leases(100 / bad, bad, 20 * MILLI).await;

@@ -112,12 +112,12 @@ async fn every_setting_takes_zero_and_the_maximum() {
             .max_bytes(bytes)
             .min_idle(time)
             .max_idle(time)
-            .heartbeat(time)
+            .max_lease(time)
             .handler_batch_size(number)
             .handler_linger(time)
             .retry_delay(RetryDelay::exponential(time, time))
             .max_attempts(u32::try_from(number).unwrap_or(u32::MAX))
-            .bearable_failures(if number == 0 { 0.0 } else { f64::MAX });
+            .failure_threshold(if number == 0 { 0.0 } else { f64::MAX });
         let stop = async {
             while consumer.stats().acknowledged < 250 {
                 sleep(10 * MILLI).await;

@@ -53,7 +53,7 @@ async fn a_lease_is_extended_for_as_long_as_the_heartbeat_allows() {
         let world = World::with(1).await;
         let lost_at = Arc::new(Mutex::new(None));
         let (seen, start) = (Arc::clone(&lost_at), Instant::now());
-        let consumer = world.consumer().concurrency(1).heartbeat(heartbeat);
+        let consumer = world.consumer().concurrency(1).max_lease(heartbeat);
         let report = run(&consumer, sleep(9 * MINUTE), move |message| {
             let seen = Arc::clone(&seen);
             async move {
@@ -76,7 +76,7 @@ async fn no_lease_is_extended_once_the_heartbeat_has_passed() {
     // Leases are due at 40 s and 45 s, and then together at 80 s, when only the second one may still be extended.
     for (heartbeat, extended) in [(40, 0), (80, 3)] {
         let world = World::with(1).await;
-        let consumer = world.consumer().concurrency(2).heartbeat(heartbeat * SECOND).max_idle(SECOND);
+        let consumer = world.consumer().concurrency(2).max_lease(heartbeat * SECOND).max_idle(SECOND);
         let stop = async {
             sleep(5 * SECOND).await;
             world.push(1).await;
@@ -94,7 +94,7 @@ async fn an_extension_that_was_repeated_lasts_as_long_as_the_service_said() {
     // It is sent at 40 s, and once more at 50 s, which is after the heartbeat.
     world.takes_by(|seen| if seen.operation == "extend" && seen.nth == 0 { 10 * SECOND } else { Duration::ZERO });
     world.responds(|seen| (seen.operation == "extend" && seen.nth == 0).then(|| refusal(503, 0)));
-    let consumer = world.consumer().concurrency(1).heartbeat(41 * SECOND);
+    let consumer = world.consumer().concurrency(1).max_lease(41 * SECOND);
     let report = run(&consumer, sleep(3 * MINUTE), move |message: Message| async move {
         if message.attempts == Some(1) {
             message.lease().lost().await;
@@ -213,7 +213,7 @@ async fn messages_that_wait_are_covered_too() {
 async fn extensions_are_counted_from_when_the_pull_was_sent() {
     let world = World::with(1).await;
     world.takes_by(|seen| if seen.operation == "pull" { 20 * SECOND } else { Duration::ZERO });
-    let consumer = world.consumer().concurrency(1).heartbeat(110 * SECOND);
+    let consumer = world.consumer().concurrency(1).max_lease(110 * SECOND);
     let sent_at = Instant::now();
     let _report = run(&consumer, sleep(5 * MINUTE), |_| sleep(4 * MINUTE)).await;
     let extended: Vec<_> = world.seen("extend").iter().map(|seen| (seen.at - sent_at).as_secs()).collect();
@@ -225,7 +225,7 @@ async fn a_lost_lease_is_not_held_again_by_a_late_extension() {
     let world = World::of(Behavior::new().late_extends(true));
     world.push(1).await;
     world.takes_by(|seen| if seen.operation == "peek" { 20 * SECOND } else { Duration::ZERO });
-    // While it peeks, the client has no place for an extension.
+    // While it peeks, the client has no permit for an extension.
     let busy = world.queue_with(|builder| builder.max_in_flight(1));
     let consumer = Consumer::new(busy.clone()).visibility_timeout(10 * SECOND);
     let consumer = consumer.min_idle(3600 * SECOND).max_idle(3600 * SECOND);
@@ -251,7 +251,7 @@ async fn a_lost_lease_is_not_held_again_by_a_late_extension() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failed_extension_is_repeated_in_time_and_said_to_have_failed() {
+async fn a_failed_extension_is_repeated_in_time_and_reported() {
     let (world, start) = (World::with(1).await, Instant::now());
     world.responds(move |seen| (seen.operation == "extend" && start.elapsed() < 50 * SECOND).then(|| refusal(403, 1)));
     let report = run(&world.consumer().concurrency(1), sleep(5 * MINUTE), |_| sleep(3 * MINUTE)).await;
@@ -264,7 +264,7 @@ async fn no_lease_is_believed_to_last_longer_than_it_can() {
     let world = World::with(1).await;
     // The second extension is due 10 s before the heartbeat stops. Its first attempt times out.
     world.takes_by(|seen| if seen.operation == "extend" && seen.nth == 1 { 100 * SECOND } else { Duration::ZERO });
-    let consumer = world.consumer().concurrency(1).visibility_timeout(18_510 * SECOND).heartbeat(720 * MINUTE);
+    let consumer = world.consumer().concurrency(1).visibility_timeout(18_510 * SECOND).max_lease(720 * MINUTE);
     let direct = world.direct.clone();
     let report = run(&consumer, sleep(721 * MINUTE), move |message: Message| {
         let direct = direct.clone();

@@ -41,7 +41,7 @@ async fn a_type_that_panics_costs_a_stream_that_message_alone() {
     let world = World::with(3).await;
     let mut deliveries = world.consumer().json::<Moody>().stream().unwrap();
     let batch = deliveries.next_batch(3, SECOND).await.unwrap().unwrap();
-    assert_eq!(batch.iter().map(|delivery| delivery.job().0).collect::<Vec<_>>(), [0, 2]);
+    assert_eq!(batch.iter().map(|delivery| delivery.body().0).collect::<Vec<_>>(), [0, 2]);
     assert_eq!(deliveries.stats().undecodable, 1);
 }
 

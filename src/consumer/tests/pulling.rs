@@ -56,7 +56,7 @@ async fn a_message_whose_lease_expired_before_its_start_is_skipped() {
     let world = World::with(100).await;
     world.takes(SECOND);
     let calls = AtomicUsize::new(0);
-    let consumer = world.consumer().concurrency(1).shutdown_timeout(Duration::ZERO).heartbeat(Duration::ZERO);
+    let consumer = world.consumer().concurrency(1).shutdown_timeout(Duration::ZERO).max_lease(Duration::ZERO);
     let report = run(&consumer, sleep(100 * SECOND), move |_| {
         // Quick at first, so that many are prefetched, and then slow.
         let time = if calls.fetch_add(1, Ordering::Relaxed) < 4 { Duration::ZERO } else { 90 * SECOND };
@@ -219,7 +219,7 @@ async fn what_handlers_start_in_two_round_trips_is_prefetched() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pull_beside_others_or_for_busy_handlers_asks_for_at_least_half_of_what_is_wanted() {
+async fn a_pull_among_others_or_for_busy_handlers_asks_for_at_least_half_of_what_is_wanted() {
     let world = World::with(5000).await;
     world.takes(500 * MILLI);
     let _ = run(&world.consumer().concurrency(10), sleep(30 * SECOND), |_| sleep(100 * MILLI)).await;

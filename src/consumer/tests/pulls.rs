@@ -321,7 +321,7 @@ async fn after_four_round_trips_without_another_refusal_pulls_become_more_as_bef
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pull_that_met_another_failure_at_first_does_not_count_as_refused() {
+async fn a_pull_that_failed_otherwise_at_first_does_not_count_as_refused() {
     let mut pulling = Pulling::new(|consumer| consumer).await;
     pulling.world.responds(|seen| if seen.nth == 0 { Some(unsent()) } else { full(seen) });
     pulling.world.takes_by(|seen| if seen.nth == 0 { 10 * SECOND } else { SECOND });
@@ -336,7 +336,7 @@ async fn a_pull_that_met_another_failure_at_first_does_not_count_as_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pull_that_met_a_rate_limit_at_first_counts_as_refused() {
+async fn a_pull_that_was_rate_limited_at_first_counts_as_refused() {
     let mut pulling = Pulling::new(|consumer| consumer).await;
     for expected in [1, 3] {
         assert_eq!(pulling.start(), expected);

@@ -64,7 +64,7 @@ async fn one_rate_limit_does_not_hold_back_pulls_that_give_half_of_what_they_ask
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outage_is_met_by_few_requests_and_soon_over() {
+async fn an_outage_costs_few_requests_and_is_soon_over() {
     // Every request fails, or every second one, from when 27 pulls are in flight.
     for (nth, most_pulls, most_time) in [(1, 12, 65), (2, 80, 55)] {
         let world = World::with(30_000).await;

@@ -32,9 +32,9 @@ async fn stopping_during_a_pull_costs_one_attempt_per_message() {
 #[tokio::test(start_paused = true)]
 async fn shutdown_loses_no_acknowledgement() {
     let world = World::with(200).await;
-    for undecided in [Undecided::Retry, Undecided::Leave] {
+    for unsettled in [Unsettled::Retry, Unsettled::Leave] {
         let before = world.left();
-        let consumer = world.consumer().undecided(undecided).concurrency(7);
+        let consumer = world.consumer().unsettled(unsettled).concurrency(7);
         let report = run(&consumer, sleep(Duration::from_millis(3400)), |_| async {
             sleep(Duration::from_millis(500)).await;
             Verdict::Ack
@@ -116,11 +116,11 @@ async fn a_stop_while_a_pull_hangs_is_bounded() {
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_that_arrives_during_the_flush_is_handed_back() {
-    for (undecided, expected) in [(Undecided::Retry, (2, 1, 1, 0)), (Undecided::Leave, (2, 1, 0, 1))] {
+    for (unsettled, expected) in [(Unsettled::Retry, (2, 1, 1, 0)), (Unsettled::Leave, (2, 1, 0, 1))] {
         let world = World::with(2).await;
         world.takes_by(|seen| if seen.operation == "pull" { SECOND / 2 } else { SECOND });
         let consumer =
-            world.consumer().batch_size(1).max_pulls(1).undecided(undecided).shutdown_timeout(Duration::ZERO);
+            world.consumer().batch_size(1).max_pulls(1).unsettled(unsettled).shutdown_timeout(Duration::ZERO);
         // The first message is acknowledged from 0.55 s to 1.55 s, the second one comes at 1 s.
         let report = run(&consumer, sleep(SECOND * 7 / 10), |_| async { Verdict::Ack }).await;
         let Stats { pulled, acknowledged, retried, left, .. } = report.stats;
@@ -170,10 +170,10 @@ async fn a_dropped_run_sends_finished_verdicts() {
 
 #[tokio::test(start_paused = true)]
 async fn a_dropped_run_accounts_for_every_message() {
-    for (undecided, round_trip) in [(Undecided::Retry, 20), (Undecided::Leave, 20), (Undecided::Retry, 2400)] {
+    for (unsettled, round_trip) in [(Unsettled::Retry, 20), (Unsettled::Leave, 20), (Unsettled::Retry, 2400)] {
         let world = World::with(100).await;
         world.takes(round_trip * MILLI);
-        let consumer = world.consumer().undecided(undecided).concurrency(2);
+        let consumer = world.consumer().unsettled(unsettled).concurrency(2);
         // It is dropped while two handlers run, two acknowledgements are in flight, and other messages wait.
         let calls = AtomicUsize::new(0);
         let handler = move |_| {
@@ -185,7 +185,7 @@ async fn a_dropped_run_accounts_for_every_message() {
         let stats = consumer.stats();
         check_sum(&stats);
         let (is_left, is_retried) = (stats.left > 2, stats.unconfirmed > 2);
-        let is_retry = undecided == Undecided::Retry;
+        let is_retry = unsettled == Unsettled::Retry;
         assert_eq!((stats.pulled > 4, is_left, is_retried), (true, !is_retry, is_retry), "{stats:?}");
         assert_eq!((stats.waiting, stats.handlers_running), (0, 0));
     }

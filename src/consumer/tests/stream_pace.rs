@@ -101,7 +101,7 @@ async fn a_stream_holds_no_more_than_the_bound_of_bytes_allows() {
 #[tokio::test(start_paused = true)]
 async fn messages_whose_leases_were_lost_while_they_waited_are_skipped_and_counted() {
     let world = World::with(5).await;
-    let mut deliveries = world.consumer().heartbeat(Duration::ZERO).stream().unwrap();
+    let mut deliveries = world.consumer().max_lease(Duration::ZERO).stream().unwrap();
     assert!(tokio::time::timeout(SECOND, deliveries.next_batch(10, MINUTE)).await.is_err());
     sleep(100 * SECOND).await;
     let again = next(&mut deliveries).await;

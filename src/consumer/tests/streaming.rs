@@ -41,15 +41,15 @@ async fn close_hands_back_dropped_deliveries() {
 
 #[tokio::test(start_paused = true)]
 async fn close_hands_back_the_messages_of_pulls_in_flight() {
-    for undecided in [Undecided::Retry, Undecided::Leave] {
+    for unsettled in [Unsettled::Retry, Unsettled::Leave] {
         let world = World::with(10).await;
         world.takes(SECOND);
-        let mut deliveries = world.consumer().undecided(undecided).stream().unwrap();
+        let mut deliveries = world.consumer().unsettled(unsettled).stream().unwrap();
         assert!(tokio::time::timeout(SECOND / 10, deliveries.next_batch(10, SECOND)).await.is_err());
         let (acker, start) = (deliveries.acker().clone(), Instant::now());
         drop(deliveries);
         acker.close().await;
-        if undecided == Undecided::Retry {
+        if unsettled == Unsettled::Retry {
             let messages = world.emulator.messages(world.emulator.queue_id());
             assert!(messages.iter().all(|message| message.attempts == 1 && !message.is_leased), "{messages:?}");
         }
@@ -157,7 +157,7 @@ async fn dropped_undecided_deliveries_slow_a_stream_down() {
     for (share, least, most) in [(0.5, 50, 3000), (1.0, 20_000, usize::MAX)] {
         let world = World::with(500).await;
         world.takes(20 * MILLI);
-        let mut deliveries = world.consumer().bearable_failures(share).stream().unwrap();
+        let mut deliveries = world.consumer().failure_threshold(share).stream().unwrap();
         let dropping = async {
             while let Some(Ok(delivery)) = next(&mut deliveries).await {
                 drop(delivery);
@@ -171,11 +171,11 @@ async fn dropped_undecided_deliveries_slow_a_stream_down() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_accounts_for_every_message_once() {
-    for undecided in [Undecided::Retry, Undecided::Leave] {
+    for unsettled in [Unsettled::Retry, Unsettled::Leave] {
         let world = World::with(300).await;
         world.takes(20 * MILLI);
         world.responds(|seen| (seen.operation == "ack" && seen.nth == 2).then(|| success(serde_json::json!({}))));
-        let consumer = world.consumer().undecided(undecided);
+        let consumer = world.consumer().unsettled(unsettled);
         let mut deliveries = consumer.stream().unwrap();
         for number in 0..200 {
             let delivery = next(&mut deliveries).await.unwrap().unwrap();
@@ -221,7 +221,7 @@ async fn batches_of_a_stream_are_full_or_end_at_the_linger() {
         let batch = deliveries.next_batch(10, SECOND).await.unwrap().unwrap();
         sizes.push(batch.len());
         for delivery in batch {
-            assert!(*delivery.job() < 25);
+            assert!(*delivery.body() < 25);
             delivery.ack().await.unwrap();
         }
     }
@@ -241,7 +241,7 @@ async fn a_dropped_wait_for_a_batch_loses_no_message() {
 #[tokio::test(start_paused = true)]
 async fn what_a_dropped_wait_for_a_batch_gives_back_is_waiting_again() {
     let world = World::with(50).await;
-    let consumer = world.consumer().heartbeat(Duration::ZERO).max_idle(SECOND);
+    let consumer = world.consumer().max_lease(Duration::ZERO).max_idle(SECOND);
     let mut deliveries = consumer.stream().unwrap();
     for _ in 0..30 {
         assert!(tokio::time::timeout(SECOND, deliveries.next_batch(100, 60 * SECOND)).await.is_err());
@@ -296,7 +296,7 @@ async fn a_stream_extends_leases_until_messages_are_decided_on() {
 async fn a_delivery_tells_that_its_lease_is_lost() {
     for (heartbeat, lost_after) in [(Duration::ZERO, 60), (300 * SECOND, 340)] {
         let world = World::with(1).await;
-        let consumer = world.consumer().heartbeat(heartbeat);
+        let consumer = world.consumer().max_lease(heartbeat);
         let mut deliveries = consumer.stream().unwrap();
         let (start, delivery) = (Instant::now(), next(&mut deliveries).await.unwrap().unwrap());
         delivery.message().lease().lost().await;
@@ -313,7 +313,7 @@ async fn a_stream_skips_undecodable_messages() {
     let consumer = world.consumer().json::<u32>().on_undecodable(|_, _| async { Verdict::Ack });
     let mut deliveries = consumer.stream().unwrap();
     let delivery = next(&mut deliveries).await.unwrap().unwrap();
-    assert_eq!(delivery.job(), &0);
+    assert_eq!(delivery.body(), &0);
     delivery.ack().await.unwrap();
     let _ = tokio::time::timeout(SECOND, next(&mut deliveries)).await;
     deliveries.acker().close().await;

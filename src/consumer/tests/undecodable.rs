@@ -1,4 +1,4 @@
-//! Messages that cannot be decoded have the same fate in a run and in a stream.
+//! Messages that cannot be decoded have the same outcome in a run and in a stream.
 
 use futures_core::Stream;
 use std::{future::poll_fn, pin::Pin};

@@ -9,7 +9,7 @@ use std::{
 use cloudflare_queues::{
     AckError, AckOutcome, AckRequest, Batch, Consumer, Error, ErrorKind, LeaseId, Message, PullOptions, Verdict,
     acker::{AckerOptions, Confirmation},
-    consumer::{Report, RetryDelay, Stats, Undecided},
+    consumer::{Report, RetryDelay, Stats, Unsettled},
 };
 use serde::Deserialize;
 use tokio::time::{sleep, timeout};
@@ -181,9 +181,9 @@ impl World {
 
     /// Decides on the messages of a stream, and drops some of them. What was dropped before the end is included.
     pub(super) async fn stream(self: &Arc<Self>) {
-        let undecided = if self.below(2) == 0 { Undecided::Retry } else { Undecided::Leave };
+        let unsettled = if self.below(2) == 0 { Unsettled::Retry } else { Unsettled::Leave };
         let consumer = Consumer::new(self.queue.clone()).batch_size(self.batch_size()).visibility_timeout(LEASE);
-        let consumer = consumer.undecided(undecided).heartbeat(LEASE + Duration::from_secs(self.below(600)));
+        let consumer = consumer.unsettled(unsettled).max_lease(LEASE + Duration::from_secs(self.below(600)));
         let consumer = consumer.dead_letters(self.buried.clone()).json::<Common>();
         let world = Arc::clone(self);
         let consumer = consumer.on_undecodable(move |message, _| {
@@ -253,13 +253,12 @@ impl World {
             .visibility_timeout(LEASE)
             .concurrency(1 + self.below(50) as usize)
             .retry_delay(RetryDelay::fixed(seconds(20)))
-            .undecided(if self.below(2) == 0 { Undecided::Retry } else { Undecided::Leave })
+            .unsettled(if self.below(2) == 0 { Unsettled::Retry } else { Unsettled::Leave })
             .shutdown_timeout(seconds(60))
             .flush_timeout(seconds(60))
             .dead_letters(self.buried.clone())
             .max_attempts(1 + self.below(6) as u32)
-            .max_pulls(1 + self.below(8) as usize)
-            .heartbeat(LEASE + seconds(600))
+            .max_lease(LEASE + seconds(600))
             .handler_batch_size(1 + self.below(20) as usize)
             .handler_linger(Duration::from_millis(self.below(500)))
             .acker(acker);

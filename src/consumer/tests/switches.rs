@@ -1,0 +1,109 @@
+//! Whatever the service does where its behavior is open, a consumer works at full speed.
+
+use std::collections::HashSet;
+
+use serde_json::json;
+
+use super::*;
+
+/// Every switch of the emulator, with the values that it is given.
+fn switches() -> Vec<(&'static str, Vec<Value>)> {
+    let both = || vec![json!(true), json!(false)];
+    vec![
+        ("warnings", vec![json!("map"), json!("list")]),
+        ("json_bodies", vec![json!("text"), json!("base64")]),
+        ("missing_content_type", vec![json!("by_body"), json!("json")]),
+        ("unknown_leases", vec![json!("warn"), json!("ignore"), json!("reject")]),
+        ("results", vec![json!("full"), json!("empty"), json!("null"), json!("absent")]),
+        ("extend_from", vec![json!("now"), json!("lease_end")]),
+        ("late_acks", both()),
+        ("late_retries", both()),
+        ("counts", both()),
+        ("informing_warnings", both()),
+        ("empty_requests", both()),
+        ("large_requests", both()),
+        ("acks_after_extend", both()),
+        ("repeated_extends", both()),
+        ("late_extends", both()),
+        ("shortening_extends", both()),
+        ("empty_bodies", both()),
+        ("nulls", both()),
+        ("fractions", both()),
+        ("patch_resets", both()),
+        ("max_lease", vec![json!(43_200), json!(90)]),
+        ("largest_pull", vec![json!(100), json!(50)]),
+        ("messages_per_second", vec![json!(5000), json!(100_000)]),
+        ("consumer_start", vec![json!(0), json!(1)]),
+        ("purge_time", vec![json!(0), json!(10)]),
+    ]
+}
+
+/// A choice of a value for each switch.
+type Choice = Vec<usize>;
+
+/// Choices in which every pair of values occurs, found by taking for each switch the value with most new pairs.
+fn pairwise(counts: &[usize]) -> Vec<Choice> {
+    let all = 0..counts.len();
+    let values = || all.clone().flat_map(|switch| (0..counts[switch]).map(move |value| (switch, value)));
+    let pairs = values().flat_map(|one| values().filter(move |two| one.0 < two.0).map(move |two| (one, two)));
+    let mut open: HashSet<_> = pairs.collect();
+    let mut choices = Vec::new();
+    while let Some(((first, value), (second, other))) = open.iter().min().copied() {
+        let mut chosen: Vec<Option<usize>> = vec![None; counts.len()];
+        (chosen[first], chosen[second]) = (Some(value), Some(other));
+        for switch in all.clone().filter(|switch| ![first, second].contains(switch)) {
+            let others: Vec<_> = all.clone().filter_map(|other| Some((other, chosen[other]?))).collect();
+            let news = |value: usize| {
+                let pair = |other: (usize, usize)| (other.min((switch, value)), other.max((switch, value)));
+                others.iter().filter(|other| open.contains(&pair(**other))).count()
+            };
+            chosen[switch] = (0..counts[switch]).max_by_key(|value| news(*value));
+        }
+        let choice: Choice = chosen.into_iter().map(Option::unwrap).collect();
+        let has = |(switch, value): (usize, usize)| choice[switch] == value;
+        open.retain(|(one, two)| !(has(*one) && has(*two)));
+        choices.push(choice);
+    }
+    choices
+}
+
+/// How many messages ten handlers work off in two seconds.
+async fn handled(behavior: Behavior) -> (u64, Stats) {
+    let world = World::of(behavior);
+    world.push(2500).await;
+    world.takes(20 * MILLI);
+    let consumer = world.consumer();
+    // Pulls may be refused for a second after the queue's consumer was created.
+    world.emulator.advance(2 * SECOND);
+    let report = run(&consumer, sleep(2 * SECOND), |message| async move {
+        assert_eq!(message.attempts, Some(1));
+        sleep(10 * MILLI).await;
+    })
+    .await;
+    (report.stats.acknowledged + report.stats.accepted, report.stats)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_works_at_full_speed_under_every_switch_and_every_pair_of_them() {
+    let switches = switches();
+    let all = serde_json::to_value(Behavior::new()).unwrap();
+    let named: HashSet<_> = switches.iter().map(|(name, _)| (*name).to_owned()).collect();
+    assert_eq!(named, all.as_object().unwrap().keys().cloned().collect(), "every switch is listed");
+    let counts: Vec<_> = switches.iter().map(|(_, values)| values.len()).collect();
+    let set = |choice: &[usize]| {
+        let chosen = switches.iter().zip(choice).map(|((name, values), value)| (*name, values[*value].clone()));
+        chosen.fold(Behavior::new(), |behavior, (name, value)| behavior.set(name, value).unwrap())
+    };
+    let (most, _) = handled(Behavior::new()).await;
+    let choices = pairwise(&counts);
+    // Which includes every value of every switch.
+    assert!((12..60).contains(&choices.len()), "{}", choices.len());
+    for choice in choices {
+        let (handled, stats) = handled(set(&choice)).await;
+        let chosen: Vec<_> =
+            switches.iter().zip(&choice).map(|((name, values), value)| (name, &values[*value])).collect();
+        assert!(handled * 10 >= most * 9, "{handled} instead of {most}: {chosen:?}");
+        let failed = (stats.unconfirmed, stats.panicked, stats.failed, stats.slowdown, stats.lost_leases);
+        assert_eq!(failed, (0, 0, 0, 0, 0), "{chosen:?}");
+    }
+}
