@@ -46,8 +46,13 @@ impl Acks {
         self.under_way = self.under_way.saturating_sub(1);
     }
 
-    pub(super) fn confirmed(&mut self) {
+    /// The response is a success that neither confirms nor denies.
+    pub(super) fn answered(&mut self) {
         self.settled_at = Instant::now();
+    }
+
+    pub(super) fn confirmed(&mut self) {
+        self.answered();
         self.brake.record(false);
         if let Some(failures) = self.outage.on_success() {
             tracing::info!(failures, "acknowledgements are confirmed again");

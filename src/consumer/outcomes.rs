@@ -257,6 +257,12 @@ impl Inner {
                 state.acks.confirmed();
                 self.counter.settled(settlement.decision, is_dead_letter, confirmation);
             }
+            // It may be settled, or not: nothing is evident against the service.
+            Ok(Confirmation::Warned { counted: None, .. }) => {
+                state.has_confirmed = true;
+                state.acks.answered();
+                self.keep(&mut state, settlement);
+            }
             outcome => {
                 let error = outcome.as_ref().err();
                 state.acks.not_confirmed(error);
@@ -359,7 +365,7 @@ mod tests {
         for key in 0..16 {
             let observe = settle(key);
             assert_eq!(state(), (true, None));
-            observe(&Ok(Confirmation::Warned("no".to_owned())));
+            observe(&Ok(Confirmation::Warned { text: "no".to_owned(), counted: Some(0) }));
         }
         assert_eq!(state(), (false, Some(Instant::now())));
         for key in 0..16 {

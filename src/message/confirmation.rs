@@ -16,7 +16,13 @@ pub enum Confirmation {
     /// The response is a success without a count, and no warning names the lease.
     Accepted,
     /// A warning names the lease, and the service did not count all leases with the same decision.
-    Warned(String),
+    Warned {
+        /// The text of the warning.
+        text: String,
+        /// How many leases with the same decision the service counted. `None` if it sent no count: the warning may then
+        /// only inform.
+        counted: Option<u64>,
+    },
     /// The service's count does not show whether it settled this lease.
     Unclear {
         /// How many leases with the same decision the service counted. A count that cannot be right, such as a negative
@@ -99,7 +105,7 @@ impl Counts {
         let unwarned = leases.clone().filter(|lease| !warned.texts.contains_key(lease)).count() as u64;
         let confirmation = |lease| match (self.confirmed, warned.texts.get(lease)) {
             (Some(counted), _) if counted == self.requested => Confirmation::Confirmed,
-            (_, Some(text)) => Confirmation::Warned((*text).to_owned()),
+            (counted, Some(text)) => Confirmation::Warned { text: (*text).to_owned(), counted },
             (None, None) => Confirmation::Accepted,
             (Some(counted), None) if counted == unwarned && warned.has_all => Confirmation::Confirmed,
             (Some(counted), None) => Confirmation::Unclear { counted, requested: self.requested },
@@ -148,7 +154,7 @@ mod tests {
 
     #[test]
     fn a_missing_count_accepts_the_leases_that_no_warning_names() {
-        let warned = Confirmation::Warned("hm".to_owned());
+        let warned = Confirmation::Warned { text: "hm".to_owned(), counted: None };
         for named in [&[][..], &[None], &[Some("other")]] {
             assert_eq!(read(None, named), (counts(None, 3), vec![Confirmation::Accepted; 3]), "{named:?}");
         }
@@ -159,14 +165,14 @@ mod tests {
 
     #[test]
     fn a_smaller_count_confirms_only_if_the_warnings_name_the_others() {
-        let warned = Confirmation::Warned("hm".to_owned());
-        let named = [warned.clone(), Confirmation::Confirmed, Confirmation::Confirmed];
+        let warned = |counted| Confirmation::Warned { text: "hm".to_owned(), counted: Some(counted) };
+        let named = [warned(2), Confirmation::Confirmed, Confirmation::Confirmed];
         assert_eq!(read(Some(2.0), &[Some("a")]), (counts(Some(2), 0), named.into()));
         let unclear = |counted| Confirmation::Unclear { counted, requested: 3 };
         assert_eq!(read(Some(2.0), &[]), (counts(Some(2), 0), vec![unclear(2); 3]));
         assert_eq!(read(Some(2.0), &[Some("other")]), (counts(Some(2), 0), vec![unclear(2); 3]));
-        assert_eq!(read(Some(2.0), &[Some("a"), None]).1, [warned.clone(), unclear(2), unclear(2)]);
-        assert_eq!(read(Some(1.0), &[Some("a")]).1, [warned, unclear(1), unclear(1)]);
+        assert_eq!(read(Some(2.0), &[Some("a"), None]).1, [warned(2), unclear(2), unclear(2)]);
+        assert_eq!(read(Some(1.0), &[Some("a")]).1, [warned(1), unclear(1), unclear(1)]);
     }
 
     #[test]

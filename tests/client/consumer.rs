@@ -65,7 +65,8 @@ async fn an_unknown_lease_gets_its_own_warning() {
     let good = acker.ack(&message).await.unwrap();
     let bad = acker.ack(LeaseId::from("never-given")).await.unwrap();
     assert_eq!(good.await.unwrap(), Confirmation::Confirmed);
-    assert_eq!(bad.await.unwrap(), Confirmation::Warned("the lease is not known".to_owned()));
+    let warned = Confirmation::Warned { text: "the lease is not known".to_owned(), counted: Some(1) };
+    assert_eq!(bad.await.unwrap(), warned);
 }
 
 #[tokio::test]

@@ -193,7 +193,10 @@ async fn a_partial_count_confirms_no_lease() {
     let retried = acker.retry_in(&fixture.messages[3], SECOND).await.unwrap();
     let outcomes: Vec<_> = ack_all(&acker, &fixture.messages[..3]).await.into_iter().map(Result::unwrap).collect();
     let unclear = Confirmation::Unclear { counted: 1, requested: 3 };
-    assert_eq!(outcomes, [unclear.clone(), Confirmation::Warned("expired".to_owned()), unclear]);
+    assert_eq!(
+        outcomes,
+        [unclear.clone(), Confirmation::Warned { text: "expired".to_owned(), counted: Some(1) }, unclear]
+    );
     assert_eq!(retried.await.unwrap(), Confirmation::Confirmed);
 }
 
@@ -245,7 +248,7 @@ async fn a_warning_without_a_count_is_about_its_lease_only() {
         Some(http::Response::new(body.to_string()))
     });
     let outcomes: Vec<_> = ack_all(&fixture.acker(), &fixture.messages).await.into_iter().map(Result::unwrap).collect();
-    assert_eq!(outcomes, [Confirmation::Accepted, Confirmation::Warned("expired".to_owned())]);
+    assert_eq!(outcomes, [Confirmation::Accepted, Confirmation::Warned { text: "expired".to_owned(), counted: None }]);
 }
 
 #[test]

@@ -80,7 +80,7 @@ async fn handled(behavior: Behavior) -> (u64, Stats) {
         sleep(10 * MILLI).await;
     })
     .await;
-    (report.stats.acknowledged + report.stats.accepted, report.stats)
+    (2500 - world.left() as u64, report.stats)
 }
 
 #[tokio::test(start_paused = true)]
@@ -103,7 +103,11 @@ async fn a_consumer_works_at_full_speed_under_every_switch_and_every_pair_of_the
         let chosen: Vec<_> =
             switches.iter().zip(&choice).map(|((name, values), value)| (name, &values[*value])).collect();
         assert!(handled * 10 >= most * 9, "{handled} instead of {most}: {chosen:?}");
-        let failed = (stats.unconfirmed, stats.panicked, stats.failed, stats.slowdown, stats.lost_leases);
-        assert_eq!(failed, (0, 0, 0, 0, 0), "{chosen:?}");
+        let failed = (stats.panicked, stats.failed, stats.slowdown, stats.lost_leases);
+        assert_eq!(failed, (0, 0, 0, 0), "{chosen:?}");
+        // Without a count, a warning may say that its lease was not settled.
+        let is_open =
+            chosen.contains(&(&"counts", &json!(false))) && chosen.contains(&(&"informing_warnings", &json!(true)));
+        assert!(stats.unconfirmed == 0 || is_open, "{chosen:?}");
     }
 }
