@@ -124,9 +124,16 @@ fn alternatives_are_compared_by_what_they_allow_together() {
 fn what_only_some_alternatives_say_is_kept() {
     let of = |schema: Value| facts(schema).pop().unwrap().1;
     let alternatives = |one: Value, other: Value| of(json!({ "oneOf": [one, other] }));
-    let field = |required: Value| json!({ "properties": { "b": { "type": "string" } }, "required": required });
-    assert_eq!(alternatives(field(json!(["b"])), field(json!([])))["required"], "sometimes");
-    assert_eq!(alternatives(field(json!(["b"])), field(json!(["b"])))["required"], true);
+    let object =
+        |required: Value, more: Value| json!({ "type": "object", "required": required, "dependentRequired": more });
+    let (one, other) = (object(json!(["b"]), json!({})), object(json!([]), json!({})));
+    assert_eq!(alternatives(one.clone(), other)["alternatives"].as_array().unwrap().len(), 2);
+    assert_eq!(alternatives(one.clone(), one.clone()).get("alternatives"), None);
+    let depending = object(json!(["b"]), json!({ "a": ["c"] }));
+    assert_eq!(alternatives(one.clone(), depending.clone())["alternatives"].as_array().unwrap().len(), 2);
+    assert_eq!(alternatives(depending.clone(), depending).get("alternatives"), None);
+    let discriminator = json!({ "propertyName": "kind", "mapping": { "a": "#/a" } });
+    assert_eq!(of(json!({ "oneOf": [one], "discriminator": discriminator }))["discriminator"], "kind");
     let text = json!({ "type": "string", "format": "byte", "maxLength": 3 });
     assert_eq!(
         alternatives(text.clone(), json!({ "type": "integer", "maximum": 5 })),

@@ -33,7 +33,7 @@ pub(super) fn operations(document: &mut Value) -> Vec<&mut Value> {
     paths.flat_map(|item| item.as_object_mut().unwrap().values_mut()).collect()
 }
 
-pub(super) const NEED_AN_EDIT: [Row; 52] = [
+pub(super) const NEED_AN_EDIT: [Row; 53] = [
     (
         "warnings are an integer",
         |d| *result(d, "~1ack", "/warnings") = json!({ "type": "integer" }),
@@ -231,6 +231,15 @@ pub(super) const NEED_AN_EDIT: [Row; 52] = [
         |d| at(d, "~1pull/post/responses")["default"] = other_failure(),
         Some(Class::Lost),
         "where: `response default`",
+    ),
+    (
+        "a failure is a page",
+        |d| {
+            let page = json!({ "content": { "text/html": { "schema": { "type": "string" } } } });
+            at(d, "~1pull/post/responses")["5XX"] = page
+        },
+        Some(Class::Lost),
+        "where: `response 5XX text/html`",
     ),
     (
         "the errors of a success are renamed",

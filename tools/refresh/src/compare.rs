@@ -151,8 +151,7 @@ pub(crate) fn describe(place: Option<&Place>) -> String {
 
 fn show(keyword: &str, value: Option<&Value>) -> String {
     match (keyword, value) {
-        ("required", Some(Value::Bool(_))) => "required".to_owned(),
-        ("required", Some(_)) => "required in some forms".to_owned(),
+        ("required", Some(_)) => "required".to_owned(),
         ("body", Some(_)) => "no body".to_owned(),
         ("body", None) => "a body".to_owned(),
         ("required", None) => "optional".to_owned(),

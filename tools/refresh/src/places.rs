@@ -403,11 +403,11 @@ fn flatten(shape: Shape, place: String, required: Option<Value>, places: &mut BT
     let other = if place.starts_with("request") { "readOnly" } else { "writeOnly" };
     for (name, field) in shape.fields.into_iter().filter(|(_, field)| field.facts.get(other) != Some(&json!(true))) {
         let separator = if place.contains(" /") { "/" } else { " /" };
-        let required = match shape.required.contains(&name) {
-            true => Some(json!(true)),
-            false => shape.sometimes.contains(&name).then(|| json!("sometimes")),
-        };
+        let required = shape.required.contains(&name).then(|| json!(true));
         flatten(field, format!("{place}{separator}{name}"), required, places);
+    }
+    if shape.variants.len() > 1 {
+        facts.insert("alternatives".to_owned(), json!(shape.variants));
     }
     facts.retain(|keyword, _| !["readOnly", other].contains(&keyword.as_str()));
     let Shape { at, is_tolerant, is_secret, .. } = shape;

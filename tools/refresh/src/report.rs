@@ -257,6 +257,7 @@ fn change(here: &Operation, old: &Operation, new: &Operation, difference: &Diffe
         (true, _) if looks_secret(place, published) && ours.is_some_and(|ours| !ours.is_secret) => Class::Secret,
         (true, _) if right.contains("deprecated true") => Class::Deprecated,
         (true, _) if is_new && starts_pages(here, place) => Class::Lost,
+        (true, _) if is_new && is_without_json(new, place) => Class::Lost,
         (true, _) => Class::Harmless,
         (false, true) => Class::Request,
         (false, false) if is_error || place.contains(" header ") => Class::Lost,
@@ -305,6 +306,14 @@ fn is_stated(keyword: &str) -> bool {
 fn looks_secret(place: &str, published: Option<&Place>) -> bool {
     let name = place.rsplit(['/', ' ']).find(|name| *name != "*").unwrap_or_default();
     published.is_some_and(|published| published.is_secret || rules::is_named_like_a_secret(name))
+}
+
+/// Whether a failure has this media type, and is not described as JSON.
+fn is_without_json(new: &Operation, place: &str) -> bool {
+    let status = compare::failure(place).unwrap_or_default();
+    let is_media_type =
+        place.strip_prefix(&format!("response {status} ")).is_some_and(|rest| !rest.starts_with("header "));
+    is_media_type && !place.contains(" /") && !new.places.contains_key(&format!("response {status}"))
 }
 
 /// Whether the errors of a new failure are read, or the document does not say what it has.

@@ -37,8 +37,8 @@ pub(crate) struct Shape {
     pub(crate) facts: BTreeMap<String, Value>,
     pub(crate) fields: BTreeMap<String, Shape>,
     pub(crate) required: BTreeSet<String>,
-    /// Required in some of the alternatives.
-    pub(crate) sometimes: BTreeSet<String>,
+    /// What alternatives that are objects require, each as a text. One text if all require the same.
+    pub(crate) variants: BTreeSet<String>,
     pub(crate) at: String,
     pub(crate) is_tolerant: bool,
     /// Whether the schema says that the value is a secret.
@@ -51,6 +51,21 @@ impl Shape {
         self.facts.entry("type".to_owned()).and_modify(or_null);
         let fields = self.fields.into_iter().map(|(name, field)| (name, field.tolerant()));
         Self { fields: fields.collect(), is_tolerant: true, ..self }
+    }
+}
+
+impl Shape {
+    /// What the alternatives of an object require, or the one form of it.
+    fn variants(&self) -> BTreeSet<String> {
+        let is_object = self.facts.get("type").is_some_and(|kinds| set(kinds).contains("\"object\""));
+        if !self.variants.is_empty() || !is_object {
+            return self.variants.clone();
+        }
+        let mut required: Vec<_> = self.required.iter().map(String::as_str).collect();
+        let others = self.facts.iter().filter(|(keyword, _)| !["type", "enum"].contains(&keyword.as_str()));
+        let others: Vec<_> = others.map(|(keyword, value)| format!("{keyword} {value}")).collect();
+        required.extend(others.iter().map(String::as_str));
+        BTreeSet::from([format!("({})", required.join(" "))])
     }
 }
 
@@ -80,6 +95,8 @@ pub(crate) fn own(schema: &Value, at: &str) -> Shape {
             }
         }
     }
+    let discriminator = schema.pointer("/discriminator/propertyName");
+    facts.extend(discriminator.map(|name| ("discriminator".to_owned(), name.clone())));
     if let Some(value) = facts.remove("const") {
         facts.insert("enum".to_owned(), json!([value]));
     }
@@ -149,7 +166,7 @@ pub(crate) fn meet(mut left: Shape, right: Shape) -> Shape {
         left.fields.insert(name, both);
     }
     left.required.extend(right.required);
-    left.sometimes.extend(right.sometimes);
+    left.variants.extend(right.variants);
     left.is_tolerant |= right.is_tolerant;
     left.is_secret |= right.is_secret;
     left
@@ -165,6 +182,7 @@ pub(crate) fn join(mut left: Shape, mut right: Shape) -> Shape {
         left.facts.entry("type".to_owned()).and_modify(or_null);
         return left;
     }
+    let variants = left.variants().into_iter().chain(right.variants()).collect();
     // What is said of the values of one type holds beside a type that has none of them.
     let are_disjoint = match (left.facts.get("type"), right.facts.get("type")) {
         (Some(left), Some(right)) => kinds(left).is_disjoint(&kinds(right)),
@@ -192,16 +210,13 @@ pub(crate) fn join(mut left: Shape, mut right: Shape) -> Shape {
         right.fields.insert(name, either);
     }
     let required = left.required.intersection(&right.required).cloned().collect();
-    let sometimes = left.required.union(&right.required).chain(&left.sometimes).chain(&right.sometimes);
-    let sometimes = sometimes.filter(|name| !left.required.contains(*name) || !right.required.contains(*name));
-    let sometimes = sometimes.cloned().collect();
     let is_tolerant = left.is_tolerant || right.is_tolerant;
     let is_secret = left.is_secret || right.is_secret;
-    Shape { facts, fields: right.fields, required, sometimes, at: left.at, is_tolerant, is_secret }
+    Shape { facts, fields: right.fields, required, variants, at: left.at, is_tolerant, is_secret }
 }
 
 /// What is said without restricting a value.
-const REMARKS: [&str; 5] = ["additionalProperties", "default", "deprecated", "name", "writeOnly"];
+const REMARKS: [&str; 6] = ["additionalProperties", "default", "deprecated", "discriminator", "name", "writeOnly"];
 
 /// Whether `wide` allows everything that `narrow` does, for one keyword. An absent keyword allows everything.
 pub(crate) fn allows(keyword: &str, narrow: Option<&Value>, wide: Option<&Value>) -> bool {
@@ -222,8 +237,6 @@ pub(crate) fn allows(keyword: &str, narrow: Option<&Value>, wide: Option<&Value>
             set(narrow).iter().all(|kind| wide.contains(kind))
         }
         "enum" | "servers" => set(narrow).is_subset(&set(wide)),
-        // Sometimes, or always.
-        "required" => narrow == wide || *narrow == json!(true),
         "format" => {
             narrow == wide || wide == "password" || narrow == "uint32" && FORMATS_OF_NUMBERS.contains(&wide.as_str())
         }
