@@ -169,7 +169,7 @@ impl Filter {
     /// The first group that the message meets.
     pub(crate) fn group<'a>(&self, message: impl Into<Subject<'a>>) -> Option<usize> {
         let subject = message.into();
-        self.0.iter().position(|group| group.iter().all(|condition| condition.is_met(subject)))
+        self.0.iter().position(|group| group.iter().all(|condition| condition.holds_for(subject)))
     }
 
     /// Whether every message meets it.
@@ -186,7 +186,7 @@ impl From<Vec<Condition>> for Filter {
 
 impl Condition {
     /// A missing value is different from every value, and neither greater nor less than it.
-    fn is_met(&self, subject: Subject<'_>) -> bool {
+    fn holds_for(&self, subject: Subject<'_>) -> bool {
         match &self.field {
             Field::Id => self.compare(subject.id),
             Field::Type => self.compare(subject.body.content_type().as_str()),
@@ -296,7 +296,7 @@ mod tests {
 
     #[test]
     fn numbers_are_compared_exactly() {
-        for (condition, body, is_met) in [
+        for (condition, body, expected) in [
             ("/id=9007199254740993", r#"{"id":9007199254740993}"#, true),
             ("/id=9007199254740993", r#"{"id":9007199254740992}"#, false),
             ("/id=9007199254740993", r#"{"id":"9007199254740992"}"#, false),
@@ -314,7 +314,7 @@ mod tests {
             ("/id=1.5", r#"{"id":1.50}"#, true),
             ("/id<10", r#"{"id":9.5}"#, true),
         ] {
-            assert_eq!(meets(condition, body), is_met, "{condition} {body}");
+            assert_eq!(meets(condition, body), expected, "{condition} {body}");
         }
     }
 

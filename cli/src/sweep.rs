@@ -64,13 +64,13 @@ pub(crate) trait Sink: Send + Sync + 'static {
 /// The result of passing messages to a sink.
 pub(crate) struct Taken {
     /// One for each message.
-    pub(crate) fates: Vec<Fate>,
+    pub(crate) outcomes: Vec<Outcome>,
     /// Why the sweep is to end.
     pub(crate) failure: Option<Failure>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub(crate) enum Outcome {
     /// It is where it should be.
     Taken,
     /// It can never be taken.

@@ -17,7 +17,7 @@ use crate::{
     output::{self, Format, Row, cell},
     progress::Progress,
     signals::Signals,
-    sweep::{Fate, Held, Plan, Sink, Sweep, Taken},
+    sweep::{Held, Outcome, Plan, Sink, Sweep, Taken},
 };
 
 /// How many different values are counted by themselves.
@@ -140,7 +140,7 @@ impl Sink for Tally {
 
     async fn take(&self, messages: &[Message], _: &mut Held<'_>) -> Taken {
         messages.iter().for_each(|message| self.count(message));
-        Taken { fates: vec![Fate::Taken; messages.len()], failure: None }
+        Taken { outcomes: vec![Outcome::Taken; messages.len()], failure: None }
     }
 }
 

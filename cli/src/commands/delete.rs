@@ -13,17 +13,17 @@ use crate::{
     output::{self, Format, Row, cell},
     progress::Progress,
     signals::Signals,
-    sweep::{Fate, Held, Plan, Sink, Sweep, Taken},
+    sweep::{Held, Outcome, Plan, Sink, Sweep, Taken},
 };
 
 /// The maximum number of messages of a peek.
 const MOST: u32 = 100;
 
 const HELP: &str = "\
-It deletes among the first 100 available messages, without leasing them, and goes on as long as others
-take the place of those that are deleted. What is behind them it does not see, and says so. With --all,
-it leases each message once, which is one of its deliveries, and makes those that stay available again
-at its end. Nothing that is deleted can be brought back: see --dry-run.
+It looks at the first 100 available messages, without leasing them, deletes those that match, and looks
+again until none of the first 100 matches. It says how many messages it did not reach. With --all, it
+leases each message once, which is one of its deliveries, and makes those that stay available again at
+its end. Nothing that is deleted can be brought back: see --dry-run.
 
 Examples:
   cf-queues delete jobs --filter /order=4711 --dry-run
@@ -220,6 +220,6 @@ impl Sink for Deleting {
     }
 
     async fn take(&self, messages: &[Message], _: &mut Held<'_>) -> Taken {
-        Taken { fates: vec![Fate::Taken; messages.len()], failure: None }
+        Taken { outcomes: vec![Outcome::Taken; messages.len()], failure: None }
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     progress::Progress,
     record::{self, Record},
     signals::Signals,
-    sweep::{Fate, Held, Plan, Sink, Sweep, Swept, Taken},
+    sweep::{Held, Outcome, Plan, Sink, Sweep, Swept, Taken},
 };
 
 const HELP: &str = "\
@@ -190,20 +190,20 @@ impl Sink for Writing {
     async fn take(&self, messages: &[Message], leases: &mut Held<'_>) -> Taken {
         let fitting: Vec<_> = messages.iter().filter(|message| self.fits(&message.body)).collect();
         let (written, failure) = match leases.during(self.write(&fitting)).await {
-            Ok(true) => (Fate::Taken, None),
-            Ok(false) => (Fate::Failed, None),
-            Err(error) => (Fate::Failed, Some(Failure::output(&error))),
+            Ok(true) => (Outcome::Taken, None),
+            Ok(false) => (Outcome::Failed, None),
+            Err(error) => (Outcome::Failed, Some(Failure::output(&error))),
         };
-        let fate = |message: &Message| match self.fits(&message.body) {
+        let outcome = |message: &Message| match self.fits(&message.body) {
             true => written,
             false => {
                 let (id, kind) = (&message.id, message.body.content_type());
                 let what = format!("message {id} is of the type {kind}, which cannot be imported, and is left");
                 self.progress.remark_on_message("unfit", &what);
-                Fate::Unfit
+                Outcome::Unfit
             }
         };
-        Taken { fates: messages.iter().map(fate).collect(), failure }
+        Taken { outcomes: messages.iter().map(outcome).collect(), failure }
     }
 }
 

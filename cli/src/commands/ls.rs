@@ -119,25 +119,25 @@ impl Ls {
 /// Asks each queue for its backlog.
 async fn measure(queues: &Queues, entries: &mut [Entry]) {
     let (mut asked, progress) = (JoinSet::new(), Progress::hidden());
-    let mut left = entries.iter().enumerate().filter_map(|(place, entry)| Some((place, entry.id.clone()?)));
+    let mut left = entries.iter().enumerate().filter_map(|(position, entry)| Some((position, entry.id.clone()?)));
     let mut metrics = Vec::new();
     loop {
         while asked.len() < MOST_IN_FLIGHT
-            && let Some((place, id)) = left.next()
+            && let Some((position, id)) = left.next()
         {
             let queue = queues.queue(id);
-            asked.spawn(async move { (place, async { queue?.metrics().await }.await) });
+            asked.spawn(async move { (position, async { queue?.metrics().await }.await) });
         }
         match asked.join_next().await {
             None => break,
-            Some(Ok((place, Ok(found)))) => metrics.push((place, found)),
+            Some(Ok((position, Ok(found)))) => metrics.push((position, found)),
             Some(Ok((_, Err(error)))) => progress.remark("metrics", &format!("a backlog is not known: {error}")),
             Some(Err(_)) => {}
         }
     }
     progress.end();
-    for (place, found) in metrics {
-        if let Some(entry) = entries.get_mut(place) {
+    for (position, found) in metrics {
+        if let Some(entry) = entries.get_mut(position) {
             entry.backlog_count = found.backlog_count;
             entry.oldest_message = found.oldest_message.map(time);
             entry.age = found.oldest_message.map(|oldest| oldest.elapsed().unwrap_or_default());

@@ -15,7 +15,7 @@ use crate::{
     patience::Failures,
     progress::Progress,
     signals::Signals,
-    sweep::{Counts, Fate, Held, Plan, Sink, Sweep, Taken},
+    sweep::{Counts, Held, Outcome, Plan, Sink, Sweep, Taken},
 };
 
 const HELP: &str = "\
@@ -104,13 +104,13 @@ impl Args for Routes {
 
 impl FromArgMatches for Routes {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let places = |name| matches.indices_of(name).into_iter().flatten();
+        let positions = |name| matches.indices_of(name).into_iter().flatten();
         let filters = matches.get_many::<Condition>("filter").into_iter().flatten();
-        let mut filters = places("filter").zip(filters).peekable();
+        let mut filters = positions("filter").zip(filters).peekable();
         let mut routes = Self::default();
-        for (place, to) in places("to-queue").zip(matches.get_many::<String>("to-queue").into_iter().flatten()) {
+        for (position, to) in positions("to-queue").zip(matches.get_many::<String>("to-queue").into_iter().flatten()) {
             let mut conditions = Vec::new();
-            while let Some((_, condition)) = filters.next_if(|(before, _)| *before < place) {
+            while let Some((_, condition)) = filters.next_if(|(before, _)| *before < position) {
                 conditions.push(condition.clone());
             }
             routes.to.push((conditions, to.clone()));
@@ -301,34 +301,34 @@ impl Sink for Pushing {
     }
 
     async fn take(&self, messages: &[Message], leases: &mut Held<'_>) -> Taken {
-        let mut fates = vec![Fate::Failed; messages.len()];
+        let mut outcomes = vec![Outcome::Failed; messages.len()];
         let mut copies: Vec<(Vec<PushMessage>, Vec<usize>)> = vec![Default::default(); self.to.len()];
-        for (place, message) in messages.iter().enumerate() {
+        for (position, message) in messages.iter().enumerate() {
             let route = self.filter.group(message).and_then(|group| copies.get_mut(group));
             match (PushMessage::from_body(&message.body), route) {
-                (Ok(copy), Some((copies, places))) => {
+                (Ok(copy), Some((copies, positions))) => {
                     copies.push(copy);
-                    places.push(place);
+                    positions.push(position);
                 }
                 (Ok(_), None) => {}
                 (Err(error), _) => {
-                    fates.get_mut(place).into_iter().for_each(|fate| *fate = Fate::Unfit);
+                    outcomes.get_mut(position).into_iter().for_each(|outcome| *outcome = Outcome::Unfit);
                     self.progress.remark_on_message("unfit", &format!("message {} stays: {error}", message.id));
                 }
             }
         }
-        for (to, (copies, places)) in self.to.iter().zip(copies) {
-            let mut places = places.into_iter();
+        for (to, (copies, positions)) in self.to.iter().zip(copies) {
+            let mut positions = positions.into_iter();
             for batch in PushMessage::batches(&copies) {
                 if let Err(error) = self.push(to, batch, leases).await {
-                    return Taken { fates, failure: error.map(Failure::from) };
+                    return Taken { outcomes, failure: error.map(Failure::from) };
                 }
-                for place in places.by_ref().take(batch.len()) {
-                    fates.get_mut(place).into_iter().for_each(|fate| *fate = Fate::Taken);
+                for position in positions.by_ref().take(batch.len()) {
+                    outcomes.get_mut(position).into_iter().for_each(|outcome| *outcome = Outcome::Taken);
                 }
             }
         }
-        Taken { fates, failure: None }
+        Taken { outcomes, failure: None }
     }
 }
 

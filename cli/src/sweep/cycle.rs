@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use cloudflare_queues::{Error, Message, PullOptions};
 
-use super::{Counts, Fate, Held, Sink, Sweep, Taken, settle::settle};
+use super::{Counts, Held, Outcome, Sink, Sweep, Taken, settle::settle};
 use crate::exit::{Exit, Failure};
 
 /// What came of a batch.
@@ -63,24 +63,24 @@ impl<S: Sink> Sweep<S> {
                 () = self.is_stopping() => false,
                 are_held = leases.wait_until(self.gate.at(messages.len())) => are_held,
             };
-        let Taken { fates, failure } = match is_turn {
+        let Taken { outcomes, failure } = match is_turn {
             true => self.sink.take(messages, leases).await,
-            false => Taken { fates: vec![Fate::Failed; messages.len()], failure: None },
+            false => Taken { outcomes: vec![Outcome::Failed; messages.len()], failure: None },
         };
         cycle.failure = cycle.failure.take().or(failure);
         let (mut removed, mut stays, mut left) = (Vec::new(), Vec::new(), Vec::new());
-        for (message, fate) in messages.iter().zip(fates) {
-            match fate {
-                Fate::Taken if self.plan.keep => stays.push(message),
-                Fate::Taken => removed.push(message),
-                Fate::Unfit => stays.push(message),
-                Fate::Failed => left.push(message),
+        for (message, outcome) in messages.iter().zip(outcomes) {
+            match outcome {
+                Outcome::Taken if self.plan.keep => stays.push(message),
+                Outcome::Taken => removed.push(message),
+                Outcome::Unfit => stays.push(message),
+                Outcome::Failed => left.push(message),
             }
             let Counts { taken, unfit, left, .. } = &mut cycle.counts;
-            *match fate {
-                Fate::Taken => taken,
-                Fate::Unfit => unfit,
-                Fate::Failed => left,
+            *match outcome {
+                Outcome::Taken => taken,
+                Outcome::Unfit => unfit,
+                Outcome::Failed => left,
             } += 1;
         }
         leases.during(self.settle(removed, None, cycle)).await;

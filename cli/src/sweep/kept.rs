@@ -62,11 +62,11 @@ struct Chunks {
 
 enum Stored {
     InMemory(Vec<LeaseId>),
-    InFile(Place),
+    InFile(Position),
 }
 
 #[derive(Clone, Copy)]
-struct Place {
+struct Position {
     at: u64,
     bytes: usize,
     leases: u64,
@@ -79,7 +79,7 @@ struct Chunk {
     /// When the first of them expires.
     until: Option<Instant>,
     /// Where they are in the file, if they are.
-    place: Option<Place>,
+    position: Option<Position>,
 }
 
 impl Chunk {
@@ -214,11 +214,11 @@ impl Kept {
             match first.remove() {
                 Stored::InMemory(leases) => {
                     chunks.in_memory -= 1;
-                    return Some(Chunk { leases, until, place: None });
+                    return Some(Chunk { leases, until, position: None });
                 }
-                Stored::InFile(place) => match chunks.load(place) {
-                    Ok(leases) => return Some(Chunk { leases, until, place: Some(place) }),
-                    Err(_) => self.lost.fetch_add(place.leases, Ordering::Relaxed),
+                Stored::InFile(position) => match chunks.load(position) {
+                    Ok(leases) => return Some(Chunk { leases, until, position: Some(position) }),
+                    Err(_) => self.lost.fetch_add(position.leases, Ordering::Relaxed),
                 },
             };
         }
@@ -242,17 +242,17 @@ impl Chunks {
 
     fn add(&mut self, chunk: Chunk) {
         let Some(until) = chunk.until else { return };
-        let place = match chunk.place {
+        let position = match chunk.position {
             None if self.in_memory >= MOST_IN_MEMORY => self.store(&chunk.leases).ok(),
-            place => place,
+            position => position,
         };
         // Where no file can be written, they stay in memory.
-        self.in_memory += usize::from(place.is_none());
+        self.in_memory += usize::from(position.is_none());
         self.next += 1;
-        self.closed.insert((until, self.next), place.map_or(Stored::InMemory(chunk.leases), Stored::InFile));
+        self.closed.insert((until, self.next), position.map_or(Stored::InMemory(chunk.leases), Stored::InFile));
     }
 
-    fn store(&mut self, leases: &[LeaseId]) -> io::Result<Place> {
+    fn store(&mut self, leases: &[LeaseId]) -> io::Result<Position> {
         let file = match &mut self.file {
             Some(file) => file,
             none => none.insert(tempfile::tempfile()?),
@@ -260,13 +260,13 @@ impl Chunks {
         let lines = serde_json::to_vec(leases)?;
         let at = file.seek(SeekFrom::End(0))?;
         file.write_all(&lines)?;
-        Ok(Place { at, bytes: lines.len(), leases: leases.len() as u64 })
+        Ok(Position { at, bytes: lines.len(), leases: leases.len() as u64 })
     }
 
-    fn load(&mut self, place: Place) -> io::Result<Vec<LeaseId>> {
+    fn load(&mut self, position: Position) -> io::Result<Vec<LeaseId>> {
         let file = self.file.as_mut().ok_or(io::ErrorKind::NotFound)?;
-        let mut lines = vec![0; place.bytes];
-        file.seek(SeekFrom::Start(place.at))?;
+        let mut lines = vec![0; position.bytes];
+        file.seek(SeekFrom::Start(position.at))?;
         file.read_exact(&mut lines)?;
         Ok(serde_json::from_slice(&lines)?)
     }

@@ -30,7 +30,7 @@ pub(super) struct Checks {
 }
 
 impl Checks {
-    /// Runs every check whose conditions are met. Returns the queue if it was found.
+    /// Runs every check that has what it needs. Returns the queue if it was found.
     pub(super) async fn all(&mut self, account: &Account, queue: Option<&str>) -> Option<Queue> {
         let mut is_ready = self.credentials(account);
         is_ready &= self.account_id(account);
