@@ -294,6 +294,9 @@ fn refusal(error: &Error) -> &'static str {
         ErrorKind::Rejected if error.status() == Some(403) => {
             "a firewall challenges this machine: try from another network, or without the proxy"
         }
+        ErrorKind::ServiceFailure if error.status().is_some_and(|status| status < 500) => {
+            "the response is not the service's: check the base URL, and what a proxy or firewall on the way refuses"
+        }
         ErrorKind::RateLimited => "wait: the account's limit of requests holds for up to 5 minutes",
         _ => "try again later",
     }
