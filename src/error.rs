@@ -83,7 +83,7 @@ impl Error {
         self.0.retry_after = retry_after;
         // A request that the service refuses, or its credentials, is not carried out. A 408 leaves that open, and so does
         // the page of a proxy, which may replace the service's response.
-        let is_open = matches!(self.0.kind, ErrorKind::Timeout | ErrorKind::ServiceFailure) && status != 407;
+        let is_open = matches!(self.0.kind, ErrorKind::Timeout | ErrorKind::ServiceFailure);
         let is_refusal = (400..=499).contains(&status) && !is_open || self.0.kind == ErrorKind::Unauthorized;
         self.0.may_have_arrived = !is_refusal;
         self

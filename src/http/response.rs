@@ -192,10 +192,7 @@ fn refusal(status: u16, headers: &HeaderMap, body: Vec<u8>) -> Error {
             advice = Some("call from another network, or ask Cloudflare why");
             (ErrorKind::Rejected, "Cloudflare's firewall sent a challenge, which only a browser can pass")
         }
-        407 => {
-            advice = Some("give the proxy's credentials with its URL: see `ClientBuilder::proxy`");
-            (ErrorKind::ServiceFailure, "a proxy wants credentials of its own")
-        }
+        407 => return transport::unauthorized_by_proxy(),
         408 => (ErrorKind::Timeout, "the service waited too long for the request"),
         429 => (ErrorKind::RateLimited, "the rate limit was exceeded"),
         // What is too large stays so, whoever says it.
@@ -315,7 +312,8 @@ mod tests {
         let pages = ["", "<html>", "{}", "null", r#"{"errors":[{"code":10000}]}"#, r#"{"success":true,"result":{}}"#];
         for (page, status) in pages.iter().flat_map(|page| [400, 401, 403, 404, 405, 407, 409].map(|it| (page, it))) {
             let error = opened(Operation::PullMessages, status, page).err().unwrap();
-            assert_eq!(error.kind(), ErrorKind::ServiceFailure, "{status} {page}: {error}");
+            let kind = if status == 407 { ErrorKind::Transport } else { ErrorKind::ServiceFailure };
+            assert_eq!(error.kind(), kind, "{status} {page}: {error}");
             assert!(error.is_transient() && error.may_have_arrived() == (status != 407), "{status} {page}: {error}");
         }
     }

@@ -1,7 +1,7 @@
 //! One attempt: the network, the credentials, a permit, a deadline, and the size limit of a response.
 
 use std::{
-    error::Error as _,
+    error::Error as StdError,
     fmt,
     future::Future,
     io, iter, mem,
@@ -232,6 +232,9 @@ fn broken(error: reqwest::Error) -> Error {
             .with_advice(Some("limit the requests at once by `ClientBuilder::max_in_flight`, or raise `ulimit -n`"))
             .with_source(error.without_url(), false);
     }
+    if !may_have_arrived && is_unauthorized_by_proxy(&error) {
+        return unauthorized_by_proxy().with_source(error.without_url(), false);
+    }
     let (kind, message) = match (error.is_timeout(), may_have_arrived) {
         (true, true) => (ErrorKind::Timeout, "the response did not come in time"),
         (true, false) => (ErrorKind::Timeout, "the connection was not made in time"),
@@ -241,11 +244,25 @@ fn broken(error: reqwest::Error) -> Error {
     Error::new(kind, message).with_source(error.without_url(), may_have_arrived)
 }
 
+/// The error for a status 407, in response to a request or to the attempt to connect through the proxy.
+pub(crate) fn unauthorized_by_proxy() -> Error {
+    Error::new(ErrorKind::Transport, "a proxy wants credentials of its own")
+        .with_advice(Some("give the proxy's credentials with its URL: see `ClientBuilder::proxy`"))
+}
+
+/// The type of this cause is not public.
+fn is_unauthorized_by_proxy(error: &reqwest::Error) -> bool {
+    causes(error).any(|cause| cause.to_string() == "proxy authorization required")
+}
+
+fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
+    iter::successors(error.source(), |&cause| cause.source())
+}
+
 /// Whether the system has no file descriptor left for this process, or at all.
 fn lacks_descriptors(error: &reqwest::Error) -> bool {
     const CODES: [i32; 2] = if cfg!(windows) { [10024, 10055] } else { [24, 23] };
-    let causes = iter::successors(error.source(), |&cause| cause.source());
-    let mut codes = causes.filter_map(|cause| cause.downcast_ref::<io::Error>()?.raw_os_error());
+    let mut codes = causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>()?.raw_os_error());
     codes.any(|code| CODES.contains(&code))
 }
 

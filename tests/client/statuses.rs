@@ -32,7 +32,7 @@ const TABLE: &[Row] = &[
     (408, None, Timeout, "try again"),
     (409, Some(0), DeliveryPaused, "resume delivery"),
     (409, None, ServiceFailure, "check the base URL, and what a proxy or firewall on the way refuses"),
-    (407, None, ServiceFailure, "a proxy wants credentials of its own; give the proxy's credentials"),
+    (407, None, Transport, "a proxy wants credentials of its own; give the proxy's credentials"),
     (413, None, Rejected, "the service refused the request"),
     (422, Some(10208), Rejected, "code 10208"),
     (429, Some(10250), RateLimited, "code 10250"),

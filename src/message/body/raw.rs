@@ -1,12 +1,16 @@
 //! The body of a message on the wire.
 
-use std::{borrow::Cow, fmt, sync::Arc};
+use std::{borrow::Cow, fmt, iter, sync::Arc};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::{
-    Value,
-    value::{RawValue, to_raw_value},
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{
+        self, Visitor,
+        value::{BorrowedStrDeserializer, MapDeserializer},
+    },
+    ser,
 };
+use serde_json::{Value, value::RawValue};
 
 use crate::message::lease::unquote;
 
@@ -18,15 +22,20 @@ pub struct MessageBody(Form);
 #[derive(Clone)]
 enum Form {
     /// JSON text from the wire, or as `serde_json` wrote it.
-    Json(Arc<RawValue>),
+    Json(Arc<str>),
     /// What a string stands for.
     Unquoted(Arc<str>),
 }
 
+/// Room for most messages, since growing takes a tenth of a push.
+const ROOM: usize = 4 << 10;
+
 impl MessageBody {
     /// JSON, to be sent.
     pub(crate) fn written<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<Self> {
-        to_raw_value(value).map(Self::from)
+        let mut json = Vec::with_capacity(ROOM);
+        serde_json::to_writer(&mut json, value)?;
+        Ok(Self(Form::Json(str::from_utf8(&json).map_err(ser::Error::custom)?.into())))
     }
 
     /// A string, without quotes and escapes.
@@ -36,7 +45,7 @@ impl MessageBody {
 
     pub(super) fn json(&self) -> Cow<'_, str> {
         match &self.0 {
-            Form::Json(json) => Cow::Borrowed(json.get()),
+            Form::Json(json) => Cow::Borrowed(json),
             Form::Unquoted(text) => Cow::Owned(Value::from(&**text).to_string()),
         }
     }
@@ -44,22 +53,20 @@ impl MessageBody {
     /// What a string stands for, and any other JSON as it is. `None` for a string with half of a surrogate pair.
     pub(super) fn text_or_json(&self) -> Option<Cow<'_, str>> {
         match &self.0 {
-            Form::Json(json) => unquote(json.get()),
+            Form::Json(json) => unquote(json),
             Form::Unquoted(text) => Some(Cow::Borrowed(text)),
         }
     }
 
     /// In bytes.
     pub(super) fn len(&self) -> usize {
-        match &self.0 {
-            Form::Json(json) => json.get().len(),
-            Form::Unquoted(text) => text.len(),
-        }
+        let (Form::Json(text) | Form::Unquoted(text)) = &self.0;
+        text.len()
     }
 
     pub(crate) fn is_string(&self) -> bool {
         match &self.0 {
-            Form::Json(json) => json.get().starts_with('"'),
+            Form::Json(json) => json.starts_with('"'),
             Form::Unquoted(_) => true,
         }
     }
@@ -84,7 +91,7 @@ impl Eq for MessageBody {}
 
 impl From<Box<RawValue>> for MessageBody {
     fn from(raw: Box<RawValue>) -> Self {
-        Self(Form::Json(raw.into()))
+        Self(Form::Json(Box::<str>::from(raw).into()))
     }
 }
 
@@ -104,9 +111,38 @@ impl fmt::Debug for MessageBody {
 impl Serialize for MessageBody {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match &self.0 {
-            Form::Json(json) => json.serialize(serializer),
+            Form::Json(json) => {
+                let raw = <&RawValue>::deserialize(Written(json)).or_else(|_| serde_json::from_str(json));
+                raw.map_err(ser::Error::custom)?.serialize(serializer)
+            }
             Form::Unquoted(text) => serializer.serialize_str(text),
         }
+    }
+}
+
+/// JSON text that was written or read by `serde_json`, as a `RawValue` that is not parsed again: to write it into one
+/// from the start (`to_raw_value`) makes a push of 10,000 messages take 1.19 of by hand, instead of 1.1.
+struct Written<'a>(&'a str);
+
+impl<'de> Deserializer<'de> for Written<'de> {
+    type Error = de::value::Error;
+
+    /// A `RawValue` asks for a newtype of a name of its own, and takes a map with this name for its only key.
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        visitor.visit_map(MapDeserializer::new(iter::once((name, BorrowedStrDeserializer::new(self.0)))))
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+        Err(de::Error::custom("only a `RawValue` is read from this"))
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        seq tuple tuple_struct map struct enum identifier ignored_any
     }
 }
 
