@@ -252,7 +252,7 @@ pub(crate) fn unauthorized_by_proxy() -> Error {
 
 /// The type of this cause is not public.
 fn is_unauthorized_by_proxy(error: &reqwest::Error) -> bool {
-    causes(error).any(|cause| cause.to_string() == "proxy authorization required")
+    causes(error).any(|cause| cause.to_string().ends_with("proxy authorization required"))
 }
 
 fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
