@@ -34,6 +34,7 @@ mod fault;
 mod ids;
 mod ignored;
 mod in_process;
+mod journal;
 mod manage;
 mod outcome;
 mod queue;
@@ -56,7 +57,7 @@ mod settings;
 mod tests;
 mod uri;
 
-use std::{io, net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{io, net::Ipv4Addr, path::Path, sync::Arc, time::Duration};
 
 use tokio::net::TcpListener;
 
@@ -73,6 +74,7 @@ pub use self::{
 use self::{
     clock::Clock,
     in_process::InProcess,
+    journal::Journal,
     running::{Running, Socket},
     service::{API_KEY, EMAIL, Service},
 };
@@ -283,6 +285,10 @@ impl Emulator {
             return Err(Error::invalid("queue id: there is no such queue, or the new id is taken"));
         }
         registry.rename(queue_id.as_str(), new.as_str());
+        service.persist_configuration(&registry);
+        if let Some(journal) = service.queues.journal.get() {
+            journal.write_snapshot(service, new.as_str());
+        }
         Ok(())
     }
 
@@ -296,6 +302,35 @@ impl Emulator {
         let messages: Vec<_> = messages.into_iter().collect();
         let seeded = self.running.service.seed(queue_id.as_str(), &messages);
         seeded.map_err(|refusal| Error::invalid(format!("seed: {}", refusal.message())))
+    }
+
+    /// Restores the queues, messages and event subscriptions in a file, if it exists, and keeps them there from now on:
+    /// they survive a restart, or the end of the process by a signal, but perhaps not a power failure. The file is for
+    /// one emulator at a time.
+    ///
+    /// The file holds message bodies. Each change is appended to it, and the whole is rewritten from time to time. The
+    /// behavior, faults, credentials and an advance of the clock are not kept.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be opened, read or written, or is already used by this emulator.
+    pub fn persist(&self, path: impl AsRef<Path>) -> io::Result<()> {
+        let service = &self.running.service;
+        let journal = Journal::open(path.as_ref(), service)?;
+        let is_new = service.queues.journal.set(journal).is_ok();
+        let journal = service.queues.journal.get().filter(|_| is_new);
+        let journal = journal.ok_or_else(|| io::Error::other("the state is kept in another file"))?;
+        service.queues.keep_changes();
+        journal.shorten(service);
+        Ok(())
+    }
+
+    /// Completes with the cause when the file of [`persist`](Self::persist) can no longer be written.
+    pub async fn persisting_failed(&self) -> io::Error {
+        match self.running.service.queues.journal.get() {
+            Some(journal) => io::Error::other(journal.failed().await),
+            None => std::future::pending().await,
+        }
     }
 
     /// Makes the present queues with their settings and consumers, event subscriptions and behavior what a reset over

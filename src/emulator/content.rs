@@ -1,21 +1,22 @@
 //! The body of a stored message.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use http::StatusCode;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::reply::Refusal;
 use crate::message::{body::ContentType, push::PushMessage};
 
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Content {
     /// The text of a `text` body, the compact JSON text of a `json` body, base64 of any other.
     pub(super) body: Arc<str>,
     pub(super) content_type: ContentType,
     /// What sent it, as the service names it.
-    pub(super) source: &'static str,
+    pub(super) source: Cow<'static, str>,
 }
 
 impl Content {
@@ -35,7 +36,7 @@ impl Content {
             }
             _ => BASE64_STANDARD.encode(bytes).into(),
         };
-        Ok(Self { body, content_type, source: "worker" })
+        Ok(Self { body, content_type, source: "worker".into() })
     }
 
     /// How many bytes were sent.

@@ -13,6 +13,8 @@ use std::{mem, ops::Bound, sync::Arc};
 #[cfg(test)]
 use self::tests::counted::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     behavior::{Behavior, ExtendFrom, UnknownLease},
     clock::{Time, from_secs, nanos},
@@ -41,7 +43,9 @@ pub(super) struct Queue {
     /// The messages that arrived with a time of their own, by that.
     aged: BTreeSet<(Time, Sequence)>,
     /// Messages without retries left, to be moved to the dead-letter queue.
-    dead: Vec<NewMessage>,
+    dead: Vec<(Sequence, NewMessage)>,
+    /// What changed, if that is kept: messages by their numbers, and whether they are new.
+    changes: Option<(Vec<(Sequence, bool)>, Changes)>,
     bytes: u64,
     /// What was pulled is what pulls were allowed to give up to then.
     earned_until: Time,
@@ -61,7 +65,7 @@ pub(super) struct Stored {
     pub(super) is_leased: bool,
 }
 
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, PartialEq, Serialize, Deserialize)]
 enum Use {
     HandedBack,
     Extended,
@@ -115,6 +119,7 @@ impl Queue {
             used: BTreeMap::new(),
             aged: BTreeSet::new(),
             dead: Vec::new(),
+            changes: None,
             bytes: 0,
             earned_until: 0,
         }
@@ -130,7 +135,8 @@ impl Queue {
 
     /// Deletes and returns all messages, since freeing many takes a while, for which the queue need not be locked.
     pub(super) fn clear(&mut self) -> Self {
-        let empty = Self::new(self.settings.clone());
+        let changes = self.changes.is_some().then(|| (Vec::new(), Changes { clear: true, ..Changes::default() }));
+        let empty = Self { changes, ..Self::new(self.settings.clone()) };
         mem::replace(self, empty)
     }
 
@@ -181,6 +187,7 @@ impl Queue {
         }
         let stored = Stored { content, id, pushed_at, visible_at: now, delivered_at: now, attempts, is_leased: false };
         self.messages.insert(sequence, stored);
+        self.note(sequence, true);
         self.show(sequence, now, now.saturating_add(delay));
     }
 
@@ -211,6 +218,7 @@ impl Queue {
             self.leased.insert((until, sequence));
             pulled.push((Lease { sequence, attempt: message.attempts }, message.clone()));
         }
+        pulled.iter().for_each(|(lease, _)| self.note(lease.sequence, false));
         pulled
     }
 
@@ -321,6 +329,7 @@ impl Queue {
         self.leased.remove(&(end, sequence));
         self.leased.insert((message.visible_at, sequence));
         self.used.insert(lease, Use::Extended);
+        self.note(sequence, false);
     }
 
     /// Leases a message again that nobody received since its lease expired.
@@ -361,7 +370,7 @@ impl Queue {
     }
 
     /// The messages for the dead-letter queue, and its id.
-    pub(super) fn take_dead(&mut self) -> Option<(String, Vec<NewMessage>)> {
+    pub(super) fn take_dead(&mut self) -> Option<(String, Vec<(Sequence, NewMessage)>)> {
         let dead = mem::take(&mut self.dead);
         let dead_letter_queue = self.settings.dead_letter_queue.clone().filter(|_| !dead.is_empty())?;
         Some((dead_letter_queue, dead))
@@ -387,10 +396,10 @@ impl Queue {
         self.leased.remove(&(message.visible_at, sequence));
         if message.attempts <= self.settings.max_retries {
             self.show(sequence, now, visible_at);
-        } else if let Some(Stored { content, .. }) = self.remove(sequence)
-            && self.settings.dead_letter_queue.is_some()
-        {
-            self.dead.push(NewMessage::new(content, None));
+        } else if self.settings.dead_letter_queue.is_none() {
+            self.remove(sequence);
+        } else if let Some(Stored { content, .. }) = self.take(sequence) {
+            self.dead.push((sequence, NewMessage::new(content, None)));
         }
     }
 
@@ -398,6 +407,7 @@ impl Queue {
     fn show(&mut self, sequence: Sequence, now: Time, visible_at: Time) {
         let Some(message) = self.messages.get_mut(&sequence) else { return };
         message.visible_at = visible_at;
+        self.note(sequence, false);
         if visible_at <= now {
             self.visible.insert(sequence);
         } else {
@@ -406,6 +416,15 @@ impl Queue {
     }
 
     fn remove(&mut self, sequence: Sequence) -> Option<Stored> {
+        let removed = self.take(sequence)?;
+        if let Some((_, changes)) = &mut self.changes {
+            changes.removed.push(sequence.number());
+        }
+        Some(removed)
+    }
+
+    /// Removes a message without noting that.
+    fn take(&mut self, sequence: Sequence) -> Option<Stored> {
         let message = self.messages.remove(&sequence)?;
         self.aged.remove(&(message.pushed_at, sequence));
         if !self.visible.remove(&sequence) {
@@ -419,6 +438,120 @@ impl Queue {
         }
         self.bytes = self.bytes.saturating_sub(message.content.bytes() as u64);
         Some(message)
+    }
+}
+
+/// What changed in a queue since a moment, as the state of what changed.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Changes {
+    /// All messages were deleted before.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    clear: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    messages: Vec<Kept>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    removed: Vec<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    sequence: u64,
+    /// What never changes, if the message is new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    new: Option<(Content, Option<Arc<str>>, Time)>,
+    visible_at: Time,
+    delivered_at: Time,
+    attempts: u32,
+    is_leased: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    used: Vec<(u32, Use)>,
+}
+
+impl Changes {
+    pub(super) fn removed(sequences: Vec<Sequence>) -> Self {
+        Self { removed: sequences.into_iter().map(Sequence::number).collect(), ..Self::default() }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        !self.clear && self.messages.is_empty() && self.removed.is_empty()
+    }
+
+    /// The greatest number of a message.
+    pub(super) fn last(&self) -> u64 {
+        self.messages.iter().map(|message| message.sequence).max().unwrap_or_default()
+    }
+}
+
+impl Queue {
+    /// From now on, notes what changes.
+    pub(super) fn keep_changes(&mut self) {
+        self.changes = Some(Default::default());
+    }
+
+    fn note(&mut self, sequence: Sequence, is_new: bool) {
+        if let Some((noted, _)) = &mut self.changes {
+            noted.push((sequence, is_new));
+        }
+    }
+
+    pub(super) fn take_changes(&mut self) -> Changes {
+        let Some((mut noted, mut changes)) = self.changes.as_mut().map(mem::take) else { return Changes::default() };
+        // A new message first, since it is noted again when it becomes visible.
+        noted.sort_by_key(|(sequence, is_new)| (*sequence, !is_new));
+        noted.dedup_by_key(|(sequence, _)| *sequence);
+        changes.messages = noted.into_iter().filter_map(|(sequence, is_new)| self.kept(sequence, is_new)).collect();
+        changes
+    }
+
+    /// The whole state.
+    pub(super) fn snapshot(&self) -> Changes {
+        let messages = self.messages(None).filter_map(|(sequence, _)| self.kept(sequence, true));
+        Changes { clear: true, messages: messages.collect(), removed: Vec::new() }
+    }
+
+    fn kept(&self, sequence: Sequence, is_new: bool) -> Option<Kept> {
+        let message = self.messages.get(&sequence)?;
+        let all = Lease { sequence, attempt: 0 }..=Lease { sequence, attempt: u32::MAX };
+        Some(Kept {
+            sequence: sequence.number(),
+            new: is_new.then(|| (message.content.clone(), message.id.clone(), message.pushed_at)),
+            visible_at: message.visible_at,
+            delivered_at: message.delivered_at,
+            attempts: message.attempts,
+            is_leased: message.is_leased,
+            used: self.used.range(all).map(|(lease, used)| (lease.attempt, *used)).collect(),
+        })
+    }
+
+    /// Restores what was kept. Nothing of it is noted as a change.
+    pub(super) fn apply(&mut self, now: Time, changes: Changes) {
+        if changes.clear {
+            self.clear();
+        }
+        for kept in changes.messages {
+            let sequence = Sequence::new(kept.sequence);
+            let before = self.take(sequence).map(|message| (message.content, message.id, message.pushed_at));
+            let Some((content, id, pushed_at)) = kept.new.or(before) else { continue };
+            let Kept { visible_at, delivered_at, attempts, is_leased, .. } = kept;
+            self.bytes = self.bytes.saturating_add(content.bytes() as u64);
+            if pushed_at < now {
+                self.aged.insert((pushed_at, sequence));
+            }
+            let stored = Stored { content, id, pushed_at, visible_at, delivered_at, attempts, is_leased };
+            self.messages.insert(sequence, stored);
+            for (attempt, used) in kept.used {
+                self.used.insert(Lease { sequence, attempt }, used);
+            }
+            match is_leased {
+                true => drop(self.leased.insert((visible_at, sequence))),
+                false if visible_at <= now => drop(self.visible.insert(sequence)),
+                false => drop(self.delayed.insert((visible_at, sequence))),
+            }
+        }
+        for number in changes.removed {
+            self.take(Sequence::new(number));
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -11,16 +11,22 @@ use std::{
 use super::{
     clock::{Clock, Time},
     ids::Sequence,
-    queue::Queue,
+    journal::Journal,
+    queue::{Changes, Queue},
     settings::QueueSettings,
 };
 use crate::queue::ids::QueueId;
+
+/// The first half of the ids of queues; a counter is the other one.
+const OWN: u128 = 0xd1e5 << 64;
 
 #[derive(Default)]
 pub(super) struct Queues {
     by_id: RwLock<BTreeMap<String, Owned>>,
     /// The queues whose messages each dead-letter queue receives, or received.
     sources: RwLock<HashMap<String, BTreeSet<String>>>,
+    /// Where changes are kept, if they are.
+    pub(super) journal: OnceLock<Journal>,
     /// Makes ids unique.
     counter: AtomicU64,
 }
@@ -32,9 +38,9 @@ struct Owned {
 
 impl Queues {
     pub(super) fn create(&self, account_id: &str, settings: QueueSettings) -> QueueId {
-        let queue_id = QueueId::numbered(0xd1e5_u128 << 64 | u128::from(self.next()));
+        let queue_id = QueueId::numbered(OWN | u128::from(self.next()));
         self.add_source(queue_id.as_str(), settings.dead_letter_queue.as_deref());
-        let queue = Arc::new(Mutex::new(Queue::new(settings)));
+        let queue = Arc::new(Mutex::new(self.new_queue(settings)));
         let queue = Owned { account_id: account_id.to_owned(), queue };
         self.by_id.write().unwrap_or_else(PoisonError::into_inner).insert(queue_id.to_string(), queue);
         queue_id
@@ -43,7 +49,7 @@ impl Queues {
     /// Creates a queue with this id and these settings, or changes the settings of the one there is.
     pub(super) fn restore(&self, clock: &Clock, queue_id: &str, account_id: &str, settings: QueueSettings) {
         if !self.exists(account_id, queue_id) {
-            let queue = Arc::new(Mutex::new(Queue::new(settings.clone())));
+            let queue = Arc::new(Mutex::new(self.new_queue(settings.clone())));
             let queue = Owned { account_id: account_id.to_owned(), queue };
             self.by_id.write().unwrap_or_else(PoisonError::into_inner).insert(queue_id.to_owned(), queue);
         }
@@ -114,14 +120,69 @@ impl Queues {
         locked.expire(now);
         let result = work(&mut locked, now);
         let dead = locked.take_dead();
+        self.keep(queue_id, &mut locked);
         drop(locked);
-        if let Some((dead_letter_queue, messages)) = dead
-            && let Some(queue) = self.get(&dead_letter_queue)
-        {
+        let Some((dead_letter_queue, messages)) = dead else { return Some(result) };
+        let gone = messages.iter().map(|(sequence, _)| *sequence).collect();
+        if let Some(queue) = self.get(&dead_letter_queue) {
             let mut locked = lock(&queue);
-            messages.into_iter().for_each(|message| locked.push(clock.now(), self.next_sequence(), message));
+            messages.into_iter().for_each(|(_, message)| locked.push(clock.now(), self.next_sequence(), message));
+            self.keep(&dead_letter_queue, &mut locked);
+        }
+        // Only now, so that no dead letter is lost between two lines.
+        if let Some(journal) = self.journal.get() {
+            journal.write(queue_id, Changes::removed(gone));
         }
         Some(result)
+    }
+
+    /// Writes what changed in a locked queue.
+    fn keep(&self, queue_id: &str, queue: &mut Queue) {
+        if let Some(journal) = self.journal.get() {
+            journal.write(queue_id, queue.take_changes());
+        }
+    }
+
+    fn new_queue(&self, settings: QueueSettings) -> Queue {
+        let mut queue = Queue::new(settings);
+        if self.journal.get().is_some() {
+            queue.keep_changes();
+        }
+        queue
+    }
+
+    /// The last number that is used.
+    pub(super) fn count(&self) -> u64 {
+        self.counter.load(Ordering::Relaxed)
+    }
+
+    /// Goes on with the number behind this one.
+    pub(super) fn count_on(&self, used: u64) {
+        self.counter.fetch_max(used, Ordering::Relaxed);
+    }
+
+    /// Makes all queues note what changes.
+    pub(super) fn keep_changes(&self) {
+        for (id, _) in self.ids() {
+            self.get(&id).iter().for_each(|queue| lock(queue).keep_changes());
+        }
+    }
+
+    /// Works on a queue without changing it.
+    pub(super) fn look<T>(&self, queue_id: &str, work: impl FnOnce(&Queue) -> T) -> Option<T> {
+        Some(work(&lock(&*self.get(queue_id)?)))
+    }
+
+    pub(super) fn settings(&self, queue_id: &str) -> Option<QueueSettings> {
+        self.look(queue_id, |queue| queue.settings().clone())
+    }
+
+    /// Restores what was kept.
+    pub(super) fn apply(&self, clock: &Clock, queue_id: &str, changes: Changes) {
+        self.count_on(changes.last());
+        if let Some(queue) = self.get(queue_id) {
+            lock(&queue).apply(clock.now(), changes);
+        }
     }
 
     fn add_source(&self, queue_id: &str, dead_letter_queue: Option<&str>) {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::clock::Time;
@@ -14,7 +15,7 @@ pub(super) struct Registry {
 }
 
 /// A queue, apart from what delivery needs.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Record {
     pub(super) account: String,
     pub(super) name: String,
@@ -26,7 +27,7 @@ pub(super) struct Record {
     pub(super) purge: Option<(Time, Time)>,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Consumer {
     pub(super) id: String,
     pub(super) created: Time,
@@ -62,6 +63,15 @@ impl Registry {
             consumer: None,
             purge: None,
         })
+    }
+
+    /// What was stored before. New ids stay different from old ones.
+    pub(super) fn put(&mut self, id: String, record: Record) {
+        let consumer = record.consumer.as_ref().map_or("", |consumer| &consumer.id);
+        // The last digits are the counter.
+        let number = consumer.get(16..).and_then(|digits| u64::from_str_radix(digits, 16).ok());
+        self.counter = self.counter.max(number.unwrap_or_default());
+        self.records.insert(id, record);
     }
 
     /// Makes a record of a queue that has none, and a consumer of its setting.

@@ -217,7 +217,7 @@ fn new_message(behavior: &Behavior, message: PushBody<'_>, batch_delay: Option<T
     }
     let delay = delay(behavior, message.delay_seconds)?.or(batch_delay);
     let content_type = if is_text { ContentType::Text } else { ContentType::Json };
-    Ok(NewMessage::new(Content { body: body.into(), content_type, source: "http" }, delay))
+    Ok(NewMessage::new(Content { body: body.into(), content_type, source: "http".into() }, delay))
 }
 
 /// JSON text without the white space between its tokens.

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use http::{
-    HeaderMap, HeaderValue, Request, Response, StatusCode,
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
     header::{AUTHORIZATION, RETRY_AFTER},
     request::Parts,
 };
@@ -34,6 +34,7 @@ pub(super) async fn respond<B: Body<Data = Bytes> + Unpin>(service: &Service, re
     } else {
         operate(service, &head, body).await
     };
+    service.persist(known.operation, matches!(head.method, Method::GET | Method::HEAD));
     if !control::only_looks(&head) {
         let queue = known.queue.map(|queue| service.queue_name(&queue).unwrap_or(queue));
         let known = Known { queue, ..known };

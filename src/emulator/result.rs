@@ -51,7 +51,7 @@ struct Properties<'a> {
     #[serde(rename = "CF-Content-Type")]
     content_type: &'a str,
     #[serde(rename = "CF-sourceMessageSource")]
-    source: &'static str,
+    source: &'a str,
 }
 
 impl<'a> Message<'a> {

@@ -21,6 +21,7 @@ use super::{
     reply::Refusal,
     served::ServedRequest,
 };
+use crate::document::operation::Operation;
 
 pub(super) const ACCOUNT_ID: u128 = 0xe41a_7092_c5f3_4b6f_8d2b_1c7a_90f3_d5e8;
 pub(super) const EMAIL: &str = "emulator@example.com";
@@ -153,6 +154,25 @@ impl Service {
             if recent.len() > MAX_RECENT {
                 recent.pop_front();
             }
+        }
+    }
+
+    /// Writes changes of the configuration, if it is kept in a file.
+    pub(super) fn persist_configuration(&self, registry: &Registry) {
+        if let Some(journal) = self.queues.journal.get() {
+            journal.write_configuration(self, registry);
+        }
+    }
+
+    /// Keeps what a request other than one about messages may have changed.
+    pub(super) fn persist(&self, operation: Option<Operation>, is_read: bool) {
+        let Some(journal) = self.queues.journal.get() else { return };
+        let is_of_messages = operation.is_some_and(|operation| operation.path().contains("/messages"));
+        if !is_of_messages && !is_read {
+            journal.write_configuration(self, &self.registry());
+        }
+        if journal.is_long() {
+            journal.shorten(self);
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::clock::Time;
 
 /// A queue's settings, with the service's defaults.
@@ -11,7 +13,7 @@ use super::clock::Time;
 ///
 /// let settings = QueueSettings::new().max_retries(10).dead_letter_queue("5e1b0a4c9f6d4e3b8a7c2d1f0e9b8a7c");
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[must_use = "settings do nothing until they are passed to an emulator"]
 pub struct QueueSettings {
     pub(super) max_retries: u32,

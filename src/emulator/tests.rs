@@ -7,6 +7,7 @@ mod extend;
 mod identity;
 mod in_process;
 mod managing;
+mod persisting;
 mod queues;
 mod sockets;
 mod strictness;

@@ -8,7 +8,7 @@ mod wrangler;
 use std::{
     fs,
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     thread,
 };
 
@@ -79,6 +79,9 @@ pub(crate) struct Serve {
     /// Serve nothing: ask the emulator at this URL whether it serves
     #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "http://127.0.0.1:8790")]
     health: Option<String>,
+    /// Keep queues and messages in this file, so that they survive a restart
+    #[arg(long, value_name = "FILE", env = "CF_QUEUES_EMULATOR_PERSIST")]
+    persist: Option<PathBuf>,
     /// Print the variables that clients read as lines that a shell exports
     #[arg(long)]
     env: bool,
@@ -205,9 +208,15 @@ impl Serve {
         }
         tokio::select! {
             failure = Bridge::failed(bridge) => Err(failure),
+            error = emulator.persisting_failed() => Err(self.not_kept(&error)),
             () = signals.told(1) => Ok(()),
             () = stdin_ends(), if self.exit_with_stdin => Ok(()),
         }
+    }
+
+    fn not_kept(&self, error: &io::Error) -> Failure {
+        let path = self.persist.as_deref().unwrap_or(Path::new(""));
+        Failure::new(Exit::Output, format!("--persist {}: {error}", path.display()))
     }
 
     /// An emulator with these queues, and with their names the ids that they have.
@@ -233,25 +242,41 @@ impl Serve {
         let emulator = builder.in_process();
         let account = emulator.in_process_builder()?.build()?.queues(emulator.account_id().clone())?;
         account.queue(emulator.queue_id().clone())?.delete().await?;
+        if let Some(path) = &self.persist {
+            emulator.persist(path).map_err(|error| self.not_kept(&error))?;
+        }
         let from = self.config.as_ref().map_or("--queue".to_owned(), |file| file.display().to_string());
         let mut made = Vec::new();
         for config in wanted {
             let wrong = |error| refused(&from, &config.name, &error);
-            let mut queue = account.create(config.new_queue()).await.map_err(wrong)?;
-            if let Some(id) = &config.id {
+            let kept = account.find(&config.name).await.map_err(wrong)?;
+            let is_new = kept.is_none();
+            let mut queue = match kept {
+                Some(kept) => account.queue(kept.id()?)?,
+                None => account.create(config.new_queue()).await.map_err(wrong)?,
+            };
+            if !is_new {
+                let _ = queue.update(config.settings()).await.map_err(wrong)?;
+            }
+            if let Some(id) = config.id.as_ref().filter(|id| *id != queue.id().as_str()) {
                 emulator.set_queue_id(queue.id(), id.as_str()).map_err(wrong)?;
                 queue = account.queue(id.as_str())?;
             }
-            made.push((config, queue));
+            made.push((config, queue, is_new));
         }
         // By now, the queues that take dead letters are there.
-        for (config, queue) in &made {
+        for (config, queue, is_new) in &made {
             let wrong = |error| refused(&from, &config.name, &error);
-            let _ = queue.create_consumer(&config.consumer()).await.map_err(wrong)?;
-            emulator.seed(queue.id(), config.messages.iter().cloned()).map_err(wrong)?;
+            let _ = match queue.consumers().await?.first() {
+                Some(kept) => queue.update_consumer(&kept.id()?, &config.consumer()).await.map_err(wrong)?,
+                None => queue.create_consumer(&config.consumer()).await.map_err(wrong)?,
+            };
+            if *is_new {
+                emulator.seed(queue.id(), config.messages.iter().cloned()).map_err(wrong)?;
+            }
         }
         emulator.save_configuration();
-        let ids = made.iter().map(|(config, queue)| (config.name.clone(), queue.id().to_string()));
+        let ids = made.iter().map(|(config, queue, _)| (config.name.clone(), queue.id().to_string()));
         Ok((emulator, ids.collect()))
     }
 }

@@ -202,7 +202,11 @@ fn a_file_sets_queues_as_arguments_do() {
 
 /// What is wrong, as it is told with exit code 2.
 fn complaint(arguments: &[&str]) -> String {
-    let assert = bare(&[&["emulator", "--port", "0"], arguments].concat()).assert().code(2);
+    complaint_with_code(2, arguments)
+}
+
+fn complaint_with_code(code: i32, arguments: &[&str]) -> String {
+    let assert = bare(&[&["emulator", "--port", "0"], arguments].concat()).assert().code(code);
     assert!(assert.get_output().stdout.is_empty());
     String::from_utf8(assert.get_output().stderr.clone()).unwrap()
 }
@@ -460,4 +464,25 @@ fn memory_is_given_back_after_a_purge() {
         ask(&announced, "GET", "/_emulator", &json!({}));
         resident() < before + (full - before) / 2
     });
+}
+
+#[test]
+fn queues_survive_a_kill_if_they_are_kept() {
+    let file = folder("emulator-persist").join("state");
+    let _ = fs::remove_file(&file);
+    let arguments = ["--persist", file.to_str().unwrap(), "--queue", "orders,max_retries=5,dead_letter_queue=failed"];
+    let mut serving = Serving::start(&arguments);
+    let first = serving.announced();
+    ask(&first, "POST", "/_emulator/queues/orders/messages", &json!({ "messages": [{ "body": "kept", "times": 3 }] }));
+    serving.child.kill().unwrap();
+    serving.child.wait().unwrap();
+    let mut serving = Serving::start(&[&arguments[..2], &["--queue", "orders,max_retries=7"]].concat());
+    let second = serving.announced();
+    assert_eq!(second["queues"]["orders"], first["queues"]["orders"]);
+    let orders = queue(&second, "orders");
+    assert_eq!((&orders["visible"], &orders["settings"]["max_retries"]), (&json!(3), &json!(7)));
+    queue(&second, "failed");
+    fs::write(&file, "{}\n").unwrap();
+    let told = complaint_with_code(1, &["--persist", file.to_str().unwrap()]);
+    assert!(told.contains("--persist") && told.contains("line 1"), "{told}");
 }

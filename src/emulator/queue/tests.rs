@@ -10,7 +10,7 @@ const SECOND: Time = 1_000_000_000;
 const HOUR: Time = 3600 * SECOND;
 
 fn message(body: &str, delay: Option<Time>) -> NewMessage {
-    let content = Content { body: body.into(), content_type: ContentType::Text, source: "http" };
+    let content = Content { body: body.into(), content_type: ContentType::Text, source: "http".into() };
     NewMessage::new(content, delay)
 }
 

@@ -110,14 +110,17 @@ fn complete(mut queues: Vec<Queue>) -> Result<Vec<Queue>, String> {
 impl Queue {
     /// The queue without its consumer.
     pub(super) fn new_queue(&self) -> NewQueue {
+        NewQueue::new(&self.name).settings(self.settings())
+    }
+
+    pub(super) fn settings(&self) -> QueueSettings {
         let settings = [
             ("delivery_delay", self.delivery_delay.map(Value::from)),
             ("delivery_paused", self.delivery_paused.map(Value::from)),
             ("message_retention_period", self.message_retention_period.map(Value::from)),
         ];
         let named = settings.into_iter().filter_map(|(name, value)| Some((name, value?)));
-        let settings = named.fold(QueueSettings::new(), |settings, (name, value)| settings.setting(name, value));
-        NewQueue::new(&self.name).settings(settings)
+        named.fold(QueueSettings::new(), |settings, (name, value)| settings.setting(name, value))
     }
 
     pub(super) fn consumer(&self) -> ConsumerSettings {

@@ -1,0 +1,215 @@
+//! A file by which queues survive a restart: a log of what changed, which is replaced by a snapshot when it is long.
+//!
+//! Lines about one queue are written under its lock, so they are in order. What a line says is the state after a
+//! change, so replaying the log needs no rules of delivery.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, OpenOptions},
+    io::{self, BufRead, BufReader, Write},
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use tokio::sync::watch;
+
+use super::{
+    queue::{Changes, Queue},
+    registry::{Record, Registry},
+    service::Service,
+    settings::QueueSettings,
+};
+
+/// The log is replaced by a snapshot when it is longer than this, and than four snapshots.
+const LONG: u64 = 64 << 20;
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Line {
+    Queue {
+        id: String,
+        record: Record,
+        settings: QueueSettings,
+    },
+    Deleted(String),
+    Subscriptions(BTreeMap<String, Map<String, Value>>),
+    Changes {
+        queue: String,
+        changes: Changes,
+    },
+    /// Numbers up to this one are used.
+    Counter(u64),
+}
+
+pub(super) struct Journal {
+    path: PathBuf,
+    log: Mutex<Log>,
+    /// Locked while a snapshot is written.
+    shortening: Mutex<()>,
+    failure: watch::Sender<Option<String>>,
+}
+
+struct Log {
+    file: File,
+    /// What was written last about each queue, and about subscriptions under the empty id.
+    written: BTreeMap<String, String>,
+    bytes: u64,
+    snapshot_bytes: u64,
+}
+
+impl Journal {
+    /// Restores the state in a file, if it exists, and returns a journal that goes on there.
+    pub(super) fn open(path: &Path, service: &Service) -> io::Result<Self> {
+        let newer = newer(path);
+        // A snapshot that was not finished continues the log.
+        if newer.exists() {
+            let rest = fs::read(&newer)?;
+            OpenOptions::new().create(true).append(true).open(path)?.write_all(&rest)?;
+            fs::remove_file(&newer)?;
+        }
+        if path.exists() {
+            restore(path, service)?;
+        }
+        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        let log = Log { file, written: BTreeMap::new(), bytes: 0, snapshot_bytes: 0 };
+        Ok(Self {
+            path: path.to_owned(),
+            log: Mutex::new(log),
+            shortening: Mutex::new(()),
+            failure: watch::Sender::new(None),
+        })
+    }
+
+    /// Writes what changed in a queue, which must be locked.
+    pub(super) fn write(&self, queue_id: &str, changes: Changes) {
+        if !changes.is_empty() {
+            self.append(&mut self.log(), &Line::Changes { queue: queue_id.to_owned(), changes });
+        }
+    }
+
+    /// Writes what changed in the configuration. The registry is locked, so that no older state comes later.
+    pub(super) fn write_configuration(&self, service: &Service, registry: &Registry) {
+        let subscriptions = Line::Subscriptions(registry.subscriptions.clone());
+        let queues = registry.records().filter_map(|(id, record)| {
+            let settings = service.queues.settings(id)?;
+            Some((id.to_owned(), Line::Queue { id: id.to_owned(), record: record.clone(), settings }))
+        });
+        // A queue must not be locked while the log is.
+        let lines: Vec<_> = queues.chain([(String::new(), subscriptions)]).collect();
+        let mut log = self.log();
+        let mut gone = log.written.clone();
+        for (id, line) in lines {
+            let text = serde_json::to_string(&line).unwrap_or_default();
+            if gone.remove(&id).as_ref() != Some(&text) {
+                self.append(&mut log, &line);
+                log.written.insert(id, text);
+            }
+        }
+        for id in gone.into_keys() {
+            log.written.remove(&id);
+            self.append(&mut log, &Line::Deleted(id));
+        }
+    }
+
+    /// Writes everything about a queue.
+    pub(super) fn write_snapshot(&self, service: &Service, queue_id: &str) {
+        service.queues.look(queue_id, |queue: &Queue| self.write(queue_id, queue.snapshot()));
+    }
+
+    /// Whether the log is so long that a snapshot pays.
+    pub(super) fn is_long(&self) -> bool {
+        let log = self.log();
+        log.bytes > LONG.max(log.snapshot_bytes.saturating_mul(4))
+    }
+
+    /// Replaces the log by a snapshot. Meanwhile, requests are carried out, and logged behind what is there.
+    pub(super) fn shorten(&self, service: &Service) {
+        // Another request does it already.
+        let Ok(_shortening) = self.shortening.try_lock() else { return };
+        let newer = newer(&self.path);
+        let shortened = File::create(&newer).and_then(|file| {
+            let mut log = self.log();
+            (log.file, log.bytes) = (file, 0);
+            log.written.clear();
+            self.append(&mut log, &Line::Counter(service.queues.count()));
+            drop(log);
+            self.write_configuration(service, &service.registry());
+            for (id, _) in service.queues.ids() {
+                self.write_snapshot(service, &id);
+            }
+            let mut log = self.log();
+            log.snapshot_bytes = log.bytes;
+            fs::rename(&newer, &self.path)
+        });
+        if let Err(error) = shortened {
+            self.fail(&error);
+        }
+    }
+
+    /// Completes when the file cannot be written any more.
+    pub(super) async fn failed(&self) -> String {
+        let mut failure = self.failure.subscribe();
+        match failure.wait_for(Option::is_some).await {
+            Ok(failure) => failure.clone().unwrap_or_default(),
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    fn append(&self, log: &mut Log, line: &Line) {
+        let written = serde_json::to_vec(line).map_err(io::Error::from).and_then(|mut text| {
+            text.push(b'\n');
+            log.bytes = log.bytes.saturating_add(text.len() as u64);
+            log.file.write_all(&text)
+        });
+        if let Err(error) = written {
+            self.fail(&error);
+        }
+    }
+
+    fn fail(&self, error: &io::Error) {
+        tracing::error!(%error, "the emulator cannot write its state");
+        self.failure.send_replace(Some(error.to_string()));
+    }
+
+    fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(super) fn newer(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    name.into()
+}
+
+fn restore(path: &Path, service: &Service) -> io::Result<()> {
+    let mut registry = service.registry();
+    let mut lines = BufReader::new(File::open(path)?);
+    let (mut text, mut number) = (Vec::new(), 0_u64);
+    loop {
+        text.clear();
+        number = number.saturating_add(1);
+        // The last line is incomplete if the program was killed while it was written.
+        if lines.read_until(b'\n', &mut text)? == 0 || text.last() != Some(&b'\n') {
+            return Ok(());
+        }
+        let line =
+            serde_json::from_slice(&text).map_err(|error| io::Error::other(format!("line {number}: {error}")))?;
+        match line {
+            Line::Queue { id, record, settings } => {
+                service.add_account(&record.account);
+                service.queues.restore(&service.clock, &id, &record.account, settings);
+                registry.put(id, record);
+            }
+            Line::Deleted(id) => {
+                service.queues.remove(&id);
+                registry.remove(&id);
+            }
+            Line::Subscriptions(subscriptions) => registry.subscriptions = subscriptions,
+            Line::Counter(used) => service.queues.count_on(used),
+            Line::Changes { queue, changes } => service.queues.apply(&service.clock, &queue, changes),
+        }
+    }
+}

@@ -1,0 +1,130 @@
+use std::{fs, path::PathBuf, time::Duration};
+
+use super::*;
+use crate::{
+    AckRequest, PullOptions, PushMessage, Queue,
+    emulator::{QueueSettings, Seed},
+};
+
+/// A path of a file that does not exist.
+fn path(name: &str) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("cf-queues-{}-{name}", std::process::id()));
+    let _ = fs::remove_file(&path);
+    path
+}
+
+fn kept(path: &PathBuf) -> (Emulator, Queue) {
+    let emulator = Emulator::in_process();
+    emulator.persist(path).unwrap();
+    let queue = emulator.queue().unwrap();
+    (emulator, queue)
+}
+
+fn state(emulator: &Emulator) -> Vec<(String, String, u32, bool)> {
+    let messages = emulator.messages(emulator.queue_id()).into_iter();
+    let shown = messages.map(|message| (message.id, message.body.raw().into(), message.attempts, message.is_leased));
+    shown.collect()
+}
+
+#[tokio::test]
+async fn everything_about_messages_is_restored() {
+    let path = path("messages");
+    let (emulator, queue) = kept(&path);
+    queue.push_batch(&["acked", "retried", "extended", "leased", "visible"].map(PushMessage::text)).await.unwrap();
+    queue.push(&PushMessage::text("delayed").delay(Duration::from_secs(60))).await.unwrap();
+    let old = Duration::from_secs(3600);
+    emulator.seed(emulator.queue_id(), [Seed::bytes([0, 0xff]).age(old).attempts(2)]).unwrap();
+    let batch = queue.pull(PullOptions::new().batch_size(4)).await.unwrap();
+    let lease = |index: usize| batch.messages[index].lease_id.clone();
+    let request = AckRequest::new().ack(&lease(0)).retry_in(&lease(1), Duration::from_secs(600));
+    assert!(queue.ack(request).await.unwrap().is_complete());
+    assert!(queue.extend(&[lease(2)], Duration::from_secs(600)).await.unwrap().is_complete());
+    let before = state(&emulator);
+    // As it is if the process is killed.
+    let (restored, queue) = kept(&path);
+    assert_eq!(state(&restored), before);
+    assert_eq!(before.len(), 6);
+    // A lease of the old run holds, and one that was used does not.
+    let request = AckRequest::new().ack(&lease(3)).ack(&lease(1));
+    assert!(!queue.ack(request).await.unwrap().is_complete());
+    assert_eq!(state(&restored).len(), 5);
+    let pulled = queue.pull(PullOptions::new()).await.unwrap();
+    let metrics = pulled.messages.iter().map(|message| message.attempts).collect::<Vec<_>>();
+    assert_eq!(metrics, [Some(1), Some(3)]);
+    queue.push(&PushMessage::text("new")).await.unwrap();
+    let ids: std::collections::BTreeSet<_> = state(&restored).into_iter().map(|(id, ..)| id).collect();
+    assert_eq!(ids.len(), 6, "new ids are different");
+    let _ = fs::remove_file(path);
+}
+
+#[tokio::test]
+async fn ids_are_not_used_again_after_their_messages_are_gone() {
+    let path = path("ids");
+    let (_, queue) = kept(&path);
+    let mut seen = Vec::new();
+    let mut queue = queue;
+    for _ in 0..3 {
+        queue.push(&PushMessage::text("x")).await.unwrap();
+        let batch = queue.pull(PullOptions::new()).await.unwrap();
+        assert!(!seen.contains(&batch.messages[0].lease_id));
+        seen.push(batch.messages[0].lease_id.clone());
+        assert!(queue.ack(AckRequest::ack_all(&batch)).await.unwrap().is_complete());
+        queue = kept(&path).1;
+    }
+    let _ = fs::remove_file(path);
+}
+
+#[tokio::test]
+async fn dead_letters_purges_and_queues_are_kept() {
+    let path = path("queues");
+    let (emulator, queue) = kept(&path);
+    let client = emulator.client().unwrap();
+    let queues = client.queues(emulator.account_id().clone()).unwrap();
+    let (failed, gone) = (queues.create("failed").await.unwrap(), queues.create("gone").await.unwrap());
+    let change = |settings: QueueSettings| settings.max_retries(0).dead_letter_queue(failed.id());
+    emulator.configure_queue(emulator.queue_id(), change);
+    // Kept with the next change.
+    gone.delete().await.unwrap();
+    queue.push(&PushMessage::text("dead")).await.unwrap();
+    assert_eq!(queue.pull(PullOptions::new()).await.unwrap().len(), 1);
+    emulator.advance(Duration::from_secs(30));
+    assert!(queue.pull(PullOptions::new()).await.unwrap().is_empty());
+    let (restored, _) = kept(&path);
+    assert_eq!(state(&restored), []);
+    assert_eq!(restored.messages(failed.id()).len(), 1);
+    let names: Vec<_> = {
+        let registry = restored.running.service.registry();
+        registry.records().map(|(_, record)| record.name.clone()).collect()
+    };
+    assert_eq!(names, ["queue-1", "failed"]);
+    let _deleted = restored.running.service.with_queue(failed.id().as_str(), |queue, _| queue.clear()).unwrap();
+    assert_eq!(kept(&path).0.messages(failed.id()), []);
+    let _ = fs::remove_file(path);
+}
+
+#[tokio::test]
+async fn a_line_that_was_cut_and_a_snapshot_that_was_not_finished_lose_nothing_before() {
+    let path = path("cut");
+    let (emulator, queue) = kept(&path);
+    queue.push_batch(&["one", "two"].map(PushMessage::text)).await.unwrap();
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, &whole[..whole.len() - 5]).unwrap();
+    assert_eq!(state(&kept(&path).0), [], "both are in the line that was cut");
+    // The first half of the lines is in the log, and the rest in a snapshot that was begun.
+    let lines: Vec<_> = whole.split_inclusive(|byte| *byte == b'\n').collect();
+    fs::write(&path, lines[..lines.len() - 1].concat()).unwrap();
+    fs::write(super::super::journal::newer(&path), lines[lines.len() - 1]).unwrap();
+    assert_eq!(state(&kept(&path).0), state(&emulator));
+    assert_eq!(
+        fs::read_dir(path.parent().unwrap())
+            .unwrap()
+            .flatten()
+            .filter(|entry| { entry.path().to_string_lossy().starts_with(&*path.to_string_lossy()) })
+            .count(),
+        1
+    );
+    fs::write(&path, "not a line\n").unwrap();
+    let error = Emulator::in_process().persist(&path).unwrap_err();
+    assert!(error.to_string().contains("line 1"), "{error}");
+    let _ = fs::remove_file(path);
+}
