@@ -21,6 +21,7 @@ use crate::{
         generated::types::{AckResult, ExtendResult, PullResult},
     },
     error::{Error, kind::ErrorKind},
+    flow::clock::Clock,
     http::{
         credentials::Credentials,
         envelope::List,
@@ -184,9 +185,10 @@ pub fn extended(
     let until = sent_at + timeout;
     let outcome = ExtendOutcome::new(&leases, count, warnings(warned), until);
     let extended = consumer::extended(leases.clone(), &outcome, outcome.deadline().unwrap_or(until));
+    let (clock, now) = (Clock::default(), Clock::default().now());
     let held = leases.iter().zip(extended).map(|(lease, extended)| {
-        let held = Extended::from(lease.deadline().unwrap_or(sent_at));
-        extended.into_iter().for_each(|until| held.extend(until));
+        let held = Extended::from(now.at(lease.deadline().unwrap_or(sent_at)), &clock);
+        extended.into_iter().for_each(|until| held.extend(now.at(until)));
         held.deadline().unwrap_or(sent_at)
     });
     held.collect()
