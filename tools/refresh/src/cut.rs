@@ -2,7 +2,7 @@
 
 use std::{
     borrow::Cow,
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
 };
 
 use serde::{Deserialize, Deserializer};
@@ -178,10 +178,10 @@ impl<'a> Whole<'a> {
                 _ => return Err(outside(&reference)),
             };
             let known = components.entry(kind).or_default();
-            if !known.contains_key(&name) {
+            if let Entry::Vacant(vacant) = known.entry(name) {
                 let mut component = self.at(&whole)?;
                 strip(&mut component, Kind::Keywords, &mut wanted);
-                known.insert(name, component);
+                vacant.insert(component);
             }
         }
         Ok(components)

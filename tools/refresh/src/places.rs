@@ -295,7 +295,7 @@ impl Reader<'_> {
         let schema = holder.get("schema").unwrap_or(&Value::Null);
         let mut shape = self.shape(schema, format!("{at}/schema"), 0, &mut Vec::new())?;
         shape.facts.extend(media.map(|media| ("content".to_owned(), json!(media))));
-        flatten(shape, place.to_owned(), (required == Some(&json!(true))).then(|| json!(true)), places);
+        flatten(shape, place.to_owned(), (required == Some(&json!(true))).then_some(Value::Bool(true)), places);
         Ok(places.entry(place.to_owned()).or_default())
     }
 
@@ -403,7 +403,7 @@ fn flatten(shape: Shape, place: String, required: Option<Value>, places: &mut BT
     let other = if place.starts_with("request") { "readOnly" } else { "writeOnly" };
     for (name, field) in shape.fields.into_iter().filter(|(_, field)| field.facts.get(other) != Some(&json!(true))) {
         let separator = if place.contains(" /") { "/" } else { " /" };
-        let required = shape.required.contains(&name).then(|| json!(true));
+        let required = shape.required.contains(&name).then_some(Value::Bool(true));
         flatten(field, format!("{place}{separator}{name}"), required, places);
     }
     if shape.variants.len() > 1 {
