@@ -24,8 +24,8 @@ async function start() {
   return startEmulator({ queues, frozen: false, args: ['--wrangler', '--deliver', 'orders'] });
 }
 
-// A session of `wrangler dev`, and the address of its Worker.
-async function dev(name) {
+// A session of `wrangler dev`, and the address of its Worker. While it starts, `meanwhile` is carried out.
+async function dev(name, meanwhile = async () => {}) {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address();
@@ -34,6 +34,8 @@ async function dev(name) {
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'], detached: true });
   const session = { child, log: '', url: `http://127.0.0.1:${port}` };
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (data) => (session.log += data));
+  await eventually(() => session.log.includes('Starting local server'), () => session.log);
+  await meanwhile();
   await eventually(() => session.log.includes('Ready on'), () => session.log);
   return session;
 }
@@ -159,11 +161,13 @@ test('a session that reloads its Worker goes on', async () => {
 test('messages wait for a session that was killed, and use up no attempt', async () => {
   await end(consumer, 'SIGKILL');
   await push({ late: 1 });
-  await sleep(500); // The bridge looks every 50 ms.
-  const [{ state, attempts }] = await emulator.messages('orders');
-  assert.deepEqual([state, attempts], ['visible', 0]);
-  for (const entry of readdirSync(registry)) if (entry === 'consumer') rmSync(join(registry, entry));
-  consumer = await dev('consumer');
+  consumer = await dev('consumer', async () => {
+    // By now, the bridge has looked many times.
+    const [{ state, attempts }] = await emulator.messages('orders');
+    assert.deepEqual([state, attempts], ['visible', 0]);
+    // Another session does not take the place of one that may live.
+    rmSync(join(registry, 'consumer'));
+  });
   await handled(({ body }) => body.late);
 });
 
