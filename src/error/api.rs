@@ -57,7 +57,7 @@ impl ApiError {
 
     /// Applies `edit` to every text, and to a code that this crate does not know: it may be a number of the request.
     pub(crate) fn edit_texts(&mut self, edit: &impl Fn(&mut String)) {
-        if !codes::KNOWN.concat().contains(&self.code) {
+        if !codes::KNOWN.contains(&self.code) {
             let mut code = self.code.to_string();
             edit(&mut code);
             self.code = code.parse().unwrap_or_default();
