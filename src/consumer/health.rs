@@ -50,7 +50,7 @@ impl Health {
     pub(super) fn new(total: &Total) -> Self {
         let now = Instant::now();
         let states = total.states();
-        let worst = states.iter().map(|state| worst(state));
+        let worst = states.iter().map(worst);
         let worst = worst.min_by_key(|(rank, _, since)| (*rank, *since));
         let ago = |since: Instant| now.saturating_duration_since(since);
         Self {

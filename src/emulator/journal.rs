@@ -30,7 +30,7 @@ const LONG: u64 = 64 << 20;
 enum Line {
     Queue {
         id: String,
-        record: Record,
+        record: Box<Record>,
         settings: QueueSettings,
     },
     Deleted(String),
@@ -94,7 +94,7 @@ impl Journal {
         let subscriptions = Line::Subscriptions(registry.subscriptions.clone());
         let queues = registry.records().filter_map(|(id, record)| {
             let settings = service.queues.settings(id)?;
-            Some((id.to_owned(), Line::Queue { id: id.to_owned(), record: record.clone(), settings }))
+            Some((id.to_owned(), Line::Queue { id: id.to_owned(), record: Box::new(record.clone()), settings }))
         });
         // A queue must not be locked while the log is.
         let lines: Vec<_> = queues.chain([(String::new(), subscriptions)]).collect();
@@ -201,7 +201,7 @@ fn restore(path: &Path, service: &Service) -> io::Result<()> {
             Line::Queue { id, record, settings } => {
                 service.add_account(&record.account);
                 service.queues.restore(&service.clock, &id, &record.account, settings);
-                registry.put(id, record);
+                registry.put(id, *record);
             }
             Line::Deleted(id) => {
                 service.queues.remove(&id);
