@@ -325,7 +325,7 @@ async fn ack_of_a_short_lease(faults: &[Fault]) -> (AckOutcome, u64) {
 #[tokio::test(start_paused = true)]
 async fn an_ack_under_way_is_not_cut_off_when_its_lease_expires() {
     let late = Fault::Delay(Duration::from_millis(700));
-    let (outcome, requests) = ack_of_a_short_lease(&[late.clone()]).await;
+    let (outcome, requests) = ack_of_a_short_lease(std::slice::from_ref(&late)).await;
     assert_eq!((outcome.is_complete(), requests), (true, 1));
     let (outcome, requests) = ack_of_a_short_lease(&[Fault::ServerError(503), late]).await;
     assert_eq!((outcome.is_complete(), requests), (true, 2));

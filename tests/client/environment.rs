@@ -129,7 +129,8 @@ fn the_proxy_variables_are_those_of_other_programs() {
         return;
     }
     let (plain, secure) = ("http://queues.invalid", "https://queues.invalid");
-    let table: [(&str, &str, &[(&str, &str)], &str); 8] = [
+    type Row = (&'static str, &'static str, &'static [(&'static str, &'static str)], &'static str);
+    let table: [Row; 8] = [
         ("HTTPS_PROXY", secure, &[], "CONNECT queues.invalid:443 "),
         ("https_proxy", secure, &[], "CONNECT queues.invalid:443 "),
         ("HTTPS_PROXY", plain, &[], ""),

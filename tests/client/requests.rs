@@ -9,15 +9,14 @@ use serde_json::{Value, json};
 use support::{ACCOUNT, Op, QUEUE, Server, TOKEN};
 
 fn full_ack_request() -> AckRequest {
-    let request = AckRequest::new()
+    AckRequest::new()
         .ack("lease-of-the-first")
         .ack("lease-of-the-second")
         .retry("lease-of-the-third")
         .retry_in("lease-of-the-fourth", Duration::from_secs(10))
         .retry_in("lease-of-the-fifth", Duration::from_millis(1001))
         .retry_in("lease-of-the-sixth", Duration::ZERO)
-        .retry_in("lease-of-the-seventh", Duration::from_nanos(86_399_000_000_001));
-    request
+        .retry_in("lease-of-the-seventh", Duration::from_nanos(86_399_000_000_001))
 }
 
 fn json_push() -> PushMessage {

@@ -81,7 +81,7 @@ fn another_layout_is_not_a_change() {
 fn whole(change: impl FnOnce(&mut Value)) -> Report {
     let (openapi, mut document) = (Openapi::whole(), newer());
     change(&mut document);
-    openapi.refresh(&document.to_string()).unwrap()
+    openapi.refresh(document.to_string()).unwrap()
 }
 
 #[test]
@@ -115,9 +115,9 @@ fn a_header_that_the_client_reads_is_missed() {
     let (openapi, mut document) = (Openapi::new(), published());
     let headers = |name: &str| json!({ name: { "schema": { "type": "integer" } } });
     at(&mut document, "~1pull/post/responses/4XX")["headers"] = headers("Retry-After");
-    assert!(!openapi.refresh(&document.to_string()).unwrap().needs_edit);
+    assert!(!openapi.refresh(document.to_string()).unwrap().needs_edit);
     at(&mut document, "~1pull/post/responses/4XX")["headers"] = headers("X-Wait");
-    let report = openapi.refresh(&document.to_string()).unwrap();
+    let report = openapi.refresh(document.to_string()).unwrap();
     assert_eq!(report.classes.first(), Some(&Class::Lost), "{}", report.text);
     assert!(report.text.contains("decide what happens without it"), "{}", report.text);
 }
@@ -157,7 +157,7 @@ fn nothing_to_do_is_said_only_where_that_is_all() {
     for (what, change, ..) in ONLY_TO_KNOW {
         let (openapi, mut document) = (Openapi::new(), published());
         change(&mut document);
-        let text = openapi.refresh(&document.to_string()).unwrap().text;
+        let text = openapi.refresh(document.to_string()).unwrap().text;
         let is_complete = !text.contains("no row explains") && !text.contains("not needed: the row");
         assert!(is_complete || text.contains("to do:") && !text.contains("to do: nothing.\n"), "{what}: {text}");
     }
@@ -180,11 +180,11 @@ fn the_first_source_of_a_structure_is_kept() {
     let openapi = Openapi::new();
     let source = |openapi: &Openapi| serde_json::from_str::<Value>(&openapi.upstream()).unwrap()["x-source"].take();
     let before = source(&openapi);
-    openapi.refresh(&published().to_string()).unwrap();
+    openapi.refresh(published().to_string()).unwrap();
     assert_eq!(source(&openapi), before, "nothing changed");
     let mut document = published();
     at(&mut document, "~1pull/post")["deprecated"] = json!(true);
-    openapi.refresh(&document.to_string()).unwrap();
+    openapi.refresh(document.to_string()).unwrap();
     assert_eq!(source(&openapi), "commit 5e1b0a4");
 }
 
@@ -194,7 +194,7 @@ fn a_change_of_every_operation_is_reported_once() {
     operations(&mut document).into_iter().for_each(|operation| {
         operation["responses"]["409"] = json!({ "content": { "application/json": { "schema": {} } } })
     });
-    let report = openapi.refresh(&document.to_string()).unwrap();
+    let report = openapi.refresh(document.to_string()).unwrap();
     assert_eq!(report.text.matches("where: `response 409`").count(), 1, "{}", report.text);
 }
 
@@ -204,7 +204,7 @@ fn a_request_that_may_be_more_than_before_is_harmless() {
     let refreshed = |sizes: Value| {
         let mut document = published();
         document["components"]["schemas"]["mq_batch-size"]["enum"] = sizes;
-        openapi.refresh(&document.to_string()).unwrap()
+        openapi.refresh(document.to_string()).unwrap()
     };
     assert!(refreshed(json!([1, 2])).needs_edit, "any size is sent");
     assert_eq!(refreshed(json!([1, 2, 3])).classes.into_iter().collect::<Vec<_>>(), [Class::Harmless]);

@@ -65,7 +65,7 @@ pub(crate) fn published() -> Value {
 fn after(change: impl FnOnce(&mut Value)) -> Report {
     let mut document = published();
     change(&mut document);
-    Openapi::new().refresh(&document.to_string()).unwrap()
+    Openapi::new().refresh(document.to_string()).unwrap()
 }
 
 pub(crate) fn at<'a>(document: &'a mut Value, pointer: &str) -> &'a mut Value {
@@ -91,7 +91,7 @@ fn wording_and_order_of_the_document_do_not_matter() {
         json!({ "batch_size": 50 });
     document["paths"]["/zones"] = json!({ "get": { "operationId": "other" } });
     document["components"]["schemas"]["other"] = json!({ "$ref": "#/components/schemas/nowhere" });
-    let report = openapi.refresh(&document.to_string()).unwrap();
+    let report = openapi.refresh(document.to_string()).unwrap();
     assert_eq!((report.text.as_str(), report.needs_edit), ("nothing changed\n", false));
     assert_eq!(openapi.upstream(), before);
 }
@@ -102,7 +102,7 @@ fn a_field_that_is_called_like_a_keyword_is_kept() {
     let mut document = published();
     let fields = at(&mut document, &format!("~1pull/{RESULT}/properties"));
     fields["description"] = json!({ "type": "string", "description": "Words." });
-    let report = openapi.refresh(&document.to_string()).unwrap();
+    let report = openapi.refresh(document.to_string()).unwrap();
     says(
         &report,
         false,
