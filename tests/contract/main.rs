@@ -39,8 +39,8 @@ impl Service {
         let id = env::var("CLOUDFLARE_TEST_QUEUE_ID").ok().filter(|id| !id.is_empty())?;
         let account = env::var("CLOUDFLARE_ACCOUNT_ID").expect("CLOUDFLARE_ACCOUNT_ID has to name the account");
         // The test runner captures only what is written with macros.
-        let place = format!("on queue {id} of account {account}, as CLOUDFLARE_TEST_QUEUE_ID says\n");
-        io::stderr().write_all(place.as_bytes()).unwrap();
+        let notice = format!("on queue {id} of account {account}, as CLOUDFLARE_TEST_QUEUE_ID says\n");
+        io::stderr().write_all(notice.as_bytes()).unwrap();
         let queue = Client::from_env().unwrap().queues(account).unwrap().queue(id).unwrap();
         // Messages that are not ours must not be acknowledged.
         let batch = queue.pull(PullOptions::new().batch_size(1)).await.unwrap();

@@ -36,7 +36,7 @@ async fn everything_about_messages_is_restored() {
     emulator.seed(emulator.queue_id(), [Seed::bytes([0, 0xff]).age(old).attempts(2)]).unwrap();
     let batch = queue.pull(PullOptions::new().batch_size(4)).await.unwrap();
     let lease = |index: usize| batch.messages[index].lease_id.clone();
-    let request = AckRequest::new().ack(&lease(0)).retry_in(&lease(1), Duration::from_secs(600));
+    let request = AckRequest::new().ack(lease(0)).retry_in(lease(1), Duration::from_secs(600));
     assert!(queue.ack(request).await.unwrap().is_complete());
     assert!(queue.extend(&[lease(2)], Duration::from_secs(600)).await.unwrap().is_complete());
     let before = state(&emulator);
@@ -45,7 +45,7 @@ async fn everything_about_messages_is_restored() {
     assert_eq!(state(&restored), before);
     assert_eq!(before.len(), 6);
     // A lease of the old run holds, and one that was used does not.
-    let request = AckRequest::new().ack(&lease(3)).ack(&lease(1));
+    let request = AckRequest::new().ack(lease(3)).ack(lease(1));
     assert!(!queue.ack(request).await.unwrap().is_complete());
     assert_eq!(state(&restored).len(), 5);
     let pulled = queue.pull(PullOptions::new()).await.unwrap();
