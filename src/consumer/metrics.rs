@@ -42,6 +42,13 @@ const GAUGES: [(&str, Read); 4] = [
 /// How long handlers took.
 const SECONDS: &str = "cloudflare_queues_consumer_handler_seconds";
 
+/// Registers every metric, so that it is there at zero before anything has happened.
+pub(super) fn present(queue_id: &QueueId) {
+    let labels = || vec![Label::new("queue", queue_id.as_str().to_owned())];
+    COUNTERS.iter().for_each(|(name, _)| drop(counter!(*name, labels())));
+    GAUGES.iter().for_each(|(name, _)| drop(gauge!(*name, labels())));
+}
+
 /// The statistics of a run before a change.
 pub(super) struct Before {
     counted: [u64; COUNTERS.len()],

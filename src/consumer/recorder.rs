@@ -143,6 +143,8 @@ pub(super) struct Recorder {
 impl Recorder {
     /// For a run that starts.
     pub(super) fn new(total: &Total, visibility_timeout: Duration) -> Self {
+        #[cfg(feature = "metrics")]
+        super::metrics::present(&total.queue_id);
         let at_once = Since::new(Duration::ZERO);
         let state = State {
             started: Instant::now(),

@@ -62,7 +62,9 @@ impl Recorded {
     fn handle(&self, key: &Key) -> Arc<Handle> {
         let queue = key.labels().find(|label| label.key() == "queue").unwrap().value();
         let name = key.name().strip_prefix("cloudflare_queues_consumer_").unwrap();
-        Arc::new(Handle(self.clone(), format!("{name} {queue}")))
+        let name = format!("{name} {queue}");
+        self.0.lock().unwrap().entry(name.clone()).or_default();
+        Arc::new(Handle(self.clone(), name))
     }
 }
 
@@ -92,6 +94,9 @@ async fn what_a_consumer_does_is_recorded_by_queue() {
     let queue = emulator.queue().unwrap();
     queue.push_batch(&vec![PushMessage::text("x"); 10]).await.unwrap();
     let consumer = Consumer::new(queue).concurrency(2);
+    drop(consumer.run_until(std::future::ready(()), |_| async {}).await.unwrap());
+    let present = recorded.0.lock().unwrap().len();
+    assert_eq!(present, 24, "20 counters and 4 gauges are there before anything happens");
     let stop = || tokio::time::sleep(Duration::from_secs(5));
     for _ in 0..2 {
         let report = consumer.run_until(stop(), |message| async move {
@@ -108,7 +113,7 @@ async fn what_a_consumer_does_is_recorded_by_queue() {
     assert_eq!((of("pulls_total").0, of("empty_pulls_total").0), (stats.pulls as f64, stats.empty_pulls as f64));
     assert_eq!((of("handled_total").0, of("handler_seconds").1), (20.0, 20));
     assert!((of("handler_seconds").0 - stats.handler_times.sum().as_secs_f64()).abs() < 1e-6);
-    for gauge in ["pulls_in_flight", "waiting", "handlers_running"] {
+    for gauge in ["pulls_in_flight", "handlers_running"] {
         assert!(of(gauge).0 == 0.0 && of(gauge).1 > 0, "{gauge}: {:?}", of(gauge));
     }
 }

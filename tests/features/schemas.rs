@@ -8,7 +8,7 @@ use schemars::SchemaGenerator;
 use serde_json::{Map, Value, json};
 
 /// What the document has, what the Rust type has instead, and why.
-const EXPLAINED: [(&str, &str); 13] = [
+const EXPLAINED: [(&str, &str); 14] = [
     ("*: T | T or null", "a field that may be missing is an Option, which reads null too"),
     ("*: no default | default *", "what a field that is missing is read as"),
     ("*/code`: no format | format int64", "the form in which a code is kept"),
@@ -19,9 +19,10 @@ const EXPLAINED: [(&str, &str); 13] = [
     ("*: enum json, text | no enum", "the same type reads messages that were pushed otherwise"),
     ("*Payload `request /settings/*`: * | left out", "kept in any object"),
     ("*Payload `request /source/*`: * | left out", "kept in any object"),
-    ("*Payload `request /queue_name`: minLength 1 | no minLength", "refused by src/message/limits.rs, with words"),
+    ("*Payload `request /queue_name`: minLength 1 | no minLength", "refused by src/manage/limits.rs, with words"),
     ("Identifier `request`: maxLength 32 | no maxLength", "checked where an Identifier is made"),
     ("Identifier `request`: minLength 1 | no minLength", "checked where an Identifier is made"),
+    ("QueueName `request`: minLength 1 | no minLength", "refused by src/manage/limits.rs, with words"),
 ];
 
 /// Schemas as the bodies of requests, so that they are compared as operations are.
@@ -87,7 +88,7 @@ fn rust() -> (BTreeSet<&'static str>, places::Operations) {
         UpdateQueuePayload UpdateSubscriptionPayload ExtendEntry ExtendPayload ExtendResponse ExtendResult
         Identifier LeaseId MessageBody MessageRef Metadata PeekPayload PeekResponse PeekResult PeekResultMessage
         PullPayload PullResponse PullResult PulledMessage PurgeEntry PurgePayload PurgeResponse PurgeResult
-        PushBatchPayload PushPayload PushResponse PushResult RetryEntry Warnings
+        PushBatchPayload PushPayload PushResponse PushResult QueueName RetryEntry Warnings
     }
     let definitions = json!(generator.take_definitions(true));
     (names, as_operations(("$defs", definitions), schemas))
