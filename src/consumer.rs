@@ -1,4 +1,5 @@
-//! A loop around pulls: bounded concurrency, background acknowledgements, and graceful shutdown. Start from [`Consumer`].
+//! A loop around pulls: bounded concurrency, background acknowledgements, and graceful shutdown. Start from
+//! [`Consumer`].
 
 mod acks;
 mod brake;
@@ -71,20 +72,21 @@ use crate::{error::Error, message::Message, queue::Queue};
 ///
 /// # Pulling
 ///
-/// A message is pulled when a handler is about to start it: as many as handlers start within two round trips, and as many
-/// as handlers are free. A message that is pulled and not started costs one of its deliveries, so no more are pulled than
-/// four times what handlers took in one of the last two round trips, than they are expected to start within half a lease,
-/// and than [`max_bytes`](Self::max_bytes) allows. Messages at their [last delivery](Self::max_retries) are started first.
+/// A message is pulled when a handler is about to start it: as many as handlers start within two round trips, and as
+/// many as handlers are free. A message that is pulled and not started costs one of its deliveries, so no more are
+/// pulled than four times what handlers took in one of the last two round trips, than they are expected to start within
+/// half a lease, and than [`max_bytes`](Self::max_bytes) allows. Messages at their [last delivery](Self::max_retries)
+/// are started first.
 ///
-/// The number of pulls in flight adapts: it triples with each round trip while full batches arrive and handlers wait, and
-/// falls when pulls fail or return little. While the queue is empty, one pull is in flight at a time, with pauses that
-/// grow to [`max_idle`](Self::max_idle), since empty pulls are billed.
+/// The number of pulls in flight adapts: it triples with each round trip while full batches arrive and handlers wait,
+/// and falls when pulls fail or return little. While the queue is empty, one pull is in flight at a time, with pauses
+/// that grow to [`max_idle`](Self::max_idle), since empty pulls are billed.
 ///
 /// # Leases
 ///
 /// The lease of a message is [extended](Self::max_lease) while it waits and while a handler works on it. If that fails,
-/// the handler can [find out](Message::lease). A retry is sent once an extension that is under way has ended. The acknowledgement is still sent, and reported as confirmed only if the
-/// service confirms it.
+/// the handler can [find out](Message::lease). A retry is sent once an extension that is under way has ended. The
+/// acknowledgement is still sent, and reported as confirmed only if the service confirms it.
 ///
 /// # When things fail
 ///

@@ -81,8 +81,8 @@ impl Error {
         self.0.status = Some(status);
         self.0.ray_id = ray_id;
         self.0.retry_after = retry_after;
-        // A request that the service refuses, or its credentials, is not carried out. A 408 leaves that open, and so does
-        // the page of a proxy, which may replace the service's response.
+        // A request that the service refuses, or its credentials, is not carried out. A 408 leaves that open, and so
+        // does the page of a proxy, which may replace the service's response.
         let is_open = matches!(self.0.kind, ErrorKind::Timeout | ErrorKind::ServiceFailure);
         let is_refusal = (400..=499).contains(&status) && !is_open || self.0.kind == ErrorKind::Unauthorized;
         self.0.may_have_arrived = !is_refusal;

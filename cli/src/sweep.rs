@@ -281,8 +281,8 @@ impl<S: Sink> Sweep<S> {
         }
         if is_renewing {
             self.progress.say(
-                "some messages have one delivery left: those that stay are pushed as new ones, with new ids, and hidden \
-                 until this has likely ended; --raise-retries avoids that",
+                "some messages have one delivery left: those that stay are pushed as new ones, with new ids, and \
+                 hidden until this has likely ended; --raise-retries avoids that",
             );
         }
         Ok(())
@@ -299,8 +299,8 @@ impl<S: Sink> Sweep<S> {
         if self.plan.may_stay() {
             let deliveries = u64::from(retries) + 1;
             self.progress.say(&format!(
-                "the queue delivers each message {deliveries} times at most, after which it {end}; this is one delivery \
-                 of each message that stays, which is leased while this runs, and then available again"
+                "the queue delivers each message {deliveries} times at most, after which it {end}; this is one \
+                 delivery of each message that stays, which is leased while this runs, and then available again"
             ));
         }
     }

@@ -4,7 +4,10 @@
 
 use std::fmt::Debug;
 
-use cloudflare_queues::{fuzzing, manage::{ConsumerDescription, ConsumerSettings, PurgeStatus, QueueDescription, SubscriptionDescription}};
+use cloudflare_queues::{
+    fuzzing,
+    manage::{ConsumerDescription, ConsumerSettings, PurgeStatus, QueueDescription, SubscriptionDescription},
+};
 use libfuzzer_sys::fuzz_target;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;

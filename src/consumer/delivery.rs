@@ -201,7 +201,8 @@ impl Delivery {
         async move {
             let outcome = decided.await;
             if let Err(error) = &outcome {
-                tracing::warn!(%error, messaging.message.id = message.id, "the function for undecodable messages failed");
+                let id = &message.id;
+                tracing::warn!(%error, messaging.message.id = id, "the function for undecodable messages failed");
             }
             held.conclude(outcome.map_err(Some), Some(message)).finish().await;
         }
@@ -376,8 +377,8 @@ impl Held {
     }
 }
 
-/// A retry could be carried out before an extension that is under way, which would undo its delay. It is submitted after
-/// that, by a task.
+/// A retry could be carried out before an extension that is under way, which would undo its delay. It is submitted
+/// after that, by a task.
 enum SettledBy<C, T> {
     Caller(C),
     Task(T),

@@ -117,8 +117,8 @@ impl<D> Consumer<D> {
     /// How long a lease lasts: 1 ms to 12 hours, 60 s by default.
     ///
     /// No more is pulled than handlers are expected to start within half of it, given how long they have taken so far.
-    /// Set it to twice the time that nearly all handlers take. Long-running handlers need no longer one, since leases are
-    /// [extended](Self::max_lease).
+    /// Set it to twice the time that nearly all handlers take. Long-running handlers need no longer one, since leases
+    /// are [extended](Self::max_lease).
     pub fn visibility_timeout(mut self, timeout: Duration) -> Self {
         self.settings.pull = self.settings.pull.visibility_timeout(timeout);
         self
@@ -149,8 +149,8 @@ impl<D> Consumer<D> {
         self
     }
 
-    /// What to do with messages that nobody settled: those that were pulled but not started when the consumer stops, and
-    /// deliveries that are dropped. Retry by default.
+    /// What to do with messages that nobody settled: those that were pulled but not started when the consumer stops,
+    /// and deliveries that are dropped. Retry by default.
     ///
     /// Leave them if consumers are restarted often and the queue has few retries and no delay: a message that is left
     /// comes again later, in a calmer time perhaps.
@@ -161,8 +161,8 @@ impl<D> Consumer<D> {
 
     /// How long running handlers and pulls in flight may take once the consumer is told to stop. 15 s by default.
     ///
-    /// Together with [`flush_timeout`](Self::flush_timeout) that is 25 s, since Kubernetes kills a process 30 s after it
-    /// told it to stop. Set both together to what your platform allows.
+    /// Together with [`flush_timeout`](Self::flush_timeout) that is 25 s, since Kubernetes kills a process 30 s after
+    /// it told it to stop. Set both together to what your platform allows.
     ///
     /// Handlers that take longer are dropped, and their messages left. After a stream has ended,
     /// [`Acker::close`](crate::Acker::close) waits as long for decisions on messages that could not be decoded. After
@@ -226,8 +226,8 @@ impl<D> Consumer<D> {
     ///
     /// Set it to 1 if handlers fail often and cheaply.
     ///
-    /// With each step, the pause between pulls doubles, from 100 ms to [`max_idle`](Self::max_idle), and batches halve. The steps are taken back as handlers succeed. Unconfirmed
-    /// acknowledgements slow down pulling in the same way.
+    /// With each step, the pause between pulls doubles, from 100 ms to [`max_idle`](Self::max_idle), and batches halve.
+    /// The steps are taken back as handlers succeed. Unconfirmed acknowledgements slow down pulling in the same way.
     pub fn failure_threshold(mut self, share: f64) -> Self {
         self.settings.failure_threshold = share;
         self

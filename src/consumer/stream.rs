@@ -27,11 +27,12 @@ use crate::{acker::Acker, error::Error, queue::Queue};
 
 /// A stream of messages: see [`Consumer::stream`](super::Consumer::stream).
 ///
-/// The stream holds no more messages than you wait for, or are expected to take within two round trips and half a lease,
-/// given the time between them so far. It holds no more than the larger of [`batch_size`](super::Consumer::batch_size) and
-/// [`concurrency`](super::Consumer::concurrency), and no more than [`max_bytes`](super::Consumer::max_bytes) allows.
-/// The leases of waiting messages are [extended](super::Consumer::max_lease), like those of [deliveries](Delivery).
-/// Messages whose lease is lost while they wait are skipped.
+/// The stream holds no more messages than you wait for, or are expected to take within two round trips and half a
+/// lease, given the time between them so far. It holds no more than the larger of
+/// [`batch_size`](super::Consumer::batch_size) and [`concurrency`](super::Consumer::concurrency), and no more than
+/// [`max_bytes`](super::Consumer::max_bytes) allows. The leases of waiting messages are
+/// [extended](super::Consumer::max_lease), like those of [deliveries](Delivery). Messages whose lease is lost while
+/// they wait are skipped.
 ///
 /// A failed pull is repeated, as in a run. Pulling slows down while acknowledgements are not confirmed, and while more
 /// deliveries than [tolerated](super::Consumer::failure_threshold) are dropped unsettled. If a pull or an
@@ -85,8 +86,8 @@ impl<D: Decoding> Deliveries<D> {
         self.source.stats()
     }
 
-    /// Waits for the next message, and returns it. `None` after the stream has ended. If the future is dropped, no message
-    /// is lost.
+    /// Waits for the next message, and returns it. `None` after the stream has ended. If the future is dropped, no
+    /// message is lost.
     ///
     /// # Errors
     ///

@@ -163,7 +163,8 @@ impl Behavior {
         self
     }
 
-    /// The `result` of a successful acknowledgement, extension or deletion of messages. [`ResultForm::Full`] by default.
+    /// The `result` of a successful acknowledgement, extension or deletion of messages. [`ResultForm::Full`] by
+    /// default.
     pub fn results(mut self, form: ResultForm) -> Self {
         self.results = form;
         self

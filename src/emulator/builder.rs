@@ -105,8 +105,8 @@ impl EmulatorBuilder {
     /// - `GET /_emulator`: the time, the number of requests and of pending faults, and the queues with their settings
     ///   and counts.
     /// - `GET /_emulator/queues/{queue}/messages`: messages in order of arrival, without leasing them. Parameters:
-    ///   `limit` (100 by default, at most 1000), `contains` (a text in the body; base64 for `bytes`), `after` (the `id` or the `sequence` of a message), `body_limit` (bytes shown of each
-    ///   body), `lease_ids=true`.
+    ///   `limit` (100 by default, at most 1000), `contains` (a text in the body; base64 for `bytes`), `after` (the `id`
+    ///   or the `sequence` of a message), `body_limit` (bytes shown of each body), `lease_ids=true`.
     /// - `GET /_emulator/queues/{queue}/leases`: leased messages, in the order in which the leases end. The same
     ///   parameters except `after`.
     /// - `GET /_emulator/requests`: the last 500 requests, each a [`ServedRequest`](super::ServedRequest) with its
@@ -118,17 +118,17 @@ impl EmulatorBuilder {
     ///   default), `times` (1 by default), `until_removed`.
     /// - `GET /_emulator/faults`: the pending faults with their ids. `DELETE /_emulator/faults/{id}` removes one, and
     ///   `DELETE /_emulator/faults` all.
-    /// - `GET /_emulator/behavior`: the [`Behavior`], by the names of its methods. `POST` changes the given switches, and
-    ///   `DELETE /_emulator/behavior/{name}` gives one its default.
+    /// - `GET /_emulator/behavior`: the [`Behavior`], by the names of its methods. `POST` changes the given switches,
+    ///   and `DELETE /_emulator/behavior/{name}` gives one its default.
     /// - `POST /_emulator/queues/{queue}/pause`, `…/resume`: pauses and resumes delivery. While it is paused, pulls get
     ///   409.
     /// - `POST /_emulator/queues/{queue}/purge`: deletes its messages.
     /// - `POST /_emulator/queues/{queue}/refuse-pulls`: pulls get 405 for `seconds`, as after a pull consumer was
     ///   created; 0 ends it.
     /// - `POST /_emulator/queues/{queue}/broker/message` and `…/batch`, `GET …/metrics`: what a Worker's queue binding
-    ///   sends to its broker, in its protocol instead of the envelope, so that a proxy for `wrangler dev` can pass it on.
-    ///   All content types are kept: `json` with bare strings, `text`, and as base64 `bytes` and `v8`; so are delays,
-    ///   and in a batch ids and timestamps. The [faults](super::Fault) of `push_message`, `push_messages` and
+    ///   sends to its broker, in its protocol instead of the envelope, so that a proxy for `wrangler dev` can pass it
+    ///   on. All content types are kept: `json` with bare strings, `text`, and as base64 `bytes` and `v8`; so are
+    ///   delays, and in a batch ids and timestamps. The [faults](super::Fault) of `push_message`, `push_messages` and
     ///   `get_queue_metrics` apply. The status is never 503, which would make wrangler drop the message.
     /// - `POST /_emulator/queues/{queue}/messages`: puts `messages` into the queue, each a [`Seed`](super::Seed).
     /// - `POST /_emulator/reset`: deletes all messages, removes all faults, and restores queues with their settings and

@@ -34,7 +34,8 @@ type Result<T = Response<Bytes>> = std::result::Result<T, Refusal>;
 /// A page that shows the emulator, using the requests below.
 const PAGE: &str = include_str!("control/page.html");
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
-                           connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+                           connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; \
+                           frame-ancestors 'none'";
 
 /// Whether a path belongs to the control.
 pub(super) fn serves(path: &str) -> bool {

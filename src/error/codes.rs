@@ -17,7 +17,8 @@ codes! {
     /// The token is unknown or lacks a permission (9109), or nobody was authenticated (10000). Docs.
     REFUSED_CREDENTIALS = [9109, 10000];
 
-    /// The account's requests, which can stay limited for five minutes (971, 10429; seen), and an overload (10250; docs).
+    /// The account's requests, which can stay limited for five minutes (971, 10429; seen), and an overload (10250;
+    /// docs).
     RATE_LIMITED = [971, 10250, 10429];
     /// No wait within a call can resolve these: storage full, queue disabled, free tier used up. Docs.
     QUOTA = [10251, 10252, 10253];

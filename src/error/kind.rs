@@ -61,8 +61,8 @@ pub enum ErrorKind {
     Rejected,
     /// The service failed (5xx). Idempotent operations are retried.
     ///
-    /// A status from 400 to 499 without the service's envelope is of this kind as well, except 408, 413 and 429: a proxy
-    /// or a firewall sent it, or the base URL is wrong. It says nothing about the queue or the credentials.
+    /// A status from 400 to 499 without the service's envelope is of this kind as well, except 408, 413 and 429: a
+    /// proxy or a firewall sent it, or the base URL is wrong. It says nothing about the queue or the credentials.
     ServiceFailure,
     /// The connection failed or broke. Idempotent operations are retried; the others only if no connection was made.
     ///

@@ -22,8 +22,8 @@ const QUIET_REQUESTS: usize = 32;
 /// Once more than a fifth of the last requests have failed, as in an outage or under overload, it grows by a quarter
 /// with each round trip, or by an eighth after a rate limit. With that, it falls with one round trip to the
 /// number of requests that succeed, and stands as long as at most a fifth of them fail, or an eighth meet a rate limit.
-/// It triples again once fewer than a twentieth fail and there was no rate limit for four round trips and 32 requests, or
-/// after an idle time.
+/// It triples again once fewer than a twentieth fail and there was no rate limit for four round trips and 32 requests,
+/// or after an idle time.
 #[derive(Clone, Debug)]
 pub(crate) struct Adaptive {
     sixteenths: usize,

@@ -218,7 +218,8 @@ impl NewQueue {
         Self { name: name.into(), jurisdiction: None, settings: QueueSettings::new() }
     }
 
-    /// Where to store the queue's data. It cannot be changed later, and a dead-letter queue must have that of its source.
+    /// Where to store the queue's data. It cannot be changed later, and a dead-letter queue must have that of its
+    /// source.
     pub fn jurisdiction(mut self, jurisdiction: Jurisdiction) -> Self {
         self.jurisdiction = Some(jurisdiction);
         self

@@ -6,7 +6,8 @@ use crate::message::{Message, lease::LeaseId};
 
 /// The lease of one delivery of a message, and when it expires, if that is known.
 ///
-/// Methods that take a lease accept `impl Into<Lease>`. A [`Message`], by reference or by value, has its deadline. A bare [`LeaseId`] or a string has no deadline.
+/// Methods that take a lease accept `impl Into<Lease>`. A [`Message`], by reference or by value, has its deadline. A
+/// bare [`LeaseId`] or a string has no deadline.
 ///
 /// ```
 /// use cloudflare_queues::{Lease, LeaseId};

@@ -117,9 +117,9 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// [`ExtendError`] holds the outcome of the requests that succeeded, and the other leases. Refused before anything is sent: no
-    /// lease, an empty lease, the same lease twice, a visibility timeout out of bounds. After a failure, no further
-    /// request is sent.
+    /// [`ExtendError`] holds the outcome of the requests that succeeded, and the other leases. Refused before anything
+    /// is sent: no lease, an empty lease, the same lease twice, a visibility timeout out of bounds. After a failure, no
+    /// further request is sent.
     pub async fn extend(
         &self,
         leases: impl IntoIterator<Item = impl Into<Lease>>,

@@ -188,8 +188,8 @@ fn time(milliseconds: Option<f64>) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(whole))
 }
 
-/// Reads a pull's response with the fast reader. An entry that does not match the document does not affect the others: a
-/// number instead of a message, a repeated key, half of a surrogate pair in an id.
+/// Reads a pull's response with the fast reader. An entry that does not match the document does not affect the others:
+/// a number instead of a message, a repeated key, half of a surrogate pair in an id.
 pub(crate) fn read_pull(body: Vec<u8>) -> Result<Envelope<PullResult>, Error> {
     scan(Scanner::new(body), "lease_id").or_else(read_rest)
 }

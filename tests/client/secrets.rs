@@ -37,8 +37,8 @@ fn queues(url: &str) -> [Queue; 2] {
     })
 }
 
-/// Calls every operation with every kind of credentials, and checks what the errors show. None is a timeout, which would
-/// show nothing because nothing was received.
+/// Calls every operation with every kind of credentials, and checks what the errors show. None is a timeout, which
+/// would show nothing because nothing was received.
 async fn assert_errors_show_nothing(queues: &[Queue], row: &str) {
     for queue in queues {
         for op in Op::ALL {

@@ -146,7 +146,8 @@ async fn stdin_ends() {
 impl Serve {
     pub(crate) async fn run(&self, common: &Common) -> Result<(), Failure> {
         if self.base_url.is_some() || self.plain_http || self.profile.is_some() {
-            let message = "--base-url, --plain-http and --profile are for the other commands; --public-url sets what is announced";
+            let message = "--base-url, --plain-http and --profile are for the other commands; --public-url sets what \
+                           is announced";
             return Err(Failure::new(Exit::Input, message));
         }
         if let Some(url) = &self.health {

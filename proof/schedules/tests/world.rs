@@ -102,7 +102,8 @@ impl World {
     }
 
     pub(crate) fn consumer(&self) -> Consumer {
-        let consumer = Consumer::new(self.queue()).max_retries(100).batch_size(2).visibility_timeout(Duration::from_secs(20));
+        let consumer =
+            Consumer::new(self.queue()).max_retries(100).batch_size(2).visibility_timeout(Duration::from_secs(20));
         let longest = Duration::from_secs(20 + u64::from(below(3)) * 30);
         consumer.max_lease(longest).concurrency(1 + below(3) as usize).acker(options())
     }

@@ -201,14 +201,14 @@ const GONE: &str = "if it was renamed, it stands among those below: give openapi
                     If it is gone, take it out there; the compiler names its method, its row in src/http/retry.rs, its \
                     route in src/emulator/routes.rs and its call in tests/support/operations.rs.";
 
-const UNSTATED: &str = "openapi/queues.json cannot state that, since no check is made of it: check it in src/queue/ids.rs, \
-                        src/message/limits.rs or src/manage/limits.rs, and say so in the second table of \
-                        openapi/README.md.";
+const UNSTATED: &str = "openapi/queues.json cannot state that, since no check is made of it: check it in \
+                        src/queue/ids.rs, src/message/limits.rs or src/manage/limits.rs, and say so in the second table \
+                        of openapi/README.md.";
 
 const EXCLUSIVE: &str = "make it the last value that is allowed there: bounds are inclusive.";
 
-const SECRET: &str = "it may be a secret: let it refer there to a component with `x-secret`, or give the reason why it is \
-                      none in openapi/rules.rs.";
+const SECRET: &str = "it may be a secret: let it refer there to a component with `x-secret`, or give the reason why it \
+                      is none in openapi/rules.rs.";
 
 const NEW_SECRET: &str = "nothing; but it may be a secret: if you describe it there, let it refer to a component with \
                           `x-secret`.";
@@ -220,19 +220,19 @@ const PAGES: &str = "the list comes in pages now: request them all in src/manage
 const NAME: &str =
     "see what is meant by it: a name where an id was, or the reverse, needs another value in src/queue/ids.rs.";
 
-const DEFAULT: &str = "nothing, unless the client counts on the old one where it sends nothing: look for it in src/ and in \
-                       the documentation.";
+const DEFAULT: &str = "nothing, unless the client counts on the old one where it sends nothing: look for it in src/ \
+                       and in the documentation.";
 
-const FAILURE: &str = "have `ApiError` (src/error/api.rs) and the envelope (src/http/) read the new form beside the old one: \
-                       without it, errors have no code and no text, and their kind is that of the status.";
+const FAILURE: &str = "have `ApiError` (src/error/api.rs) and the envelope (src/http/) read the new form as well as \
+                       the old one: without it, errors have no code and no text, and their kind is that of the status.";
 
 const HEADER: &str = "src/http/ reads this header: decide what happens without it.";
 
 /// The same for every edit, so it is printed once.
 const PLACES: &str = "\
 after an edit of openapi/queues.json:
-  `cargo check --all-features` names what has to follow: the conversions in src/queue/wire.rs, the methods in src/queue.rs,
-    src/queue/settle.rs and src/manage/, and the emulator in src/emulator/result.rs.
+  `cargo check --all-features` names what has to follow: the conversions in src/queue/wire.rs, the methods in
+    src/queue.rs, src/queue/settle.rs and src/manage/, and the emulator in src/emulator/result.rs.
     Types written by hand (REPLACED in build.rs) read fields by name: look for the name in src/.
   The emulator checks requests by hand: src/emulator/request.rs for messages, src/emulator/manage/ for the rest.
   A field that is a secret refers to a component that says `x-secret`.
