@@ -202,8 +202,8 @@ const GONE: &str = "if it was renamed, it stands among those below: give openapi
                     route in src/emulator/routes.rs and its call in tests/support/operations.rs.";
 
 const UNSTATED: &str = "openapi/queues.json cannot state that, since no check is made of it: check it in \
-                        src/queue/ids.rs, src/message/limits.rs or src/manage/limits.rs, and say so in the second table \
-                        of openapi/README.md.";
+                        src/queue/ids.rs, src/message/limits.rs or src/manage/limits.rs, and say so in the second \
+                        table of openapi/README.md.";
 
 const EXCLUSIVE: &str = "make it the last value that is allowed there: bounds are inclusive.";
 
