@@ -14,7 +14,7 @@ use serde_json::error::Category;
 pub use self::raw::MessageBody;
 use crate::error::{Error, kind::ErrorKind};
 
-mod raw;
+pub(super) mod raw;
 
 const CONFIG: GeneralPurposeConfig =
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);

@@ -4,15 +4,13 @@ use std::{
     borrow::Cow,
     fmt,
     hash::{Hash, Hasher},
-    iter,
     sync::Arc,
 };
 
-use serde::{
-    Deserialize, Deserializer, Serialize, Serializer,
-    de::{self, Visitor, value::MapDeserializer},
-};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
+
+use crate::message::body::raw::Unparsed;
 
 /// Identifies one delivery of one message. It is a secret: whoever has it can delete the message.
 ///
@@ -171,32 +169,7 @@ fn quoted(text: &str) -> Option<Box<RawValue>> {
     }
     let mut json = String::with_capacity(text.len().saturating_add(2));
     json.extend(["\"", text, "\""]);
-    Box::deserialize(Quoted(json)).ok()
-}
-
-/// Is read as a `RawValue` without being parsed: it asks for a newtype of a name of its own, and takes a map with this
-/// name for its only key. If that changes, it is an error.
-struct Quoted(String);
-
-impl<'de> Deserializer<'de> for Quoted {
-    type Error = de::value::Error;
-
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        name: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Self::Error> {
-        visitor.visit_map(MapDeserializer::new(iter::once((name, self.0))))
-    }
-
-    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
-        Err(de::Error::custom("only a `RawValue` is read from this"))
-    }
-
-    serde::forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
-        seq tuple tuple_struct map struct enum identifier ignored_any
-    }
+    Box::deserialize(Unparsed(json)).ok()
 }
 
 /// A `Cow` by itself is always read as its owned form.
