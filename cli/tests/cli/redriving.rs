@@ -102,9 +102,9 @@ fn memory_does_not_grow_with_the_backlog() {
         assert_eq!(world.texts(&to).len(), messages);
         most
     };
-    // Those that there are more would take 64 MB.
+    // Those that there are more would take 64 MB. How much the allocator keeps differs by less than half of that.
     let (small, large) = (most(4_000), most(20_000));
-    assert!(large < small + 8_000, "{small} kB for 4,000, {large} kB for 20,000");
+    assert!(large < small + 32_000, "{small} kB for 4,000, {large} kB for 20,000");
 }
 
 /// The exit code, the summary, and what was said.
