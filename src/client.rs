@@ -251,7 +251,7 @@ impl ClientBuilder {
     /// descriptors. A call that finds none left fails with [`Transport`](ErrorKind::Transport), and the error says so.
     /// Set a limit if your application makes hundreds of calls at once.
     ///
-    /// A future that was polled and is not polled any further keeps its place. With a limit, do not await one call in
+    /// A future that was polled and is not polled any further keeps its permit. With a limit, do not await one call in
     /// the task that holds back another, for example in the body of a loop over `buffer_unordered`.
     pub fn max_in_flight(mut self, requests: usize) -> Self {
         self.max_in_flight = Some(requests);

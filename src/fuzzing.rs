@@ -162,7 +162,7 @@ pub fn deadline(leases: &[Lease], now: StdInstant) -> Option<StdInstant> {
     settlement::deadline(leases.iter(), now)
 }
 
-/// What the acker makes of the response to a request for these leases. `None` in the place of a lease is a warning that
+/// What the acker makes of the response to a request for these leases. `None` instead of a lease is a warning that
 /// names none.
 pub fn confirmations(
     settlements: &[Settlement],

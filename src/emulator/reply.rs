@@ -36,7 +36,7 @@ pub(super) struct Refusal {
     message: Cow<'static, str>,
 }
 
-/// Why a request was refused, beside its response.
+/// Why a request was refused, alongside its response.
 #[derive(Clone)]
 pub(super) struct Reason {
     pub(super) code: i64,

@@ -73,7 +73,7 @@ fn as_id<S: Serializer>(operation: &Option<Operation>, serializer: S) -> Result<
     operation.map(|operation| operation.id()).serialize(serializer)
 }
 
-/// What is known of a request beside its head and its response.
+/// What is known of a request besides its head and its response.
 #[derive(Default)]
 pub(super) struct Known {
     pub(super) operation: Option<Operation>,

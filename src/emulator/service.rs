@@ -51,7 +51,7 @@ pub(super) struct Service {
     pub(super) saved: Mutex<Configuration>,
 }
 
-/// The accepted tokens beside the one for all accounts.
+/// The accepted tokens besides the one for all accounts.
 #[derive(Clone, Default)]
 pub(super) struct Tokens {
     pub(super) any: bool,
@@ -102,7 +102,7 @@ impl Service {
     /// The queues, apart from their messages. It is locked before a queue, never after, and not at all for messages.
     pub(super) fn registry(&self) -> MutexGuard<'_, Registry> {
         let mut registry = lock(&self.registry);
-        // What was done to queues beside the operations, by the methods of the emulator.
+        // What was done to queues besides the operations, by the methods of the emulator.
         for (id, account) in self.queues.ids() {
             if let Ok((http_pull, now)) = self.with_queue(&id, |queue, now| (queue.settings().http_pull, now)) {
                 registry.take_over(now, &id, &account, http_pull);

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 /// The kind of failure of an [`Error`](crate::Error).
 ///
-/// What is said here about retries assumes the default [`RetryPolicy`](crate::RetryPolicy). An idempotent operation is
+/// The notes on retries assume the default [`RetryPolicy`](crate::RetryPolicy). An idempotent operation is
 /// any but a push, which could duplicate a message, a pull, which could strand a batch, and creating a queue, a
 /// consumer or an event subscription.
 ///
