@@ -213,8 +213,10 @@ impl Leases {
 
     fn release(&mut self, key: u64, counter: &Counter) -> Option<oneshot::Receiver<()>> {
         let mut held = self.leases.remove(&key)?;
-        self.due.remove(&(held.due, key));
-        self.note_lateness(Instant::now().saturating_duration_since(held.due));
+        // A lease that is not extended any more is not late.
+        if self.due.remove(&(held.due, key)) {
+            self.note_lateness(Instant::now().saturating_duration_since(held.due));
+        }
         held.note_loss(counter);
         if !held.is_under_way {
             return None;
@@ -319,11 +321,14 @@ impl Leases {
     /// Sends a part of a refused request, without the leases that have ended or were released in the meantime.
     fn send_again(&mut self, mut part: Extension) {
         part.leases.retain(|(key, _)| {
-            let is_held = self.leases.get(key).is_some_and(|held| !held.is_lost());
-            if !is_held {
-                self.ending.remove(key);
+            let held = self.leases.get_mut(key);
+            if held.as_ref().is_some_and(|held| !held.is_lost()) {
+                return true;
             }
-            is_held
+            // What is not sent again is not under way: a retry would wait for its end.
+            held.into_iter().for_each(|held| held.is_under_way = false);
+            self.ending.remove(key);
+            false
         });
         if !part.leases.is_empty() {
             self.spawn(part);

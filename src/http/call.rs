@@ -159,7 +159,9 @@ impl<T> Call<'_, T> {
         }
         let (status, attempts, ray_id) = match &result {
             Ok((success, sent)) => {
-                if let Some(error) = success.errors.first() {
+                if let Some(mut error) = success.errors.first().cloned() {
+                    let redactor = sent.redactor();
+                    error.edit_texts(&|text: &mut String| redactor.redact(text));
                     tracing::warn!(parent: &self.span, code = error.code, "a successful response has errors");
                 }
                 let mut ray_id = sent.ray_id.clone();

@@ -197,6 +197,28 @@ async fn a_retry_is_sent_after_the_extension_that_is_under_way() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_retry_does_not_wait_for_an_extension_that_is_not_sent_again() {
+    let world = World::with(2).await;
+    // The leases are extended from 40 s to 50 s, and end in between: no half of the refused request is sent.
+    world.takes_by(|seen| if seen.operation == "extend" { 10 * SECOND } else { 100 * MILLI });
+    world.responds(|seen| (seen.operation == "extend").then(|| refusal(400, 10_026)));
+    let (consumer, sleeps) = suspended(world.consumer().concurrency(2));
+    let start = Instant::now();
+    let report = run(&consumer, sleep(80 * SECOND), move |_| {
+        let sleeps = Arc::clone(&sleeps);
+        async move {
+            sleep(45 * SECOND).await;
+            sleeps.store(120, Ordering::Relaxed);
+            sleep(10 * SECOND).await;
+            Verdict::Retry
+        }
+    })
+    .await;
+    assert_eq!((world.seen("extend").len(), report.stats.lost_leases), (1, 2));
+    assert!(world.seen("ack")[0].at - start < 60 * SECOND, "{:?}", world.seen("ack")[0].at - start);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_consumers_own_queue_cannot_have_its_dead_letters() {
     let world = World::with(1).await;
     let consumer = world.consumer().dead_letters(world.direct.clone());
