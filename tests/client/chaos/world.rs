@@ -10,7 +10,9 @@ use std::{
 use cloudflare_queues::{
     Acker, Consumer, Credentials, Message, PushMessage, Queue, QueueId, RetryPolicy, Verdict,
     acker::AckerOptions,
-    emulator::{Behavior, Emulator, ExtendFrom, Fault, JsonBodies, QueueSettings, UnknownLease, WarningsForm},
+    emulator::{
+        Behavior, Emulator, ExtendFrom, Fault, JsonBodies, QueueSettings, ResultForm, UnknownLease, WarningsForm,
+    },
 };
 use tokio::time::{Instant, sleep, timeout};
 
@@ -73,7 +75,14 @@ impl Random {
         let behavior = behavior.acks_after_extend(self.below(4) > 0).repeated_extends(self.below(4) > 0);
         let behavior = behavior.late_extends(self.is()).shortening_extends(self.is()).extend_from(from);
         let counts = self.below(8) > 0;
-        (behavior.counts(counts), counts && unknown_leases == UnknownLease::Warn)
+        let results = match self.below(8) {
+            0 => ResultForm::Empty,
+            1 => ResultForm::Null,
+            2 => ResultForm::Absent,
+            _ => ResultForm::Full,
+        };
+        let says_all = counts && results == ResultForm::Full && unknown_leases == UnknownLease::Warn;
+        (behavior.counts(counts).results(results), says_all)
     }
 
     fn policy(&mut self) -> RetryPolicy {
