@@ -2,7 +2,7 @@
 //!
 //! Calls of this crate do not need them. They are for [mocks](crate::mock), and for programs that talk to the service
 //! in another way. With the feature `schemars`, each has a JSON Schema. Counts and times are `f64`, since Cloudflare's
-//! document calls them numbers, not integers.
+//! document calls them numbers, not integers. They follow that document, so they may change in any version.
 
 pub use crate::{
     document::generated::types::{
