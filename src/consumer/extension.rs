@@ -34,14 +34,22 @@ pub(super) struct Beat {
     pub(super) key: u64,
     /// When the request was sent, and until when the lease then lasts.
     pub(super) deadline: Option<(Moment, Instant)>,
+    /// Otherwise, the service said nothing that is certain.
+    pub(super) is_confirmed: bool,
     pub(super) is_alone: bool,
 }
 
 impl Sent {
     /// A request for these leases without an outcome.
     pub(super) fn failed(keys: Vec<u64>) -> Self {
-        let beats = keys.into_iter().map(|key| Beat { key, deadline: None, is_alone: false }).collect();
+        let beats = keys.into_iter().map(|key| Beat::failed(key, false)).collect();
         Self { beats, ..Self::default() }
+    }
+}
+
+impl Beat {
+    fn failed(key: u64, is_alone: bool) -> Self {
+        Self { key, deadline: None, is_confirmed: false, is_alone }
     }
 }
 
@@ -66,17 +74,23 @@ impl Extension {
         }
         tracing::warn!(%error, leases = leases.len(), "leases could not be extended");
         let is_alone = leases.len() == 1 && error.refuses_the_request();
-        let beats = leases.into_iter().map(|(key, _)| Beat { key, deadline: None, is_alone }).collect();
+        let beats = leases.into_iter().map(|(key, _)| Beat::failed(key, is_alone)).collect();
         Sent { beats, error: Some(error), ..Sent::default() }
     }
 }
 
-/// A lease that is only accepted lasts as long as before.
 fn read(group: &[(u64, Lease)], outcome: &ExtendOutcome, sent: Moment, until: Instant) -> Vec<Beat> {
     let confirmations = outcome.confirmations(group.iter().map(|(_, lease)| lease));
     let beat = |((key, _), confirmation): (&(u64, Lease), Confirmation)| Beat {
         key: *key,
-        deadline: (confirmation == Confirmation::Confirmed).then_some((sent, until)),
+        // Without a count, a warning may only inform.
+        deadline: match confirmation {
+            Confirmation::Confirmed | Confirmation::Accepted | Confirmation::Warned { counted: None, .. } => {
+                Some((sent, until))
+            }
+            _ => None,
+        },
+        is_confirmed: confirmation == Confirmation::Confirmed,
         is_alone: matches!(confirmation, Confirmation::Unclear { .. }),
     };
     group.iter().zip(confirmations).map(beat).collect()
@@ -86,5 +100,7 @@ fn read(group: &[(u64, Lease)], outcome: &ExtendOutcome, sent: Moment, until: In
 #[cfg(fuzzing)]
 pub(crate) fn extended(leases: Vec<Lease>, outcome: &ExtendOutcome, until: Instant) -> Vec<Option<Instant>> {
     let group: Vec<_> = leases.into_iter().map(|lease| (0, lease)).collect();
-    read(&group, outcome, Clock::default().now(), until).into_iter().map(|beat| Some(beat.deadline?.1)).collect()
+    let beats = read(&group, outcome, Clock::default().now(), until).into_iter();
+    // A lease whose extension is only accepted is not known to last any longer.
+    beats.map(|beat| Some(beat.deadline.filter(|_| beat.is_confirmed)?.1)).collect()
 }

@@ -132,7 +132,11 @@ struct Leases {
 struct Held {
     lease_id: LeaseId,
     extended: Extended,
+    /// Until when the lease certainly lasts.
     deadline: Instant,
+    /// Until when it lasts if the service did what it accepted without confirming it. Up to then it is extended, even
+    /// if it counts as lost: otherwise, the message is received again, and takes a second handler.
+    end: Moment,
     /// When to stop extending the lease.
     until: Instant,
     /// When the lease ends at the latest: an extension may be sent again after `until`.
@@ -156,6 +160,14 @@ impl Held {
 
     fn is_lost(&self) -> bool {
         self.extended.is_lost().unwrap_or(true)
+    }
+
+    fn has_ended(&self, clock: &Clock) -> bool {
+        self.is_lost() && self.end.has_passed(clock)
+    }
+
+    fn end(&self) -> Instant {
+        self.end.instant().into()
     }
 }
 
@@ -192,6 +204,7 @@ impl Leases {
             lease_id: message.lease_id.clone(),
             extended: message.extended.clone(),
             deadline,
+            end: sent.at(message.lease_deadline),
             until,
             last,
             due,
@@ -286,15 +299,15 @@ impl Leases {
         while let Some((due, key)) = self.due.first().copied().filter(|(due, _)| *due <= soon) {
             self.due.remove(&(due, key));
             let Some(held) = self.leases.get_mut(&key) else { continue };
-            if held.is_lost() {
-                held.note_loss(counter);
+            held.note_loss(counter);
+            if held.has_ended(&self.clock) {
                 continue;
             }
             if held.until > now && !held.is_under_way {
                 held.is_under_way = true;
-                group.push((key, Lease::new(&held.lease_id, held.deadline.into_std()), held.is_alone));
+                group.push((key, Lease::new(&held.lease_id, held.end.instant()), held.is_alone));
             }
-            held.due = held.deadline;
+            held.due = if held.is_lost() { held.end() } else { held.deadline };
             later.push((held.due, key));
         }
         self.due.extend(later);
@@ -322,7 +335,7 @@ impl Leases {
     fn send_again(&mut self, mut part: Extension) {
         part.leases.retain(|(key, _)| {
             let held = self.leases.get_mut(key);
-            if held.as_ref().is_some_and(|held| !held.is_lost()) {
+            if held.as_ref().is_some_and(|held| !held.has_ended(&self.clock)) {
                 return true;
             }
             // What is not sent again is not under way: a retry would wait for its end.
@@ -343,17 +356,24 @@ impl Leases {
         held.is_under_way = false;
         // Until it is extended: another failure does not say that it may be sent with others again.
         held.is_alone = beat.is_alone || held.is_alone && beat.deadline.is_none();
-        // A lease that is lost stays lost, since its holder may have been told so.
-        let wait = if let Some((sent, deadline)) = beat.deadline.filter(|_| !held.is_lost()) {
+        let wait = if let Some((sent, deadline)) = beat.deadline {
             let deadline = deadline.min(held.last.into_std());
-            counter.count(|stats| stats.extended += 1);
-            held.extended.extend(sent.at(deadline));
-            held.deadline = held.deadline.max(deadline.into());
-            held.deadline.saturating_duration_since(now).saturating_sub(lead)
+            if deadline > held.end.instant() {
+                held.end = sent.at(deadline);
+            }
+            // A lease that is lost stays lost, since its holder may have been told so.
+            if beat.is_confirmed && !held.is_lost() {
+                counter.count(|stats| stats.extended += 1);
+                held.extended.extend(sent.at(deadline));
+                held.deadline = held.deadline.max(deadline.into());
+            }
+            held.end().saturating_duration_since(now).saturating_sub(lead)
         } else {
-            held.deadline.saturating_duration_since(now) / 4
+            held.end().saturating_duration_since(now) / 4
         };
-        held.due = (now + wait.max(lead / ATTEMPTS).max(BETWEEN)).min(held.deadline);
+        // At the deadline in any case, since the lease may be lost then.
+        let last = if held.is_lost() { held.end() } else { held.deadline };
+        held.due = (now + wait.max(lead / ATTEMPTS).max(BETWEEN)).min(last);
         self.due.insert((held.due, beat.key));
     }
 }

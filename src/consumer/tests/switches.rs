@@ -111,3 +111,40 @@ async fn a_consumer_works_at_full_speed_under_every_switch_and_every_pair_of_the
         assert!(stats.unconfirmed == 0 || is_open, "{chosen:?}");
     }
 }
+
+/// How many messages twenty handlers work off in half an hour, each of them for two and a half minutes, in which a lease
+/// has to be extended several times. Also how many times they worked.
+async fn handled_slowly(behavior: Behavior) -> (u64, u64, Stats) {
+    let world = World::of(behavior);
+    world.push(400).await;
+    world.takes(20 * MILLI);
+    let consumer = world.consumer().concurrency(20);
+    world.emulator.advance(2 * SECOND);
+    let report = run(&consumer, sleep(30 * MINUTE), |_| sleep(150 * SECOND)).await;
+    (400 - world.left() as u64, report.stats.handler_times.count(), report.stats)
+}
+
+#[tokio::test(start_paused = true)]
+async fn handlers_that_outlast_their_leases_work_at_full_speed_under_every_pair_of_switches() {
+    // With one of these, no lease lasts as long as the handlers do.
+    let bounds = [("acks_after_extend", json!(false)), ("repeated_extends", json!(false)), ("max_lease", json!(90))];
+    let is_bound = |name: &str| bounds.iter().any(|(bound, _)| *bound == name);
+    let switches: Vec<_> = switches().into_iter().filter(|(name, _)| !is_bound(name)).collect();
+    let counts: Vec<_> = switches.iter().map(|(_, values)| values.len()).collect();
+    let (most, _, _) = handled_slowly(Behavior::new()).await;
+    for choice in pairwise(&counts) {
+        let chosen: Vec<_> =
+            switches.iter().zip(&choice).map(|((name, values), value)| (*name, values[*value].clone())).collect();
+        let set = |behavior: Behavior, (name, value): &(&str, Value)| behavior.set(name, value.clone()).unwrap();
+        let (done, _, stats) = handled_slowly(chosen.iter().fold(Behavior::new(), set)).await;
+        assert!(done * 10 >= most * 9, "{done} instead of {most}: {chosen:?}");
+        assert_eq!((stats.panicked, stats.failed, stats.slowdown), (0, 0, 0), "{chosen:?}");
+    }
+    for (name, value) in bounds {
+        let (_, worked, stats) = handled_slowly(Behavior::new().set(name, value).unwrap()).await;
+        // What refuses every acknowledgement is a failing service, and is asked less often.
+        let is_refused = stats.unconfirmed == worked;
+        assert!(worked * 10 >= most * 9 || is_refused, "{worked} instead of {most}: {name} {stats:?}");
+        assert_eq!((stats.panicked, stats.failed), (0, 0), "{name}");
+    }
+}
