@@ -108,7 +108,7 @@ fn a_peek_and_a_purge_are_sent_again_after_every_passing_fault() {
             let peeked = service.queue.peek(1).await.unwrap();
             emulator.inject(fault.clone());
             let result = service.queue.delete_messages(refs(&peeked)).await;
-            // If the first response was lost, the second one may say that there is no such message, and that is reported.
+            // If the first response was lost, the second one may say that there is no such message. That is reported.
             match (result, matches!(fault, Fault::CutOff)) {
                 (Err(error), is_lost) => {
                     assert!(is_lost && under.is("unknown_leases", "reject"), "{fault:?}: {error}");
