@@ -112,8 +112,8 @@ async fn a_consumer_works_at_full_speed_under_every_switch_and_every_pair_of_the
     }
 }
 
-/// How many messages twenty handlers work off in half an hour, each of them for two and a half minutes, in which a lease
-/// has to be extended several times. Also how many times they worked.
+/// How many messages twenty handlers work off in half an hour, and how many times they worked: two and a half minutes
+/// each time, in which a lease has to be extended several times.
 async fn handled_slowly(behavior: Behavior) -> (u64, u64, Stats) {
     let world = World::of(behavior);
     world.push(400).await;
