@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::recorder::{Since, State, Total};
+use super::recorder::{CONDITIONS, Since, State, Total};
 
 /// Whether a [`Consumer`](crate::Consumer) is working, for a probe such as `/healthz`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -14,6 +14,10 @@ pub struct Health {
     /// What it is doing.
     pub status: Status,
     /// How long it has had this status.
+    ///
+    /// Of several runs and streams at once, the status is the worst of theirs. It lasts since the first of those that
+    /// have it now began to have it, and since no worse one holds, not even in a run that has ended since. A consumer
+    /// is stopped since its last run ended, or since it was created.
     pub lasting: Duration,
     /// How long ago a pull last succeeded, or `None` if none has.
     pub last_pull: Option<Duration>,
@@ -48,35 +52,70 @@ impl Health {
     }
 
     pub(super) fn new(total: &Total) -> Self {
-        let now = Instant::now();
-        let states = total.states();
-        let worst = states.iter().map(worst);
-        let worst = worst.min_by_key(|(rank, _, since)| (*rank, *since));
+        let (now, states, past) = (Instant::now(), total.states(), total.past());
+        let conditions: Vec<_> = states.iter().map(State::conditions).collect();
+        let of_rank = |rank: usize| conditions.iter().filter_map(move |conditions| conditions.get(rank)).flatten();
+        let has = |rank: usize, status: Status| Some((rank, status, of_rank(rank).filter_map(Since::counting).min()?));
+        let worst = STATUSES.iter().enumerate().find_map(|(rank, status)| has(rank, *status));
+        let (rank, status, began) = worst.unwrap_or(match states.is_empty() {
+            true => (0, Status::Stopped, past.turned),
+            false => (STATUSES.len(), Status::Working, past.turned),
+        });
+        // Since no worse status holds.
+        let ended = (0..rank).flat_map(of_rank).filter_map(Since::ended);
+        let since = ended.chain(past.ended.into_iter().take(rank).flatten()).fold(began, Instant::max);
         let ago = |since: Instant| now.saturating_duration_since(since);
         Self {
-            status: worst.map_or(Status::Stopped, |(_, status, _)| status),
-            lasting: worst.map(|(.., since)| ago(since)).unwrap_or_default(),
+            status,
+            lasting: ago(since),
             last_pull: total.last_pull().map(ago),
             last_error: total.stats().last_error,
         }
     }
 }
 
-/// The status of one run or stream, how much worse others are, and since when it has that status: since it began, and
-/// since no worse one holds.
-fn worst(state: &State) -> (usize, Status, Instant) {
-    let statuses = [
-        (Status::PullsFail, &[state.pulls_fail] as &[Since]),
-        (Status::AcksFail, &[state.acks_fail, state.unsettled]),
-        (Status::Stuck, &[state.busy]),
-        (Status::Slowed, &[state.slowed]),
-    ];
-    let mut since = state.started;
-    for (rank, (status, conditions)) in statuses.into_iter().enumerate() {
-        if let Some(began) = conditions.iter().filter_map(Since::counting).min() {
-            return (rank, status, began.max(since));
-        }
-        since = conditions.iter().filter_map(Since::ended).fold(since, Instant::max);
+/// What can be wrong, from the worst, in the order of [`State::conditions`].
+const STATUSES: [Status; CONDITIONS] = [Status::PullsFail, Status::AcksFail, Status::Stuck, Status::Slowed];
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::{
+        consumer::recorder::{Gauges, Recorder},
+        emulator::Emulator,
+        error::{Error, kind::ErrorKind},
+    };
+
+    #[tokio::test(start_paused = true)]
+    async fn a_status_lasts_since_no_run_has_a_worse_one_even_if_that_run_has_ended() {
+        let total = Total::new(&Emulator::in_process().queue().unwrap());
+        let after = async |seconds| {
+            sleep(Duration::from_secs(seconds)).await;
+            let health = Health::new(&total);
+            (health.status, health.lasting.as_secs())
+        };
+        assert_eq!(after(5).await, (Status::Stopped, 5));
+        let long = Recorder::new(&total, Duration::ZERO);
+        assert_eq!(after(10).await, (Status::Working, 10));
+        let short = Recorder::new(&total, Duration::ZERO);
+        short.pull_failed(&Error::new(ErrorKind::Timeout, ""));
+        assert_eq!(after(10).await, (Status::PullsFail, 10));
+        let (none, slowed) = (Gauges::default(), Gauges { slowdown: 3, ..Gauges::default() });
+        long.gauge(none, slowed);
+        assert_eq!(after(10).await, (Status::PullsFail, 20), "the worse one");
+        drop(short);
+        assert_eq!(after(3).await, (Status::Slowed, 3), "not 13: it was worse before");
+        long.gauge(slowed, none);
+        assert_eq!(after(4).await, (Status::Working, 4));
+        let other = Recorder::new(&total, Duration::ZERO);
+        drop(long);
+        assert_eq!(after(4).await, (Status::Working, 8), "one run takes over from the other");
+        drop(other);
+        assert_eq!(after(7).await, (Status::Stopped, 7));
+        let again = Recorder::new(&total, Duration::ZERO);
+        assert_eq!(after(2).await, (Status::Working, 2));
+        drop(again);
     }
-    (usize::MAX, Status::Working, since)
 }

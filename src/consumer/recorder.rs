@@ -27,13 +27,26 @@ pub(super) struct Total {
     queue_id: QueueId,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Totals {
     stats: Stats,
     last_pull: Option<Instant>,
     /// Runs and streams that have not ended.
     running: Vec<Arc<Mutex<Record>>>,
+    past: Past,
 }
+
+/// What is known of runs and streams that have ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Past {
+    /// When each condition last ended with the run that it held in, or in it.
+    pub(super) ended: [Option<Instant>; CONDITIONS],
+    /// When the first one began, or the last one ended.
+    pub(super) turned: Instant,
+}
+
+/// How many conditions of a run there are.
+pub(super) const CONDITIONS: usize = 4;
 
 /// One run or stream.
 #[derive(Debug)]
@@ -45,7 +58,6 @@ struct Record {
 /// What a run or stream is now.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct State {
-    pub(super) started: Instant,
     pub(super) pulls_fail: Since,
     pub(super) acks_fail: Since,
     pub(super) slowed: Since,
@@ -53,6 +65,13 @@ pub(super) struct State {
     pub(super) busy: Since,
     /// Acknowledgements wait for confirmation, and none is confirmed.
     pub(super) unsettled: Since,
+}
+
+impl State {
+    /// What can be wrong, from the worst; two of them are the same if there is one.
+    pub(super) fn conditions(&self) -> [[Since; 2]; CONDITIONS] {
+        [[self.pulls_fail; 2], [self.acks_fail, self.unsettled], [self.busy; 2], [self.slowed; 2]]
+    }
 }
 
 /// Since when a condition holds. It may count only once it has held for some time.
@@ -95,8 +114,10 @@ impl Since {
 impl Total {
     #[cfg_attr(not(feature = "metrics"), expect(unused_variables, reason = "its id is a label of metrics"))]
     pub(super) fn new(queue: &Queue) -> Self {
+        let past = Past { ended: [None; CONDITIONS], turned: Instant::now() };
+        let totals = Totals { stats: Stats::default(), last_pull: None, running: Vec::new(), past };
         Self {
-            totals: Arc::default(),
+            totals: Arc::new(Mutex::new(totals)),
             #[cfg(feature = "metrics")]
             queue_id: queue.id().clone(),
         }
@@ -111,6 +132,10 @@ impl Total {
     /// The states of what is running.
     pub(super) fn states(&self) -> Vec<State> {
         lock(&self.totals).running.iter().map(|run| lock(run).state).collect()
+    }
+
+    pub(super) fn past(&self) -> Past {
+        lock(&self.totals).past
     }
 
     pub(super) fn last_pull(&self) -> Option<Instant> {
@@ -147,7 +172,6 @@ impl Recorder {
         super::metrics::present(&total.queue_id);
         let at_once = Since::new(Duration::ZERO);
         let state = State {
-            started: Instant::now(),
             pulls_fail: at_once,
             acks_fail: at_once,
             slowed: at_once,
@@ -155,7 +179,12 @@ impl Recorder {
             unsettled: Since::new(STALLED),
         };
         let run = Arc::new(Mutex::new(Record { stats: Stats::default(), state }));
-        lock(&total.totals).running.push(Arc::clone(&run));
+        let mut totals = lock(&total.totals);
+        if totals.running.is_empty() {
+            totals.past.turned = Instant::now();
+        }
+        totals.running.push(Arc::clone(&run));
+        drop(totals);
         Self { counter: Counter { run, total: total.clone() }, is_running: true }
     }
 
@@ -174,8 +203,18 @@ impl Recorder {
 
     /// The run is over, even if its statistics are still needed.
     pub(super) fn end(&mut self) {
-        if mem::take(&mut self.is_running) {
-            lock(&self.counter.total.totals).running.retain(|run| !Arc::ptr_eq(run, &self.counter.run));
+        if !mem::take(&mut self.is_running) {
+            return;
+        }
+        let (mut totals, now) = (lock(&self.counter.total.totals), Instant::now());
+        totals.running.retain(|run| !Arc::ptr_eq(run, &self.counter.run));
+        if totals.running.is_empty() {
+            totals.past.turned = now;
+        }
+        let conditions = lock(&self.counter.run).state.conditions();
+        for (ended, conditions) in totals.past.ended.iter_mut().zip(conditions) {
+            let end = |since: &Since| since.counting().map_or(since.ended(), |_| Some(now));
+            *ended = conditions.iter().map(end).fold(*ended, Option::max);
         }
     }
 }
