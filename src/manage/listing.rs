@@ -20,9 +20,9 @@ use crate::{
 ///
 /// An entry that moves to a later page while the list is read is returned once. The list ends with the last page by the
 /// service's count, or after three pages in a row without a new entry. If the service does not count pages, it ends
-/// with the first such page. Entries without an id are told apart by all their fields, and the list also ends after 100
-/// pages in a row on which no other entry is new. A list of more than 10,000 entries, as many
-/// queues as an account may have, ends with an error. After an error, the stream ends.
+/// with the first such page. Entries without an id are told apart by all their fields. A list that does not end is an
+/// error: one of more than 10,000 entries, as many queues as an account may have, and one with 100 pages in a row on
+/// which only entries without an id are new. After an error, the stream ends.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -129,7 +129,16 @@ impl<T> Listing<T> {
             Some(pages) => pages <= self.page.into() || self.stale_pages >= MAX_STALE_PAGES,
             None => !has_new,
         };
-        self.is_ended = is_last || self.unnamed_pages >= MAX_UNNAMED_PAGES;
+        self.is_ended = is_last;
+    }
+
+    /// Why the list does not end, if it seems so.
+    fn endless(&self) -> Option<String> {
+        if self.seen.len() > MAX_ENTRIES {
+            return Some(format!("it has more than {MAX_ENTRIES} entries"));
+        }
+        let pages = self.unnamed_pages;
+        (pages >= MAX_UNNAMED_PAGES).then(|| format!("{pages} pages in a row have no entry with a new id"))
     }
 }
 
@@ -146,9 +155,9 @@ impl<T> Stream for Listing<T> {
             if self.is_ended {
                 return Poll::Ready(None);
             }
-            if self.seen.len() > MAX_ENTRIES {
+            if let Some(why) = self.endless() {
                 self.is_ended = true;
-                let message = format!("the list does not end: it has more than {MAX_ENTRIES} entries");
+                let message = format!("the list does not end: {why}");
                 return Poll::Ready(Some(Err(Error::new(ErrorKind::UnexpectedResponse, message))));
             }
             let mut pending = match self.pending.take() {
@@ -186,8 +195,9 @@ mod tests {
     use super::*;
     use crate::http::envelope::Pages;
 
-    /// How many entries a list has whose pages are the first one again, in which this field is another one each time.
-    async fn listed(count: Option<u64>, id: Option<&'static str>) -> usize {
+    /// A list whose pages are the first one again, in which this field is another one each time: how many entries it
+    /// has, and whether it ends with an error.
+    async fn listed(count: Option<u64>, id: Option<&'static str>) -> (usize, bool) {
         let page = move |number: u32| {
             assert!(number <= 1000, "a list without end");
             let fields = json!({ "counter": number }).as_object().cloned().unwrap();
@@ -199,7 +209,19 @@ mod tests {
                 })
             }
         };
-        Listing::new(|(id, fields)| key(*id, fields), page).all().await.unwrap().len()
+        let mut listing = Listing::new(|(id, fields)| key(*id, fields), page);
+        let mut entries = 0;
+        while let Some(entry) = listing.next().await {
+            match entry {
+                Ok(_) => entries += 1,
+                Err(error) => {
+                    assert!(error.to_string().contains("have no entry with a new id"), "{error}");
+                    assert!(listing.next().await.is_none());
+                    return (entries, true);
+                }
+            }
+        }
+        (entries, false)
     }
 
     #[tokio::test]
@@ -235,9 +257,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_list_ends_although_entries_without_ids_change_each_time() {
-        for pages in [None, Some(u64::MAX)] {
-            assert_eq!([listed(pages, Some("one")).await, listed(pages, None).await], [1, 100]);
+    async fn a_list_whose_entries_without_ids_change_each_time_is_an_error_and_not_cut_off() {
+        for pages in [None, Some(u64::MAX), Some(101)] {
+            assert_eq!([listed(pages, Some("one")).await, listed(pages, None).await], [(1, false), (100, true)]);
         }
+        assert_eq!(listed(Some(100), None).await, (100, false), "the last page is the last");
     }
 }
