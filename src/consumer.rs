@@ -94,7 +94,8 @@ use crate::{error::Error, message::Message, queue::Queue};
 ///   the [dead letters](Self::dead_letters) after [`max_attempts`](Self::max_attempts).
 /// - More handlers fail than [`failure_threshold`](Self::failure_threshold): pulling slows down step by step, until
 ///   handlers succeed.
-/// - A pull fails: fewer pulls are in flight, and pauses grow. The run ends if the credentials are refused or the queue
+/// - A pull fails: fewer pulls are in flight, and pauses grow. A `Retry-After` is obeyed for up to five minutes. A page
+///   of a proxy is a failed pull, whatever its status. The run ends if the credentials are refused or the queue
 ///   does not exist.
 /// - An acknowledgement fails: it is retried until the lease expires. The run ends as above; otherwise pulling slows
 ///   down while none is confirmed.

@@ -11,7 +11,10 @@ use super::{
 use crate::{
     error::Error,
     flow::splitting::Splitting,
-    http::{retry::jittered, transport},
+    http::{
+        retry::{self, jittered},
+        transport,
+    },
     message::{ack::AckOutcome, settlement::Settlement},
     queue::Queue,
 };
@@ -74,7 +77,7 @@ impl Requests {
                 self.fail(mem::take(&mut group.leases), &error);
             } else {
                 self.pace.failed(&error);
-                let asked = error.retry_after().unwrap_or_default();
+                let asked = retry::pause_after(&error);
                 group.earlier = Some(error);
                 groups.extend(self.later(group, asked));
             }

@@ -22,6 +22,7 @@ use crate::{
         contained::discard_error,
         outage::Outage,
     },
+    http::retry,
     message::pull::{Batch, PullOptions},
     queue::Queue,
 };
@@ -268,7 +269,7 @@ impl Pulls {
                     tracing::warn!(failures, %error, "pulling fails");
                 }
                 recorder.pull_failed(error);
-                self.rest(started.at, error.retry_after().unwrap_or_default());
+                self.rest(started.at, retry::pause_after(error));
             }
         }
     }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
+use reqwest::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 
 use crate::{
     document::operation::Operation,
@@ -80,6 +80,9 @@ impl RetryPolicy {
     }
 
     /// The longest `Retry-After` that is obeyed. A longer one ends the call at once. 60 s by default.
+    ///
+    /// A [`Consumer`](crate::Consumer) and an [`Acker`](crate::Acker) make further calls: they wait for as long as it
+    /// says, and at most five minutes, in between.
     pub const fn max_retry_after(mut self, wait: Duration) -> Self {
         self.max_retry_after = wait;
         self
@@ -139,6 +142,15 @@ pub(crate) fn jittered(bound: Duration, random: u64) -> Duration {
 }
 
 pub(crate) const NO_TIME: &str = "the call's deadline leaves no time for another attempt";
+
+/// The longest `Retry-After` that is obeyed between two calls: as long as a rate limit of Cloudflare's API can last. A
+/// proxy may ask for a day.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
+
+/// How long the response asks to wait before another call is made.
+pub(crate) fn pause_after(error: &Error) -> Duration {
+    error.retry_after().unwrap_or_default().min(LONGEST_PAUSE)
+}
 
 /// How long to wait before checking again whether something is done.
 pub(crate) const ASK_AGAIN: Duration = Duration::from_secs(1);
@@ -228,15 +240,17 @@ impl Operation {
 }
 
 /// The wait that `Retry-After` asks for, in seconds, or as a date, which is compared with the response's own: the local
-/// clock may be wrong. A malformed one is ignored.
+/// clock may be wrong. A malformed one is ignored, and of several the longest counts.
 pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = value.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = |value: &str| httpdate::parse_http_date(value.trim()).ok();
-    let sent = headers.get(DATE).and_then(|value| date(value.to_str().ok()?)).unwrap_or(now);
-    Some(date(value)?.duration_since(sent).unwrap_or_default())
+    let date = |value: &HeaderValue| httpdate::parse_http_date(value.to_str().ok()?.trim()).ok();
+    let wait = |value: &HeaderValue| {
+        if let Ok(seconds) = value.to_str().ok()?.trim().parse() {
+            return Some(Duration::from_secs(seconds));
+        }
+        let sent = headers.get(DATE).and_then(date).unwrap_or(now);
+        Some(date(value)?.duration_since(sent).unwrap_or_default())
+    };
+    headers.get_all(RETRY_AFTER).iter().filter_map(wait).max()
 }
 
 /// The standard library's only source of randomness. It is good enough to spread clients out.
@@ -339,6 +353,11 @@ mod tests {
         assert_eq!(dated("today"), Some(Duration::from_secs(60)));
         for unreadable in ["", "soon", "-1", "1.5", "99999999999999999999"] {
             assert_eq!(read(unreadable), None, "{unreadable}");
+        }
+        for (values, wait) in [(["5", "9"], 9), (["9", "5"], 9), (["soon", "5"], 5), (["5", "-9"], 5)] {
+            let mut headers = HeaderMap::from_iter([(RETRY_AFTER, values[0].parse().unwrap())]);
+            headers.append(RETRY_AFTER, values[1].parse().unwrap());
+            assert_eq!(retry_after(&headers, now), Some(Duration::from_secs(wait)), "{values:?}");
         }
     }
 }

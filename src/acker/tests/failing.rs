@@ -72,6 +72,19 @@ async fn a_longer_retry_after_is_obeyed_while_the_lease_lasts() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_retry_after_of_a_day_stops_no_acker_for_longer_than_five_minutes() {
+    let fixture = Fixture::under(1, 1000 * SECOND, once).await;
+    let calls = AtomicUsize::new(0);
+    fixture.responds(move |_| {
+        let is_first = calls.fetch_add(1, Ordering::Relaxed) == 0;
+        is_first.then(|| with_retry_after(refusal(503, 15_000), "86400"))
+    });
+    let outcomes = ack_all(&fixture.acker(), &fixture.messages).await;
+    assert_eq!(outcomes[0].as_ref().unwrap(), &Confirmation::Confirmed);
+    assert_eq!(fixture.waits()[0].as_secs(), 300);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_error_covers_all_requests_for_a_lease() {
     let fixture = Fixture::under(2, 60 * SECOND, once).await;
     let calls = AtomicUsize::new(0);
