@@ -127,7 +127,7 @@ impl Queue {
     /// depends on it.
     pub async fn delete(&self) -> Result<(), Error> {
         let call = self.call(async |client, account, queue| client.delete_queue(account, queue).await)?;
-        call.delete(|error| error.has_any(codes::NO_QUEUE)).await
+        call.delete(|error| error.has_any(codes::NO_QUEUE) || error.has_any(codes::NOT_THERE)).await
     }
 
     /// Returns the size of the queue's backlog.

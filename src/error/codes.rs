@@ -25,10 +25,12 @@ codes! {
     /// The service failed. Docs.
     INTERNAL = [15000];
 
-    /// The path has an id that no route takes. It says nothing about what the id stands for. Docs.
-    NO_ROUTE = [7003];
+    /// No route takes the path, or an id in it. It says nothing about what the id stands for. Docs, seen.
+    NO_ROUTE = [7000, 7003];
     /// There is no such queue. wrangler, seen.
     NO_QUEUE = [10104, 11000];
+    /// What the path names does not exist: a queue, or an event subscription. Seen.
+    NOT_THERE = [404];
     /// The queue has no such consumer. wrangler, seen.
     NO_CONSUMER = [10013, 10105, 11006];
     /// There is no such Worker. wrangler.

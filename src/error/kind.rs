@@ -61,8 +61,10 @@ pub enum ErrorKind {
     Rejected,
     /// The service failed (5xx). Idempotent operations are retried.
     ///
-    /// A status from 400 to 499 without the service's envelope is of this kind as well, except 408, 413 and 429: a
-    /// proxy or a firewall sent it, or the base URL is wrong. It says nothing about the queue or the credentials.
+    /// A response without the service's envelope is of this kind as well, whatever its status, 200 included, except
+    /// 407, 408, 413 and 429, and so is a redirect: a proxy or a firewall sent it, or the base URL is wrong. It says
+    /// nothing about the queue or the credentials. An envelope has `success`, and with a status from 400 to 499 a list
+    /// of errors with a code.
     ServiceFailure,
     /// The connection failed or broke. Idempotent operations are retried; the others only if no connection was made.
     ///
@@ -72,6 +74,7 @@ pub enum ErrorKind {
     Timeout,
     /// The response is not as documented, so it is unknown whether the call was carried out. Not retried.
     ///
+    /// It is the service's all the same: a response without its envelope is a [`ServiceFailure`](Self::ServiceFailure).
     /// A compressed response is of this kind as well, since none is requested. A byte order mark is ignored.
     UnexpectedResponse,
     /// A message's body cannot be decoded into the requested type. The message and its lease are not affected.

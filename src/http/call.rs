@@ -275,7 +275,9 @@ impl Call<'_, Nothing> {
     /// Makes the call. If an earlier attempt may have deleted it, a response that says that there is nothing is enough.
     pub(crate) async fn delete(self, is_gone: impl FnOnce(&Error) -> bool) -> Result<(), Error> {
         let deleted = self.read_by(response::read_nothing).result().await.map(drop);
-        deleted.or_else(|error| if error.may_have_arrived() && is_gone(&error) { Ok(()) } else { Err(error) })
+        let says_so = |error: &Error| matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NoSuchConsumer);
+        let is_gone = |error: &Error| error.may_have_arrived() && says_so(error) && is_gone(error);
+        deleted.or_else(|error| if is_gone(&error) { Ok(()) } else { Err(error) })
     }
 }
 

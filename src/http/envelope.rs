@@ -8,7 +8,10 @@ use serde_json::Value;
 
 use crate::{
     error::api::ApiError,
-    http::scanner::{NoJson, Scanner},
+    http::{
+        response::value,
+        scanner::{NoJson, Scanner},
+    },
 };
 
 /// The envelope of Cloudflare's API: whether the call succeeded, the errors if not, and the result if so.
@@ -71,7 +74,7 @@ impl<T> Envelope<T> {
         scanner.fields(["success", "errors", "result"], |scanner, name| {
             match name {
                 "success" if success.is_none() => success = Some(scanner.read::<Option<bool>>()?.ok_or(NoJson)?),
-                "errors" => errors = scanner.read()?.map(api_errors),
+                "errors" => errors = value(&String::from_utf8_lossy(scanner.skip()?)).map(api_errors),
                 "result" if result.is_none() => {
                     result = Some(if scanner.peek() == Some(b'{') { Some(read(scanner)?) } else { scanner.null()? });
                 }
@@ -126,6 +129,7 @@ pub(crate) fn api_errors(errors: Value) -> Vec<ApiError> {
     match errors {
         Value::Null => Vec::new(),
         Value::Array(errors) => errors.into_iter().map(ApiError::from).collect(),
-        error => vec![ApiError::from(error)],
+        // Only a list has codes.
+        error => vec![ApiError { code: 0, error_chain: Vec::new(), ..ApiError::from(error) }],
     }
 }

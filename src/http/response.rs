@@ -1,13 +1,13 @@
 //! Turns a response into a result or an error: [`open`], from its status to what it means for the operation.
 
-use std::time::SystemTime;
+use std::{borrow::Cow, time::SystemTime};
 
 use reqwest::header::{CONTENT_ENCODING, HeaderMap};
 use serde::{
     Deserialize,
     de::{DeserializeOwned, Error as _, IgnoredAny},
 };
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 
 use crate::{
     document::operation::Operation,
@@ -21,6 +21,7 @@ use crate::{
     message::body::is_too_deep,
 };
 
+const NOT_THE_SERVICES: &str = "the response is not the service's, which would say what is wrong";
 const BYTE_ORDER_MARK: &[u8] = &[0xef, 0xbb, 0xbf];
 
 /// A result, with the errors that came with `success: true`.
@@ -37,7 +38,12 @@ pub(crate) type Read<T> = fn(Vec<u8>) -> Result<Envelope<T>, Error>;
 /// Turns a response into the operation's result, or into the error that it means for the operation. Texts of the
 /// service are left as they are: the caller removes secrets.
 pub(crate) fn open<T>(operation: Operation, received: Received, read: Read<T>) -> Result<Success<T>, Error> {
-    let Received { status, headers, body, is_delimited } = received;
+    let Received { status, headers, mut body, is_delimited } = received;
+    if let Ok(body) = &mut body
+        && body.starts_with(BYTE_ORDER_MARK)
+    {
+        body.drain(..BYTE_ORDER_MARK.len());
+    }
     let opened = match body {
         Ok(body) if status == 200 => whole(&headers, body, is_delimited).and_then(read).and_then(succeed),
         Err(error) if status == 200 => Err(error),
@@ -51,16 +57,13 @@ pub(crate) fn open<T>(operation: Operation, received: Received, read: Read<T>) -
     })
 }
 
-/// The body, if it is complete and not compressed.
-fn whole(headers: &HeaderMap, mut body: Vec<u8>, is_delimited: bool) -> Result<Vec<u8>, Error> {
+/// The body of a success, if it is complete and not compressed.
+fn whole(headers: &HeaderMap, body: Vec<u8>, is_delimited: bool) -> Result<Vec<u8>, Error> {
     let encodings = headers.get_all(CONTENT_ENCODING).iter().flat_map(|value| value.as_bytes().split(|it| *it == b','));
     let is_plain = |encoding: &[u8]| encoding.is_empty() || encoding.eq_ignore_ascii_case(b"identity");
     if !encodings.map(<[u8]>::trim_ascii).all(is_plain) {
         let message = "the response is compressed, which was not asked for";
         return Err(Error::new(ErrorKind::UnexpectedResponse, message));
-    }
-    if body.starts_with(BYTE_ORDER_MARK) {
-        body.drain(..BYTE_ORDER_MARK.len());
     }
     // Only the JSON text then shows that the connection closed early.
     if !is_delimited && serde_json::from_slice::<IgnoredAny>(&body).is_err_and(|error| error.is_eof()) {
@@ -79,7 +82,7 @@ fn succeed<T>(envelope: Envelope<T>) -> Result<Success<T>, Error> {
         }
         // With the kind of its code, as with the code's own status.
         (Some(false), _) => Error::new(kind_by_code(&errors), "the service did not carry out the call"),
-        (None, _) => Error::new(ErrorKind::UnexpectedResponse, "the response does not say whether the call succeeded"),
+        (None, _) => page("the response does not say whether the call succeeded"),
     };
     Err(error.with_api_errors(errors))
 }
@@ -127,7 +130,7 @@ fn read_result<T: DeserializeOwned>(body: &[u8], bracket: &str) -> Result<Envelo
         true => Err(serde_json::Error::custom("a list")),
         false => serde_json::from_str(&text),
     }
-    .map_err(|error| Error::new(ErrorKind::UnexpectedResponse, why_unreadable(&text, &error)))?;
+    .map_err(|error| page(why_unreadable(&text, &error)))?;
     let is_success = parts.success == Some(true);
     let result = match parts.result.map(RawValue::get).filter(|_| is_success) {
         Some(result) if result.starts_with(bracket) => value(result).map(Some),
@@ -147,7 +150,7 @@ fn read_result<T: DeserializeOwned>(body: &[u8], bracket: &str) -> Result<Envelo
 const DEPTH: usize = 100;
 
 /// Reads a JSON text. What is nested deeper than `serde_json` reads is null.
-fn value<T: DeserializeOwned>(json: &str) -> Option<T> {
+pub(crate) fn value<T: DeserializeOwned>(json: &str) -> Option<T> {
     let read = serde_json::from_str(json);
     read.or_else(|error| if is_too_deep(&error) { serde_json::from_str(&shallow(json)) } else { Err(error) }).ok()
 }
@@ -172,18 +175,41 @@ fn kind_by_code(errors: &[ApiError]) -> ErrorKind {
         (codes::QUOTA, ErrorKind::RateLimited),
         (codes::NO_ROUTE, ErrorKind::NotFound),
         (codes::NO_QUEUE, ErrorKind::NotFound),
+        (codes::NOT_THERE, ErrorKind::NotFound),
         (codes::INTERNAL, ErrorKind::ServiceFailure),
     ];
     let found = kinds.into_iter().find(|(codes, _)| errors.iter().any(|error| error.has_any(codes)));
     found.map_or(ErrorKind::Rejected, |(_, kind)| kind)
 }
 
+/// The error for a response without the service's envelope. A proxy or a firewall sent it, or the base URL is wrong: it
+/// is a failed attempt, and says nothing about credentials or queues. The request may have been forwarded all the same.
+fn page(message: impl Into<Cow<'static, str>>) -> Error {
+    Error::new(ErrorKind::ServiceFailure, message).with_advice(Some(
+        "check the base URL, and what a proxy or firewall on the way refuses; the request may have arrived, so a push \
+         may be duplicated",
+    ))
+}
+
+/// Whether an envelope is the service's refusal: its errors are a list with a code.
+fn has_codes(body: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Refusal {
+        success: bool,
+        errors: Vec<Value>,
+    }
+    let refusal: Option<Refusal> = value(&String::from_utf8_lossy(body));
+    let has_code = |error: &Value| error.get("code").is_some_and(|code| code.is_number() || code.is_string());
+    refusal.is_some_and(|refusal| !refusal.success && refusal.errors.iter().any(has_code))
+}
+
 /// The error for a response whose status is not 200.
 fn refusal(status: u16, headers: &HeaderMap, body: Vec<u8>) -> Error {
-    // A page of a proxy or a firewall says nothing about credentials or queues.
-    let envelope = read_nothing(body).ok().filter(|envelope| envelope.success == Some(false));
-    let is_of_the_service = envelope.is_some();
-    let errors = envelope.and_then(|envelope| envelope.errors).unwrap_or_default();
+    let has_codes = has_codes(&body);
+    let envelope = read_nothing(body).ok().filter(|envelope| envelope.success.is_some());
+    let is_envelope = envelope.is_some();
+    let failure = envelope.filter(|envelope| envelope.success == Some(false));
+    let errors = failure.and_then(|envelope| envelope.errors).unwrap_or_default();
     let challenged = headers.get("cf-mitigated").is_some_and(|value| value == "challenge");
     let is_malformed = errors.iter().any(|error| codes::MALFORMED_CREDENTIALS.iter().any(|code| error.has_code(*code)));
     let mut advice = None;
@@ -195,19 +221,18 @@ fn refusal(status: u16, headers: &HeaderMap, body: Vec<u8>) -> Error {
         407 => return transport::unauthorized_by_proxy(),
         408 => (ErrorKind::Timeout, "the service waited too long for the request"),
         429 => (ErrorKind::RateLimited, "the rate limit was exceeded"),
+        500..=599 => (ErrorKind::ServiceFailure, "the service failed"),
+        300..=399 => return page("the response is a redirect, which is not followed"),
         // What is too large stays so, whoever says it.
-        400..=499 if !is_of_the_service && status != 413 => {
-            advice = Some("check the base URL, and what a proxy or firewall on the way refuses");
-            (ErrorKind::ServiceFailure, "the response is not the service's, which would say what is wrong")
-        }
+        413 => (ErrorKind::Rejected, "the service refused the request"),
+        400..=499 if !(is_envelope && has_codes) => return page(NOT_THE_SERVICES),
+        _ if !is_envelope => return page(NOT_THE_SERVICES),
         400 if is_malformed => (ErrorKind::Unauthorized, "the credentials are malformed"),
         401 | 403 => (ErrorKind::Unauthorized, "the service refused the credentials"),
         404 => (ErrorKind::NotFound, "there is no such queue"),
         405 => (ErrorKind::NotPullConsumer, "the queue has no HTTP pull consumer"),
         409 => (ErrorKind::DeliveryPaused, "delivery from the queue is paused"),
         400..=499 => (ErrorKind::Rejected, "the service refused the request"),
-        500..=599 => (ErrorKind::ServiceFailure, "the service failed"),
-        300..=399 => (ErrorKind::UnexpectedResponse, "the response is a redirect, which is not followed"),
         _ => (ErrorKind::UnexpectedResponse, "the response has a status that is not documented"),
     };
     Error::new(kind, message).with_api_errors(errors).with_advice(advice)
@@ -289,7 +314,7 @@ fn shallow(json: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Map, Value, json};
+    use serde_json::{Map, json};
 
     use super::*;
 
@@ -309,7 +334,22 @@ mod tests {
 
     #[test]
     fn only_a_failure_in_an_envelope_is_the_services() {
-        let pages = ["", "<html>", "{}", "null", r#"{"errors":[{"code":10000}]}"#, r#"{"success":true,"result":{}}"#];
+        let pages = [
+            "",
+            "<html>",
+            r#"<html>{"success":false,"errors":[{"code":10000}]}</html>"#,
+            "{}",
+            "null",
+            r#"{"errors":[{"code":10000}]}"#,
+            r#"{"success":true,"result":{}}"#,
+            r#"{"success":false}"#,
+            r#"{"success":false,"errors":[]}"#,
+            r#"{"success":false,"errors":null}"#,
+            r#"{"success":false,"errors":["login"]}"#,
+            r#"{"success":false,"errors":[{"message":"login"}]}"#,
+            r#"{"success":false,"errors":{"code":10000}}"#,
+            r#"[false,[{"code":10000}]]"#,
+        ];
         for (page, status) in pages.iter().flat_map(|page| [400, 401, 403, 404, 405, 407, 409].map(|it| (page, it))) {
             let error = opened(Operation::PullMessages, status, page).err().unwrap();
             let kind = if status == 407 { ErrorKind::Transport } else { ErrorKind::ServiceFailure };

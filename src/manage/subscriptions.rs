@@ -321,7 +321,7 @@ impl Subscriptions {
     pub async fn delete(&self, id: &SubscriptionId) -> Result<(), Error> {
         let call =
             self.transport.call("", async |client| client.delete_subscription(self.account.wire(), id.wire()).await)?;
-        call.delete(is_gone).await
+        call.delete(|error| error.has_any(codes::NOT_THERE)).await
     }
 
     async fn page(self, page: u32) -> Result<Success<List<SubscriptionDescription>>, Error> {
@@ -331,12 +331,6 @@ impl Subscriptions {
             .call("", async |client| client.list_subscriptions(self.account.wire(), page, per_page).await)?;
         Ok(call.read_by(response::read_list).send().await?.0)
     }
-}
-
-/// Whether the service says that there is no such subscription, for which no code is known.
-fn is_gone(error: &Error) -> bool {
-    let is_about_another = [codes::NO_ROUTE, codes::NO_QUEUE].into_iter().any(|codes| error.has_any(codes));
-    error.kind() == ErrorKind::NotFound && !error.api_errors().is_empty() && !is_about_another
 }
 
 fn destination(queue_id: &QueueId) -> EventDestination {

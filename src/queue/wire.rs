@@ -217,7 +217,10 @@ pub(crate) fn read_peek(body: Vec<u8>) -> Result<Envelope<PeekResult>, Error> {
 fn read_rest<T: DeserializeOwned>(rest: Option<Vec<u8>>) -> Result<Envelope<T>, Error> {
     // Where the text is wrong is not known any more. A body that is not UTF-8 must not be changed without a word.
     let unreadable = || Error::new(ErrorKind::UnexpectedResponse, "the response is not JSON of the documented form");
-    rest.filter(|rest| str::from_utf8(rest).is_ok()).ok_or_else(unreadable).and_then(response::read)
+    let rest = rest.ok_or_else(unreadable)?;
+    let is_text = str::from_utf8(&rest).is_ok();
+    let envelope = response::read(rest)?;
+    if is_text || envelope.success != Some(true) { Ok(envelope) } else { Err(unreadable()) }
 }
 
 /// Reads messages, of which `secret` is the field with the lease or the reference. Otherwise returns the response, if

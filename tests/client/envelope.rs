@@ -6,20 +6,22 @@ use cloudflare_queues::{Error, ErrorKind, PullOptions};
 
 use support::{Act, Op, RAY, Server};
 
-use ErrorKind::{Rejected, UnexpectedResponse};
+use ErrorKind::{Rejected, ServiceFailure, UnexpectedResponse};
 
 fn assert_described(error: &Error, op: Op, row: &str) {
     assert_eq!(error.status(), Some(200), "{op:?}, {row}: {error}");
     assert_eq!(error.ray_id(), Some(RAY), "{op:?}, {row}: {error}");
     assert_eq!(error.operation(), Some(op.id()), "{op:?}, {row}: {error}");
     assert!(error.may_have_arrived(), "{op:?}, {row}: {error}");
-    assert_eq!(error.attempts(), 1, "{op:?}, {row}: {error}");
+    let is_repeated = error.kind() == ServiceFailure && op.is_idempotent();
+    assert_eq!(error.attempts(), if is_repeated { 3 } else { 1 }, "{op:?}, {row}: {error}");
+    assert_eq!(error.is_transient(), error.kind() == ServiceFailure, "{op:?}, {row}: {error}");
 }
 
 /// Every row is a response of status 200, the kind of error that it is, and what the error says.
 async fn assert_errors(table: &[(&str, ErrorKind, &str)]) {
     let server = Server::playing([]);
-    let queue = support::stubborn_queue(&server.url, 3);
+    let queue = support::open(support::builder(&server.url).retry(support::quick(3).budget(u32::MAX)));
     for (body, kind, says) in table {
         server.play(support::ok(body));
         for op in Op::with_an_object() {
@@ -34,23 +36,19 @@ async fn assert_errors(table: &[(&str, ErrorKind, &str)]) {
 #[tokio::test]
 async fn a_response_without_an_envelope_is_never_ok() {
     assert_errors(&[
-        ("<!DOCTYPE html><html><body>Please wait</body></html>", UnexpectedResponse, "the response is HTML, not JSON"),
-        ("\n <html>", UnexpectedResponse, "the response is HTML, not JSON"),
-        ("", UnexpectedResponse, "the response is empty"),
-        (" \r\n", UnexpectedResponse, "the response is empty"),
-        (
-            r#"{"success":true,"result":{"ackCount":1"#,
-            UnexpectedResponse,
-            "the response is cut off, at line 1 column 38",
-        ),
-        (r#"{"success":true,"#, UnexpectedResponse, "the response is cut off"),
-        ("not JSON", UnexpectedResponse, "the response is not JSON"),
-        (r#"{"success":true,"result":{}}{"#, UnexpectedResponse, "the response is not JSON"),
-        (r#""text""#, UnexpectedResponse, "the response is not of the documented form"),
-        ("7", UnexpectedResponse, "the response is not of the documented form"),
-        ("true", UnexpectedResponse, "the response is not of the documented form"),
-        ("null", UnexpectedResponse, "the response is not of the documented form"),
-        ("[]", UnexpectedResponse, "the response is not of the documented form"),
+        ("<!DOCTYPE html><html><body>Please wait</body></html>", ServiceFailure, "the response is HTML, not JSON"),
+        ("\n <html>", ServiceFailure, "the response is HTML, not JSON"),
+        ("", ServiceFailure, "the response is empty"),
+        (" \r\n", ServiceFailure, "the response is empty"),
+        (r#"{"success":true,"result":{"ackCount":1"#, ServiceFailure, "the response is cut off, at line 1 column 38"),
+        (r#"{"success":true,"#, ServiceFailure, "the response is cut off"),
+        ("not JSON", ServiceFailure, "the response is not JSON"),
+        (r#"{"success":true,"result":{}}{"#, ServiceFailure, "the response is not JSON"),
+        (r#""text""#, ServiceFailure, "the response is not of the documented form"),
+        ("7", ServiceFailure, "the response is not of the documented form"),
+        ("true", ServiceFailure, "the response is not of the documented form"),
+        ("null", ServiceFailure, "the response is not of the documented form"),
+        ("[]", ServiceFailure, "the response is not of the documented form"),
     ])
     .await;
 }
@@ -58,12 +56,12 @@ async fn a_response_without_an_envelope_is_never_ok() {
 #[tokio::test]
 async fn a_response_without_success_is_never_ok() {
     assert_errors(&[
-        (r#"{}"#, UnexpectedResponse, "does not say whether the call succeeded"),
-        (r#"{"result":{"ackCount":1}}"#, UnexpectedResponse, "does not say whether the call succeeded"),
-        (r#"{"success":null,"result":{}}"#, UnexpectedResponse, "does not say whether the call succeeded"),
-        (r#"{"success":"true","result":{}}"#, UnexpectedResponse, "not of the documented form"),
-        (r#"{"success":1,"result":{}}"#, UnexpectedResponse, "not of the documented form"),
-        (r#"{"success":false,"success":true,"result":{}}"#, UnexpectedResponse, "not of the documented form"),
+        (r#"{}"#, ServiceFailure, "does not say whether the call succeeded"),
+        (r#"{"result":{"ackCount":1}}"#, ServiceFailure, "does not say whether the call succeeded"),
+        (r#"{"success":null,"result":{}}"#, ServiceFailure, "does not say whether the call succeeded"),
+        (r#"{"success":"true","result":{}}"#, ServiceFailure, "not of the documented form"),
+        (r#"{"success":1,"result":{}}"#, ServiceFailure, "not of the documented form"),
+        (r#"{"success":false,"success":true,"result":{}}"#, ServiceFailure, "not of the documented form"),
         (r#"{"success":false}"#, Rejected, "did not carry out the call"),
         (r#"{"success":false,"result":{"ackCount":1}}"#, Rejected, "did not carry out the call"),
         (r#"{"success":false,"errors":null,"messages":null,"result":null}"#, Rejected, "did not carry out the call"),
@@ -119,12 +117,12 @@ async fn a_result_of_another_form_is_never_ok() {
 async fn a_response_with_a_repeated_field_is_never_ok() {
     let unreadable = "the response is not of the documented form";
     assert_errors(&[
-        (r#"{"success":false,"success":true,"result":{}}"#, UnexpectedResponse, unreadable),
-        (r#"{"success":null,"success":true,"result":{}}"#, UnexpectedResponse, unreadable),
-        (r#"{"success":true,"result":{},"result":{}}"#, UnexpectedResponse, unreadable),
-        (r#"{"success":true,"result":null,"result":{}}"#, UnexpectedResponse, unreadable),
-        (r#"{"result":null,"success":true,"result":{}}"#, UnexpectedResponse, unreadable),
-        (r#"{"result":{},"success":true,"result":null}"#, UnexpectedResponse, unreadable),
+        (r#"{"success":false,"success":true,"result":{}}"#, ServiceFailure, unreadable),
+        (r#"{"success":null,"success":true,"result":{}}"#, ServiceFailure, unreadable),
+        (r#"{"success":true,"result":{},"result":{}}"#, ServiceFailure, unreadable),
+        (r#"{"success":true,"result":null,"result":{}}"#, ServiceFailure, unreadable),
+        (r#"{"result":null,"success":true,"result":{}}"#, ServiceFailure, unreadable),
+        (r#"{"result":{},"success":true,"result":null}"#, ServiceFailure, unreadable),
     ])
     .await;
 }
@@ -132,7 +130,7 @@ async fn a_response_with_a_repeated_field_is_never_ok() {
 #[tokio::test]
 async fn an_array_is_not_an_envelope_or_a_result() {
     assert_errors(&[
-        (r#"[true,[],{}]"#, UnexpectedResponse, "not of the documented form"),
+        (r#"[true,[],{}]"#, ServiceFailure, "not of the documented form"),
         (r#"{"success":true,"result":[null]}"#, UnexpectedResponse, "not of the documented form"),
         (r#"{"success":true,"result":[null,null,null]}"#, UnexpectedResponse, "not of the documented form"),
     ])

@@ -77,7 +77,7 @@ async fn a_failed_request_returns_its_leases_and_those_after_it() {
         (support::refused(429, 10251), ErrorKind::RateLimited),
         (support::refused(409, 0), ErrorKind::DeliveryPaused),
         (Act::Reset, ErrorKind::Transport),
-        (support::ok("<html>"), ErrorKind::UnexpectedResponse),
+        (support::ok("<html>"), ErrorKind::ServiceFailure),
     ];
     for (failure, kind) in failures {
         let server = Server::start(move |nth, request| if nth == 1 { failure.clone() } else { confirm(request) });

@@ -5,9 +5,12 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use cloudflare_queues::{Client, Consumer, Credentials, ErrorKind, RetryPolicy, Verdict};
+use cloudflare_queues::{
+    Acker, Client, Consumer, Credentials, ErrorKind, Lease, PullOptions, PushMessage, RetryPolicy, Verdict,
+    acker::Confirmation,
+};
 use support::{Act, Op, Server, response};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 fn page(status: u16) -> Act {
     Act::Respond(response(status, &[("content-type", "text/html")], "<html>no</html>"))
@@ -17,16 +20,29 @@ fn page(status: u16) -> Act {
 async fn only_the_services_code_says_that_something_is_deleted() {
     let table = [
         (Op::DeleteQueue, page(404), false),
+        (Op::DeleteQueue, support::refused(404, 7000), false),
         (Op::DeleteQueue, support::refused(404, 7003), false),
         (Op::DeleteQueue, support::refused(404, 0), false),
+        (Op::DeleteQueue, support::refused(502, 11000), false),
+        (Op::DeleteQueue, support::refused(404, 11006), false),
+        (Op::DeleteQueue, support::refused(404, 10104), true),
+        (Op::DeleteQueue, support::refused(404, 404), true),
         (Op::DeleteQueue, support::refused(404, 11000), true),
+        (Op::DeleteQueue, support::refused(200, 11000), true),
         (Op::DeleteConsumer, page(404), false),
+        (Op::DeleteConsumer, support::refused(404, 7000), false),
         (Op::DeleteConsumer, support::refused(404, 7003), false),
+        (Op::DeleteConsumer, support::refused(404, 0), false),
+        (Op::DeleteConsumer, support::refused(503, 11006), false),
         (Op::DeleteConsumer, support::refused(404, 11000), false),
         (Op::DeleteConsumer, support::refused(404, 11006), true),
         (Op::DeleteSubscription, page(404), false),
+        (Op::DeleteSubscription, support::refused(404, 7000), false),
         (Op::DeleteSubscription, support::refused(404, 7003), false),
-        (Op::DeleteSubscription, support::refused(404, 0), true),
+        (Op::DeleteSubscription, support::refused(404, 0), false),
+        (Op::DeleteSubscription, support::refused(404, 11000), false),
+        (Op::DeleteSubscription, support::refused(502, 404), false),
+        (Op::DeleteSubscription, support::refused(404, 404), true),
     ];
     for (op, second, is_deleted) in table {
         let server = Server::playing([page(502), second.clone()]);
@@ -37,9 +53,104 @@ async fn only_the_services_code_says_that_something_is_deleted() {
     }
 }
 
+/// Pages of proxies under any status, none of which is the service's envelope.
+fn pages() -> Vec<(u16, &'static [u8])> {
+    let bodies: [&[u8]; 12] = [
+        b"",
+        b" ",
+        b"<!DOCTYPE html><form action=/login></form>",
+        b"<html>{\"success\":false,\"errors\":[{\"code\":10000}]}</html>",
+        b"blocked by policy",
+        b"acc\xe8s refus\xe9",
+        b"{}",
+        b"[]",
+        b"null",
+        br#"{"status":"ok"}"#,
+        br#"{"error":"login","url":"https://sso.example"}"#,
+        br#"{"success":true,"result":{}} trailing"#,
+    ];
+    let statuses = [200, 201, 203, 207, 302, 307, 400, 401, 403, 404, 405, 409, 425, 431, 451, 502, 511, 530];
+    bodies.into_iter().flat_map(|body| statuses.map(|status| (status, body))).collect()
+}
+
+#[tokio::test]
+async fn a_page_is_a_failed_attempt_and_is_repeated_where_that_is_safe() {
+    let server = Server::playing([]);
+    let queue = support::open(support::builder(&server.url).retry(support::quick(2).budget(u32::MAX)));
+    for (status, body) in pages() {
+        server.play(Act::Respond(response(status, &[("content-type", "text/html")], body)));
+        for op in Op::MESSAGES {
+            let before = server.requests().len();
+            let error = op.call(&queue).await.unwrap_err();
+            let text = format!("{op:?} {status} {}: {error}", String::from_utf8_lossy(body));
+            assert!(error.kind() == ErrorKind::ServiceFailure && error.is_transient(), "{text}");
+            assert!(error.may_have_arrived() && error.next_step().contains("a push may be duplicated"), "{text}");
+            assert_eq!(server.requests().len() - before, if op.is_idempotent() { 2 } else { 1 }, "{text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_acker_repeats_a_request_that_a_page_answered() {
+    for (status, body) in [(200, "<html>login</html>"), (200, ""), (302, ""), (403, "no"), (204, "")] {
+        let page = Act::Respond(response(status, &[("location", "http://sso.example/login")], body));
+        let server = Server::playing([page, support::ok(r#"{"success":true,"result":{"ackCount":1}}"#)]);
+        let acker = Acker::new(support::queue(&server.url)).unwrap();
+        let lease = Lease::new("a-lease", (Instant::now() + std::time::Duration::from_secs(60)).into_std());
+        assert_eq!(acker.ack(lease).await.unwrap().await.unwrap(), Confirmation::Confirmed, "{status} {body}");
+        assert_eq!(server.requests().len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_byte_order_mark_hides_no_refusal() {
+    let body = "\u{feff}{\"success\":false,\"errors\":[{\"code\":10000,\"message\":\"no\"}]}";
+    for status in [200, 401, 403] {
+        let server = Server::playing([Act::Respond(response(status, &[], body))]);
+        for op in Op::ALL {
+            let error = op.call(&support::queue(&server.url)).await.unwrap_err();
+            assert_eq!(
+                (error.kind(), error.has_code(10000)),
+                (ErrorKind::Unauthorized, true),
+                "{op:?} {status}: {error}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_of_any_text_or_depth_keeps_its_code() {
+    let deep = format!("{}7{}", "[".repeat(10_000), "]".repeat(10_000));
+    let long = "a".repeat(1_000_000);
+    let bodies = [
+        b"{\"success\":false,\"errors\":[{\"code\":10000,\"message\":\"acc\xe8s\"}]}".to_vec(),
+        format!(r#"{{"success":false,"errors":[{{"code":10000,"more":{deep}}}],"messages":{deep}}}"#).into_bytes(),
+        format!(r#"{{"success":false,"errors":[{{"code":"10000","message":"{long}"}}]}}"#).into_bytes(),
+    ];
+    for body in bodies {
+        for status in [200, 403] {
+            let server = Server::playing([Act::Respond(response(status, &[], &body))]);
+            for op in [Op::Ack, Op::Pull, Op::Peek, Op::Push, Op::ListQueues] {
+                let error = op.call(&support::queue(&server.url)).await.unwrap_err();
+                assert_eq!((error.kind(), error.has_code(10000)), (ErrorKind::Unauthorized, true), "{op:?} {status}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn messages_that_are_not_text_are_an_error_and_no_page() {
+    let body = b"{\"success\":true,\"result\":{\"messages\":[{\"lease_id\":\"a\",\"body\":\"\xff\"}]}}";
+    let queue = support::stubborn_queue(&Server::playing([support::ok(body)]).url, 2);
+    let error = queue.pull(PullOptions::new()).await.unwrap_err();
+    assert_eq!((error.kind(), error.is_transient()), (ErrorKind::UnexpectedResponse, false), "{error}");
+    let error = queue.push(&PushMessage::text("a")).await;
+    assert!(error.is_ok(), "what a push does not read does not matter: {error:?}");
+}
+
 #[tokio::test]
 async fn a_page_does_not_end_the_run_of_a_consumer() {
-    for status in [400, 401, 403, 404, 405, 407, 409] {
+    for status in [200, 204, 302, 400, 401, 403, 404, 405, 407, 409] {
         let message = r#"{"success":true,"result":{"messages":[{"lease_id":"a","body":"1"}],"ackCount":1}}"#;
         let server = Server::start(move |nth, _| if nth == 0 { page(status) } else { support::ok(message) });
         let handled = Arc::new(Notify::new());

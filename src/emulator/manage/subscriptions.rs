@@ -81,7 +81,7 @@ pub(in crate::emulator) fn delete(request: &mut Request, id: &str) -> Result {
 
 fn find<'a>(request: &'a Request, id: &str) -> Result<&'a Map<String, Value>> {
     let found = request.registry.subscriptions.get(id).filter(|found| text(found, ACCOUNT) == Some(request.account));
-    found.ok_or(Refusal::new(StatusCode::NOT_FOUND, 0, "No subscription with this ID"))
+    found.ok_or(Refusal::new(StatusCode::NOT_FOUND, 404, "No subscription with this ID"))
 }
 
 fn show(subscription: &Map<String, Value>) -> Value {
