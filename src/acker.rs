@@ -45,9 +45,10 @@ use crate::{
 /// remaining time if that is less than 10 s. The number of requests in flight [adapts](AckerOptions::max_in_flight).
 ///
 /// A failed request is repeated until its leases expire, after waits that double from 1 s to 30 s, and never before a
-/// `Retry-After` has passed, of which five minutes count. Leases without a known deadline get the error of the first call, which
-/// [retries](crate::RetryPolicy) by itself. Both kinds of retries use the [budget](crate::RetryPolicy::budget); while
-/// it is used up and the service fails, the acker tries one request every 5 s.
+/// `Retry-After` has passed, of which five minutes count. Leases without a known deadline get the error of the first
+/// call, which [retries](crate::RetryPolicy) by itself. Both kinds of retries use the
+/// [budget](crate::RetryPolicy::budget); while it is used up and the service fails, the acker tries one request every
+/// 5 s.
 ///
 /// A request that the service refuses because of its content (400, 413) is split into halves, so that one bad lease
 /// does not affect the others, nor does a half that has to wait. At most 32 requests are sent for 100 leases; leases
