@@ -3,14 +3,18 @@
 mod late;
 mod ledger;
 mod options;
-mod pace;
 mod receipt;
 mod request;
 #[cfg(test)]
 mod tests;
 mod worker;
 
-use std::{fmt, future::Future, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use tokio::{
     runtime,
@@ -23,13 +27,13 @@ pub use crate::message::confirmation::Confirmation;
 pub(crate) use self::receipt::Observer;
 use self::{
     ledger::{Ledger, Pending},
-    pace::Pace,
     receipt::stopped,
     request::Requests,
     worker::Worker,
 };
 use crate::{
     error::Error,
+    flow::pace::Pace,
     http::transport,
     message::{
         limits,
@@ -113,7 +117,8 @@ impl Acker {
     pub fn with_options(queue: Queue, options: AckerOptions) -> Result<Self, Error> {
         transport::require_runtime()?;
         let ledger = Arc::new(Ledger::new(options.buffer));
-        let requests = Requests { queue, ledger: Arc::clone(&ledger), pace: Pace::new(options.max_in_flight) };
+        let pace = Pace::new("acknowledgements", options.max_in_flight);
+        let requests = Requests { queue, ledger: Arc::clone(&ledger), pace, warned: AtomicU64::new(0) };
         tokio::spawn(Worker::new(Arc::clone(&ledger), requests).run());
         Ok(Self(Arc::new(Handle { ledger, linger: options.linger, runtime: runtime::Handle::current() })))
     }

@@ -6,4 +6,5 @@ pub(crate) mod budget;
 pub(crate) mod clock;
 pub(crate) mod contained;
 pub(crate) mod outage;
+pub(crate) mod pace;
 pub(crate) mod splitting;

@@ -30,6 +30,8 @@ pub mod mock;
 mod queue;
 #[cfg(test)]
 mod test_log;
+#[cfg(test)]
+mod test_world;
 #[cfg(any(feature = "emulator", feature = "mock"))]
 pub mod testing;
 #[cfg(any(feature = "mock", feature = "schemars"))]

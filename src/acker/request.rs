@@ -1,21 +1,26 @@
 //! Settles the leases of one request, with as many requests as that takes.
 
-use std::{collections::VecDeque, mem, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    mem,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::time::{Instant, sleep_until};
 
-use super::{
-    ledger::{Ledger, Pending},
-    pace::Pace,
-};
+use super::ledger::{Ledger, Pending};
 use crate::{
     error::Error,
-    flow::splitting::Splitting,
+    flow::{pace::Pace, splitting::Splitting},
     http::{
         retry::{self, jittered},
         transport,
     },
-    message::{ack::AckOutcome, settlement::Settlement},
+    message::{ack::AckOutcome, settlement::Settlement, warning::Warning},
     queue::Queue,
 };
 
@@ -27,6 +32,8 @@ pub(super) struct Requests {
     pub(super) queue: Queue,
     pub(super) ledger: Arc<Ledger>,
     pub(super) pace: Pace,
+    /// How many successful responses had warnings.
+    pub(super) warned: AtomicU64,
 }
 
 /// The leases of one request, which may be repeated. If it is dropped or panics, since a function of the user may, they
@@ -90,7 +97,7 @@ impl Requests {
         match self.queue.ack_once(settlements, None).await {
             Ok((outcome, setback)) => {
                 self.pace.succeeded(taken_at, setback);
-                self.pace.warned(&outcome);
+                self.log_warning(&outcome);
                 self.confirm(mem::take(&mut group.leases), &outcome);
                 Ok(())
             }
@@ -98,6 +105,15 @@ impl Requests {
                 let error = group.earlier.take().into_iter().fold(error, Error::after);
                 Err((group, error))
             }
+        }
+    }
+
+    /// Warnings about leases that are confirmed all the same are logged at growing intervals.
+    fn log_warning(&self, outcome: &AckOutcome) {
+        let Some(Warning { message, .. }) = outcome.warnings.first().filter(|_| outcome.is_complete()) else { return };
+        let responses = self.warned.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        if responses.is_power_of_two() {
+            tracing::info!(responses, %message, "acknowledgements are confirmed with warnings");
         }
     }
 

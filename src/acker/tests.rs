@@ -7,8 +7,7 @@ mod stopping;
 
 use std::{
     collections::HashSet,
-    fmt::Write,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -22,6 +21,7 @@ use crate::{
     emulator::{Emulator, QueueSettings},
     http::transport::{Executed, Http},
     message::{Message, lease::LeaseId, pull::PullOptions, push::PushMessage},
+    test_log::Log,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -202,49 +202,6 @@ async fn ack_all(acker: &Acker, messages: &[Message]) -> Vec<Result<Confirmation
         outcomes.push(receipt.await);
     }
     outcomes
-}
-
-/// The lines logged in the meantime, with their fields.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<String>>>);
-
-impl Log {
-    fn new() -> Self {
-        // With a single subscriber, tracing would decide for all threads by the first one, and never again.
-        static OTHERS: OnceLock<[tracing::Dispatch; 2]> = OnceLock::new();
-        OTHERS.get_or_init(|| [(); 2].map(|()| tracing::Dispatch::new(Self::default())));
-        Self::default()
-    }
-
-    fn lines(&self, with: &str) -> Vec<String> {
-        self.0.lock().unwrap().iter().filter(|line| line.contains(with)).cloned().collect()
-    }
-}
-
-impl tracing::Subscriber for Log {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        metadata.is_event()
-    }
-
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        let mut line = String::new();
-        event.record(&mut |field: &tracing::field::Field, value: &dyn fmt::Debug| {
-            write!(line, "{field}={value:?} ").unwrap();
-        });
-        self.0.lock().unwrap().push(line);
-    }
-
-    fn enter(&self, _: &tracing::span::Id) {}
-
-    fn exit(&self, _: &tracing::span::Id) {}
 }
 
 fn lease_texts(messages: &[Message]) -> HashSet<String> {
