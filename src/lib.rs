@@ -27,6 +27,7 @@ pub mod manage;
 mod message;
 #[cfg(feature = "mock")]
 pub mod mock;
+pub mod pusher;
 mod queue;
 #[cfg(test)]
 mod test_log;
@@ -57,6 +58,7 @@ pub use message::{
     settlement::{Decision, Lease, Settlement},
     warning::Warning,
 };
+pub use pusher::Pusher;
 pub use queue::{
     Queue,
     ids::{AccountId, QueueId},

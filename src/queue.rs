@@ -14,6 +14,7 @@ use crate::{
         types::{Identifier, PeekPayload, PurgeEntry, PurgePayload, PushBatchPayload},
     },
     error::Error,
+    flow::adaptive::Setback,
     http::{
         call::{Call, Returned},
         response::{self, Success},
@@ -136,12 +137,20 @@ impl Queue {
     /// As for [`push`](Self::push). Also refused: no message, more than 100 messages, or more than 256 KB in total.
     pub async fn push_batch(&self, messages: &[PushMessage]) -> Result<PushOutcome, Error> {
         limits::push_batch(messages)?;
-        let messages = messages.iter().map(wire::push_payload).collect();
-        let payload = PushBatchPayload { delay_seconds: None, messages };
+        Ok(self.push_once(messages.iter()).await?.0)
+    }
+
+    /// Sends one request, of messages that were checked. Returns its outcome, and the failures before it.
+    pub(crate) async fn push_once(
+        &self,
+        messages: impl Iterator<Item = &PushMessage>,
+    ) -> Result<(PushOutcome, Setback), Error> {
+        let payload = PushBatchPayload { delay_seconds: None, messages: messages.map(wire::push_payload).collect() };
         let call = self.call(async |client, account, queue| client.push_messages(account, queue, &payload).await)?;
+        let call = call.read_by(response::read_counts);
         call.trace_count(payload.messages.len());
-        let result = call.read_by(response::read_counts).result().await?;
-        Ok(PushOutcome { metrics: wire::metrics(result.metadata) })
+        let (Success { result, .. }, sent) = call.send().await?;
+        Ok((PushOutcome { metrics: wire::metrics(result.metadata) }, sent.setback))
     }
 
     /// Pushes any number of messages in order, in sequential requests of up to 100 messages and 256 KB.

@@ -55,8 +55,8 @@ impl Pace {
         self.state().held_back_at = Some(Instant::now());
     }
 
-    /// A request succeeded whose content was taken at `taken_at`. The limit grows if it has held others back since, and falls
-    /// if the service failed at first.
+    /// A request succeeded whose content was taken at `taken_at`. The limit grows if it has held others back since, and
+    /// falls if the service failed at first.
     pub(crate) fn succeeded(&self, taken_at: Instant, setback: Setback) {
         let mut state = self.state();
         state.is_working = true;

@@ -132,8 +132,8 @@ impl PushMessage {
     pub fn batches(messages: &[Self]) -> impl Iterator<Item = &[Self]> {
         let mut rest = messages;
         iter::from_fn(move || {
-            let batch = first_batch(rest);
-            rest = rest.get(batch.len()..).unwrap_or_default();
+            let (batch, others) = rest.split_at_checked(fitting(rest.iter()))?;
+            rest = others;
             Some(batch).filter(|batch| !batch.is_empty())
         })
     }
@@ -143,14 +143,17 @@ impl PushMessage {
     }
 }
 
-/// As many of these messages as fit into one request: at least one.
-fn first_batch(messages: &[PushMessage]) -> &[PushMessage] {
-    let mut bytes: usize = 0;
-    let fits = messages.iter().take(MAX_PUSHED).take_while(|message| {
+/// How many of these messages fit into one request: at least one, if there are any.
+pub(crate) fn fitting<'a>(messages: impl Iterator<Item = &'a PushMessage>) -> usize {
+    let (mut count, mut bytes): (usize, usize) = (0, 0);
+    for message in messages.take(MAX_PUSHED) {
         bytes = bytes.saturating_add(message.size());
-        bytes <= MAX_PUSHED_BYTES
-    });
-    messages.get(..fits.count().max(1)).unwrap_or(messages)
+        if bytes > MAX_PUSHED_BYTES && count > 0 {
+            break;
+        }
+        count = count.saturating_add(1);
+    }
+    count
 }
 
 /// The service's response to a push.

@@ -4,8 +4,10 @@ use std::{fs, path::Path};
 
 /// From the lowest to the highest. What is generated in `document` names types of `message`, `manage` and `http`, since
 /// the document does; no source does.
-const LAYERS: [&str; 11] =
-    ["document", "error", "flow", "message", "http", "queue", "manage", "acker", "consumer", "client", "emulator"];
+const LAYERS: [&str; 12] = [
+    "document", "error", "flow", "message", "http", "queue", "manage", "acker", "pusher", "consumer", "client",
+    "emulator",
+];
 
 #[test]
 fn no_layer_names_a_higher_one() {

@@ -1,17 +1,21 @@
 //! tokio's own locks and channels.
 
-pub use tokio_itself::sync::{AcquireError, Mutex, MutexGuard, SemaphorePermit, watch};
+use std::sync::Arc;
+
+pub use tokio_itself::sync::{
+    AcquireError, Mutex, MutexGuard, OwnedSemaphorePermit, SemaphorePermit, mpsc, watch,
+};
 
 use crate::point;
 
 #[derive(Debug)]
-pub struct Semaphore(tokio_itself::sync::Semaphore);
+pub struct Semaphore(Arc<tokio_itself::sync::Semaphore>);
 
 impl Semaphore {
     pub const MAX_PERMITS: usize = tokio_itself::sync::Semaphore::MAX_PERMITS;
 
     pub fn new(permits: usize) -> Self {
-        Self(tokio_itself::sync::Semaphore::new(permits))
+        Self(Arc::new(tokio_itself::sync::Semaphore::new(permits)))
     }
 
     pub fn available_permits(&self) -> usize {
@@ -32,6 +36,11 @@ impl Semaphore {
     pub async fn acquire(&self) -> Result<SemaphorePermit<'_>, AcquireError> {
         point();
         self.0.acquire().await
+    }
+
+    pub async fn acquire_many_owned(self: Arc<Self>, permits: u32) -> Result<OwnedSemaphorePermit, AcquireError> {
+        point();
+        Arc::clone(&self.0).acquire_many_owned(permits).await
     }
 }
 

@@ -1,0 +1,250 @@
+//! The task behind a pusher: sends due requests, as the limit in flight allows.
+
+use std::{
+    borrow::Borrow,
+    collections::{HashMap, VecDeque},
+    future::{Future, pending, poll_fn},
+    pin::pin,
+    sync::{Arc, atomic::AtomicU64},
+    task::Poll,
+};
+
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
+    task::{self, JoinSet},
+    time::{Instant, sleep_until},
+};
+
+use super::{MESSAGE_BYTES, PushError, PusherOptions, receipt::stopped, request::Requests};
+use crate::{
+    error::Error,
+    flow::pace::Pace,
+    message::push::{self, MAX_PUSHED, MAX_PUSHED_BYTES, PushMessage},
+    queue::Queue,
+};
+
+/// 5,000 messages a second of 5 s round trips.
+const MAX_IN_FLIGHT: usize = 256;
+/// The permits of the largest message.
+const LARGEST: usize = PushMessage::MAX_SIZE + MESSAGE_BYTES;
+
+/// A message on its way to its outcome.
+pub(super) struct Pending {
+    message: PushMessage,
+    pub(super) submitted_at: Instant,
+    /// `None` once it has its outcome.
+    reply: Option<oneshot::Sender<Result<(), PushError>>>,
+    is_sent: bool,
+    _room: OwnedSemaphorePermit,
+}
+
+impl Pending {
+    pub(super) fn new(
+        message: PushMessage,
+        reply: oneshot::Sender<Result<(), PushError>>,
+        room: OwnedSemaphorePermit,
+    ) -> Self {
+        Self { message, submitted_at: Instant::now(), reply: Some(reply), is_sent: false, _room: room }
+    }
+
+    /// Returns whether anybody hears of the outcome.
+    pub(super) fn settle(mut self, outcome: Result<(), Error>) -> bool {
+        let outcome = outcome.map_err(|error| PushError::new(error, self.message.clone()));
+        self.reply.take().is_some_and(|reply| reply.send(outcome).is_ok())
+    }
+
+    /// It was not submitted.
+    pub(super) fn take_back(mut self) -> PushMessage {
+        self.reply = None;
+        self.message.clone()
+    }
+}
+
+impl Borrow<PushMessage> for Pending {
+    fn borrow(&self) -> &PushMessage {
+        &self.message
+    }
+}
+
+/// The worker has ended. If it was sent, its receipt says that it may have arrived.
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if let Some(reply) = self.reply.take().filter(|_| !self.is_sent) {
+            // The receipt may be ignored.
+            let _ = reply.send(Err(PushError::new(stopped(), self.message.clone())));
+        }
+    }
+}
+
+pub(super) enum Command {
+    Push(Pending),
+    /// Sends waiting messages, and replies when all earlier ones have their outcome.
+    Flush(oneshot::Sender<()>),
+    Close,
+}
+
+pub(super) struct Worker {
+    requests: Arc<Requests>,
+    options: PusherOptions,
+    commands: mpsc::UnboundedReceiver<Command>,
+    room: Arc<Semaphore>,
+    /// In order of arrival, with their size.
+    waiting: VecDeque<Pending>,
+    waiting_bytes: usize,
+    /// How many messages have arrived. The waiting ones are the last.
+    arrived: u64,
+    in_flight: JoinSet<()>,
+    /// How many messages arrived before those of each request in flight.
+    requested: HashMap<task::Id, u64>,
+    /// Tasks that wait until this many messages have their outcome.
+    flushes: Vec<(u64, oneshot::Sender<()>)>,
+    is_open: bool,
+    /// Tells the handles that it ends.
+    _alive: watch::Sender<()>,
+}
+
+impl Worker {
+    pub(super) fn new(
+        queue: Queue,
+        options: PusherOptions,
+        commands: mpsc::UnboundedReceiver<Command>,
+        room: Arc<Semaphore>,
+        alive: watch::Sender<()>,
+    ) -> Self {
+        let (pace, give_up_after) = (Pace::new("pushes", MAX_IN_FLIGHT), options.give_up_after);
+        let requests = Requests { queue, pace, give_up_after, unheard: AtomicU64::new(0) };
+        Self {
+            requests: Arc::new(requests),
+            options,
+            commands,
+            room,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            arrived: 0,
+            in_flight: JoinSet::new(),
+            requested: HashMap::new(),
+            flushes: Vec::new(),
+            is_open: true,
+            _alive: alive,
+        }
+    }
+
+    /// Runs until the pusher is closed or dropped, and every message has its outcome.
+    pub(super) async fn run(mut self) {
+        while self.is_open || !self.waiting.is_empty() || !self.requested.is_empty() {
+            let has_room = self.requested.len() < self.requests.pace.limit();
+            if self.is_due() && has_room {
+                self.send();
+                continue;
+            }
+            if self.is_due() {
+                self.requests.pace.hold_back();
+            }
+            self.tell_flushed();
+            self.next(has_room).await;
+        }
+    }
+
+    /// How many messages arrived before the first waiting one.
+    fn taken(&self) -> u64 {
+        self.arrived.saturating_sub(self.waiting.len() as u64)
+    }
+
+    /// When the first waiting message has lingered, if ever.
+    fn due(&self) -> Option<Instant> {
+        self.waiting.front()?.submitted_at.checked_add(self.options.linger)
+    }
+
+    fn is_due(&self) -> bool {
+        let is_flushed = || self.flushes.iter().any(|(before, _)| *before > self.taken());
+        // What is in flight makes room. If nothing is, those who wait for room wait for the waiting messages.
+        let is_full = || self.requested.is_empty() && self.room.available_permits() < LARGEST;
+        !self.waiting.is_empty()
+            && (!self.is_open
+                || self.waiting.len() >= MAX_PUSHED
+                || self.waiting_bytes >= MAX_PUSHED_BYTES
+                || self.due().is_some_and(|due| due <= Instant::now())
+                || is_flushed()
+                || is_full())
+    }
+
+    fn send(&mut self) {
+        let (first, count) = (self.taken(), push::fitting(self.waiting.iter().map(Borrow::borrow)));
+        let mut group: Vec<Pending> = self.waiting.drain(..count).collect();
+        for pending in &mut group {
+            pending.is_sent = true;
+            self.waiting_bytes = self.waiting_bytes.saturating_sub(pending.message.size());
+        }
+        let requests = Arc::clone(&self.requests);
+        let request = self.in_flight.spawn(async move { requests.push(group).await });
+        self.requested.insert(request.id(), first);
+    }
+
+    /// Notifies tasks that flushed.
+    fn tell_flushed(&mut self) {
+        if self.flushes.is_empty() {
+            return;
+        }
+        let settled = self.requested.values().copied().min().unwrap_or(u64::MAX).min(self.taken());
+        for (_, done) in self.flushes.extract_if(.., |(before, _)| *before <= settled) {
+            // The task may have given up.
+            let _ = done.send(());
+        }
+    }
+
+    /// Waits until something changes: a command, the end of a request, or messages that are due while there `is_room`.
+    async fn next(&mut self, is_room: bool) {
+        let due = self.due().filter(|_| is_room);
+        let mut timer = pin!(async {
+            match due {
+                Some(due) => sleep_until(due).await,
+                None => pending().await,
+            }
+        });
+        poll_fn(|context| {
+            let mut has_changed = false;
+            while let Poll::Ready(Some(joined)) = self.in_flight.poll_join_next_with_id(context) {
+                self.requested.remove(&joined.map_or_else(|error| error.id(), |(id, ())| id));
+                has_changed = true;
+            }
+            while self.is_open
+                && let Poll::Ready(command) = self.commands.poll_recv(context)
+            {
+                self.receive(command);
+                has_changed = true;
+            }
+            if has_changed { Poll::Ready(()) } else { timer.as_mut().poll(context) }
+        })
+        .await;
+    }
+
+    fn receive(&mut self, command: Option<Command>) {
+        match command {
+            Some(Command::Push(pending)) => {
+                self.arrived = self.arrived.saturating_add(1);
+                self.waiting_bytes = self.waiting_bytes.saturating_add(pending.message.size());
+                self.waiting.push_back(pending);
+            }
+            Some(Command::Flush(done)) => self.flushes.push((self.arrived, done)),
+            // What was sent before is still received.
+            Some(Command::Close) => self.commands.close(),
+            // The last handle is gone, or the pusher is closed.
+            None => self.is_open = false,
+        }
+    }
+}
+
+/// The runtime stops, or there is nothing left to do.
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.room.close();
+        self.commands.close();
+        while let Ok(command) = self.commands.try_recv() {
+            self.receive(Some(command));
+        }
+        let (waiting, requests) = (self.waiting.len(), self.requested.len());
+        if waiting > 0 || requests > 0 {
+            tracing::warn!(waiting, requests, "the runtime stopped before all messages of a pusher had their outcome");
+        }
+    }
+}
