@@ -32,7 +32,7 @@ pub(crate) type Observer = Box<dyn FnOnce(&Result<Confirmation, Error>) + Send +
 /// for message in queue.pull(PullOptions::new()).await? {
 ///     match acker.ack(message).await?.await {
 ///         Ok(Confirmation::Confirmed) => println!("acknowledged"),
-///         Ok(Confirmation::Accepted) => println!("acknowledged, though the service did not count it"),
+///         Ok(Confirmation::Accepted) => println!("accepted: the count does not show it, and nothing is against it"),
 ///         Ok(doubtful) => println!("the service says {doubtful:?}"),
 ///         Err(error) => println!("not acknowledged: {error}"),
 ///     }

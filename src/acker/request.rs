@@ -108,12 +108,13 @@ impl Requests {
         }
     }
 
-    /// Warnings about leases that are confirmed all the same are logged at growing intervals.
+    /// Warnings that speak against no lease are logged at growing intervals.
     fn log_warning(&self, outcome: &AckOutcome) {
-        let Some(Warning { message, .. }) = outcome.warnings.first().filter(|_| outcome.is_complete()) else { return };
+        let is_doubtful = outcome.acks.doubtful() > 0 || outcome.retries.doubtful() > 0;
+        let Some(Warning { message, .. }) = outcome.warnings.first().filter(|_| !is_doubtful) else { return };
         let responses = self.warned.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         if responses.is_power_of_two() {
-            tracing::info!(responses, %message, "acknowledgements are confirmed with warnings");
+            tracing::info!(responses, %message, "acknowledgements succeed with warnings");
         }
     }
 

@@ -36,20 +36,34 @@ pub(super) struct Beat {
     pub(super) deadline: Option<(Moment, Instant)>,
     /// Otherwise, the service said nothing that is certain.
     pub(super) is_confirmed: bool,
-    pub(super) is_alone: bool,
+    pub(super) company: Company,
+}
+
+/// The leases with which a lease shares its next request. A response that counts only some leases confirms none, so
+/// leases are parted by what it says about them, and the next responses are certain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Company {
+    #[default]
+    Any,
+    /// Leases that no warning named, and as many were counted.
+    Unwarned,
+    /// Leases that a warning named, and as many were not counted.
+    Warned,
+    /// It was refused, or the count did not show which lease of its request failed.
+    Nobody,
 }
 
 impl Sent {
     /// A request for these leases without an outcome.
     pub(super) fn failed(keys: Vec<u64>) -> Self {
-        let beats = keys.into_iter().map(|key| Beat::failed(key, false)).collect();
+        let beats = keys.into_iter().map(|key| Beat::failed(key, Company::Any)).collect();
         Self { beats, ..Self::default() }
     }
 }
 
 impl Beat {
-    fn failed(key: u64, is_alone: bool) -> Self {
-        Self { key, deadline: None, is_confirmed: false, is_alone }
+    fn failed(key: u64, company: Company) -> Self {
+        Self { key, deadline: None, is_confirmed: false, company }
     }
 }
 
@@ -74,14 +88,22 @@ impl Extension {
         }
         tracing::warn!(%error, leases = leases.len(), "leases could not be extended");
         let is_alone = leases.len() == 1 && error.refuses_the_request();
-        let beats = leases.into_iter().map(|(key, _)| Beat::failed(key, is_alone)).collect();
+        let company = if is_alone { Company::Nobody } else { Company::Any };
+        let beats = leases.into_iter().map(|(key, _)| Beat::failed(key, company)).collect();
         Sent { beats, error: Some(error), ..Sent::default() }
     }
 }
 
 fn read(group: &[(u64, Lease)], outcome: &ExtendOutcome, sent: Moment, until: Instant) -> Vec<Beat> {
     let confirmations = outcome.confirmations(group.iter().map(|(_, lease)| lease));
-    let beat = |((key, _), confirmation): (&(u64, Lease), Confirmation)| Beat {
+    let unwarned = confirmations.iter().filter(|it| !matches!(it, Confirmation::Warned { .. })).count() as u64;
+    let company = |confirmation: &Confirmation| match (confirmation, outcome.extensions.confirmed) {
+        (Confirmation::Confirmed, _) | (_, None) => Company::Any,
+        (Confirmation::Accepted, Some(_)) => Company::Unwarned,
+        (Confirmation::Warned { .. }, Some(counted)) if counted == unwarned => Company::Warned,
+        (Confirmation::Warned { .. } | Confirmation::Unclear { .. }, Some(_)) => Company::Nobody,
+    };
+    let beat = |((key, _), confirmation): (&(u64, Lease), &Confirmation)| Beat {
         key: *key,
         // Without a count, a warning may only inform.
         deadline: match confirmation {
@@ -90,10 +112,10 @@ fn read(group: &[(u64, Lease)], outcome: &ExtendOutcome, sent: Moment, until: In
             }
             _ => None,
         },
-        is_confirmed: confirmation == Confirmation::Confirmed,
-        is_alone: matches!(confirmation, Confirmation::Unclear { .. }),
+        is_confirmed: *confirmation == Confirmation::Confirmed,
+        company: company(confirmation),
     };
-    group.iter().zip(confirmations).map(beat).collect()
+    group.iter().zip(&confirmations).map(beat).collect()
 }
 
 /// Until when each of these leases lasts, by the response.

@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    extension::{Beat, Extension, Sent},
+    extension::{Beat, Company, Extension, Sent},
     recorder::Counter,
     settings::Settings,
 };
@@ -144,9 +144,7 @@ struct Held {
     due: Instant,
     is_worked_on: bool,
     is_under_way: bool,
-    /// It is extended separately, since it was refused, or since the service's count did not show which lease of its
-    /// group failed.
-    is_alone: bool,
+    company: Company,
 }
 
 impl Held {
@@ -210,7 +208,7 @@ impl Leases {
             due,
             is_worked_on: false,
             is_under_way: false,
-            is_alone: false,
+            company: Company::Any,
         };
         self.leases.insert(key, held);
         self.due.insert((due, key));
@@ -305,7 +303,7 @@ impl Leases {
             }
             if held.until > now && !held.is_under_way {
                 held.is_under_way = true;
-                group.push((key, Lease::new(&held.lease_id, held.end.instant()), held.is_alone));
+                group.push((key, Lease::new(&held.lease_id, held.end.instant()), held.company));
             }
             held.due = if held.is_lost() { held.end() } else { held.deadline };
             later.push((held.due, key));
@@ -314,14 +312,15 @@ impl Leases {
         self.send(group);
     }
 
-    fn send(&mut self, group: Vec<(u64, Lease, bool)>) {
-        let (alone, mut together): (Vec<_>, Vec<_>) = group.into_iter().partition(|(.., is_alone)| *is_alone);
+    fn send(&mut self, mut leases: Vec<(u64, Lease, Company)>) {
         // Shuffled, so that a lease which shared every refused part with a bad one is next sent with others.
-        together.sort_by_cached_key(|_| self.queue.random());
-        let groups = alone.chunks(1).chain(together.chunks(MAX_EXTENDED));
-        for group in groups {
-            let leases = group.iter().map(|(key, lease, _)| (*key, lease.clone())).collect();
-            self.spawn(Extension::new(leases));
+        leases.sort_by_cached_key(|(.., company)| (*company, self.queue.random()));
+        for together in leases.chunk_by(|(.., one), (.., other)| one == other) {
+            let is_alone = together.iter().any(|(.., company)| *company == Company::Nobody);
+            for group in together.chunks(if is_alone { 1 } else { MAX_EXTENDED }) {
+                let leases = group.iter().map(|(key, lease, _)| (*key, lease.clone())).collect();
+                self.spawn(Extension::new(leases));
+            }
         }
     }
 
@@ -355,7 +354,9 @@ impl Leases {
         self.due.remove(&(held.due, beat.key));
         held.is_under_way = false;
         // Until it is extended: another failure does not say that it may be sent with others again.
-        held.is_alone = beat.is_alone || held.is_alone && beat.deadline.is_none();
+        if beat.deadline.is_some() || held.company != Company::Nobody && beat.company != Company::Any {
+            held.company = beat.company;
+        }
         let wait = if let Some((sent, deadline)) = beat.deadline {
             let deadline = deadline.min(held.last.into_std());
             if deadline > held.end.instant() {
@@ -371,6 +372,9 @@ impl Leases {
         } else {
             held.end().saturating_duration_since(now) / 4
         };
+        // In other company, the next response may be certain before the lease is lost.
+        let is_urgent = !beat.is_confirmed && beat.company != Company::Any && !held.is_lost();
+        let wait = if is_urgent { held.deadline.saturating_duration_since(now) / 4 } else { wait };
         // At the deadline in any case, since the lease may be lost then.
         let last = if held.is_lost() { held.end() } else { held.deadline };
         held.due = (now + wait.max(lead / ATTEMPTS).max(BETWEEN)).min(last);

@@ -257,8 +257,8 @@ impl Inner {
                 state.acks.confirmed();
                 self.counter.settled(settlement.decision, is_dead_letter, confirmation);
             }
-            // It may be settled, or not: nothing is evident against the service.
-            Ok(Confirmation::Warned { counted: None, .. }) => {
+            // It may be settled, or not: nothing is evident against the service, which settles what can be settled.
+            Ok(confirmation) if !confirmation.is_failure() => {
                 state.has_confirmed = true;
                 state.acks.answered();
                 self.keep(&mut state, settlement);
@@ -365,7 +365,7 @@ mod tests {
         for key in 0..16 {
             let observe = settle(key);
             assert_eq!(state(), (true, None));
-            observe(&Ok(Confirmation::Warned { text: "no".to_owned(), counted: Some(0) }));
+            observe(&Ok(Confirmation::Warned { text: "no".to_owned(), counted: Some(0), requested: 1 }));
         }
         assert_eq!(state(), (false, Some(Instant::now())));
         for key in 0..16 {

@@ -33,8 +33,8 @@ pub struct Stats {
     pub expired: u64,
     /// Messages that were pushed to the dead-letter queue, and whose acknowledgement the service then confirmed.
     pub dead_lettered: u64,
-    /// Messages whose acknowledgement or retry the service accepted without counting it: a success in which nothing
-    /// speaks against the lease.
+    /// Messages whose acknowledgement or retry the service [accepted](crate::acker::Confirmation::Accepted): a success
+    /// in which nothing speaks against the lease, though no count shows it.
     pub accepted: u64,
     /// Messages whose acknowledgement or retry the service did not confirm, or the [acker](crate::Acker) refused, for
     /// example since it is closed, or whose outcome was not known yet when a run was dropped.

@@ -11,9 +11,10 @@ use crate::message::{lease::LeaseId, warning::Warning};
 #[non_exhaustive]
 pub enum Confirmation {
     /// The message was acknowledged, or will be retried. The service's count equals the number of leases in the request
-    /// with the same decision, or the number of those without a warning.
+    /// with the same decision.
     Confirmed,
-    /// The response is a success without a count, and no warning names the lease.
+    /// The response is a success, and nothing in it speaks against the lease: no warning names it, and there is no
+    /// count, or the count equals the number of leases with the same decision that no warning names.
     Accepted,
     /// A warning names the lease, and the service did not count all leases with the same decision.
     Warned {
@@ -22,6 +23,8 @@ pub enum Confirmation {
         /// How many leases with the same decision the service counted. `None` if it sent no count: the warning may then
         /// only inform.
         counted: Option<u64>,
+        /// How many leases with the same decision were in the request.
+        requested: u64,
     },
     /// The service's count does not show whether it settled this lease.
     Unclear {
@@ -38,6 +41,16 @@ impl Confirmation {
     pub fn is_doubtful(&self) -> bool {
         !matches!(self, Self::Confirmed | Self::Accepted)
     }
+
+    /// Whether the service settled less than half of the leases of the request that have the same decision.
+    pub(crate) fn is_failure(&self) -> bool {
+        match self {
+            Self::Confirmed | Self::Accepted | Self::Warned { counted: None, .. } => false,
+            Self::Warned { counted: Some(counted), requested, .. } | Self::Unclear { counted, requested } => {
+                counted.saturating_mul(2) < *requested
+            }
+        }
+    }
 }
 
 /// How many messages a request is about, and what the service's responses say about them.
@@ -46,8 +59,9 @@ impl Confirmation {
 pub struct Counts {
     /// How many messages the request is about.
     pub requested: u64,
-    /// How many of them the service confirmed, by its count. `None` if it sent no count, which does not mean zero. A
-    /// count that cannot be right, such as a negative one or one of more messages than requested, confirms none.
+    /// How many of them the service confirmed, by its count. It shows which ones only if it is all of them. `None` if
+    /// the service sent no count, which does not mean zero. A count that cannot be right, such as a negative one or one
+    /// of more messages than requested, confirms none.
     pub confirmed: Option<u64>,
     /// How many of them the service accepted: the response is a success without a count, and nothing in it speaks
     /// against these messages.
@@ -61,11 +75,11 @@ impl Counts {
         count: Option<f64>,
         warnings: &[Warning<LeaseId>],
     ) -> Self {
-        let warned = Warned::new(warnings);
+        let warned = named(warnings);
         let (mut requested, mut unwarned) = (0, 0);
         for lease in leases {
             requested += 1;
-            unwarned += u64::from(!warned.texts.contains_key(lease));
+            unwarned += u64::from(!warned.contains_key(lease));
         }
         let is_possible = |count: &f64| count.fract() == 0.0 && (0.0..=requested as f64).contains(count);
         let confirmed = count.map(|count| Some(count).filter(is_possible).unwrap_or_default() as u64);
@@ -94,39 +108,30 @@ impl Counts {
 
     /// What the only response says about each of its leases.
     ///
-    /// A count of all leases includes those with a warning. A smaller one shows which leases it is about only if it is
-    /// that of all leases without a warning, and each warning names its lease.
+    /// Only a count of all leases confirms, with or without warnings. A count of as many as no warning names is most
+    /// likely about these, but certain it is not: a warning may be about a lease that was counted all the same, and
+    /// another lease may have been skipped without a word.
     pub(crate) fn confirmations<'a>(
         &self,
         leases: impl Iterator<Item = &'a LeaseId> + Clone,
         warnings: &[Warning<LeaseId>],
     ) -> Vec<Confirmation> {
-        let warned = Warned::new(warnings);
-        let unwarned = leases.clone().filter(|lease| !warned.texts.contains_key(lease)).count() as u64;
-        let confirmation = |lease| match (self.confirmed, warned.texts.get(lease)) {
-            (Some(counted), _) if counted == self.requested => Confirmation::Confirmed,
-            (counted, Some(text)) => Confirmation::Warned { text: (*text).to_owned(), counted },
-            (None, None) => Confirmation::Accepted,
-            (Some(counted), None) if counted == unwarned && warned.has_all => Confirmation::Confirmed,
-            (Some(counted), None) => Confirmation::Unclear { counted, requested: self.requested },
+        let warned = named(warnings);
+        let requested = self.requested;
+        let unwarned = leases.clone().filter(|lease| !warned.contains_key(lease)).count() as u64;
+        let confirmation = |lease| match (self.confirmed, warned.get(lease)) {
+            (Some(counted), _) if counted == requested => Confirmation::Confirmed,
+            (counted, Some(text)) => Confirmation::Warned { text: (*text).to_owned(), counted, requested },
+            (Some(counted), None) if counted != unwarned => Confirmation::Unclear { counted, requested },
+            (_, None) => Confirmation::Accepted,
         };
         leases.map(confirmation).collect()
     }
 }
 
-/// The leases that the warnings of a response name.
-struct Warned<'a> {
-    texts: HashMap<&'a LeaseId, &'a str>,
-    /// Each warning names a lease.
-    has_all: bool,
-}
-
-impl<'a> Warned<'a> {
-    fn new(warnings: &'a [Warning<LeaseId>]) -> Self {
-        let named = |warning: &'a Warning<LeaseId>| Some((warning.subject.as_ref()?, warning.message.as_str()));
-        let has_all = warnings.iter().all(|warning| warning.subject.is_some());
-        Self { texts: warnings.iter().filter_map(named).collect(), has_all }
-    }
+/// The leases that warnings name, with the texts.
+fn named(warnings: &[Warning<LeaseId>]) -> HashMap<&LeaseId, &str> {
+    warnings.iter().filter_map(|warning| Some((warning.subject.as_ref()?, warning.message.as_str()))).collect()
 }
 
 #[cfg(test)]
@@ -154,7 +159,7 @@ mod tests {
 
     #[test]
     fn a_missing_count_accepts_the_leases_that_no_warning_names() {
-        let warned = Confirmation::Warned { text: "hm".to_owned(), counted: None };
+        let warned = Confirmation::Warned { text: "hm".to_owned(), counted: None, requested: 3 };
         for named in [&[][..], &[None], &[Some("other")]] {
             assert_eq!(read(None, named), (counts(None, 3), vec![Confirmation::Accepted; 3]), "{named:?}");
         }
@@ -164,15 +169,28 @@ mod tests {
     }
 
     #[test]
-    fn a_smaller_count_confirms_only_if_the_warnings_name_the_others() {
-        let warned = |counted| Confirmation::Warned { text: "hm".to_owned(), counted: Some(counted) };
-        let named = [warned(2), Confirmation::Confirmed, Confirmation::Confirmed];
-        assert_eq!(read(Some(2.0), &[Some("a")]), (counts(Some(2), 0), named.into()));
+    fn a_smaller_count_confirms_nothing_and_accepts_if_it_is_that_of_the_leases_without_a_warning() {
+        let warned = |counted| Confirmation::Warned { text: "hm".to_owned(), counted: Some(counted), requested: 3 };
+        // The warning may inform, and the service may have skipped another lease without a word.
+        let named = [warned(2), Confirmation::Accepted, Confirmation::Accepted];
+        assert_eq!(read(Some(2.0), &[Some("a")]), (counts(Some(2), 0), named.to_vec()));
+        assert_eq!(read(Some(2.0), &[Some("a"), None]).1, named);
         let unclear = |counted| Confirmation::Unclear { counted, requested: 3 };
         assert_eq!(read(Some(2.0), &[]), (counts(Some(2), 0), vec![unclear(2); 3]));
         assert_eq!(read(Some(2.0), &[Some("other")]), (counts(Some(2), 0), vec![unclear(2); 3]));
-        assert_eq!(read(Some(2.0), &[Some("a"), None]).1, [warned(2), unclear(2), unclear(2)]);
         assert_eq!(read(Some(1.0), &[Some("a")]).1, [warned(1), unclear(1), unclear(1)]);
+        assert_eq!(read(Some(2.0), &[Some("a"), Some("b"), Some("c")]).1, vec![warned(2); 3]);
+        assert_eq!(read(Some(0.0), &[Some("a"), Some("b"), Some("c")]).1, vec![warned(0); 3]);
+    }
+
+    #[test]
+    fn only_a_count_of_less_than_half_is_a_failure() {
+        let failures =
+            |count, warned: &[Option<&str>]| read(count, warned).1.iter().filter(|it| it.is_failure()).count();
+        for warned in [&[][..], &[Some("a")], &[Some("a"), Some("b"), Some("c")]] {
+            assert_eq!((failures(None, warned), failures(Some(3.0), warned)), (0, 0));
+            assert_eq!((failures(Some(2.0), warned), failures(Some(0.0), warned)), (0, 3));
+        }
     }
 
     #[test]

@@ -64,8 +64,8 @@ async fn an_unknown_lease_gets_its_own_warning() {
     let message = queue.pull(PullOptions::default()).await.unwrap().messages.remove(0);
     let good = acker.ack(&message).await.unwrap();
     let bad = acker.ack(LeaseId::from("never-given")).await.unwrap();
-    assert_eq!(good.await.unwrap(), Confirmation::Confirmed);
-    let warned = Confirmation::Warned { text: "the lease is not known".to_owned(), counted: Some(1) };
+    assert_eq!(good.await.unwrap(), Confirmation::Accepted);
+    let warned = Confirmation::Warned { text: "the lease is not known".to_owned(), counted: Some(1), requested: 2 };
     assert_eq!(bad.await.unwrap(), warned);
 }
 

@@ -28,6 +28,8 @@ pub(crate) enum Careless {
     BelievesLateExtensions,
     /// It takes every success for a confirmation.
     BelievesEverySuccess,
+    /// It takes a count of as many leases as have no warning for a confirmation of these.
+    BelievesWarnings,
     /// It acknowledges what a handler hands back.
     AcksEverything,
     /// It sends a pull again that may have been carried out.
@@ -216,7 +218,11 @@ impl Client {
                 let said = fuzzing::confirmations(&settlements, first, second, warned);
                 for ((message, settlement), said) in asked.into_iter().zip(settlements).zip(said) {
                     let is_ack = settlement.decision == queues::Decision::Ack;
-                    let believes = said == Confirmation::Confirmed || careless == Some(Careless::BelievesEverySuccess);
+                    let believes = match careless {
+                        Some(Careless::BelievesEverySuccess) => true,
+                        Some(Careless::BelievesWarnings) if counts.is_some() => !said.is_doubtful(),
+                        _ => said == Confirmation::Confirmed,
+                    };
                     confirmed[message] = is_ack && believes;
                     self.holds[message] = None;
                 }

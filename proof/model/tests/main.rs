@@ -375,6 +375,7 @@ fn a_careless_client_is_found_out() {
         (Careless::ExtendsTooLong, held, World { ticks: 4, ..calm }),
         (Careless::BelievesLateExtensions, held, World { lasts: 3, ticks: 6, failures: 1, ..calm }),
         (Careless::BelievesEverySuccess, "no confirmation is untrue", calm),
+        (Careless::BelievesWarnings, "no confirmation is untrue", calm),
         (Careless::AcksEverything, "no message is lost", calm),
         (Careless::PullsAgain, "no batch is stranded by a second pull", World { failures: 1, ..calm }),
         (Careless::SendsForEver, "no request is sent more often than is allowed", World { failures: 2, ..calm }),

@@ -1,7 +1,7 @@
 //! The service, as far as it is known, with a switch for each thing that is not.
 //!
-//! Taken for granted, and not tried otherwise: what has a warning is neither done nor counted, and a retry by a lease
-//! that has ended changes nothing.
+//! Taken for granted, and not tried otherwise: a retry by a lease that has ended changes nothing, a known lease for
+//! which nothing is done has a warning, and a response informs about all that is done, or about nothing.
 
 /// How many messages there are, and how often each is delivered at most.
 pub(crate) const MESSAGES: usize = 2;
@@ -36,6 +36,8 @@ pub(crate) enum Question {
     /// Whether a request with an unknown lease is refused; and if not, whether there is a warning.
     RejectsUnknown,
     WarnsOfUnknown,
+    /// Whether there are warnings about what is done and counted.
+    Informs,
 }
 
 /// The answers to one request: each question is answered when it first arises, in both ways.
@@ -249,7 +251,7 @@ pub(crate) fn carry_out(
             _ => (message.extend(lease, now, answers)?, &mut counts.0),
         };
         *count += u8::from(is_done);
-        warned[index] = !is_done;
+        warned[index] = !is_done || answers.is(Question::Informs)?;
     }
     let is_named = warned != [false; MESSAGES] && answers.is(Question::Named)?;
     let counts = answers.is(Question::Counts)?.then_some(counts);

@@ -77,6 +77,34 @@ async fn success_without_counts_or_with_warnings_does_not_slow_pulling_down() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_lease_of_many_that_is_not_counted_does_not_slow_pulling_down() {
+    // One lease of each request is not counted: the service warns of it, or of none, or of all but it, or of all.
+    for warned in [0..1, 0..0, 1..100, 0..100] {
+        let world = World::with(3000).await;
+        world.takes(20 * MILLI);
+        let range = warned.clone();
+        world.responds(move |seen| {
+            let acks = seen.body["acks"].as_array().filter(|_| seen.operation == "ack")?;
+            let lease = |entry: &Value| (entry["lease_id"].as_str().unwrap().to_owned(), "hm".into());
+            let warnings: serde_json::Map<_, _> = acks.iter().map(lease).collect();
+            let warnings: serde_json::Map<_, _> = warnings.into_iter().skip(range.start).take(range.len()).collect();
+            let counted = if acks.len() > 3 { acks.len() - 1 } else { acks.len() };
+            Some(success(serde_json::json!({ "ackCount": counted, "warnings": warnings })))
+        });
+        let consumer = world.consumer().concurrency(100);
+        let mut health = None;
+        let stop = async {
+            sleep(5 * SECOND).await;
+            health = Some(consumer.health().status);
+        };
+        let report = run(&consumer, stop, |_| async { Verdict::Ack }).await;
+        let Stats { pulled, slowdown, accepted, unconfirmed, .. } = report.stats;
+        assert_eq!((pulled, slowdown, health), (3000, 0, Some(Status::Working)), "{warned:?}");
+        assert!((accepted > 2000, unconfirmed > 2000) == (warned == (0..1), warned != (0..1)), "{:?}", report.stats);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_report_holds_at_most_ten_thousand_leases_and_counts_the_rest() {
     let world = World::with(12_000).await;
     // After the first one, responses are late, and count nothing.

@@ -129,6 +129,7 @@ impl World {
         };
         let mut open: HashSet<_> = request.lease_ids().collect();
         assert!(back.lease_ids().all(|lease| open.remove(lease)), "a lease came back that was not sent, or twice");
+        let settled = open.clone();
         let requested = outcome.acks.requested + outcome.retries.requested;
         assert_eq!(open.len() as u64, requested, "what came not back is in the outcome");
         self.told().totals.unconfirmed += back.len() as u64;
@@ -136,18 +137,28 @@ impl World {
         let warned = outcome.warnings.iter().filter_map(|warning| warning.subject.as_ref());
         let warned = warned.filter(|lease| open.remove(lease)).count();
         assert_eq!(warned, outcome.warnings.len(), "a warning is about a lease of the request, and of no other");
-        self.told().totals.unconfirmed += warned as u64;
-        for (is_ack, count) in [(true, outcome.acks.confirmed), (false, outcome.retries.confirmed)] {
-            let of_kind = open.iter().map(|lease| decided[*lease]).filter(|decision| decision.1 == is_ack);
-            let numbers: Vec<_> = of_kind.map(|(number, _)| number).collect();
-            let (count, most) = (count.unwrap_or_default() as usize, numbers.len());
-            assert!(count <= most, "{count} were confirmed of {most} that could be");
-            if count == most {
-                self.hear(is_ack, numbers, 0);
+        for (is_ack, counts) in [(true, outcome.acks), (false, outcome.retries)] {
+            let numbers = |leases: &HashSet<&LeaseId>| -> Vec<_> {
+                let of_kind = leases.iter().map(|lease| decided[*lease]).filter(|decision| decision.1 == is_ack);
+                of_kind.map(|(number, _)| number).collect()
+            };
+            let (all, unwarned) = (numbers(&settled), numbers(&open));
+            let confirmed = counts.confirmed.unwrap_or_default() as usize;
+            assert!((counts.requested as usize, true) == (all.len(), confirmed <= all.len()), "{counts:?}");
+            // Who knows the service's habits can tell more from its counts than a client can.
+            assert!(
+                !self.is_exact || confirmed == unwarned.len(),
+                "what has no warning and came not back is confirmed"
+            );
+            let heard = if counts.is_complete() {
+                all
+            } else if self.is_exact {
+                unwarned
             } else {
-                assert!(!self.is_exact && !outcome.is_complete(), "what has no warning and came not back is confirmed");
-                self.hear(is_ack, Vec::new(), most);
-            }
+                Vec::new()
+            };
+            let unconfirmed = counts.requested as usize - heard.len();
+            self.hear(is_ack, heard, unconfirmed);
         }
         back
     }

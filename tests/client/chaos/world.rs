@@ -60,7 +60,7 @@ impl Random {
         }
     }
 
-    /// A behavior, and whether the service names every lease that it did not settle.
+    /// A behavior, and whether the service names every lease that it did not settle, and no other.
     fn behavior(&mut self) -> (Behavior, bool) {
         let behavior = Behavior::new()
             .warnings(if self.is() { WarningsForm::Map } else { WarningsForm::List })
@@ -81,8 +81,9 @@ impl Random {
             2 => ResultForm::Absent,
             _ => ResultForm::Full,
         };
-        let says_all = counts && results == ResultForm::Full && unknown_leases == UnknownLease::Warn;
-        (behavior.counts(counts).results(results), says_all)
+        let informs = self.below(4) == 0;
+        let says_all = counts && results == ResultForm::Full && unknown_leases == UnknownLease::Warn && !informs;
+        (behavior.counts(counts).results(results).informing_warnings(informs), says_all)
     }
 
     fn policy(&mut self) -> RetryPolicy {
@@ -119,7 +120,7 @@ pub(super) struct World {
     pub(super) queue: Queue,
     /// For clients that acknowledge messages one by one.
     pub(super) acker: Acker,
-    /// Whether the service names every lease that it did not settle.
+    /// Whether the service names every lease that it did not settle, and no other.
     pub(super) is_exact: bool,
     dead_letters: QueueId,
     /// Where consumers push their dead letters.
