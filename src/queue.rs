@@ -216,8 +216,8 @@ impl Queue {
         call.trace_count(refs.len());
         let (Success { result, errors, .. }, sent) = call.send().await?;
         let read =
-            |said, errors| sent.warnings(said, errors, refs.iter().map(|message_ref| &message_ref.0), MessageRef);
-        let (errors, warnings) = (read(result.errors, errors), read(result.warnings, Vec::new()));
+            |said, errors: &[_]| sent.warnings(said, errors, refs.iter().map(|message_ref| &message_ref.0), MessageRef);
+        let (errors, warnings) = (read(result.errors, &errors), read(result.warnings, &[]));
         Ok(DeleteOutcome::new(&refs, errors, warnings))
     }
 

@@ -13,6 +13,7 @@ use std::{
 use progenitor_client::{ClientHooks, ClientInfo, OperationInfo};
 use reqwest::{Request, Response};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{Instrument, Span, field};
 
@@ -67,8 +68,8 @@ pub(crate) struct Call<'a, T> {
     request: Request,
     body: Option<Bytes>,
     read: Read<T>,
-    /// The end of the call: its own deadline, or the caller's if that is earlier.
     end: Instant,
+    /// When to stop sending the request: at the end, or at the caller's deadline if that is earlier.
     deadline: Instant,
     max_response_bytes: usize,
     span: Span,
@@ -129,7 +130,7 @@ impl<T> Call<'_, T> {
         self
     }
 
-    /// Ends the call at the caller's deadline, if that comes first.
+    /// Sends the request no more after the caller's deadline, but at least once.
     pub(crate) fn until(mut self, deadline: Option<std::time::Instant>) -> Self {
         self.deadline = deadline.map_or(self.end, |deadline| self.end.min(deadline.into()));
         self
@@ -206,12 +207,10 @@ impl<T> Call<'_, T> {
         sent.attempts = sent.attempts.saturating_add(1);
         sent.at = Instant::now();
         let _permit = self.transport.permit(if is_first { self.end } else { self.deadline }).await?;
-        // The service accepts late acknowledgements, so their deadline prevents retries, but cuts off no attempt. Other
-        // leases may belong to another consumer after it.
-        let is_late = is_first && self.remaining().is_zero();
-        let end = if is_late || self.operation == Operation::AckMessages { self.end } else { self.deadline };
-        let attempt =
-            self.transport.attempt(&self.request, sent.body.clone(), &sent.credentials, end, self.max_response_bytes);
+        // The caller's deadline prevents retries, but cuts off no attempt: it may be carried out in any case, and the
+        // other leases of the request may last longer.
+        let Self { request, end, max_response_bytes, .. } = self;
+        let attempt = self.transport.attempt(request, sent.body.clone(), &sent.credentials, *end, *max_response_bytes);
         let received = attempt.await;
         self.transport.free().await;
         let received = received?;
@@ -294,19 +293,29 @@ impl Sent {
     pub(crate) fn warnings<'a, T>(
         &self,
         warnings: Option<Warnings>,
-        errors: Vec<ApiError>,
+        errors: &[ApiError],
         subjects: impl Iterator<Item = &'a LeaseId>,
         subject: impl Fn(LeaseId) -> T,
     ) -> Vec<Warning<T>> {
-        let warnings = warnings.filter(|warnings| !warnings.is_empty());
-        let mut warnings = warnings.map(|warnings| warnings.read(subjects, subject)).unwrap_or_default();
-        let of_all = |error: ApiError| Warning { subject: None, message: error.to_string() };
-        warnings.extend(errors.into_iter().map(of_all));
-        if !warnings.is_empty() {
-            self.redactor().redact_all(warnings.iter_mut().map(|warning| &mut warning.message));
+        let warnings = warnings.unwrap_or_default();
+        if warnings.is_empty() && errors.is_empty() {
+            return Vec::new();
         }
+        let request: Value = serde_json::from_slice(self.body.as_deref().unwrap_or_default()).unwrap_or_default();
+        let mut warnings = warnings.read(errors, subjects, subject, |pointer| entry_at(&request, pointer));
+        self.redactor().redact_all(warnings.iter_mut().map(|warning| &mut warning.message));
         warnings
     }
+}
+
+/// The lease or reference of a request at which a pointer of the service points, such as `/acks/3/lease_id`.
+fn entry_at(request: &Value, pointer: &str) -> Option<LeaseId> {
+    let names: Vec<_> = pointer.split(['/', '.', '[', ']']).filter(|name| !name.is_empty()).collect();
+    let entry = names.iter().zip(names.iter().skip(1)).find_map(|(list, index)| {
+        let index: usize = index.parse().ok()?;
+        request.get(list)?.get(index)
+    })?;
+    entry.get("lease_id").or_else(|| entry.get("ref"))?.as_str().map(LeaseId::from)
 }
 
 /// One span per call, with OpenTelemetry's names. Error texts, leases and bodies are not recorded.

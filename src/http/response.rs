@@ -1,13 +1,13 @@
 //! Turns a response into a result or an error: [`open`], from its status to what it means for the operation.
 
-use std::{borrow::Cow, time::SystemTime};
+use std::{borrow::Cow, fmt, time::SystemTime};
 
 use reqwest::header::{CONTENT_ENCODING, HeaderMap};
 use serde::{
-    Deserialize,
-    de::{DeserializeOwned, Error as _, IgnoredAny},
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, Visitor},
 };
-use serde_json::{Value, value::RawValue};
+use serde_json::{Map, Value, value::RawValue};
 
 use crate::{
     document::operation::Operation,
@@ -89,24 +89,27 @@ fn succeed<T>(envelope: Envelope<T>) -> Result<Success<T>, Error> {
 
 /// Reads a result that is an object.
 pub(crate) fn read<T: DeserializeOwned>(body: Vec<u8>) -> Result<Envelope<T>, Error> {
-    read_result(&body, "{")
+    read_result(&body, object)
 }
 
 /// Reads a result that is a list.
 pub(crate) fn read_list<T: DeserializeOwned>(body: Vec<u8>) -> Result<Envelope<T>, Error> {
-    read_result(&body, "[")
+    read_result(&body, |result| if result.starts_with('[') { value(result) } else { None })
 }
 
-/// Reads a result of counts and warnings, which a success may leave out.
+/// Reads a result of counts and warnings, which a success may leave out. One that cannot be read counts nothing, and is
+/// a warning: the service has said that it carried out the call.
 pub(crate) fn read_counts<T: DeserializeOwned + Default>(body: Vec<u8>) -> Result<Envelope<T>, Error> {
-    let envelope = read(body)?;
+    let warning = || value(&format!(r#"{{"warnings":"{MALFORMED}"}}"#));
+    let repeated = |result: &str| serde_json::from_value(value::<Fields>(result)?.0.into()).ok();
+    let envelope = read_result(&body, |result| object(result).or_else(|| repeated(result)).or_else(warning))?;
     let empty = || (envelope.success == Some(true)).then(T::default);
     Ok(Envelope { result: envelope.result.or_else(empty), ..envelope })
 }
 
 /// Reads a response whose result does not matter.
 pub(crate) fn read_nothing(body: Vec<u8>) -> Result<Envelope<Nothing>, Error> {
-    let envelope: Envelope<Nothing> = read_result(&body, "")?;
+    let envelope: Envelope<Nothing> = read_result(&body, value)?;
     Ok(Envelope { result: Some(Nothing {}), ..envelope })
 }
 
@@ -122,8 +125,46 @@ struct Parts<'a> {
     result_info: Option<&'a RawValue>,
 }
 
-/// Reads a result that begins with `bracket`: serde would also take a list of its fields for an object.
-fn read_result<T: DeserializeOwned>(body: &[u8], bracket: &str) -> Result<Envelope<T>, Error> {
+const MALFORMED: &str = "the result is not of the documented form";
+
+/// An object: serde would also take a list of its fields for one.
+fn object<T: DeserializeOwned>(result: &str) -> Option<T> {
+    if result.starts_with('{') { value(result) } else { None }
+}
+
+/// The fields of an object. One that is there several times has a list of its values, since none is known to be right.
+struct Fields(Map<String, Value>);
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Collected)
+    }
+}
+
+struct Collected;
+
+impl<'de> Visitor<'de> for Collected {
+    type Value = Fields;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+        let mut fields = Map::new();
+        while let Some((name, value)) = map.next_entry::<String, Value>()? {
+            let value = match fields.remove(&name) {
+                Some(earlier) => Value::Array(vec![earlier, value]),
+                None => value,
+            };
+            fields.insert(name, value);
+        }
+        Ok(Fields(fields))
+    }
+}
+
+/// Reads the result of a success by a function of its text.
+fn read_result<T>(body: &[u8], read: impl Fn(&str) -> Option<T>) -> Result<Envelope<T>, Error> {
     // Text that is not UTF-8 may be in fields that do not matter.
     let text = String::from_utf8_lossy(body);
     let parts: Parts<'_> = match text.trim_ascii_start().starts_with('[') {
@@ -133,15 +174,13 @@ fn read_result<T: DeserializeOwned>(body: &[u8], bracket: &str) -> Result<Envelo
     .map_err(|error| page(why_unreadable(&text, &error)))?;
     let is_success = parts.success == Some(true);
     let result = match parts.result.map(RawValue::get).filter(|_| is_success) {
-        Some(result) if result.starts_with(bracket) => value(result).map(Some),
-        Some(_) => None,
+        Some(result) => read(result).map(Some),
         None => Some(None),
     };
-    let malformed = "the result is not of the documented form";
     Ok(Envelope {
         success: parts.success,
-        errors: parts.errors.map(|errors| api_errors(value(errors.get()).unwrap_or_default())),
-        result: result.ok_or_else(|| Error::new(ErrorKind::UnexpectedResponse, malformed))?,
+        errors: parts.errors.map(|errors| api_errors(value(errors.get()).unwrap_or_else(|| errors.get().into()))),
+        result: result.ok_or_else(|| Error::new(ErrorKind::UnexpectedResponse, MALFORMED))?,
         pages: parts.result_info.and_then(|info| value(info.get())).map(|info| Pages::of(&info)).unwrap_or_default(),
     })
 }
@@ -314,7 +353,7 @@ fn shallow(json: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Map, json};
+    use serde_json::json;
 
     use super::*;
 

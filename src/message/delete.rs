@@ -26,7 +26,7 @@ use crate::message::{confirmation::Counts, lease::MessageRef, warning::Warning};
 pub struct DeleteOutcome {
     /// The messages to delete. None of them is accepted if an error names no message.
     pub deletions: Counts,
-    /// Why the service did not delete messages.
+    /// Why the service did not delete messages. Errors that came with `success: true` are here as well.
     pub errors: Vec<Warning<MessageRef>>,
     /// The service's warnings about single references.
     pub warnings: Vec<Warning<MessageRef>>,

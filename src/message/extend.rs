@@ -19,7 +19,8 @@ use crate::{
 pub struct ExtendOutcome {
     /// The leases to extend.
     pub extensions: Counts,
-    /// The service's warnings. Those about leases that were all counted only inform.
+    /// The service's warnings. Those about leases that were all counted only inform. Errors that came with
+    /// `success: true` are here as well.
     pub warnings: Vec<Warning<LeaseId>>,
     deadline: Option<Instant>,
 }

@@ -1,11 +1,14 @@
 //! The service's warnings about single leases and references.
 
-use std::{cmp::Reverse, fmt};
+use std::{borrow::Cow, cmp::Reverse, fmt, iter};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::message::lease::LeaseId;
+use crate::{error::api::ApiError, message::lease::LeaseId};
+
+/// Longer texts of the service are cut off.
+const MAX_TEXT: usize = 4096;
 
 /// A warning from the service about a lease, a reference, or the whole request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,32 +38,69 @@ impl Warnings {
         }
     }
 
-    /// The warnings, with the service's texts as they are: the caller removes secrets. A list names leases only inside
-    /// its texts, so they are found there.
+    /// The warnings, and the errors beside a success, with the service's texts as they are: the caller removes secrets.
+    /// A list names leases only inside its texts, or by pointers into the request, so they are found there.
     pub(crate) fn read<'a, T>(
         self,
+        errors: &[ApiError],
         subjects: impl Iterator<Item = &'a LeaseId>,
         subject: impl Fn(LeaseId) -> T,
+        entry_at: impl Fn(&str) -> Option<LeaseId>,
     ) -> Vec<Warning<T>> {
-        let texts: Vec<(Option<LeaseId>, Value)> = match self.0 {
-            Value::Null => return Vec::new(),
-            Value::Array(texts) => texts.into_iter().map(|text| (None, text)).collect(),
-            Value::Object(map) => map.into_iter().map(|(id, text)| (Some(id.into()), text)).collect(),
-            other => vec![(None, other)],
-        };
         let mut subjects: Vec<_> = subjects.map(|id| (id.expose_secret(), id)).collect();
         // The longest first, since one lease can be the prefix of another.
         subjects.sort_by_key(|(secret, _)| Reverse(secret.len()));
-        let warnings = texts.into_iter().map(|(named, text)| {
-            let message = match text {
-                Value::String(text) => text,
-                other => alone(&other).map_or_else(|| other.to_string(), str::to_owned),
+        let is_subject = |name: &String| subjects.iter().any(|(secret, _)| secret == name);
+        let mut remarks: Vec<(Option<LeaseId>, String)> = Vec::new();
+        let (mut open, mut is_outermost) = (vec![self.0], true);
+        while let Some(value) = open.pop() {
+            match value {
+                Value::Null => {}
+                Value::Array(values) => open.extend(values.into_iter().rev()),
+                Value::Object(map) if is_outermost || map.keys().any(is_subject) => {
+                    remarks.extend(map.into_iter().map(|(id, text)| (Some(id.into()), text_of(text))));
+                }
+                other => {
+                    let pointer = other.pointer("/source/pointer").and_then(Value::as_str);
+                    remarks.push((pointer.and_then(&entry_at), text_of(other)));
+                }
+            }
+            is_outermost = false;
+        }
+        let of_error = |error: &ApiError| {
+            let pointers = iter::once(error).chain(&error.error_chain).filter_map(|it| it.source_pointer.as_deref());
+            (pointers.into_iter().find_map(&entry_at), error.to_string())
+        };
+        remarks.extend(errors.iter().map(of_error));
+        let mut warnings = Vec::new();
+        for (named, mut message) in remarks {
+            let mut rest = message.clone();
+            let mentioned = |(secret, id): &(Cow<'_, str>, &LeaseId)| {
+                let is_mentioned = rest.contains(secret.as_ref());
+                if is_mentioned {
+                    rest = rest.replace(secret.as_ref(), " ");
+                }
+                is_mentioned.then(|| (*id).clone())
             };
-            let found = || subjects.iter().find(|(secret, _)| message.contains(secret.as_ref()));
-            let id = named.or_else(|| found().map(|(_, id)| (*id).clone()));
-            Warning { subject: id.map(&subject), message }
-        });
-        warnings.collect()
+            let ids: Vec<_> = match named {
+                Some(id) => vec![id],
+                None => subjects.iter().filter_map(mentioned).collect(),
+            };
+            message.truncate((0..=MAX_TEXT).rev().find(|at| message.is_char_boundary(*at)).unwrap_or_default());
+            warnings
+                .extend(ids.iter().map(|id| Warning { subject: Some(subject(id.clone())), message: message.clone() }));
+            if ids.is_empty() {
+                warnings.push(Warning { subject: None, message });
+            }
+        }
+        warnings
+    }
+}
+
+fn text_of(remark: Value) -> String {
+    match remark {
+        Value::String(text) => text,
+        other => alone(&other).map_or_else(|| other.to_string(), str::to_owned),
     }
 }
 
@@ -91,7 +131,7 @@ mod tests {
     #[test]
     fn warnings_of_any_form_are_kept() {
         let texts = |remarks: Value| -> Vec<_> {
-            let read = Warnings(remarks).read([].into_iter(), |id| id);
+            let read = Warnings(remarks).read(&[], [].into_iter(), |id| id, |_| None);
             read.into_iter().map(|warning| warning.message).collect()
         };
         for none in [json!(null), json!([]), json!({})] {

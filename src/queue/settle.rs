@@ -78,7 +78,7 @@ impl Queue {
         call.trace_count(settlements.len());
         let (Success { result, errors, .. }, sent) = call.send().await?;
         let leases = settlements.clone().map(|settlement| settlement.lease.id());
-        let warnings = sent.warnings(result.warnings, errors, leases, |id| id);
+        let warnings = sent.warnings(result.warnings, &errors, leases, |id| id);
         let counts = [result.ack_count, result.retry_count].map(wire::number);
         Ok((AckOutcome::new(settlements, counts, warnings), sent.setback))
     }
@@ -117,9 +117,10 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// [`ExtendError`] holds the outcome of the requests that succeeded, and the other leases. Refused before anything
-    /// is sent: no lease, an empty lease, the same lease twice, a visibility timeout out of bounds. After a failure, no
-    /// further request is sent.
+    /// A failed request is retried until the first of its leases expires; an attempt that is under way then is not cut
+    /// off. [`ExtendError`] holds the outcome of the requests that succeeded, and the other leases. Refused before
+    /// anything is sent: no lease, an empty lease, the same lease twice, a visibility timeout out of bounds. After a
+    /// failure, no further request is sent.
     pub async fn extend(
         &self,
         leases: impl IntoIterator<Item = impl Into<Lease>>,
@@ -152,7 +153,7 @@ impl Queue {
         let call = call.until(deadline).read_by(response::read_counts);
         call.trace_count(leases.len());
         let (Success { result, errors, .. }, sent) = call.send().await?;
-        let warnings = sent.warnings(result.warnings, errors, leases.iter().map(Lease::id), |id| id);
+        let warnings = sent.warnings(result.warnings, &errors, leases.iter().map(Lease::id), |id| id);
         let lasts = Duration::from_millis(wire::milliseconds(visibility_timeout).into());
         let until = (sent.at + lasts).into_std();
         Ok(ExtendOutcome::new(leases, wire::number(result.extend_count), warnings, until))

@@ -40,13 +40,19 @@ async fn a_missing_count_is_accepted_and_not_zero() {
         (r#"{"ackCount": -1, "retryCount": 0.5}"#, none, none),
         (r#"{"ackCount": 2, "retryCount": 1.5}"#, none, none),
         (r#"{"ackCount": "1", "retryCount": {}}"#, absent, absent),
+        (r#"{"ackCount": true, "retryCount": [1]}"#, absent, absent),
+        (r#"{"ackCount": "all", "retryCount": false}"#, absent, absent),
+        (r#"{"ackCount": 1e300, "retryCount": -1e300}"#, none, none),
+        (r#"{"ackCount": 18446744073709551615, "retryCount": 0.0}"#, none, none),
+        (r#"{"ackCount": 1, "ackCount": 1}"#, absent, absent),
+        (r#"{"retryCount": 1, "retryCount": 0, "retryCount": 0, "ackCount": 1}"#, all, absent),
         (r#"{"warnings": ["hm"]}"#, absent, absent),
         (r#"{"warnings": {"another lease": "hm"}}"#, absent, absent),
         (r#"{}"#, absent, absent),
         ("null", absent, absent),
         (r#"{"ackCount": 1, "retryCount": 1, "somethingNew": {"a": [1]}}"#, all, all),
     ];
-    let responses = table.map(|(result, ..)| success(serde_json::from_str(result).unwrap()));
+    let responses = table.map(|(result, ..)| format!(r#"{{"success": true, "errors": [], "result": {result}}}"#));
     for ((result, acks, retries), outcome) in table.into_iter().zip(outcomes_of(responses).await) {
         for (counts, expected) in [(outcome.acks, acks), (outcome.retries, retries)] {
             assert_eq!((counts.requested, (counts.confirmed, counts.accepted)), (1, expected), "{result}");
@@ -67,6 +73,136 @@ async fn a_warning_without_a_count_speaks_against_its_lease() {
     }
 }
 
+const MALFORMED: &str = "the result is not of the documented form";
+
+#[tokio::test]
+async fn a_success_with_an_unreadable_result_is_accepted_with_a_warning() {
+    let results = [json!("done"), json!(true), json!(false), json!(7), json!([]), json!([null, null]), json!([{}])];
+    let server = Server::playing([]);
+    let queue = support::queue(&server.url);
+    for result in results {
+        server.play(support::ok(success(result.clone())));
+        let settled = queue.ack(AckRequest::new().ack(FIRST).retry(SECOND)).await.unwrap();
+        for counts in [settled.acks, settled.retries] {
+            assert_eq!((counts.confirmed, counts.accepted, settled.is_complete()), (None, 1, false), "{result}");
+        }
+        assert_eq!((settled.warnings.len(), settled.warnings[0].message.as_str()), (1, MALFORMED), "{result}");
+        let extended = queue.extend([FIRST], Duration::from_secs(60)).await.unwrap();
+        assert_eq!((extended.extensions.accepted, extended.deadline()), (1, None), "{result}");
+        assert_eq!(extended.warnings[0].message, MALFORMED, "{result}");
+        let deleted = queue.delete_messages([FIRST]).await.unwrap();
+        assert_eq!((deleted.deletions.accepted, deleted.is_complete()), (1, false), "{result}");
+        assert_eq!((deleted.errors.len(), deleted.warnings[0].message.as_str()), (0, MALFORMED), "{result}");
+    }
+}
+
+#[tokio::test]
+async fn an_error_beside_a_success_is_kept_and_counts_against_the_lease_that_it_names() {
+    let [ack, retry, both, none] = [[true, false], [false, true], [true; 2], [false; 2]];
+    let pointing = |pointer: &str| json!([{ "code": 7, "message": "no", "source": { "pointer": pointer } }]);
+    // The errors beside a success without counts, and whether the ack and the retry are named.
+    let table = [
+        (pointing("/acks/0/lease_id"), ack),
+        (pointing("/acks/0"), ack),
+        (pointing("#/acks/0/lease_id"), ack),
+        (pointing("/body/acks/0/lease_id"), ack),
+        (pointing("acks[0].lease_id"), ack),
+        (pointing("/retries/0/delay_seconds"), retry),
+        (json!([{ "code": 7, "message": format!("{SECOND} is unknown") }]), retry),
+        (json!([format!("{SECOND} and {FIRST} are unknown")]), both),
+        (json!({ "code": 7, "error_chain": [{ "code": 8, "source": { "pointer": "/acks/0" } }] }), ack),
+        (pointing("/acks/1/lease_id"), none),
+        (pointing("/acks/-1/lease_id"), none),
+        (pointing("/acks/99999999999999999999"), none),
+        (pointing("/0/acks"), none),
+        (pointing("/acks"), none),
+        (pointing(""), none),
+        (json!([{ "code": 7 }]), none),
+        (json!("odd"), none),
+        (json!(7), none),
+    ];
+    let server = Server::playing([]);
+    let queue = support::queue(&server.url);
+    for (errors, named) in table {
+        let body = json!({ "success": true, "errors": errors, "result": {} }).to_string();
+        server.play(support::ok(&body));
+        let outcome = queue.ack(AckRequest::new().ack(FIRST).retry(SECOND)).await.unwrap();
+        let doubtful = [outcome.acks.doubtful(), outcome.retries.doubtful()];
+        assert_eq!(doubtful, named.map(u64::from), "{body}");
+        assert_eq!(outcome.acks.accepted + outcome.retries.accepted, 2 - doubtful.iter().sum::<u64>(), "{body}");
+        let texts: Vec<_> = outcome.warnings.iter().map(|warning| &warning.message).collect();
+        assert!(texts.iter().all(|text| text.starts_with("code ") && !text.contains(FIRST)), "{texts:?}");
+        assert_eq!(texts.len(), named.iter().filter(|is_named| **is_named).count().max(1), "{body}");
+    }
+    let body = |list: &str| json!({ "success": true, "errors": pointing(&format!("/{list}/1")), "result": {} });
+    server.play(support::ok(body("extend").to_string()));
+    let extended = queue.extend(["a", "b", "c"], Duration::from_secs(60)).await.unwrap();
+    assert_eq!((extended.extensions.accepted, extended.warnings[0].subject.clone()), (2, Some("b".into())));
+    server.play(support::ok(body("refs").to_string()));
+    let deleted = queue.delete_messages(["a", "b", "c"]).await.unwrap();
+    assert_eq!((deleted.deletions.accepted, deleted.errors[0].subject.clone()), (2, Some("b".into())));
+}
+
+#[tokio::test]
+async fn a_long_text_beside_a_success_is_cut_off() {
+    let long = "é".repeat(10_000);
+    let bodies = [
+        json!({ "success": true, "errors": [{ "code": 7, "message": long }], "result": {} }),
+        json!({ "success": true, "result": { "warnings": [long] } }),
+    ];
+    for outcome in outcomes_of(bodies.map(|body| body.to_string())).await {
+        let message = &outcome.warnings[0].message;
+        assert!((4000..=4096).contains(&message.len()) && message.contains("éé"), "{}", message.len());
+    }
+}
+
+#[tokio::test]
+async fn a_warning_of_any_form_is_about_the_leases_that_it_names_and_no_others() {
+    let [first, second, both, none] = [[true, false], [false, true], [true; 2], [false; 2]];
+    let texts = [FIRST, SECOND].map(|lease| format!("{lease} is unknown"));
+    let pointed = json!({ "message": "gone", "source": { "pointer": "/retries/0/lease_id" } });
+    let table = [
+        (json!(texts), both),
+        (json!(texts.join(", ")), both),
+        (json!([texts.join(", ")]), both),
+        (json!([{ FIRST: "gone" }]), first),
+        (json!([{ FIRST: "gone", SECOND: "gone" }]), both),
+        (json!([[texts[1]]]), second),
+        (json!([{ "lease_id": SECOND, "message": "gone" }]), second),
+        (json!([pointed]), second),
+        (json!({ FIRST: null }), first),
+        (json!({ FIRST: ["gone"], "another": "gone" }), first),
+        (json!({ "another": texts[0] }), none),
+        (json!({ "0": "gone" }), none),
+        (json!([0]), none),
+        (json!(7), none),
+        (json!(false), none),
+        (json!("odd"), none),
+        (json!([null]), none),
+    ];
+    for (warnings, named) in table {
+        // Without counts, with a count of those that are not named, and with a count of all.
+        let unnamed = named.map(|is_named| u64::from(!is_named));
+        let results = [
+            json!({ "warnings": warnings }),
+            json!({ "ackCount": unnamed[0], "retryCount": unnamed[1], "warnings": warnings }),
+            json!({ "ackCount": 1, "retryCount": 1, "warnings": warnings }),
+        ];
+        let [uncounted, partial, all] = outcomes_of(results.map(success)).await;
+        let of =
+            |outcome: &AckOutcome| [outcome.acks, outcome.retries].map(|counts| (counts.confirmed, counts.accepted));
+        assert_eq!(of(&uncounted), unnamed.map(|unnamed| (None, unnamed)), "{warnings}");
+        assert_eq!(of(&partial), unnamed.map(|unnamed| (Some(unnamed), 0)), "{warnings}");
+        assert_eq!(partial.is_complete(), named == none, "{warnings}");
+        assert!(all.is_complete() && !uncounted.is_complete(), "{warnings}");
+    }
+    let repeated =
+        format!(r#"{{"warnings":{{"{FIRST}":"gone"}},"ackCount":0,"ackCount":1,"warnings":["{SECOND} too"]}}"#);
+    let body = format!(r#"{{"success":true,"result":{repeated}}}"#);
+    let [outcome] = outcomes_of([body]).await;
+    assert_eq!((outcome.acks.confirmed, outcome.acks.accepted, outcome.retries.accepted), (None, 0, 0));
+}
+
 #[tokio::test]
 async fn an_extension_is_certain_only_if_all_leases_are_counted() {
     // What is returned for two leases, how many are confirmed and accepted, and whether the deadline is known.
@@ -79,6 +215,10 @@ async fn an_extension_is_certain_only_if_all_leases_are_counted() {
         (json!({"extendCount": 3}), Some(0), 0, false),
         (json!({"extendCount": -2}), Some(0), 0, false),
         (json!({"extendCount": 1.5}), Some(0), 0, false),
+        (json!({"extendCount": "2"}), None, 2, false),
+        (json!({"extendCount": 1, "warnings": {"a": "hm", "b": "hm"}}), Some(1), 0, false),
+        (json!({"extendCount": 2, "warnings": 7}), Some(2), 0, true),
+        (json!({"warnings": {"0": "hm"}}), None, 2, false),
         (json!({"extendCount": null}), None, 2, false),
         (json!({"warnings": {"a": "hm"}}), None, 1, false),
         (json!({"warnings": ["hm"]}), None, 2, false),

@@ -332,11 +332,17 @@ async fn an_ack_under_way_is_not_cut_off_when_its_lease_expires() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_extension_ends_when_its_lease_expires() {
-    let (emulator, start) = (Emulator::in_process(), tokio::time::Instant::now());
-    emulator.inject(Fault::Delay(Duration::from_secs(10)));
-    let lease = Lease::new("a-lease", (start + Duration::from_secs(1)).into_std());
-    let error = emulator.queue().unwrap().extend([lease], Duration::from_secs(60)).await.unwrap_err().error;
-    assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::Timeout, true), "{error}");
-    assert_eq!(start.elapsed().as_secs(), 1);
+async fn an_extension_under_way_is_not_cut_off_when_its_lease_expires_and_not_retried_after_it() {
+    let second = Duration::from_secs(1);
+    for (takes, expected) in [(10 * second, None), (1000 * second, Some(30 * second))] {
+        let (emulator, start) = (Emulator::in_process(), tokio::time::Instant::now());
+        emulator.inject(Fault::Delay(takes));
+        let lease = Lease::new("a-lease", (start + second).into_std());
+        let extended = emulator.queue().unwrap().extend([lease], 60 * second).await;
+        assert_eq!((start.elapsed(), emulator.requests()), (expected.unwrap_or(takes), 1));
+        match extended {
+            Ok(outcome) => assert_eq!((outcome.extensions.requested, expected), (1, None)),
+            Err(failed) => assert_eq!((failed.error.kind(), failed.error.attempts()), (ErrorKind::Timeout, 1)),
+        }
+    }
 }

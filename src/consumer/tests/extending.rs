@@ -3,7 +3,10 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
-use crate::emulator::UnknownLease;
+use crate::{
+    emulator::UnknownLease,
+    message::{pull::PullOptions, settlement::Lease},
+};
 
 /// Refuses extensions that include one of `bad` messages, which are this far apart among those that handlers see, and
 /// ends handlers late.
@@ -107,6 +110,51 @@ async fn a_lease_that_was_extended_together_with_a_refused_one_is_not_extended_a
     let extended = world.seen("extend").into_iter().map(|seen| seen.body["extend"].as_array().unwrap().len());
     assert_eq!(extended.collect::<Vec<_>>()[..2], [2, 1]);
     assert_eq!((report.stats.extended, report.stats.lost_leases), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn leases_are_extended_though_every_request_has_one_that_cannot_be() {
+    for informs in [false, true] {
+        for unknown in [UnknownLease::Warn, UnknownLease::Ignore] {
+            let world = World::of(Behavior::new().unknown_leases(unknown).informing_warnings(informs));
+            world.takes(600 * MILLI);
+            let is_bad = |message: &Message| message.body.json::<u32>().unwrap() == 0;
+            let gone = world.direct.clone();
+            let stop = async {
+                for _ in 0..150 {
+                    world.push(5).await;
+                    sleep(SECOND).await;
+                }
+                sleep(90 * SECOND).await;
+            };
+            let consumer = world.consumer().concurrency(1000).max_idle(SECOND);
+            let report = run(&consumer, stop, move |message| {
+                let gone = gone.clone();
+                async move {
+                    if is_bad(&message) {
+                        let _ = gone.ack(AckRequest::ack_all([&message])).await.unwrap();
+                    }
+                    sleep(70 * SECOND).await;
+                    if is_bad(&message) { Verdict::Leave } else { Verdict::Ack }
+                }
+            })
+            .await;
+            let Stats { lost_leases, left, slowdown, .. } = report.stats;
+            assert_eq!((lost_leases, left, slowdown, world.left()), (150, 150, 0, 0), "{unknown:?}, {informs}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_extension_under_way_outlasts_a_short_lease_of_its_request() {
+    let world = World::with(2).await;
+    let start = Instant::now();
+    let messages = world.queue.pull(PullOptions::new()).await.unwrap().messages;
+    let leases = [400 * MILLI, 20 * SECOND].map(|left| (start + left).into_std());
+    let leases: Vec<_> = messages.iter().zip(leases).map(|(message, end)| Lease::new(&message.lease_id, end)).collect();
+    world.takes(700 * MILLI);
+    let outcome = world.queue.extend(leases, MINUTE).await.unwrap();
+    assert_eq!((outcome.is_complete(), world.seen("extend").len(), start.elapsed()), (true, 1, 700 * MILLI));
 }
 
 #[tokio::test(start_paused = true)]
