@@ -15,10 +15,13 @@ use std::{
 use openapiv3::OpenAPI;
 use proc_macro2::TokenStream;
 use progenitor::{GenerationSettings, Generator, HooksMode, InterfaceStyle};
-use quote::{format_ident, quote};
+use quote::{ToTokens, format_ident, quote};
 use rules::{Stated, snake_case};
 use serde_json::{Map, Value};
-use syn::{Field, File, ImplItem, ImplItemFn, Item, ItemMod, ItemStruct, TraitItem, TraitItemFn, Type, parse_quote};
+use syn::{
+    Field, Fields, File, ImplItem, ImplItemFn, Item, ItemMod, ItemStruct, Path as SynPath, Token, TraitItem,
+    TraitItemFn, Type, parse_quote, punctuated::Punctuated,
+};
 
 const DOCUMENT: &str = "openapi/queues.json";
 
@@ -54,11 +57,11 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
 
     let replaced = replaced(&document);
     let mut generator = Generator::new(&settings(&replaced));
-    let client = generator.generate_tokens(&document)?;
-    write(&out, "operations.rs", operations(&document)?)?;
+    let client = described(syn::parse2(generator.generate_tokens(&document)?)?)?;
+    write(&out, "operations.rs", operations(&document, &json)?)?;
     write(&out, "limits.rs", limits(&json, &stated))?;
     write(&out, "types.rs", types(&document, &replaced, &client)?)?;
-    write(&out, "client.rs", client)?;
+    write_file(&out, "client.rs", client)?;
     if env::var_os("CARGO_FEATURE_MOCK").is_some() {
         write_file(&out, "mock.rs", documented(generator.httpmock(&document, "crate::document::generated")?)?)?;
     }
@@ -104,12 +107,52 @@ fn replaced(document: &OpenAPI) -> BTreeMap<String, String> {
     replaced
 }
 
+/// Has `Debug` show no more of raw JSON, in which anything may stand, than the document describes.
+fn described(mut client: File) -> Result<File, Box<dyn Error>> {
+    let is_raw = |tokens: TokenStream| ["serde_json ::", "BTreeMap"].iter().any(|it| tokens.to_string().contains(it));
+    for item in &mut client.items {
+        let Item::Mod(ItemMod { content: Some((_, items)), .. }) = item else { continue };
+        let mut shown: Vec<Item> = Vec::new();
+        for item in &mut *items {
+            let (name, is_raw_type) = match &*item {
+                Item::Struct(of) => (of.ident.clone(), is_raw(of.fields.to_token_stream())),
+                Item::Enum(of) => (of.ident.clone(), is_raw(of.variants.to_token_stream())),
+                _ => continue,
+            };
+            if !is_raw_type {
+                continue;
+            }
+            let Item::Struct(ItemStruct { attrs, fields: Fields::Named(fields), .. }) = item else {
+                return Err(format!("{name} is any JSON: write its type by hand (REPLACED in build.rs)").into());
+            };
+            for derived in attrs.iter_mut().filter(|attribute| attribute.path().is_ident("derive")) {
+                let traits = derived.parse_args_with(Punctuated::<SynPath, Token![,]>::parse_terminated)?.into_iter();
+                let traits = traits.filter(|name| !name.is_ident("Debug"));
+                *derived = parse_quote!(#[derive(#(#traits),*)]);
+            }
+            let fields = fields.named.iter().map(|Field { ident, ty, .. }| match is_raw(ty.to_token_stream()) {
+                true => quote!(.field(stringify!(#ident), &crate::document::fields::Described(&self.#ident))),
+                false => quote!(.field(stringify!(#ident), &self.#ident)),
+            });
+            shown.push(parse_quote! {
+                impl ::std::fmt::Debug for #name {
+                    fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                        f.debug_struct(stringify!(#name))#(#fields)*.finish()
+                    }
+                }
+            });
+        }
+        items.extend(shown);
+    }
+    Ok(client)
+}
+
 /// For tests: a macro that calls another with the name and the type of every component, and the fields of the generated
 /// types.
 fn types(
     document: &OpenAPI,
     replaced: &BTreeMap<String, String>,
-    client: &TokenStream,
+    client: &File,
 ) -> Result<TokenStream, Box<dyn Error>> {
     let names: Vec<_> = document.components.iter().flat_map(|components| components.schemas.keys()).collect();
     let types = names.iter().map(|name| {
@@ -118,7 +161,7 @@ fn types(
     });
     let types = types.collect::<syn::Result<Vec<_>>>()?;
     let (mut fields, mut field_types) = (Vec::new(), Vec::new());
-    for item in syn::parse2::<File>(client.clone())?.items {
+    for item in &client.items {
         let Item::Mod(ItemMod { content: Some((_, items)), .. }) = item else { continue };
         for item in items {
             let Item::Struct(ItemStruct { ident, fields: found, .. }) = item else { continue };
@@ -138,14 +181,22 @@ fn types(
 }
 
 /// An enum of the operations, so that a table that leaves one out does not compile.
-fn operations(document: &OpenAPI) -> Result<TokenStream, Box<dyn Error>> {
+fn operations(document: &OpenAPI, json: &Value) -> Result<TokenStream, Box<dyn Error>> {
     let (mut variants, mut ids, mut methods) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut paths, mut docs) = (Vec::new(), Vec::new());
+    let (mut paths, mut docs, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
     for (path, method, operation) in document.operations() {
         let id = operation.operation_id.as_deref().ok_or_else(|| format!("{method} {path} has no operationId"))?;
         variants.push(format_ident!("{}", camel_case(id)));
         ids.push(id.to_owned());
         methods.push(method.to_uppercase());
+        let at = path.replace('/', "~1");
+        let body = json.pointer(&format!("/paths/{at}/{method}/requestBody/content/application~1json/schema"));
+        let fields = fields(json, body);
+        let names = fields.keys();
+        let entries = fields.values().flat_map(|field| self::fields(json, field.get("items")));
+        let entries: BTreeSet<_> = entries.map(|(name, _)| name).collect();
+        let entries = entries.iter();
+        bodies.push(quote! { (&[#(#names),*], &[#(#entries),*]) });
         paths.push(path);
         docs.push(format!("`{id}`: {}.", operation.summary.as_deref().unwrap_or(path)));
     }
@@ -180,8 +231,21 @@ fn operations(document: &OpenAPI) -> Result<TokenStream, Box<dyn Error>> {
             pub(crate) fn path(self) -> &'static str {
                 match self { #(Self::#variants => #paths),* }
             }
+
+            /// The fields of the body, and those of the entries of its lists.
+            #[cfg(feature = "emulator")]
+            pub(crate) fn fields(self) -> (&'static [&'static str], &'static [&'static str]) {
+                match self { #(Self::#variants => #bodies),* }
+            }
         }
     })
+}
+
+/// The fields of the component that a schema refers to.
+fn fields(document: &Value, schema: Option<&Value>) -> Map<String, Value> {
+    let reference = schema.and_then(|schema| schema.get("$ref")?.as_str()?.strip_prefix('#'));
+    let component = reference.and_then(|reference| document.pointer(reference));
+    component.and_then(|component| component.get("properties")?.as_object()).cloned().unwrap_or_default()
 }
 
 fn camel_case(id: &str) -> String {

@@ -1,6 +1,9 @@
 //! JSON objects from the service: kept as received, and read field by field.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
 
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use serde::{Deserialize, Serialize};
@@ -88,15 +91,31 @@ impl Fields {
 /// For `Debug`: the values of the fields that the document describes, without what it calls a secret. What it does not
 /// describe may be one.
 pub(crate) fn without_secrets(fields: &Map<String, Value>) -> Value {
-    fn hide(name: &str, value: &Value) -> Value {
-        match value {
-            _ if document::SECRETS.contains(&name) || !document::WORDS.contains(&name) => "..".into(),
-            Value::Object(fields) => without_secrets(fields),
-            Value::Array(values) => values.iter().map(|value| hide(name, value)).collect(),
-            value => value.clone(),
-        }
+    let is_shown = |name: &str| document::WORDS.contains(&name) && !document::SECRETS.contains(&name);
+    let shown = fields.iter().map(|(name, value)| {
+        let shown = if is_shown(name) { of_described(value) } else { "..".into() };
+        (name.clone(), shown)
+    });
+    shown.collect::<Map<_, _>>().into()
+}
+
+/// The value of a field that the document describes.
+fn of_described(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => without_secrets(fields),
+        Value::Array(values) => values.iter().map(of_described).collect(),
+        value => value.clone(),
     }
-    fields.iter().map(|(name, value)| (name.clone(), hide(name, value))).collect::<Map<_, _>>().into()
+}
+
+/// For `Debug` of the generated types: a field of any JSON. `build.rs` puts it around each.
+pub(crate) struct Described<'a, T>(pub(crate) &'a T);
+
+impl<T: Serialize> fmt::Debug for Described<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = serde_json::to_value(self.0).map_err(|_| fmt::Error)?;
+        write!(f, "{}", of_described(&value))
+    }
 }
 
 /// Whole seconds, rounded up, so that nothing comes earlier than asked.

@@ -7,23 +7,13 @@ use serde_json::value::RawValue;
 
 use crate::document::operation::Operation;
 
-/// The known fields of a body, and of the entries of its lists.
-fn known(operation: Operation) -> Option<(&'static [&'static str], &'static [&'static str])> {
-    Some(match operation {
-        Operation::PullMessages => (&["batch_size", "visibility_timeout_ms"], &[]),
-        Operation::AckMessages => (&["acks", "retries"], &["lease_id", "delay_seconds"]),
-        Operation::ExtendMessages => (&["extend", "visibility_timeout_ms"], &["lease_id"]),
-        Operation::PeekMessages => (&["batch_size"], &[]),
-        Operation::PurgeMessages => (&["refs"], &["ref"]),
-        Operation::PushMessage => (&["body", "content_type", "delay_seconds"], &[]),
-        Operation::PushMessages => (&["messages", "delay_seconds"], &["body", "content_type", "delay_seconds"]),
-        _ => return None,
-    })
-}
-
-/// The names of the ignored fields of a request, in order, each once.
+/// The names of the ignored fields of a request about messages, in order, each once. Descriptions of queues, consumers
+/// and subscriptions keep fields that are not known.
 pub(super) fn fields(operation: Operation, body: &[u8]) -> Vec<String> {
-    let Some((fields, entry_fields)) = known(operation) else { return Vec::new() };
+    if !operation.path().contains("/messages") {
+        return Vec::new();
+    }
+    let (fields, entry_fields) = operation.fields();
     let Ok(body) = serde_json::from_slice::<BTreeMap<Cow<'_, str>, &RawValue>>(body) else { return Vec::new() };
     let entries = body.iter().filter(|(name, _)| fields.contains(&name.as_ref()) && !entry_fields.is_empty());
     let entries = entries
