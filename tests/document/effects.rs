@@ -1,5 +1,7 @@
 //! What every operation does to the emulator.
 
+use std::time::Duration;
+
 use cloudflare_queues::{
     PullOptions, PushMessage, Queue,
     emulator::Emulator,
@@ -8,7 +10,12 @@ use cloudflare_queues::{
 use serde_json::json;
 use support::{Given, Op};
 
-/// How an account differs after an operation, or what its result shows if it changes nothing.
+/// When an operation is called after the lease began, and how long after that its effect is looked at: a lease lasts
+/// for half a minute by default.
+const WAIT: Duration = Duration::from_secs(20);
+
+/// How an account differs some time after an operation from one without it, or what the result of the operation shows
+/// if it changes nothing.
 #[derive(Debug, PartialEq)]
 enum Effect {
     Changes(&'static [&'static str]),
@@ -20,8 +27,8 @@ use Effect::{Changes, Shows};
 /// The statement for each operation, on the account of [`prepared`].
 fn effect(op: Op) -> Effect {
     match op {
-        Op::Ack => Changes(&["- a leased message, delivered 1 time(s)"]),
-        Op::Extend => Shows("confirmed: Some(1)"),
+        Op::Ack => Changes(&["- a message, delivered 1 time(s)"]),
+        Op::Extend => Changes(&["+ a leased message, delivered 1 time(s)", "- a message, delivered 1 time(s)"]),
         Op::Pull => Changes(&["+ a leased message, delivered 1 time(s)", "- a message, delivered 0 time(s)"]),
         Op::Push | Op::PushBatch => Changes(&["+ a message, delivered 0 time(s)"]),
         Op::Peek => Shows("attempts: Some(0)"),
@@ -30,15 +37,15 @@ fn effect(op: Op) -> Effect {
         Op::CreateQueue => Changes(&["+ queue jobs"]),
         Op::UpdateQueue | Op::ReplaceQueue => Changes(&["+ queue jobs, paused", "- queue queue-1"]),
         Op::DeleteQueue => Changes(&[
-            "- a leased message, delivered 1 time(s)",
             "- a message, delivered 0 time(s)",
+            "- a message, delivered 1 time(s)",
             "- consumer http_pull with retries: Some(3)",
             "- queue queue-1",
             "- subscription known, enabled Some(true)",
         ]),
         Op::GetMetrics => Shows("backlog_count: Some(2)"),
-        Op::PurgeQueue => Changes(&["- a leased message, delivered 1 time(s)", "- a message, delivered 0 time(s)"]),
-        Op::GetPurge => Shows("PurgeStatus"),
+        Op::PurgeQueue => Changes(&["- a message, delivered 0 time(s)", "- a message, delivered 1 time(s)"]),
+        Op::GetPurge => Shows("\"completed\":\"2"),
         Op::ListConsumers | Op::GetConsumer => Shows("\"type\":\"http_pull\""),
         Op::CreateConsumer => Changes(&["+ consumer http_pull with retries: Some(3)"]),
         Op::UpdateConsumer => {
@@ -64,13 +71,16 @@ async fn prepared(op: Op) -> (Emulator, Queue, [String; 3]) {
     let _ = queue.push(&PushMessage::text("another")).await.unwrap();
     let peeked = queue.peek(1).await.unwrap();
     let consumer = queue.consumers().await.unwrap()[0].id().unwrap();
-    if op == Op::CreateConsumer {
-        queue.delete_consumer(&consumer).await.unwrap();
+    match op {
+        Op::CreateConsumer => queue.delete_consumer(&consumer).await.unwrap(),
+        Op::GetPurge => drop(queue.purge_all().await.unwrap()),
+        _ => {}
     }
     let new = NewSubscription::new("known", EventSource::new("kv"), queue.id()).event("created");
     let subscription = queue.queues().subscriptions().create(&new).await.unwrap().id().unwrap();
     let lease = if op == Op::Delete { json!(peeked[0].message_ref) } else { json!(pulled.messages[0].lease_id) };
     let lease = lease.as_str().unwrap().to_owned();
+    emulator.advance(WAIT);
     (emulator, queue, [lease, consumer.to_string(), subscription.to_string()])
 }
 
@@ -112,12 +122,15 @@ async fn every_operation_does_what_is_stated() {
     let mut others = Vec::new();
     for op in Op::ALL {
         let (emulator, queue, [lease, consumer, subscription]) = prepared(op).await;
-        let before = state(&emulator, &queue).await;
         let given = Given { lease: &lease, text: "more", consumer: &consumer, subscription: &subscription };
         let shown = op.result(&queue, given).await.unwrap_or_else(|error| format!("{error}"));
-        let after = state(&emulator, &queue).await;
-        let mut changes = more("+", &after, &before);
-        changes.extend(more("-", &before, &after));
+        emulator.advance(WAIT);
+        let with = state(&emulator, &queue).await;
+        let (emulator, queue, _) = prepared(op).await;
+        emulator.advance(WAIT);
+        let without = state(&emulator, &queue).await;
+        let mut changes = more("+", &with, &without);
+        changes.extend(more("-", &without, &with));
         changes.sort();
         let is_stated = match effect(op) {
             Changes(stated) => changes == stated,

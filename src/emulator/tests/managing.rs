@@ -1,5 +1,7 @@
 //! Requests about queues that the client does not send, but other tools do.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::*;
@@ -42,6 +44,20 @@ async fn subscriptions_are_listed_by_queue_and_in_the_requested_order() {
     }
     let (status, _) = get(&emulator, "/event_subscriptions/subscriptions?order=size").await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn a_notification_consumer_has_the_settings_that_the_service_fixes() {
+    let emulator = Emulator::in_process();
+    let queue = emulator.queue().unwrap();
+    let other = queue.consumers().await.unwrap()[0].id().unwrap();
+    queue.delete_consumer(&other).await.unwrap();
+    let asked = ConsumerSettings::notification().email("someone").max_retries(3).retry_delay(Duration::from_secs(5));
+    let _ = queue.create_consumer(&asked).await.unwrap();
+    let service = &emulator.running.service;
+    let settings = service.with_queue(queue.id().as_str(), |queue, _| queue.settings().clone()).unwrap();
+    assert_eq!((settings.max_retries, settings.retry_delay), (100, Duration::from_secs(10)));
+    assert!(!settings.http_pull);
 }
 
 #[tokio::test]
