@@ -133,7 +133,7 @@ fn what_only_some_alternatives_say_is_kept() {
     assert_eq!(alternatives(one.clone(), depending.clone())["alternatives"].as_array().unwrap().len(), 2);
     assert_eq!(alternatives(depending.clone(), depending).get("alternatives"), None);
     let discriminator = json!({ "propertyName": "kind", "mapping": { "a": "#/a" } });
-    assert_eq!(of(json!({ "oneOf": [one], "discriminator": discriminator }))["discriminator"], "kind");
+    assert_eq!(of(json!({ "oneOf": [one], "discriminator": discriminator }))["discriminator"], "kind (a)");
     let text = json!({ "type": "string", "format": "byte", "maxLength": 3 });
     assert_eq!(
         alternatives(text.clone(), json!({ "type": "integer", "maximum": 5 })),

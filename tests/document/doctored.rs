@@ -10,7 +10,7 @@ use support::Op;
 
 use self::{
     layouts::LAYOUTS,
-    rows::{NEED_AN_EDIT, ONLY_TO_KNOW, Row, operations, path},
+    rows::{NEED_AN_EDIT, ONLY_TO_KNOW, Row, operations, path, rename},
 };
 use super::{
     forms::{newer, runner, validator},
@@ -87,7 +87,9 @@ fn whole(change: impl FnOnce(&mut Value)) -> Report {
 #[test]
 fn a_list_that_comes_in_pages_is_lost_where_one_page_is_read() {
     const LIST: &str = "/paths/~1accounts~1{account_id}~1queues~1{queue_id}~1consumers/get";
-    for name in ["page", "per_page", "cursor", "limit", "offset", "pageToken", "starting_after"] {
+    for name in
+        ["page", "per_page", "cursor", "limit", "offset", "pageToken", "starting_after", "maxKeys", "from", "first"]
+    {
         let report = whole(|document| {
             let parameter = json!({ "name": name, "in": "query", "schema": { "type": "string" } });
             document.pointer_mut(LIST).unwrap()["parameters"].as_array_mut().unwrap().push(parameter)
@@ -102,12 +104,49 @@ fn a_list_that_comes_in_pages_is_lost_where_one_page_is_read() {
         });
         assert_eq!(report.classes.first(), Some(&Class::Lost), "{}", report.text);
     }
-    let total = whole(|document| {
-        let schema =
-            &mut document.pointer_mut(LIST).unwrap()["responses"]["200"]["content"]["application/json"]["schema"];
-        schema["allOf"][1]["properties"]["total"] = json!({ "type": "integer" })
-    });
-    assert!(total.needs_edit, "{}", total.text);
+    for name in ["total", "pagination"] {
+        let report = whole(|document| {
+            let schema =
+                &mut document.pointer_mut(LIST).unwrap()["responses"]["200"]["content"]["application/json"]["schema"];
+            schema["allOf"][1]["properties"][name] = json!({})
+        });
+        assert_eq!(report.classes.first(), Some(&Class::Lost), "{}", report.text);
+    }
+}
+
+#[test]
+fn a_request_that_holds_more_than_may_be_sent_needs_an_edit() {
+    let body = |document: &mut Value, path: &str, keyword: &str| {
+        document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"][keyword] = json!(false)
+    };
+    for keyword in ["additionalProperties", "unevaluatedProperties"] {
+        let report = whole(|document| body(document, "/accounts/{account_id}/queues", keyword));
+        assert_eq!(report.classes.first(), Some(&Class::Request), "wrangler sends settings: {}", report.text);
+        assert!(report.text.contains("take that out of openapi/queues.json"), "{}", report.text);
+        let report = whole(|document| body(document, &path("pull"), keyword));
+        assert_eq!(report.classes.first(), Some(&Class::Harmless), "{}", report.text);
+    }
+}
+
+#[test]
+fn what_an_alternative_requires_may_be_sent_always() {
+    let required =
+        |names: Value| whole(|document| document["components"]["schemas"]["mq_queue-message-text"]["required"] = names);
+    let report = required(json!(["body", "content_type"]));
+    assert_eq!(report.classes.into_iter().collect::<Vec<_>>(), [Class::Harmless], "{}", report.text);
+    let report = required(json!(["body", "delay_seconds"]));
+    assert_eq!(report.classes.first(), Some(&Class::Request), "{}", report.text);
+}
+
+#[test]
+fn an_operation_that_is_not_called_is_the_same_whatever_its_parameters_are_called() {
+    let (openapi, mut document) = (Openapi::new(), published());
+    let other = json!({ "get": { "operationId": "queues-count" } });
+    document["paths"]["/accounts/{account_id}/queues/{queue_id}/count"] = other;
+    assert_eq!(openapi.refresh(document.to_string()).unwrap().classes.first(), Some(&Class::NotCalled));
+    rename(&mut document["paths"], "/accounts/{account_id}/queues/{queue_id}/count", "/accounts/{id}/queues/{q}/count");
+    let report = openapi.refresh(document.to_string()).unwrap();
+    assert_eq!(report.text, "harmless: only the layout of the document changed\n");
 }
 
 #[test]

@@ -253,6 +253,8 @@ fn an_unusable_document_is_refused_and_nothing_is_written() {
     let mut circle = published();
     circle["components"]["schemas"]["mq_lease-id"] = json!({ "$ref": "#/components/schemas/mq_other" });
     circle["components"]["schemas"]["mq_other"] = json!({ "allOf": [{ "$ref": "#/components/schemas/mq_lease-id" }] });
+    let mut anchor = published();
+    anchor["components"]["schemas"]["mq_lease-id"] = json!({ "$ref": "#lease" });
     let utf16: Vec<u8> = whole.encode_utf16().flat_map(u16::to_le_bytes).collect();
     for (document, fault) in [
         (whole[..whole.len() / 2].into(), "the document is cut off: EOF"),
@@ -266,6 +268,11 @@ fn an_unusable_document_is_refused_and_nothing_is_written() {
         ("{}".into(), "is JSON, but not an OpenAPI document: missing field `openapi`"),
         (r#"{ "swagger": "2.0", "paths": {} }"#.into(), "is Swagger 2.0"),
         (b"\x1f\x8b\x08\x00\xff".to_vec(), "run `gunzip` first"),
+        (b"\xfd7zXZ\x00\xff".to_vec(), "is compressed"),
+        (b"\xff\xfe\x00\x00{\x00\x00\x00".to_vec(), "is in UTF-32"),
+        (format!("HTTP/2 200\r\n\r\n{whole}").into(), "begins with the headers of a response"),
+        (format!("// A remark.\n{whole}").into(), "which has no comments"),
+        ("{openapi: 3.0.3, paths: {}}".into(), "may be YAML"),
         ([b"\xff\xfe".to_vec(), utf16].concat(), "is in UTF-16"),
         (json!({ "openapi": "3.0.3", "paths": { "/zones": {} } }).to_string().into(), "has none of the operations"),
         (dangling.to_string().into(), "refers to #/components/schemas/mq_lease-id, which it does not have"),
@@ -274,6 +281,7 @@ fn an_unusable_document_is_refused_and_nothing_is_written() {
             "refers to other.json#/lease, which is no component of it: put everything into one",
         ),
         (circle.to_string().into(), "refers to itself in a circle"),
+        (anchor.to_string().into(), "refers to #lease, which is no way to a part of it"),
     ] {
         let openapi = Openapi::new();
         let before = openapi.upstream();

@@ -7,7 +7,7 @@ use super::{
     rows::{Row, component, path, rename, result},
 };
 
-pub(super) const LAYOUTS: [Row; 24] = [
+pub(super) const LAYOUTS: [Row; 25] = [
     ("nothing", |_| (), None, "nothing changed"),
     (
         "types are lists, as OpenAPI 3.1 has them",
@@ -105,6 +105,15 @@ pub(super) const LAYOUTS: [Row; 24] = [
         |d| {
             let version = json!({ "default": "v4", "description": "The version." });
             d["servers"] = json!([{ "url": "https://api.cloudflare.com/client/{v}/", "variables": { "v": version } }])
+        },
+        None,
+        "only the layout",
+    ),
+    (
+        "credentials are called otherwise",
+        |d| {
+            let text = d.to_string().replace("api_token", "apiToken").replace("\"bearer\"", "\"Bearer\"");
+            *d = serde_json::from_str(&text).unwrap()
         },
         None,
         "only the layout",

@@ -33,7 +33,7 @@ pub(super) fn operations(document: &mut Value) -> Vec<&mut Value> {
     paths.flat_map(|item| item.as_object_mut().unwrap().values_mut()).collect()
 }
 
-pub(super) const NEED_AN_EDIT: [Row; 53] = [
+pub(super) const NEED_AN_EDIT: [Row; 58] = [
     (
         "warnings are an integer",
         |d| *result(d, "~1ack", "/warnings") = json!({ "type": "integer" }),
@@ -356,9 +356,43 @@ pub(super) const NEED_AN_EDIT: [Row; 53] = [
         Some(Class::Request),
         "src/queue/ids.rs",
     ),
+    (
+        "a failure has one of two forms",
+        |d| {
+            let form = component(d, "/components/schemas/mq_api-v4-failure").take();
+            *component(d, "/components/schemas/mq_api-v4-failure") =
+                json!({ "oneOf": [form, { "type": "object", "properties": { "fault": { "type": "string" } } }] })
+        },
+        Some(Class::Lost),
+        "is:    in some alternatives",
+    ),
+    (
+        "a field never has a value",
+        |d| *result(d, "~1ack", "/ackCount") = json!(false),
+        Some(Class::Lost),
+        "is:    left out",
+    ),
+    (
+        "the first entry of a list has another form",
+        |d| component(d, "/components/schemas/mq_queue-pull-batch")["prefixItems"] = json!([{ "type": "string" }]),
+        Some(Class::Lost),
+        "where: `response 200 /result/messages/*`",
+    ),
+    (
+        "a list within a result comes in pages",
+        |d| result(d, "~1pull", "")["next_cursor"] = json!({ "type": "string" }),
+        Some(Class::Lost),
+        "comes in pages now",
+    ),
+    (
+        "a page is asked for by a header",
+        |d| parameters(d).push(json!({ "name": "X-Page", "in": "header", "schema": { "type": "integer" } })),
+        Some(Class::Lost),
+        "comes in pages now",
+    ),
 ];
 
-pub(super) const ONLY_TO_KNOW: [Row; 32] = [
+pub(super) const ONLY_TO_KNOW: [Row; 45] = [
     (
         "an operation is new",
         |d| d["paths"][path("extend")] = json!({ "post": { "operationId": "queues-extend" } }),
@@ -586,6 +620,95 @@ pub(super) const ONLY_TO_KNOW: [Row; 32] = [
         },
         Some(Class::Harmless),
         "is:    string or null",
+    ),
+    (
+        "a new field has a secret within",
+        |d| {
+            let hook = json!({ "type": "object", "properties": { "api_key": { "type": "string" } } });
+            result(d, "~1pull", "")["hooks"] = json!({ "type": "array", "items": hook })
+        },
+        Some(Class::Harmless),
+        "may be a secret, or hold one",
+    ),
+    (
+        "a new field is a map of passwords",
+        |d| {
+            result(d, "~1pull", "")["hooks"] =
+                json!({ "type": "object", "additionalProperties": { "type": "string", "format": "password" } })
+        },
+        Some(Class::Harmless),
+        "may be a secret, or hold one",
+    ),
+    (
+        "no credentials are needed",
+        |d| at(d, "~1pull/post")["security"] = json!([]),
+        Some(Class::Harmless),
+        "where: `request security`",
+    ),
+    (
+        "the token alone is enough",
+        |d| at(d, "~1pull/post")["security"].as_array_mut().unwrap().push(json!({ "api_token": [] })),
+        Some(Class::Harmless),
+        "where: `request security`",
+    ),
+    ("a part of a path is not described", |d| parameters(d).clear(), Some(Class::Harmless), "where: `request path 1`"),
+    (
+        "other fields of a request are refused, as OpenAPI 3.1 has it",
+        |d| at(d, PULL)["unevaluatedProperties"] = json!(false),
+        Some(Class::Harmless),
+        "is:    additionalProperties false",
+    ),
+    (
+        "a query may be empty",
+        |d| {
+            parameters(d)
+                .push(json!({ "name": "id", "in": "query", "allowEmptyValue": true, "schema": { "type": "string" } }))
+        },
+        Some(Class::Harmless),
+        "allowEmptyValue true",
+    ),
+    (
+        "a discriminator has another value",
+        |d| {
+            component(d, "/components/schemas/mq_consumer-response/discriminator/mapping")["pull"] =
+                json!("#/components/schemas/mq_http-consumer-response")
+        },
+        Some(Class::Harmless),
+        "is:    discriminator type (http_pull, notification, pull, worker)",
+    ),
+    (
+        "an error has its causes, which are errors",
+        |d| component(d, ERROR)["error_chain"] = json!({ "$ref": "#/components/schemas/mq_api-v4-error" }),
+        Some(Class::Harmless),
+        "where: `response 4XX /errors/*/error_chain`",
+    ),
+    (
+        "an error's code is a number",
+        |d| component(d, ERROR)["code"] = json!({ "type": "number" }),
+        Some(Class::Harmless),
+        "where: `response 4XX /errors/*/code`",
+    ),
+    (
+        "the only response has any status",
+        |d| rename(at(d, "~1pull/post/responses"), "200", "default"),
+        Some(Class::Harmless),
+        "where: `response default`",
+    ),
+    (
+        "an operation with a method of OpenAPI 3.2 is new",
+        |d| at(d, "~1pull")["query"] = json!({ "operationId": "queues-query" }),
+        Some(Class::NotCalled),
+        "QUERY /accounts/{account_id}/queues/{queue_id}/messages/pull (queues-query)",
+    ),
+    (
+        "a field is only in one alternative, and is not read",
+        |d| {
+            let form = json!({ "type": "object", "properties": { "more": {} } });
+            let result = result(d, "~1pull", "").as_object_mut().unwrap();
+            result.insert("a".to_owned(), json!({ "oneOf": [form, { "type": "object" }] }));
+        },
+        Some(Class::Harmless),
+        "where: `response 200 /result/a`",
     ),
 ];
 

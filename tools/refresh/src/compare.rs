@@ -34,8 +34,8 @@ pub fn differences(left: &Operation, right: &Operation) -> Vec<Difference> {
     for place in places {
         match (left.places.get(place), right.places.get(place)) {
             (Some(old), Some(new)) => facts(place, old, new, &mut differences),
-            // What stands within a place that only one of them has is not listed by itself.
-            (old, new) if parent(place).is_none_or(|parent| has(left, parent) && has(right, parent)) => {
+            // What stands within a place that only one of them has is not listed by itself, nor what is as above.
+            (old, new) if parent(place).is_none_or(|parent| has_parts(left, parent) && has_parts(right, parent)) => {
                 let (place, left, right) = (place.clone(), describe(old), describe(new));
                 differences.push(Difference { place, keyword: None, left, right });
             }
@@ -87,12 +87,12 @@ const HEADERS: [&str; 4] = ["cf-mitigated", "cf-ray", "date", "retry-after"];
 
 /// Whether the client can live with what is published at a place: what it sends has to be allowed there, and what it
 /// reads has to be as wide and has to be there.
-pub(crate) fn lives_with(place: &str, keyword: Option<&str>, published: Option<&Place>, ours: Option<&Place>) -> bool {
+pub(crate) fn lives_with(place: &str, keyword: Option<&str>, all_published: &Operation, all_ours: &Operation) -> bool {
     let is_request = place.starts_with("request");
-    match (published, ours, keyword) {
+    match (all_published.places.get(place), all_ours.places.get(place), keyword) {
         _ if place == "operation" => true,
-        // A document need not say where the service is.
-        (None, ..) if place == "request server" => true,
+        // A document need not say where the service is, nor what stands in a part of the path.
+        (None, ..) if place == "request server" || place.starts_with("request path ") => true,
         // Any other success is a failure to the client.
         (Some(_), None, _) if place.starts_with("response 2") && !place.starts_with("response 200") => false,
         (None, None, _) => !place.split_once(" header ").is_some_and(|(_, name)| HEADERS.contains(&name)),
@@ -100,7 +100,21 @@ pub(crate) fn lives_with(place: &str, keyword: Option<&str>, published: Option<&
         (Some(published), None, _) => !(is_request && published.facts.contains_key("required")),
         (Some(published), Some(ours), None) => {
             let mut keywords = published.facts.keys().chain(ours.facts.keys());
-            keywords.all(|keyword| lives_with(place, Some(keyword), Some(published), Some(ours)))
+            keywords.all(|keyword| lives_with(place, Some(keyword), all_published, all_ours))
+        }
+        // No field may be sent that is not published.
+        (Some(published), Some(_), Some("additionalProperties")) if is_request => {
+            let is_extra = |field: &&String| parent(field) == Some(place) && !all_published.places.contains_key(*field);
+            !published.facts.contains_key("additionalProperties") || !all_ours.places.keys().any(|it| is_extra(&it))
+        }
+        (Some(published), Some(_), Some("alternatives")) if is_request => {
+            let sends = |name: &str| {
+                let field = all_ours.places.get(&within(place, name));
+                field.is_some_and(|field| field.facts.contains_key("required"))
+            };
+            let required = published.facts.get("alternatives").and_then(Value::as_array).into_iter().flatten();
+            let mut required = required.filter_map(|names| names.as_str()?.strip_prefix('(')?.strip_suffix(')'));
+            required.all(|names| names.split_whitespace().all(sends))
         }
         // How a list or an object is written makes no difference to other values.
         (Some(_), Some(ours), Some("style" | "explode")) if !may_have_parts(ours) && !place.contains(" path ") => true,
@@ -128,14 +142,21 @@ pub(crate) fn is_no_stricter(
     if place.starts_with("request") { allows(keyword, before, after) } else { allows(keyword, after, before) }
 }
 
+/// The place of a field.
+pub(crate) fn within(place: &str, field: &str) -> String {
+    let separator = if place.contains(" /") { "/" } else { " /" };
+    format!("{place}{separator}{field}")
+}
+
 /// The place that a place is within. A media type is part of a place's name.
 pub(crate) fn parent(place: &str) -> Option<&str> {
     let fields = place.find(" /")?;
     place.rfind('/').and_then(|end| place.get(..end.max(fields))).map(str::trim_end)
 }
 
-fn has(operation: &Operation, place: &str) -> bool {
-    operation.places.contains_key(place)
+/// Whether an operation says what stands within a place.
+fn has_parts(operation: &Operation, place: &str) -> bool {
+    operation.places.get(place).is_some_and(|place| !place.facts.contains_key("like"))
 }
 
 /// A place in words: `left out`, or its type and what else is said of it.
@@ -144,7 +165,7 @@ pub(crate) fn describe(place: Option<&Place>) -> String {
     let facts = &place.facts;
     let kind = facts.contains_key("type") || facts.keys().all(|keyword| keyword == "required");
     let kind = kind.then(|| show("type", facts.get("type")));
-    let others = facts.iter().filter(|(keyword, _)| *keyword != "type");
+    let others = facts.iter().filter(|(keyword, _)| !["type", "partial"].contains(&keyword.as_str()));
     let others = others.map(|(keyword, value)| show(keyword, Some(value)));
     kind.into_iter().chain(others).collect::<Vec<_>>().join(", ")
 }
@@ -160,6 +181,8 @@ fn show(keyword: &str, value: Option<&Value>) -> String {
             [others, null].concat().join(" or ")
         }
         ("type", None) => "any JSON".to_owned(),
+        ("partial", Some(_)) => "in some alternatives".to_owned(),
+        ("partial", None) => "in all alternatives".to_owned(),
         ("operationId", Some(id)) => plain(id),
         (_, Some(value)) => format!("{keyword} {}", plain(value)),
         (_, None) => format!("no {keyword}"),

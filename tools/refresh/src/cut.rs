@@ -246,6 +246,12 @@ fn parse<'a, T: Deserialize<'a>>(name: &str, raw: &'a RawValue) -> Result<T, Str
 }
 
 fn outside(reference: &str) -> String {
+    if reference.starts_with('#') {
+        return format!(
+            "refers to {reference}, which is no way to a part of it: replace such names (`$anchor`, `$id`) by ways \
+             first, such as with `npx @redocly/cli bundle --dereferenced`"
+        );
+    }
     format!(
         "refers to {reference}, which is no component of it: put everything into one file first, such as with \
          `npx @redocly/cli bundle`"

@@ -10,9 +10,12 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use crate::shape::{Shape, inclusive, join, meet, or_null, own};
+use crate::{
+    compare::within,
+    shape::{Shape, inclusive, join, meet, or_null, own},
+};
 
 /// The places of every operation, by `POST /path` without the names of parameters.
 pub type Operations = BTreeMap<String, Operation>;
@@ -41,7 +44,7 @@ pub struct Place {
 }
 
 const JSON: &str = "application/json";
-pub(crate) const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
+pub(crate) const METHODS: [&str; 9] = ["get", "put", "post", "delete", "options", "head", "patch", "trace", "query"];
 
 /// Every operation of a document, with its path and method.
 pub(crate) fn paths(document: &Value) -> impl Iterator<Item = (&str, &str, &Value)> {
@@ -148,6 +151,7 @@ impl Reader<'_> {
             self.body(body, &format!("{at}/requestBody"), "request", &mut places)?;
         }
         let responses = value.get("responses").and_then(Value::as_object);
+        let has_success = responses.is_some_and(|responses| responses.keys().any(|status| status.starts_with('2')));
         for (status, response) in responses.into_iter().flatten().filter(|(status, _)| !status.starts_with("x-")) {
             let at = format!("{at}/responses/{status}");
             let mut status = status.replace("xx", "XX");
@@ -155,6 +159,9 @@ impl Reader<'_> {
                 // 200 is one of them.
                 places.insert("response 2XX".to_owned(), Place::default());
                 status = "200".to_owned();
+            }
+            if status == "default" && !has_success {
+                self.response(response, &at, "response 200", &mut places)?;
             }
             self.response(response, &at, &format!("response {status}"), &mut places)?;
         }
@@ -164,13 +171,20 @@ impl Reader<'_> {
         Ok(Operation { id, places, ..Operation::default() })
     }
 
-    /// The required credentials, each alternative as a text.
+    /// The required credentials, each alternative as a text. What a scheme is called matters only if nothing else tells
+    /// it from others.
     fn security(&self, security: &Value) -> Value {
         let scheme = |name: &String| {
             let scheme = self.document.pointer(&format!("/components/securitySchemes/{}", escaped(name)));
             let of = |key| scheme.map(|scheme| text(scheme, key)).filter(|text| !text.is_empty());
-            let words: Vec<_> = ["type", "scheme", "in", "name"].into_iter().filter_map(of).collect();
-            if words.is_empty() { name.clone() } else { format!("{name} ({})", words.join(" ")) }
+            let is_header = of("in").is_some_and(|place| place == "header");
+            let words = ["type", "scheme", "in", "name"].into_iter().filter_map(|key| match of(key)? {
+                word if key == "scheme" || key == "name" && is_header => Some(word.to_ascii_lowercase()),
+                word => Some(word),
+            });
+            let words: Vec<_> = words.collect();
+            let words = words.join(" ");
+            if words.contains(' ') { words } else { format!("{name} {words}").trim_end().to_owned() }
         };
         let with_scopes = |(name, scopes): (&String, &Value)| {
             let scopes: Vec<_> = scopes.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
@@ -178,8 +192,12 @@ impl Reader<'_> {
             scheme(name) + &scopes
         };
         let alternatives = security.as_array().into_iter().flatten().filter_map(Value::as_object);
-        let mut alternatives: Vec<_> =
-            alternatives.map(|all| all.iter().map(with_scopes).collect::<Vec<_>>().join(" and ")).collect();
+        let alternative = |all: &Map<String, Value>| {
+            let mut schemes: Vec<_> = all.iter().map(with_scopes).collect();
+            schemes.sort();
+            schemes.join(" and ")
+        };
+        let mut alternatives: Vec<_> = alternatives.map(alternative).collect();
         alternatives.sort();
         json!(alternatives)
     }
@@ -219,6 +237,7 @@ impl Reader<'_> {
         for (keyword, usual) in [
             ("style", json!(style)),
             ("explode", json!(explode)),
+            ("allowEmptyValue", json!(false)),
             ("allowReserved", json!(false)),
             ("deprecated", json!(false)),
         ] {
@@ -340,7 +359,9 @@ impl Reader<'_> {
                 return Err(format!("#{at} refers to itself in a circle"));
             }
             // A tree of itself, such as an error with its causes, is described once.
-            let facts = BTreeMap::from([("like".to_owned(), json!(format!("{} levels above", depth - since)))]);
+            let mut facts = own(found, &at).facts;
+            facts.retain(|keyword, _| keyword == "type");
+            facts.insert("like".to_owned(), json!(format!("{} levels above", depth - since)));
             return Ok(Shape { facts, at, ..Shape::default() });
         }
         trail.push((at.clone(), depth));
@@ -373,6 +394,12 @@ impl Reader<'_> {
                 shape.fields.insert("*".to_owned(), self.shape(field, format!("{at}/{keyword}"), depth + 1, trail)?);
             }
         }
+        // The first entries of a list may be of other forms.
+        for (index, part) in schema.get("prefixItems").and_then(Value::as_array).into_iter().flatten().enumerate() {
+            let part = self.shape(part, format!("{at}/prefixItems/{index}"), depth + 1, trail)?;
+            let others = shape.fields.remove("*");
+            shape.fields.insert("*".to_owned(), others.map_or(part.clone(), |others| join(others, part)));
+        }
         for (keyword, all) in [("allOf", true), ("oneOf", false), ("anyOf", false)] {
             let parts = schema.get(keyword).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
             let only_require = |part: &Value| part.as_object().is_some_and(|part| part.keys().eq(["required"]));
@@ -401,10 +428,11 @@ fn flatten(shape: Shape, place: String, required: Option<Value>, places: &mut BT
     inclusive(&mut facts);
     // What only one side decides is no part of what the other sends.
     let other = if place.starts_with("request") { "readOnly" } else { "writeOnly" };
-    for (name, field) in shape.fields.into_iter().filter(|(_, field)| field.facts.get(other) != Some(&json!(true))) {
-        let separator = if place.contains(" /") { "/" } else { " /" };
+    let is_sent = |field: &Shape| field.facts.get(other) != Some(&json!(true));
+    let has_values = |field: &Shape| field.facts.get("type") != Some(&json!([]));
+    for (name, field) in shape.fields.into_iter().filter(|(_, field)| is_sent(field) && has_values(field)) {
         let required = shape.required.contains(&name).then_some(Value::Bool(true));
-        flatten(field, format!("{place}{separator}{name}"), required, places);
+        flatten(field, within(&place, &name), required, places);
     }
     if shape.variants.len() > 1 {
         facts.insert("alternatives".to_owned(), json!(shape.variants));

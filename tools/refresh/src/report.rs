@@ -1,13 +1,13 @@
 //! Reports the changes, with what to edit.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use crate::{
     account::{Account, SHOWN},
     compare::{self, Difference},
-    places::{Operation, Operations, Place},
+    places::{self, Operation, Operations, Place},
     rules,
 };
 
@@ -161,17 +161,18 @@ impl Report {
 
     /// Other Queues operations that are new, or gone.
     pub(crate) fn beside(&mut self, before: &Value, after: &Value) {
-        let names = |document: &Value| -> BTreeSet<String> {
+        // Whatever the parameters of their paths are called.
+        let names = |document: &Value| -> BTreeMap<String, String> {
             let names = document.get("x-beside").and_then(Value::as_array).into_iter().flatten();
-            names.filter_map(Value::as_str).map(str::to_owned).collect()
+            names.filter_map(Value::as_str).map(|name| (places::key(name, ""), name.to_owned())).collect()
         };
         let (before, after) = (names(before), names(after));
-        for name in after.difference(&before) {
+        for (_, name) in after.iter().filter(|(key, _)| !before.contains_key(*key)) {
             self.classes.insert(Class::NotCalled);
             self.line(format!("{}: {name}", Class::NotCalled.words()));
             self.line("  to do: nothing, or add it: \"Adding an operation\" in openapi/README.md says how.");
         }
-        for name in before.difference(&after) {
+        for (_, name) in before.iter().filter(|(key, _)| !after.contains_key(*key)) {
             self.classes.insert(Class::Harmless);
             self.line(format!(
                 "{}: {name}\n  it is gone, or called otherwise, or was added to openapi/queues.json",
@@ -210,8 +211,11 @@ const EXCLUSIVE: &str = "make it the last value that is allowed there: bounds ar
 const SECRET: &str = "it may be a secret: let it refer there to a component with `x-secret`, or give the reason why it \
                       is none in openapi/rules.rs.";
 
-const NEW_SECRET: &str = "nothing; but it may be a secret: if you describe it there, let it refer to a component with \
-                          `x-secret`.";
+const NEW_SECRET: &str = "nothing; but it may be a secret, or hold one: if you describe it there, let the secret refer \
+                          to a component with `x-secret`.";
+
+const EXTRA: &str = "the client sends more there than is published, as the second table of openapi/README.md says: \
+                     take that out of openapi/queues.json.";
 
 const PAGES: &str = "the list comes in pages now: request them all in src/manage/ (`Listing` does), and describe the \
                      parameter and the number of pages there. Until then, the call fails if the service says that \
@@ -248,7 +252,7 @@ fn change(here: &Operation, old: &Operation, new: &Operation, difference: &Diffe
         // What is within a new response is not reported by itself.
         Some(status) if is_new && place.ends_with(status) => is_read_or_unsaid(here, new, place),
         _ => {
-            compare::lives_with(place, keyword.as_deref(), published, ours)
+            compare::lives_with(place, keyword.as_deref(), new, here)
                 || compare::is_no_stricter(place, keyword.as_deref(), old.places.get(place), published)
         }
     };
@@ -257,6 +261,7 @@ fn change(here: &Operation, old: &Operation, new: &Operation, difference: &Diffe
         (true, _) if looks_secret(place, published) && ours.is_some_and(|ours| !ours.is_secret) => Class::Secret,
         (true, _) if right.contains("deprecated true") => Class::Deprecated,
         (true, _) if is_new && starts_pages(here, place) => Class::Lost,
+        (true, false) if right == "in some alternatives" && ours.is_some() => Class::Lost,
         (true, _) if is_new && is_without_json(new, place) => Class::Lost,
         (true, _) => Class::Harmless,
         (false, true) => Class::Request,
@@ -275,7 +280,8 @@ fn change(here: &Operation, old: &Operation, new: &Operation, difference: &Diffe
         Some(keyword) if class == Class::Request && right.starts_with(&format!("{keyword} above")) => EXCLUSIVE,
         Some(keyword) if class == Class::Request && published.is_some() && !is_stated(keyword) => UNSTATED,
         _ if class == Class::Secret => SECRET,
-        _ if class == Class::Harmless && is_new && ours.is_none() && looks_secret(place, published) => NEW_SECRET,
+        Some("additionalProperties") if class == Class::Request => EXTRA,
+        _ if class == Class::Harmless && is_new && ours.is_none() && holds_secret(place, new) => NEW_SECRET,
         _ if class == Class::Lost && is_new && ours.is_none() && starts_pages(here, place) => PAGES,
         _ if class == Class::Lost && place.contains(" header ") => HEADER,
         _ if class == Class::Lost && is_error => FAILURE,
@@ -308,6 +314,14 @@ fn looks_secret(place: &str, published: Option<&Place>) -> bool {
     published.is_some_and(|published| published.is_secret || rules::is_named_like_a_secret(name))
 }
 
+/// Whether a new place may be a secret, or something within it.
+fn holds_secret(place: &str, new: &Operation) -> bool {
+    let is_within = |other: &str| {
+        other.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || rest.starts_with(" /"))
+    };
+    new.places.iter().any(|(other, found)| is_within(other) && looks_secret(other, Some(found)))
+}
+
 /// Whether a failure has this media type, and is not described as JSON.
 fn is_without_json(new: &Operation, place: &str) -> bool {
     let status = compare::failure(place).unwrap_or_default();
@@ -321,9 +335,8 @@ fn is_read_or_unsaid(here: &Operation, new: &Operation, failure: &str) -> bool {
     let within = format!("{failure} ");
     let is_described = |place: &String| place.starts_with(&within) && !place.contains(" header ");
     let is_read = |place: &String| {
-        let (published, ours) = (new.places.get(place), here.places.get(place));
         let is_needed = ["/errors", "/code", "/message"].iter().any(|end| place.ends_with(end));
-        published.is_none() && !is_needed || compare::lives_with(place, None, published, ours)
+        !new.places.contains_key(place) && !is_needed || compare::lives_with(place, None, new, here)
     };
     let is_errors =
         |place: &&String| place.starts_with(&format!("{failure} /errors")) && !place.contains("/error_chain");
@@ -334,16 +347,24 @@ fn is_read_or_unsaid(here: &Operation, new: &Operation, failure: &str) -> bool {
 fn starts_pages(here: &Operation, place: &str) -> bool {
     const CURSORS: [&str; 9] =
         ["cursor", "token", "continuation", "marker", "after", "before", "next", "link", "scroll"];
-    const PAGES: [&str; 10] = ["page", "limit", "offset", "skip", "size", "total", "count", "more", "info", "start"];
+    const PAGES: [&str; 14] = [
+        "page", "pagin", "limit", "offset", "skip", "size", "total", "count", "more", "info", "start", "from", "first",
+        "max",
+    ];
     let kinds = here.places.get("response 200 /result").and_then(|result| result.facts.get("type"));
     let is_list = kinds.and_then(Value::as_array).is_some_and(|kinds| kinds.iter().any(|kind| kind == "array"));
-    let name = match (place.strip_prefix("request query "), place.strip_prefix("response 200 ")) {
-        (Some(name), _) => name,
-        (None, Some(rest)) if !rest.starts_with("/result/") && !rest.starts_with("/errors") => rest,
-        _ => return false,
-    };
-    let name = name.to_ascii_lowercase();
+    let name = place.to_ascii_lowercase();
     let is_one_of = |words: &[&str]| words.iter().any(|word| name.contains(word));
+    match (place.strip_prefix("request query "), place.strip_prefix("response 200 ")) {
+        // The lists within a result, or one that is no longer the result.
+        (_, Some(rest)) if rest.starts_with("/result/") => {
+            return !rest.contains('*') && is_one_of(&["cursor", "page"]);
+        }
+        (_, Some(rest)) if rest.starts_with("/errors") => return false,
+        (Some(_), _) | (_, Some(_)) => {}
+        _ if place.starts_with("request header ") => return is_list && is_one_of(&["cursor", "page", "offset"]),
+        _ => return false,
+    }
     let has_pages = here.places.contains_key("request query page");
     is_list && (is_one_of(&CURSORS) || !has_pages && is_one_of(&PAGES))
 }

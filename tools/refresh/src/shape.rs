@@ -95,8 +95,12 @@ pub(crate) fn own(schema: &Value, at: &str) -> Shape {
             }
         }
     }
-    let discriminator = schema.pointer("/discriminator/propertyName");
-    facts.extend(discriminator.map(|name| ("discriminator".to_owned(), name.clone())));
+    if let Some(name) = schema.pointer("/discriminator/propertyName").and_then(Value::as_str) {
+        let mapping = schema.pointer("/discriminator/mapping").and_then(Value::as_object);
+        let values: Vec<_> = mapping.into_iter().flat_map(|mapping| mapping.keys()).map(String::as_str).collect();
+        let values = if values.is_empty() { String::new() } else { format!(" ({})", values.join(", ")) };
+        facts.insert("discriminator".to_owned(), json!(format!("{name}{values}")));
+    }
     if let Some(value) = facts.remove("const") {
         facts.insert("enum".to_owned(), json!([value]));
     }
@@ -105,7 +109,7 @@ pub(crate) fn own(schema: &Value, at: &str) -> Shape {
     if let Some(kind) = facts.get_mut("type") {
         *kind = values(set(kind));
     }
-    if schema.get("additionalProperties") == Some(&json!(false)) {
+    if ["additionalProperties", "unevaluatedProperties"].iter().any(|other| schema.get(*other) == Some(&json!(false))) {
         facts.insert("additionalProperties".to_owned(), json!(false));
     }
     let required = schema.get("required").and_then(Value::as_array).into_iter().flatten();
@@ -182,6 +186,10 @@ pub(crate) fn join(mut left: Shape, mut right: Shape) -> Shape {
         left.facts.entry("type".to_owned()).and_modify(or_null);
         return left;
     }
+    let only = |of: &Shape, other: &Shape| -> Vec<_> {
+        of.fields.keys().filter(|name| !other.fields.contains_key(*name)).cloned().collect()
+    };
+    let (left_only, right_only) = (only(&left, &right), only(&right, &left));
     let variants = left.variants().into_iter().chain(right.variants()).collect();
     // What is said of the values of one type holds beside a type that has none of them.
     let are_disjoint = match (left.facts.get("type"), right.facts.get("type")) {
@@ -209,6 +217,9 @@ pub(crate) fn join(mut left: Shape, mut right: Shape) -> Shape {
         };
         right.fields.insert(name, either);
     }
+    for name in left_only.into_iter().chain(right_only) {
+        right.fields.entry(name).and_modify(|field| drop(field.facts.insert("partial".to_owned(), json!(true))));
+    }
     let required = left.required.intersection(&right.required).cloned().collect();
     let is_tolerant = left.is_tolerant || right.is_tolerant;
     let is_secret = left.is_secret || right.is_secret;
@@ -216,7 +227,8 @@ pub(crate) fn join(mut left: Shape, mut right: Shape) -> Shape {
 }
 
 /// What is said without restricting a value.
-const REMARKS: [&str; 6] = ["additionalProperties", "default", "deprecated", "discriminator", "name", "writeOnly"];
+const REMARKS: [&str; 7] =
+    ["allowEmptyValue", "default", "deprecated", "discriminator", "name", "partial", "writeOnly"];
 
 /// Whether `wide` allows everything that `narrow` does, for one keyword. An absent keyword allows everything.
 pub(crate) fn allows(keyword: &str, narrow: Option<&Value>, wide: Option<&Value>) -> bool {
@@ -237,6 +249,8 @@ pub(crate) fn allows(keyword: &str, narrow: Option<&Value>, wide: Option<&Value>
             set(narrow).iter().all(|kind| wide.contains(kind))
         }
         "enum" | "servers" => set(narrow).is_subset(&set(wide)),
+        // Each alternative is enough, and none means that nothing is required.
+        "security" => set(narrow).is_subset(&set(wide)) || set(wide).is_empty(),
         "format" => {
             narrow == wide || wide == "password" || narrow == "uint32" && FORMATS_OF_NUMBERS.contains(&wide.as_str())
         }
