@@ -22,6 +22,7 @@ mod stats;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod unseen;
 pub(crate) mod verdict;
 
 use std::future::Future;
@@ -127,7 +128,8 @@ use crate::{error::Error, message::Message, queue::Queue};
 /// - `a handler outlasts the lease of its message: another consumer may receive it`, a warning.
 /// - `leases are extended late: run blocking work with spawn_blocking`, a warning, at first and then at growing
 ///   intervals. Fields: `late` (seconds), `times`.
-/// - `messages were pulled at their last delivery, and no handler saw them`, a warning, at the end. Fields: `unseen`.
+/// - `messages were pulled at their last delivery, and no handler saw them`, a warning, at the end, and when pulls in
+///   flight return more of them after it. Fields: `unseen`.
 /// - `it is not known which messages are at their last delivery`. Fields: `error`.
 /// - `a dead letter could not be pushed`, a warning. Fields: `error`, `messaging.message.id`.
 /// - `a message should go to the dead-letter queue, but none is set: it is retried`, a warning.

@@ -10,15 +10,16 @@ use super::{
 };
 use crate::{
     error::Error,
-    message::{pull::Batch, settlement::Settlement},
+    message::{Message, pull::Batch, settlement::Settlement},
 };
 
 /// A source of leases even after the acker is closed. A flush waits until it is dropped.
 struct Late(Acker);
 
 impl Acker {
-    /// Retries the messages of these pulls immediately, in the background. Nobody waits for the outcome.
-    pub(crate) fn hand_back(&self, mut pulls: JoinSet<Result<Batch, Error>>) {
+    /// Retries the messages of these pulls immediately, in the background, and shows them to `see`. Nobody waits for the
+    /// outcome.
+    pub(crate) fn hand_back(&self, mut pulls: JoinSet<Result<Batch, Error>>, see: impl Fn(&Message) + Send + 'static) {
         if pulls.is_empty() {
             return;
         }
@@ -26,6 +27,7 @@ impl Acker {
         self.0.runtime.spawn(async move {
             while let Some(pulled) = pulls.join_next().await {
                 for message in pulled.into_iter().flatten().flatten() {
+                    see(&message);
                     late.0.submit_detached(Settlement::retry_in(message, Duration::ZERO), None, true);
                 }
             }

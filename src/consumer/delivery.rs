@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use super::{
     Unsettled, Verdict, decoding::Decided, heartbeat::Heartbeat, outcomes::Outcomes, pulls::MESSAGE_BYTES,
-    recorder::Counter, settings::Settings,
+    recorder::Counter, settings::Settings, unseen::Unseen,
 };
 use crate::{
     acker::{Acker, Receipt},
@@ -74,8 +74,6 @@ pub(super) struct Held {
     stage: Stage,
     /// It is settled even if the acker is closed.
     is_late: bool,
-    /// The service will not deliver it again.
-    is_last: bool,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -96,6 +94,7 @@ pub(super) struct Origin {
     pub(super) acker: Acker,
     pub(super) heartbeat: Heartbeat,
     pub(super) outcomes: Outcomes,
+    pub(super) unseen: Unseen,
     pub(super) settings: Settings,
 }
 
@@ -153,7 +152,6 @@ impl Delivery {
             origin: Arc::clone(origin),
             stage: Stage::Waiting,
             is_late: false,
-            is_last: false,
         };
         origin.outcomes.open(key, held.bytes);
         Self { job: (), message, held }
@@ -178,18 +176,13 @@ impl Delivery {
 
     /// Its lease was lost before anyone worked on it. Another consumer may have the message, so nothing is sent.
     pub(super) fn expire(mut self) {
-        let unseen = u64::from(self.held.is_last);
-        self.held.close(|stats| {
-            stats.expired += 1;
-            stats.unseen += unseen;
-        });
+        self.held.origin.unseen.add(self.held.attempts);
+        self.held.close(|stats| stats.expired += 1);
     }
 
-    /// Whether the service will not deliver it again, if a queue delivers a message so often.
-    pub(super) fn note_last(&mut self, deliveries: Option<u32>) -> bool {
-        let is_last = |deliveries| self.held.attempts.is_some_and(|attempts| attempts >= deliveries);
-        self.held.is_last = deliveries.is_some_and(is_last);
-        self.held.is_last
+    /// Whether the service will not deliver it again.
+    pub(super) fn is_last(&self) -> bool {
+        self.held.origin.unseen.is_last(self.held.attempts)
     }
 
     /// The function for undecodable messages works on it. If the future is dropped, even if it was never polled, the
@@ -395,11 +388,11 @@ impl<R, C: Future<Output = R>, T: Future<Output = R>> SettledBy<C, T> {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let Origin { acker, heartbeat, outcomes, settings } = &*self.origin;
+        let Origin { acker, heartbeat, outcomes, unseen, settings } = &*self.origin;
         let extended = heartbeat.release(self.key);
         outcomes.free(self.bytes);
-        if self.is_last && self.stage == Stage::Waiting {
-            outcomes.unseen(self.key);
+        if self.stage == Stage::Waiting {
+            unseen.add(self.attempts);
         }
         match self.stage {
             Stage::Done => return,

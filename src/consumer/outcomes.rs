@@ -149,13 +149,6 @@ impl Outcomes {
         }
     }
 
-    /// Nobody has seen the message, and the service will not deliver it again.
-    pub(super) fn unseen(&self, key: u64) {
-        if self.is_open(key) {
-            self.0.counter.count(|stats| stats.unseen += 1);
-        }
-    }
-
     /// Whether the message has no outcome yet.
     pub(super) fn is_open(&self, key: u64) -> bool {
         self.0.state().open.contains_key(&key)

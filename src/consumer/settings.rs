@@ -254,7 +254,8 @@ impl<D> Consumer<D> {
     }
 
     /// How often the queue redelivers a message before it goes to the queue's own dead-letter queue or is deleted: its
-    /// `max_retries`. By default, the consumer asks the service once, when the first message arrives.
+    /// `max_retries`. By default, the consumer asks the service when the first message arrives, and up to
+    /// five times more if that fails in a way that may pass.
     ///
     /// Set it if the token may not list the queue's consumers. A message at its last delivery is started first, and is
     /// started even during a shutdown, as long as there is time. If none of the two tells, no message counts as one at

@@ -20,6 +20,7 @@ use super::{
     pulls::{Pulls, is_final},
     recorder::{Recorder, Total},
     settings::Settings,
+    unseen::Unseen,
 };
 use crate::{
     acker::Acker,
@@ -36,11 +37,11 @@ pub(super) struct Source {
     waiting: VecDeque<Waiting>,
     /// Messages at their last delivery wait apart, since they are started first.
     last: VecDeque<Waiting>,
-    /// How often the queue delivers a message, once that is known.
-    deliveries: Option<u32>,
-    /// Asks the service how often that is.
-    asking: JoinSet<Option<u32>>,
-    has_asked: bool,
+    /// Asks the service how often the queue delivers a message. Returns whether to ask again.
+    asking: JoinSet<bool>,
+    /// When to ask, once messages arrive, and how often that was done.
+    ask_at: Option<Instant>,
+    asked: u32,
     recorder: Recorder,
     origin: Arc<Origin>,
 }
@@ -74,6 +75,7 @@ impl Source {
             acker,
             heartbeat: Heartbeat::new(queue.clone(), &settings, recorder.handle()),
             outcomes: Outcomes::new(recorder.handle(), brake, unconfirmed),
+            unseen: Unseen::new(recorder.handle(), settings.max_retries),
             settings,
         };
         Ok(Self {
@@ -81,9 +83,9 @@ impl Source {
             queue,
             waiting: VecDeque::new(),
             last: VecDeque::new(),
-            deliveries: origin.settings.max_retries.map(|retries| retries.saturating_add(1)),
             asking: JoinSet::new(),
-            has_asked: origin.settings.max_retries.is_some(),
+            ask_at: origin.settings.max_retries.is_none().then(Instant::now),
+            asked: 0,
             recorder,
             origin: Arc::new(origin),
         })
@@ -153,16 +155,19 @@ impl Source {
 
     /// The end of a pull or of a pause. A failure that needs human intervention is returned.
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        if let Poll::Ready(Some(deliveries)) = self.asking.poll_join_next(context) {
-            self.deliveries = deliveries.map_err(discard_error).unwrap_or_default();
+        if let Poll::Ready(Some(may_ask)) = self.asking.poll_join_next(context) {
+            let may_ask = may_ask.map_err(discard_error).unwrap_or(true);
+            let wait = ASK_AGAIN.saturating_mul(2_u32.saturating_pow(self.asked));
+            self.asked = self.asked.saturating_add(1);
+            self.ask_at = Some(Instant::now() + wait).filter(|_| may_ask && self.asked < MOST_ASKED);
             let waiting = mem::take(&mut self.waiting);
             waiting.into_iter().for_each(|waiting| self.wait(waiting));
         }
         let Some(pulled) = ready!(self.pulls.poll(context, &self.recorder)) else { return Poll::Ready(Ok(())) };
         Poll::Ready(match pulled.result {
             Ok(batch) => {
-                if !batch.is_empty() && !mem::replace(&mut self.has_asked, true) {
-                    self.asking.spawn(deliveries(self.queue.clone()));
+                if !batch.is_empty() && self.ask_at.take_if(|at| *at <= Instant::now()).is_some() {
+                    self.asking.spawn(ask(self.queue.clone(), self.origin.unseen.clone()));
                 }
                 for message in batch {
                     let delivery = Delivery::new(message, pulled.sent, &self.origin);
@@ -175,9 +180,8 @@ impl Source {
         })
     }
 
-    fn wait(&mut self, mut waiting: Waiting) {
-        let is_last = waiting.delivery.note_last(self.deliveries);
-        if is_last { &mut self.last } else { &mut self.waiting }.push_back(waiting);
+    fn wait(&mut self, waiting: Waiting) {
+        if waiting.delivery.is_last() { &mut self.last } else { &mut self.waiting }.push_back(waiting);
     }
 
     pub(super) fn gauge(&self, handlers_running: usize, is_full: bool) {
@@ -204,29 +208,36 @@ impl Source {
     /// Stops pulling. All messages that wait, and those of pulls in flight, are unsettled.
     pub(super) fn stop(&mut self) {
         self.release_all();
+        let (pulls, unseen) = (self.pulls.take(), &self.origin.unseen);
+        // The answer still tells how many of those that no handler saw were at their last delivery.
+        if unseen.is_open() || !pulls.is_empty() {
+            self.asking.detach_all();
+        }
         self.asking.abort_all();
-        let pulls = self.pulls.take();
         if self.origin.settings.unsettled == Unsettled::Retry {
-            self.origin.acker.hand_back(pulls);
+            let unseen = unseen.clone();
+            self.origin.acker.hand_back(pulls, move |message| unseen.add(message.attempts));
         }
-        let unseen = self.stats().unseen;
-        if unseen > 0 && self.recorder.is_running() {
-            tracing::warn!(unseen, "messages were pulled at their last delivery, and no handler saw them");
-        }
+        unseen.end();
         self.recorder.end();
     }
 }
 
-/// How often the queue delivers a message. `None` if the service does not say, for example to a token that may not
-/// manage queues.
-async fn deliveries(queue: Queue) -> Option<u32> {
+/// How long to wait before asking again, which doubles, and how often to ask.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
+const MOST_ASKED: u32 = 6;
+
+/// Asks how often the queue delivers a message. The service may not say, for example to a token that may not manage
+/// queues. Returns whether to ask again.
+async fn ask(queue: Queue, unseen: Unseen) -> bool {
     let consumers = match queue.consumers().await {
         Ok(consumers) => consumers,
         Err(error) => {
             tracing::info!(%error, "it is not known which messages are at their last delivery");
-            return None;
+            return error.is_transient();
         }
     };
-    let pulling = consumers.iter().find(|consumer| consumer.kind() == ConsumerKind::HttpPull)?;
-    pulling.max_retries().map(|retries| retries.saturating_add(1))
+    let pulling = consumers.iter().find(|consumer| consumer.kind() == ConsumerKind::HttpPull);
+    pulling.and_then(|consumer| consumer.max_retries()).into_iter().for_each(|retries| unseen.learn(retries));
+    false
 }

@@ -41,8 +41,16 @@ pub struct Stats {
     pub unconfirmed: u64,
 
     /// Messages at their last delivery that no handler saw: they were handed back, left, or lost their lease while they
-    /// waited. The service moves them to its dead-letter queue, or deletes them. Each is counted above as well. Zero if
-    /// [`max_retries`](crate::Consumer::max_retries) is not known.
+    /// waited. The service moves them to its dead-letter queue, or deletes them.
+    ///
+    /// Each is counted above as well, except those of pulls that were in flight when a run or a stream ended. These are
+    /// counted here alone, once they arrive: in [`Consumer::stats`](crate::Consumer::stats), since the report was
+    /// returned before. If [`max_retries`](crate::Consumer::max_retries) becomes known only later, earlier messages are
+    /// counted then.
+    ///
+    /// It cannot count messages that the service leased and whose response never arrived: a pull that failed, or that
+    /// was dropped with the runtime, or because messages are to be [left](super::Unsettled::Leave). Nor can it count
+    /// those whose attempts the service did not send, or any if it never says `max_retries`.
     pub unseen: u64,
     /// Pulls that succeeded, empty ones included.
     pub pulls: u64,

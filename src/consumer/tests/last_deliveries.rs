@@ -127,3 +127,99 @@ async fn messages_that_were_used_up_unseen_are_warned_of() {
     assert!(report.stats.unseen > 0);
     assert_eq!(log.lines("no handler saw them").len(), 1);
 }
+
+/// Messages at these attempts, one for each.
+fn at_attempts(attempts: &[u32]) -> http::Response<String> {
+    let message = |(number, attempts): (usize, &u32)| {
+        serde_json::json!({ "id": number.to_string(), "lease_id": format!("lease-{number}"), "body": "1",
+            "attempts": attempts })
+    };
+    success(serde_json::json!({ "messages": attempts.iter().enumerate().map(message).collect::<Vec<_>>() }))
+}
+
+/// The consumers of a queue that redelivers messages so often.
+fn consumers(max_retries: u32) -> http::Response<String> {
+    success(
+        serde_json::json!([{ "type": "http_pull", "consumer_id": "c", "settings": { "max_retries": max_retries } }]),
+    )
+}
+
+#[tokio::test(start_paused = true)]
+async fn last_deliveries_of_pulls_in_flight_are_counted_once_they_arrive() {
+    let (log, _guard) = observing::keep().await;
+    // The run ends by itself, is told to stop, or is dropped, and a stream is dropped, while a pull is in flight.
+    for (ends_by, knows) in [0, 1, 2, 3].into_iter().flat_map(|ends_by| [true, false].map(|knows| (ends_by, knows))) {
+        let world = World::with(0).await;
+        world.takes_by(|seen| if seen.operation == "pull" && seen.nth > 0 { 20 * SECOND } else { SECOND });
+        world.responds(move |seen| match (seen.operation.as_str(), seen.nth) {
+            ("pull", 0) => Some(at_attempts(&[1])),
+            ("pull", 1) => Some(at_attempts(&[3, 2, 3])),
+            ("pull", _) => Some(at_attempts(&[])),
+            ("consumers", _) => Some(consumers(2)),
+            ("ack", 0) if ends_by == 0 => Some(refusal(403, 10000)),
+            _ => None,
+        });
+        let before = log.lines("no handler saw them").len();
+        let consumer = Consumer::new(world.queue.clone()).concurrency(3).shutdown_timeout(SECOND);
+        let consumer = if knows { consumer.max_retries(2) } else { consumer };
+        match ends_by {
+            0 => assert!(run(&consumer, pending::<()>(), |_| async {}).await.error.is_some()),
+            1 => assert!(run(&consumer, sleep(3 * SECOND), |_| async {}).await.error.is_none()),
+            2 => drop(tokio::time::timeout(3 * SECOND, consumer.run_until(pending::<()>(), |_| async {})).await),
+            _ => {
+                let mut deliveries = consumer.stream().unwrap();
+                deliveries.next().await.unwrap().unwrap().leave();
+                assert!(tokio::time::timeout(3 * SECOND, deliveries.next()).await.is_err());
+            }
+        }
+        assert_eq!((consumer.stats().unseen, world.seen("pull").len()), (0, 2), "{ends_by}, {knows}");
+        sleep(30 * SECOND).await;
+        assert_eq!(consumer.stats().unseen, 2, "{ends_by}, {knows}");
+        assert!(log.lines("no handler saw them").len() > before, "{ends_by}, {knows}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_that_were_given_up_before_max_retries_is_known_are_counted_when_it_is() {
+    let world = World::with(0).await;
+    world.takes_by(|seen| if seen.operation == "consumers" { 20 * SECOND } else { Duration::ZERO });
+    world.responds(|seen| match (seen.operation.as_str(), seen.nth) {
+        ("pull", 0) => Some(at_attempts(&[1, 3, 3, 2, 4])),
+        ("pull", _) => Some(at_attempts(&[])),
+        ("consumers", _) => Some(consumers(2)),
+        _ => None,
+    });
+    let consumer = Consumer::new(world.queue.clone()).concurrency(5).shutdown_timeout(Duration::ZERO);
+    // One is handled, and the others are handed back.
+    let mut deliveries = consumer.stream().unwrap();
+    deliveries.next().await.unwrap().unwrap().leave();
+    drop(deliveries);
+    assert_eq!(consumer.stats().unseen, 0);
+    sleep(MINUTE).await;
+    assert_eq!((consumer.stats().unseen, world.seen("consumers").len()), (3, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn max_retries_is_asked_again_after_a_failure_that_may_pass_but_not_for_ever() {
+    for (failures, asked) in [(1, 2), (3, 4), (usize::MAX, 6)] {
+        let world = World::with(0).await;
+        let direct = world.direct.clone();
+        let queue = world.queue_with(|client| client.retry(RetryPolicy::none()));
+        world.responds(move |seen| match (seen.operation.as_str(), seen.nth) {
+            // A page of a proxy.
+            ("consumers", nth) if nth < failures => Some(http::Response::new("<html>".to_owned())),
+            ("consumers", _) => Some(consumers(0)),
+            _ => None,
+        });
+        let consumer = Consumer::new(queue).concurrency(1).max_idle(SECOND).shutdown_timeout(Duration::ZERO);
+        let stop = async {
+            for _ in 0..600 {
+                direct.push(&PushMessage::text("1")).await.unwrap();
+                sleep(2 * SECOND).await;
+            }
+        };
+        let report = run(&consumer, stop, |_| sleep(1900 * MILLI)).await;
+        assert!(report.error.is_none());
+        assert_eq!(world.seen("consumers").len(), asked, "{failures}");
+    }
+}
