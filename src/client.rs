@@ -1,5 +1,7 @@
 //! The client and its builder.
 
+#[cfg(feature = "emulator")]
+use std::time::SystemTime;
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use reqwest::{Proxy, Url, redirect};
@@ -7,6 +9,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     error::{Error, kind::ErrorKind},
+    flow::clock::Clock,
     http::{
         credentials::{self, CredentialSource, Credentials},
         retry::{self, RetryPolicy},
@@ -64,6 +67,7 @@ impl Client {
             http: None,
             seam: None,
             random: Arc::new(retry::random),
+            clock: Clock::default(),
             proxy: None,
             max_in_flight: None,
             connect_timeout: Duration::from_secs(10),
@@ -173,6 +177,7 @@ pub struct ClientBuilder {
     http: Option<reqwest::Client>,
     seam: Option<Arc<dyn Http>>,
     random: Arc<Random>,
+    clock: Clock,
     proxy: Option<Proxy>,
     max_in_flight: Option<usize>,
     connect_timeout: Duration,
@@ -233,6 +238,14 @@ impl ClientBuilder {
     pub(crate) fn seam(mut self, http: Arc<dyn Http>, random: Arc<Random>) -> Self {
         self.seam = Some(http);
         self.random = random;
+        self
+    }
+
+    /// Replaces the clock of the wall, for tests of what happens while a machine is suspended.
+    #[doc(hidden)]
+    #[cfg(feature = "emulator")]
+    pub fn wall_clock(mut self, now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        self.clock = Clock::new(now);
         self
     }
 
@@ -338,6 +351,7 @@ impl ClientBuilder {
                 http: self.seam.unwrap_or_else(|| Arc::new(http.clone())),
                 builder: http,
                 random: self.random,
+                clock: self.clock,
                 base_url: base_url.as_str().trim_end_matches('/').to_owned(),
                 credentials: CredentialSource::new(self.credentials),
                 budget: self.retry.new_budget(),

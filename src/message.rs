@@ -23,7 +23,6 @@ use std::{
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
-use tokio::time::Instant;
 
 use crate::message::{
     body::Body,
@@ -83,9 +82,10 @@ impl Message {
 
     /// How long the lease lasts at least, from now. Zero if it may have expired.
     ///
-    /// This follows tokio's clock, also while a test has paused it.
+    /// This follows tokio's clock, also while a test has paused it, and that of the wall if it is ahead by more than a
+    /// second, as after the machine was suspended.
     pub fn lease_remaining(&self) -> Duration {
-        Instant::from_std(self.lease().deadline()).saturating_duration_since(Instant::now())
+        self.lease().remaining()
     }
 }
 

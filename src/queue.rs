@@ -22,6 +22,7 @@ use crate::{
     },
     message::{
         delete::DeleteOutcome,
+        held::Extended,
         lease::MessageRef,
         limits,
         peek::PeekedMessage,
@@ -96,13 +97,20 @@ impl Queue {
         let payload = wire::pull_payload(options);
         let call = self.call(async |client, account, queue| client.pull_messages(account, queue, &payload).await)?;
         let call = call.with_room(room_for(options.batch_size)).read_by(wire::read_pull);
+        let clock = &self.transport.clock;
+        let start = clock.now();
         let (Success { result, .. }, sent) = call.send().await?;
         let lasts = Duration::from_millis(wire::milliseconds(options.visibility_timeout).into());
         let lease_deadline = sent.at + lasts;
+        let ends = start.at(lease_deadline.into_std());
         let mut batch = wire::batch(result, lease_deadline);
+        if !batch.is_empty() {
+            let held = Extended::from(ends, clock);
+            batch.messages.iter_mut().for_each(|message| message.extended = held.clone());
+        }
         batch.trip = Trip { sent_at: Some(sent.at), setback: sent.setback };
         call.trace_count(batch.len());
-        if !batch.is_empty() && lease_deadline <= tokio::time::Instant::now() {
+        if !batch.is_empty() && ends.has_passed(clock) {
             tracing::warn!(
                 messages = batch.len(),
                 visibility_timeout = ?options.visibility_timeout,

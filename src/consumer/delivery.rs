@@ -19,7 +19,7 @@ use super::{
 use crate::{
     acker::{Acker, Receipt},
     error::Error,
-    flow::{clock::Moment, contained::discard_error},
+    flow::contained::discard_error,
     message::{
         Message,
         ack::AckRequest,
@@ -140,9 +140,9 @@ impl Origin {
 }
 
 impl Delivery {
-    /// A message of a pull that was sent at `sent`. Its lease is extended from now on.
-    pub(super) fn new(mut message: Message, sent: Moment, origin: &Arc<Origin>) -> Self {
-        let key = origin.heartbeat.hold(&mut message, sent);
+    /// A message of a pull. Its lease is extended from now on.
+    pub(super) fn new(mut message: Message, origin: &Arc<Origin>) -> Self {
+        let key = origin.heartbeat.hold(&mut message);
         let held = Held {
             key,
             lease_id: message.lease_id.clone(),

@@ -77,9 +77,9 @@ impl Heartbeat {
     }
 
     /// Holds the lease of a message that was pulled; the key ends that.
-    pub(super) fn hold(&self, message: &mut Message, sent: Moment) -> u64 {
+    pub(super) fn hold(&self, message: &mut Message) -> u64 {
         let mut state = lock(&self.0.state);
-        let (key, waker) = (state.leases.hold(message, sent), state.waker.take());
+        let (key, waker) = (state.leases.hold(message), state.waker.take());
         drop(state);
         if let Some(waker) = waker {
             waker.wake();
@@ -173,6 +173,7 @@ impl Leases {
     fn new(queue: Queue, settings: &Settings) -> Self {
         let timeout = settings.pull.visibility_timeout;
         Self {
+            clock: queue.transport().clock.clone(),
             queue,
             timeout,
             most: settings.max_lease.min(LONGEST.saturating_sub(timeout)),
@@ -184,16 +185,16 @@ impl Leases {
             requests: JoinSet::new(),
             requested: HashMap::new(),
             ending: HashMap::new(),
-            clock: settings.clock.clone(),
             lateness: Outage::default(),
         }
     }
 
     /// Keeps extending the lease of a pulled message until the key is used to stop.
-    fn hold(&mut self, message: &mut Message, sent: Moment) -> u64 {
+    fn hold(&mut self, message: &mut Message) -> u64 {
         let key = self.next;
         self.next = self.next.wrapping_add(1);
-        message.extended = Extended::from(sent.at(message.lease_deadline), &self.clock);
+        let end = message.extended.until().unwrap_or_else(|| self.clock.now().at(message.lease_deadline));
+        message.extended = Extended::from(end, &self.clock);
         let deadline = Instant::from_std(message.lease_deadline);
         let last = until(deadline, self.timeout, LONGEST);
         let until = until(deadline, self.timeout, self.most);
@@ -202,7 +203,7 @@ impl Leases {
             lease_id: message.lease_id.clone(),
             extended: message.extended.clone(),
             deadline,
-            end: sent.at(message.lease_deadline),
+            end,
             until,
             last,
             due,

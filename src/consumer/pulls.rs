@@ -18,7 +18,6 @@ use crate::{
     error::{Error, kind::ErrorKind},
     flow::{
         adaptive::{Adaptive, Setback},
-        clock::{Clock, Moment},
         contained::discard_error,
         outage::Outage,
     },
@@ -67,13 +66,11 @@ pub(super) struct Pulls {
     slowdown: u32,
     is_trusted: bool,
     outage: Outage,
-    clock: Clock,
 }
 
 struct Started {
     asked: usize,
     at: Instant,
-    sent: Moment,
     span: Span,
 }
 
@@ -95,7 +92,6 @@ enum Why {
 /// A finished pull.
 pub(super) struct Pulled {
     pub(super) result: Result<Batch, Error>,
-    pub(super) sent: Moment,
     pub(super) span: Span,
 }
 
@@ -123,7 +119,6 @@ impl Pulls {
             slowdown: 0,
             is_trusted: false,
             outage: Outage::default(),
-            clock: settings.clock.clone(),
         }
     }
 
@@ -214,7 +209,7 @@ impl Pulls {
             messaging.batch.message_count = field::Empty,
         );
         let pull = self.in_flight.spawn(async move { queue.pull(options).await }.instrument(span.clone()));
-        self.started.insert(pull.id(), Started { asked: batch, at: Instant::now(), sent: self.clock.now(), span });
+        self.started.insert(pull.id(), Started { asked: batch, at: Instant::now(), span });
         self.asked = self.asked.saturating_add(batch);
     }
 
@@ -230,7 +225,7 @@ impl Pulls {
             if let Some(started) = self.started.remove(&id) {
                 self.asked = self.asked.saturating_sub(started.asked);
                 self.learn(&started, in_flight, &result, recorder);
-                return Poll::Ready(Some(Pulled { result, sent: started.sent, span: started.span }));
+                return Poll::Ready(Some(Pulled { result, span: started.span }));
             }
         }
         let has_ended = self.rest.as_mut().is_some_and(|rest| rest.until.as_mut().poll(context).is_ready());

@@ -7,7 +7,7 @@ use tracing::Span;
 use super::{Consumer, RetryDelay, Unsettled};
 use crate::{
     acker::AckerOptions,
-    flow::{clock::Clock, contained::caught},
+    flow::contained::caught,
     message::{Message, pull::PullOptions},
     queue::Queue,
 };
@@ -38,7 +38,6 @@ pub(super) struct Settings {
     pub(super) is_batched: bool,
     pub(super) span: Option<MakeSpan>,
     pub(super) max_retries: Option<u32>,
-    pub(super) clock: Clock,
 }
 
 /// Makes the span of a message.
@@ -99,7 +98,6 @@ impl Default for Settings {
             is_batched: false,
             span: None,
             max_retries: None,
-            clock: Clock::default(),
         }
     }
 }

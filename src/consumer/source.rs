@@ -170,7 +170,7 @@ impl Source {
                     self.asking.spawn(ask(self.queue.clone(), self.origin.unseen.clone()));
                 }
                 for message in batch {
-                    let delivery = Delivery::new(message, pulled.sent, &self.origin);
+                    let delivery = Delivery::new(message, &self.origin);
                     self.wait(Waiting { delivery, since: Instant::now(), pull: pulled.span.clone() });
                 }
                 Ok(())

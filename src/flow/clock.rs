@@ -3,14 +3,18 @@
 use std::{
     fmt,
     sync::Arc,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
+
+/// Clocks that differ by no more than this are taken for the same.
+const NOISE: Duration = Duration::from_secs(1);
 
 /// The clock of the wall, which tests replace.
 #[derive(Clone)]
 pub(crate) struct Clock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
 
 impl Clock {
+    #[cfg(feature = "emulator")]
     pub(crate) fn new(now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }
@@ -22,7 +26,7 @@ impl Clock {
 
 impl Default for Clock {
     fn default() -> Self {
-        Self::new(SystemTime::now)
+        Self(Arc::new(SystemTime::now))
     }
 }
 
@@ -52,7 +56,15 @@ impl Moment {
     }
 
     pub(crate) fn has_passed(self, clock: &Clock) -> bool {
+        self.remaining(clock).is_zero()
+    }
+
+    /// How long it is until then.
+    pub(crate) fn remaining(self, clock: &Clock) -> Duration {
         let now = clock.now();
-        self.instant <= now.instant || self.wall <= now.wall
+        let left = self.instant.saturating_duration_since(now.instant);
+        let by_wall = self.wall.duration_since(now.wall).unwrap_or_default();
+        // The clocks never agree to the microsecond, and tests pause the monotonic one.
+        if by_wall.is_zero() || left > by_wall.saturating_add(NOISE) { by_wall } else { left }
     }
 }

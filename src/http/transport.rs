@@ -25,7 +25,7 @@ use tokio::{
 
 use crate::{
     error::{Error, kind::ErrorKind},
-    flow::budget::Budget,
+    flow::{budget::Budget, clock::Clock},
     http::{
         credentials::{CredentialSource, Headers},
         retry::RetryPolicy,
@@ -66,6 +66,8 @@ pub(crate) struct Transport {
     pub(crate) builder: reqwest::Client,
     /// The source of randomness, replaced in deterministic tests.
     pub(crate) random: Arc<Random>,
+    /// By which leases end as well as by the monotonic clock.
+    pub(crate) clock: Clock,
     pub(crate) base_url: String,
     pub(crate) credentials: CredentialSource,
     pub(crate) retry: RetryPolicy,

@@ -46,10 +46,16 @@ impl HeldLease {
 
     /// Whether the lease may have expired.
     ///
-    /// The lease of a [`Consumer`](crate::Consumer)'s message also ends by the clock of the wall, which runs on while
-    /// the machine is suspended. If that clock is set forward, leases count as lost too early.
+    /// A lease also ends by the clock of the wall, which runs on while the machine is suspended. If that clock is set
+    /// forward, leases count as lost too early.
     pub fn is_lost(&self) -> bool {
-        self.extended.is_lost().unwrap_or_else(|| self.first <= tokio::time::Instant::now().into_std())
+        self.remaining().is_zero()
+    }
+
+    /// How long it lasts at least, from now, by both clocks.
+    pub(crate) fn remaining(&self) -> Duration {
+        let by_one = || self.first.saturating_duration_since(Instant::now().into_std());
+        self.extended.remaining().unwrap_or_else(by_one)
     }
 
     /// Waits until the lease may have expired, including all extensions until then.
@@ -63,8 +69,8 @@ impl HeldLease {
     }
 }
 
-/// When a message's lease ends after its last extension. Clones share it, and it does not count when messages are
-/// compared.
+/// When a message's lease ends after its last extension. Clones share it, as the messages of a pull do until a consumer
+/// extends their leases, and it does not count when messages are compared. None for a message that was not pulled.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Extended(Option<Arc<Until>>);
 
@@ -75,12 +81,12 @@ struct Until {
 }
 
 impl Extended {
-    /// For a lease that will be extended.
+    /// For a lease, or for all of a pull.
     pub(crate) fn from(deadline: Moment, clock: &Clock) -> Self {
         Self(Some(Arc::new(Until { deadline: Mutex::new(deadline), clock: clock.clone() })))
     }
 
-    fn until(&self) -> Option<Moment> {
+    pub(crate) fn until(&self) -> Option<Moment> {
         Some(*self.0.as_ref()?.deadline.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -89,8 +95,12 @@ impl Extended {
     }
 
     pub(crate) fn is_lost(&self) -> Option<bool> {
+        Some(self.remaining()?.is_zero())
+    }
+
+    fn remaining(&self) -> Option<Duration> {
         let Until { clock, .. } = &**self.0.as_ref()?;
-        Some(self.until()?.has_passed(clock))
+        Some(self.until()?.remaining(clock))
     }
 
     /// An extension never shortens what was certain before.

@@ -7,21 +7,53 @@ use std::{
 };
 
 use super::*;
-use crate::flow::clock::Clock;
 
-/// A consumer with a clock of the wall that tests set forward by so many seconds.
-fn suspended(mut consumer: Consumer) -> (Consumer, Arc<AtomicU64>) {
+/// The queue of a client with a clock of the wall that tests set forward by so many seconds.
+fn suspended(world: &World) -> (Queue, Arc<AtomicU64>) {
     let suspended = Arc::new(AtomicU64::new(0));
     let (seconds, start, began) = (Arc::clone(&suspended), SystemTime::now(), Instant::now());
     let wall = move || start + began.elapsed() + Duration::from_secs(seconds.load(Ordering::Relaxed));
-    consumer.settings.clock = Clock::new(wall);
-    (consumer, suspended)
+    (world.queue_with(|client| client.wall_clock(wall)), suspended)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_lease_of_a_pulled_message_ends_while_the_machine_is_suspended() {
+    let world = World::with(2).await;
+    let (queue, sleeps) = suspended(&world);
+    let batch = queue.pull(crate::PullOptions::new().visibility_timeout(MINUTE)).await.unwrap();
+    let message = &batch.messages[0];
+    assert_eq!((message.lease_remaining(), message.lease().is_lost()), (MINUTE, false));
+    sleeps.store(50, Ordering::Relaxed);
+    assert_eq!((message.lease_remaining().as_secs(), message.lease().is_lost()), (10, false));
+    let lost = async {
+        sleep(SECOND).await;
+        sleeps.store(60, Ordering::Relaxed);
+    };
+    let start = Instant::now();
+    let lease = message.lease();
+    tokio::join!(lease.lost(), lost);
+    assert!(start.elapsed() <= 5 * SECOND, "{:?}", start.elapsed());
+    assert!(batch.iter().all(|message| message.lease().is_lost() && message.lease_remaining().is_zero()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suspension_during_a_pull_counts() {
+    let world = World::with(1).await;
+    world.takes(20 * SECOND);
+    let (queue, sleeps) = suspended(&world);
+    let suspend = async {
+        sleep(SECOND).await;
+        sleeps.store(60, Ordering::Relaxed);
+    };
+    let (batch, ()) = tokio::join!(queue.pull(crate::PullOptions::new().visibility_timeout(MINUTE)), suspend);
+    assert!(batch.unwrap().messages[0].lease().is_lost());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_message_that_waited_while_the_machine_was_suspended_is_not_started() {
     let world = World::with(2).await;
-    let (consumer, sleeps) = suspended(world.consumer().concurrency(1).handler_batch_size(1));
+    let (queue, sleeps) = suspended(&world);
+    let consumer = Consumer::new(queue).max_retries(100).concurrency(1).handler_batch_size(1);
     let mut deliveries = consumer.stream().unwrap();
     let batch = deliveries.next_batch(2, SECOND).await.unwrap().unwrap();
     assert!(batch.iter().all(|delivery| !delivery.message().lease().is_lost()));
@@ -41,7 +73,8 @@ fn deliveries_take_back(deliveries: &mut Deliveries, delivery: Delivery) {
 #[tokio::test(start_paused = true)]
 async fn a_handler_learns_that_its_lease_ended_while_the_machine_was_suspended() {
     let world = World::with(1).await;
-    let (consumer, sleeps) = suspended(world.consumer().concurrency(1));
+    let (queue, sleeps) = suspended(&world);
+    let consumer = Consumer::new(queue).max_retries(100).concurrency(1);
     let lost_after = Arc::new(Mutex::new(None));
     let losing = Arc::clone(&lost_after);
     let report = run(&consumer, sleep(20 * SECOND), move |message: Message| {
@@ -63,7 +96,8 @@ async fn a_handler_learns_that_its_lease_ended_while_the_machine_was_suspended()
 async fn an_extension_that_was_sent_before_a_suspension_does_not_count_after_it() {
     let world = World::with(1).await;
     world.takes_by(|seen| if seen.operation == "extend" { 10 * SECOND } else { Duration::ZERO });
-    let (consumer, sleeps) = suspended(world.consumer().concurrency(1));
+    let (queue, sleeps) = suspended(&world);
+    let consumer = Consumer::new(queue).max_retries(100).concurrency(1);
     let report = run(&consumer, sleep(90 * SECOND), move |message: Message| {
         let sleeps = Arc::clone(&sleeps);
         async move {
@@ -202,7 +236,8 @@ async fn a_retry_does_not_wait_for_an_extension_that_is_not_sent_again() {
     // The leases are extended from 40 s to 50 s, and end in between: no half of the refused request is sent.
     world.takes_by(|seen| if seen.operation == "extend" { 10 * SECOND } else { 100 * MILLI });
     world.responds(|seen| (seen.operation == "extend").then(|| refusal(400, 10_026)));
-    let (consumer, sleeps) = suspended(world.consumer().concurrency(2));
+    let (queue, sleeps) = suspended(&world);
+    let consumer = Consumer::new(queue).max_retries(100).concurrency(2);
     let start = Instant::now();
     let report = run(&consumer, sleep(80 * SECOND), move |_| {
         let sleeps = Arc::clone(&sleeps);
