@@ -17,8 +17,8 @@ use crate::{
 struct Late(Acker);
 
 impl Acker {
-    /// Retries the messages of these pulls immediately, in the background, and shows them to `see`. Nobody waits for the
-    /// outcome.
+    /// Retries the messages of these pulls immediately, in the background, and shows them to `see`. Nobody waits for
+    /// the outcome.
     pub(crate) fn hand_back(&self, mut pulls: JoinSet<Result<Batch, Error>>, see: impl Fn(&Message) + Send + 'static) {
         if pulls.is_empty() {
             return;
