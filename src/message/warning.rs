@@ -52,12 +52,15 @@ impl Warnings {
         subjects.sort_by_key(|(secret, _)| Reverse(secret.len()));
         let is_subject = |name: &String| subjects.iter().any(|(secret, _)| secret == name);
         let mut remarks: Vec<(Option<LeaseId>, String)> = Vec::new();
-        let (mut open, mut is_outermost) = (vec![self.0], true);
-        while let Some(value) = open.pop() {
-            match value {
-                Value::Null => {}
-                Value::Array(values) => open.extend(values.into_iter().rev()),
-                Value::Object(map) if is_outermost || map.keys().any(is_subject) => {
+        let is_map = self.0.is_object();
+        let entries = match self.0 {
+            Value::Null => Vec::new(),
+            Value::Array(entries) => entries,
+            other => vec![other],
+        };
+        for entry in entries {
+            match entry {
+                Value::Object(map) if is_map || map.keys().any(is_subject) => {
                     remarks.extend(map.into_iter().map(|(id, text)| (Some(id.into()), text_of(text))));
                 }
                 other => {
@@ -65,7 +68,6 @@ impl Warnings {
                     remarks.push((pointer.and_then(&entry_at), text_of(other)));
                 }
             }
-            is_outermost = false;
         }
         let of_error = |error: &ApiError| {
             let pointers = iter::once(error).chain(&error.error_chain).filter_map(|it| it.source_pointer.as_deref());
@@ -76,7 +78,7 @@ impl Warnings {
         for (named, mut message) in remarks {
             let mut rest = message.clone();
             let mentioned = |(secret, id): &(Cow<'_, str>, &LeaseId)| {
-                let is_mentioned = rest.contains(secret.as_ref());
+                let is_mentioned = mentions(&rest, secret);
                 if is_mentioned {
                     rest = rest.replace(secret.as_ref(), " ");
                 }
@@ -95,6 +97,14 @@ impl Warnings {
         }
         warnings
     }
+}
+
+/// Whether a text has a lease or a reference in it, as a word of its own.
+fn mentions(text: &str, secret: &str) -> bool {
+    let is_part = |letter: char| letter.is_alphanumeric() || letter == '-' || letter == '_';
+    let parts: Vec<_> = text.split(secret).collect();
+    let mut ends = parts.iter().zip(parts.iter().skip(1));
+    ends.any(|(before, after)| !before.ends_with(is_part) && !after.starts_with(is_part))
 }
 
 fn text_of(remark: Value) -> String {
@@ -143,5 +153,16 @@ mod tests {
         assert_eq!(texts(json!("of the whole")), ["of the whole"]);
         assert_eq!(texts(json!([{"message": "a", "more": 1}])), [r#"{"message":"a","more":1}"#]);
         assert!(!Warnings(json!(false)).is_empty());
+    }
+
+    #[test]
+    fn a_lease_is_named_by_a_word_of_its_own() {
+        for text in ["lease-1 is gone", "gone: \"lease-1\".", "[lease-1]", "lease-1", "of lease-1"] {
+            assert!(mentions(text, "lease-1"), "{text}");
+        }
+        for text in ["lease-10", "a-lease-1", "lease-1_", "a lease", "", "lease-12 and lease-11"] {
+            assert!(!mentions(text, "lease-1"), "{text}");
+        }
+        assert!(mentions("lease-10, lease-1", "lease-1") && !mentions("code 7 \"odd\"", "c"));
     }
 }

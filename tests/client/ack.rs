@@ -110,7 +110,7 @@ async fn an_error_beside_a_success_is_kept_and_counts_against_the_lease_that_it_
         (pointing("/retries/0/delay_seconds"), retry),
         (json!([{ "code": 7, "message": format!("{SECOND} is unknown") }]), retry),
         (json!([format!("{SECOND} and {FIRST} are unknown")]), both),
-        (json!({ "code": 7, "error_chain": [{ "code": 8, "source": { "pointer": "/acks/0" } }] }), ack),
+        (json!([{ "code": 7, "error_chain": [{ "code": 8, "source": { "pointer": "/acks/0" } }] }]), ack),
         (pointing("/acks/1/lease_id"), none),
         (pointing("/acks/-1/lease_id"), none),
         (pointing("/acks/99999999999999999999"), none),
