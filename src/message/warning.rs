@@ -52,7 +52,8 @@ impl Warnings {
         subjects.sort_by_key(|(secret, _)| Reverse(secret.len()));
         let is_subject = |name: &String| subjects.iter().any(|(secret, _)| secret == name);
         let mut remarks: Vec<(Option<LeaseId>, String)> = Vec::new();
-        let is_map = self.0.is_object();
+        // A single remark may stand for a list of them.
+        let is_map = self.0.is_object() && self.0.get("message").is_none();
         let entries = match self.0 {
             Value::Null => Vec::new(),
             Value::Array(entries) => entries,

@@ -97,6 +97,35 @@ async fn a_success_with_an_unreadable_result_is_accepted_with_a_warning() {
 }
 
 #[tokio::test]
+async fn a_deletion_is_accepted_unless_an_error_or_a_warning_may_be_about_its_message() {
+    let pointed = json!([{ "message": "no", "source": { "pointer": "/refs/0/ref" } }]);
+    // The result, how many of three deletions are accepted, and the subjects of errors and warnings.
+    let table = [
+        (json!({ "errors": pointed }), 2, vec![Some("a")]),
+        (json!({ "errors": [{ "message": "a and c are not there" }] }), 1, vec![Some("a"), Some("c")]),
+        (json!({ "errors": [{ "message": "no" }] }), 0, vec![None]),
+        (json!({ "errors": { "message": "no" } }), 0, vec![None]),
+        (json!({ "errors": { "b": "no" } }), 2, vec![Some("b")]),
+        (json!({ "errors": "no" }), 0, vec![None]),
+        (json!({ "errors": 7 }), 0, vec![None]),
+        (json!({ "errors": null, "warnings": { "b": "odd" } }), 2, vec![Some("b")]),
+        (json!({ "warnings": ["odd"] }), 3, vec![None]),
+        (json!({ "warnings": { "message": "odd" } }), 3, vec![None]),
+        (json!({ "warnings": { "another": "odd" } }), 3, vec![Some("another")]),
+        (json!({ "errors": [], "warnings": [] }), 3, vec![]),
+    ];
+    let server = Server::playing(table.each_ref().map(|(result, ..)| support::ok(success(result.clone()))));
+    let queue = support::queue(&server.url);
+    for (result, accepted, subjects) in table {
+        let outcome = queue.delete_messages(["a", "b", "c"]).await.unwrap();
+        let found: Vec<_> = outcome.errors.iter().chain(&outcome.warnings).map(|it| it.subject.clone()).collect();
+        let subjects: Vec<_> = subjects.into_iter().map(|subject| subject.map(Into::into)).collect();
+        assert_eq!((outcome.deletions.accepted, found), (accepted, subjects), "{result}");
+        assert_eq!(outcome.is_complete(), outcome.errors.is_empty() && outcome.warnings.is_empty(), "{result}");
+    }
+}
+
+#[tokio::test]
 async fn an_error_beside_a_success_is_kept_and_counts_against_the_lease_that_it_names() {
     let [ack, retry, both, none] = [[true, false], [false, true], [true; 2], [false; 2]];
     let pointing = |pointer: &str| json!([{ "code": 7, "message": "no", "source": { "pointer": pointer } }]);

@@ -265,6 +265,27 @@ async fn a_warning_without_a_count_is_about_its_lease_only() {
 }
 
 #[test]
+fn an_error_beside_a_success_is_logged_without_spans_and_without_secrets() {
+    let log = Log::new();
+    let _guard = tracing::subscriber::set_default(log.clone());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let fixture = Fixture::with(1).await;
+        let lease = fixture.messages[0].lease_id.expose_secret().into_owned();
+        fixture.responds(move |_| {
+            let errors = json!([{ "code": 7, "message": format!("{lease} is odd") }]);
+            let body = json!({ "success": true, "errors": errors, "result": {} });
+            Some(http::Response::new(body.to_string()))
+        });
+        let outcomes = ack_all(&fixture.acker(), &fixture.messages).await;
+        let text = "code 7 \"[redacted] is odd\"".to_owned();
+        assert_eq!(outcomes[0].as_ref().unwrap(), &Confirmation::Warned { text, counted: None, requested: 1 });
+    });
+    let lines = log.lines("a successful response has errors");
+    assert!(lines.len() == 1 && lines[0].contains("code 7 \"[redacted] is odd\""), "{lines:?}");
+}
+
+#[test]
 fn warnings_about_confirmed_leases_are_logged_at_growing_intervals() {
     let log = Log::new();
     let _guard = tracing::subscriber::set_default(log.clone());
