@@ -22,7 +22,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use self::world::{LEASE, ROUND, Totals, Trace, World};
+use self::world::{ROUND, Totals, Trace, World};
 
 /// More than the clients of a seed have ever taken.
 const AN_AGE: Duration = Duration::from_secs(24 * 3600);
@@ -48,9 +48,8 @@ async fn run(seed: u64, trace: Trace) -> Totals {
         if world.below(20) == 0 {
             world.rotate().await;
         }
-        if world.below(20) == 0 {
-            // The service's clock is ahead of the clients'.
-            world.emulator.advance(LEASE);
+        if world.below(10) == 0 {
+            world.jump();
         }
     }
     while let Some(life) = lives.join_next().await {

@@ -3,8 +3,11 @@
 use std::{
     collections::HashSet,
     fmt::{Display, Write},
-    sync::{Arc, Mutex, MutexGuard},
-    time::Duration,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::{Duration, SystemTime},
 };
 
 use cloudflare_queues::{
@@ -48,7 +51,7 @@ impl Random {
     }
 
     pub(super) fn fault(&mut self) -> Fault {
-        match self.below(8) {
+        match self.below(10) {
             0 => Fault::RateLimited { code: [10250, 971, 10252][self.below(3) as usize], retry_after: None },
             1 => Fault::RateLimited { code: 10250, retry_after: Some(Duration::from_secs(self.below(5))) },
             2 => Fault::ServerError(502),
@@ -56,7 +59,9 @@ impl Random {
             4 => Fault::CutOff,
             5 => Fault::ResetBefore,
             6 => Fault::Forbidden,
-            _ => Fault::ResetAfter,
+            7 => Fault::ResetAfter,
+            // The page of a proxy.
+            _ => Fault::ServerError([200, 204, 302, 403, 404, 502][self.below(6) as usize]),
         }
     }
 
@@ -127,6 +132,8 @@ pub(super) struct World {
     pub(super) buried: Queue,
     random: Arc<Mutex<Random>>,
     vault: Vault,
+    /// By how many seconds the clients' clock of the wall has jumped.
+    jumped: Arc<AtomicI64>,
     told: Mutex<Told>,
     trace: Trace,
     started: Instant,
@@ -203,7 +210,15 @@ impl World {
         let policy = random.policy();
         let (random, vault) = (Arc::new(Mutex::new(random)), Arc::new(Mutex::new(emulator.api_token())));
         let builder = emulator.in_process_builder().unwrap().credentials(from_vault(&vault, &random));
-        let builder = builder.request_timeout(Duration::from_secs(5)).call_timeout(LEASE / 2).retry(policy);
+        let (jumped, epoch) = (Arc::new(AtomicI64::new(0)), SystemTime::UNIX_EPOCH + LONG * 500_000);
+        let jumps = Arc::clone(&jumped);
+        let wall = move || {
+            let (now, seconds) = (epoch + started.elapsed(), jumps.load(Ordering::Relaxed));
+            let by = Duration::from_secs(seconds.unsigned_abs());
+            if seconds < 0 { now - by } else { now + by }
+        };
+        let builder =
+            builder.wall_clock(wall).request_timeout(Duration::from_secs(5)).call_timeout(LEASE / 2).retry(policy);
         let client = builder.build().unwrap();
         let queue = client.queue(emulator.account_id(), emulator.queue_id()).unwrap();
         let buried = emulator.create_queue(QueueSettings::default());
@@ -217,7 +232,20 @@ impl World {
         let acker = Acker::with_options(queue.clone(), options).unwrap();
         let told = Told { faults: vec![false; emulator.requests() as usize], ..Told::default() };
         let told = Mutex::new(told);
-        Arc::new(Self { emulator, queue, acker, is_exact, dead_letters, buried, random, vault, told, trace, started })
+        Arc::new(Self {
+            emulator,
+            queue,
+            acker,
+            is_exact,
+            dead_letters,
+            buried,
+            random,
+            vault,
+            jumped,
+            told,
+            trace,
+            started,
+        })
     }
 
     /// Records what happened, when, and after how many requests.
@@ -259,6 +287,20 @@ impl World {
         self.emulator.set_api_token(&token);
         sleep(self.wait()).await;
         *self.vault.lock().unwrap() = token;
+    }
+
+    /// The clock of the service or that of the wall jumps, or both, as after the clients' machine was suspended.
+    pub(super) fn jump(&self) {
+        let (which, seconds) = (self.below(3), 1 + self.below(2 * LEASE.as_secs()));
+        self.note(format_args!("clocks jump: {which}, {seconds} s"));
+        if which != 0 {
+            self.emulator.advance(Duration::from_secs(seconds));
+        }
+        if which != 1 {
+            let is_back = which == 0 && self.below(2) == 0;
+            let seconds = seconds as i64;
+            self.jumped.fetch_add(if is_back { -seconds } else { seconds }, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn backlog(&self) -> usize {
