@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     error::Error,
+    flow::contained::discard_error,
     message::{Message, pull::Batch, settlement::Settlement},
 };
 
@@ -26,7 +27,11 @@ impl Acker {
         let late = Late::new(self);
         self.0.runtime.spawn(async move {
             while let Some(pulled) = pulls.join_next().await {
-                for message in pulled.into_iter().flatten().flatten() {
+                let batch = pulled.unwrap_or_else(|error| {
+                    discard_error(error);
+                    Ok(Batch::default())
+                });
+                for message in batch.into_iter().flatten() {
                     see(&message);
                     late.0.submit_detached(Settlement::retry_in(message, Duration::ZERO), None, true);
                 }
@@ -42,7 +47,12 @@ impl Acker {
         }
         let late = Late::new(self);
         self.0.runtime.spawn(async move {
-            let _ = timeout(within, async { while tasks.join_next().await.is_some() {} }).await;
+            let all = async {
+                while let Some(task) = tasks.join_next().await {
+                    task.unwrap_or_else(discard_error);
+                }
+            };
+            let _ = timeout(within, all).await;
             tasks.shutdown().await;
             drop(late);
         });

@@ -17,6 +17,7 @@ use super::{
     ledger::{Ledger, Pending, Work},
     request::Requests,
 };
+use crate::flow::contained::id_of;
 
 pub(super) struct Worker {
     ledger: Arc<Ledger>,
@@ -71,7 +72,7 @@ impl Worker {
         poll_fn(|context| {
             let mut has_ended = false;
             while let Poll::Ready(Some(joined)) = self.in_flight.poll_join_next_with_id(context) {
-                self.requested.remove(&joined.map_or_else(|error| error.id(), |(id, ())| id));
+                self.requested.remove(&id_of(joined));
                 has_ended = true;
             }
             let is_changed = changed.as_mut().poll(context).is_ready();

@@ -64,7 +64,12 @@ impl Source {
         unconfirmed: Option<AckRequest>,
     ) -> Result<Self, Error> {
         limits::pull(&settings.pull)?;
-        let is_own = |dead: &Queue| dead.id() == queue.id() && dead.account_id() == queue.account_id();
+        // In any case, since ids are hexadecimal.
+        let is_same = |one: &str, other: &str| one.eq_ignore_ascii_case(other);
+        let is_own = |dead: &Queue| {
+            let of_account = is_same(dead.account_id().as_str(), queue.account_id().as_str());
+            of_account && is_same(dead.id().as_str(), queue.id().as_str())
+        };
         if settings.dead_letters.as_ref().is_some_and(is_own) {
             return Err(Error::invalid("dead_letters: it is the queue that is consumed"));
         }

@@ -23,7 +23,7 @@ use super::{
     settings::Settings,
     source::{Source, Waiting},
 };
-use crate::{acker::Acker, error::Error, queue::Queue};
+use crate::{acker::Acker, error::Error, flow::contained::discard_error, queue::Queue};
 
 /// A stream of messages: see [`Consumer::stream`](super::Consumer::stream).
 ///
@@ -202,7 +202,9 @@ impl<D: Decoding> Deliveries<D> {
     }
 
     fn poll_pull(&mut self, context: &mut Context<'_>, wanted: usize) -> Poll<()> {
-        while let Poll::Ready(Some(_)) = self.undecodable.poll_join_next(context) {}
+        while let Poll::Ready(Some(decided)) = self.undecodable.poll_join_next(context) {
+            decided.unwrap_or_else(discard_error);
+        }
         let step = self.source.origin().outcomes.step();
         let (target, most) = (self.target(wanted), self.most());
         let ahead = self.source.ahead();

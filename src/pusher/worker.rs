@@ -18,7 +18,7 @@ use tokio::{
 use super::{MESSAGE_BYTES, PushError, PusherOptions, receipt::stopped, request::Requests};
 use crate::{
     error::Error,
-    flow::pace::Pace,
+    flow::{contained::id_of, pace::Pace},
     message::push::{self, MAX_PUSHED, MAX_PUSHED_BYTES, PushMessage},
     queue::Queue,
 };
@@ -204,7 +204,7 @@ impl Worker {
         poll_fn(|context| {
             let mut has_changed = false;
             while let Poll::Ready(Some(joined)) = self.in_flight.poll_join_next_with_id(context) {
-                self.requested.remove(&joined.map_or_else(|error| error.id(), |(id, ())| id));
+                self.requested.remove(&id_of(joined));
                 has_changed = true;
             }
             while self.is_open

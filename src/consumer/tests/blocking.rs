@@ -201,6 +201,34 @@ async fn a_panic_whose_payload_panics_when_dropped_costs_one_message() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_provider_of_credentials_that_panics_so_costs_one_request() {
+    for operation in ["ack", "extend", "consumers", "pull"] {
+        let world = World::with(3).await;
+        let calls = AtomicUsize::new(0);
+        let token = world.emulator.api_token();
+        let credentials = crate::Credentials::from_provider(move || {
+            if calls.fetch_add(1, Ordering::Relaxed) == 1 {
+                panic_any(Bomb(2));
+            }
+            let token = token.clone();
+            async move { Ok(crate::Credentials::api_token(token)?) }
+        });
+        let queue = world.queue_with(|client| client.credentials(credentials));
+        // The credentials are refused once, so that the provider is asked again.
+        world.responds(move |seen| (seen.operation == operation && seen.nth == 0).then(|| refusal(401, 10000)));
+        let consumer = Consumer::new(queue).concurrency(1).max_idle(SECOND);
+        let report = run(&consumer, sleep(5 * MINUTE), |_| sleep(50 * SECOND)).await;
+        if operation == "pull" {
+            assert_eq!(report.error.unwrap().to_string().split(';').next(), Some("the pull panicked"));
+            continue;
+        }
+        assert!(report.error.is_none(), "{operation}: {:?}", report.error);
+        assert!(report.stats.acknowledged >= 2, "{operation}: {:?}", report.stats);
+        assert_eq!(world.left() as u64, 3 - report.stats.acknowledged.min(3), "{operation}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_retry_is_sent_after_the_extension_that_is_under_way() {
     for way in 0..3 {
         let world = World::with(8).await;
@@ -260,6 +288,10 @@ async fn the_consumers_own_queue_cannot_have_its_dead_letters() {
     let refused = consumer.run_until(pending::<()>(), |_| async {}).await.unwrap_err();
     assert!(refused.to_string().contains("dead_letters"), "{refused}");
     assert!(consumer.stream().is_err());
+    let (account, id) = (world.emulator.account_id(), world.queue.id().as_str().to_uppercase());
+    let spelled = world.queue_with(|client| client).queues().queue(&*id).unwrap();
+    assert_eq!(spelled.account_id(), account);
+    assert!(world.consumer().dead_letters(spelled).stream().is_err(), "in another spelling");
     assert!(world.network.seen.lock().unwrap().is_empty());
 }
 
