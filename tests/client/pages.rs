@@ -204,3 +204,98 @@ async fn identity_in_any_spelling_is_no_encoding() {
         assert_eq!(error.kind(), ErrorKind::UnexpectedResponse, "{encoding}");
     }
 }
+
+/// Bytes after a status line of HTTP/1.1 that end with the connection.
+fn raw(text: &str) -> Act {
+    Act::Cut(format!("HTTP/1.1 {text}").into_bytes())
+}
+
+#[tokio::test]
+async fn a_response_in_any_legal_framing_is_read() {
+    let success = r#"{"success":true,"result":{"ackCount":1}}"#;
+    let chunks = |trailer: &str| {
+        let (first, second) = success.split_at(9);
+        let (a, b) = (first.len(), second.len());
+        format!("transfer-encoding: chunked\r\n\r\n{a:x};ext=1\r\n{first}\r\n{b:X}\r\n{second}\r\n0\r\n{trailer}\r\n")
+    };
+    let length = success.len();
+    let responses = [
+        format!("200 OK\r\n{}", chunks("")),
+        format!("200 OK\r\n{}", chunks("x-trailer: a\r\n")),
+        format!("200\r\ncontent-length: {length}\r\n\r\n{success}"),
+        format!("200 OK\r\ncontent-type: text/plain; charset=iso-8859-1\r\ncontent-length: {length}\r\n\r\n{success}"),
+        format!("200 OK\r\nconnection: close\r\n\r\n{success}"),
+        format!("200 OK\r\nconnection: close\r\n\r\n{success}\r\n \t\n"),
+        format!("200 OK\r\nconnection: close\r\n\r\n\u{feff}{success}"),
+        format!("100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{success}"),
+        format!("103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{success}"),
+    ];
+    for text in responses {
+        let queue = support::queue(&Server::playing([raw(&text)]).url);
+        assert!(queue.ack(support::acks(["a"])).await.unwrap().is_complete(), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_response_that_is_cut_short_is_a_failed_attempt_whatever_its_status() {
+    let failure = r#"{"success":false,"errors":[{"code":10000,"message":"no"}]}"#;
+    let cut = &failure[..40];
+    for status in [200, 401, 403, 404] {
+        for framing in [
+            format!("content-length: {}\r\n\r\n{cut}", failure.len()),
+            format!("content-length: {}\r\n\r\n{cut}", cut.len()),
+            format!("transfer-encoding: chunked\r\n\r\n{:x}\r\n{cut}\r\n", cut.len()),
+            format!("transfer-encoding: chunked\r\n\r\n{:x}\r\n{cut}", failure.len()),
+            format!("transfer-encoding: chunked\r\n\r\n{:x}\r\n{cut}\r\n0\r\n\r\n", cut.len()),
+            format!("connection: close\r\n\r\n{cut}"),
+        ] {
+            let server = Server::playing([raw(&format!("{status} Status\r\n{framing}")), support::bare_success()]);
+            let queue = support::stubborn_queue(&server.url, 2);
+            Op::Ack.call(&queue).await.unwrap_or_else(|error| panic!("{status} {framing}: {error}"));
+            assert_eq!(server.requests().len(), 2, "{status} {framing}");
+            let server = Server::playing([raw(&format!("{status} Status\r\n{framing}")), support::bare_success()]);
+            let error = Op::Push.call(&support::stubborn_queue(&server.url, 2)).await.unwrap_err();
+            assert!(error.is_transient() && error.may_have_arrived(), "{status} {framing}: {error}");
+            assert_eq!(server.requests().len(), 1, "{status} {framing}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_switch_of_protocols_is_no_success() {
+    let switch = raw("101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n");
+    for op in Op::MESSAGES {
+        let error = op.call(&support::queue(&Server::playing([switch.clone()]).url)).await.unwrap_err();
+        assert!(error.is_transient() && error.may_have_arrived(), "{op:?}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn two_encodings_are_read_one_by_one() {
+    let success = r#"{"success":true,"result":{}}"#;
+    for (encodings, is_plain) in [
+        (["identity", "IDENTITY"], true),
+        (["", "identity"], true),
+        ([",identity,", "\tidentity"], true),
+        (["identity", "gzip"], false),
+        (["br", "identity"], false),
+    ] {
+        let headers = encodings.map(|encoding| ("content-encoding", encoding));
+        let server = Server::playing([Act::Respond(response(200, &headers, success))]);
+        for op in Op::ALL {
+            let result = op.call(&support::queue(&server.url)).await;
+            assert_eq!(result.is_ok(), is_plain, "{op:?} {encodings:?}: {result:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_refusal_is_compressed_in_hides_no_status() {
+    for (status, kind) in
+        [(401, ErrorKind::ServiceFailure), (429, ErrorKind::RateLimited), (503, ErrorKind::ServiceFailure)]
+    {
+        let act = Act::Respond(response(status, &[("content-encoding", "gzip")], [0x1f, 0x8b, 8, 0]));
+        let error = Op::Ack.call(&support::queue(&Server::playing([act]).url)).await.unwrap_err();
+        assert_eq!((error.kind(), error.status(), error.is_transient()), (kind, Some(status), true), "{error}");
+    }
+}

@@ -59,6 +59,54 @@ async fn retry_after_is_compared_with_the_date_of_the_response() {
 }
 
 #[tokio::test]
+async fn every_form_of_retry_after_is_read_or_ignored() {
+    let date = "Sun, 06 Nov 1994 08:49:37 GMT";
+    let table: &[(&[(&str, &str)], Option<u64>)] = &[
+        (&[("retry-after", "7")], Some(7)),
+        (&[("retry-after", " 7 ")], Some(7)),
+        (&[("retry-after", "0")], Some(0)),
+        (&[("retry-after", "+7")], Some(7)),
+        (&[("retry-after", "-7")], None),
+        (&[("retry-after", "7.5")], None),
+        (&[("retry-after", "7s")], None),
+        (&[("retry-after", "7, 9")], None),
+        (&[("retry-after", "")], None),
+        (&[("retry-after", "99999999999999999999")], None),
+        (&[("retry-after", "18446744073709551615")], Some(u64::MAX)),
+        (&[("retry-after", "7"), ("retry-after", "9")], Some(9)),
+        (&[("retry-after", "soon"), ("retry-after", "9")], Some(9)),
+        // A date in the past, by the response's own clock or by ours.
+        (&[("retry-after", date)], Some(0)),
+        (&[("retry-after", date), ("date", "Sun, 06 Nov 1994 08:49:38 GMT")], Some(0)),
+        (&[("retry-after", date), ("date", "Sun, 06 Nov 1994 08:48:37 GMT")], Some(60)),
+        (&[("retry-after", "Sunday, 06-Nov-94 08:49:37 GMT"), ("date", "Sun Nov  6 08:49:27 1994")], Some(10)),
+        (&[("retry-after", "Sun, 31 Feb 1994 08:49:37 GMT"), ("date", date)], None),
+        (&[("retry-after", "Fri, 31 Dec 9999 23:59:59 GMT"), ("date", "Fri, 31 Dec 9999 23:59:58 GMT")], Some(1)),
+    ];
+    let server = Server::playing([]);
+    let queue = support::queue(&server.url);
+    for (headers, wait) in table {
+        for status in [429, 503, 403, 200] {
+            server.play(Act::Respond(response(status, headers, "<html>")));
+            let error = Op::Pull.call(&queue).await.unwrap_err();
+            assert_eq!(error.retry_after().map(|wait| wait.as_secs()), *wait, "{status} {headers:?}: {error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_wait_that_no_call_can_take_ends_it_at_once() {
+    for wait in ["61", "86400", "18446744073709551615", "Fri, 31 Dec 9999 23:59:59 GMT"] {
+        for status in [429, 503, 403, 200] {
+            let server = Server::playing([Act::Respond(response(status, &[("retry-after", wait)], "<html>"))]);
+            let error = Op::Ack.call(&support::stubborn_queue(&server.url, 3)).await.unwrap_err();
+            assert!(error.to_string().contains("a longer wait than the policy allows"), "{status} {wait}: {error}");
+            assert_eq!(server.requests().len(), 1, "{status} {wait}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn deep_nesting_is_not_reported_as_malformed_json() {
     let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
     let body = format!(r#"{{"success":true,"result":{{"odd":{deep},"metadata":{deep}}}}}"#);
@@ -96,6 +144,37 @@ async fn a_call_redacts_every_credential_that_it_used() {
     let error = Op::Pull.call(&support::open(builder)).await.unwrap_err();
     assert_eq!(server.requests().len(), 2);
     assert_eq!(error.api_errors()[0].message, "no [redacted] or [redacted]");
+}
+
+#[tokio::test]
+async fn no_part_of_an_error_shows_a_credential_before_or_after_a_rotation() {
+    let (first, second) = ("f1rst-token-0f-all-of-them", "sec0nd-token-0f-all-of-them");
+    let entry = |text: &str| {
+        json!({ "code": 10000, "message": text, "documentation_url": text, "source": { "pointer": text },
+            "error_chain": [{ "code": 6111, "message": text, "error_chain": [{ "message": text }] }] })
+    };
+    // As it is, in the header's form, in part, and within JSON that was escaped twice.
+    for quoted in [
+        format!("{first} {second}"),
+        format!("Bearer {first}/Bearer {second}"),
+        format!("{}\"{}", &first[3..20], &second[3..20]),
+    ] {
+        for (status, is_renewed) in [(401, true), (403, true), (400, true), (500, false), (200, true)] {
+            let body = json!({ "success": false, "errors": [entry(&quoted), quoted, { "code": quoted }] }).to_string();
+            let server = Server::playing([Act::Respond(response(status, &[("cf-ray", first)], body))]);
+            let tokens = std::sync::Mutex::new([first].into_iter());
+            let credentials = Credentials::from_provider(move || {
+                let token = tokens.lock().unwrap().next().unwrap_or(second);
+                async move { Ok(Credentials::api_token(token)?) }
+            });
+            let builder = Client::builder(credentials).base_url(&server.url).retry(RetryPolicy::none());
+            let error = Op::Push.call(&support::open(builder)).await.unwrap_err();
+            assert_eq!(server.requests().len(), if is_renewed { 2 } else { 1 }, "{status}");
+            let shown = format!("{error} {error:?} {}", serde_json::to_string(error.api_errors()).unwrap());
+            assert!(!shown.contains(&first[3..20]), "{status}: {shown}");
+            assert!(!is_renewed || !shown.contains(&second[3..20]), "{status}: {shown}");
+        }
+    }
 }
 
 #[tokio::test]
