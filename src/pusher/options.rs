@@ -41,7 +41,7 @@ impl PusherOptions {
 
     /// The maximum number of bytes of messages that wait or are in flight, before [`push`](super::Pusher::push) waits
     /// as well. Each message counts as its size and 512 bytes. 32 MiB by default, which is enough for 5,000 messages a
-    /// second of 2 KB at a round trip of 2.4 s.
+    /// second of 2,000 bytes at a round trip of 2.4 s.
     ///
     /// A message that is larger is held alone, so zero means one message at a time. While a request is in flight, its
     /// JSON takes as much again.
