@@ -139,6 +139,26 @@ fn what_an_alternative_requires_may_be_sent_always() {
 }
 
 #[test]
+fn a_result_that_may_be_null_cannot_be_read_unless_it_has_only_counts() {
+    let nullable = |path: &str, method: &str| {
+        whole(|document| {
+            let schema = &mut document["paths"][path][method]["responses"]["200"]["content"]["application/json"];
+            let result = &mut schema["schema"]["allOf"][1]["properties"]["result"];
+            *result = json!({ "anyOf": [result, { "type": "null" }] })
+        })
+    };
+    for operation in ["ack", "extend", "batch", "purge"] {
+        let report = nullable(&path(operation), "post");
+        assert_eq!(report.classes.first(), Some(&Class::Harmless), "{operation}: {}", report.text);
+    }
+    let queue = "/accounts/{account_id}/queues/{queue_id}";
+    for (path, method) in [(path("pull"), "post"), (queue.to_owned(), "get"), (format!("{queue}/purge"), "get")] {
+        let report = nullable(&path, method);
+        assert_eq!(report.classes.first(), Some(&Class::Response), "{path}: {}", report.text);
+    }
+}
+
+#[test]
 fn an_operation_that_is_not_called_is_the_same_whatever_its_parameters_are_called() {
     let (openapi, mut document) = (Openapi::new(), published());
     let other = json!({ "get": { "operationId": "queues-count" } });

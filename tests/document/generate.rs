@@ -11,7 +11,11 @@ pub(crate) fn operation<'a>(document: &'a Value, path: &str, method: &str) -> &'
 
 /// The schema of a request's or a response's body.
 pub(crate) fn content(document: &Value, holder: &Value) -> Value {
-    let contents = resolved(document, holder)["content"].as_object();
+    let mut holder = holder;
+    while holder.get("$ref").is_some() {
+        holder = resolved(document, holder);
+    }
+    let contents = holder["content"].as_object();
     let of = |kind: &str| contents?.iter().find(|(key, _)| places::media_type(key) == kind);
     let json = ["application/json", "application/*", "*/*"].iter().find_map(|kind| of(kind));
     json.map_or(Value::Null, |(_, content)| content["schema"].clone())

@@ -7,7 +7,7 @@ use super::{
     rows::{Row, component, path, rename, result},
 };
 
-pub(super) const LAYOUTS: [Row; 25] = [
+pub(super) const LAYOUTS: [Row; 29] = [
     ("nothing", |_| (), None, "nothing changed"),
     (
         "types are lists, as OpenAPI 3.1 has them",
@@ -114,6 +114,70 @@ pub(super) const LAYOUTS: [Row; 25] = [
         |d| {
             let text = d.to_string().replace("api_token", "apiToken").replace("\"bearer\"", "\"Bearer\"");
             *d = serde_json::from_str(&text).unwrap()
+        },
+        None,
+        "only the layout",
+    ),
+    (
+        "references lead to references",
+        |d| {
+            let operation = at(d, "~1pull/post");
+            let parts = ["/parameters/0", "/requestBody", "/responses/200"]
+                .map(|part| operation.pointer_mut(part).unwrap().take());
+            for ((part, kind), value) in
+                [("/parameters/0", "parameters"), ("/requestBody", "requestBodies"), ("/responses/200", "responses")]
+                    .into_iter()
+                    .zip(parts)
+            {
+                *at(d, "~1pull/post").pointer_mut(part).unwrap() =
+                    json!({ "$ref": format!("#/components/{kind}/way") });
+                d["components"][kind]["way"] = json!({ "$ref": format!("#/components/{kind}/end") });
+                d["components"][kind]["end"] = value
+            }
+            let item = d["paths"][path("pull")].take();
+            d["components"]["pathItems"]["end"] = item;
+            d["components"]["pathItems"]["way"] = json!({ "$ref": "#/components/pathItems/end" });
+            d["paths"][path("pull")] = json!({ "$ref": "#/components/pathItems/way" });
+            let schemes = &mut d["components"]["securitySchemes"];
+            schemes["end"] = schemes["api_token"].take();
+            schemes["api_token"] = json!({ "$ref": "#/components/securitySchemes/end" })
+        },
+        None,
+        "only the layout",
+    ),
+    (
+        "what says nothing is stated",
+        |d| {
+            let lease = component(d, "/components/schemas/mq_lease-id");
+            lease["minLength"] = json!(0);
+            lease["nullable"] = json!(false);
+            let body = at(d, "~1ack/post/requestBody/content/application~1json/schema");
+            body["minProperties"] = json!(0);
+            body["additionalProperties"] = json!(true);
+            body["required"] = json!([]);
+            body["properties"]["acks"]["minItems"] = json!(0);
+            body["properties"]["acks"]["uniqueItems"] = json!(false)
+        },
+        None,
+        "only the layout",
+    ),
+    (
+        "the values have types",
+        |d| {
+            walk(d, &|schema| {
+                if schema["enum"].is_array() {
+                    schema.as_object_mut().unwrap().remove("type");
+                }
+            })
+        },
+        None,
+        "only the layout",
+    ),
+    (
+        "definitions are not used",
+        |d| {
+            component(d, "/components/schemas/mq_lease-id")["definitions"] = json!({ "enum": { "type": "string" } });
+            component(d, "/components/schemas/mq_lease-id")["$defs"] = json!({ "items": { "type": "string" } })
         },
         None,
         "only the layout",

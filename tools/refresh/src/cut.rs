@@ -118,9 +118,12 @@ impl<'a> Whole<'a> {
     /// The item of a path, with what it refers to.
     fn item(&self, path: &str, raw: &RawValue) -> Result<Value, String> {
         let mut item: Value = parse(path, raw)?;
-        if let Some(reference) = item.get("$ref").and_then(Value::as_str) {
-            let found = self.at(reference)?;
-            if let (Some(item), Value::Object(mut found)) = (item.as_object_mut(), found) {
+        let mut passed = BTreeSet::new();
+        while let Some(Value::String(reference)) = item.as_object_mut().and_then(|item| item.remove("$ref")) {
+            if !passed.insert(reference.clone()) {
+                return Err(format!("{path} refers to itself in a circle"));
+            }
+            if let (Some(item), Value::Object(mut found)) = (item.as_object_mut(), self.at(&reference)?) {
                 // What stands beside the reference wins.
                 found.extend(std::mem::take(item));
                 *item = found;
@@ -193,9 +196,16 @@ impl<'a> Whole<'a> {
         let securities = places::paths(&operations).filter_map(|(.., operation)| operation.get("security"));
         let alternatives = securities.chain(&self.security).filter_map(Value::as_array).flatten();
         for name in alternatives.filter_map(Value::as_object).flat_map(Map::keys) {
-            if let Ok(mut scheme) = self.at(&format!("#/components/securitySchemes/{name}")) {
+            let mut way = format!("#/components/securitySchemes/{name}");
+            let mut passed = BTreeSet::new();
+            while let Ok(mut scheme) = self.at(&way) {
+                if let Some(reference) = scheme.get("$ref").and_then(Value::as_str).filter(|_| passed.insert(way)) {
+                    way = reference.to_owned();
+                    continue;
+                }
                 strip(&mut scheme, Kind::Keywords, &mut BTreeSet::new());
                 components.entry("securitySchemes".to_owned()).or_default().insert(name.clone(), scheme);
+                break;
             }
         }
         Ok(())
@@ -213,7 +223,7 @@ impl<'a> Whole<'a> {
     ) -> Vec<String> {
         // Nothing is wrong with the document if it has another form at a path of others.
         let mut item = serde_json::from_str::<Parts>(raw.get()).unwrap_or_default();
-        let referred = item.get("$ref").and_then(|raw| self.at(serde_json::from_str(raw.get()).ok()?).ok());
+        let referred = item.get("$ref").and_then(|_| self.item(path, raw).ok());
         let referred = referred.and_then(|item| serde_json::value::to_raw_value(&item).ok());
         if let Some(raw) = &referred {
             item = serde_json::from_str(raw.get()).unwrap_or_default();

@@ -8,13 +8,13 @@
 //! `x-reads` in `openapi/queues.json` replaces its schema: a generated type may accept any JSON where the code reads
 //! only numbers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
 use crate::{
     compare::within,
-    shape::{Shape, inclusive, join, meet, or_null, own},
+    shape::{Shape, inclusive, join, meet, not_null, or_null, own},
 };
 
 /// The places of every operation, by `POST /path` without the names of parameters.
@@ -144,7 +144,7 @@ impl Reader<'_> {
         }
         let shared = item.get("parameters");
         for parameter in shared.into_iter().chain(value.get("parameters")).filter_map(Value::as_array).flatten() {
-            let (parameter, at) = self.resolve(parameter, at.to_owned())?;
+            let (parameter, at) = self.resolve_all(parameter, at.to_owned())?;
             self.parameter(path, parameter, &at, &mut places)?;
         }
         if let Some(body) = value.get("requestBody") {
@@ -261,10 +261,10 @@ impl Reader<'_> {
             let facts = BTreeMap::from([("body".to_owned(), json!("none"))]);
             places.insert(place.to_owned(), Place { facts, at: at.to_owned(), ..Place::default() });
         }
-        let (response, at) = self.resolve(value, at.to_owned())?;
+        let (response, at) = self.resolve_all(value, at.to_owned())?;
         for (name, header) in response.get("headers").and_then(Value::as_object).into_iter().flatten() {
             let (name, at) = (name.to_ascii_lowercase(), format!("{at}/headers/{}", escaped(name)));
-            let (header, at) = self.resolve(header, at)?;
+            let (header, at) = self.resolve_all(header, at)?;
             if name != "content-type" {
                 self.schema(header, &at, &format!("{place} header {name}"), header.get("required"), places)?;
             }
@@ -276,7 +276,7 @@ impl Reader<'_> {
     }
 
     fn body(&self, body: &Value, at: &str, place: &str, places: &mut BTreeMap<String, Place>) -> Result<(), String> {
-        let (body, at) = self.resolve(body, at.to_owned())?;
+        let (body, at) = self.resolve_all(body, at.to_owned())?;
         let content = body.get("content").and_then(Value::as_object);
         let keys = content.into_iter().flat_map(|content| content.keys());
         let has_json = keys.into_iter().any(|key| media_type(key) == JSON);
@@ -313,6 +313,12 @@ impl Reader<'_> {
         let (media, holder) = content.map_or((None, holder), |(media, holder)| (Some(media), holder));
         let schema = holder.get("schema").unwrap_or(&Value::Null);
         let mut shape = self.shape(schema, format!("{at}/schema"), 0, &mut Vec::new())?;
+        // A tolerant type loses what is within it. A result that is none of its form fails the call.
+        let result = shape.fields.get_mut("result").filter(|result| place == "response 200" && result.is_tolerant);
+        if let Some(result) = result.filter(|result| result.facts.contains_key("type")) {
+            result.is_tolerant = false;
+            result.facts.entry("type".to_owned()).and_modify(not_null);
+        }
         shape.facts.extend(media.map(|media| ("content".to_owned(), json!(media))));
         flatten(shape, place.to_owned(), (required == Some(&json!(true))).then_some(Value::Bool(true)), places);
         Ok(places.entry(place.to_owned()).or_default())
@@ -325,6 +331,18 @@ impl Reader<'_> {
         let pointer = pointer(reference).ok_or_else(nowhere)?;
         let found = self.document.pointer(&pointer).ok_or_else(nowhere)?;
         Ok((found, pointer))
+    }
+
+    /// What a reference leads to that is no schema, and may be a reference itself.
+    fn resolve_all<'a>(&'a self, value: &'a Value, at: String) -> Result<(&'a Value, String), String> {
+        let (mut value, mut at, mut passed) = (value, at, BTreeSet::new());
+        while value.get("$ref").is_some() {
+            (value, at) = self.resolve(value, at)?;
+            if !passed.insert(at.clone()) {
+                return Err(format!("#{at} refers to itself in a circle"));
+            }
+        }
+        Ok((value, at))
     }
 
     /// `trail` holds the references on the way here, each with its depth in fields.

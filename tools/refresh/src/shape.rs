@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::rules;
 
 /// Keywords without effect on the wire, or with an effect that is compared separately.
-const NO_FACTS: [&str; 21] = [
+const NO_FACTS: [&str; 22] = [
     "$anchor",
     "$comment",
     "$defs",
@@ -17,6 +17,7 @@ const NO_FACTS: [&str; 21] = [
     "additionalProperties",
     "allOf",
     "anyOf",
+    "definitions",
     "description",
     "discriminator",
     "example",
@@ -104,10 +105,13 @@ pub(crate) fn own(schema: &Value, at: &str) -> Shape {
     if let Some(value) = facts.remove("const") {
         facts.insert("enum".to_owned(), json!([value]));
     }
-    // Such as `deprecated: false`, which says nothing.
-    facts.retain(|_, value| *value != json!(false));
-    if let Some(kind) = facts.get_mut("type") {
-        *kind = values(set(kind));
+    // Such as `deprecated: false` and `minLength: 0`, which say nothing.
+    let counts = ["minItems", "minLength", "minProperties"];
+    facts.retain(|keyword, value| *value != false && !(counts.contains(&keyword.as_str()) && *value == 0));
+    // The values have types.
+    let of_values = facts.get("enum").and_then(Value::as_array).map(|values| values.iter().map(kind).collect());
+    if let Some(kind) = facts.get("type").cloned().or(of_values) {
+        facts.insert("type".to_owned(), values(set(&kind)));
     }
     if ["additionalProperties", "unevaluatedProperties"].iter().any(|other| schema.get(*other) == Some(&json!(false))) {
         facts.insert("additionalProperties".to_owned(), json!(false));
@@ -116,6 +120,19 @@ pub(crate) fn own(schema: &Value, at: &str) -> Shape {
     let required = required.filter_map(Value::as_str).map(str::to_owned).collect();
     let is_secret = schema.get("x-secret").is_some() || rules::is_described_like_a_secret(schema);
     Shape { facts, required, at: at.to_owned(), is_secret, ..Shape::default() }
+}
+
+/// The type of a value.
+fn kind(value: &Value) -> Value {
+    json!(match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_f64() => "number",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    })
 }
 
 /// A value in which 5.0 is 5.
@@ -281,6 +298,13 @@ fn kinds(value: &Value) -> BTreeSet<String> {
 pub(crate) fn or_null(kinds: &mut Value) {
     let mut set = set(kinds);
     set.insert(json!("null").to_string());
+    *kinds = values(set);
+}
+
+/// Lets a type not be null.
+pub(crate) fn not_null(kinds: &mut Value) {
+    let mut set = set(kinds);
+    set.remove(&json!("null").to_string());
     *kinds = values(set);
 }
 
