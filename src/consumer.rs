@@ -25,12 +25,12 @@ mod tests;
 mod unseen;
 pub(crate) mod verdict;
 
-use std::future::Future;
+use std::{error::Error as StdError, future::Future};
 
 use serde::de::DeserializeOwned;
 
 pub use self::{
-    decoding::{Decoding, Json, Raw},
+    decoding::{Decoded, Decoding, Raw},
     delivery::Delivery,
     health::{Health, Status},
     stats::{HandlerTimes, Report, Stats},
@@ -40,7 +40,11 @@ pub use self::{
 #[cfg(fuzzing)]
 pub(crate) use self::{extension::extended, heartbeat::until};
 use self::{recorder::Total, run::Run, settings::Settings, verdict::Verdict};
-use crate::{error::Error, message::Message, queue::Queue};
+use crate::{
+    error::{Error, kind::ErrorKind},
+    message::{Message, body::Body},
+    queue::Queue,
+};
 
 /// Pulls messages and runs a handler for each, concurrently, until it is told to stop.
 ///
@@ -187,9 +191,53 @@ impl Consumer {
     /// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn json<T: DeserializeOwned>(self) -> Consumer<Json<T>> {
+    pub fn json<T: DeserializeOwned + 'static>(self) -> Consumer<Decoded<T>> {
+        self.decoded(Decoded::by(Body::json))
+    }
+
+    /// Decodes each message's body by a function, and passes the result to the handler with the message: MessagePack,
+    /// protobuf, compressed data, or JSON with a check.
+    ///
+    /// What the function returns as an error is the [source](std::error::Error::source) of the error that
+    /// [`on_undecodable`](Consumer::on_undecodable) receives, so that no part of the body is logged. A panic counts as
+    /// an error.
+    ///
+    /// ```
+    /// # use cloudflare_queues::{Consumer, PushMessage, emulator::Emulator};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// # let emulator = Emulator::start().await?;
+    /// # let queue = emulator.queue()?;
+    /// queue.push(&PushMessage::base64([0, 7])).await?;
+    /// let consumer = Consumer::new(queue).decode(|body| {
+    ///     // For example `rmp_serde::from_slice(&body.base64()?)?`.
+    ///     Ok(u16::from_be_bytes(body.base64()?.as_slice().try_into()?))
+    /// });
+    /// let (done, mut stop) = tokio::sync::mpsc::unbounded_channel();
+    /// let handler = move |number: u16, _message| {
+    ///     println!("job {number}");
+    ///     let _ = done.send(());
+    ///     async {}
+    /// };
+    /// let report = consumer.run_until(stop.recv(), handler).await?;
+    /// assert_eq!(report.stats.acknowledged, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn decode<T: 'static>(
+        self,
+        read: impl Fn(&Body) -> Result<T, Box<dyn StdError + Send + Sync>> + Send + Sync + 'static,
+    ) -> Consumer<Decoded<T>> {
+        let undecodable = |error: Box<dyn StdError + Send + Sync>| match error.downcast::<Error>() {
+            Ok(error) => *error,
+            Err(error) => Error::new(ErrorKind::UndecodableBody, "the body does not fit the requested type")
+                .with_source(error, false),
+        };
+        self.decoded(Decoded::by(move |body| read(body).map_err(undecodable)))
+    }
+
+    fn decoded<T>(self, decoding: Decoded<T>) -> Consumer<Decoded<T>> {
         let Self { queue, settings, total, .. } = self;
-        Consumer { queue, settings, decoding: Json::new(Verdict::Leave), total }
+        Consumer { queue, settings, decoding, total }
     }
 
     /// Runs until `stop` completes, or until a pull or an acknowledgement fails in a way that needs human intervention.
@@ -290,7 +338,7 @@ impl Consumer {
     }
 }
 
-impl<T: DeserializeOwned + 'static> Consumer<Json<T>> {
+impl<T: 'static> Consumer<Decoded<T>> {
     /// Sets what to do with a message that cannot be decoded. Like a handler, the function is async and may fail.
     ///
     /// By default, the message is moved to the [dead-letter queue](Self::dead_letters) if one is set. Otherwise it is
@@ -300,7 +348,7 @@ impl<T: DeserializeOwned + 'static> Consumer<Json<T>> {
     where
         F: Future<Output: IntoVerdict> + Send + 'static,
     {
-        self.decoding = Json::deciding(decide);
+        self.decoding = self.decoding.deciding(decide);
         self
     }
 
@@ -343,12 +391,12 @@ impl<T: DeserializeOwned + 'static> Consumer<Json<T>> {
     /// # Errors
     ///
     /// As for that method.
-    pub fn stream(&self) -> Result<Deliveries<Json<T>>, Error> {
+    pub fn stream(&self) -> Result<Deliveries<Decoded<T>>, Error> {
         Deliveries::new(self.queue.clone(), self.settings.clone(), self.decoding(), &self.total)
     }
 
     /// By default, undecodable messages go to the dead-letter queue if there is one.
-    fn decoding(&self) -> Json<T> {
+    fn decoding(&self) -> Decoded<T> {
         let default = if self.settings.dead_letters.is_some() { Verdict::DeadLetter } else { Verdict::Leave };
         self.decoding.clone().defaulting(default)
     }

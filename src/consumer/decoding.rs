@@ -1,17 +1,15 @@
 //! What a handler receives: only the message, or also its decoded body.
 
-use std::{fmt, future::Future, marker::PhantomData, pin::Pin, sync::Arc};
-
-use serde::de::DeserializeOwned;
+use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
 use super::{IntoVerdict, handlers::Handled};
 use crate::{
     error::{Error, kind::ErrorKind},
     flow::contained::{caught, contained},
-    message::Message,
+    message::{Message, body::Body},
 };
 
-/// How a [`Consumer`](super::Consumer) decodes bodies: [`Raw`] or [`Json`].
+/// How a [`Consumer`](super::Consumer) decodes bodies: [`Raw`] or [`Decoded`].
 pub trait Decoding: sealed::Sealed {
     /// What the handler receives in addition to the message.
     type Job;
@@ -46,23 +44,24 @@ impl Decoding for Raw {
     }
 }
 
-/// The decoding of a [`Consumer`](super::Consumer) whose handler receives JSON bodies with their messages.
-pub struct Json<T> {
+/// The decoding of a [`Consumer`](super::Consumer) whose handler receives decoded bodies with their messages.
+pub struct Decoded<T> {
+    read: Arc<ReadBody<T>>,
     decide: Option<Arc<Decide>>,
     default: super::Verdict,
-    body: PhantomData<fn() -> T>,
 }
 
+type ReadBody<T> = dyn Fn(&Body) -> Result<T, Error> + Send + Sync;
 /// What to do with a message that could not be decoded.
 pub(super) type Decided = Pin<Box<dyn Future<Output = Handled> + Send>>;
 type Decide = dyn Fn(Message, Error) -> Decided + Send + Sync;
 
-impl<T> Json<T> {
-    pub(super) fn new(default: super::Verdict) -> Self {
-        Self { decide: None, default, body: PhantomData }
+impl<T> Decoded<T> {
+    pub(super) fn by(read: impl Fn(&Body) -> Result<T, Error> + Send + Sync + 'static) -> Self {
+        Self { read: Arc::new(read), decide: None, default: super::Verdict::Leave }
     }
 
-    pub(super) fn deciding<F>(decide: impl Fn(Message, Error) -> F + Send + Sync + 'static) -> Self
+    pub(super) fn deciding<F>(mut self, decide: impl Fn(Message, Error) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output: IntoVerdict> + Send + 'static,
     {
@@ -70,7 +69,8 @@ impl<T> Json<T> {
             let decided = decide(message, error);
             Box::pin(async { decided.await.into_verdict() })
         };
-        Self { decide: Some(Arc::new(decide)), ..Self::new(super::Verdict::Leave) }
+        self.decide = Some(Arc::new(decide));
+        self
     }
 
     /// What to do with undecodable messages if no function decides.
@@ -80,12 +80,12 @@ impl<T> Json<T> {
     }
 }
 
-impl<T: DeserializeOwned + 'static> Decoding for Json<T> {
+impl<T: 'static> Decoding for Decoded<T> {
     type Job = T;
 
     fn decode(&self, message: &Message) -> Result<T, Error> {
         let panicked = || Err(Error::new(ErrorKind::UndecodableBody, "the type panics when it reads the body"));
-        caught(|| message.body.json()).unwrap_or_else(panicked)
+        caught(|| (self.read)(&message.body)).unwrap_or_else(panicked)
     }
 
     fn undecodable(&self, message: &Message, error: Error) -> Decided {
@@ -105,16 +105,16 @@ impl<T: DeserializeOwned + 'static> Decoding for Json<T> {
     }
 }
 
-impl<T: 'static> sealed::Sealed for Json<T> {}
+impl<T: 'static> sealed::Sealed for Decoded<T> {}
 
-impl<T> Clone for Json<T> {
+impl<T> Clone for Decoded<T> {
     fn clone(&self) -> Self {
-        Self { decide: self.decide.clone(), default: self.default, body: PhantomData }
+        Self { read: Arc::clone(&self.read), decide: self.decide.clone(), default: self.default }
     }
 }
 
-impl<T> fmt::Debug for Json<T> {
+impl<T> fmt::Debug for Decoded<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Json")
+        f.write_str("Decoded")
     }
 }

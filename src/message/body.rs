@@ -175,6 +175,19 @@ impl Body {
         })
     }
 
+    /// The bytes of a body that holds base64: of a message pushed as [`base64`](crate::PushMessage::base64), or of a
+    /// `bytes` body, which only a Worker can push.
+    ///
+    /// # Errors
+    ///
+    /// [`UndecodableBody`](ErrorKind::UndecodableBody) if the body is not base64.
+    pub fn base64(&self) -> Result<Vec<u8>, Error> {
+        match self.content()? {
+            Content::Text(text) => BASE64.decode(text.as_bytes()).map_err(|_| undecodable("the body is not base64")),
+            Content::Decoded(bytes) => Ok(bytes),
+        }
+    }
+
     fn content(&self) -> Result<Content<'_>, Error> {
         let text = self.raw.text_or_json().ok_or_else(|| undecodable("the body has half of a surrogate pair"))?;
         let is_encoded = match self.content_type {
@@ -216,6 +229,11 @@ fn undecodable(message: impl Into<Cow<'static, str>>) -> Error {
     Error::new(ErrorKind::UndecodableBody, message)
 }
 
+/// Bytes as base64 with padding.
+pub(super) fn to_base64(bytes: &[u8]) -> String {
+    BASE64.encode(bytes)
+}
+
 /// Whether `serde_json` gave up at its bound of nesting, which it reports as malformed JSON.
 pub(crate) fn is_too_deep(error: &serde_json::Error) -> bool {
     error.is_syntax() && error.to_string().starts_with("recursion limit exceeded")
@@ -251,6 +269,20 @@ mod tests {
     #[test]
     fn the_bytes_of_a_text_are_those_without_its_escapes() {
         assert_eq!(&*Body::new(json(r#""a\n""#), ContentType::Text).bytes().unwrap(), b"a\n");
+    }
+
+    #[test]
+    fn bytes_are_read_from_base64_of_a_producer_over_http_and_of_a_worker() {
+        let bytes: Vec<u8> = (0..=255).collect();
+        let text = to_base64(&bytes);
+        for content_type in [ContentType::Text, ContentType::Bytes] {
+            assert_eq!(Body::new(MessageBody::unquoted(&text), content_type).base64().unwrap(), bytes);
+        }
+        // Padding may be missing.
+        assert_eq!(Body::new(MessageBody::unquoted("AQ"), ContentType::Text).base64().unwrap(), [1]);
+        let refused = Body::new(MessageBody::unquoted("a secret!"), ContentType::Text).base64().unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::UndecodableBody);
+        assert!(!refused.to_string().contains("secret"));
     }
 
     #[test]

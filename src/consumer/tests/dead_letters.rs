@@ -108,7 +108,7 @@ async fn dead_letter(
     looked_at: Duration,
     time: Duration,
 ) -> [(Stats, Status); 2] {
-    let look = |consumer: &Consumer<Json<u32>>| (consumer.stats(), consumer.health().status);
+    let look = |consumer: &Consumer<Decoded<u32>>| (consumer.stats(), consumer.health().status);
     let consumer = consumer.json::<u32>();
     let (watched, seen) = (consumer.clone(), Arc::new(Mutex::new(None)));
     let looks = Arc::clone(&seen);

@@ -9,7 +9,7 @@ use super::*;
 async fn both(
     messages: usize,
     is_pushed: bool,
-    set: impl Fn(Consumer, Queue) -> Consumer<Json<u32>>,
+    set: impl Fn(Consumer, Queue) -> Consumer<Decoded<u32>>,
 ) -> [(Stats, usize); 2] {
     let mut both = Vec::new();
     for is_stream in [false, true] {
@@ -144,4 +144,57 @@ async fn a_decision_that_never_starts_is_handed_back_and_counts_as_a_drop() {
     acker.flush().await;
     let Stats { retried, unconfirmed, slowdown, .. } = consumer.stats();
     assert_eq!((retried, unconfirmed, slowdown), (20, 0, 1));
+}
+
+/// Bodies of base64, of which the bytes are UTF-8 and a number. One of them makes the function panic.
+fn read(body: &Body) -> Result<u32, Box<dyn StdError + Send + Sync>> {
+    let bytes = body.base64()?;
+    assert_ne!(bytes, b"panic");
+    Ok(str::from_utf8(&bytes)?.parse()?)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_function_decodes_and_its_errors_are_the_sources_of_undecodable_messages() {
+    for is_stream in [false, true] {
+        let world = World::of(Behavior::new());
+        let bodies: [&[u8]; 5] = [b"7", b"8", b"panic", b"secret", &[0xff]];
+        let pushed: Vec<_> = bodies.iter().map(PushMessage::base64).chain([PushMessage::text("no base64")]).collect();
+        let _ = world.direct.push_all(&pushed).await.unwrap();
+        let (seen, numbers) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
+        let undecodable = Arc::clone(&seen);
+        let consumer = world.consumer().decode(read).on_undecodable(move |_, error: Error| {
+            undecodable.lock().unwrap().push((
+                error.kind(),
+                error.to_string(),
+                error.source().map(ToString::to_string),
+            ));
+            async { Verdict::Ack }
+        });
+        if is_stream {
+            let mut deliveries = consumer.stream().unwrap();
+            for _ in 0..2 {
+                let delivery = deliveries.next().await.unwrap().unwrap();
+                numbers.lock().unwrap().push(*delivery.body());
+                drop(delivery.ack().await.unwrap());
+            }
+            assert!(tokio::time::timeout(SECOND, deliveries.next()).await.is_err());
+            deliveries.acker().close().await;
+        } else {
+            let numbers = Arc::clone(&numbers);
+            let handler = move |number, _| {
+                numbers.lock().unwrap().push(number);
+                async {}
+            };
+            let _ = consumer.run_until(sleep(SECOND), handler).await.unwrap();
+        }
+        assert_eq!((consumer.stats().undecodable, world.left()), (4, 0));
+        numbers.lock().unwrap().sort_unstable();
+        assert_eq!(*numbers.lock().unwrap(), [7, 8]);
+        let seen = seen.lock().unwrap();
+        assert!(seen.iter().all(|(kind, text, _)| *kind == ErrorKind::UndecodableBody && !text.contains("secret")));
+        let sources: Vec<_> = seen.iter().filter_map(|(_, _, source)| source.as_deref()).collect();
+        assert_eq!(sources.len(), 2, "a panic and an error of the body have none: {seen:?}");
+        assert!(sources.contains(&"invalid digit found in string"));
+        assert!(seen.iter().any(|(_, text, _)| text.contains("the body is not base64")));
+    }
 }
