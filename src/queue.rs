@@ -2,6 +2,8 @@
 
 pub(crate) mod ids;
 mod settle;
+#[cfg(test)]
+mod tests;
 pub(crate) mod wire;
 
 use std::{sync::Arc, time::Duration};
@@ -54,6 +56,8 @@ const MAX_PULLED_MESSAGE_BYTES: usize = 6 * PushMessage::MAX_SIZE + 4096;
 pub struct Queue {
     transport: Arc<Transport>,
     ids: Arc<Ids>,
+    /// In addition to that of the client.
+    timeout: Duration,
 }
 
 #[derive(Debug)]
@@ -64,7 +68,32 @@ struct Ids {
 
 impl Queue {
     pub(crate) fn new(transport: Arc<Transport>, account: AccountId, queue: QueueId) -> Self {
-        Self { transport, ids: Arc::new(Ids { account, queue }) }
+        Self { transport, ids: Arc::new(Ids { account, queue }), timeout: Duration::MAX }
+    }
+
+    /// A handle to the same queue whose calls take at most `timeout` each, all attempts included. The client's
+    /// [`call_timeout`](crate::ClientBuilder::call_timeout) still applies.
+    ///
+    /// As there, it applies to each request of an operation that takes several. A push that takes longer [may have
+    /// arrived](Error::may_have_arrived).
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// use cloudflare_queues::{ErrorKind, PushMessage, emulator::{Emulator, Fault}};
+    /// use std::time::Duration;
+    ///
+    /// let emulator = Emulator::in_process();
+    /// let queue = emulator.queue()?;
+    /// emulator.inject(Fault::Slow { before: Duration::from_secs(10), after: Duration::ZERO, fault: None });
+    /// let job = PushMessage::text("hello");
+    /// let error = queue.with_timeout(Duration::from_millis(200)).push(&job).await.unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Timeout); // time for the fallback
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn with_timeout(&self, timeout: Duration) -> Self {
+        Self { timeout, ..self.clone() }
     }
 
     /// The queue's id.
@@ -235,7 +264,9 @@ impl Queue {
         method: impl AsyncFnOnce(&generated::Client, &Identifier, &Identifier) -> Returned<T>,
     ) -> Result<Call<'_, T>, Error> {
         let Ids { account, queue } = &*self.ids;
-        self.transport.call(queue.as_str(), async |client| method(client, account.wire(), queue.wire()).await)
+        let call =
+            self.transport.call(queue.as_str(), async |client| method(client, account.wire(), queue.wire()).await);
+        Ok(call?.within(self.timeout))
     }
 
     /// Takes a retry from the budget that all calls on the client share, if one is left.

@@ -1,7 +1,7 @@
 //! The emulator behind a slow network, on a paused clock.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, LazyLock, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -19,6 +19,9 @@ use crate::{
     message::push::PushMessage,
     queue::Queue,
 };
+
+/// One for all, since making one reads certificates.
+static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(reqwest::Client::new);
 
 /// A request as seen by the network.
 #[derive(Clone, Debug)]
@@ -70,7 +73,7 @@ impl Network {
         let response = match scripted {
             // What cannot be built counts as not sent, as without a connection.
             Some(response) if response.extensions().get::<Unsent>().is_some() => {
-                reqwest::Client::new().get("").build().map(|_| unreachable!())
+                CLIENT.get("").build().map(|_| unreachable!())
             }
             Some(response) => {
                 let (head, body) = response.into_parts();

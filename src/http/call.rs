@@ -136,6 +136,13 @@ impl<T> Call<'_, T> {
         self
     }
 
+    /// Ends the call after this time, if that is earlier.
+    pub(crate) fn within(mut self, timeout: Duration) -> Self {
+        self.end = self.end.min(transport::after(timeout));
+        self.deadline = self.end;
+        self
+    }
+
     /// Lets the response exceed the client's size limit by this much.
     pub(crate) fn with_room(mut self, bytes: usize) -> Self {
         self.max_response_bytes = self.max_response_bytes.saturating_add(bytes);
