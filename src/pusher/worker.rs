@@ -237,7 +237,7 @@ impl Worker {
 /// The runtime stops, or there is nothing left to do.
 impl Drop for Worker {
     fn drop(&mut self) {
-        self.room.close();
+        // Those who wait for room get it when the messages are dropped, and then find the channel closed.
         self.commands.close();
         while let Ok(command) = self.commands.try_recv() {
             self.receive(Some(command));

@@ -69,6 +69,7 @@ async fn close_ends_pushes_that_wait_for_room() {
     let mut close = pin!(pusher.close());
     assert!(timeout(MILLI, close.as_mut()).await.is_err());
     assert_eq!(waiting.await.unwrap().unwrap_err().message, Some(PushMessage::text("waits")));
+    assert!(start.elapsed() < SECOND);
     close.await;
     assert_eq!(start.elapsed().as_secs(), 9);
     assert!(first.await.is_ok());
