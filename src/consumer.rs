@@ -3,6 +3,7 @@
 
 mod acks;
 mod brake;
+mod dead_letter;
 mod decoding;
 mod delivery;
 mod extension;
@@ -30,6 +31,7 @@ use std::{error::Error as StdError, future::Future};
 use serde::de::DeserializeOwned;
 
 pub use self::{
+    dead_letter::{DeadLetter, Reason},
     decoding::{Decoded, Decoding, Raw},
     delivery::Delivery,
     health::{Health, Status},
@@ -95,8 +97,9 @@ use crate::{
 ///
 /// # When things fail
 ///
-/// - A handler returns an error or panics: the message is retried after [`retry_delay`](Self::retry_delay), or moved to
-///   the [dead letters](Self::dead_letters) after [`max_attempts`](Self::max_attempts).
+/// - A handler returns an error, panics, or takes longer than [`handler_timeout`](Self::handler_timeout): the message
+///   is retried after [`retry_delay`](Self::retry_delay), or moved to the [dead letters](Self::dead_letters) after
+///   [`max_attempts`](Self::max_attempts).
 /// - More handlers fail than [`failure_threshold`](Self::failure_threshold): pulling slows down step by step, until
 ///   handlers succeed.
 /// - A pull fails: fewer pulls are in flight, and pauses grow. A `Retry-After` is obeyed for up to five minutes. A page
@@ -140,6 +143,7 @@ use crate::{
 /// - `a message could not be decoded`, a warning. Fields: `error`, `messaging.message.id`.
 /// - `the function for undecodable messages failed`, a warning, in a stream. Fields: `error`, `messaging.message.id`.
 /// - `the function of the retry delay panicked`, a warning. Fields: `messaging.message.id`.
+/// - `the function of the dead letter panicked`, a warning. Fields: `messaging.message.id`.
 /// - `the function of the span panicked`, a warning. Fields: `messaging.message.id`.
 ///
 /// None has a body, a lease id or a credential. The [acker](crate::Acker) and single calls have events of their own. To

@@ -2,7 +2,7 @@
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
-use super::{IntoVerdict, handlers::Handled};
+use super::{IntoVerdict, Verdict, handlers::Handled};
 use crate::{
     error::{Error, kind::ErrorKind},
     flow::contained::{caught, contained},
@@ -40,7 +40,7 @@ impl Decoding for Raw {
     }
 
     fn undecodable(&self, _: &Message, error: Error) -> Decided {
-        Box::pin(async move { Err(error.to_string()) })
+        Box::pin(async move { Err(error.to_string()).into() })
     }
 }
 
@@ -48,24 +48,25 @@ impl Decoding for Raw {
 pub struct Decoded<T> {
     read: Arc<ReadBody<T>>,
     decide: Option<Arc<Decide>>,
-    default: super::Verdict,
+    default: Verdict,
 }
 
 type ReadBody<T> = dyn Fn(&Body) -> Result<T, Error> + Send + Sync;
 /// What to do with a message that could not be decoded.
 pub(super) type Decided = Pin<Box<dyn Future<Output = Handled> + Send>>;
-type Decide = dyn Fn(Message, Error) -> Decided + Send + Sync;
+type Decide = dyn Fn(Message, Error) -> Deciding + Send + Sync;
+type Deciding = Pin<Box<dyn Future<Output = Result<Verdict, String>> + Send>>;
 
 impl<T> Decoded<T> {
     pub(super) fn by(read: impl Fn(&Body) -> Result<T, Error> + Send + Sync + 'static) -> Self {
-        Self { read: Arc::new(read), decide: None, default: super::Verdict::Leave }
+        Self { read: Arc::new(read), decide: None, default: Verdict::Leave }
     }
 
     pub(super) fn deciding<F>(mut self, decide: impl Fn(Message, Error) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output: IntoVerdict> + Send + 'static,
     {
-        let decide = move |message, error| -> Decided {
+        let decide = move |message, error| -> Deciding {
             let decided = decide(message, error);
             Box::pin(async { decided.await.into_verdict() })
         };
@@ -74,7 +75,7 @@ impl<T> Decoded<T> {
     }
 
     /// What to do with undecodable messages if no function decides.
-    pub(super) fn defaulting(mut self, default: super::Verdict) -> Self {
+    pub(super) fn defaulting(mut self, default: Verdict) -> Self {
         self.default = default;
         self
     }
@@ -91,15 +92,18 @@ impl<T: 'static> Decoding for Decoded<T> {
     fn undecodable(&self, message: &Message, error: Error) -> Decided {
         match &self.decide {
             Some(decide) => {
-                let (decide, message) = (Arc::clone(decide), message.clone());
+                let (decide, message, undecodable) = (Arc::clone(decide), message.clone(), Some(error.clone()));
                 // A panic is a failure of this message alone.
                 let panicked = || Err("the function for undecodable messages panicked".to_owned());
-                Box::pin(async move { contained(|| decide(message, error)).await.unwrap_or_else(panicked) })
+                Box::pin(async move {
+                    let returned = contained(|| decide(message, error)).await.unwrap_or_else(panicked);
+                    Handled { returned, undecodable }
+                })
             }
             None => {
                 tracing::warn!(%error, messaging.message.id = message.id, "a message could not be decoded");
-                let verdict = self.default;
-                Box::pin(async move { Ok(verdict) })
+                let (returned, undecodable) = (Ok(self.default), Some(error));
+                Box::pin(async move { Handled { returned, undecodable } })
             }
         }
     }

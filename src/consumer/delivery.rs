@@ -13,8 +13,8 @@ use std::{
 use tokio::task::JoinHandle;
 
 use super::{
-    Unsettled, Verdict, decoding::Decided, heartbeat::Heartbeat, outcomes::Outcomes, pulls::MESSAGE_BYTES,
-    recorder::Counter, settings::Settings, unseen::Unseen,
+    Unsettled, Verdict, dead_letter::Reason, decoding::Decided, handlers::Handled, heartbeat::Heartbeat,
+    outcomes::Outcomes, pulls::MESSAGE_BYTES, recorder::Counter, settings::Settings, unseen::Unseen,
 };
 use crate::{
     acker::{Acker, Receipt},
@@ -126,9 +126,6 @@ impl Rest {
     }
 }
 
-/// A verdict on a message, or the text of the error of the handler, or none if it panicked.
-pub(super) type Outcome = Result<Verdict, Option<String>>;
-
 impl Origin {
     /// The run has ended: what has no outcome yet is counted as left or as unconfirmed, and no lease of a message that
     /// a handler still has is extended. Returns the unconfirmed leases.
@@ -192,12 +189,12 @@ impl Delivery {
         self.held.is_late = true;
         let Self { message, held, .. } = self;
         async move {
-            let outcome = decided.await;
-            if let Err(error) = &outcome {
+            let handled = decided.await;
+            if let Err(error) = &handled.returned {
                 let id = &message.id;
                 tracing::warn!(%error, messaging.message.id = id, "the function for undecodable messages failed");
             }
-            held.conclude(outcome.map_err(Some), Some(message)).finish().await;
+            held.conclude(Some(handled), Some(message)).finish().await;
         }
     }
 }
@@ -303,14 +300,19 @@ impl Held {
 
     /// Does what a handler, or the function for undecodable messages, decided. What cannot be done at once remains.
     ///
-    /// `message` may be `None` only if neither dead letters nor the retry delay need it.
-    pub(super) fn conclude(mut self, outcome: Outcome, message: Option<Message>) -> Rest {
+    /// `handled` is `None` if the handler panicked. `message` may be `None` only if neither dead letters nor the retry
+    /// delay need it.
+    pub(super) fn conclude(mut self, handled: Option<Handled>, message: Option<Message>) -> Rest {
         if !self.origin.outcomes.is_open(self.key) {
             // The run has ended, and has reported the message as left.
             self.stage = Stage::Done;
             return Rest::Nothing;
         }
         self.is_late = true;
+        let (outcome, undecodable) = match handled {
+            Some(Handled { returned, undecodable }) => (returned.map_err(Some), undecodable),
+            None => (Err(None), None),
+        };
         self.origin.outcomes.handled(outcome.is_err());
         if outcome.is_err() {
             self.origin.outcomes.counter().count(|stats| stats.failed += 1);
@@ -331,10 +333,16 @@ impl Held {
             }
             (Some(Verdict::DeadLetter), Some(queue), Some(message)) => {
                 let queue = queue.clone();
+                let reason = match (undecodable, outcome) {
+                    (Some(error), _) => Reason::Undecodable(error),
+                    (None, Ok(_)) => Reason::Verdict,
+                    (None, Err(Some(error))) => Reason::Failed(error),
+                    (None, Err(None)) => Reason::Panicked,
+                };
                 self.stage = Stage::DeadLetter;
                 self.origin.outcomes.dead_letter(self.key);
                 // In a task of its own, which goes on if this one is aborted.
-                return Rest::Pushing(tokio::spawn(self.dead_letter(queue, message)));
+                return Rest::Pushing(tokio::spawn(self.dead_letter(queue, message, reason)));
             }
             (Some(Verdict::Ack), ..) => Decision::Ack,
             (Some(Verdict::Retry), ..) => Decision::Retry,
@@ -351,14 +359,18 @@ impl Held {
         Rest::Submitting(Box::pin(async move { drop(settled.await) }))
     }
 
-    /// Pushes the message to the dead-letter queue, byte for byte, and acknowledges it after that. Once this has begun,
-    /// a retry could lead to a second push.
-    async fn dead_letter(mut self, queue: Queue, message: Message) {
+    /// Pushes the message to the dead-letter queue, and acknowledges it after that. Once this has begun, a retry could
+    /// lead to a second push.
+    async fn dead_letter(mut self, queue: Queue, message: Message, reason: Reason) {
         // From here on, what a message takes besides its body counts as that of one that is being settled.
         let body = self.bytes.saturating_sub(MESSAGE_BYTES);
         self.origin.outcomes.free(self.bytes.saturating_sub(body));
         self.bytes = body;
-        let pushed = async { queue.push(&PushMessage::from_body(&message.body)?).await }.await;
+        let letter = match &self.origin.settings.dead_letter_as {
+            Some(make) => make.make(&message, &reason),
+            None => PushMessage::from_body(&message.body),
+        };
+        let pushed = async { queue.push(&letter?).await }.await;
         match pushed {
             Ok(_) => drop(self.settle(Decision::Ack).await),
             Err(error) => {

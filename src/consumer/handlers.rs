@@ -14,15 +14,32 @@ use super::{
 };
 use crate::{error::Error, flow::contained::contained, message::Message};
 
-/// What a handler returned for a message: its verdict, or the text of its error.
-pub(super) type Handled = Result<Verdict, String>;
+/// What was decided on a message.
+pub struct Handled {
+    /// The verdict, or the text of the error.
+    pub(super) returned: Result<Verdict, String>,
+    /// Why the body could not be decoded.
+    pub(super) undecodable: Option<Error>,
+}
+
+impl From<Result<Verdict, String>> for Handled {
+    fn from(returned: Result<Verdict, String>) -> Self {
+        Self { returned, undecodable: None }
+    }
+}
 
 /// A handler of any kind.
 pub(super) type Handler = dyn Fn(Vec<Message>) -> Handling + Send + Sync;
 pub(super) type Handling = Pin<Box<dyn Future<Output = Vec<Handled>> + Send>>;
 
 /// Lets a handler work on messages, and settles them as it says. Returns how long it took.
-pub(super) async fn handle(handler: Arc<Handler>, work: Vec<Delivery>, keeps_messages: bool, span: Span) -> Duration {
+pub(super) async fn handle(
+    handler: Arc<Handler>,
+    work: Vec<Delivery>,
+    timeout: Duration,
+    keeps_messages: bool,
+    span: Span,
+) -> Duration {
     let (mut messages, mut held): (Vec<_>, Vec<(Held, Option<Message>)>) = (Vec::new(), Vec::new());
     for delivery in work {
         // Handlers that block their threads may have delayed the start for long.
@@ -37,18 +54,34 @@ pub(super) async fn handle(handler: Arc<Handler>, work: Vec<Delivery>, keeps_mes
     let Some((first, _)) = held.first() else { return Duration::ZERO };
     let counter = first.counter().clone();
     let started = Instant::now();
-    let handled = contained(|| handler(messages)).await;
+    let handled = contained(|| within(timeout, handler(messages), held.len())).await;
     let took = started.elapsed();
     counter.handled(took, if handled.is_none() { held.len() as u64 } else { 0 });
     match &handled {
         Some(handled) => spans::note(&span, handled),
         None => tracing::warn!(messages = held.len(), "a handler panicked"),
     }
-    let mut outcomes = handled.into_iter().flatten().map(|outcome| outcome.map_err(Some));
+    let mut outcomes = handled.into_iter().flatten();
     for (held, message) in held {
-        held.conclude(outcomes.next().unwrap_or(Err(None)), message).in_background();
+        held.conclude(outcomes.next(), message).in_background();
     }
     took
+}
+
+/// Drops what a handler does after the timeout.
+fn within(timeout: Duration, mut handling: Handling, messages: usize) -> Handling {
+    if timeout == Duration::MAX {
+        return handling;
+    }
+    Box::pin(async move {
+        match tokio::time::timeout(timeout, handling.as_mut()).await {
+            Ok(handled) => handled,
+            Err(_) => {
+                let text = format!("the handler took longer than {timeout:?}");
+                vec![Err(text); messages].into_iter().map(Handled::from).collect()
+            }
+        }
+    })
 }
 
 /// A handler of one message.
@@ -61,7 +94,7 @@ where
         let handled = messages.into_iter().next().map(&handler);
         Box::pin(async move {
             match handled {
-                Some(handled) => vec![handled.await.into_verdict()],
+                Some(handled) => vec![handled.await.into_verdict().into()],
                 None => Vec::new(),
             }
         })
@@ -77,7 +110,7 @@ where
     Arc::new(move |messages| {
         let count = messages.len();
         let handled = handler(messages);
-        Box::pin(async move { handled.await.into_verdicts(count) })
+        Box::pin(async move { handled.await.into_verdicts(count).into_iter().map(Handled::from).collect() })
     })
 }
 
@@ -95,7 +128,7 @@ where
         });
         Box::pin(async move {
             match handled {
-                Some(Ok(handled)) => vec![handled.await.into_verdict()],
+                Some(Ok(handled)) => vec![handled.await.into_verdict().into()],
                 Some(Err(decided)) => vec![decided.await],
                 None => Vec::new(),
             }
@@ -133,7 +166,7 @@ where
             let (mut decoded, mut outcomes) = (decoded.into_iter(), Vec::with_capacity(decided.len()));
             for undecodable in decided {
                 outcomes.push(match undecodable {
-                    None => decoded.next().unwrap_or_else(|| Err("the handler gave no verdict".to_owned())),
+                    None => decoded.next().unwrap_or_else(|| Err("the handler gave no verdict".to_owned())).into(),
                     Some(decided) => decided.await,
                 });
             }

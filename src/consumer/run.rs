@@ -155,7 +155,8 @@ impl Run {
             span.follows_from(pull.id());
             let settings = &self.source.origin().settings;
             let keeps_messages = settings.retry_delay.needs_message() || settings.dead_letters.is_some();
-            let handled = handle(Arc::clone(handler), group, keeps_messages, span.clone());
+            let timeout = settings.handler_timeout;
+            let handled = handle(Arc::clone(handler), group, timeout, keeps_messages, span.clone());
             self.handlers.spawn(handled.instrument(span));
         }
     }

@@ -4,11 +4,15 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tracing::Span;
 
-use super::{Consumer, RetryDelay, Unsettled};
+use super::{
+    Consumer, RetryDelay, Unsettled,
+    dead_letter::{MakeLetter, Reason},
+};
 use crate::{
     acker::AckerOptions,
+    error::Error,
     flow::contained::caught,
-    message::{Message, pull::PullOptions},
+    message::{Message, pull::PullOptions, push::PushMessage},
     queue::Queue,
 };
 
@@ -31,9 +35,11 @@ pub(super) struct Settings {
     pub(super) max_lease: Duration,
     pub(super) failure_threshold: f64,
     pub(super) dead_letters: Option<Queue>,
+    pub(super) dead_letter_as: Option<MakeLetter>,
     pub(super) max_attempts: Option<u32>,
     pub(super) handler_batch: usize,
     pub(super) handler_linger: Duration,
+    pub(super) handler_timeout: Duration,
     /// Whether a handler takes several messages. Only then do the two settings above apply.
     pub(super) is_batched: bool,
     pub(super) span: Option<MakeSpan>,
@@ -92,9 +98,11 @@ impl Default for Settings {
             max_lease: Duration::from_secs(60 * 60),
             failure_threshold: 0.5,
             dead_letters: None,
+            dead_letter_as: None,
             max_attempts: None,
             handler_batch: 100,
             handler_linger: Duration::from_secs(1),
+            handler_timeout: Duration::MAX,
             is_batched: false,
             span: None,
             max_retries: None,
@@ -242,6 +250,18 @@ impl<D> Consumer<D> {
         self
     }
 
+    /// Sets a function that makes the message that is pushed to the [dead-letter queue](Self::dead_letters), such as
+    /// [`DeadLetter::wrap`](super::DeadLetter::wrap). By default, it is the message, byte for byte.
+    ///
+    /// If the function returns an error, the message is left. If it panics, the message is pushed byte for byte.
+    pub fn dead_letter_as(
+        mut self,
+        make: impl Fn(&Message, &Reason) -> Result<PushMessage, Error> + Send + Sync + 'static,
+    ) -> Self {
+        self.settings.dead_letter_as = Some(MakeLetter::new(make));
+        self
+    }
+
     /// After how many attempts a message whose handler failed is moved to the [dead-letter queue](Self::dead_letters).
     /// Unlimited by default.
     ///
@@ -275,6 +295,17 @@ impl<D> Consumer<D> {
     /// Set it to as much delay as a message may have.
     pub fn handler_linger(mut self, linger: Duration) -> Self {
         self.settings.handler_linger = linger;
+        self
+    }
+
+    /// How long a handler of a run may take. Unlimited by default.
+    ///
+    /// One that takes longer is dropped, which is a failure with the text `the handler took longer than 20s`: its
+    /// messages are retried after [`retry_delay`](Self::retry_delay), or moved after
+    /// [`max_attempts`](Self::max_attempts). Work in `spawn_blocking` goes on. If a message that takes too long needs
+    /// another verdict, use `tokio::time::timeout` in the handler and return it.
+    pub fn handler_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.handler_timeout = timeout;
         self
     }
 

@@ -35,7 +35,7 @@ pub(super) fn process_batch(queue_id: &QueueId, messages: usize) -> Span {
 /// Logs the errors of a handler, within its span.
 pub(super) fn note(span: &Span, handled: &[Handled]) {
     let mut last = None;
-    for error in handled.iter().filter_map(|handled| handled.as_ref().err()) {
+    for error in handled.iter().filter_map(|handled| handled.returned.as_ref().err()) {
         // A failure of the whole batch has the same text for each message.
         if last.replace(error) != Some(error) {
             span.record("otel.status_code", "ERROR");

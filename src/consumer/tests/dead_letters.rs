@@ -3,7 +3,11 @@
 use serde_json::value::RawValue;
 
 use super::*;
-use crate::{emulator::JsonBodies, message::pull::PullOptions, queue::ids::QueueId};
+use crate::{
+    emulator::JsonBodies,
+    message::{body::ContentType, pull::PullOptions},
+    queue::ids::QueueId,
+};
 
 /// A world, and its dead-letter queue, behind the same network.
 async fn world() -> (World, Queue) {
@@ -229,4 +233,95 @@ async fn a_dropped_run_still_moves_its_dead_letters_and_extends_no_other_lease()
     let leases = |seen: &Seen| seen.body["extend"].as_array().map_or(0, Vec::len);
     assert!(!extended.is_empty() && extended.iter().all(|seen| leases(seen) <= 1), "{extended:?}");
     assert_eq!((world.left(), bodies(&dead).await.len()), (29, 1));
+}
+
+/// The dead letters of these messages, each handled as its body says.
+async fn letters(
+    world: &World,
+    messages: impl IntoIterator<Item = PushMessage>,
+    set: impl Fn(Consumer) -> Consumer,
+) -> Vec<Body> {
+    let messages: Vec<_> = messages.into_iter().collect();
+    let _ = world.direct.push_all(&messages).await.unwrap();
+    let dead = world.emulator.create_queue(QueueSettings::new());
+    let queue = world.direct.queues().queue(dead.clone()).unwrap();
+    let consumer = set(world.consumer().max_attempts(1).dead_letters(queue.clone()));
+    let handler = |number: u32, _message| async move {
+        match number {
+            0 => Ok(Verdict::DeadLetter),
+            1 => panic!("on purpose"),
+            _ => Err("no such customer".repeat(1000)),
+        }
+    };
+    let report = consumer.json().run_until(sleep(10 * SECOND), handler).await.unwrap();
+    check(&report);
+    assert_eq!((report.stats.dead_lettered, world.left()), (messages.len() as u64, 0));
+    let pulled = queue.pull(PullOptions::new().batch_size(100)).await.unwrap();
+    pulled.into_iter().map(|message| message.body).collect()
+}
+
+fn each_reason() -> [PushMessage; 4] {
+    let numbers = [0, 1, 2].map(|number| PushMessage::json(&number).unwrap());
+    let [verdict, panics, fails] = numbers;
+    [verdict, panics, fails, PushMessage::text("no \"number\"")]
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrapped_dead_letter_says_why_and_holds_the_original() {
+    for json_bodies in [JsonBodies::Text, JsonBodies::Base64] {
+        let world = World::of(Behavior::new().json_bodies(json_bodies));
+        let bodies = letters(&world, each_reason(), |consumer| consumer.dead_letter_as(DeadLetter::wrap)).await;
+        let letters: Vec<_> = bodies.iter().map(|body| DeadLetter::read(body).unwrap()).collect();
+        for (original, reason) in each_reason().iter().zip(["verdict", "panicked", "failed", "undecodable"]) {
+            let letter = letters.iter().find(|letter| letter.reason == reason).unwrap();
+            assert_eq!(&PushMessage::from_body(&letter.body).unwrap(), original);
+            assert!(!letter.id.is_empty() && letter.attempts == Some(1));
+            match letter.error.as_deref() {
+                None => assert!(["verdict", "panicked"].contains(&reason)),
+                Some(error) if reason == "failed" => {
+                    assert!(error.starts_with("no such customer") && error.len() == 1000);
+                }
+                Some(error) => assert!(error.contains("the body is not JSON"), "{error}"),
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_function_a_dead_letter_is_the_message_byte_for_byte() {
+    let world = World::with(0).await;
+    let bodies = letters(&world, each_reason(), |consumer| consumer).await;
+    let letters: Vec<_> = bodies.iter().map(|body| PushMessage::from_body(body).unwrap()).collect();
+    assert!(each_reason().iter().all(|message| letters.contains(message)), "{letters:?}");
+    assert!(bodies.iter().all(|body| DeadLetter::read(body).is_none()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_letter_that_is_too_large_for_its_envelope_is_pushed_without() {
+    let world = World::with(0).await;
+    let large = PushMessage::text("x".repeat(127_990));
+    let bodies = letters(&world, [large.clone()], |consumer| consumer.dead_letter_as(DeadLetter::wrap)).await;
+    assert_eq!(bodies, [large.body().clone()]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_function_that_panics_loses_no_dead_letter() {
+    let world = World::with(0).await;
+    let bodies = letters(&world, each_reason(), |consumer| consumer.dead_letter_as(|_, _| panic!("on purpose"))).await;
+    assert_eq!(bodies.len(), 4);
+}
+
+#[test]
+fn bodies_that_cannot_be_pushed_can_be_wrapped() {
+    for content_type in [ContentType::Bytes, ContentType::V8] {
+        let mut message = crate::testing::message(PushMessage::text("AQ=="));
+        message.body = Body::new(message.body.wire().clone(), content_type.clone());
+        assert!(PushMessage::from_body(&message.body).is_err());
+        let letter = DeadLetter::wrap(&message, &Reason::Verdict).unwrap();
+        assert_eq!(DeadLetter::read(letter.body()).unwrap().body, message.body);
+    }
+    for other in ["7", "{}", r#"{"cloudflare_queues_dead_letter":7}"#] {
+        let other = PushMessage::json(&serde_json::value::RawValue::from_string(other.to_owned()).unwrap()).unwrap();
+        assert!(DeadLetter::read(other.body()).is_none());
+    }
 }

@@ -115,6 +115,7 @@ async fn every_setting_takes_zero_and_the_maximum() {
             .max_lease(time)
             .handler_batch_size(number)
             .handler_linger(time)
+            .handler_timeout(time)
             .retry_delay(RetryDelay::exponential(time, time))
             .max_attempts(u32::try_from(number).unwrap_or(u32::MAX))
             .failure_threshold(if number == 0 { 0.0 } else { f64::MAX });
@@ -162,4 +163,58 @@ async fn failing_handlers_slow_down_pulling() {
     assert_eq!(report.stats.acknowledged + report.stats.failed, 2000);
     assert!(slowest.load(Ordering::Relaxed) > 2);
     assert_eq!(report.stats.slowdown, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_takes_longer_than_its_timeout_is_dropped_and_has_failed() {
+    for is_batched in [false, true] {
+        let world = World::with(3).await;
+        let dead = world.emulator.create_queue(QueueSettings::new());
+        let texts = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&texts);
+        let consumer = world
+            .consumer()
+            .handler_timeout(20 * SECOND)
+            .max_attempts(2)
+            .dead_letters(world.queue.queues().queue(dead.clone()).unwrap())
+            .retry_delay(RetryDelay::by(move |failed| {
+                seen.lock().unwrap().push(failed.error.map(str::to_owned));
+                Some(Duration::ZERO)
+            }));
+        let start = Instant::now();
+        let stop = async {
+            while consumer.stats().dead_lettered < 3 {
+                sleep(100 * MILLI).await;
+            }
+        };
+        let report = if is_batched {
+            consumer.run_batches_until(stop, |_| sleep(3600 * SECOND)).await.unwrap()
+        } else {
+            consumer.run_until(stop, |_| sleep(3600 * SECOND)).await.unwrap()
+        };
+        check(&report);
+        assert_eq!((report.stats.failed, report.stats.dead_lettered, report.stats.panicked), (6, 3, 0));
+        assert_eq!((world.left(), world.emulator.messages(&dead).len()), (0, 3));
+        assert!((40..46).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+        let text = Some("the handler took longer than 20s".to_owned());
+        assert_eq!(*texts.lock().unwrap(), [text.clone(), text.clone(), text]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_panics_when_its_timeout_drops_it_is_contained() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("dropped");
+        }
+    }
+    let world = World::with(1).await;
+    let consumer = world.consumer().handler_timeout(SECOND).retry_delay(RetryDelay::fixed(3600 * SECOND));
+    let report = run(&consumer, sleep(10 * SECOND), |_| async {
+        let _bomb = Bomb;
+        sleep(3600 * SECOND).await;
+    })
+    .await;
+    assert_eq!((report.stats.panicked, report.stats.retried), (1, 1));
 }
