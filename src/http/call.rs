@@ -162,18 +162,16 @@ impl<T> Call<'_, T> {
     /// Makes the call.
     pub(crate) async fn send(&self) -> Result<(Success<T>, Sent), Error> {
         let result = self.attempts().instrument(self.span.clone()).await;
-        if let Ok((success, sent)) = &result
-            && let Some(mut error) = success.errors.first().cloned()
-        {
-            let redactor = sent.redactor();
-            error.edit_texts(&|text: &mut String| redactor.redact(text));
-            tracing::warn!(parent: &self.span, %error, "a successful response has errors");
-        }
         if self.span.is_none() {
             return result;
         }
         let (status, attempts, ray_id) = match &result {
-            Ok((_, sent)) => {
+            Ok((success, sent)) => {
+                if let Some(mut error) = success.errors.first().cloned() {
+                    let redactor = sent.redactor();
+                    error.edit_texts(&|text: &mut String| redactor.redact(text));
+                    tracing::warn!(parent: &self.span, %error, "a successful response has errors");
+                }
                 let mut ray_id = sent.ray_id.clone();
                 ray_id.iter_mut().for_each(|ray_id| sent.redactor().redact(ray_id));
                 (Some(200), sent.attempts, ray_id)

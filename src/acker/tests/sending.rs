@@ -265,7 +265,7 @@ async fn a_warning_without_a_count_is_about_its_lease_only() {
 }
 
 #[test]
-fn an_error_beside_a_success_is_logged_without_spans_and_without_secrets() {
+fn an_error_beside_a_success_is_logged_with_its_text_and_without_secrets() {
     let log = Log::new();
     let _guard = tracing::subscriber::set_default(log.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
