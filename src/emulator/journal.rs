@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File, OpenOptions},
-    io::{self, BufRead, BufReader, Write},
+    io::{self, BufRead, BufReader, Read, Seek, Write},
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -63,16 +63,18 @@ impl Journal {
     /// Restores the state in a file, if it exists, and returns a journal that goes on there.
     pub(super) fn open(path: &Path, service: &Service) -> io::Result<Self> {
         let newer = newer(path);
+        if path.exists() && !path.is_file() {
+            return Err(io::Error::other("this is not a regular file"));
+        }
+        let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+        file.set_len(whole(&file)?)?;
         // A snapshot that was not finished continues the log.
         if newer.exists() {
-            let rest = fs::read(&newer)?;
-            OpenOptions::new().create(true).append(true).open(path)?.write_all(&rest)?;
+            let rest = File::open(&newer)?;
+            io::copy(&mut (&rest).take(whole(&rest)?), &mut file)?;
             fs::remove_file(&newer)?;
         }
-        if path.exists() {
-            restore(path, service)?;
-        }
-        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        restore(path, service)?;
         let log = Log { file, written: BTreeMap::new(), bytes: 0, snapshot_bytes: 0 };
         Ok(Self {
             path: path.to_owned(),
@@ -184,6 +186,18 @@ pub(super) fn newer(path: &Path) -> PathBuf {
     name.into()
 }
 
+/// The length of a file's complete lines. The last line is incomplete if the program was killed while it was written,
+/// or the disk was full, and what follows must not continue it.
+fn whole(file: &File) -> io::Result<u64> {
+    let (mut lines, mut text, mut length) = (BufReader::new(file), Vec::new(), 0_u64);
+    while lines.read_until(b'\n', &mut text)? > 0 && text.last() == Some(&b'\n') {
+        length = length.saturating_add(text.len() as u64);
+        text.clear();
+    }
+    (&*file).rewind()?;
+    Ok(length)
+}
+
 fn restore(path: &Path, service: &Service) -> io::Result<()> {
     let mut registry = service.registry();
     let mut lines = BufReader::new(File::open(path)?);
@@ -191,8 +205,7 @@ fn restore(path: &Path, service: &Service) -> io::Result<()> {
     loop {
         text.clear();
         number = number.saturating_add(1);
-        // The last line is incomplete if the program was killed while it was written.
-        if lines.read_until(b'\n', &mut text)? == 0 || text.last() != Some(&b'\n') {
+        if lines.read_until(b'\n', &mut text)? == 0 {
             return Ok(());
         }
         let line =

@@ -123,6 +123,11 @@ async fn a_line_that_was_cut_and_a_snapshot_that_was_not_finished_lose_nothing_b
             .count(),
         1
     );
+    // What comes after a line that was cut does not continue it, and may have been cut itself.
+    fs::write(&path, &whole[..whole.len() - 5]).unwrap();
+    let newer = super::super::journal::newer(&path);
+    fs::write(newer, [lines[lines.len() - 1], b"{\"changes"].concat()).unwrap();
+    assert_eq!(state(&kept(&path).0), state(&emulator));
     fs::write(&path, "not a line\n").unwrap();
     let error = Emulator::in_process().persist(&path).unwrap_err();
     assert!(error.to_string().contains("line 1"), "{error}");
