@@ -6,8 +6,9 @@ mod health;
 mod wrangler;
 
 use std::{
-    fs,
+    env, fs,
     io::{self, Write},
+    mem,
     path::{Path, PathBuf},
     thread,
 };
@@ -133,6 +134,36 @@ fn refused(from: &str, queue: &str, error: &Error) -> Failure {
     Failure::new(Exit::Input, format!("{from}: the queue `{queue}`: {}", Failure::described(error)))
 }
 
+/// The values of an option. In a variable, several spaces are as one, and nothing but spaces is nothing.
+fn given(values: &[String], variable: &str) -> Vec<String> {
+    let is_variable = env::var(variable).is_ok_and(|text| text.split(' ').eq(values));
+    values.iter().filter(|value| !is_variable || !value.is_empty()).cloned().collect()
+}
+
+/// Keeps other emulators from writing the same file, as long as this process runs. The file itself is replaced at times.
+#[cfg(unix)]
+fn lock(path: &Path) -> io::Result<()> {
+    use rustix::fs::{FlockOperation, flock};
+
+    // The emulator refuses what is no file.
+    if path.exists() && !path.is_file() {
+        return Ok(());
+    }
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let file = fs::File::create(name)?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive)
+        .map_err(|_| io::Error::other("another emulator keeps its queues there"))?;
+    // The lock is that of the open file.
+    mem::forget(file);
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn lock(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
 /// In a thread of its own, for which the end of the program does not wait.
 async fn stdin_ends() {
     let (ended, end) = oneshot::channel();
@@ -153,13 +184,16 @@ impl Serve {
         if let Some(url) = &self.health {
             return health::check(url);
         }
+        if let Some(url) = self.public_url.as_deref().filter(|url| !announcement::is_url(url)) {
+            return Err(Failure::new(Exit::Input, format!("--public-url {url}: a URL such as http://queues:8790")));
+        }
         // Before anything is printed, so that whoever reads it can end the program.
         let signals = Signals::listen()?;
         let config = match &self.config {
             Some(file) => config::read(file)?,
-            None => config::of_arguments(&self.queues)?,
+            None => config::of_arguments(&given(&self.queues, "CF_QUEUES_EMULATOR_QUEUES"))?,
         };
-        let behavior = config::behave(config.behavior, &self.behavior)?;
+        let behavior = config::behave(config.behavior, &given(&self.behavior, "CF_QUEUES_EMULATOR_BEHAVIOR"))?;
         let (host, port) = (self.host.as_str(), self.port);
         let not_bound = |error| Failure::new(Exit::Input, format!("--host {host} --port {port}: {error}"));
         let listener = TcpListener::bind((host, port)).await.map_err(not_bound)?;
@@ -229,13 +263,22 @@ impl Serve {
     ) -> Result<(Emulator, Vec<(String, String)>), Failure> {
         install_tls();
         let mut builder = Emulator::builder().control().behavior(behavior);
-        if let Some(id) = account.given_id() {
-            builder = builder.account_id(id.parse::<AccountId>()?);
+        let id = |of: &str, id: &str| {
+            let wrong = |error| Failure::new(Exit::Input, format!("{of}: {}", Failure::described(&error)));
+            id.parse::<AccountId>().map_err(wrong)
+        };
+        if let Some(account) = account.given_id() {
+            builder = builder.account_id(id("--account", &account)?);
         }
-        for token in &self.tokens {
+        let mut has_token = false;
+        for token in &given(&self.tokens, "CF_QUEUES_EMULATOR_TOKENS") {
             builder = match token.split_once('=') {
-                Some((account, token)) => builder.account_token(account.parse::<AccountId>()?, token),
+                Some((account, token)) => builder.account_token(id("--token", account)?, token),
                 None if token == "any" => builder.any_token(),
+                None if mem::replace(&mut has_token, true) => {
+                    let message = "--token: only one is for all accounts; give others as ACCOUNT=TOKEN";
+                    return Err(Failure::new(Exit::Input, message));
+                }
                 None => builder.api_token(token),
             };
         }
@@ -244,7 +287,7 @@ impl Serve {
         let account = emulator.in_process_builder()?.build()?.queues(emulator.account_id().clone())?;
         account.queue(emulator.queue_id().clone())?.delete().await?;
         if let Some(path) = &self.persist {
-            emulator.persist(path).map_err(|error| self.not_kept(&error))?;
+            lock(path).and_then(|()| emulator.persist(path)).map_err(|error| self.not_kept(&error))?;
         }
         let from = self.config.as_ref().map_or("--queue".to_owned(), |file| file.display().to_string());
         let mut made = Vec::new();

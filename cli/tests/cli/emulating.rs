@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
+    os::unix::fs::symlink,
     path::Path,
     process::{Child, ChildStdout, Command, Stdio},
     time::{Duration, Instant},
@@ -223,6 +224,7 @@ fn a_queue_that_cannot_be_read_is_named() {
         ("orders,delivery_paused=1", "delivery_paused"),
         ("orders,id=a/b", "id"),
         ("orders,max_retries", "max_retries"),
+        ("orders,max_retries=1,max_retries=2", "`max_retries` is given twice"),
         ("orders,dead_letter_queue=orders", "dead_letter_queue"),
         ("Orders", "`Orders`"),
         ("", "``"),
@@ -422,6 +424,64 @@ fn settings_are_read_from_variables() {
 }
 
 #[test]
+fn a_variable_with_more_spaces_than_needed_is_read() {
+    for (text, queues) in [(" orders   failed ", 2), ("", 1), (" ", 1)] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cf-queues"));
+        command.args(["emulator", "--port", "0"]).env("CF_QUEUES_EMULATOR_QUEUES", text);
+        command.env("CF_QUEUES_EMULATOR_BEHAVIOR", "").env("CF_QUEUES_EMULATOR_TOKENS", "");
+        let announced = Serving::of(&mut command).announced();
+        assert_eq!(announced["queues"].as_object().unwrap().len(), queues, "{text:?}");
+        assert_eq!(announced["api_token"], "emulator-token");
+    }
+}
+
+#[test]
+fn tokens_accounts_and_urls_that_cannot_be_meant_are_refused() {
+    for (arguments, named) in [
+        (&["--token", "a", "--token", "b"][..], "ACCOUNT=TOKEN"),
+        (&["--token", "a/b=token"], "--token: account_id"),
+        (&["--token", "=token"], "--token: account_id"),
+        (&["--account", "a/b"], "--account: account_id"),
+        (&["--public-url", ""], "--public-url"),
+        (&["--public-url", "ftp://queues"], "--public-url"),
+        (&["--public-url", "http://queues $(id)"], "--public-url"),
+    ] {
+        let told = complaint(arguments);
+        assert!(told.contains(named) && told.lines().count() == 1, "{arguments:?}: {told}");
+    }
+}
+
+#[test]
+fn a_shell_gets_a_token_with_special_characters_as_it_is() {
+    let token = "a'b;$(exit)";
+    let mut serving = Serving::start(&["--env", "--token", token]);
+    // The third is that of the token.
+    let printed: String = (0..3).map(|_| serving.line()).collect();
+    let script = format!("{printed}printf %s \"$CLOUDFLARE_API_TOKEN\"");
+    let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), token);
+}
+
+#[test]
+fn a_file_for_queues_has_one_emulator() {
+    let file = folder("emulator-locked").join("state");
+    let path = file.to_str().unwrap();
+    let mut first = Serving::start(&["--persist", path]);
+    let announced = first.announced();
+    assert!(complaint_with_code(1, &["--persist", path]).contains("another emulator"));
+    assert_eq!(ask(&announced, "GET", "/health", &json!({}))["result"]["status"], "ok");
+    first.child.kill().unwrap();
+    first.child.wait().unwrap();
+    Serving::start(&["--persist", path]).announced();
+    // A device would be replaced by a file. Here, at most the link is.
+    let link = file.with_file_name("device");
+    let _ = fs::remove_file(&link);
+    symlink("/dev/null", &link).unwrap();
+    let told = complaint_with_code(1, &["--persist", link.to_str().unwrap()]);
+    assert!(told.contains("not a regular file"), "{told}");
+}
+
+#[test]
 fn options_of_a_client_are_refused() {
     assert!(complaint(&["--base-url", "http://localhost:1/client/v4"]).contains("--public-url"));
     assert!(complaint(&["--plain-http"]).contains("--public-url"));
@@ -482,6 +542,7 @@ fn queues_survive_a_kill_if_they_are_kept() {
     let orders = queue(&second, "orders");
     assert_eq!((&orders["visible"], &orders["settings"]["max_retries"]), (&json!(3), &json!(7)));
     queue(&second, "failed");
+    assert_eq!(serving.end(Signal::TERM).0, Some(0));
     fs::write(&file, "{}\n").unwrap();
     let told = complaint_with_code(1, &["--persist", file.to_str().unwrap()]);
     assert!(told.contains("--persist") && told.contains("line 1"), "{told}");

@@ -1,6 +1,7 @@
 //! What programs need to know to use an emulator.
 
 use std::{
+    borrow::Cow,
     fs,
     io::{self, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -55,8 +56,7 @@ impl Announcement {
     pub(super) fn print(&self, env: bool, format: Format) -> io::Result<()> {
         let mut out = anstream::stdout().lock();
         if env {
-            // No value has a character that is special to a shell.
-            self.variables.iter().try_for_each(|(name, value)| writeln!(out, "export {name}={value}"))?;
+            self.variables.iter().try_for_each(|(name, value)| writeln!(out, "export {name}={}", quoted(value)))?;
         } else if format == Format::Ndjson {
             writeln!(out, "{}", output::json(self)?)?;
         } else {
@@ -89,6 +89,25 @@ impl Drop for EnvFile {
             let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+/// A value as a shell takes it.
+fn quoted(value: &str) -> Cow<'_, str> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.:/[]".contains(c);
+    match value.chars().all(is_plain) {
+        true => value.into(),
+        false => format!("'{}'", value.replace('\'', r"'\''")).into(),
+    }
+}
+
+/// Whether clients can reach an emulator by this.
+pub(super) fn is_url(text: &str) -> bool {
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    // What a URL may have beside its host, a port and a path is of no use here, or special to a shell.
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.:/[]~%".contains(c);
+    rest.is_some_and(|rest| {
+        rest.chars().all(is_plain) && rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[')
+    })
 }
 
 /// The address for clients on this machine.

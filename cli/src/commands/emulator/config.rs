@@ -61,7 +61,8 @@ pub(super) fn behave(behavior: Behavior, switches: &[String]) -> Result<Behavior
     switches.iter().try_fold(behavior, |behavior, switch| {
         let (name, value) = switch.split_once('=').unwrap_or((switch, "true"));
         let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
-        behavior.set(name, value).map_err(|error| Failure::new(Exit::Input, format!("--behavior {switch}: {error}")))
+        let wrong = |error| Failure::new(Exit::Input, format!("--behavior {switch}: {}", Failure::described(&error)));
+        behavior.set(name, value).map_err(wrong)
     })
 }
 
@@ -73,6 +74,9 @@ fn of_argument(argument: &str) -> Result<Queue, Failure> {
     let mut fields = Map::from_iter([name.clone()]);
     for part in parts {
         let (key, value) = part.split_once('=').unwrap_or((part, ""));
+        if fields.contains_key(key) {
+            return Err(wrong(format!("`{key}` is given twice")));
+        }
         // A name or an id may look like a number.
         let readings = [serde_json::from_str(value).unwrap_or_else(|_| Value::from(value)), Value::from(value)];
         let [read, text] = readings.map(|value| {
