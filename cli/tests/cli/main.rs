@@ -17,6 +17,7 @@ mod emulating;
 mod exporting;
 mod failing;
 mod help;
+mod installing;
 mod looking;
 mod naming;
 mod output;
