@@ -20,6 +20,22 @@ export interface QueuedMessage {
   body_bytes: number;
 }
 
+/** A message with any content type, and with a past. */
+export interface Seed {
+  /** Any JSON value for `json`, text for `text`, base64 for `bytes` and `v8`. */
+  body: unknown;
+  /** By default `json`. */
+  content_type?: 'json' | 'text' | 'bytes' | 'v8';
+  /** How often it was delivered before. */
+  attempts?: number;
+  /** In seconds. */
+  age?: number;
+  /** In seconds. */
+  delay?: number;
+  /** How many such messages; 1 by default. */
+  times?: number;
+}
+
 export interface Fault {
   /** Such as `server_error`; the README of cf-queues has all of them. */
   fault: string;
@@ -45,6 +61,8 @@ export interface Emulator {
   queues: Record<string, string>;
   /** The messages of a queue, by its name or id, without leasing them. */
   messages(queue: string): Promise<QueuedMessage[]>;
+  /** Puts messages into a queue as a Worker would send them. */
+  seed(queue: string, ...messages: Seed[]): Promise<unknown>;
   /** Moves the clock. */
   advance(seconds: number): Promise<unknown>;
   /** Makes requests fail. */

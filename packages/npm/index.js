@@ -34,6 +34,7 @@ export async function startEmulator({ queues = [], frozen = true, args = [] } = 
     accountId: announced.account_id,
     queues: announced.queues,
     messages: (queue) => control('GET', `/queues/${encodeURIComponent(queue)}/messages`),
+    seed: (queue, ...messages) => control('POST', `/queues/${encodeURIComponent(queue)}/messages`, { messages }),
     advance: (seconds) => control('POST', '/advance', { seconds }),
     fault: (fault) => control('POST', '/faults', fault),
     reset: () => control('POST', '/reset'),

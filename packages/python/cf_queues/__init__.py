@@ -64,6 +64,11 @@ class Emulator:
         """The messages of a queue, by its name or id, without leasing them."""
         return self._control("GET", f"/queues/{urllib.parse.quote(queue, safe='')}/messages")
 
+    def seed(self, queue, *messages):
+        """Puts messages into a queue as a Worker would send them: `seed("orders", {"body": "AP8=", "content_type":
+        "bytes", "attempts": 2, "age": 60, "delay": 5, "times": 100})`. Everything but the body can be left out."""
+        self._control("POST", f"/queues/{urllib.parse.quote(queue, safe='')}/messages", {"messages": messages})
+
     def advance(self, seconds):
         """Moves the clock."""
         self._control("POST", "/advance", {"seconds": seconds})
