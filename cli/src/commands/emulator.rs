@@ -140,7 +140,7 @@ fn given(values: &[String], variable: &str) -> Vec<String> {
     values.iter().filter(|value| !is_variable || !value.is_empty()).cloned().collect()
 }
 
-/// Keeps other emulators from writing the same file, as long as this process runs. The file itself is replaced at times.
+/// Keeps other emulators from writing the same file while this process runs. The file itself is replaced at times.
 #[cfg(unix)]
 fn lock(path: &Path) -> io::Result<()> {
     use rustix::fs::{FlockOperation, flock};
