@@ -142,3 +142,25 @@ async fn acknowledgements_that_hang_slow_pulling_down() {
     assert_eq!(seen.iter().map(|(_, status)| *status).collect::<Vec<_>>(), [Status::AcksFail; 2]);
     assert!(report.stats.pulled < 3000, "{seen:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn pages_of_a_proxy_for_a_third_of_a_lease_cost_nothing_but_time() {
+    for status in [200, 204, 302, 401, 403, 404, 405, 409, 451, 502, 530] {
+        let (world, start) = (World::with(50).await, Instant::now());
+        world.responds(move |_| {
+            let page = || http::Response::builder().status(status).body("<html>log in</html>".to_owned()).unwrap();
+            (5..25).contains(&start.elapsed().as_secs()).then(page)
+        });
+        let handled = Arc::new(Mutex::new(0));
+        let counting = Arc::clone(&handled);
+        let consumer = Consumer::new(world.queue.clone()).concurrency(5);
+        let report = run(&consumer, sleep(3 * MINUTE), move |_| {
+            *counting.lock().unwrap() += 1;
+            sleep(SECOND)
+        })
+        .await;
+        assert!(report.error.is_none(), "{status}: {:?}", report.error);
+        assert_eq!((report.stats.acknowledged, *handled.lock().unwrap(), world.left()), (50, 50, 0), "{status}");
+        assert!(report.stats.pull_failures > 0, "{status}");
+    }
+}
