@@ -197,10 +197,6 @@ impl Recorder {
         lock(&self.counter.run).stats.clone()
     }
 
-    pub(super) fn is_running(&self) -> bool {
-        self.is_running
-    }
-
     /// The run is over, even if its statistics are still needed.
     pub(super) fn end(&mut self) {
         if !mem::take(&mut self.is_running) {

@@ -61,7 +61,8 @@ async fn retry_after_is_compared_with_the_date_of_the_response() {
 #[tokio::test]
 async fn every_form_of_retry_after_is_read_or_ignored() {
     let date = "Sun, 06 Nov 1994 08:49:37 GMT";
-    let table: &[(&[(&str, &str)], Option<u64>)] = &[
+    type Headers = [(&'static str, &'static str)];
+    let table: &[(&Headers, Option<u64>)] = &[
         (&[("retry-after", "7")], Some(7)),
         (&[("retry-after", " 7 ")], Some(7)),
         (&[("retry-after", "0")], Some(0)),
