@@ -61,10 +61,11 @@ impl Reason {
 /// envelope, and [`read`](Self::read) reads it. `cf-queues redrive` does so, and pushes the original message.
 ///
 /// ```
-/// # use cloudflare_queues::{Consumer, PullOptions, PushMessage, emulator::Emulator};
+/// # use cloudflare_queues::{Consumer, PullOptions, PushMessage, emulator::{Emulator, QueueSettings}};
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-/// # let (emulator, other) = (Emulator::in_process(), Emulator::in_process());
-/// # let (queue, failed) = (emulator.queue()?, other.queue()?);
+/// # let emulator = Emulator::in_process();
+/// # let queue = emulator.queue()?;
+/// # let failed = queue.queues().queue(emulator.create_queue(QueueSettings::new()))?;
 /// use cloudflare_queues::consumer::DeadLetter;
 ///
 /// queue.push(&PushMessage::text("hello")).await?;

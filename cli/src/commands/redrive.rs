@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal};
 
 use clap::{ArgAction, ArgMatches, Args, Command, FromArgMatches, error::ErrorKind};
-use cloudflare_queues::{Body, Error, Message, PushMessage, Queue, manage::Queues};
+use cloudflare_queues::{Body, Error, Message, PushMessage, Queue, consumer::DeadLetter, manage::Queues};
 use serde::Serialize;
 
 use crate::{
@@ -25,6 +25,9 @@ A message is pushed before it is acknowledged in FROM, so that redrive can be ki
 and run again: what was in flight comes again after a minute, and may then be there twice. There is
 one exception, which no client can avoid: if it is killed, a message in flight at its last delivery
 goes to the dead-letter queue of FROM, or is deleted if there is none.
+
+A dead letter that a consumer has wrapped with the reason is unwrapped: the message itself is pushed.
+Filters see the envelope, such as --filter /cloudflare_queues_dead_letter/reason=failed.
 
 It ends when the messages are moved that were there when it started, and says how many came since.
 
@@ -297,7 +300,7 @@ pub(crate) struct Pushing {
 
 impl Sink for Pushing {
     fn fits(&self, body: &Body) -> bool {
-        PushMessage::from_body(body).is_ok()
+        original(body).is_ok()
     }
 
     async fn take(&self, messages: &[Message], leases: &mut Held<'_>) -> Taken {
@@ -305,7 +308,7 @@ impl Sink for Pushing {
         let mut copies: Vec<(Vec<PushMessage>, Vec<usize>)> = vec![Default::default(); self.to.len()];
         for (position, message) in messages.iter().enumerate() {
             let route = self.filter.group(message).and_then(|group| copies.get_mut(group));
-            match (PushMessage::from_body(&message.body), route) {
+            match (original(&message.body), route) {
                 (Ok(copy), Some((copies, positions))) => {
                     copies.push(copy);
                     positions.push(position);
@@ -330,6 +333,11 @@ impl Sink for Pushing {
         }
         Taken { outcomes, failure: None }
     }
+}
+
+/// What is pushed: the message, or the one that a consumer has wrapped with the reason.
+fn original(body: &Body) -> Result<PushMessage, Error> {
+    DeadLetter::read(body).map_or_else(|| PushMessage::from_body(body), |letter| PushMessage::from_body(&letter.body))
 }
 
 impl Pushing {

@@ -4,8 +4,10 @@ use std::{collections::BTreeSet, fs, process::Stdio, thread, time::Duration};
 
 use cloudflare_queues::{
     PullOptions, PushMessage,
+    consumer::{DeadLetter, Reason},
     emulator::{Emulator, QueueSettings},
     manage::ConsumerSettings,
+    testing,
 };
 use rustix::process::Signal;
 use serde_json::{Value, value::RawValue};
@@ -25,6 +27,25 @@ fn messages_are_moved_byte_for_byte() {
     let moved: BTreeSet<String> = world.texts(&to).into_iter().collect();
     assert_eq!(moved.len(), 251);
     assert!(moved.contains(odd), "{moved:?}");
+}
+
+#[test]
+fn a_dead_letter_with_a_reason_is_unwrapped() {
+    let world = World::new();
+    let to = world.other();
+    let original = PushMessage::json(&RawValue::from_string(r#"{"a":1.50}"#.to_owned()).unwrap()).unwrap();
+    let wrap = |reason| DeadLetter::wrap(&testing::message(original.clone()), &reason).unwrap();
+    world.push(&[
+        wrap(Reason::Failed("no such customer".to_owned())),
+        wrap(Reason::Verdict),
+        PushMessage::text("plain"),
+    ]);
+    let filter = "/cloudflare_queues_dead_letter/reason=failed";
+    assert_eq!(world.objects(&["redrive", world.id(), &to, "--filter", filter])[0]["moved"], 1);
+    assert_eq!(world.texts(&to), [r#"{"a":1.50}"#]);
+    assert_eq!(world.objects(&["redrive", world.id(), &to])[0]["moved"], 2);
+    let moved: BTreeSet<String> = world.texts(&to).into_iter().collect();
+    assert_eq!(moved, BTreeSet::from([r#"{"a":1.50}"#.to_owned(), "plain".to_owned()]));
 }
 
 #[test]
