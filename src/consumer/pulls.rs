@@ -47,6 +47,8 @@ pub(super) struct Pulls {
     started: HashMap<task::Id, Started>,
     /// How many messages the pulls in flight request.
     asked: usize,
+    /// How many more messages may be requested.
+    left: u64,
     /// The pause after the next pull that returns nothing.
     idle: Duration,
     /// The pause after the last such pull.
@@ -106,6 +108,7 @@ impl Pulls {
             in_flight: JoinSet::new(),
             started: HashMap::new(),
             asked: 0,
+            left: settings.limit,
             idle: settings.min_idle.min(settings.max_idle).clamp(SHORTEST, AN_HOUR),
             last_idle: Duration::ZERO,
             rest: None,
@@ -128,6 +131,11 @@ impl Pulls {
 
     pub(super) fn asked(&self) -> usize {
         self.asked
+    }
+
+    /// Whether as many messages were requested as may be.
+    pub(super) fn is_at_limit(&self) -> bool {
+        self.left == 0
     }
 
     pub(super) fn round_trip(&self) -> Duration {
@@ -170,7 +178,7 @@ impl Pulls {
 
     /// Starts pulls for this many messages. No more than `target` should be on their way or waiting.
     pub(super) fn start(&mut self, mut room: usize, target: usize) {
-        let most = (self.options.batch_size as usize).checked_shr(self.slowdown).unwrap_or(0).max(1);
+        let full = (self.options.batch_size as usize).checked_shr(self.slowdown).unwrap_or(0).max(1);
         let most_in_flight = match (self.slowdown, self.is_trusted) {
             (0, true) => usize::MAX,
             (0, false) => UNTRUSTED,
@@ -178,6 +186,7 @@ impl Pulls {
         };
         let limit = self.limit.limit().min(most_in_flight);
         while self.rest.is_none() && self.in_flight.len() < limit {
+            let most = full.min(self.left.try_into().unwrap_or(usize::MAX));
             let batch = room.min(most);
             // Waits for a little more room, since a small batch costs as much as a large one.
             if batch == 0 || batch.saturating_mul(2) < target.min(most) {
@@ -211,6 +220,7 @@ impl Pulls {
         let pull = self.in_flight.spawn(async move { queue.pull(options).await }.instrument(span.clone()));
         self.started.insert(pull.id(), Started { asked: batch, at: Instant::now(), span });
         self.asked = self.asked.saturating_add(batch);
+        self.left = self.left.saturating_sub(batch as u64);
     }
 
     /// The end of a pull, or `None` at the end of a pause.
@@ -224,6 +234,8 @@ impl Pulls {
             let in_flight = self.started.len();
             if let Some(started) = self.started.remove(&id) {
                 self.asked = self.asked.saturating_sub(started.asked);
+                let pulled = result.as_ref().map_or(0, |batch| batch.len());
+                self.left = self.left.saturating_add(started.asked.saturating_sub(pulled) as u64);
                 self.learn(&started, in_flight, &result, recorder);
                 return Poll::Ready(Some(Pulled { result, span: started.span }));
             }

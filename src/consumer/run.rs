@@ -71,7 +71,7 @@ impl Run {
 
     async fn run(mut self, handler: Arc<Handler>, stopped: Arc<AtomicBool>) -> Report {
         let is_stopped = || stopped.load(Ordering::Relaxed);
-        while !is_stopped() && self.error.is_none() {
+        while !is_stopped() && self.error.is_none() && !(self.source.is_exhausted() && self.handlers.is_empty()) {
             self.start_handlers(&handler);
             self.start_pulls();
             self.gauge();

@@ -44,6 +44,7 @@ pub(super) struct Settings {
     pub(super) is_batched: bool,
     pub(super) span: Option<MakeSpan>,
     pub(super) max_retries: Option<u32>,
+    pub(super) limit: u64,
 }
 
 /// Makes the span of a message.
@@ -106,6 +107,7 @@ impl Default for Settings {
             is_batched: false,
             span: None,
             max_retries: None,
+            limit: u64::MAX,
         }
     }
 }
@@ -280,6 +282,16 @@ impl<D> Consumer<D> {
     /// its last delivery.
     pub fn max_retries(mut self, retries: u32) -> Self {
         self.settings.max_retries = Some(retries);
+        self
+    }
+
+    /// The maximum number of messages to pull. A run ends once they are settled, and a stream after the last one.
+    /// Unlimited by default.
+    ///
+    /// Set it to try a handler on a few messages: no other message is leased, which would cost it one of its
+    /// deliveries. Messages that are delivered again count again.
+    pub fn limit(mut self, messages: u64) -> Self {
+        self.settings.limit = messages;
         self
     }
 

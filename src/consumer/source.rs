@@ -113,6 +113,11 @@ impl Source {
         self.waiting.len().saturating_add(self.last.len())
     }
 
+    /// Whether no further message comes, since as many were pulled as may be.
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.pulls.is_at_limit() && self.ahead() == 0
+    }
+
     /// Since when the oldest one waits.
     pub(super) fn oldest(&self) -> Option<Instant> {
         let fronts = [self.last.front(), self.waiting.front()];

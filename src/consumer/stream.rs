@@ -157,7 +157,7 @@ impl<D: Decoding> Deliveries<D> {
             if let Some(delivery) = self.next_waiting() {
                 return Poll::Ready(Some(delivery));
             }
-            if self.end.is_some() {
+            if self.end.is_some() || self.source.is_exhausted() {
                 return Poll::Ready(None);
             }
             ready!(self.poll_pull(context, wanted));

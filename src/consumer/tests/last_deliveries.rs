@@ -54,6 +54,23 @@ async fn restarts_dead_letter_nothing_that_no_handler_saw() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_more_than_the_limit_is_pulled_and_then_a_run_and_a_stream_end() {
+    for (round_trip, limit) in [(200 * MILLI, 7), (2400 * MILLI, 25), (Duration::ZERO, 1), (200 * MILLI, 0)] {
+        let world = world(0, 100).await;
+        world.takes(round_trip);
+        let report = run(&Consumer::new(world.queue.clone()).limit(limit), pending::<()>(), |_| async {}).await;
+        let counted = (report.stats.pulled, report.stats.acknowledged, world.left() as u64);
+        assert_eq!(counted, (limit, limit, 100 - limit), "{round_trip:?}");
+        let mut stream = Consumer::new(world.queue.clone()).limit(limit).stream().unwrap();
+        for _ in 0..limit {
+            let _ = stream.next().await.unwrap().unwrap().ack().await;
+        }
+        assert!(stream.next().await.is_none());
+        assert_eq!(stream.stats().pulled, limit, "{round_trip:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn messages_at_their_last_delivery_are_started_first() {
     let world = World::with(0).await;
     let message = |number: u32| {
