@@ -8,14 +8,26 @@ use cloudflare_queues::{
 };
 use tokio::time::sleep;
 
+use crate::exit::{Exit, Failure};
+
 /// How often the metrics are read until they agree with what was done, and the wait in between: they may lag behind.
 const LOOKS: u32 = 4;
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 
-/// The pull consumer of a queue, if it has one.
-pub(crate) async fn pull_consumer(queue: &Queue) -> Result<Option<ConsumerDescription>, Error> {
-    let consumers = queue.consumers().await?;
-    Ok(consumers.into_iter().find(|consumer| consumer.kind() == ConsumerKind::HttpPull))
+/// The pull consumer of a queue. Without one, pulls are refused.
+pub(crate) async fn pull_consumer(queue: &Queue) -> Result<ConsumerDescription, Failure> {
+    pulling(queue.consumers().await?)
+}
+
+/// The pull consumer among these.
+pub(crate) fn pulling(consumers: Vec<ConsumerDescription>) -> Result<ConsumerDescription, Failure> {
+    let kinds: Vec<_> = consumers.iter().map(|consumer| consumer.kind().as_str().to_owned()).collect();
+    let others = if kinds.is_empty() { String::new() } else { format!(", but one of the kind {}", kinds.join(", ")) };
+    let pulling = consumers.into_iter().find(|consumer| consumer.kind() == ConsumerKind::HttpPull);
+    pulling.ok_or_else(|| {
+        let what = format!("nothing was done: the queue has no pull consumer{others}");
+        Failure::new(Exit::Refused, what).with_note("`cf-queues doctor QUEUE` says what to do")
+    })
 }
 
 /// The dead-letter queue of a consumer, by name.

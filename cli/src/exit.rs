@@ -101,6 +101,14 @@ impl Failure {
         Self::new(Exit::Interrupted, "interrupted")
     }
 
+    /// The same, of a program that holds leases.
+    pub(crate) fn interrupted_with_leases() -> Self {
+        Self::interrupted().with_note(
+            "messages that were pulled are hidden until their leases end: for a minute, or, if more than 20,000 stay, \
+             for a second for each 300 of them, up to an hour",
+        )
+    }
+
     /// Prints the error.
     pub(crate) fn report(self) -> ExitCode {
         let mut start = "cf-queues: ";

@@ -105,15 +105,20 @@ impl Progress {
 
     /// Prints a line about something that may happen many times. Of one kind, the next ones are counted.
     pub(crate) fn remark(&self, kind: &'static str, text: &str) {
-        self.remark_up_to(1, kind, text);
+        self.remark_of(kind, 1, text);
+    }
+
+    /// The same, about something that happened so many times.
+    pub(crate) fn remark_of(&self, kind: &'static str, times: u64, text: &str) {
+        self.remark_up_to(1, kind, times, text);
     }
 
     /// Prints a line about a single message. Of one kind, those after the first 20 are counted.
     pub(crate) fn remark_on_message(&self, kind: &'static str, text: &str) {
-        self.remark_up_to(MOST_ON_MESSAGES, kind, text);
+        self.remark_up_to(MOST_ON_MESSAGES, kind, 1, text);
     }
 
-    fn remark_up_to(&self, most: u32, kind: &'static str, text: &str) {
+    fn remark_up_to(&self, most: u32, kind: &'static str, times: u64, text: &str) {
         let mut lines = self.lines();
         let first = || Remarks { shown: 0, printed: Instant::now(), since: 0, last: String::new() };
         let remarks = lines.remarks.entry(kind).or_insert_with(first);
@@ -121,7 +126,7 @@ impl Progress {
             remarks.shown += 1;
             return self.say(text);
         }
-        remarks.since += 1;
+        remarks.since = remarks.since.saturating_add(times);
         text.clone_into(&mut remarks.last);
         if remarks.printed.elapsed() >= BETWEEN_LINES {
             self.say_since(remarks);

@@ -20,16 +20,16 @@ use std::{
     pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, SystemTime},
 };
 
-use cloudflare_queues::{Acker, Body, Message, PushMessage, Queue, manage::ConsumerDescription};
+use cloudflare_queues::{Acker, Body, Error, Message, PeekedMessage, PushMessage, Queue};
 use tokio::{
-    sync::watch,
+    sync::{Mutex, watch},
     task::JoinSet,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, interval_at, sleep, sleep_until},
 };
 
 pub(crate) use self::held::Held;
@@ -49,6 +49,13 @@ pub(crate) const LEASE: Duration = Duration::from_secs(60);
 const BATCH: u32 = 100;
 /// The longest delay of a message that is pushed anew.
 const LONGEST_DELAY: Duration = Duration::from_secs(12 * 60 * 60);
+/// How long a message is leased at its last delivery that nothing saves: all that a lease can last, but for the time
+/// since the pull.
+const HOLD: Duration = Duration::from_secs(11 * 60 * 60);
+/// By how much the service's clock may differ from this one before messages that were there count as new.
+const MOST_SKEW: Duration = Duration::from_secs(1);
+/// How often it is shown that a sweep goes on, although nothing may change.
+const BETWEEN_SIGNS: Duration = Duration::from_secs(10);
 /// How many messages a second a sweep that has just begun is taken to pull.
 const USUAL_RATE: f64 = 500.0;
 
@@ -131,6 +138,8 @@ pub(crate) struct Swept {
     pub(crate) unavailable: u64,
     /// Messages that came since the start.
     pub(crate) arrived: u64,
+    /// Why it is not known how many messages are in the queue.
+    unknown: Option<String>,
     /// Messages whose leases were lost: others, or the sweep itself, may have seen them as well.
     lost: u64,
 }
@@ -154,10 +163,12 @@ impl Swept {
         ];
         let parts: Vec<_> =
             parts.iter().filter(|(count, _)| *count > 0).map(|(n, what)| format!("{n} {what}")).collect();
-        if parts.is_empty() {
-            Ok(())
-        } else {
-            Err(Failure::new(Exit::Partly, format!("messages: {}", parts.join(", "))))
+        match (self.unknown, parts.is_empty()) {
+            (None, true) => Ok(()),
+            (Some(why), true) => {
+                Err(Failure::new(Exit::Partly, format!("it is not known whether messages are left: {why}")))
+            }
+            _ => Err(Failure::new(Exit::Partly, format!("messages: {}", parts.join(", ")))),
         }
     }
 }
@@ -219,8 +230,13 @@ pub(crate) struct Sweep<S> {
     progress: Progress,
     /// How many messages were in the queue at the start.
     backlog: Option<u64>,
-    /// How many were pulled.
+    /// How many were pulled, and how many of these were there at the start.
     pulled: AtomicU64,
+    pulled_of_backlog: AtomicU64,
+    /// Held while messages are looked at and then pulled.
+    looking: Mutex<()>,
+    /// Whether it was said that messages are pushed anew.
+    is_renewing: AtomicBool,
     started: (SystemTime, Instant),
     /// How many seconds after the start the last message is available again that was put back with a delay.
     hidden: AtomicU64,
@@ -239,6 +255,9 @@ impl<S: Sink> Sweep<S> {
             allowance,
             backlog,
             pulled: AtomicU64::new(0),
+            pulled_of_backlog: AtomicU64::new(0),
+            looking: Mutex::default(),
+            is_renewing: AtomicBool::new(false),
             started: (SystemTime::now(), Instant::now()),
             hidden: AtomicU64::new(0),
             stopping: watch::Sender::new(false),
@@ -247,45 +266,52 @@ impl<S: Sink> Sweep<S> {
             plan,
             progress,
         };
-        sweep.check().await?;
+        if let Some(message) = sweep.endangered().await? {
+            return Err(sweep.refusal("nothing was done", &message));
+        }
         sweep.announce();
         let limit = sweep.plan.limit.filter(|_| sweep.plan.filter.is_all());
         sweep.progress.begin("messages", backlog.into_iter().chain(limit).min());
         Ok(sweep)
     }
 
-    /// Fails if this pass would be the last delivery of a message that stays and cannot be pushed anew.
-    async fn check(&self) -> Result<(), Failure> {
+    /// A message among the first available ones for which this pass would be the last delivery, that stays, and cannot
+    /// be pushed anew.
+    async fn endangered(&self) -> Result<Option<PeekedMessage>, Error> {
         if self.plan.raise_retries {
-            return Ok(());
+            return Ok(None);
         }
-        let mut is_renewing = false;
         for message in self.queue.peek(BATCH).await? {
-            let is_last = message.attempts.is_some_and(|attempts| attempts >= self.allowance.retries());
-            let is_taken = !self.plan.keep && self.plan.filter.matches(&message) && self.sink.fits(&message.body);
-            if !is_last || is_taken {
+            if message.attempts.is_none_or(|attempts| attempts < self.allowance.retries()) {
                 continue;
             }
-            if self.plan.copy(&message.body).is_some() {
-                is_renewing = true;
-            } else {
-                let (id, kind) = (&message.id, message.body.content_type());
-                let (retries, end) = (self.allowance.retries(), self.allowance.end());
-                let what = format!(
-                    "nothing was done: message {id}, of the type {kind}, has one delivery left (max_retries is \
-                     {retries}), stays, and cannot be pushed anew; after this pass, it {end}"
+            self.allowance.note_scarcity();
+            let is_taken = !self.plan.keep && self.plan.filter.matches(&message) && self.sink.fits(&message.body);
+            if is_taken {
+                continue;
+            }
+            if self.plan.copy(&message.body).is_none() {
+                return Ok(Some(message));
+            }
+            if !self.is_renewing.swap(true, Ordering::Relaxed) {
+                self.progress.say(
+                    "some messages have one delivery left: those that stay are pushed as new ones, with new ids, and \
+                     hidden until this has likely ended; --raise-retries avoids that",
                 );
-                let advice = "--raise-retries raises max_retries of the queue's pull consumer for the time of the pass";
-                return Err(Failure::new(Exit::Refused, what).with_note(advice));
             }
         }
-        if is_renewing {
-            self.progress.say(
-                "some messages have one delivery left: those that stay are pushed as new ones, with new ids, and \
-                 hidden until this has likely ended; --raise-retries avoids that",
-            );
-        }
-        Ok(())
+        Ok(None)
+    }
+
+    fn refusal(&self, start: &str, message: &PeekedMessage) -> Failure {
+        let (id, kind) = (&message.id, message.body.content_type());
+        let (retries, end) = (self.allowance.retries(), self.allowance.end());
+        let what = format!(
+            "{start}: message {id}, of the type {kind}, has one delivery left (max_retries is {retries}), stays, and \
+             cannot be pushed anew; after this pass, it {end}"
+        );
+        let advice = "--raise-retries raises max_retries of the queue's pull consumer for the time of the pass";
+        Failure::new(Exit::Refused, what).with_note(advice)
     }
 
     /// Says what the queue allows.
@@ -324,19 +350,25 @@ impl<S: Sink> Sweep<S> {
         // One pull at least: the count may lag behind.
         let bound = self.backlog.map(|backlog| backlog.max(1)).filter(|_| !self.plan.until_empty);
         let mut pace = Pace::new(&self.plan, bound);
+        // Where clocks differ, all that comes meanwhile may look older than the start. This ends all the same.
+        let mut further = bound.unwrap_or(u64::MAX);
         let mut swept = Swept::default();
         let (mut cycles, mut stop) = (JoinSet::new(), pin!(stop));
+        let mut signs = interval_at(Instant::now() + BETWEEN_SIGNS, BETWEEN_SIGNS);
         loop {
             let is_ending = swept.failure.is_some() || swept.is_stopped || pace.is_drained() || self.gate.left() == 0;
-            let may_start = !is_ending && pace.may_start(cycles.len());
+            let may_start = !is_ending && pace.may_start(cycles.len(), self.gate.left());
             if cycles.is_empty() && is_ending {
                 return swept;
             }
             if cycles.is_empty() && !may_start {
                 // As many were pulled as there were, but others may have come first.
-                match self.older().await {
+                match self.older().await.map(|older| older.min(further)) {
                     Ok(0) => return swept,
-                    Ok(older) => pace.allow(older),
+                    Ok(older) => {
+                        further = further.saturating_sub(older);
+                        pace.allow(older);
+                    }
                     Err(failure) => swept.failure = Some(failure),
                 }
                 continue;
@@ -352,6 +384,7 @@ impl<S: Sink> Sweep<S> {
                     let cycle: Cycle = joined.unwrap_or_else(panicked);
                     swept.counts += cycle.counts;
                     let pulled = self.pulled.fetch_add(cycle.pulled.into(), Ordering::Relaxed);
+                    self.pulled_of_backlog.fetch_add(cycle.of_backlog, Ordering::Relaxed);
                     self.progress.at(pulled.saturating_add(cycle.pulled.into()));
                     let given_up = pace.ended(&cycle, cycles.len());
                     if let Some(error) = cycle.pull_error.as_ref().filter(|_| !given_up) {
@@ -360,6 +393,7 @@ impl<S: Sink> Sweep<S> {
                     let failure = cycle.failure.or_else(|| given_up.then(|| cycle.pull_error.map(Failure::from))?);
                     swept.failure = swept.failure.take().or(failure);
                 }
+                _ = signs.tick() => self.progress.at(self.pulled.load(Ordering::Relaxed)),
                 () = sleep_until(pace.next().max(self.gate.is_near())), if may_start => {
                     let asked = pace.started(self.gate.left());
                     cycles.spawn(Arc::clone(&self).cycle(asked));
@@ -374,14 +408,18 @@ impl<S: Sink> Sweep<S> {
         loop {
             let error = match self.queue.peek(BATCH).await {
                 Ok(messages) => {
-                    let is_older = |time: SystemTime| time < self.started.0;
-                    let older = messages.iter().filter(|message| message.timestamp.is_some_and(is_older));
+                    let older = messages.iter().filter(|message| self.was_there(message.timestamp, Duration::ZERO));
                     return Ok(older.count() as u64);
                 }
                 Err(error) => error,
             };
             sleep(failures.bounded_pause(&error).ok_or_else(|| Failure::from(error))?).await;
         }
+    }
+
+    /// Whether a message was there at the start, if the clocks differ by so much at most.
+    fn was_there(&self, timestamp: Option<SystemTime>, skew: Duration) -> bool {
+        timestamp.is_some_and(|timestamp| timestamp < self.started.0 + skew)
     }
 
     async fn is_stopping(&self) {
@@ -429,25 +467,27 @@ impl<S: Sink> Sweep<S> {
             ));
         }
         if swept.failure.is_none() && !swept.is_stopped && self.gate.left() > 0 {
-            match self.look_back(swept).await {
-                Ok(()) => {}
-                Err(error) => self.progress.say(&format!("what is left in the queue is not known: {error}")),
-            }
+            let looked = self.look_back(swept).await;
+            swept.unknown = looked.unwrap_or_else(|error| Some(error.to_string()));
         }
     }
 
-    /// Counts what is in the queue and was not pulled.
-    async fn look_back(&self, swept: &mut Swept) -> Result<(), cloudflare_queues::Error> {
-        let (Some(before), counts) = (self.backlog, swept.counts) else { return Ok(()) };
+    /// Counts what is in the queue and was not pulled. Returns why that is not known.
+    async fn look_back(&self, swept: &mut Swept) -> Result<Option<String>, Error> {
+        let (before, counts) = (self.backlog.unwrap_or_default(), swept.counts);
         let in_queue = counts.in_queue(!self.plan.keep);
         let removed = if self.plan.keep { 0 } else { counts.taken };
-        let Some(now) = backlog::count(&self.queue, before.saturating_sub(removed)).await? else { return Ok(()) };
+        let Some(now) = backlog::count(&self.queue, before.saturating_sub(removed)).await? else {
+            return Ok(Some("the service does not count them".to_owned()));
+        };
         let others = now.saturating_sub(in_queue);
-        let unpulled = before.saturating_sub(self.pulled.load(Ordering::Relaxed));
+        // Of those that were there, some may have come in the place of others that were leased.
+        let of_backlog = self.pulled_of_backlog.load(Ordering::Relaxed);
+        let unpulled = self.backlog.map_or(u64::MAX, |backlog| backlog.saturating_sub(of_backlog));
         swept.unavailable = if self.plan.until_empty { others } else { others.min(unpulled) };
         swept.arrived = others.saturating_sub(swept.unavailable);
         if swept.unavailable > 0 {
-            let timeout = self.allowance.consumer().and_then(ConsumerDescription::visibility_timeout);
+            let timeout = self.allowance.consumer().visibility_timeout();
             let timeout = timeout.unwrap_or(LEASE).clamp(LEASE, LONGEST_DELAY);
             let (count, until) = (swept.unavailable, clock_time(SystemTime::now() + timeout));
             self.progress.say(&format!(
@@ -460,6 +500,6 @@ impl<S: Sink> Sweep<S> {
             self.progress
                 .say(&format!("{count} messages came since the start (--until-empty takes such messages as well)"));
         }
-        Ok(())
+        Ok(None)
     }
 }

@@ -20,7 +20,6 @@ use clap::{Args, ValueEnum};
 use cloudflare_queues::{
     Consumer, Message, Queue, Verdict,
     consumer::{Report, RetryDelay, Stats},
-    manage::ConsumerDescription,
 };
 use serde::Serialize;
 use tokio::{
@@ -132,7 +131,7 @@ impl Consume {
             None => self.consumer(queue.clone()),
             Some(name) => self.consumer(queue.clone()).dead_letters(crate::account::find(&queues, name).await?),
         };
-        let deliveries = Deliveries::of(&queue).await;
+        let deliveries = Deliveries::of(&queue).await?;
         let consumer = deliveries.limit(consumer);
         let work =
             self.work(&queue, if self.pass_credentials { Vec::new() } else { common.account.secret_variables()? })?;
@@ -163,7 +162,7 @@ impl Consume {
         let ended = work.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
         let (handled, unfinished) = (report.stats.pulled, work.unfinished());
         result(report, ended)?;
-        if self.until_empty && !work.is_at_limit() {
+        if self.until_empty && self.limit.is_none_or(|limit| handled < limit) {
             if is_stopped.into_inner() {
                 return Err(Failure::new(Exit::Partly, "stopped before the queue was empty"));
             }
@@ -178,8 +177,6 @@ impl Consume {
             on_failure: self.on_failure,
             retry: self.retry_delay.map_or(Verdict::Retry, Verdict::RetryIn),
             progress: Progress::hidden(),
-            limit: self.limit.unwrap_or(u64::MAX),
-            started: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             unfinished: Mutex::default(),
             ended: Mutex::default(),
@@ -189,10 +186,9 @@ impl Consume {
 
     fn consumer(&self, queue: Queue) -> Consumer {
         let never = Duration::MAX;
-        let limit = self.limit.and_then(|limit| u16::try_from(limit).ok()).unwrap_or(u16::MAX);
         Consumer::new(queue)
-            .concurrency(self.concurrency.min(limit).into())
-            .batch_size(limit.min(100).into())
+            .concurrency(self.concurrency.into())
+            .limit(self.limit.unwrap_or(u64::MAX))
             .retry_delay(self.retry_delay.map_or_else(RetryDelay::queue, RetryDelay::fixed))
             .max_idle(Duration::from_secs(5))
             // A program ends by its own timeout, and its lease lasts until then.
@@ -208,23 +204,24 @@ struct Deliveries {
 }
 
 impl Deliveries {
-    async fn of(queue: &Queue) -> Self {
-        let consumer = match backlog::pull_consumer(queue).await {
-            Ok(consumer) => consumer,
+    async fn of(queue: &Queue) -> Result<Self, Failure> {
+        let consumer = match queue.consumers().await {
+            Ok(consumers) => backlog::pulling(consumers)?,
+            // The token may do no more than pull.
             Err(error) => {
                 let told = format!("it is not known how often the queue delivers a message: {error}");
-                return Self { max_retries: None, told: Some(told) };
+                return Ok(Self { max_retries: None, told: Some(told) });
             }
         };
-        let max_retries = consumer.as_ref().and_then(ConsumerDescription::max_retries);
-        let told = consumer.filter(|_| max_retries == Some(0)).map(|consumer| {
+        let max_retries = consumer.max_retries();
+        let told = (max_retries == Some(0)).then(|| {
             let end = backlog::end_of_last_delivery(&consumer);
             format!(
                 "the queue delivers each message once (max_retries is 0): one that fails, or is pulled and not started \
                  when this stops, {end}"
             )
         });
-        Self { max_retries, told }
+        Ok(Self { max_retries, told })
     }
 
     fn tell(&self, progress: &Progress) {
@@ -239,7 +236,10 @@ impl Deliveries {
 
 /// Fails if programs failed last for messages, or messages are left.
 async fn is_empty(queue: &Queue, handled: u64, unfinished: u64) -> Result<(), Failure> {
-    let count = backlog::count(queue, 0).await?.unwrap_or_default();
+    let Some(count) = backlog::count(queue, 0).await? else {
+        let what = "nothing was available; it is not known whether messages are left: the service does not count them";
+        return Err(Failure::new(Exit::Partly, what));
+    };
     let hidden = "leased by others, delayed, or hidden until their retry";
     let message = match (unfinished, count, handled) {
         (0, 0, _) => return Ok(()),
@@ -276,13 +276,20 @@ async fn failing(consumer: &Consumer, queue: &Queue, is_bounded: bool) -> Failur
         sleep(Duration::from_secs(1)).await;
         let now = consumer.stats();
         let error = || now.last_error.clone().unwrap_or_default();
+        let failures = now.pull_failures.saturating_sub(before.pull_failures);
+        if failures > 0 {
+            progress.remark_of("pulls", failures, &format!("pulls fail, and are repeated: {}", error()));
+        } else if now.unconfirmed > before.unconfirmed {
+            let unconfirmed = now.unconfirmed.saturating_sub(before.unconfirmed);
+            let what = format!("acknowledgements are not confirmed: {}", error());
+            progress.remark_of("acknowledgements", unconfirmed, &what);
+        }
         if now.pulls > before.pulls {
             if since.take().is_some() {
                 progress.say("pulls succeed again");
             }
-        } else if now.pull_failures > before.pull_failures && since.is_none() {
+        } else if failures > 0 && since.is_none() {
             since = Some(Instant::now());
-            progress.say(&format!("pulls fail, and are repeated: {}", error()));
             if is_bounded && queue.describe().await.is_ok_and(|queue| queue.delivery_paused() == Some(true)) {
                 return Failure::new(Exit::Refused, "the queue is paused");
             }
@@ -314,9 +321,6 @@ struct Work {
     on_failure: OnFailure,
     retry: Verdict,
     progress: Progress,
-    /// For how many messages programs may be started, and how many there were.
-    limit: u64,
-    started: AtomicU64,
     failed: AtomicU64,
     /// Hashes of the ids of messages whose program failed last, and are to be delivered again.
     unfinished: Mutex<HashSet<u64>>,
@@ -327,13 +331,6 @@ struct Work {
 
 impl Work {
     async fn handle(self: Arc<Self>, message: Message) -> Result<Verdict, String> {
-        let before = self.started.fetch_add(1, Ordering::Relaxed);
-        if before.saturating_add(1) >= self.limit {
-            self.end.notify_one();
-        }
-        if before >= self.limit {
-            return Ok(Verdict::RetryIn(Duration::ZERO));
-        }
         let verdict = self.verdict(&message).await;
         self.remember(&message, !matches!(verdict, Ok(Verdict::Ack | Verdict::DeadLetter)));
         verdict
@@ -383,10 +380,6 @@ impl Work {
 
     fn unfinished(&self) -> u64 {
         self.unfinished.lock().unwrap_or_else(PoisonError::into_inner).len() as u64
-    }
-
-    fn is_at_limit(&self) -> bool {
-        self.started.load(Ordering::Relaxed) >= self.limit
     }
 
     fn say(&self, message: &Message, what: &str) {

@@ -81,14 +81,25 @@ impl Count {
             swept = sweep.run(signals.clone().told(1)) => swept,
             () = signals.told(2) => {
                 progress.end();
-                return Err(Failure::interrupted());
+                return Err(Failure::interrupted_with_leases());
             }
         };
         let printed = output::print(format, &values.rows(self.top));
         let (counted, looked_at) = (swept.counts.taken, swept.counts.taken.saturating_add(swept.counts.skipped));
+        tell_of_others(values.others());
         progress.say(&format!("looked at {looked_at} messages, and counted {counted}"));
         swept.result()?;
         Ok(printed?)
+    }
+}
+
+/// Says where the numbers are not exact.
+fn tell_of_others(others: u64) {
+    if others > 0 {
+        tell(&format!(
+            "cf-queues: there are more than {MOST_VALUES} values: {others} messages with values that were first seen \
+             later are counted as other values, though these may be frequent\n"
+        ));
     }
 }
 
@@ -115,6 +126,10 @@ impl Tally {
         } else {
             values.others += 1;
         }
+    }
+
+    fn others(&self) -> u64 {
+        self.values.lock().unwrap_or_else(PoisonError::into_inner).others
     }
 
     /// The most frequent values first, and then all others.

@@ -124,13 +124,16 @@ impl Delete {
     ) -> Result<(Summary, Result<(), Failure>), Failure> {
         let signals = Signals::listen()?;
         let backlog_count = queue.metrics().await?.backlog_count;
-        let plan = Plan { filter, raise_retries: self.raise_retries, ..Plan::default() };
+        // With all ids found, there is nothing more to look for.
+        let wanted = self.id.iter().collect::<HashSet<_>>().len() as u64;
+        let limit = (wanted > 0).then_some(wanted);
+        let plan = Plan { filter, limit, raise_retries: self.raise_retries, ..Plan::default() };
         let sweep = Sweep::prepare(queue, Deleting, plan, progress.clone()).await?;
         let swept = tokio::select! {
             swept = sweep.run(signals.clone().told(1)) => swept,
             () = signals.told(2) => {
                 progress.end();
-                return Err(Failure::interrupted());
+                return Err(Failure::interrupted_with_leases());
             }
         };
         let (deleted, skipped) = (swept.counts.taken, swept.counts.skipped);

@@ -26,7 +26,8 @@ const HELP: &str = "\
 It writes the messages that are there when it starts, and says how many came since. Each stays, and
 is leased while the export runs, which is one of its deliveries; it is available again when the
 export ends or is told to stop. One that would not be delivered again is pushed as a new one; where
-that is impossible (bytes, v8), export refuses to begin, unless --raise-retries says what to do.
+that is impossible (bytes, v8), export refuses to begin, or ends before it pulls the message, unless
+--raise-retries says what to do.
 
 With --remove, a message is acknowledged instead, but only after its line is written: to a file,
 after the disk has it. Messages that import cannot push back (bytes, v8) are left, unless
@@ -105,7 +106,7 @@ impl Export {
             swept = sweep.run(signals.clone().told(1)) => swept,
             () = signals.told(2) => {
                 progress.end();
-                return Err(Failure::interrupted());
+                return Err(Failure::interrupted_with_leases());
             }
         };
         let removed = if self.remove { ", and deleted" } else { "" };

@@ -42,8 +42,8 @@ impl Peek {
         let found = messages.iter().filter(|message| filter.matches(*message)).take(self.number as usize);
         let rows: Vec<_> = found.map(|message| Record::of_peeked(message, self.bodies)).collect();
         output::print(Format::or_fitting(common.output), &rows)?;
-        if is_filtered && messages.len() >= MOST as usize {
-            tell("cf-queues: looked at the first 100 available messages\n");
+        if is_filtered {
+            tell(&format!("cf-queues: looked at the first {} available messages\n", messages.len()));
         }
         Ok(())
     }

@@ -32,9 +32,10 @@ Filters see the envelope, such as --filter /cloudflare_queues_dead_letter/reason
 It ends when the messages are moved that were there when it started, and says how many came since.
 
 A message that stays is leased while redrive runs, which is one of its deliveries, and is available
-again when it ends or is told to stop; if it is killed, after a minute, or a few minutes if more than
-20,000 stay. One that would not be delivered again is pushed as a new one; where that is impossible
-(bytes, v8), redrive refuses to begin, unless --raise-retries says what to do.
+again when it ends or is told to stop. If it is killed, that takes a minute, or, if more than 20,000
+stay, a second for each 300 of them, up to an hour. One that would not be delivered again is pushed as
+a new one; where that is impossible (bytes, v8), redrive refuses to begin, or ends before it pulls
+the message, unless --raise-retries says what to do.
 
 Examples:
   cf-queues redrive jobs-failed jobs --filter '/type=order' --rate 500
@@ -184,7 +185,7 @@ impl Redrive {
             swept = sweep.run(signals.clone().told(1)) => swept,
             () = signals.told(2) => {
                 progress.end();
-                return Err(Failure::interrupted());
+                return Err(Failure::interrupted_with_leases());
             }
         };
         let Counts { taken, skipped, unfit, left, unconfirmed, .. } = swept.counts;

@@ -1,9 +1,9 @@
 //! How often the queue delivers a message, and raising that for the time of a sweep.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use cloudflare_queues::{
-    Error, Queue,
+    Queue,
     manage::{ConsumerDescription, ConsumerSettings},
 };
 use tokio::sync::Mutex;
@@ -20,19 +20,31 @@ const MOST_RETRIES: u32 = 100;
 
 pub(super) struct Allowance {
     queue: Queue,
-    consumer: Option<ConsumerDescription>,
+    consumer: ConsumerDescription,
     /// What the queue allows now.
     retries: AtomicU32,
     /// Whether the user allows raising it.
     pub(super) may_raise: bool,
+    /// Whether a message was seen whose next delivery is its last one, or was.
+    is_scarce: AtomicBool,
     raising: Mutex<()>,
 }
 
 impl Allowance {
-    pub(super) async fn of(queue: &Queue, may_raise: bool) -> Result<Self, Error> {
+    pub(super) async fn of(queue: &Queue, may_raise: bool) -> Result<Self, Failure> {
         let consumer = backlog::pull_consumer(queue).await?;
-        let retries = consumer.as_ref().and_then(ConsumerDescription::max_retries).unwrap_or(DEFAULT_RETRIES);
-        Ok(Self { queue: queue.clone(), consumer, retries: retries.into(), may_raise, raising: Mutex::default() })
+        let retries = consumer.max_retries().unwrap_or(DEFAULT_RETRIES).into();
+        let (is_scarce, raising) = (AtomicBool::new(false), Mutex::default());
+        Ok(Self { queue: queue.clone(), consumer, retries, may_raise, is_scarce, raising })
+    }
+
+    /// Whether to look at messages before they are pulled, since some have no delivery to spare.
+    pub(super) fn is_scarce(&self) -> bool {
+        !self.may_raise && self.is_scarce.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_scarcity(&self) {
+        self.is_scarce.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn retries(&self) -> u32 {
@@ -41,16 +53,16 @@ impl Allowance {
 
     /// What the queue allowed at the start.
     pub(super) fn before(&self) -> u32 {
-        self.consumer.as_ref().and_then(ConsumerDescription::max_retries).unwrap_or(DEFAULT_RETRIES)
+        self.consumer.max_retries().unwrap_or(DEFAULT_RETRIES)
     }
 
-    pub(super) fn consumer(&self) -> Option<&ConsumerDescription> {
-        self.consumer.as_ref()
+    pub(super) fn consumer(&self) -> &ConsumerDescription {
+        &self.consumer
     }
 
     /// What happens to a message after its last delivery.
     pub(super) fn end(&self) -> String {
-        self.consumer.as_ref().map_or_else(|| "is deleted".to_owned(), backlog::end_of_last_delivery)
+        backlog::end_of_last_delivery(&self.consumer)
     }
 
     /// Whether a message that was delivered so often is delivered again.
@@ -73,7 +85,7 @@ impl Allowance {
 
     /// Sets it back if it was raised. A message that has been delivered more often by then is delivered once more.
     pub(super) async fn restore(&self) -> Result<(), Failure> {
-        let Some(before) = self.consumer.as_ref().and_then(ConsumerDescription::max_retries) else { return Ok(()) };
+        let before = self.before();
         if self.retries() != before {
             self.set(before).await.map_err(|failure| {
                 failure
@@ -84,10 +96,8 @@ impl Allowance {
     }
 
     async fn set(&self, retries: u32) -> Result<(), Failure> {
-        let missing = || Failure::new(Exit::NotFound, "the queue has no pull consumer whose max_retries could be set");
-        let consumer = self.consumer.as_ref().ok_or_else(missing)?;
-        let settings = ConsumerSettings::from(consumer).max_retries(retries);
-        let _ = self.queue.update_consumer(&consumer.id()?, &settings).await?;
+        let settings = ConsumerSettings::from(&self.consumer).max_retries(retries);
+        let _ = self.queue.update_consumer(&self.consumer.id()?, &settings).await?;
         Ok(())
     }
 }

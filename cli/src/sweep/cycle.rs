@@ -1,17 +1,27 @@
 //! One batch: pulled, given to the sink, settled.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    pin::pin,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
-use cloudflare_queues::{Error, Message, PullOptions};
+use cloudflare_queues::{Batch, Error, Lease, Message, PullOptions};
+use tokio::time::sleep;
 
-use super::{Counts, Held, Outcome, Sink, Sweep, Taken, settle::settle};
-use crate::exit::{Exit, Failure};
+use super::{BETWEEN_SIGNS, Counts, HOLD, Held, LEASE, MOST_SKEW, Outcome, Sink, Sweep, Taken, settle::settle};
+use crate::{
+    exit::{Exit, Failure},
+    record::clock_time,
+};
 
 /// What came of a batch.
 #[derive(Default)]
 pub(super) struct Cycle {
     pub(super) asked: u32,
     pub(super) pulled: u32,
+    /// How many of them were there when the sweep started.
+    pub(super) of_backlog: u64,
     /// How many of them meet the conditions.
     pub(super) wanted: u32,
     pub(super) bytes: usize,
@@ -30,9 +40,12 @@ impl Cycle {
 impl<S: Sink> Sweep<S> {
     pub(super) async fn cycle(self: Arc<Self>, asked: u32) -> Cycle {
         let mut cycle = Cycle { asked, ..Cycle::default() };
-        let options = PullOptions::new().batch_size(asked).visibility_timeout(self.kept.lease());
-        let batch = match self.queue.pull(options).await {
-            Ok(batch) => batch,
+        let batch = match self.pull_safely(asked).await {
+            Ok(Ok(batch)) => batch,
+            Ok(Err(failure)) => {
+                cycle.failure = Some(failure);
+                return cycle;
+            }
             Err(error) => {
                 cycle.pull_error = Some(error);
                 return cycle;
@@ -40,6 +53,8 @@ impl<S: Sink> Sweep<S> {
         };
         let mut leases = Held::new(&self.queue, &batch);
         cycle.pulled = u32::try_from(batch.len()).unwrap_or(asked);
+        let was_there = |message: &&Message| self.was_there(message.timestamp, MOST_SKEW);
+        cycle.of_backlog = batch.iter().filter(was_there).count() as u64;
         cycle.bytes = batch.iter().map(|message| message.body.raw().len()).sum();
         let (mut wanted, mut others): (Vec<_>, Vec<_>) =
             batch.into_iter().partition(|message| self.plan.filter.matches(message));
@@ -55,12 +70,33 @@ impl<S: Sink> Sweep<S> {
         cycle
     }
 
+    /// Pulls a batch. Where some messages are at their last delivery, these are looked at first, by one at a time.
+    async fn pull_safely(&self, asked: u32) -> Result<Result<Batch, Failure>, Error> {
+        let mut looking = None;
+        if self.allowance.is_scarce() {
+            looking = Some(self.looking.lock().await);
+            if let Some(message) = self.endangered().await? {
+                return Ok(Err(self.refusal("stopped before the end", &message)));
+            }
+        }
+        let options = PullOptions::new().batch_size(asked).visibility_timeout(self.kept.lease());
+        let batch = self.queue.pull(options).await?;
+        drop(looking);
+        if batch.iter().any(|message| self.is_last(message)) {
+            self.allowance.note_scarcity();
+        }
+        Ok(Ok(batch))
+    }
+
     /// Gives messages to the sink, when it is their turn, and settles them.
     async fn take(&self, messages: &[Message], leases: &mut Held<'_>, cycle: &mut Cycle) {
+        // What is lost unless it is taken is taken at a stop as well.
+        let is_endangered = |message: &Message| self.is_last(message) && self.plan.copy(&message.body).is_none();
+        let may_wait = !messages.iter().any(is_endangered);
         let is_turn = cycle.failure.is_none()
             && tokio::select! {
                 biased;
-                () = self.is_stopping() => false,
+                () = self.is_stopping(), if may_wait => false,
                 are_held = leases.wait_until(self.gate.at(messages.len())) => are_held,
             };
         let Taken { outcomes, failure } = match is_turn {
@@ -117,7 +153,8 @@ impl<S: Sink> Sweep<S> {
     }
 
     /// Saves messages at their last delivery: by raising `max_retries` if that is allowed; otherwise, each is pushed as
-    /// a new one, with this delay, and acknowledged. Returns those that are delivered again.
+    /// a new one, with this delay, and acknowledged. Where nothing saves one, its lease is extended and the sweep ends.
+    /// Returns those that are delivered again.
     async fn save<'m>(
         &self,
         messages: &[&'m Message],
@@ -135,59 +172,49 @@ impl<S: Sink> Sweep<S> {
                 Err(failure) => self.progress.remark("raise", &failure.to_string()),
             }
         }
-        let (mut copies, mut renewed, mut saved) = (Vec::new(), Vec::new(), Vec::new());
-        for message in messages {
-            match self.plan.copy(&message.body) {
-                Some(copy) => {
-                    copies.push(copy.delay(delay));
-                    renewed.push(*message);
-                }
-                // Nothing else saves it.
-                None => match leases.during(self.allowance.raise(message.attempts)).await {
-                    Ok(()) => {
-                        saved.push(*message);
-                        cycle.failure = cycle.failure.take().or_else(|| Some(self.at_last_delivery(message)));
-                    }
-                    Err(failure) => self.lose(message, &failure.to_string(), cycle),
-                },
-            }
-        }
-        let pushed = match leases.during(self.queue.push_all(&copies)).await {
-            Ok(_) => copies.len(),
-            Err(failed) => {
-                renewed
-                    .iter()
-                    .skip(failed.accepted)
-                    .for_each(|message| self.lose(message, &failed.error.to_string(), cycle));
-                failed.accepted
-            }
+        let copy = |message: &&&Message| self.plan.copy(&message.body).is_some();
+        let (renewed, lost): (Vec<&Message>, Vec<&Message>) = messages.iter().partition(copy);
+        self.hold(&lost, "they cannot be pushed anew", leases, cycle).await;
+        let copies: Vec<_> = renewed.iter().filter_map(|message| self.plan.copy(&message.body)).collect();
+        let copies: Vec<_> = copies.into_iter().map(|copy| copy.delay(delay)).collect();
+        let (pushed, error) = match leases.during(self.queue.push_all(&copies)).await {
+            Ok(_) => (copies.len(), None),
+            Err(failed) => (failed.accepted, Some(failed.error)),
         };
         cycle.counts.renewed += pushed as u64;
-        leases.during(self.settle(renewed.into_iter().take(pushed), None, cycle)).await;
-        saved
+        let (pushed, lost) = renewed.split_at(pushed.min(renewed.len()));
+        if let Some(error) = error {
+            self.hold(lost, &format!("pushing them anew failed: {error}"), leases, cycle).await;
+        }
+        leases.during(self.settle(pushed.iter().copied(), None, cycle)).await;
+        Vec::new()
+    }
+
+    /// Leases messages for as long as that is possible that are gone when their leases end, and ends the sweep.
+    async fn hold(&self, messages: &[&Message], why: &str, leases: &mut Held<'_>, cycle: &mut Cycle) {
+        let Some(first) = messages.first() else { return };
+        // Otherwise, they would be extended by less.
+        leases.release(messages.iter().copied());
+        let extended = self.queue.extend(messages.iter().map(|message| Lease::from(*message)), HOLD).await;
+        let is_extended = extended.is_ok_and(|outcome| outcome.extensions.doubtful() == 0);
+        let until = clock_time(SystemTime::now() + if is_extended { HOLD } else { LEASE });
+        let (count, id, kind, end) = (messages.len(), &first.id, first.body.content_type(), self.allowance.end());
+        let retries = self.allowance.retries();
+        let what = format!(
+            "{count} messages are at their last delivery, and {why}, the first of them {id}, of the type {kind}: each \
+             is leased until about {until}, and then {end}, unless max_retries of the queue's pull consumer is more \
+             than {retries} by then"
+        );
+        self.progress.remark_on_message("last", &what);
+        let failure = Failure::new(Exit::Refused, "stopped before the end: messages are at their last delivery");
+        let advice = "raise max_retries of the queue before their leases end; --raise-retries does that in time";
+        cycle.failure = cycle.failure.take().or_else(|| Some(failure.with_note(advice)));
     }
 
     fn tell_raised(&self) {
         let (before, now) = (self.allowance.before(), self.allowance.retries());
         let what = format!("max_retries of the queue is raised from {before} to {now}; if this is killed, set it back");
         self.progress.remark("raised", &what);
-    }
-
-    fn at_last_delivery(&self, message: &Message) -> Failure {
-        let (id, kind) = (&message.id, message.body.content_type());
-        let what = format!(
-            "message {id}, of the type {kind}, was at its last delivery, and cannot be pushed anew: max_retries was \
-             raised to save it"
-        );
-        Failure::new(Exit::Refused, what).with_note("run it again with --raise-retries for the rest")
-    }
-
-    /// Its lease expires, and then it is gone.
-    fn lose(&self, message: &Message, why: &str, cycle: &mut Cycle) {
-        cycle.counts.left += 1;
-        let (id, end) = (&message.id, self.allowance.end());
-        self.progress
-            .remark_on_message("last", &format!("message {id} is at its last delivery, and {end} in a minute: {why}"));
     }
 
     async fn settle<'m>(
@@ -197,7 +224,16 @@ impl<S: Sink> Sweep<S> {
         cycle: &mut Cycle,
     ) {
         let leases: Vec<_> = messages.into_iter().map(|message| message.lease_id.clone()).collect();
-        let settled = settle(&self.acker, &leases, retried).await;
+        let mut settling = pin!(settle(&self.acker, &leases, retried));
+        let settled = loop {
+            tokio::select! {
+                settled = &mut settling => break settled,
+                () = sleep(BETWEEN_SIGNS) => {
+                    let what = "acknowledgements are not confirmed yet, and are repeated";
+                    self.progress.remark("settle", what);
+                }
+            }
+        };
         cycle.counts.unconfirmed += settled.unconfirmed;
         // One lease that is refused does not keep others from being confirmed, now or in the next batch.
         if settled.unconfirmed == leases.len() as u64 {

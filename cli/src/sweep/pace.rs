@@ -24,6 +24,8 @@ pub(super) struct Pace {
     wanted: usize,
     /// How many messages may still be asked for, if that is bounded: no more than were there at the start.
     left: Option<u64>,
+    /// How many messages batches in flight may take: those that were asked for.
+    asked: u64,
     next: Instant,
     /// The share of messages that meet the conditions; the last batch has a weight of one fifth.
     share: Option<f64>,
@@ -42,6 +44,7 @@ impl Pace {
             most: plan.most_batches.max(1),
             wanted: FIRST,
             left,
+            asked: 0,
             next: Instant::now(),
             share: None,
             bytes: 0.0,
@@ -55,10 +58,21 @@ impl Pace {
         self.empty >= EMPTY
     }
 
-    pub(super) fn may_start(&self, in_flight: usize) -> bool {
+    /// Whether to start a batch, if no more than `most` messages may be taken.
+    pub(super) fn may_start(&self, in_flight: usize, most: u64) -> bool {
         // At what may be the end, one pull at a time.
         let wanted = if self.empty > 0 { 1 } else { self.wanted };
-        in_flight < wanted && self.left != Some(0)
+        in_flight < wanted && self.left != Some(0) && self.room(most) > 0.0
+    }
+
+    fn share(&self) -> f64 {
+        self.share.unwrap_or(1.0).max(0.001)
+    }
+
+    /// How many more messages may be asked for until `most` are likely taken: what else is pulled stays, which costs it
+    /// a delivery.
+    fn room(&self, most: u64) -> f64 {
+        (most as f64 / self.share() - self.asked as f64).max(0.0)
     }
 
     pub(super) fn next(&self) -> Instant {
@@ -73,12 +87,13 @@ impl Pace {
     /// How many messages the batch that starts now is of, if no more than `most` may be taken. At a low rate, no more
     /// than a second's.
     pub(super) fn started(&mut self, most: u64) -> u32 {
-        let share = self.share.unwrap_or(1.0).max(0.001);
+        let share = self.share();
         let by_bytes = MOST_BYTES / self.wanted.max(1) as f64 / self.bytes.max(1.0);
-        let by_limit = (most as f64 / share).ceil();
+        let by_limit = self.room(most).ceil();
         let asked = f64::from(BATCH).min(self.rate / share).min(by_bytes).min(by_limit).max(1.0) as u32;
         let asked = self.left.map_or(asked, |left| asked.min(u32::try_from(left).unwrap_or(asked)));
         self.left = self.left.map(|left| left.saturating_sub(asked.into()));
+        self.asked = self.asked.saturating_add(asked.into());
         self.next = self.next.max(Instant::now()) + self.time(f64::from(asked) * share);
         asked
     }
@@ -87,6 +102,7 @@ impl Pace {
     pub(super) fn ended(&mut self, cycle: &Cycle, in_flight: usize) -> bool {
         let unused = f64::from(cycle.asked) * self.share.unwrap_or(1.0) - f64::from(cycle.wanted);
         self.next = self.next.checked_sub(self.time(unused.max(0.0))).unwrap_or(self.next);
+        self.asked = self.asked.saturating_sub(cycle.asked.into());
         self.allow(cycle.asked.saturating_sub(cycle.pulled).into());
         let Some(error) = &cycle.pull_error else {
             self.failures = Failures::default();

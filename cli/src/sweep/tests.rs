@@ -4,7 +4,7 @@ use std::{collections::HashMap, future::pending};
 
 use cloudflare_queues::{
     AckRequest, PullOptions, PushMessage, Settlement,
-    emulator::{Emulator, Fault, Operation, QueueSettings, UnknownLease},
+    emulator::{Emulator, EmulatorBuilder, Fault, Operation, QueueSettings, Seed, UnknownLease},
 };
 use tokio::time::{Instant, sleep, timeout};
 
@@ -19,9 +19,13 @@ struct World {
 
 impl World {
     async fn with(messages: usize, max_retries: u32) -> Self {
+        Self::of(Emulator::builder().real_time(), messages, max_retries).await
+    }
+
+    async fn of(builder: EmulatorBuilder, messages: usize, max_retries: u32) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let settings = QueueSettings::new().max_retries(max_retries);
-        let emulator = Emulator::builder().real_time().queue(settings).in_process();
+        let emulator = builder.queue(settings).in_process();
         let to = emulator.create_queue(QueueSettings::new());
         let client = emulator.client().unwrap();
         let from = client.queue(emulator.account_id(), emulator.queue_id()).unwrap();
@@ -358,4 +362,121 @@ async fn retries_are_raised_for_the_time_of_a_sweep() {
         let retries = world.from.consumers().await.unwrap()[0].max_retries();
         assert_eq!(retries, Some(0));
     }
+}
+
+/// How many messages are in the queue that cannot be pushed anew.
+fn binary_left(world: &World) -> usize {
+    let messages = world.emulator.messages(world.from.id());
+    messages.iter().filter(|message| ["bytes", "v8"].contains(&message.body.content_type().as_str())).count()
+}
+
+fn changes_of_consumers(world: &World) -> Arc<AtomicU64> {
+    let changes = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&changes);
+    world.emulator.on_request(move |request| {
+        if request.operation == Some(Operation::UpdateConsumer) {
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    changes
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_pass_pulls_a_message_at_its_last_delivery_that_cannot_be_pushed_anew() {
+    let world = World::with(300, 2).await;
+    let changes = changes_of_consumers(&world);
+    // Behind what a look reaches.
+    world.emulator.seed(world.from.id(), [Seed::bytes([0, 0xff]), Seed::v8([0xff, 0x0f])]).unwrap();
+    for pass in 1..=4 {
+        let plan = Plan { filter: only(&["body=7"]), ..plan() };
+        let sink = Pushing { to: vec![world.to.clone()], filter: plan.filter.clone(), progress: Progress::hidden() };
+        let failure = match Sweep::prepare(world.from.clone(), sink, plan, Progress::hidden()).await {
+            Ok(sweep) => sweep.run(pending()).await.failure,
+            Err(failure) => Some(failure),
+        };
+        let refused = failure.map(|failure| (failure.exit(), failure.to_string()));
+        let is_refused = refused.as_ref().is_some_and(|(_, told)| told.contains("one delivery left"));
+        assert_eq!((pass > 2, pass > 2), (refused.is_some(), is_refused), "{pass} {refused:?}");
+        world.emulator.advance(Duration::from_secs(2 * 60 * 60));
+        assert_eq!((binary_left(&world), world.numbers_left()), (2, 301), "{pass}");
+    }
+    assert_eq!(changes.load(Ordering::Relaxed), 0, "max_retries was changed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_at_its_last_delivery_that_nothing_announced_is_held_and_ends_the_sweep() {
+    for keep in [false, true] {
+        let world = World::with(300, 3).await;
+        let changes = changes_of_consumers(&world);
+        world.emulator.seed(world.from.id(), [Seed::v8([0xff, 0x0f]).attempts(3)]).unwrap();
+        let swept = world.run(Plan { filter: only(&["body!=7"]), keep, ..plan() }).await;
+        let failure = swept.failure.unwrap();
+        assert_eq!(failure.exit(), Exit::Refused);
+        assert!(failure.to_string().contains("messages are at their last delivery"), "{failure}");
+        // Long enough to raise `max_retries`, which nobody else does.
+        world.emulator.advance(Duration::from_secs(10 * 60 * 60));
+        assert_eq!((binary_left(&world), changes.load(Ordering::Relaxed)), (1, 0));
+        world.emulator.configure_queue(world.from.id(), |settings| settings.max_retries(4));
+        world.emulator.advance(Duration::from_secs(2 * 60 * 60));
+        assert_eq!(binary_left(&world), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn copies_that_cannot_be_pushed_cost_no_message() {
+    let world = World::with(200, 0).await;
+    world.emulator.inject(Fault::Forbidden.on(Operation::PushMessages).until_removed());
+    let swept = world.run(Plan { filter: only(&["body=700"]), ..plan() }).await;
+    assert_eq!(swept.failure.unwrap().exit(), Exit::Refused);
+    world.emulator.advance(Duration::from_secs(10 * 60 * 60));
+    assert_eq!(world.numbers(&world.from).len(), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sweep_that_does_not_know_what_is_left_is_no_success() {
+    let world = World::with(10, 3).await;
+    let sweep = world.sweep(plan()).await;
+    world.emulator.inject(Fault::Forbidden.on(Operation::GetQueueMetrics).until_removed());
+    let swept = sweep.run(pending()).await;
+    assert_eq!(swept.counts.taken, 10);
+    let failure = swept.result().unwrap_err();
+    assert!(failure.exit() == Exit::Partly && failure.to_string().contains("not known whether messages are left"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_that_came_do_not_stand_for_those_that_others_hold() {
+    let world = World::with(100, 3).await;
+    let pull = PullOptions::new().batch_size(30).visibility_timeout(Duration::from_secs(3600));
+    assert_eq!(world.from.pull(pull).await.unwrap().len(), 30);
+    let sweep = world.sweep(plan()).await;
+    sleep(Duration::from_secs(2)).await;
+    world.from.push_all(&vec![PushMessage::text("later"); 50]).await.unwrap();
+    let swept = sweep.run(pending()).await;
+    assert_eq!((swept.counts.taken, swept.unavailable, swept.arrived), (100, 30, 20));
+    assert_eq!(swept.result().unwrap_err().exit(), Exit::Partly);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sweep_ends_although_all_that_arrives_looks_older_than_its_start() {
+    // The service's clock stands still.
+    let world = World::of(Emulator::builder(), 200, 3).await;
+    world.slow(200);
+    let from = world.from.clone();
+    let arriving = tokio::spawn(async move {
+        loop {
+            from.push_all(&vec![PushMessage::text("again"); 20]).await.unwrap();
+        }
+    });
+    let swept = timeout(Duration::from_secs(60), world.run(Plan { rate: 50.0, ..plan() })).await;
+    arriving.abort();
+    assert!(swept.expect("it goes on").counts.taken <= 400 + 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_is_pulled_than_the_limit_if_everything_is_taken() {
+    let world = World::with(1000, 3).await;
+    world.slow(200);
+    let swept = world.run(Plan { limit: Some(5), ..plan() }).await;
+    assert_eq!(swept.counts.taken, 5);
+    assert!(world.emulator.messages(world.from.id()).iter().all(|message| message.attempts == 0));
 }

@@ -402,6 +402,16 @@ fn no_more_programs_are_started_than_the_limit() {
     assert_eq!((code, &summary["acknowledged"], world.messages().len()), (Some(0), &7.into(), 13), "{told}");
 }
 
+#[test]
+fn a_limit_costs_no_message_that_no_program_saw() {
+    let world = World::retrying(0);
+    world.push_numbers(100);
+    let half = Duration::from_millis(50);
+    world.emulator.inject(Fault::Slow { before: half, after: half, fault: None }.until_removed());
+    let (code, summary, told) = consume(&world, &["--limit", "7"], &["true"]);
+    assert_eq!((code, &summary["acknowledged"], world.messages().len()), (Some(0), &7.into(), 93), "{told}");
+}
+
 /// So many that two cores run 500 a second, whatever else the machine does.
 #[test]
 fn a_program_costs_at_most_4_ms_of_processor_time() {

@@ -1,13 +1,19 @@
 //! `count`, `delete`, `peek --filter`, `ls`: what is in there.
 
+use std::{
+    io::{BufRead, BufReader},
+    process::Stdio,
+};
+
 use cloudflare_queues::{
     PushMessage,
-    emulator::{Emulator, QueuedMessage},
+    emulator::{Emulator, Fault, Operation, QueuedMessage},
     manage::ConsumerSettings,
 };
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::world::{World, objects};
+use crate::world::{World, exit_code, objects, signal};
 
 /// Messages with these reasons, each so often.
 fn reasons(world: &World, reasons: &[(&str, usize)]) {
@@ -139,4 +145,46 @@ fn tail_ends_after_a_number_of_messages_or_when_nothing_comes() {
     world.push_numbers(5);
     assert_eq!(world.objects(&["tail", world.id(), "-n", "3", "--interval", "50ms"]).len(), 3);
     assert_eq!(world.objects(&["tail", world.id(), "--until-idle=200ms", "--interval", "50ms"]).len(), 5);
+}
+
+#[test]
+fn ls_is_refreshed_until_it_is_told_to_stop() {
+    let world = World::new();
+    let mut child = world.program(&["ls", "--watch=100ms"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(|line| objects(&line.unwrap()).remove(0));
+    assert_eq!(lines.next().unwrap()["backlog_count"], 0);
+    world.push_numbers(3);
+    assert!(lines.any(|line| line["backlog_count"] == 3));
+    signal(&child, Signal::INT);
+    assert_eq!(exit_code(&mut child), Some(0));
+}
+
+#[test]
+fn backlogs_that_are_refused_are_one_line_that_counts() {
+    let world = World::new();
+    (0..19).for_each(|_| _ = world.other());
+    let quota = Fault::RateLimited { code: 10252, retry_after: None };
+    world.emulator.inject(quota.on(Operation::GetQueueMetrics).until_removed());
+    let (code, lines, told) = run(&world, &["ls"]);
+    assert_eq!((code, lines.len()), (Some(0), 20));
+    assert!(told.lines().count() == 2 && told.contains("19 times more, the last one: "), "{told}");
+}
+
+#[test]
+fn a_search_for_an_id_ends_when_it_is_found() {
+    let world = World::new();
+    world.push_numbers(2000);
+    let id = world.messages()[150].id.clone();
+    let (code, lines, told) = run(&world, &["delete", world.id(), "--id", &id, "--all"]);
+    assert_eq!((code, &lines[0]["deleted"], world.messages().len()), (Some(0), &1.into(), 1999), "{told}");
+    assert!(world.messages().iter().filter(|message| message.attempts > 0).count() < 1500);
+}
+
+#[test]
+fn values_that_are_too_many_to_count_are_told() {
+    let world = World::new();
+    world.push_numbers(10_050);
+    let (code, lines, told) = run(&world, &["count", world.id(), "--by", "body", "--all"]);
+    assert_eq!((code, &lines[10]["count"]), (Some(0), &10_040.into()), "{told}");
+    assert!(told.contains("more than 10000 values: 50 messages"), "{told}");
 }

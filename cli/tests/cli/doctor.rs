@@ -15,7 +15,7 @@ use cloudflare_queues::{
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::world::{World, bare, objects, signal};
+use crate::world::{World, bare, objects, scripted, signal};
 
 /// The exit code, and what was found.
 fn doctor(mut command: assert_cmd::Command) -> (Option<i32>, Vec<Value>) {
@@ -86,6 +86,21 @@ fn the_dead_letter_queue_is_looked_at() {
     assert!(code == Some(0) && state == "doubtful" && told == "failed, with 1 messages, and without a pull consumer");
     let _ = world.runtime.block_on(failed.create_consumer(&ConsumerSettings::pull())).unwrap();
     assert_eq!(found(), (Some(0), "ok".to_owned(), "failed, with 1 messages".to_owned()));
+}
+
+#[test]
+fn a_dead_letter_queue_that_does_not_exist_is_wrong() {
+    let mut command = bare(&["doctor", &"f".repeat(32)]);
+    let url = scripted(Vec::new());
+    command.envs([
+        ("CLOUDFLARE_BASE_URL", url.as_str()),
+        ("CLOUDFLARE_API_TOKEN", "t"),
+        ("CLOUDFLARE_ACCOUNT_ID", "a"),
+    ]);
+    let (code, findings) = doctor(command);
+    let found = finding(&findings, "dead letters");
+    assert_eq!((code, &found["state"], &found["found"]), (Some(3), &"wrong".into(), &"failed does not exist".into()));
+    assert!(found["advice"].as_str().unwrap().contains("messages without retries left are lost"), "{found}");
 }
 
 #[test]

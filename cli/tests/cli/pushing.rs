@@ -5,6 +5,7 @@ use std::{
     fs,
     io::{Read, Write},
     process::Stdio,
+    time::{Duration, Instant},
 };
 
 use cloudflare_queues::{
@@ -99,4 +100,19 @@ fn a_push_that_stops_says_where_to_go_on() {
     world.command(&["push", world.id(), "--skip", &skip]).write_stdin(lines).assert().success();
     let numbers: BTreeSet<usize> = world.texts(world.id()).iter().map(|text| text.parse().unwrap()).collect();
     assert_eq!(numbers.len(), 250);
+}
+
+#[test]
+fn a_push_and_an_import_keep_their_rate() {
+    let world = World::new();
+    let lines: String =
+        (0..30).map(|number| format!("{{\"content_type\":\"text\",\"body\":\"{number}\"}}\n")).collect();
+    for command in ["push", "import"] {
+        let queue = world.other();
+        let started = Instant::now();
+        world.command(&[command, &queue, "--rate", "10"]).write_stdin(lines.clone()).assert().success();
+        assert_eq!(world.messages_of(&queue).len(), 30);
+        // Three batches, a second apart.
+        assert!(started.elapsed() >= Duration::from_secs(2), "{command}: {:?}", started.elapsed());
+    }
 }

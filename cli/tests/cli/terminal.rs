@@ -12,7 +12,11 @@ use rustix::{
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
 };
 
-use cloudflare_queues::emulator::{Emulator, QueueSettings};
+use cloudflare_queues::{
+    PushMessage,
+    emulator::{Emulator, QueueSettings},
+    manage::ConsumerSettings,
+};
 
 use crate::world::World;
 
@@ -123,4 +127,28 @@ fn a_pull_consumer_is_enabled_if_the_question_is_answered_with_yes() {
     assert!(world.run(&["info", world.id()]).contains("http_pull"));
     let (ended, shown) = on_terminal(world.program(&["doctor", world.id()]), "");
     assert!(ended == Some(0) && !shown.contains("Enable"), "{shown}");
+}
+
+#[test]
+fn a_redrive_asks_which_of_several_queues_the_dead_letters_are_from() {
+    let world = World::of(Emulator::builder().real_time());
+    let queues = world.queue().queues();
+    let (failed, letters) = world.runtime.block_on(async {
+        let failed = queues.create("failed").await.unwrap();
+        let _ = failed.create_consumer(&ConsumerSettings::pull()).await.unwrap();
+        for name in ["jobs", "letters"] {
+            let settings = ConsumerSettings::pull().dead_letter_queue("failed");
+            let _ = queues.create(name).await.unwrap().create_consumer(&settings).await.unwrap();
+        }
+        failed.push(&PushMessage::text("back")).await.unwrap();
+        (failed, queues.named("letters").await.unwrap())
+    });
+    for typed in ["another\n", "\n"] {
+        let (code, shown) = on_terminal(world.program(&["redrive", "failed"]), typed);
+        assert_eq!(code, Some(2), "{shown}");
+        assert!(shown.contains("failed is the dead-letter queue of jobs, letters. Which one?"), "{shown}");
+        assert_eq!(world.texts(failed.id().as_str()), ["back"]);
+    }
+    let (code, shown) = on_terminal(world.program(&["redrive", "failed"]), "letters\n");
+    assert_eq!((code, world.texts(letters.id().as_str())), (Some(0), vec!["back".to_owned()]), "{shown}");
 }

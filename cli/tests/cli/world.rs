@@ -219,14 +219,16 @@ pub fn scripted(results: Vec<Value>) -> String {
             let (mut stream, results) = (BufReader::new(stream.unwrap()), std::sync::Arc::clone(&results));
             thread::spawn(move || {
                 while let Some((line, body)) = request(&mut stream) {
-                    let path = line.split(' ').nth(1).unwrap();
+                    let path = line.split([' ', '?']).nth(1).unwrap();
                     let result = match path.rsplit('/').next().unwrap() {
                         "pull" => results.lock().unwrap().next().unwrap_or_else(|| serde_json::json!({})),
                         "ack" => serde_json::json!({
                             "ackCount": body["acks"].as_array().map_or(0, Vec::len),
                             "retryCount": body["retries"].as_array().map_or(0, Vec::len),
                         }),
-                        "consumers" => serde_json::json!([]),
+                        "consumers" => serde_json::json!([{ "type": "http_pull", "dead_letter_queue": "failed" }]),
+                        "queues" => serde_json::json!([]),
+                        "metrics" => serde_json::json!({ "backlog_count": 0 }),
                         _ => serde_json::json!({}),
                     };
                     let body = serde_json::json!({ "success": true, "result": result }).to_string();
