@@ -134,7 +134,9 @@ pub(crate) async fn suggestion(queues: &Queues, name: &str) -> String {
     let wanted = name.to_lowercase();
     let near = |name: &&str| {
         let name = name.to_lowercase();
-        name.contains(&wanted) || wanted.contains(&name) || distance(&name, &wanted) <= 2
+        // A name of one or two letters is part of many.
+        let is_part = |part: &str, whole: &str| part.len() > 2 && whole.contains(part);
+        is_part(&wanted, &name) || is_part(&name, &wanted) || distance(&name, &wanted) <= 2
     };
     let names: Vec<_> = all.iter().map(|queue| queue.name()).filter(near).take(5).collect();
     match names[..] {

@@ -14,7 +14,7 @@ use serde::Serialize;
 use tokio::{
     sync::mpsc,
     task::JoinHandle,
-    time::{Instant, sleep, sleep_until, timeout},
+    time::{Instant, error::Elapsed, sleep, sleep_until, timeout},
 };
 
 use crate::{
@@ -116,7 +116,8 @@ impl Lines {
                     failure = done.add(joined, &self.progress);
                     is_cut = failure.is_some();
                 }
-                line = timeout(LINGER, lines.recv()), if in_flight.len() < MOST_IN_FLIGHT => match line {
+                // Batches whose turn has not come would delay a stop.
+                line = next_line_at(turn, &mut lines), if in_flight.len() < MOST_IN_FLIGHT => match line {
                     Ok(Some(Ok(line))) => {
                         if let Some(full) = self.take(&mut next, line) {
                             in_flight.push_back(tokio::spawn(self.send(full, &mut turn)));
@@ -250,6 +251,14 @@ impl Pushed {
         progress.at(self.pushed);
         None
     }
+}
+
+/// The next line when it is the turn of the next batch, or that there is none yet.
+async fn next_line_at<T>(turn: Instant, lines: &mut mpsc::Receiver<T>) -> Result<Option<T>, Elapsed> {
+    if turn > Instant::now() {
+        sleep_until(turn).await;
+    }
+    timeout(LINGER, lines.recv()).await
 }
 
 /// The next line without its end; what is wrong with it if it is too long. `None` at the end.

@@ -49,6 +49,8 @@ pub(crate) const LEASE: Duration = Duration::from_secs(60);
 const BATCH: u32 = 100;
 /// The longest delay of a message that is pushed anew.
 const LONGEST_DELAY: Duration = Duration::from_secs(12 * 60 * 60);
+/// The same, where it does no harm that the sweep pulls the message again.
+const SHORT_DELAY: Duration = Duration::from_secs(5 * 60);
 /// How long a message is leased at its last delivery that nothing saves: all that a lease can last, but for the time
 /// since the pull.
 const HOLD: Duration = Duration::from_secs(11 * 60 * 60);
@@ -340,7 +342,8 @@ impl<S: Sink> Sweep<S> {
             sweep.kept.end();
             swept
         };
-        let (mut swept, ()) = tokio::join!(sweeping, sweep.kept.extend(&sweep.queue, &sweep.acker, || sweep.delay()));
+        let (mut swept, ()) =
+            tokio::join!(sweeping, sweep.kept.extend(&sweep.queue, &sweep.acker, || sweep.delay(LONGEST_DELAY)));
         sweep.end(&mut swept).await;
         sweep.progress.end();
         swept
@@ -427,13 +430,16 @@ impl<S: Sink> Sweep<S> {
         let _ = self.stopping.subscribe().wait_for(|is_stopping| *is_stopping).await;
     }
 
-    /// How long a message is hidden whose lease cannot be kept: a generous estimate of how long the sweep takes.
-    fn delay(&self) -> Duration {
+    /// How long a message is hidden whose lease cannot be kept: a generous estimate of how long the sweep takes, but at
+    /// most so long.
+    fn delay(&self, most: Duration) -> Duration {
         let (pulled, took) = (self.pulled.load(Ordering::Relaxed), self.started.1.elapsed());
-        let rate = if took > LEASE / 12 { pulled as f64 / took.as_secs_f64() } else { USUAL_RATE.min(self.plan.rate) };
+        // The rate is one of messages that are taken.
+        let usual = if self.plan.filter.is_all() { USUAL_RATE.min(self.plan.rate) } else { USUAL_RATE };
+        let rate = if took > LEASE / 12 { pulled as f64 / took.as_secs_f64() } else { usual };
         let left = self.backlog.unwrap_or_default().saturating_sub(pulled);
         let takes = Duration::try_from_secs_f64(2.0 * left as f64 / rate).unwrap_or(LONGEST_DELAY);
-        let delay = takes.saturating_add(self.gate.debt()).saturating_add(LEASE).min(LONGEST_DELAY);
+        let delay = takes.saturating_add(self.gate.debt()).saturating_add(LEASE).min(most);
         self.hidden.fetch_max(took.saturating_add(delay).as_secs(), Ordering::Relaxed);
         delay
     }

@@ -279,10 +279,8 @@ async fn failing(consumer: &Consumer, queue: &Queue, is_bounded: bool) -> Failur
         let failures = now.pull_failures.saturating_sub(before.pull_failures);
         if failures > 0 {
             progress.remark_of("pulls", failures, &format!("pulls fail, and are repeated: {}", error()));
-        } else if now.unconfirmed > before.unconfirmed {
-            let unconfirmed = now.unconfirmed.saturating_sub(before.unconfirmed);
-            let what = format!("acknowledgements are not confirmed: {}", error());
-            progress.remark_of("acknowledgements", unconfirmed, &what);
+        } else if now.last_error != before.last_error {
+            progress.remark("requests", &format!("requests fail: {}", error()));
         }
         if now.pulls > before.pulls {
             if since.take().is_some() {

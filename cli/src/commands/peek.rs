@@ -43,7 +43,8 @@ impl Peek {
         let rows: Vec<_> = found.map(|message| Record::of_peeked(message, self.bodies)).collect();
         output::print(Format::or_fitting(common.output), &rows)?;
         if is_filtered {
-            tell(&format!("cf-queues: looked at the first {} available messages\n", messages.len()));
+            let count = messages.len();
+            tell(&format!("cf-queues: looked at the first {count} available messages; export looks at every one\n"));
         }
         Ok(())
     }

@@ -9,7 +9,10 @@ use std::{
 use cloudflare_queues::{Batch, Error, Lease, Message, PullOptions};
 use tokio::time::sleep;
 
-use super::{BETWEEN_SIGNS, Counts, HOLD, Held, LEASE, MOST_SKEW, Outcome, Sink, Sweep, Taken, settle::settle};
+use super::{
+    BETWEEN_SIGNS, Counts, HOLD, Held, LEASE, LONGEST_DELAY, MOST_SKEW, Outcome, SHORT_DELAY, Sink, Sweep, Taken,
+    settle::settle,
+};
 use crate::{
     exit::{Exit, Failure},
     record::clock_time,
@@ -132,7 +135,9 @@ impl<S: Sink> Sweep<S> {
         let (last, kept): (Vec<&Message>, Vec<&Message>) = messages.iter().partition(|message| self.is_last(message));
         self.kept.keep(kept.iter().copied());
         leases.release(kept);
-        let delay = if last.is_empty() { Duration::ZERO } else { self.delay() };
+        // A copy that is pulled again would be taken again if all are kept. Otherwise, it stays again.
+        let most = if self.plan.keep { LONGEST_DELAY } else { SHORT_DELAY };
+        let delay = if last.is_empty() { Duration::ZERO } else { self.delay(most) };
         let saved = self.save(&last, delay, leases, cycle).await;
         self.kept.keep(saved.iter().copied());
         leases.release(last);

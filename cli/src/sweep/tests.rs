@@ -480,3 +480,13 @@ async fn no_more_is_pulled_than_the_limit_if_everything_is_taken() {
     assert_eq!(swept.counts.taken, 5);
     assert!(world.emulator.messages(world.from.id()).iter().all(|message| message.attempts == 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_pushed_anew_is_hidden_for_minutes_at_most() {
+    let world = World::with(20_000, 0).await;
+    let swept = world.run(Plan { filter: only(&["body<50"]), rate: 10.0, ..plan() }).await;
+    assert_eq!((swept.counts.taken, swept.unavailable), (50, 0));
+    world.emulator.advance(Duration::from_secs(301));
+    let swept = world.run(plan()).await;
+    assert_eq!((swept.counts.taken, swept.unavailable), (19_950, 0));
+}

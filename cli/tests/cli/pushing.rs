@@ -116,3 +116,17 @@ fn a_push_and_an_import_keep_their_rate() {
         assert!(started.elapsed() >= Duration::from_secs(2), "{command}: {:?}", started.elapsed());
     }
 }
+
+#[test]
+fn a_push_at_a_rate_stops_when_it_is_told_to() {
+    let world = World::new();
+    let mut command = world.program(&["push", world.id(), "--rate", "10"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    child.stdin.as_mut().unwrap().write_all("line\n".repeat(1000).as_bytes()).unwrap();
+    eventually("it pushes", || !world.messages().is_empty());
+    let before = world.messages().len();
+    signal(&child, Signal::TERM);
+    assert_eq!(child.wait().unwrap().code(), Some(5));
+    let after = world.messages().len();
+    assert!(after <= before + 50, "{before} {after}");
+}
