@@ -14,7 +14,9 @@ const WRANGLER = join('node_modules', 'wrangler', 'bin', 'wrangler.js');
 const CF_QUEUES = process.env.CF_QUEUES ?? join('node_modules', '.bin', 'cf-queues');
 const home = mkdtempSync(join(tmpdir(), 'wrangler-'));
 const registry = join(home, 'registry');
-Object.assign(process.env, { CLOUDFLARE_DEV_REGISTRY_PATH: registry, XDG_CONFIG_HOME: home });
+// By the second name for older versions of wrangler.
+Object.assign(process.env, { CLOUDFLARE_DEV_REGISTRY_PATH: registry, WRANGLER_REGISTRY_PATH: registry });
+process.env.XDG_CONFIG_HOME = home;
 Object.assign(process.env, { CI: '1', NO_COLOR: '1', WRANGLER_SEND_METRICS: 'false' });
 
 let emulator, producer, consumer;

@@ -60,7 +60,9 @@ function fail(error) {
 
 // Where sessions of wrangler register, and of tools that use miniflare without it.
 function folders() {
-  if (env.CLOUDFLARE_DEV_REGISTRY_PATH) return [env.CLOUDFLARE_DEV_REGISTRY_PATH];
+  // Older versions of wrangler, such as 4.124.0, know only the second one.
+  const named = [env.CLOUDFLARE_DEV_REGISTRY_PATH, env.WRANGLER_REGISTRY_PATH].filter(Boolean);
+  if (env.CLOUDFLARE_DEV_REGISTRY_PATH) return [...new Set(named)];
   const roots = { darwin: ['Library', 'Preferences'], win32: ['AppData', 'Roaming', 'xdg.config'] };
   const config = env.XDG_CONFIG_HOME || join(homedir(), ...(roots[platform] ?? ['.config']));
   const old = join(homedir(), '.wrangler');
