@@ -39,6 +39,7 @@ pub struct Behavior {
     #[serde(with = "seconds")]
     pub(super) max_lease: Duration,
     pub(super) largest_pull: Option<usize>,
+    pub(super) largest_extend: Option<usize>,
     pub(super) messages_per_second: Option<u32>,
     pub(super) missing_content_type: MissingContentType,
     pub(super) empty_bodies: bool,
@@ -71,6 +72,7 @@ impl Default for Behavior {
             extend_from: ExtendFrom::Now,
             max_lease: Duration::from_secs(12 * 60 * 60),
             largest_pull: None,
+            largest_extend: None,
             messages_per_second: None,
             missing_content_type: MissingContentType::ByBody,
             empty_bodies: true,
@@ -225,6 +227,13 @@ impl Behavior {
     /// default.
     pub fn largest_pull(mut self, messages: usize) -> Self {
         self.largest_pull = Some(messages);
+        self
+    }
+
+    /// How many entries an extension has at most; one with more is refused. By default, only
+    /// [`large_requests`](Self::large_requests) bounds them.
+    pub fn largest_extend(mut self, entries: usize) -> Self {
+        self.largest_extend = Some(entries);
         self
     }
 

@@ -93,6 +93,9 @@ pub(super) fn extend(behavior: &Behavior, body: &[u8]) -> Result<Extend> {
     let leases = entries.map(|Object(entry)| Ok(entry.lease_id.get(behavior)?.unwrap_or_default()));
     let leases = leases.collect::<Result<Vec<_>>>()?;
     check_entries(behavior, leases.len(), limits::MAX_EXTENDED)?;
+    if behavior.largest_extend.is_some_and(|most| leases.len() > most) {
+        return Err(Refusal::malformed("the request holds more entries than `largest_extend` allows"));
+    }
     Ok(Extend { leases, timeout: read_timeout(behavior, visibility_timeout_ms)? })
 }
 

@@ -28,6 +28,7 @@ fn switches() -> Vec<(String, Value)> {
             (Value::String(_), _) => words(&name),
             (_, "max_lease") => vec![json!(90)],
             (_, "largest_pull") => vec![json!(1)],
+            (_, "largest_extend") => vec![json!(2)],
             (_, "messages_per_second") => vec![json!(100)],
             (_, "consumer_start") => vec![json!(5)],
             (_, "purge_time") => vec![json!(10)],

@@ -32,6 +32,7 @@ fn switches() -> Vec<(&'static str, Vec<Value>)> {
         ("patch_resets", both()),
         ("max_lease", vec![json!(43_200), json!(90)]),
         ("largest_pull", vec![json!(100), json!(50)]),
+        ("largest_extend", vec![json!(100), json!(3)]),
         ("messages_per_second", vec![json!(5000), json!(100_000)]),
         ("consumer_start", vec![json!(0), json!(1)]),
         ("purge_time", vec![json!(0), json!(10)]),

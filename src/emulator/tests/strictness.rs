@@ -199,6 +199,16 @@ async fn every_operation_treats_no_entries_and_too_many_alike() {
 }
 
 #[tokio::test]
+async fn an_extension_has_no_more_entries_than_its_bound() {
+    let emulator = Emulator::start().await.unwrap();
+    emulator.configure(|behavior| behavior.largest_extend(2).large_requests(true));
+    for (count, expected) in [(2, 200), (3, 400)] {
+        let body = json!({ "extend": vec![json!({ "lease_id": "x" }); count] }).to_string();
+        assert_eq!(send(&emulator, "/extend", &body).await.0.as_u16(), expected, "{count}");
+    }
+}
+
+#[tokio::test]
 async fn a_pull_gives_no_more_than_its_bound_and_the_rate_of_the_queue_allow() {
     let emulator = Emulator::start().await.unwrap();
     let message = json!({ "body": "s" });
