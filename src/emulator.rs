@@ -1,8 +1,12 @@
 //! A local Queues service, for tests, for trying out the crate without an account, and for programs in other languages.
 //!
 //! [`Emulator::start`] serves queues from memory on a free port of the loopback interface, with the same HTTP interface
-//! as the service. Its clock stands still until it is [advanced](Emulator::advance), so tests of visibility timeouts
-//! and delays need not wait. [`Emulator::builder`] can make it run in real time.
+//! as the service. [`Emulator::in_process`] is the same without a socket.
+//!
+//! Tests of visibility timeouts and delays need not wait. In process, the emulator's clock follows tokio's, which a test
+//! can pause. Over HTTP, where tokio's clock cannot be paused, it stands still until it is
+//! [advanced](Emulator::advance). [`real_time`](EmulatorBuilder::real_time) and [`frozen`](EmulatorBuilder::frozen)
+//! choose otherwise.
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -21,8 +25,7 @@
 //! ```
 //!
 //! Where Cloudflare's documentation leaves the behavior open, there is a switch ([`Behavior`]). Faults can be injected
-//! ([`Emulator::inject`]). For deterministic tests, requests can be carried without a socket
-//! ([`Emulator::in_process`]).
+//! ([`Emulator::inject`]).
 
 mod behavior;
 mod builder;
@@ -109,7 +112,8 @@ pub struct Emulator {
 }
 
 impl Emulator {
-    /// Starts an emulator with one queue on a free port of the loopback interface.
+    /// Starts an emulator with one queue on a free port of the loopback interface. Its clock stands still until it is
+    /// [advanced](Self::advance), unless the [builder](EmulatorBuilder::real_time) makes it run.
     ///
     /// # Errors
     ///
@@ -136,7 +140,7 @@ impl Emulator {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn in_process() -> Self {
-        Self::builder().real_time().in_process()
+        Self::builder().in_process()
     }
 
     /// Returns a builder, to change the defaults.
@@ -431,7 +435,8 @@ impl Emulator {
 }
 
 impl EmulatorBuilder {
-    /// Starts the emulator on the loopback interface, on the current tokio runtime.
+    /// Starts the emulator on the loopback interface, on the current tokio runtime. Its clock stands still, unless it
+    /// runs in [real time](Self::real_time).
     ///
     /// # Errors
     ///
@@ -439,18 +444,19 @@ impl EmulatorBuilder {
     pub async fn start(self) -> io::Result<Emulator> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)).await?;
         let address = listener.local_addr()?;
-        let running = self.running();
+        let running = self.running(false);
         let server = tokio::spawn(server::serve(listener, Arc::clone(&running.service))).abort_handle();
         Ok(Emulator { running: Arc::new(Running { socket: Some(Socket { address, server }), ..running }) })
     }
 
-    /// Creates an emulator without a socket, whose clients reach it within the process. The port has no effect.
+    /// Creates an emulator without a socket, whose clients reach it within the process. Its clock follows tokio's,
+    /// unless it is [frozen](Self::frozen). The port has no effect.
     pub fn in_process(self) -> Emulator {
-        Emulator { running: Arc::new(self.running()) }
+        Emulator { running: Arc::new(self.running(true)) }
     }
 
-    fn running(self) -> Running {
-        let clock = Clock::new(self.real_time);
+    fn running(self, runs_by_default: bool) -> Running {
+        let clock = Clock::new(self.runs.unwrap_or(runs_by_default));
         let (account_id, tokens) = (self.account_id, self.tokens);
         let accounts: Vec<_> = tokens.of_accounts.values().cloned().collect();
         let service = Service::new(clock, self.behavior, self.api_token, tokens, self.has_control);

@@ -26,7 +26,8 @@ pub struct EmulatorBuilder {
     pub(super) api_token: String,
     pub(super) tokens: Tokens,
     pub(super) account_id: AccountId,
-    pub(super) real_time: bool,
+    /// Whether the clock runs. Otherwise, it depends on whether there is a socket.
+    pub(super) runs: Option<bool>,
     pub(super) has_control: bool,
     pub(super) queue: QueueSettings,
     pub(super) behavior: Behavior,
@@ -39,7 +40,7 @@ impl Default for EmulatorBuilder {
             api_token: "emulator-token".to_owned(),
             tokens: Tokens::default(),
             account_id: AccountId::numbered(ACCOUNT_ID),
-            real_time: false,
+            runs: None,
             has_control: false,
             queue: QueueSettings::default(),
             behavior: Behavior::default(),
@@ -86,9 +87,22 @@ impl EmulatorBuilder {
         self
     }
 
-    /// Makes the clock run, in addition to being advanced. It follows tokio's clock, which a test can pause.
+    /// Makes the clock follow tokio's, in addition to being advanced.
+    ///
+    /// This is the default of an emulator in process, whose test can pause tokio's clock. Over HTTP, the clock stands
+    /// still by default, since tokio's cannot be paused while a socket is waited for, so that a test would have to wait
+    /// for leases and delays.
     pub fn real_time(mut self) -> Self {
-        self.real_time = true;
+        self.runs = Some(true);
+        self
+    }
+
+    /// Makes the clock stand still until it is [advanced](super::Emulator::advance).
+    ///
+    /// This is the default over HTTP. In process, the clock follows tokio's by default: see
+    /// [`real_time`](Self::real_time).
+    pub fn frozen(mut self) -> Self {
+        self.runs = Some(false);
         self
     }
 

@@ -95,14 +95,14 @@ impl Under {
 
     /// An emulator on tokio's clock.
     pub(crate) fn emulator_in_process(&self) -> Emulator {
-        self.builder().real_time().in_process()
+        self.builder().in_process()
     }
 
     /// An emulator with a clock that stands still.
     pub(crate) async fn service(&self) -> Service {
         let emulator = match self.over_http {
             true => self.builder().start().await.unwrap(),
-            false => self.builder().in_process(),
+            false => self.builder().frozen().in_process(),
         };
         Service::of(emulator, self.answers())
     }

@@ -282,7 +282,7 @@ impl Serve {
                 None => builder.api_token(token),
             };
         }
-        let builder = if self.frozen { builder } else { builder.real_time() };
+        let builder = if self.frozen { builder.frozen() } else { builder.real_time() };
         let emulator = builder.in_process();
         let account = emulator.in_process_builder()?.build()?.queues(emulator.account_id().clone())?;
         account.queue(emulator.queue_id().clone())?.delete().await?;

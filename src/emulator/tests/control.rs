@@ -13,7 +13,7 @@ use crate::{
 };
 
 fn controlled() -> (Emulator, Queue) {
-    let emulator = Emulator::builder().control().in_process();
+    let emulator = Emulator::builder().control().frozen().in_process();
     let queue = emulator.queue().unwrap();
     (emulator, queue)
 }

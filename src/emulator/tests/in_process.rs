@@ -79,3 +79,20 @@ async fn faults_apply_in_order() {
     emulator.remove_faults();
     assert_eq!(statuses(&["/pull", "/none"]).await, [200, 404]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_clock_follows_tokios_in_process_and_stands_still_over_http() {
+    let hour = Duration::from_secs(3600);
+    let run = async |emulator: &Emulator| {
+        let clock = &emulator.running.service.clock;
+        let before = clock.now();
+        tokio::time::advance(hour).await;
+        Duration::from_nanos(clock.now() - before)
+    };
+    assert_eq!(run(&Emulator::in_process()).await, hour);
+    assert_eq!(run(&Emulator::builder().in_process()).await, hour);
+    assert_eq!(run(&Emulator::builder().frozen().in_process()).await, Duration::ZERO);
+    assert_eq!(run(&Emulator::start().await.unwrap()).await, Duration::ZERO);
+    assert_eq!(run(&Emulator::builder().start().await.unwrap()).await, Duration::ZERO);
+    assert_eq!(run(&Emulator::builder().real_time().start().await.unwrap()).await, hour);
+}
