@@ -36,13 +36,13 @@ pub(super) struct Beat {
     pub(super) deadline: Option<(Moment, Instant)>,
     /// Otherwise, the service said nothing that is certain.
     pub(super) is_confirmed: bool,
-    pub(super) company: Company,
+    pub(super) peers: Peers,
 }
 
-/// The leases with which a lease shares its next request. A response that counts only some leases confirms none, so
-/// leases are parted by what it says about them, and the next responses are certain.
+/// The leases with which a lease may share its next request. A response that counts only some leases confirms none. So
+/// leases are grouped by what the response said about them, and the next response may count all of a group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Company {
+pub(super) enum Peers {
     #[default]
     Any,
     /// Leases that no warning named, and as many were counted.
@@ -50,20 +50,20 @@ pub(super) enum Company {
     /// Leases that a warning named, and as many were not counted.
     Warned,
     /// It was refused, or the count did not show which lease of its request failed.
-    Nobody,
+    None,
 }
 
 impl Sent {
     /// A request for these leases without an outcome.
     pub(super) fn failed(keys: Vec<u64>) -> Self {
-        let beats = keys.into_iter().map(|key| Beat::failed(key, Company::Any)).collect();
+        let beats = keys.into_iter().map(|key| Beat::failed(key, Peers::Any)).collect();
         Self { beats, ..Self::default() }
     }
 }
 
 impl Beat {
-    fn failed(key: u64, company: Company) -> Self {
-        Self { key, deadline: None, is_confirmed: false, company }
+    fn failed(key: u64, peers: Peers) -> Self {
+        Self { key, deadline: None, is_confirmed: false, peers }
     }
 }
 
@@ -88,8 +88,8 @@ impl Extension {
         }
         tracing::warn!(%error, leases = leases.len(), "leases could not be extended");
         let is_alone = leases.len() == 1 && error.refuses_the_request();
-        let company = if is_alone { Company::Nobody } else { Company::Any };
-        let beats = leases.into_iter().map(|(key, _)| Beat::failed(key, company)).collect();
+        let peers = if is_alone { Peers::None } else { Peers::Any };
+        let beats = leases.into_iter().map(|(key, _)| Beat::failed(key, peers)).collect();
         Sent { beats, error: Some(error), ..Sent::default() }
     }
 }
@@ -97,11 +97,11 @@ impl Extension {
 fn read(group: &[(u64, Lease)], outcome: &ExtendOutcome, sent: Moment, until: Instant) -> Vec<Beat> {
     let confirmations = outcome.confirmations(group.iter().map(|(_, lease)| lease));
     let unwarned = confirmations.iter().filter(|it| !matches!(it, Confirmation::Warned { .. })).count() as u64;
-    let company = |confirmation: &Confirmation| match (confirmation, outcome.extensions.confirmed) {
-        (Confirmation::Confirmed, _) | (_, None) => Company::Any,
-        (Confirmation::Accepted, Some(_)) => Company::Unwarned,
-        (Confirmation::Warned { .. }, Some(counted)) if counted == unwarned => Company::Warned,
-        (Confirmation::Warned { .. } | Confirmation::Unclear { .. }, Some(_)) => Company::Nobody,
+    let peers = |confirmation: &Confirmation| match (confirmation, outcome.extensions.confirmed) {
+        (Confirmation::Confirmed, _) | (_, None) => Peers::Any,
+        (Confirmation::Accepted, Some(_)) => Peers::Unwarned,
+        (Confirmation::Warned { .. }, Some(counted)) if counted == unwarned => Peers::Warned,
+        (Confirmation::Warned { .. } | Confirmation::Unclear { .. }, Some(_)) => Peers::None,
     };
     let beat = |((key, _), confirmation): (&(u64, Lease), &Confirmation)| Beat {
         key: *key,
@@ -113,7 +113,7 @@ fn read(group: &[(u64, Lease)], outcome: &ExtendOutcome, sent: Moment, until: In
             _ => None,
         },
         is_confirmed: *confirmation == Confirmation::Confirmed,
-        company: company(confirmation),
+        peers: peers(confirmation),
     };
     group.iter().zip(&confirmations).map(beat).collect()
 }

@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    extension::{Beat, Company, Extension, Sent},
+    extension::{Beat, Extension, Peers, Sent},
     recorder::Counter,
     settings::Settings,
 };
@@ -144,7 +144,7 @@ struct Held {
     due: Instant,
     is_worked_on: bool,
     is_under_way: bool,
-    company: Company,
+    peers: Peers,
 }
 
 impl Held {
@@ -209,7 +209,7 @@ impl Leases {
             due,
             is_worked_on: false,
             is_under_way: false,
-            company: Company::Any,
+            peers: Peers::Any,
         };
         self.leases.insert(key, held);
         self.due.insert((due, key));
@@ -304,7 +304,7 @@ impl Leases {
             }
             if held.until > now && !held.is_under_way {
                 held.is_under_way = true;
-                group.push((key, Lease::new(&held.lease_id, held.end.instant()), held.company));
+                group.push((key, Lease::new(&held.lease_id, held.end.instant()), held.peers));
             }
             held.due = if held.is_lost() { held.end() } else { held.deadline };
             later.push((held.due, key));
@@ -313,11 +313,11 @@ impl Leases {
         self.send(group);
     }
 
-    fn send(&mut self, mut leases: Vec<(u64, Lease, Company)>) {
+    fn send(&mut self, mut leases: Vec<(u64, Lease, Peers)>) {
         // Shuffled, so that a lease which shared every refused part with a bad one is next sent with others.
-        leases.sort_by_cached_key(|(.., company)| (*company, self.queue.random()));
+        leases.sort_by_cached_key(|(.., peers)| (*peers, self.queue.random()));
         for together in leases.chunk_by(|(.., one), (.., other)| one == other) {
-            let is_alone = together.iter().any(|(.., company)| *company == Company::Nobody);
+            let is_alone = together.iter().any(|(.., peers)| *peers == Peers::None);
             for group in together.chunks(if is_alone { 1 } else { MAX_EXTENDED }) {
                 let leases = group.iter().map(|(key, lease, _)| (*key, lease.clone())).collect();
                 self.spawn(Extension::new(leases));
@@ -355,8 +355,8 @@ impl Leases {
         self.due.remove(&(held.due, beat.key));
         held.is_under_way = false;
         // Until it is extended: another failure does not say that it may be sent with others again.
-        if beat.deadline.is_some() || held.company != Company::Nobody && beat.company != Company::Any {
-            held.company = beat.company;
+        if beat.deadline.is_some() || held.peers != Peers::None && beat.peers != Peers::Any {
+            held.peers = beat.peers;
         }
         let wait = if let Some((sent, deadline)) = beat.deadline {
             let deadline = deadline.min(held.last.into_std());
@@ -373,8 +373,8 @@ impl Leases {
         } else {
             held.end().saturating_duration_since(now) / 4
         };
-        // In other company, the next response may be certain before the lease is lost.
-        let is_urgent = !beat.is_confirmed && beat.company != Company::Any && !held.is_lost();
+        // With other peers, the next response may be certain before the lease is lost.
+        let is_urgent = !beat.is_confirmed && beat.peers != Peers::Any && !held.is_lost();
         let wait = if is_urgent { held.deadline.saturating_duration_since(now) / 4 } else { wait };
         // At the deadline in any case, since the lease may be lost then.
         let last = if held.is_lost() { held.end() } else { held.deadline };
