@@ -44,19 +44,20 @@ use crate::{
 
 /// Acknowledges single leases from any number of tasks, and groups them into requests of up to 100.
 ///
-/// A request is sent when 100 leases are waiting, when the oldest of them has waited for
-/// [`linger`](AckerOptions::linger), or earlier if a lease is about to expire: 5 s before that, or halfway through its
-/// remaining time if that is less than 10 s. The number of requests in flight [adapts](AckerOptions::max_in_flight).
+/// A request is sent when 100 leases are waiting, or when the oldest of them has waited for
+/// [`linger`](AckerOptions::linger). It is sent earlier if a lease is about to expire: 5 s before that, or halfway
+/// through its remaining time if that is less than 10 s. The number of requests in flight
+/// [adapts](AckerOptions::max_in_flight).
 ///
-/// A failed request is repeated until its leases expire, after waits that double from 1 s to 30 s, and never before a
-/// `Retry-After` has passed, of which five minutes count. Leases without a known deadline get the error of the first
-/// call, which [retries](crate::RetryPolicy) by itself. Both kinds of retries use the
-/// [budget](crate::RetryPolicy::budget); while it is used up and the service fails, the acker tries one request every
-/// 5 s.
+/// A failed request is repeated until its leases expire, after waits that double from 1 s to 30 s. A longer
+/// `Retry-After` replaces such a wait, for up to five minutes. Leases without a known deadline get the error of the
+/// first call, which [retries](crate::RetryPolicy) by itself. Both kinds of retries use the
+/// [budget](crate::RetryPolicy::budget). While it is used up and the service fails, the acker tries one request every 5
+/// s.
 ///
-/// A request that the service refuses because of its content (400, 413) is split into halves, so that one bad lease
-/// does not affect the others, nor does a half that has to wait. At most 32 requests are sent for 100 leases; leases
-/// that are then still part of a refused request get the error.
+/// If the service refuses the content of a request (400, 413), the request is halved until the bad lease is isolated,
+/// in at most 32 requests for 100 leases. Leases that are then still part of a refused request get the error. The
+/// others are not affected.
 ///
 /// Clones share the same buffer. When the last one is dropped, waiting leases are still sent, as long as the tokio
 /// runtime is running. To wait for that, call [`close`](Self::close).

@@ -258,14 +258,14 @@ impl ClientBuilder {
 
     /// Limits how many requests are in flight at the same time, at least one. Further calls wait until a request has
     /// its response, or until they time out. This also limits the number of connections, apart from a few that are
-    /// opened before another one is free again.
+    /// opened while others are about to become free.
     ///
     /// Without a limit, 1,024 calls at once open up to 2,500 connections, and a process often may have only 1,024 file
     /// descriptors. A call that finds none left fails with [`Transport`](ErrorKind::Transport), and the error says so.
     /// Set a limit if your application makes hundreds of calls at once.
     ///
-    /// A future that was polled and is not polled any further keeps its permit. With a limit, do not await one call in
-    /// the task that holds back another, for example in the body of a loop over `buffer_unordered`.
+    /// A future that was polled and then left alone keeps its permit. So with a limit, do not await a call in a task
+    /// that keeps another call from being polled, for example in the body of a loop over `buffer_unordered`.
     pub fn max_in_flight(mut self, requests: usize) -> Self {
         self.max_in_flight = Some(requests);
         self

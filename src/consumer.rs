@@ -79,21 +79,19 @@ use crate::{
 ///
 /// # Pulling
 ///
-/// A message is pulled when a handler is about to start it: as many as handlers start within two round trips, and as
-/// many as handlers are free. A message that is pulled and not started costs one of its deliveries, so no more are
-/// pulled than four times what handlers took in one of the last two round trips, than they are expected to start within
-/// half a lease, and than [`max_bytes`](Self::max_bytes) allows. Messages at their [last delivery](Self::max_retries)
-/// are started first.
+/// A message is pulled shortly before a handler can start it. Few are pulled ahead, since a message that is pulled and
+/// not started loses one of its deliveries. Messages at their [last delivery](Self::max_retries) are started first.
+/// [`max_bytes`](Self::max_bytes) limits how much memory messages take.
 ///
-/// The number of pulls in flight adapts: it triples with each round trip while full batches arrive and handlers wait,
-/// and falls when pulls fail or return little. While the queue is empty, one pull is in flight at a time, with pauses
+/// The number of pulls in flight adapts. While full batches arrive and handlers wait, it triples with each round trip.
+/// When pulls fail or return little, it falls. While the queue is empty, one pull is in flight at a time, with pauses
 /// that grow to [`max_idle`](Self::max_idle), since empty pulls are billed.
 ///
 /// # Leases
 ///
-/// The lease of a message is [extended](Self::max_lease) while it waits and while a handler works on it. If that fails,
-/// the handler can [find out](Message::lease). A retry is sent once an extension that is under way has ended. The
-/// acknowledgement is still sent, and reported as confirmed only if the service confirms it.
+/// The lease of a message is [extended](Self::max_lease) while the message waits and while a handler works on it. If
+/// that fails, the handler can [find out](Message::lease). Its verdict is sent all the same, and counts as confirmed
+/// only if the service confirms it. A retry waits until an extension that is under way has ended.
 ///
 /// # When things fail
 ///

@@ -50,12 +50,12 @@ const MESSAGE_BYTES: usize = 512;
 /// Each message has a [`Receipt`], which resolves to what happened to it, and which you can drop. A request that may
 /// have arrived is never sent again, since that could duplicate its messages. One that did not arrive, or that a rate
 /// limit refused, is sent again for as long as [`give_up_after`](PusherOptions::give_up_after) says, after waits that
-/// double from 1 s to 30 s, and never before a `Retry-After` has passed, of which five minutes count. Both this and the
-/// client's own [retries](crate::RetryPolicy) use the [budget](crate::RetryPolicy::budget); while it is used up and the
+/// double from 1 s to 30 s. A longer `Retry-After` replaces such a wait, for up to five minutes. Both this and the
+/// client's own [retries](crate::RetryPolicy) use the [budget](crate::RetryPolicy::budget). While it is used up and the
 /// service fails, the pusher tries one request every 5 s.
 ///
-/// A request that the service refuses because of its content (400, 413) is split into halves, so that one bad message
-/// does not affect the others, in at most 32 requests.
+/// If the service refuses the content of a request (400, 413), the request is halved until the bad message is isolated,
+/// in at most 32 requests. The others are not affected.
 ///
 /// Clones share the same buffer. When the last one is dropped, waiting messages are still sent, as long as the tokio
 /// runtime is running. To wait for that, call [`close`](Self::close). Failures of messages whose receipts were dropped

@@ -15,9 +15,9 @@ pub struct Health {
     pub status: Status,
     /// How long it has had this status.
     ///
-    /// Of several runs and streams at once, the status is the worst of theirs. It lasts since the first of those that
-    /// have it now began to have it, and since no worse one holds, not even in a run that has ended since. A consumer
-    /// is stopped since its last run ended, or since it was created.
+    /// If several runs and streams are active, the status is the worst of theirs. It has lasted since the first of them
+    /// got it, or since a worse status of another one ended, whichever is later. A consumer is stopped since its last
+    /// run ended, or since it was created.
     pub lasting: Duration,
     /// How long ago a pull last succeeded, or `None` if none has.
     pub last_pull: Option<Duration>,

@@ -160,8 +160,8 @@ impl<D> Consumer<D> {
     /// What to do with messages that nobody settled: those that were pulled but not started when the consumer stops,
     /// and deliveries that are dropped. Retry by default.
     ///
-    /// Leave them if consumers are restarted often and the queue has few retries and no delay: a message that is left
-    /// comes again later, in a calmer time perhaps.
+    /// Leave them if consumers are restarted often and the queue has few retries and no delay. A message that is left
+    /// is delivered again only when its lease expires, so it does not use up its deliveries within one restart.
     pub fn unsettled(mut self, unsettled: Unsettled) -> Self {
         self.settings.unsettled = unsettled;
         self
@@ -172,9 +172,9 @@ impl<D> Consumer<D> {
     /// Together with [`flush_timeout`](Self::flush_timeout) that is 25 s, since Kubernetes kills a process 30 s after
     /// it told it to stop. Set both together to what your platform allows.
     ///
-    /// Handlers that take longer are dropped, and their messages left. After a stream has ended,
-    /// [`Acker::close`](crate::Acker::close) waits as long for decisions on messages that could not be decoded. After
-    /// that, those messages are [unsettled](Self::unsettled), except that dead letters whose push has begun are still
+    /// Handlers that take longer are dropped, and their messages are left. After a stream has ended,
+    /// [`Acker::close`](crate::Acker::close) gives decisions on messages that could not be decoded the same time.
+    /// Messages without a decision are then [unsettled](Self::unsettled). A dead letter whose push has begun is still
     /// pushed, and then acknowledged.
     pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
         self.settings.shutdown_timeout = timeout;
@@ -216,11 +216,11 @@ impl<D> Consumer<D> {
     ///
     /// Set it to longer than the slowest handler takes. What takes longer is delivered to another consumer.
     ///
-    /// When a third of the visibility timeout is left, a lease is extended by the visibility timeout, together with
-    /// others; after a failure, up to seven more times until it expires. A request that the service refuses because of
-    /// its content (400, 413) is split into halves, so that one bad lease does not affect the others: at most 32
-    /// requests for 100 leases each time, and one for each lease that was refused by itself before. If no extension
-    /// succeeds in time, the lease is lost; the handler can find out with [`Message::lease`](crate::Message::lease).
+    /// When a third of the visibility timeout is left, the lease is extended by the visibility timeout, in one request
+    /// with others. After a failure, that is tried up to seven more times until the lease expires. If the service
+    /// refuses the content of a request (400, 413), the request is halved until the bad lease is isolated, in at most
+    /// 32 requests for 100 leases; a lease that was refused alone is tried alone from then on. If no extension succeeds
+    /// in time, the lease is lost. The handler can find out with [`Message::lease`](crate::Message::lease).
     ///
     /// The lease of a dead letter is extended until it is pushed. A stream extends leases in the same way, until a
     /// [`Delivery`](super::Delivery) is decided on or dropped.
@@ -235,7 +235,7 @@ impl<D> Consumer<D> {
     /// Set it to 1 if handlers fail often and cheaply.
     ///
     /// With each step, the pause between pulls doubles, from 100 ms to [`max_idle`](Self::max_idle), and batches halve.
-    /// The steps are taken back as handlers succeed. Unconfirmed acknowledgements slow down pulling in the same way.
+    /// As handlers succeed, the steps are undone. Unconfirmed acknowledgements slow down pulling in the same way.
     pub fn failure_threshold(mut self, share: f64) -> Self {
         self.settings.failure_threshold = share;
         self
@@ -277,9 +277,9 @@ impl<D> Consumer<D> {
     /// `max_retries`. By default, the consumer asks the service when the first message arrives, and up to
     /// five times more if that fails in a way that may pass.
     ///
-    /// Set it if the token may not list the queue's consumers. A message at its last delivery is started first, and is
-    /// started even during a shutdown, as long as there is time. If none of the two tells, no message counts as one at
-    /// its last delivery.
+    /// Set it if the token may not list the queue's consumers. A message at its last delivery is started first, even
+    /// during a shutdown if there is time. If `max_retries` is not known, no message counts as one at its last
+    /// delivery.
     pub fn max_retries(mut self, retries: u32) -> Self {
         self.settings.max_retries = Some(retries);
         self

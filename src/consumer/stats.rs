@@ -23,34 +23,35 @@ pub struct Stats {
     pub acknowledged: u64,
     /// Messages whose retry the service confirmed.
     pub retried: u64,
-    /// Messages for whose leases nothing was sent: by a verdict, because the handler did not finish in time, because a
-    /// dead letter could not be pushed, or because they were unsettled and are to be [left](super::Unsettled::Leave).
+    /// Messages left for redelivery: because of a verdict, because the handler did not finish in time, because a dead
+    /// letter could not be pushed, or because they were unsettled and are to be [left](super::Unsettled::Leave).
     ///
-    /// A run that ends while a dead letter is being pushed counts its message here as well. The push goes on, and the
-    /// message is acknowledged after it. A stream that ends meanwhile counts the message when its outcome is known.
+    /// If a run ends while a dead letter is being pushed, its message counts here as well. The push goes on, and the
+    /// message is acknowledged after it. If a stream ends meanwhile, the message is counted when its outcome is known.
     pub left: u64,
     /// Messages whose lease expired before a handler could start.
     pub expired: u64,
     /// Messages that were pushed to the dead-letter queue, and whose acknowledgement the service then confirmed.
     pub dead_lettered: u64,
-    /// Messages whose acknowledgement or retry the service [accepted](crate::acker::Confirmation::Accepted): a success
-    /// in which nothing speaks against the lease, though no count shows it.
+    /// Messages whose acknowledgement or retry the service [accepted](crate::acker::Confirmation::Accepted): the
+    /// response is a success, and nothing in it speaks against the lease, but no count confirms it.
     pub accepted: u64,
-    /// Messages whose acknowledgement or retry the service did not confirm, or the [acker](crate::Acker) refused, for
-    /// example since it is closed, or whose outcome was not known yet when a run was dropped.
+    /// Messages whose acknowledgement or retry was not confirmed: by the service, because the [acker](crate::Acker)
+    /// refused it (for example, since it is closed), or because a run was dropped before the outcome was known.
     pub unconfirmed: u64,
 
     /// Messages at their last delivery that no handler saw: they were handed back, left, or lost their lease while they
     /// waited. The service moves them to its dead-letter queue, or deletes them.
     ///
-    /// Each is counted above as well, except those of pulls that were in flight when a run or a stream ended. These are
-    /// counted here alone, once they arrive: in [`Consumer::stats`](crate::Consumer::stats), since the report was
-    /// returned before. If [`max_retries`](crate::Consumer::max_retries) becomes known only later, earlier messages are
-    /// counted then.
+    /// Each is counted in one of the fields above as well, with one exception: messages of pulls that were in flight
+    /// when a run or a stream ended count here alone. They arrive after the report, so they are only in
+    /// [`Consumer::stats`](crate::Consumer::stats). If [`max_retries`](crate::Consumer::max_retries) becomes known only
+    /// later, earlier messages are counted then.
     ///
-    /// It cannot count messages that the service leased and whose response never arrived: a pull that failed, or that
-    /// was dropped with the runtime, or because messages are to be [left](super::Unsettled::Leave). Nor can it count
-    /// those whose attempts the service did not send, or any if it never says `max_retries`.
+    /// Some cannot be counted: messages that the service leased and whose response never arrived, messages whose
+    /// attempts the service did not send, and all messages if it never says `max_retries`. A response does not arrive
+    /// if its pull fails or is dropped, with the runtime, or because messages are to be
+    /// [left](super::Unsettled::Leave).
     pub unseen: u64,
     /// Pulls that succeeded, empty ones included.
     pub pulls: u64,

@@ -6,8 +6,8 @@ use serde::Serialize;
 
 /// The kind of failure of an [`Error`](crate::Error).
 ///
-/// The notes on retries assume the default [`RetryPolicy`](crate::RetryPolicy). An idempotent operation is
-/// any but a push, which could duplicate a message, a pull, which could strand a batch, and creating a queue, a
+/// The notes on retries assume the default [`RetryPolicy`](crate::RetryPolicy). Idempotent operations are all but
+/// three: a push, which could duplicate a message; a pull, which could strand a batch; and the creation of a queue, a
 /// consumer or an event subscription.
 ///
 /// ```
@@ -55,16 +55,16 @@ pub enum ErrorKind {
     RateLimited,
     /// The service refused the content of the request, or its firewall refused the sender. Not retried.
     ///
-    /// A failure with status 200 (`success: false`) is of this kind, unless its code means another one. Then it is
-    /// treated as that one: new credentials are used, idempotent operations are retried. Other operations are not,
-    /// since the request may have been carried out, unless it was the credentials that were refused.
+    /// A failure with status 200 (`success: false`) is of this kind, unless its code means another kind. Then new
+    /// credentials are used, and idempotent operations are retried, as for that kind. Other operations are retried only
+    /// if the credentials were refused, since otherwise the request may have been carried out.
     Rejected,
     /// The service failed (5xx). Idempotent operations are retried.
     ///
-    /// A response without the service's envelope is of this kind as well, whatever its status, 200 included, except
-    /// 407, 408, 413 and 429, and so is a redirect: a proxy or a firewall sent it, or the base URL is wrong. It says
-    /// nothing about the queue or the credentials. An envelope has `success`, and with a status from 400 to 499 a list
-    /// of errors with a code.
+    /// A response without the service's envelope is of this kind as well, and so is a redirect: a proxy or a firewall
+    /// sent it, or the base URL is wrong. It says nothing about the queue or the credentials. This holds for every
+    /// status, 200 included, except 407, 408, 413 and 429. An envelope has `success`, and with a status from 400 to 499
+    /// a list of errors with a code.
     ServiceFailure,
     /// The connection failed or broke. Idempotent operations are retried; the others only if no connection was made.
     ///
@@ -74,8 +74,8 @@ pub enum ErrorKind {
     Timeout,
     /// The response is not as documented, so it is unknown whether the call was carried out. Not retried.
     ///
-    /// It is the service's all the same: a response without its envelope is a [`ServiceFailure`](Self::ServiceFailure).
-    /// A compressed response is of this kind as well, since none is requested. A byte order mark is ignored.
+    /// It has the service's envelope: a response without one is a [`ServiceFailure`](Self::ServiceFailure). A
+    /// compressed response is of this kind as well, since none is requested. A byte order mark is ignored.
     UnexpectedResponse,
     /// A message's body cannot be decoded into the requested type. The message and its lease are not affected.
     UndecodableBody,

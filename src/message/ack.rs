@@ -166,8 +166,8 @@ pub struct AckOutcome {
     pub acks: Counts,
     /// The messages to retry.
     pub retries: Counts,
-    /// The service's warnings. Those about leases that were all counted only inform. Errors that came with
-    /// `success: true` are here as well.
+    /// The service's warnings, and errors that came with `success: true`. If all leases were counted, the warnings only
+    /// inform.
     pub warnings: Vec<Warning<LeaseId>>,
 }
 

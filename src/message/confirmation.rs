@@ -59,9 +59,9 @@ impl Confirmation {
 pub struct Counts {
     /// How many messages the request is about.
     pub requested: u64,
-    /// How many of them the service confirmed, by its count. It shows which ones only if it is all of them. `None` if
-    /// the service sent no count, which does not mean zero. A count that cannot be right, such as a negative one or one
-    /// of more messages than requested, confirms none.
+    /// How many of them the service counted. Only a count of all of them shows which ones. `None` if the service sent
+    /// no count, which does not mean zero. A count that cannot be right, such as a negative one or one of more messages
+    /// than requested, confirms none.
     pub confirmed: Option<u64>,
     /// How many of them the service accepted: the response is a success without a count, and nothing in it speaks
     /// against these messages.

@@ -87,7 +87,7 @@ pub struct Batch {
     pub(crate) trip: Trip,
 }
 
-/// How a pull went. That is no part of what it brought, so it does not make two batches differ.
+/// Ignored by `PartialEq`.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Trip {
     /// When the attempt that succeeded was sent, and the failures before it.

@@ -31,10 +31,9 @@ impl Queue {
     /// # Errors
     ///
     /// [`AckError`] holds the outcome of the requests that succeeded, and the other leases, so that you can send those
-    /// again. Refused
-    /// before anything is sent: an empty request, an empty lease, the same lease twice, a delay over 24 hours. If the
-    /// service [rejects](crate::ErrorKind::Rejected) one of several requests, the others are still sent. Any other
-    /// failure ends the call.
+    /// again. Refused before anything is sent: an empty request, an empty lease, the same lease twice, a delay over 24
+    /// hours. If the service [rejects](crate::ErrorKind::Rejected) one of several requests, the others are still sent.
+    /// Any other failure ends the call.
     pub async fn ack(&self, request: AckRequest) -> Result<AckOutcome, AckError> {
         let mut outcome = AckOutcome::default();
         if let Err(error) = limits::ack(&request) {
@@ -89,10 +88,10 @@ impl Queue {
     ///
     /// Cloudflare documents one sentence about this operation: it "extends message leases without incrementing the
     /// messages' attempts counters; each message receives a new lease identifier". But the response has no lease
-    /// identifiers. So keep the ids from the pull: they are all that a message can be acknowledged with, here and by a
-    /// [`Consumer`](crate::Consumer). If the service should take only the new ones, an acknowledgement after an
-    /// extension is not counted, which [`AckOutcome::is_complete`](crate::AckOutcome::is_complete) tells, and the
-    /// message is delivered again.
+    /// identifiers. So keep the ids from the pull: a message can only be acknowledged with those. If the service took
+    /// only the new ones, an acknowledgement after an extension would not be counted.
+    /// [`AckOutcome::is_complete`](crate::AckOutcome::is_complete) would be `false`, and the message would be delivered
+    /// again.
     ///
     /// It is also not known whether the time counts from now or from the end of the lease, whether a lease can be
     /// extended twice, be shortened, or last for more than 12 hours in all, and what happens to an expired lease. Rely
