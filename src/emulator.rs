@@ -3,8 +3,8 @@
 //! [`Emulator::start`] serves queues from memory on a free port of the loopback interface, with the same HTTP interface
 //! as the service. [`Emulator::in_process`] is the same without a socket.
 //!
-//! Tests of visibility timeouts and delays need not wait. In process, the emulator's clock follows tokio's, which a test
-//! can pause. Over HTTP, where tokio's clock cannot be paused, it stands still until it is
+//! Tests of visibility timeouts and delays need not wait. In process, the emulator's clock follows tokio's, which a
+//! test can pause. Over HTTP, where tokio's clock cannot be paused, it stands still until it is
 //! [advanced](Emulator::advance). [`real_time`](EmulatorBuilder::real_time) and [`frozen`](EmulatorBuilder::frozen)
 //! choose otherwise.
 //!
