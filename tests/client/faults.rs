@@ -3,9 +3,10 @@
 use std::{
     net::TcpListener,
     sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
-use cloudflare_queues::{Client, Credentials, ErrorKind, Queue};
+use cloudflare_queues::{Client, Credentials, ErrorKind, PushMessage, Pusher, Queue, pusher::PusherOptions};
 
 use support::{Act, Arrivals, Op, RAY, Server};
 
@@ -239,6 +240,33 @@ async fn every_fault_ends_the_call_and_reports_whether_it_may_have_arrived() {
         }
     }
     assert_eq!(elsewhere.connections(), 0, "a credential went to another host");
+}
+
+#[tokio::test]
+async fn a_receipt_says_what_every_fault_did_to_its_message() {
+    let elsewhere = Server::playing([support::bare_success()]);
+    for (row, fault, seen) in table(&elsewhere.url) {
+        let Seen { kind, may_have_arrived, requests: [_, requests], hangs } = seen;
+        let place = place(fault);
+        let sent = || place.sent.as_ref().map(|sent| sent() as u32);
+        let [queue, _] = queues(&place.url);
+        let options = PusherOptions::new().linger(Duration::ZERO).give_up_after(Duration::ZERO);
+        let pusher = Pusher::with_options(queue, options).unwrap();
+        let (before, message) = (sent(), PushMessage::text("hello"));
+        let outcome = place.call(hangs, async { pusher.push(message.clone()).await.unwrap().await }).await;
+        if let (Some(before), Some(after), false) = (before, sent(), hangs) {
+            let is_unsent = (kind, may_have_arrived) == (Some(Transport), false);
+            assert_eq!(after - before, if is_unsent { 0 } else { requests }, "{row}");
+        }
+        match outcome {
+            Ok(()) => assert!(kind.is_none() || row == "success without a result", "{row}"),
+            Err(failed) => {
+                assert_eq!(Some(failed.error.kind()), kind, "{row}: {}", failed.error);
+                assert_eq!(failed.error.may_have_arrived(), may_have_arrived, "{row}: {}", failed.error);
+                assert_eq!(failed.message, (!may_have_arrived).then_some(message), "{row}");
+            }
+        }
+    }
 }
 
 #[tokio::test]
