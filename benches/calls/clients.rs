@@ -3,7 +3,7 @@
 use std::{cell::Cell, time::Duration};
 
 use cloudflare_queues::{
-    AckRequest, Acker, Client, ClientBuilder, Credentials, LeaseId, PullOptions, PushMessage, Queue,
+    AckRequest, Acker, Client, ClientBuilder, Credentials, LeaseId, PullOptions, PushMessage, Pusher, Queue,
     acker::Confirmation,
 };
 use http_body_util::{BodyExt, Full};
@@ -82,6 +82,24 @@ pub(crate) async fn acker(load: Load) -> Result<()> {
                 Confirmation::Confirmed => {}
                 other => return Err(format!("{other:?}").into()),
             }
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// One message at a time, grouped by us.
+pub(crate) async fn pusher(load: Load) -> Result<()> {
+    let Call::Push(messages) = load.call else { return Err("only pushes are measured so".into()) };
+    let pusher = Pusher::new(builder(&load)?.build()?.queues(ACCOUNT)?.queue(load.call.queue())?)?;
+    let jobs: Vec<_> = (0..messages).map(|_| Job::of_size(1000)).collect();
+    run::drive(load, async move |_| {
+        let mut receipts = Vec::with_capacity(jobs.len());
+        for job in &jobs {
+            receipts.push(pusher.push(PushMessage::json(job)?).await?);
+        }
+        for receipt in receipts {
+            receipt.await?;
         }
         Ok(())
     })

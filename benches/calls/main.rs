@@ -40,6 +40,7 @@ async fn run(load: Load) -> Result<()> {
         "bare" => clients::bare(load).await,
         "hyper" => clients::hyper(load).await,
         "acker" => clients::acker(load).await,
+        "pusher" => clients::pusher(load).await,
         other => Err(format!("no client {other}").into()),
     }
 }

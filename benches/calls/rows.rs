@@ -34,6 +34,10 @@ pub(crate) fn rows(site: &Site) -> Result<Vec<Row>> {
     let mut rows = acks(site);
     rows.extend(pulls(site)?);
     rows.push(row("push of 10,000, 1 KB of JSON", What::Instructions, "1.00", PAIR, &load(site, Call::Push(10_000))));
+    let push = load(site, Call::Push(10_000));
+    let mut pusher = row("pusher of 10,000, 1 KB of JSON", What::Instructions, "1.00", PAIR, &push);
+    pusher.loads[1] = Some(Load { client: "pusher".into(), ..push });
+    rows.push(pusher);
     rows.extend(scale(site));
     rows.extend(first(site));
     Ok(rows)
