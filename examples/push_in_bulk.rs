@@ -1,7 +1,7 @@
 //! Pushes a thousand messages, and continues after a failure: `cargo run --example push_in_bulk`.
 
 use cloudflare_queues::{
-    PushMessage,
+    PushMessage, Pusher,
     emulator::{Emulator, Fault, Operation},
 };
 use serde::Serialize;
@@ -18,14 +18,16 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let messages = (0..1000).map(|number| PushMessage::json(&Job { number })).collect::<Result<Vec<_>, _>>()?;
 
     emulator.inject(Fault::ServerError(503).on(Operation::PushMessages));
-    let mut rest = messages.as_slice();
-    while let Err(failed) = queue.push_all(rest).await {
-        println!("after {} messages: {failed}", failed.accepted);
+    let pusher = Pusher::new(queue.clone())?;
+    let mut messages = messages.into_iter();
+    while let Err(failed) = pusher.push_all(&mut messages).await {
+        println!("after {} messages: {failed}", failed.pushed);
         if !failed.error.is_transient() {
             return Err(failed.into());
         }
-        // If the failed request arrived after all, its messages are pushed twice. Skipping them could lose them.
-        rest = rest.get(failed.accepted..).unwrap_or_default();
+        // What arrived after all is pushed twice. Skipping it could lose it.
+        let again = failed.may_have_arrived.into_iter().chain(failed.not_sent).chain(messages);
+        messages = again.collect::<Vec<_>>().into_iter();
     }
 
     println!("the queue holds {:?} messages", queue.metrics().await?.backlog_count);
