@@ -1,6 +1,6 @@
 //! The ids of accounts, queues, consumers and event subscriptions. Each is a separate type, so they cannot be mixed up.
 
-use std::{borrow::Cow, convert::Infallible, fmt, str::FromStr};
+use std::{convert::Infallible, fmt, str::FromStr};
 
 use serde::Serialize;
 
@@ -67,29 +67,9 @@ macro_rules! ids {
             }
         }
 
-        impl TryFrom<Cow<'_, str>> for $name {
-            type Error = Error;
-
-            fn try_from(id: Cow<'_, str>) -> Result<Self, Error> {
-                Self::parse(&id)
-            }
-        }
-
         impl From<&$name> for $name {
             fn from(id: &Self) -> Self {
                 id.clone()
-            }
-        }
-
-        impl AsRef<str> for $name {
-            fn as_ref(&self) -> &str {
-                &self.0
-            }
-        }
-
-        impl PartialEq<str> for $name {
-            fn eq(&self, other: &str) -> bool {
-                self.as_str() == other
             }
         }
 

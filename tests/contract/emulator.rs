@@ -29,7 +29,7 @@ fn a_message_without_retries_left_goes_to_the_dead_letter_queue() {
         let service = under.service().await;
         let emulator = service.emulator.as_ref().unwrap();
         let dead_letters = emulator.create_queue(QueueSettings::default());
-        let change = |settings: QueueSettings| settings.max_retries(1).dead_letter_queue(&dead_letters);
+        let change = |settings: QueueSettings| settings.max_retries(1).dead_letter_queue(dead_letters.as_str());
         emulator.configure_queue(emulator.queue_id(), change);
         service.push(2).await;
         // The leases of one expire, the other is handed back; both are delivered twice.

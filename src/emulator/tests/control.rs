@@ -240,7 +240,7 @@ async fn delivery_is_paused_and_resumed_and_pulls_are_refused_for_a_while() {
 async fn a_reset_restores_the_saved_configuration_without_messages_and_faults() {
     let (emulator, queue) = controlled();
     let dead_letters = emulator.create_queue(QueueSettings::new());
-    let change = |settings: QueueSettings| settings.max_retries(0).dead_letter_queue(&dead_letters);
+    let change = |settings: QueueSettings| settings.max_retries(0).dead_letter_queue(dead_letters.as_str());
     emulator.configure_queue(emulator.queue_id(), change);
     emulator.save_configuration();
     let later = emulator.create_queue(QueueSettings::new());

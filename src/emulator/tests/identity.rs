@@ -52,7 +52,7 @@ async fn a_tool_can_verify_its_token() {
 async fn a_queue_takes_the_id_that_it_is_given() {
     let emulator = Emulator::in_process();
     let dead_letters = emulator.create_queue(QueueSettings::new());
-    let change = |settings: QueueSettings| settings.max_retries(0).dead_letter_queue(&dead_letters);
+    let change = |settings: QueueSettings| settings.max_retries(0).dead_letter_queue(dead_letters.as_str());
     emulator.configure_queue(emulator.queue_id(), change);
     let id: QueueId = "f".repeat(32).parse().unwrap();
     emulator.set_queue_id(&dead_letters, id.clone()).unwrap();

@@ -205,7 +205,8 @@ impl World {
         let emulator = Emulator::builder().real_time().behavior(behavior).start().await.unwrap();
         let dead_letters = emulator.create_queue(QueueSettings::default());
         let max_retries = 2 + random.below(8) as u32;
-        let change = |settings: QueueSettings| settings.max_retries(max_retries).dead_letter_queue(&dead_letters);
+        let change =
+            |settings: QueueSettings| settings.max_retries(max_retries).dead_letter_queue(dead_letters.as_str());
         emulator.configure_queue(emulator.queue_id(), change);
         let policy = random.policy();
         let (random, vault) = (Arc::new(Mutex::new(random)), Arc::new(Mutex::new(emulator.api_token())));
