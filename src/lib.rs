@@ -38,9 +38,9 @@ pub mod testing;
 #[cfg(any(feature = "mock", feature = "schemars"))]
 pub mod types;
 
-pub use acker::Acker;
+pub use acker::handle::Acker;
 pub use client::{Client, ClientBuilder};
-pub use consumer::{Consumer, verdict::Verdict};
+pub use consumer::{handle::Consumer, verdict::Verdict};
 pub use error::{Error, api::ApiError, kind::ErrorKind};
 pub use http::{credentials::Credentials, retry::RetryPolicy};
 pub use message::{
@@ -58,7 +58,7 @@ pub use message::{
     settlement::{Decision, Lease, Settlement},
     warning::Warning,
 };
-pub use pusher::Pusher;
+pub use pusher::handle::Pusher;
 pub use queue::{
     Queue,
     ids::{AccountId, QueueId},

@@ -5,7 +5,7 @@ use std::{future::Future, time::Duration};
 use tokio::{sync::oneshot, task::JoinSet, time::timeout};
 
 use super::{
-    Acker,
+    handle::Acker,
     receipt::{Observer, Receipt, stopped},
 };
 use crate::{

@@ -15,12 +15,20 @@ use reqwest::{Request, Response, ResponseBuilderExt};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use super::*;
+use super::{handle::Acker, *};
 use crate::{
     client::ClientBuilder,
     emulator::{Emulator, QueueSettings},
+    error::Error,
     http::transport::{Executed, Http},
-    message::{Message, lease::LeaseId, pull::PullOptions, push::PushMessage},
+    message::{
+        Message,
+        lease::LeaseId,
+        pull::PullOptions,
+        push::PushMessage,
+        settlement::{Lease, Settlement},
+    },
+    queue::Queue,
     test_log::Log,
 };
 

@@ -2,7 +2,10 @@
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
-use super::{IntoVerdict, Verdict, handlers::Handled};
+use super::{
+    handlers::Handled,
+    verdict::{IntoVerdict, Verdict},
+};
 use crate::{
     error::{Error, kind::ErrorKind},
     flow::contained::{caught, contained},

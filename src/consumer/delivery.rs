@@ -13,11 +13,19 @@ use std::{
 use tokio::task::JoinHandle;
 
 use super::{
-    Unsettled, Verdict, dead_letter::Reason, decoding::Decided, handlers::Handled, heartbeat::Heartbeat,
-    outcomes::Outcomes, pulls::MESSAGE_BYTES, recorder::Counter, settings::Settings, unseen::Unseen,
+    dead_letter::Reason,
+    decoding::Decided,
+    handlers::Handled,
+    heartbeat::Heartbeat,
+    outcomes::Outcomes,
+    pulls::MESSAGE_BYTES,
+    recorder::Counter,
+    settings::Settings,
+    unseen::Unseen,
+    verdict::{Unsettled, Verdict},
 };
 use crate::{
-    acker::{Acker, Receipt},
+    acker::{Receipt, handle::Acker},
     error::Error,
     flow::contained::discard_error,
     message::{

@@ -6,11 +6,11 @@ use tokio::time::Instant;
 use tracing::Span;
 
 use super::{
-    Decoding, IntoVerdict, IntoVerdicts, Verdict,
-    decoding::Decided,
+    decoding::{Decided, Decoding},
     delivery::{Delivery, Held},
     recorder::Counter,
     spans,
+    verdict::{IntoVerdict, IntoVerdicts, Verdict},
 };
 use crate::{error::Error, flow::contained::contained, message::Message};
 

@@ -5,8 +5,9 @@ use std::{fmt, sync::Arc, time::Duration};
 use tracing::Span;
 
 use super::{
-    Consumer, RetryDelay, Unsettled,
     dead_letter::{MakeLetter, Reason},
+    handle::Consumer,
+    verdict::{RetryDelay, Unsettled},
 };
 use crate::{
     acker::AckerOptions,

@@ -23,7 +23,7 @@ use super::{
     unseen::Unseen,
 };
 use crate::{
-    acker::Acker,
+    acker::handle::Acker,
     error::Error,
     flow::contained::discard_error,
     manage::ConsumerKind,

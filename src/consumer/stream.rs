@@ -23,7 +23,7 @@ use super::{
     settings::Settings,
     source::{Source, Waiting},
 };
-use crate::{acker::Acker, error::Error, flow::contained::discard_error, queue::Queue};
+use crate::{acker::handle::Acker, error::Error, flow::contained::discard_error, queue::Queue};
 
 /// A stream of messages: see [`Consumer::stream`](super::Consumer::stream).
 ///

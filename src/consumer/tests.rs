@@ -29,11 +29,13 @@ use std::{
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use super::*;
+use super::{handle::Consumer, verdict::Verdict, *};
 use crate::{
     emulator::{Behavior, Emulator, QueueSettings},
+    error::{Error, kind::ErrorKind},
     http::retry::RetryPolicy,
-    message::{ack::AckRequest, push::PushMessage},
+    message::{Message, ack::AckRequest, body::Body, push::PushMessage},
+    queue::Queue,
     test_world::{Seen, World, refusal, success, unsent},
 };
 

@@ -4,13 +4,20 @@ mod failing;
 mod sending;
 mod stopping;
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use tokio::time::{Instant, sleep};
 
-use super::*;
+use super::{
+    handle::{MESSAGE_BYTES, Pusher},
+    *,
+};
 use crate::{
     ErrorKind,
+    message::push::PushMessage,
     test_log::Log,
     test_world::{Seen, World, refusal, success, unsent},
 };

@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{MESSAGE_BYTES, PushError, PusherOptions, receipt::stopped, request::Requests};
+use super::{PushError, PusherOptions, handle::MESSAGE_BYTES, receipt::stopped, request::Requests};
 use crate::{
     error::Error,
     flow::{contained::id_of, pace::Pace},

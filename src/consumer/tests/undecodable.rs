@@ -1,7 +1,7 @@
 //! Messages that cannot be decoded have the same outcome in a run and in a stream.
 
 use futures_core::Stream;
-use std::{future::poll_fn, pin::Pin};
+use std::{error::Error as _, future::poll_fn, pin::Pin};
 
 use super::*;
 
@@ -147,7 +147,7 @@ async fn a_decision_that_never_starts_is_handed_back_and_counts_as_a_drop() {
 }
 
 /// Bodies of base64, of which the bytes are UTF-8 and a number. One of them makes the function panic.
-fn read(body: &Body) -> Result<u32, Box<dyn StdError + Send + Sync>> {
+fn read(body: &Body) -> Result<u32, Box<dyn std::error::Error + Send + Sync>> {
     let bytes = body.base64()?;
     assert_ne!(bytes, b"panic");
     Ok(str::from_utf8(&bytes)?.parse()?)

@@ -65,7 +65,7 @@ async fn managing_queues_does_not_block_messages() {
 async fn a_dead_letter_arrives_without_a_request_to_its_source() {
     let emulator = Emulator::start().await.unwrap();
     let dead_letters = emulator.create_queue(QueueSettings::new());
-    let change = |settings: QueueSettings| settings.max_retries(0).dead_letter_queue(&dead_letters);
+    let change = |settings: QueueSettings| settings.max_retries(0).dead_letter_queue(dead_letters.as_str());
     emulator.configure_queue(emulator.queue_id(), change);
     let queue = emulator.queue().unwrap();
     queue.push(&PushMessage::text("hello")).await.unwrap();
