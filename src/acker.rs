@@ -1,4 +1,4 @@
-//! Acknowledgements in the background, grouped into few requests. Start from [`Acker`].
+//! Acknowledgements in the background, grouped into few requests. Start from [`Acker`](crate::Acker).
 
 pub(crate) mod handle;
 mod late;

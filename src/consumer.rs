@@ -1,5 +1,5 @@
 //! A loop around pulls: bounded concurrency, background acknowledgements, and graceful shutdown. Start from
-//! [`Consumer`].
+//! [`Consumer`](crate::Consumer).
 
 mod acks;
 mod brake;

@@ -1,4 +1,4 @@
-//! Pushes in the background, grouped into few requests. Start from [`Pusher`].
+//! Pushes in the background, grouped into few requests. Start from [`Pusher`](crate::Pusher).
 
 pub(crate) mod handle;
 mod options;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// When an [`Acker`](super::Acker) sends, and how much it buffers.
+/// When an [`Acker`](crate::Acker) sends, and how much it buffers.
 ///
 /// Every option accepts zero and the largest value of its type.
 ///
@@ -29,8 +29,8 @@ impl AckerOptions {
     /// How long a lease waits for others to share its request. 50 ms by default.
     ///
     /// With zero, only leases submitted at the same moment share a request. With [`Duration::MAX`], a lease waits until
-    /// 100 are waiting, until it is about to expire, or until [`flush`](super::Acker::flush) or
-    /// [`close`](super::Acker::close) is called.
+    /// 100 are waiting, until it is about to expire, or until [`flush`](crate::Acker::flush) or
+    /// [`close`](crate::Acker::close) is called.
     pub const fn linger(mut self, linger: Duration) -> Self {
         self.linger = linger;
         self
@@ -46,7 +46,7 @@ impl AckerOptions {
         self
     }
 
-    /// How many leases can wait, in addition to those in flight, before [`Acker::ack`](super::Acker::ack) waits as
+    /// How many leases can wait, in addition to those in flight, before [`Acker::ack`](crate::Acker::ack) waits as
     /// well. Zero counts as one. A full buffer is sent without lingering. 1000 by default.
     pub const fn buffer(mut self, leases: usize) -> Self {
         self.buffer = leases;

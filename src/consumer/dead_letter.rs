@@ -21,9 +21,9 @@ const MOST_OF_ERROR: usize = 1000;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Reason {
-    /// The handler returned [`Verdict::DeadLetter`](super::Verdict::DeadLetter).
+    /// The handler returned [`Verdict::DeadLetter`](crate::Verdict::DeadLetter).
     Verdict,
-    /// The handler failed, and [`max_attempts`](super::Consumer::max_attempts) are used up. This is the text of its
+    /// The handler failed, and [`max_attempts`](crate::Consumer::max_attempts) are used up. This is the text of its
     /// error.
     Failed(String),
     /// The handler panicked, and the attempts are used up.
@@ -57,7 +57,7 @@ impl Reason {
 
 /// A message in a dead-letter queue, with the reason why it is there.
 ///
-/// [`Consumer::dead_letter_as`](super::Consumer::dead_letter_as) with [`wrap`](Self::wrap) lets a consumer push this
+/// [`Consumer::dead_letter_as`](crate::Consumer::dead_letter_as) with [`wrap`](Self::wrap) lets a consumer push this
 /// envelope, and [`read`](Self::read) reads it. `cf-queues redrive` does so, and pushes the original message.
 ///
 /// ```

@@ -12,7 +12,7 @@ use crate::{
     message::{Message, body::Body},
 };
 
-/// How a [`Consumer`](super::Consumer) decodes bodies: [`Raw`] or [`Decoded`].
+/// How a [`Consumer`](crate::Consumer) decodes bodies: [`Raw`] or [`Decoded`].
 pub trait Decoding: sealed::Sealed {
     /// What the handler receives in addition to the message.
     type Job;
@@ -28,7 +28,7 @@ mod sealed {
     pub trait Sealed: Clone + Send + Sync + 'static {}
 }
 
-/// The decoding of a [`Consumer`](super::Consumer) whose handler receives messages without decoding.
+/// The decoding of a [`Consumer`](crate::Consumer) whose handler receives messages without decoding.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct Raw;
@@ -47,7 +47,7 @@ impl Decoding for Raw {
     }
 }
 
-/// The decoding of a [`Consumer`](super::Consumer) whose handler receives decoded bodies with their messages.
+/// The decoding of a [`Consumer`](crate::Consumer) whose handler receives decoded bodies with their messages.
 pub struct Decoded<T> {
     read: Arc<ReadBody<T>>,
     decide: Option<Arc<Decide>>,

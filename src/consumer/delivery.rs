@@ -41,9 +41,9 @@ use crate::{
 };
 
 /// A message of a stream, for you to decide on. If it is dropped unsettled, it is retried or left, as
-/// [`Consumer::unsettled`](super::Consumer::unsettled) says.
+/// [`Consumer::unsettled`](crate::Consumer::unsettled) says.
 ///
-/// Its lease is [extended](super::Consumer::max_lease) until then, even after the stream is dropped. If that fails, the
+/// Its lease is [extended](crate::Consumer::max_lease) until then, even after the stream is dropped. If that fails, the
 /// lease is lost, and another consumer may receive the message: see [`Message::lease`].
 ///
 /// ```
@@ -86,7 +86,7 @@ pub(super) struct Held {
 
 #[derive(Clone, Copy, PartialEq)]
 enum Stage {
-    /// Nobody works on it. Dropped, it is [unsettled](super::Consumer::unsettled).
+    /// Nobody works on it. Dropped, it is [unsettled](crate::Consumer::unsettled).
     Waiting,
     /// A caller of a stream has it. Dropped, it is unsettled as well, which is a failure of the caller.
     GivenOut,
@@ -220,7 +220,7 @@ impl<T> Delivery<T> {
         &self.message
     }
 
-    /// The body, if the consumer [decodes](super::Consumer::json) it.
+    /// The body, if the consumer [decodes](crate::Consumer::json) it.
     pub fn body(&self) -> &T {
         &self.job
     }

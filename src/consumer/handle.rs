@@ -360,8 +360,8 @@ impl<T: 'static> Consumer<Decoded<T>> {
         Ok(run.until(stop, handler).await)
     }
 
-    /// Like [`stream`](Consumer::stream) of a consumer without decoding. Each [`Delivery`] has the body as its
-    /// [`body`](Delivery::body). Messages that cannot be decoded are handled as set, and skipped.
+    /// Like [`stream`](Consumer::stream) of a consumer without decoding. Each delivery has the
+    /// [decoded body](super::Delivery::body). Messages that cannot be decoded are handled as set, and skipped.
     ///
     /// # Errors
     ///

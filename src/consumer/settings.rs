@@ -242,7 +242,7 @@ impl<D> Consumer<D> {
         self
     }
 
-    /// The queue that receives messages whose verdict is [`DeadLetter`](super::Verdict::DeadLetter), byte for byte.
+    /// The queue that receives messages whose verdict is [`DeadLetter`](crate::Verdict::DeadLetter), byte for byte.
     /// None by default. The consumer's own queue is refused, since its messages would come back for ever.
     ///
     /// It works in addition to the service's own dead-letter queue. Messages of the types `bytes` and `v8`, and bare

@@ -25,21 +25,21 @@ use super::{
 };
 use crate::{acker::handle::Acker, error::Error, flow::contained::discard_error, queue::Queue};
 
-/// A stream of messages: see [`Consumer::stream`](super::Consumer::stream).
+/// A stream of messages: see [`Consumer::stream`](crate::Consumer::stream).
 ///
 /// The stream holds no more messages than you wait for, or are expected to take within two round trips and half a
 /// lease, given the time between them so far. It holds no more than the larger of
-/// [`batch_size`](super::Consumer::batch_size) and [`concurrency`](super::Consumer::concurrency), and no more than
-/// [`max_bytes`](super::Consumer::max_bytes) allows. The leases of waiting messages are
-/// [extended](super::Consumer::max_lease), like those of [deliveries](Delivery). Messages whose lease is lost while
+/// [`batch_size`](crate::Consumer::batch_size) and [`concurrency`](crate::Consumer::concurrency), and no more than
+/// [`max_bytes`](crate::Consumer::max_bytes) allows. The leases of waiting messages are
+/// [extended](crate::Consumer::max_lease), like those of [deliveries](Delivery). Messages whose lease is lost while
 /// they wait are skipped.
 ///
 /// A failed pull is repeated, as in a run. Pulling slows down while acknowledgements are not confirmed, and while more
-/// deliveries than [tolerated](super::Consumer::failure_threshold) are dropped unsettled. If a pull or an
+/// deliveries than [tolerated](crate::Consumer::failure_threshold) are dropped unsettled. If a pull or an
 /// acknowledgement fails in a way that needs human intervention, the stream ends.
 ///
 /// When the stream ends or is dropped, waiting messages and those of pulls in flight are
-/// [unsettled](super::Consumer::unsettled).
+/// [unsettled](crate::Consumer::unsettled).
 ///
 /// ```
 /// # use cloudflare_queues::{Consumer, PushMessage, emulator::Emulator};

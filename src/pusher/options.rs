@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// When a [`Pusher`](super::Pusher) sends, how much it holds, and for how long it tries.
+/// When a [`Pusher`](crate::Pusher) sends, how much it holds, and for how long it tries.
 ///
 /// Every option accepts zero and the largest value of its type.
 ///
@@ -29,8 +29,8 @@ impl PusherOptions {
     /// How long a message waits for others to share its request. 50 ms by default.
     ///
     /// With zero, only messages submitted at the same moment share a request. With [`Duration::MAX`], a message waits
-    /// until a request or the buffer is full, or until [`flush`](super::Pusher::flush) or
-    /// [`close`](super::Pusher::close) is called.
+    /// until a request or the buffer is full, or until [`flush`](crate::Pusher::flush) or
+    /// [`close`](crate::Pusher::close) is called.
     ///
     /// Pushes count towards the 1,200 requests that Cloudflare allows an account in 5 minutes. If messages trickle in
     /// all day, 250 ms are at most that many.
@@ -39,7 +39,7 @@ impl PusherOptions {
         self
     }
 
-    /// The maximum number of bytes of messages that wait or are in flight, before [`push`](super::Pusher::push) waits
+    /// The maximum number of bytes of messages that wait or are in flight, before [`push`](crate::Pusher::push) waits
     /// as well. Each message counts as its size and 512 bytes. 32 MiB by default, which is enough for 5,000 messages a
     /// second of 2,000 bytes at a round trip of 2.4 s.
     ///
@@ -53,7 +53,7 @@ impl PusherOptions {
     /// How long a message is tried that did not arrive, counted from when it was submitted. 120 s by default.
     ///
     /// With zero, there is one call, with the [retries](crate::RetryPolicy) of the client. With [`Duration::MAX`],
-    /// messages are kept until the service takes them, and [`push`](super::Pusher::push) waits meanwhile once the
+    /// messages are kept until the service takes them, and [`push`](crate::Pusher::push) waits meanwhile once the
     /// buffer is full.
     pub const fn give_up_after(mut self, time: Duration) -> Self {
         self.give_up_after = time;

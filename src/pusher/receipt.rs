@@ -86,7 +86,7 @@ pub(super) fn stopped() -> Error {
     Error::new(ErrorKind::Transport, "the runtime in which the pusher was created has stopped")
 }
 
-/// Why [`Pusher::push_all`](super::Pusher::push_all) ended early, and what happened to the messages that it took.
+/// Why [`Pusher::push_all`](crate::Pusher::push_all) ended early, and what happened to the messages that it took.
 ///
 /// It displays as its [`error`](Self::error), has the same source, and converts into it with `?`.
 #[derive(Clone, Debug)]
