@@ -39,6 +39,18 @@ const MAX_PULLED_MESSAGE_BYTES: usize = 6 * PushMessage::MAX_SIZE + 4096;
 
 /// A handle to one queue. It is cheap to clone and can be shared between tasks.
 ///
+/// | to | call |
+/// |---|---|
+/// | push messages | [`push`](Self::push), [`push_all`](Self::push_all), [`push_batch`](Self::push_batch) |
+/// | receive them under leases | [`pull`](Self::pull) |
+/// | acknowledge or retry them | [`ack`](Self::ack) |
+/// | make leases last longer | [`extend`](Self::extend) |
+/// | look at messages, and delete them | [`peek`](Self::peek), [`delete_messages`](Self::delete_messages) |
+/// | see the queue's settings and backlog | [`describe`](Self::describe), [`metrics`](Self::metrics) |
+///
+/// A [`Consumer`](crate::Consumer) does the second to the fourth for you. The other methods change the queue, its
+/// settings and its consumers.
+///
 /// Dropping the future of one of its methods stops waiting for the response. The request may have arrived by then.
 /// Outside a tokio runtime with timers, every method fails with [`InvalidInput`](crate::ErrorKind::InvalidInput).
 ///

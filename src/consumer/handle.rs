@@ -33,16 +33,11 @@ use crate::{
 /// # let emulator = Emulator::start().await?;
 /// # let queue = emulator.queue()?;
 /// # queue.push(&PushMessage::text("hello")).await?;
-/// let (done, stop) = tokio::sync::oneshot::channel::<()>();
-/// let done = std::sync::Mutex::new(Some(done));
-/// let report = Consumer::new(queue)
-///     .run_until(stop, move |message| {
-///         // Stops after the first message, for the sake of the example.
-///         done.lock().unwrap().take();
-///         async move {
-///             println!("{:?}", message.body.text());
-///             Verdict::Ack
-///         }
+/// let consumer = Consumer::new(queue).limit(1); // one message, for the sake of the example
+/// let report = consumer
+///     .run_until(tokio::signal::ctrl_c(), |message| async move {
+///         println!("{:?}", message.body.text());
+///         Verdict::Ack
 ///     })
 ///     .await?;
 /// assert_eq!(report.stats.acknowledged, 1);

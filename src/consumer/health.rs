@@ -7,7 +7,10 @@ use tokio::time::Instant;
 
 use super::recorder::{CONDITIONS, Since, State, Total};
 
-/// Whether a [`Consumer`](crate::Consumer) is working, for a probe such as `/healthz`.
+/// Whether a [`Consumer`](crate::Consumer) is working, for a readiness probe such as `/readyz`.
+///
+/// Do not restart a process for it: an outage of the service would restart all of them. See the
+/// [checklist](crate::guide::production).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[non_exhaustive]
 pub struct Health {
