@@ -1,6 +1,6 @@
 //! A guide in chapters, for what does not fit on a single type.
 //!
-//! Read [`consumers`], [`leases`] and [`retries`] first, [`testing`] beside them, and [`idempotency`] and [`production`]
+//! Read [`consumers`], [`leases`] and [`retries`] first, [`testing`] with them, and [`idempotency`] and [`production`]
 //! before you deploy.
 
 /// Handlers that block or compute, and what outlives a shutdown.
