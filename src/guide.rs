@@ -30,6 +30,9 @@ pub mod production {}
 /// What is retried, for how long, and what is left to you.
 #[doc = include_str!("../guide/retries.md")]
 pub mod retries {}
+/// What Cloudflare documents, what others have seen, and what nobody knows.
+#[doc = include_str!("../guide/service.md")]
+pub mod service {}
 /// How a run ends, and what is left then.
 #[doc = include_str!("../guide/shutdown.md")]
 pub mod shutdown {}

@@ -223,22 +223,22 @@ impl Behavior {
         self
     }
 
-    /// How many messages a pull gives at most, although it may ask for more and more are there. Without bound by
-    /// default.
+    /// The most messages that one pull returns. Without bound by default.
     pub fn largest_pull(mut self, messages: usize) -> Self {
         self.largest_pull = Some(messages);
         self
     }
 
-    /// How many entries an extension has at most; one with more is refused. By default, only
+    /// The most entries of one extension; a request with more is refused. By default, only
     /// [`large_requests`](Self::large_requests) bounds them.
     pub fn largest_extend(mut self, entries: usize) -> Self {
         self.largest_extend = Some(entries);
         self
     }
 
-    /// How many messages a second the pulls of a queue give at most, which may be saved up for a second. When nothing
-    /// is left, a pull is refused with status 429 and code 10250. Without bound by default; Cloudflare documents 5,000.
+    /// The most messages a second that the pulls of a queue return. What is not used can be used within the next
+    /// second. When nothing is left, a pull is refused with status 429 and code 10250. Without bound by default;
+    /// Cloudflare documents 5,000.
     pub fn messages_per_second(mut self, messages: u32) -> Self {
         self.messages_per_second = Some(messages);
         self
