@@ -226,12 +226,6 @@ impl Serve {
         signals: Signals,
         common: &Common,
     ) -> Result<(), Failure> {
-        let env_file = self.env_file.as_ref().map(|path| {
-            let not_written = |error| Failure::new(Exit::Output, format!("--write-env {}: {error}", path.display()));
-            announcement.write(path).map_err(not_written)
-        });
-        let _env_file = env_file.transpose()?;
-        announcement.print(self.env, Format::or_fitting(common.output))?;
         // Nobody has to read it.
         match self.log {
             None => {}
@@ -241,6 +235,12 @@ impl Serve {
                 drop(writeln!(io::stderr(), "{line}"));
             }),
         }
+        let env_file = self.env_file.as_ref().map(|path| {
+            let not_written = |error| Failure::new(Exit::Output, format!("--write-env {}: {error}", path.display()));
+            announcement.write(path).map_err(not_written)
+        });
+        let _env_file = env_file.transpose()?;
+        announcement.print(self.env, Format::or_fitting(common.output))?;
         tokio::select! {
             failure = Bridge::failed(bridge) => Err(failure),
             error = emulator.persisting_failed() => Err(self.not_kept(&error)),
