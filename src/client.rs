@@ -241,7 +241,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Replaces the clock of the wall, for tests of what happens while a machine is suspended.
+    /// Replaces the wall clock, for tests of what happens while a machine is suspended.
     #[doc(hidden)]
     #[cfg(feature = "emulator")]
     pub fn wall_clock(mut self, now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {

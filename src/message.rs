@@ -82,8 +82,8 @@ impl Message {
 
     /// How long the lease lasts at least, from now. Zero if it may have expired.
     ///
-    /// This follows tokio's clock, also while a test has paused it, and that of the wall if it is ahead by more than a
-    /// second, as after the machine was suspended.
+    /// This follows tokio's clock, also while a test has paused it. If the wall clock is ahead by more than a second,
+    /// as after the machine was suspended, it follows that one.
     pub fn lease_remaining(&self) -> Duration {
         self.lease().remaining()
     }

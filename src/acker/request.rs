@@ -108,7 +108,7 @@ impl Requests {
         }
     }
 
-    /// Warnings that speak against no lease are logged at growing intervals.
+    /// Warnings that cast no doubt on a lease are logged at growing intervals.
     fn log_warning(&self, outcome: &AckOutcome) {
         let is_doubtful = outcome.acks.doubtful() > 0 || outcome.retries.doubtful() > 0;
         let Some(Warning { message, .. }) = outcome.warnings.first().filter(|_| !is_doubtful) else { return };

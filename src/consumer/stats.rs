@@ -34,7 +34,7 @@ pub struct Stats {
     /// Messages that were pushed to the dead-letter queue, and whose acknowledgement the service then confirmed.
     pub dead_lettered: u64,
     /// Messages whose acknowledgement or retry the service [accepted](crate::acker::Confirmation::Accepted): the
-    /// response is a success, and nothing in it speaks against the lease, but no count confirms it.
+    /// response is a success, and nothing in it casts doubt on the lease, but no count confirms it.
     pub accepted: u64,
     /// Messages whose acknowledgement or retry was not confirmed: by the service, because the [acker](crate::Acker)
     /// refused it (for example, since it is closed), or because a run was dropped before the outcome was known.

@@ -27,10 +27,10 @@ use crate::{acker::handle::Acker, error::Error, flow::contained::discard_error, 
 
 /// A stream of messages: see [`Consumer::stream`](crate::Consumer::stream).
 ///
-/// The stream holds no more messages than you wait for, or are expected to take within two round trips and half a
-/// lease, given the time between them so far. It holds no more than the larger of
-/// [`batch_size`](crate::Consumer::batch_size) and [`concurrency`](crate::Consumer::concurrency), and no more than
-/// [`max_bytes`](crate::Consumer::max_bytes) allows. The leases of waiting messages are
+/// The stream pulls few messages ahead: those that you wait for, or are expected to take within two round trips and
+/// half a lease, given how fast you have taken messages so far. It holds at most
+/// [`batch_size`](crate::Consumer::batch_size) or [`concurrency`](crate::Consumer::concurrency) messages, whichever is
+/// larger, and at most [`max_bytes`](crate::Consumer::max_bytes). The leases of waiting messages are
 /// [extended](crate::Consumer::max_lease), like those of [deliveries](Delivery). Messages whose lease is lost while
 /// they wait are skipped.
 ///

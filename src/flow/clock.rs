@@ -9,7 +9,7 @@ use std::{
 /// Clocks that differ by no more than this are taken for the same.
 const NOISE: Duration = Duration::from_secs(1);
 
-/// The clock of the wall, which tests replace.
+/// The wall clock, which tests replace.
 #[derive(Clone)]
 pub(crate) struct Clock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
 

@@ -13,7 +13,7 @@ pub enum Confirmation {
     /// The message was acknowledged, or will be retried. The service's count equals the number of leases in the request
     /// with the same decision.
     Confirmed,
-    /// The response is a success, and nothing in it speaks against the lease: no warning names it, and there is no
+    /// The response is a success, and nothing in it casts doubt on the lease: no warning names it, and there is no
     /// count, or the count equals the number of leases with the same decision that no warning names.
     Accepted,
     /// A warning names the lease, and the service did not count all leases with the same decision.
@@ -37,7 +37,7 @@ pub enum Confirmation {
 }
 
 impl Confirmation {
-    /// Whether something speaks against the lease: a warning, or a count.
+    /// Whether a warning or a count casts doubt on the lease.
     pub fn is_doubtful(&self) -> bool {
         !matches!(self, Self::Confirmed | Self::Accepted)
     }
@@ -63,8 +63,8 @@ pub struct Counts {
     /// no count, which does not mean zero. A count that cannot be right, such as a negative one or one of more messages
     /// than requested, confirms none.
     pub confirmed: Option<u64>,
-    /// How many of them the service accepted: the response is a success without a count, and nothing in it speaks
-    /// against these messages.
+    /// How many of them the service accepted: the response is a success without a count, and no warning names these
+    /// messages.
     pub accepted: u64,
 }
 
@@ -91,7 +91,7 @@ impl Counts {
         self.requested == 0 || self.confirmed == Some(self.requested)
     }
 
-    /// How many messages are neither confirmed nor accepted: a smaller count or a warning speaks against them.
+    /// How many messages are neither confirmed nor accepted, because of a smaller count or a warning.
     pub fn doubtful(&self) -> u64 {
         self.requested.saturating_sub(self.confirmed.unwrap_or_default()).saturating_sub(self.accepted)
     }
@@ -108,9 +108,9 @@ impl Counts {
 
     /// What the only response says about each of its leases.
     ///
-    /// Only a count of all leases confirms, with or without warnings. A count of as many as no warning names is most
-    /// likely about these, but certain it is not: a warning may be about a lease that was counted all the same, and
-    /// another lease may have been skipped without a word.
+    /// Only a count of all leases confirms, with or without warnings. A count of exactly the leases that no warning
+    /// names most likely means those, but this is not certain: a warning may be about a lease that was counted, and
+    /// another lease may have been skipped without a warning.
     pub(crate) fn confirmations<'a>(
         &self,
         leases: impl Iterator<Item = &'a LeaseId> + Clone,

@@ -46,8 +46,8 @@ impl HeldLease {
 
     /// Whether the lease may have expired.
     ///
-    /// A lease also ends by the clock of the wall, which runs on while the machine is suspended. If that clock is set
-    /// forward, leases count as lost too early.
+    /// A lease also ends by the wall clock, which runs on while the machine is suspended. If that clock is set forward,
+    /// leases count as lost too early.
     pub fn is_lost(&self) -> bool {
         self.remaining().is_zero()
     }

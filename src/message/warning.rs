@@ -38,8 +38,8 @@ impl Warnings {
         }
     }
 
-    /// The warnings, and the errors beside a success, with the service's texts as they are: the caller removes secrets.
-    /// A list names leases only inside its texts, or by pointers into the request, so they are found there.
+    /// The warnings, and the errors that came with a success, with the service's texts as they are: the caller removes
+    /// secrets.
     pub(crate) fn read<'a, T>(
         self,
         errors: &[ApiError],

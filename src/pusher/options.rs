@@ -32,8 +32,8 @@ impl PusherOptions {
     /// until a request or the buffer is full, or until [`flush`](crate::Pusher::flush) or
     /// [`close`](crate::Pusher::close) is called.
     ///
-    /// Pushes count towards the 1,200 requests that Cloudflare allows an account in 5 minutes. If messages trickle in
-    /// all day, 250 ms are at most that many.
+    /// Pushes count towards the 1,200 requests that Cloudflare allows an account in 5 minutes. A linger of 250 ms keeps
+    /// below that, even if messages trickle in all day.
     pub const fn linger(mut self, linger: Duration) -> Self {
         self.linger = linger;
         self

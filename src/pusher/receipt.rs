@@ -17,8 +17,9 @@ use crate::{
 
 /// What happened to one message: a future, which you can ignore.
 ///
-/// It resolves to `Ok` if the service reported success, and otherwise to a [`PushError`]. It also does if the runtime
-/// in which the pusher was created stops, or if a function of yours panics, such as a provider of credentials.
+/// It resolves to `Ok` if the service reported success, and otherwise to a [`PushError`]. It also resolves to an error
+/// if the runtime in which the pusher was created stops, or if a function of yours panics, such as a provider of
+/// credentials.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
