@@ -40,8 +40,8 @@ use crate::{
 /// A failed request is repeated until its leases expire, after waits that double from 1 s to 30 s. A longer
 /// `Retry-After` replaces such a wait, for up to five minutes. Leases without a known deadline get the error of the
 /// first call, which [retries](crate::RetryPolicy) by itself. Both kinds of retries use the
-/// [budget](crate::RetryPolicy::budget). While it is used up and the service fails, the acker tries one request every 5
-/// s.
+/// [budget](crate::RetryPolicy::budget). While it is used up and the service fails, the acker tries one request every
+/// five seconds.
 ///
 /// If the service refuses the content of a request (400, 413), the request is halved until the bad lease is isolated,
 /// in at most 32 requests for 100 leases. Leases that are then still part of a refused request get the error. The

@@ -39,7 +39,7 @@ impl Warnings {
     }
 
     /// The warnings, and the errors that came with a success, with the service's texts as they are: the caller removes
-    /// secrets.
+    /// secrets. A list names leases only inside its texts, or by pointers into the request, so they are found there.
     pub(crate) fn read<'a, T>(
         self,
         errors: &[ApiError],

@@ -33,7 +33,7 @@ impl PusherOptions {
     /// [`close`](crate::Pusher::close) is called.
     ///
     /// Pushes count towards the 1,200 requests that Cloudflare allows an account in 5 minutes. A linger of 250 ms keeps
-    /// below that, even if messages trickle in all day.
+    /// within that, even if messages trickle in all day.
     pub const fn linger(mut self, linger: Duration) -> Self {
         self.linger = linger;
         self
