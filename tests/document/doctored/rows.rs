@@ -33,7 +33,7 @@ pub(super) fn operations(document: &mut Value) -> Vec<&mut Value> {
     paths.flat_map(|item| item.as_object_mut().unwrap().values_mut()).collect()
 }
 
-pub(super) const NEED_AN_EDIT: [Row; 58] = [
+pub(super) const NEED_AN_EDIT: [Row; 59] = [
     (
         "warnings are an integer",
         |d| *result(d, "~1ack", "/warnings") = json!({ "type": "integer" }),
@@ -367,6 +367,16 @@ pub(super) const NEED_AN_EDIT: [Row; 58] = [
         "is:    in some alternatives",
     ),
     (
+        "a failure has one of three forms",
+        |d| {
+            let form = component(d, "/components/schemas/mq_api-v4-failure").take();
+            *component(d, "/components/schemas/mq_api-v4-failure") =
+                json!({ "oneOf": [form, { "type": "object" }, form] })
+        },
+        Some(Class::Lost),
+        "is:    in some alternatives",
+    ),
+    (
         "a field never has a value",
         |d| *result(d, "~1ack", "/ackCount") = json!(false),
         Some(Class::Lost),
@@ -392,7 +402,7 @@ pub(super) const NEED_AN_EDIT: [Row; 58] = [
     ),
 ];
 
-pub(super) const ONLY_TO_KNOW: [Row; 45] = [
+pub(super) const ONLY_TO_KNOW: [Row; 49] = [
     (
         "an operation is new",
         |d| d["paths"][path("extend")] = json!({ "post": { "operationId": "queues-extend" } }),
@@ -644,6 +654,34 @@ pub(super) const ONLY_TO_KNOW: [Row; 45] = [
         |d| at(d, "~1pull/post")["security"] = json!([]),
         Some(Class::Harmless),
         "where: `request security`",
+    ),
+    (
+        "no credentials are needed, as an empty alternative says",
+        |d| at(d, "~1pull/post")["security"] = json!([{}]),
+        Some(Class::Harmless),
+        "where: `request security`",
+    ),
+    (
+        "credentials are optional",
+        |d| at(d, "~1pull/post")["security"].as_array_mut().unwrap().push(json!({})),
+        Some(Class::Harmless),
+        "where: `request security`",
+    ),
+    (
+        "a default is false",
+        |d| at(d, PULL)["properties"]["batch_size"] = json!({ "type": "number", "default": false }),
+        Some(Class::Harmless),
+        "is:    default false",
+    ),
+    (
+        "the errors of a failure are in each of its forms",
+        |d| {
+            let failure = component(d, "/components/schemas/mq_api-v4-failure");
+            let form = failure.clone();
+            failure["oneOf"] = json!([form, { "type": "object", "properties": { "more": {} } }])
+        },
+        Some(Class::Harmless),
+        "/more",
     ),
     (
         "the token alone is enough",

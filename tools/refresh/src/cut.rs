@@ -117,19 +117,23 @@ type Found = BTreeMap<String, BTreeMap<String, Value>>;
 impl<'a> Whole<'a> {
     /// The item of a path, with what it refers to.
     fn item(&self, path: &str, raw: &RawValue) -> Result<Value, String> {
-        let mut item: Value = parse(path, raw)?;
+        self.followed(path, parse(path, raw)?)
+    }
+
+    /// An object with what it refers to.
+    fn followed(&self, name: &str, mut object: Value) -> Result<Value, String> {
         let mut passed = BTreeSet::new();
-        while let Some(Value::String(reference)) = item.as_object_mut().and_then(|item| item.remove("$ref")) {
+        while let Some(Value::String(reference)) = object.as_object_mut().and_then(|object| object.remove("$ref")) {
             if !passed.insert(reference.clone()) {
-                return Err(format!("{path} refers to itself in a circle"));
+                return Err(format!("{name} refers to itself in a circle"));
             }
-            if let (Some(item), Value::Object(mut found)) = (item.as_object_mut(), self.at(&reference)?) {
+            if let (Some(object), Value::Object(mut found)) = (object.as_object_mut(), self.at(&reference)?) {
                 // What stands beside the reference wins.
-                found.extend(std::mem::take(item));
-                *item = found;
+                found.extend(std::mem::take(object));
+                *object = found;
             }
         }
-        Ok(item)
+        Ok(object)
     }
 
     /// What a reference leads to.
@@ -196,16 +200,10 @@ impl<'a> Whole<'a> {
         let securities = places::paths(&operations).filter_map(|(.., operation)| operation.get("security"));
         let alternatives = securities.chain(&self.security).filter_map(Value::as_array).flatten();
         for name in alternatives.filter_map(Value::as_object).flat_map(Map::keys) {
-            let mut way = format!("#/components/securitySchemes/{name}");
-            let mut passed = BTreeSet::new();
-            while let Ok(mut scheme) = self.at(&way) {
-                if let Some(reference) = scheme.get("$ref").and_then(Value::as_str).filter(|_| passed.insert(way)) {
-                    way = reference.to_owned();
-                    continue;
-                }
+            let reference = json!({ "$ref": format!("#/components/securitySchemes/{name}") });
+            if let Ok(mut scheme) = self.followed(name, reference) {
                 strip(&mut scheme, Kind::Keywords, &mut BTreeSet::new());
                 components.entry("securitySchemes".to_owned()).or_default().insert(name.clone(), scheme);
-                break;
             }
         }
         Ok(())

@@ -199,6 +199,10 @@ impl Reader<'_> {
         };
         let mut alternatives: Vec<_> = alternatives.map(alternative).collect();
         alternatives.sort();
+        // One that requires nothing is enough.
+        if alternatives.iter().any(String::is_empty) {
+            alternatives.clear();
+        }
         json!(alternatives)
     }
 
@@ -426,7 +430,7 @@ impl Reader<'_> {
                 continue;
             }
             let mut merged: Option<Shape> = None;
-            for (index, part) in schema.get(keyword).and_then(Value::as_array).into_iter().flatten().enumerate() {
+            for (index, part) in parts.iter().enumerate() {
                 let part = self.shape(part, format!("{at}/{keyword}/{index}"), depth, trail)?;
                 merged = Some(match merged {
                     None => part,

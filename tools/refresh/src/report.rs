@@ -353,7 +353,8 @@ fn starts_pages(here: &Operation, place: &str) -> bool {
     ];
     let kinds = here.places.get("response 200 /result").and_then(|result| result.facts.get("type"));
     let is_list = kinds.and_then(Value::as_array).is_some_and(|kinds| kinds.iter().any(|kind| kind == "array"));
-    let name = place.to_ascii_lowercase();
+    // An account is no count, and what stands beside the number of pages need not page.
+    let name = place.to_ascii_lowercase().replace("account", "").replace("/result_info/", "/");
     let is_one_of = |words: &[&str]| words.iter().any(|word| name.contains(word));
     match (place.strip_prefix("request query "), place.strip_prefix("response 200 ")) {
         // The lists within a result, or one that is no longer the result.

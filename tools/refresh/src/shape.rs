@@ -53,9 +53,17 @@ impl Shape {
         let fields = self.fields.into_iter().map(|(name, field)| (name, field.tolerant()));
         Self { fields: fields.collect(), is_tolerant: true, ..self }
     }
-}
 
-impl Shape {
+    /// Whether only some alternatives of what it is a field of have it.
+    fn is_partial(&self) -> bool {
+        self.facts.contains_key("partial")
+    }
+
+    fn partial(mut self) -> Self {
+        self.facts.insert("partial".to_owned(), json!(true));
+        self
+    }
+
     /// What the alternatives of an object require, or the one form of it.
     fn variants(&self) -> BTreeSet<String> {
         let is_object = self.facts.get("type").is_some_and(|kinds| set(kinds).contains("\"object\""));
@@ -63,7 +71,7 @@ impl Shape {
             return self.variants.clone();
         }
         let mut required: Vec<_> = self.required.iter().map(String::as_str).collect();
-        let others = self.facts.iter().filter(|(keyword, _)| !["type", "enum"].contains(&keyword.as_str()));
+        let others = self.facts.iter().filter(|(keyword, _)| !["type", "enum", "partial"].contains(&keyword.as_str()));
         let others: Vec<_> = others.map(|(keyword, value)| format!("{keyword} {value}")).collect();
         required.extend(others.iter().map(String::as_str));
         BTreeSet::from([format!("({})", required.join(" "))])
@@ -107,7 +115,10 @@ pub(crate) fn own(schema: &Value, at: &str) -> Shape {
     }
     // Such as `deprecated: false` and `minLength: 0`, which say nothing.
     let counts = ["minItems", "minLength", "minProperties"];
-    facts.retain(|keyword, value| *value != false && !(counts.contains(&keyword.as_str()) && *value == 0));
+    facts.retain(|keyword, value| match keyword.as_str() {
+        "default" => true,
+        keyword => *value != false && !(counts.contains(&keyword) && *value == 0),
+    });
     // The values have types.
     let of_values = facts.get("enum").and_then(Value::as_array).map(|values| values.iter().map(kind).collect());
     if let Some(kind) = facts.get("type").cloned().or(of_values) {
@@ -169,6 +180,7 @@ fn number(bound: &Value) -> (f64, i8) {
 
 /// What both allow.
 pub(crate) fn meet(mut left: Shape, right: Shape) -> Shape {
+    let is_partial = left.is_partial() && right.is_partial();
     for (keyword, value) in right.facts {
         let both = match left.facts.get(&keyword) {
             Some(other) if ["type", "enum"].contains(&keyword.as_str()) => {
@@ -178,6 +190,9 @@ pub(crate) fn meet(mut left: Shape, right: Shape) -> Shape {
             _ => value,
         };
         left.facts.insert(keyword, both);
+    }
+    if !is_partial {
+        left.facts.remove("partial");
     }
     for (name, field) in right.fields {
         let both = match left.fields.remove(&name) {
@@ -203,10 +218,6 @@ pub(crate) fn join(mut left: Shape, mut right: Shape) -> Shape {
         left.facts.entry("type".to_owned()).and_modify(or_null);
         return left;
     }
-    let only = |of: &Shape, other: &Shape| -> Vec<_> {
-        of.fields.keys().filter(|name| !other.fields.contains_key(*name)).cloned().collect()
-    };
-    let (left_only, right_only) = (only(&left, &right), only(&right, &left));
     let variants = left.variants().into_iter().chain(right.variants()).collect();
     // What is said of the values of one type holds beside a type that has none of them.
     let are_disjoint = match (left.facts.get("type"), right.facts.get("type")) {
@@ -227,20 +238,20 @@ pub(crate) fn join(mut left: Shape, mut right: Shape) -> Shape {
         facts.insert(keyword, either);
     }
     facts.extend(right.facts.into_iter().filter(|(keyword, _)| are_disjoint && keyword != "enum"));
+    let mut fields = BTreeMap::new();
     for (name, field) in left.fields {
         let either = match right.fields.remove(&name) {
+            Some(other) if field.is_partial() || other.is_partial() => join(field, other).partial(),
             Some(other) => join(field, other),
-            None => field,
+            None => field.partial(),
         };
-        right.fields.insert(name, either);
+        fields.insert(name, either);
     }
-    for name in left_only.into_iter().chain(right_only) {
-        right.fields.entry(name).and_modify(|field| drop(field.facts.insert("partial".to_owned(), json!(true))));
-    }
+    fields.extend(right.fields.into_iter().map(|(name, field)| (name, field.partial())));
     let required = left.required.intersection(&right.required).cloned().collect();
     let is_tolerant = left.is_tolerant || right.is_tolerant;
     let is_secret = left.is_secret || right.is_secret;
-    Shape { facts, fields: right.fields, required, variants, at: left.at, is_tolerant, is_secret }
+    Shape { facts, fields, required, variants, at: left.at, is_tolerant, is_secret }
 }
 
 /// What is said without restricting a value.
