@@ -227,7 +227,6 @@ fn operations(document: &OpenAPI, json: &Value) -> Result<TokenStream, Box<dyn E
             }
 
             /// The path, with a name in braces for each parameter.
-            #[cfg(feature = "emulator")]
             pub(crate) fn path(self) -> &'static str {
                 match self { #(Self::#variants => #paths),* }
             }

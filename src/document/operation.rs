@@ -6,3 +6,10 @@
 )]
 
 include!(concat!(env!("OUT_DIR"), "/operations.rs"));
+
+impl Operation {
+    /// Whether it is about messages, and not about queues and what belongs to them.
+    pub(crate) fn is_on_messages(self) -> bool {
+        self.path().contains("/messages")
+    }
+}

@@ -10,7 +10,7 @@ use crate::document::operation::Operation;
 /// The names of the ignored fields of a request about messages, in order, each once. Descriptions of queues, consumers
 /// and subscriptions keep fields that are not known.
 pub(super) fn fields(operation: Operation, body: &[u8]) -> Vec<String> {
-    if !operation.path().contains("/messages") {
+    if !operation.is_on_messages() {
         return Vec::new();
     }
     let (fields, entry_fields) = operation.fields();

@@ -291,13 +291,7 @@ fn meaning(operation: Operation, error: Error) -> Error {
     // These two are about pulls.
     let is_conflict = matches!(error.kind(), DeliveryPaused | NotPullConsumer);
     let (kind, message, advice) = match operation {
-        Op::AckMessages
-        | Op::ExtendMessages
-        | Op::PeekMessages
-        | Op::PullMessages
-        | Op::PurgeMessages
-        | Op::PushMessage
-        | Op::PushMessages => return error,
+        _ if operation.is_on_messages() => return error,
         _ if has(codes::QUEUE_EXISTS) => (AlreadyExists, "the account already has a queue with this name", None),
         _ if has(codes::CONSUMER_EXISTS) => (AlreadyExists, "the queue already has a consumer", None),
         _ if has(codes::INVALID_NAME) => (InvalidName, "the name is not valid for a queue", None),

@@ -12,50 +12,57 @@ use crate::{acks, leases};
 
 /// The operations that tests call, with their ids.
 macro_rules! operations {
-    ($($op:ident = $id:literal,)*) => {
+    (messages { $($op:ident = $id:literal,)* } others { $($other:ident = $other_id:literal,)* }) => {
         /// An operation that a test calls.
         #[derive(Clone, Copy, Debug, PartialEq)]
         pub enum Op {
-            $($op,)*
+            $($op,)* $($other,)*
         }
 
         impl Op {
-            pub const ALL: [Self; [$($id),*].len()] = [$(Self::$op),*];
+            pub const ALL: [Self; [$($id,)* $($other_id),*].len()] = [$(Self::$op,)* $(Self::$other),*];
+
+            /// Those that are about messages.
+            pub const MESSAGES: [Self; [$($id),*].len()] = [$(Self::$op),*];
 
             pub fn id(self) -> &'static str {
-                match self { $(Self::$op => $id,)* }
+                match self { $(Self::$op => $id,)* $(Self::$other => $other_id,)* }
             }
         }
     };
 }
 
 operations! {
-    Ack = "ack_messages",
-    Extend = "extend_messages",
-    Pull = "pull_messages",
-    Push = "push_message",
-    PushBatch = "push_messages",
-    Peek = "peek_messages",
-    Delete = "purge_messages",
-    ListQueues = "list_queues",
-    CreateQueue = "create_queue",
-    GetQueue = "get_queue",
-    UpdateQueue = "update_queue",
-    ReplaceQueue = "replace_queue",
-    DeleteQueue = "delete_queue",
-    GetMetrics = "get_queue_metrics",
-    PurgeQueue = "purge_queue",
-    GetPurge = "get_purge",
-    ListConsumers = "list_consumers",
-    CreateConsumer = "create_consumer",
-    GetConsumer = "get_consumer",
-    UpdateConsumer = "update_consumer",
-    DeleteConsumer = "delete_consumer",
-    ListSubscriptions = "list_subscriptions",
-    CreateSubscription = "create_subscription",
-    GetSubscription = "get_subscription",
-    UpdateSubscription = "update_subscription",
-    DeleteSubscription = "delete_subscription",
+    messages {
+        Ack = "ack_messages",
+        Extend = "extend_messages",
+        Pull = "pull_messages",
+        Push = "push_message",
+        PushBatch = "push_messages",
+        Peek = "peek_messages",
+        Delete = "purge_messages",
+    }
+    others {
+        ListQueues = "list_queues",
+        CreateQueue = "create_queue",
+        GetQueue = "get_queue",
+        UpdateQueue = "update_queue",
+        ReplaceQueue = "replace_queue",
+        DeleteQueue = "delete_queue",
+        GetMetrics = "get_queue_metrics",
+        PurgeQueue = "purge_queue",
+        GetPurge = "get_purge",
+        ListConsumers = "list_consumers",
+        CreateConsumer = "create_consumer",
+        GetConsumer = "get_consumer",
+        UpdateConsumer = "update_consumer",
+        DeleteConsumer = "delete_consumer",
+        ListSubscriptions = "list_subscriptions",
+        CreateSubscription = "create_subscription",
+        GetSubscription = "get_subscription",
+        UpdateSubscription = "update_subscription",
+        DeleteSubscription = "delete_subscription",
+    }
 }
 
 /// A match without a new operation does not compile, so it is in every table of these tests.
@@ -81,9 +88,6 @@ const fn documented() -> usize {
 use Op::*;
 
 impl Op {
-    /// Those that are about messages.
-    pub const MESSAGES: [Self; 7] = [Ack, Extend, Pull, Push, PushBatch, Peek, Delete];
-
     /// Whether carrying it out twice does no harm, so that it is retried even if it may have been carried out.
     pub fn is_idempotent(self) -> bool {
         !matches!(self, Pull | Push | PushBatch | CreateQueue | CreateConsumer | CreateSubscription)
