@@ -24,6 +24,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! It delivers messages to pulls alone. Consumers of other kinds, Workers and notifications, are kept and shown with
+//! their settings, and receive nothing, so their batch size has no effect. A queue's retries, delays and dead-letter
+//! queue are those of its consumer, whatever its kind.
+//!
 //! Where Cloudflare's documentation leaves the behavior open, there is a switch ([`Behavior`]). Faults can be injected
 //! ([`Emulator::inject`]).
 
