@@ -26,8 +26,8 @@ and run again: what was in flight comes again after a minute, and may then be th
 one exception, which no client can avoid: if it is killed, a message in flight at its last delivery
 goes to the dead-letter queue of FROM, or is deleted if there is none.
 
-A dead letter that a consumer has wrapped with the reason is unwrapped: the message itself is pushed.
-Filters see the envelope, such as --filter /cloudflare_queues_dead_letter/reason=failed.
+A dead letter that a consumer has wrapped with the reason is unwrapped: the message itself is
+pushed. Filters see the envelope, such as --filter /cloudflare_queues_dead_letter/reason=failed.
 
 It ends when the messages are moved that were there when it started, and says how many came since.
 
