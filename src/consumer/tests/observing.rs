@@ -311,7 +311,7 @@ fn arguments(text: &str) -> Vec<String> {
 /// What is named in backticks in an entry of the section of the documentation on tracing: a span or an event, and its
 /// fields.
 fn documented() -> BTreeMap<String, BTreeSet<String>> {
-    let code = include_str!("../../consumer.rs");
+    let code = include_str!("../handle.rs");
     let section = code.split("/// # Tracing").nth(1).unwrap().split("/// # Metrics").next().unwrap();
     let text = section.lines().map(|line| line.trim_start_matches("///")).collect::<String>();
     let text = text.split("None has a body").next().unwrap();

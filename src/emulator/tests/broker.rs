@@ -24,7 +24,7 @@ async fn bind(
 }
 
 fn controlled() -> Emulator {
-    Emulator::builder().control().in_process()
+    Emulator::builder().control().frozen().in_process()
 }
 
 /// The content type and the body of each message, as a pull returns them.
