@@ -25,8 +25,8 @@
 //! ```
 //!
 //! It delivers messages to pulls alone. Consumers of other kinds, Workers and notifications, are kept and shown with
-//! their settings, and receive nothing, so their batch size has no effect. A queue's retries, delays and dead-letter
-//! queue are those of its consumer, whatever its kind.
+//! their settings, and receive nothing, so their batch size has no effect. The number of retries, the retry delay and
+//! the dead-letter queue are those of the queue's consumer, whatever its kind.
 //!
 //! Where Cloudflare's documentation leaves the behavior open, there is a switch ([`Behavior`]). Faults can be injected
 //! ([`Emulator::inject`]).

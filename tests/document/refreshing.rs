@@ -253,6 +253,17 @@ fn an_unusable_document_is_refused_and_nothing_is_written() {
     let mut circle = published();
     circle["components"]["schemas"]["mq_lease-id"] = json!({ "$ref": "#/components/schemas/mq_other" });
     circle["components"]["schemas"]["mq_other"] = json!({ "allOf": [{ "$ref": "#/components/schemas/mq_lease-id" }] });
+    // A reference to a reference to itself, of this kind of component.
+    let circling = |kind: &str| {
+        let (mut document, way) = (published(), json!({ "$ref": format!("#/components/{kind}/way") }));
+        let back = json!({ "$ref": format!("#/components/{kind}/back") });
+        document["components"][kind] = json!({ "way": back, "back": way });
+        (document, way)
+    };
+    let (mut item_circle, way) = circling("pathItems");
+    item_circle["paths"]["/accounts/{account_id}/queues/{queue_id}/messages/pull"] = way;
+    let (mut response_circle, way) = circling("responses");
+    *at(&mut response_circle, "~1pull/post/responses/200") = way;
     let mut anchor = published();
     anchor["components"]["schemas"]["mq_lease-id"] = json!({ "$ref": "#lease" });
     let utf16: Vec<u8> = whole.encode_utf16().flat_map(u16::to_le_bytes).collect();
@@ -281,6 +292,8 @@ fn an_unusable_document_is_refused_and_nothing_is_written() {
             "refers to other.json#/lease, which is no component of it: put everything into one",
         ),
         (circle.to_string().into(), "refers to itself in a circle"),
+        (item_circle.to_string().into(), "/messages/pull refers to itself in a circle"),
+        (response_circle.to_string().into(), "#/components/responses/way refers to itself in a circle"),
         (anchor.to_string().into(), "refers to #lease, which is no way to a part of it"),
     ] {
         let openapi = Openapi::new();
@@ -290,6 +303,15 @@ fn an_unusable_document_is_refused_and_nothing_is_written() {
         assert!(error.starts_with(openapi.0.to_str().unwrap()), "{error}");
         assert_eq!(openapi.upstream(), before);
     }
+}
+
+#[test]
+fn credentials_that_refer_to_themselves_have_only_a_name() {
+    let report = after(|document| {
+        let schemes = &mut document["components"]["securitySchemes"];
+        schemes["api_token"] = json!({ "$ref": "#/components/securitySchemes/api_token" })
+    });
+    says(&report, true, &["where: `request security`", "and api_token"]);
 }
 
 #[test]
