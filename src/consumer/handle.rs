@@ -53,7 +53,7 @@ use crate::{
 ///
 /// The number of pulls in flight adapts. While full batches arrive and handlers wait, it triples with each round trip.
 /// When pulls fail or return little, it falls. While the queue is empty, one pull is in flight at a time, with pauses
-/// that grow to [`max_idle`](Self::max_idle), since empty pulls are billed.
+/// that grow with the time since the last message, up to [`max_idle`](Self::max_idle), since empty pulls are billed.
 ///
 /// # Leases
 ///

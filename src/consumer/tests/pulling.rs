@@ -18,23 +18,59 @@ async fn an_empty_queue_is_polled_less_and_less_often() {
         world.push(300).await;
         sleep(SECOND).await;
     };
-    let _ = run(&world.consumer().max_idle(SECOND), stop, |_| async { Verdict::Ack }).await;
+    let _ = run(&world.consumer().max_idle(200 * MILLI), stop, |_| async { Verdict::Ack }).await;
     let at: Vec<_> = world.seen("pull").iter().map(|seen| (seen.at - start).as_millis()).collect();
-    let expected = [0, 100, 300, 700, 1500, 2500, 3500];
-    assert!(at.iter().zip(expected).all(|(at, expected)| (expected..expected + 10).contains(at)), "{at:?}");
-    assert!(at.iter().filter(|at| (4500..4600).contains(*at)).count() >= 4, "{at:?}");
+    // A sixteenth of the time without a message.
+    let is_expected = |at: &[u128]| (at[1] - at[0]).abs_diff((at[0] / 16).clamp(100, 200)) < 10;
+    assert!(at.windows(2).take_while(|at| at[1] < 4000).all(is_expected), "{at:?}");
+    assert!(at.iter().filter(|at| (4000..4210).contains(*at)).count() >= 4, "{at:?}");
     assert_eq!(world.left(), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_empty_queue_is_polled_every_ten_seconds() {
-    let world = World::with(0).await;
-    world.takes(1200 * MILLI);
-    let report = run(&world.consumer().concurrency(1000), sleep(3600 * SECOND), |_| async {}).await;
-    let pulls = world.seen("pull").len();
-    // The pauses of the first 12.7 s, and then one pull every 11.2 s.
-    assert!((300..=330).contains(&pulls), "{pulls}");
-    assert_eq!(report.stats.empty_pulls, report.stats.pulls);
+    // The growing pauses of the first 160 s, and then one pull every 10 or 11.2 s.
+    for (round_trip, least, most) in [(1200, 330, 350), (20, 420, 440)] {
+        let world = World::with(0).await;
+        world.takes(round_trip * MILLI);
+        let report = run(&world.consumer().concurrency(1000), sleep(3600 * SECOND), |_| async {}).await;
+        let pulls = world.seen("pull").len();
+        assert!((least..=most).contains(&pulls), "{pulls}");
+        assert_eq!(report.stats.empty_pulls, report.stats.pulls);
+    }
+}
+
+/// How long it takes at the median until a message is handled that arrives so long after the last one.
+async fn noticed_after(idle: Duration) -> Duration {
+    let mut times = Vec::new();
+    for moment in 0..20 {
+        let world = World::with(1).await;
+        world.takes(20 * MILLI);
+        let (handled, mut is_handled) = tokio::sync::mpsc::unbounded_channel();
+        let stop = async {
+            is_handled.recv().await;
+            sleep(idle + 500 * MILLI * moment).await;
+            let pushed = Instant::now();
+            world.push(1).await;
+            is_handled.recv().await;
+            times.push(pushed.elapsed());
+        };
+        let handler = move |_| {
+            handled.send(()).unwrap();
+            async {}
+        };
+        let _ = run(&world.consumer(), stop, handler).await;
+    }
+    times.sort();
+    times[10]
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_within_a_minute_after_the_last_one_is_noticed_within_two_seconds_at_the_median() {
+    for idle in [5, 50] {
+        let noticed = noticed_after(idle * SECOND).await;
+        assert!(noticed <= 2 * SECOND, "{noticed:?} after {idle} s");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -186,10 +186,32 @@ async fn pulls_that_hold_nothing_back_do_not_become_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn empty_pulls_that_were_in_flight_together_lengthen_the_pause_once() {
-    let mut pulling = Pulling::begun(|consumer| consumer).await;
-    // Three that return nothing, 50 ms apart.
+async fn the_pause_after_an_empty_pull_is_a_sixteenth_of_the_time_since_the_last_message() {
+    let mut pulling = Pulling::begun(|consumer| consumer.max_idle(SECOND)).await;
     pulling.world.responds(|_| Some(messages(0, 0)));
+    pulling.world.takes(Duration::ZERO);
+    let message = Instant::now();
+    for (since, pause) in [(0, 100), (1600, 100), (3200, 200), (4800, 300), (16_000, 1000), (100_000, 1000)] {
+        sleep(MILLI * since - message.elapsed()).await;
+        let pulls = pulling.start();
+        pulling.finish(pulls).await;
+        assert_eq!(pulling.pause().await.as_millis(), pause, "{since}");
+    }
+    // The next message makes them short again.
+    let next = pulling.world.seen("pull").len();
+    pulling.world.responds(move |seen| if seen.nth == next { full(seen) } else { Some(messages(0, 0)) });
+    for _ in 0..2 {
+        let pulls = pulling.start();
+        pulling.finish(pulls).await;
+    }
+    assert_eq!(pulling.pause().await.as_millis(), 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn failed_pulls_that_were_in_flight_together_lengthen_the_pause_once() {
+    let mut pulling = Pulling::begun(|consumer| consumer).await;
+    // Three that fail, 50 ms apart.
+    pulling.world.responds(|_| Some(refusal(400, 0)));
     pulling.world.takes_by(|seen| SECOND + 50 * MILLI * seen.nth as u32);
     assert_eq!(pulling.start(), 3);
     pulling.finish(1).await;
@@ -199,19 +221,20 @@ async fn empty_pulls_that_were_in_flight_together_lengthen_the_pause_once() {
     assert_eq!(first.elapsed().as_millis(), 200, "100 ms after the last of them");
     // One after the other, each pause is twice as long.
     for pause in [200, 400, 800] {
-        assert_eq!(pulling.start(), 1);
+        pulling.pulls.start(1, 1);
         pulling.finish(1).await;
         assert_eq!(pulling.pause().await.as_millis(), pause);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn empty_pulls_without_a_round_trip_lengthen_the_pause_once() {
+async fn failed_pulls_without_a_round_trip_lengthen_the_pause_once() {
     let mut pulling = Pulling::begun(|consumer| consumer).await;
-    pulling.world.responds(|_| Some(messages(0, 0)));
+    pulling.world.responds(|_| Some(refusal(400, 0)));
     pulling.world.takes(Duration::ZERO);
     for (pulls, pause) in [(3, 100), (1, 200), (1, 400)] {
-        assert_eq!(pulling.start(), pulls);
+        pulling.pulls.start(pulls * 100, pulls * 100);
+        assert_eq!(pulling.pulls.in_flight(), pulls);
         pulling.finish(pulls).await;
         assert_eq!(pulling.pause().await.as_millis(), pause);
     }
