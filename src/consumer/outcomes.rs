@@ -105,6 +105,11 @@ impl Outcomes {
         state.bytes.saturating_add(state.settling.saturating_mul(MESSAGE_BYTES))
     }
 
+    /// Whether the outcome of any message is not known.
+    pub(super) fn is_any_open(&self) -> bool {
+        !self.0.state().open.is_empty()
+    }
+
     /// How many messages are being settled.
     pub(super) fn settling(&self) -> usize {
         self.0.state().settling

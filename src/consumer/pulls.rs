@@ -52,8 +52,10 @@ pub(super) struct Pulls {
     asked: usize,
     /// How many more messages may be requested.
     left: u64,
-    /// When the last message came.
+    /// When the last message came, or was settled if the consumer ends with an empty queue.
     idle_since: Instant,
+    /// When the last pull that returned nothing was sent.
+    emptied: Option<Instant>,
     /// The pause after the next pull that fails.
     failed: Duration,
     /// The pause after the last such pull.
@@ -115,6 +117,7 @@ impl Pulls {
             asked: 0,
             left: settings.limit,
             idle_since: Instant::now(),
+            emptied: None,
             failed: settings.min_idle.min(settings.max_idle).clamp(SHORTEST, AN_HOUR),
             last_failed: Duration::ZERO,
             rest: None,
@@ -142,6 +145,22 @@ impl Pulls {
     /// Whether as many messages were requested as may be.
     pub(super) fn is_at_limit(&self) -> bool {
         self.left == 0
+    }
+
+    /// The last message was settled.
+    pub(super) fn settled(&mut self) {
+        self.idle_since = Instant::now();
+        self.end_idle_rest();
+    }
+
+    fn end_idle_rest(&mut self) {
+        self.rest.take_if(|rest| rest.why == Why::Idle);
+    }
+
+    /// Whether a pull that was sent so long after the last message came, or was settled, returned nothing.
+    pub(super) fn is_idle_for(&self, time: Duration) -> bool {
+        let idle = self.emptied.and_then(|sent| sent.checked_duration_since(self.idle_since));
+        idle.is_some_and(|idle| idle >= time)
     }
 
     pub(super) fn round_trip(&self) -> Duration {
@@ -268,6 +287,7 @@ impl Pulls {
                 started.span.record("messaging.batch.message_count", batch.len());
                 if batch.is_empty() {
                     self.limit.on_idle();
+                    self.emptied = Some(started.at);
                     self.begin_rest(self.idle_rest(), Why::Idle);
                     return;
                 }
@@ -304,9 +324,7 @@ impl Pulls {
         let mean = bytes / batch.len().max(1);
         self.message_bytes = mean.max(self.message_bytes.saturating_sub(self.message_bytes.saturating_sub(mean) / 8));
         (self.idle_since, self.failed) = (Instant::now(), self.min_idle);
-        if self.rest.as_ref().is_some_and(|rest| rest.why == Why::Idle) {
-            self.rest = None;
-        }
+        self.end_idle_rest();
         self.begin_rest(self.slowed_rest(), Why::Asked);
     }
 

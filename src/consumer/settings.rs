@@ -46,6 +46,7 @@ pub(super) struct Settings {
     pub(super) span: Option<MakeSpan>,
     pub(super) max_retries: Option<u32>,
     pub(super) limit: u64,
+    pub(super) until_empty: Option<Duration>,
 }
 
 /// Makes the span of a message.
@@ -109,6 +110,7 @@ impl Default for Settings {
             span: None,
             max_retries: None,
             limit: u64::MAX,
+            until_empty: None,
         }
     }
 }
@@ -297,6 +299,41 @@ impl<D> Consumer<D> {
     /// deliveries. Messages that are delivered again count again.
     pub fn limit(mut self, messages: u64) -> Self {
         self.settings.limit = messages;
+        self
+    }
+
+    /// Ends a run or a stream once the queue is empty: every message that was pulled is settled, and for so long after
+    /// that, pulls have returned nothing. By default, it waits for more messages.
+    ///
+    /// A few seconds are enough. A pull may return nothing although there are messages, so with zero, which ends it at
+    /// the first such pull, some may be left. A failed pull counts for nothing: also stop after the time that the job
+    /// may take.
+    ///
+    /// Delayed messages, and those that other consumers lease, are not waited for.
+    /// [`backlog_count`](super::Stats::backlog_count) holds how many those were at the last pull, by the service's
+    /// estimate, or `None` if it did not say.
+    ///
+    /// ```
+    /// # use cloudflare_queues::{Consumer, PushMessage, emulator::Emulator};
+    /// # use std::time::Duration;
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// # let queue = Emulator::in_process().queue()?;
+    /// # queue.push(&PushMessage::text("a job")).await?;
+    /// # queue.push(&PushMessage::text("another job").delay(Duration::from_secs(60))).await?;
+    /// # let at_most = Duration::from_secs(600);
+    /// let consumer = Consumer::new(queue).until_empty(Duration::from_millis(200));
+    /// let report = consumer.run_until(tokio::time::sleep(at_most), |_message| async {}).await?;
+    /// match report.stats.backlog_count {
+    ///     Some(0) => println!("{} messages, and none is left", report.stats.acknowledged),
+    ///     Some(left) => println!("{left} messages are delayed, or leased by others"),
+    ///     None => println!("it is not known how many messages are left"),
+    /// }
+    /// # assert_eq!((report.stats.acknowledged, report.stats.backlog_count), (1, Some(1)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn until_empty(mut self, idle: Duration) -> Self {
+        self.settings.until_empty = Some(idle);
         self
     }
 

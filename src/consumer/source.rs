@@ -42,6 +42,8 @@ pub(super) struct Source {
     /// When to ask, once messages arrive, and how often that was done.
     ask_at: Option<Instant>,
     asked: u32,
+    /// Whether messages had no outcome yet, as far as was looked.
+    was_open: bool,
     recorder: Recorder,
     origin: Arc<Origin>,
 }
@@ -91,6 +93,7 @@ impl Source {
             asking: JoinSet::new(),
             ask_at: origin.settings.max_retries.is_none().then(Instant::now),
             asked: 0,
+            was_open: false,
             recorder,
             origin: Arc::new(origin),
         })
@@ -113,9 +116,19 @@ impl Source {
         self.waiting.len().saturating_add(self.last.len())
     }
 
-    /// Whether no further message comes, since as many were pulled as may be.
-    pub(super) fn is_exhausted(&self) -> bool {
-        self.pulls.is_at_limit() && self.ahead() == 0
+    /// Whether the run or the stream ends: as many messages were pulled as may be, or the queue is empty.
+    pub(super) fn is_exhausted(&mut self) -> bool {
+        (self.is_drained() || self.pulls.is_at_limit()) && self.ahead() == 0
+    }
+
+    /// Whether the queue has returned nothing for as long as is set, after the last message was settled.
+    fn is_drained(&mut self) -> bool {
+        let Some(idle) = self.origin.settings.until_empty else { return false };
+        let is_open = self.origin.outcomes.is_any_open();
+        if mem::replace(&mut self.was_open, is_open) && !is_open {
+            self.pulls.settled();
+        }
+        !is_open && self.pulls.is_idle_for(idle)
     }
 
     /// Since when the oldest one waits.
@@ -179,6 +192,7 @@ impl Source {
                 if !batch.is_empty() && self.ask_at.take_if(|at| *at <= Instant::now()).is_some() {
                     self.asking.spawn(ask(self.queue.clone(), self.origin.unseen.clone()));
                 }
+                self.was_open |= !batch.is_empty();
                 for message in batch {
                     let delivery = Delivery::new(message, &self.origin);
                     self.wait(Waiting { delivery, since: Instant::now(), pull: pulled.span.clone() });

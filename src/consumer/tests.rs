@@ -5,6 +5,7 @@ mod batches;
 mod blocking;
 mod counting;
 mod dead_letters;
+mod emptying;
 mod extending;
 mod handling;
 mod last_deliveries;
@@ -34,7 +35,7 @@ use crate::{
     emulator::{Behavior, Emulator, QueueSettings},
     error::{Error, kind::ErrorKind},
     http::retry::RetryPolicy,
-    message::{Message, ack::AckRequest, body::Body, push::PushMessage},
+    message::{Message, ack::AckRequest, body::Body, pull::PullOptions, push::PushMessage},
     queue::Queue,
     test_world::{Seen, World, refusal, success, unsent},
 };

@@ -143,7 +143,6 @@ impl Consume {
             tokio::select! {
                 () = signals.clone().told(1) => is_stopped.store(true, Ordering::Relaxed),
                 () = working.end.notified() => {}
-                () = emptied(&stats), if self.until_empty => {}
                 failure = failing(&stats, &queue, self.until_empty) => working.stop(failure),
             }
         };
@@ -186,7 +185,9 @@ impl Consume {
 
     fn consumer(&self, queue: Queue) -> Consumer {
         let never = Duration::MAX;
-        Consumer::new(queue)
+        let consumer = Consumer::new(queue);
+        let consumer = if self.until_empty { consumer.until_empty(Duration::ZERO) } else { consumer };
+        consumer
             .concurrency(self.concurrency.into())
             .limit(self.limit.unwrap_or(u64::MAX))
             .retry_delay(self.retry_delay.map_or_else(RetryDelay::queue, RetryDelay::fixed))
@@ -249,24 +250,6 @@ async fn is_empty(queue: &Queue, handled: u64, unfinished: u64) -> Result<(), Fa
         _ => format!("the program failed last for {unfinished} messages; {count} are left: {hidden}"),
     };
     Err(Failure::new(Exit::Partly, message))
-}
-
-/// Completes once a pull was empty while no program was running.
-async fn emptied(consumer: &Consumer) {
-    let mut before: Option<Stats> = None;
-    loop {
-        sleep(Duration::from_millis(100)).await;
-        let now = consumer.stats();
-        let is_idle = now.waiting == 0 && now.handlers_running == 0;
-        let has_stayed = |before: &Stats| now.pulled == before.pulled && now.empty_pulls > before.empty_pulls;
-        if is_idle && before.as_ref().is_some_and(has_stayed) {
-            return;
-        }
-        let is_same = |before: &Stats| is_idle && now.pulled == before.pulled;
-        if !before.as_ref().is_some_and(is_same) {
-            before = is_idle.then_some(now);
-        }
-    }
 }
 
 /// Tells when pulls fail, and when they succeed again. If the run is to end with the queue, completes once it cannot.

@@ -1,0 +1,91 @@
+//! Runs and streams that end once the queue is empty.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_run_ends_once_the_queue_is_empty_for_so_long_after_the_last_message_was_settled() {
+    for (idle, most) in [(Duration::ZERO, Duration::ZERO), (5 * SECOND, 500 * MILLI), (MINUTE, 5 * SECOND)] {
+        let world = World::with(250).await;
+        world.takes(100 * MILLI);
+        // Others are pulled, and none comes, while one is still handled.
+        let handler =
+            |message: Message| sleep(if message.body.json::<usize>().unwrap() == 7 { 2 * MINUTE } else { MILLI });
+        let consumer = world.consumer().until_empty(idle);
+        let start = Instant::now();
+        let report = run(&consumer, pending::<()>(), handler).await;
+        assert_eq!((report.stats.acknowledged, report.stats.backlog_count, world.left()), (250, Some(0), 0));
+        let settled = world.seen("ack").last().unwrap().at + 100 * MILLI;
+        assert!(settled - start > 2 * MINUTE);
+        // A pull is sent `idle` after that, or as much later as pauses last, and returns.
+        let took = Instant::now() - settled;
+        assert!((idle + 100 * MILLI..=idle + most + 150 * MILLI).contains(&took), "{took:?} {idle:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_arrives_or_is_retried_in_time_is_handled_before_the_end() {
+    let world = World::with(1).await;
+    let stop = async {
+        sleep(4 * SECOND).await;
+        world.push(1).await;
+        pending::<()>().await;
+    };
+    let is_first = |message: &Message| message.attempts == Some(1);
+    let handler = move |message: Message| async move {
+        if is_first(&message) { Verdict::RetryIn(3 * SECOND) } else { Verdict::Ack }
+    };
+    let start = Instant::now();
+    let report = run(&world.consumer().until_empty(5 * SECOND), stop, handler).await;
+    assert_eq!((report.stats.retried, report.stats.acknowledged, world.left()), (2, 2, 0));
+    assert!((12 * SECOND..13 * SECOND).contains(&start.elapsed()), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_delayed_or_leased_by_others_is_not_waited_for_and_is_counted() {
+    let world = World::with(3).await;
+    let _leased = world.direct.pull(PullOptions::new().batch_size(1)).await.unwrap();
+    world.direct.push(&PushMessage::text("later").delay(MINUTE)).await.unwrap();
+    let report = run(&world.consumer().until_empty(SECOND), pending::<()>(), |_| async {}).await;
+    assert_eq!((report.stats.acknowledged, report.stats.backlog_count), (2, Some(2)));
+    // The service may not say.
+    world.responds(|seen| (seen.operation == "pull").then(|| success(serde_json::json!({ "messages": [] }))));
+    let report = run(&world.consumer().until_empty(SECOND), pending::<()>(), |_| async {}).await;
+    assert_eq!((report.stats.pulled, report.stats.backlog_count), (0, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn failed_pulls_do_not_make_a_queue_empty_and_a_stop_still_ends_the_run() {
+    let world = World::with(10).await;
+    let start = Instant::now();
+    world.responds(move |_| (start.elapsed() < MINUTE).then(|| refusal(503, 0)));
+    let report = run(&world.consumer().until_empty(Duration::ZERO), pending::<()>(), |_| async {}).await;
+    assert_eq!((report.stats.acknowledged, world.left()), (10, 0));
+    let report = run(&world.consumer().until_empty(Duration::MAX), sleep(MINUTE), |_| async {}).await;
+    assert_eq!(report.stats.pulled, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn batches_end_with_an_empty_queue_as_well() {
+    let world = World::with(25).await;
+    let consumer = world.consumer().until_empty(SECOND).handler_batch_size(10).handler_linger(MINUTE);
+    let report = consumer.run_batches_until(pending::<()>(), |_| async {}).await.unwrap();
+    assert_eq!((report.stats.acknowledged, world.left()), (25, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_ends_with_an_empty_queue_once_what_it_gave_is_settled() {
+    let world = World::with(25).await;
+    let mut deliveries = world.consumer().until_empty(SECOND).json::<usize>().stream().unwrap();
+    let (start, mut count) = (Instant::now(), 0);
+    while let Some(delivery) = deliveries.next().await {
+        let delivery = delivery.unwrap();
+        count += 1;
+        tokio::spawn(async move {
+            sleep(if *delivery.body() == 7 { MINUTE } else { MILLI }).await;
+            delivery.ack().await.unwrap();
+        });
+    }
+    assert_eq!((count, world.left()), (25, 0));
+    assert!((61 * SECOND..63 * SECOND).contains(&start.elapsed()), "{:?}", start.elapsed());
+    assert!(deliveries.next().await.is_none());
+}
