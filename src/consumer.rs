@@ -3,6 +3,7 @@
 
 mod acks;
 mod brake;
+mod control;
 mod dead_letter;
 mod decoding;
 mod delivery;

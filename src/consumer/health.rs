@@ -46,12 +46,14 @@ pub enum Status {
     Slowed,
     /// All handlers have been busy for longer than the visibility timeout, and none has finished.
     Stuck,
+    /// It is [paused](crate::Consumer::pause), and nothing else holds.
+    Paused,
 }
 
 impl Health {
-    /// Whether the consumer is working: nothing fails, and handlers are not stuck.
+    /// Whether the consumer is working or paused: nothing fails, and handlers are not stuck.
     pub fn is_healthy(&self) -> bool {
-        self.status == Status::Working
+        matches!(self.status, Status::Working | Status::Paused)
     }
 
     pub(super) fn new(total: &Total) -> Self {
@@ -78,7 +80,8 @@ impl Health {
 }
 
 /// What can be wrong, from the worst, in the order of [`State::conditions`].
-const STATUSES: [Status; CONDITIONS] = [Status::PullsFail, Status::AcksFail, Status::Stuck, Status::Slowed];
+const STATUSES: [Status; CONDITIONS] =
+    [Status::PullsFail, Status::AcksFail, Status::Stuck, Status::Slowed, Status::Paused];
 
 #[cfg(test)]
 mod tests {

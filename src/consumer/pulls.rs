@@ -13,7 +13,11 @@ use tokio::{
 };
 use tracing::{Instrument, Span, field};
 
-use super::{recorder::Recorder, settings::Settings};
+use super::{
+    control::{Changed, Control},
+    recorder::Recorder,
+    settings::Settings,
+};
 use crate::{
     error::{Error, kind::ErrorKind},
     flow::{
@@ -74,6 +78,8 @@ pub(super) struct Pulls {
     /// The number of steps by which pulling is slowed down.
     slowdown: u32,
     is_trusted: bool,
+    control: Control,
+    changed: Changed,
     outage: Outage,
 }
 
@@ -130,6 +136,8 @@ impl Pulls {
             message_bytes: 0,
             slowdown: 0,
             is_trusted: false,
+            changed: settings.control.changed(),
+            control: settings.control.clone(),
             outage: Outage::default(),
         }
     }
@@ -203,6 +211,9 @@ impl Pulls {
 
     /// Starts pulls for this many messages. No more than `target` should be on their way or waiting.
     pub(super) fn start(&mut self, mut room: usize, target: usize) {
+        if self.control.is_paused() {
+            return;
+        }
         let full = (self.options.batch_size as usize).checked_shr(self.slowdown).unwrap_or(0).max(1);
         let most_in_flight = match (self.slowdown, self.is_trusted) {
             (0, true) => usize::MAX,
@@ -248,7 +259,7 @@ impl Pulls {
         self.left = self.left.saturating_sub(batch as u64);
     }
 
-    /// The end of a pull, or `None` at the end of a pause.
+    /// The end of a pull, or `None` at the end of a rest, or if the control was changed.
     pub(super) fn poll(&mut self, context: &mut Context<'_>, recorder: &Recorder) -> Poll<Option<Pulled>> {
         if let Poll::Ready(Some(joined)) = self.in_flight.poll_join_next_with_id(context) {
             let (id, result) = joined.unwrap_or_else(|error| {
@@ -264,6 +275,11 @@ impl Pulls {
                 self.learn(&started, in_flight, &result, recorder);
                 return Poll::Ready(Some(Pulled { result, span: started.span }));
             }
+        }
+        if self.changed.as_mut().poll(context).is_ready() {
+            self.changed = self.control.changed();
+            self.end_idle_rest();
+            return Poll::Ready(None);
         }
         let has_ended = self.rest.as_mut().is_some_and(|rest| rest.until.as_mut().poll(context).is_ready());
         if !has_ended {

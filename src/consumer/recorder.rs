@@ -46,7 +46,7 @@ pub(super) struct Past {
 }
 
 /// How many conditions of a run there are.
-pub(super) const CONDITIONS: usize = 4;
+pub(super) const CONDITIONS: usize = 5;
 
 /// One run or stream.
 #[derive(Debug)]
@@ -65,12 +65,13 @@ pub(super) struct State {
     pub(super) busy: Since,
     /// Acknowledgements wait for confirmation, and none is confirmed.
     pub(super) unsettled: Since,
+    pub(super) paused: Since,
 }
 
 impl State {
     /// What can be wrong, from the worst; two of them are the same if there is one.
     pub(super) fn conditions(&self) -> [[Since; 2]; CONDITIONS] {
-        [[self.pulls_fail; 2], [self.acks_fail, self.unsettled], [self.busy; 2], [self.slowed; 2]]
+        [[self.pulls_fail; 2], [self.acks_fail, self.unsettled], [self.busy; 2], [self.slowed; 2], [self.paused; 2]]
     }
 }
 
@@ -152,6 +153,7 @@ pub(super) struct Gauges {
     pub(super) slowdown: u32,
     /// All handlers are busy.
     pub(super) is_full: bool,
+    pub(super) is_paused: bool,
     /// Acknowledgements are not confirmed.
     pub(super) acks_fail: bool,
     /// Since when some are waiting for confirmation, and none is confirmed.
@@ -177,6 +179,7 @@ impl Recorder {
             slowed: at_once,
             busy: Since::new(visibility_timeout),
             unsettled: Since::new(STALLED),
+            paused: at_once,
         };
         let run = Arc::new(Mutex::new(Record { stats: Stats::default(), state }));
         let mut totals = lock(&total.totals);
@@ -314,6 +317,7 @@ impl Counter {
         self.update(move_all, |state| {
             state.slowed.hold(now.slowdown > 0);
             state.busy.hold(now.is_full);
+            state.paused.hold(now.is_paused);
             state.acks_fail.hold(now.acks_fail);
             state.unsettled.set(now.unsettled);
         });

@@ -162,7 +162,7 @@ impl Run {
     }
 
     fn free_handlers(&self) -> usize {
-        self.source.origin().settings.concurrency.max(1).saturating_sub(self.handlers.len())
+        self.source.origin().settings.handlers().saturating_sub(self.handlers.len())
     }
 
     fn group_size(&self) -> usize {
@@ -221,8 +221,7 @@ impl Run {
 
     /// How many messages should wait or be on their way.
     fn target(&self) -> usize {
-        let concurrency = self.source.origin().settings.concurrency.max(1);
-        let at_once = concurrency.saturating_mul(self.group_size());
+        let at_once = self.source.origin().settings.handlers().saturating_mul(self.group_size());
         let each = self.handler_time.map(|time| time.div_f64(at_once as f64));
         self.source.target(self.free_handlers().saturating_mul(self.group_size()), each)
     }

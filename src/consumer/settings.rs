@@ -5,6 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use tracing::Span;
 
 use super::{
+    control::Control,
     dead_letter::{MakeLetter, Reason},
     handle::Consumer,
     verdict::{RetryDelay, Unsettled},
@@ -47,6 +48,7 @@ pub(super) struct Settings {
     pub(super) max_retries: Option<u32>,
     pub(super) limit: u64,
     pub(super) until_empty: Option<Duration>,
+    pub(super) control: Control,
 }
 
 /// Makes the span of a message.
@@ -75,6 +77,11 @@ impl Settings {
     pub(super) fn one_by_one(mut self) -> Self {
         (self.handler_batch, self.handler_linger, self.is_batched) = (1, Duration::ZERO, false);
         self
+    }
+
+    /// How many handlers run at the same time.
+    pub(super) fn handlers(&self) -> usize {
+        self.control.concurrency().unwrap_or(self.concurrency).max(1)
     }
 
     /// For handlers that take batches.
@@ -111,6 +118,7 @@ impl Default for Settings {
             max_retries: None,
             limit: u64::MAX,
             until_empty: None,
+            control: Control::default(),
         }
     }
 }
@@ -137,7 +145,8 @@ impl<D> Consumer<D> {
 
     /// How many handlers run at the same time. Zero counts as one. 10 by default.
     ///
-    /// Set it to what the handlers' database or API can take, or to the number of processors if they compute.
+    /// Set it to what the handlers' database or API can take, or to the number of processors if they compute. It can be
+    /// [changed](Self::set_concurrency) later.
     pub fn concurrency(mut self, handlers: usize) -> Self {
         self.settings.concurrency = handlers;
         self

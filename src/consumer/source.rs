@@ -214,6 +214,7 @@ impl Source {
             gauges.waiting = self.waiting() as u64;
             gauges.handlers_running = handlers_running as u64;
             gauges.is_full = is_full;
+            gauges.is_paused = self.origin.settings.control.is_paused();
         });
     }
 

@@ -197,7 +197,7 @@ impl<D: Decoding> Deliveries<D> {
 
     fn most(&mut self) -> usize {
         let settings = &self.source.origin().settings;
-        let (max_bytes, most) = (settings.max_bytes, settings.concurrency.max(settings.pull.batch_size as usize));
+        let (max_bytes, most) = (settings.max_bytes, settings.handlers().max(settings.pull.batch_size as usize));
         most.min(self.source.pulls().most_in(max_bytes))
     }
 

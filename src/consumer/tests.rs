@@ -3,6 +3,7 @@
 mod acknowledging;
 mod batches;
 mod blocking;
+mod controlling;
 mod counting;
 mod dead_letters;
 mod emptying;
@@ -35,7 +36,7 @@ use crate::{
     emulator::{Behavior, Emulator, QueueSettings},
     error::{Error, kind::ErrorKind},
     http::retry::RetryPolicy,
-    message::{Message, ack::AckRequest, body::Body, pull::PullOptions, push::PushMessage},
+    message::{Message, ack::AckRequest, body::Body, push::PushMessage},
     queue::Queue,
     test_world::{Seen, World, refusal, success, unsent},
 };

@@ -1,6 +1,7 @@
 //! Runs and streams that end once the queue is empty.
 
 use super::*;
+use crate::message::pull::PullOptions;
 
 #[tokio::test(start_paused = true)]
 async fn a_run_ends_once_the_queue_is_empty_for_so_long_after_the_last_message_was_settled() {

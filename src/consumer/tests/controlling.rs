@@ -1,0 +1,85 @@
+//! Consumers that are paused, or whose concurrency is changed, while they run.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_consumer_pulls_nothing_and_extends_the_leases_of_what_it_works_on() {
+    let world = World::with(5).await;
+    world.takes(100 * MILLI);
+    let (consumer, pulls) = (world.consumer(), || world.seen("pull").len());
+    let control = consumer.clone();
+    let stop = async {
+        sleep(SECOND).await;
+        control.pause();
+        world.push(15).await;
+        sleep(SECOND).await;
+        let sent = pulls();
+        sleep(3 * MINUTE).await;
+        let (health, stats) = (control.health(), control.stats());
+        assert_eq!((health.status, health.is_healthy()), (Status::Paused, true));
+        assert_eq!(health.lasting, 3 * MINUTE + SECOND);
+        assert!(stats.extended >= 10 && stats.handlers_running == 5, "{stats:?}");
+        sleep(60 * MINUTE).await;
+        assert_eq!((control.stats().pulled, pulls(), control.stats().acknowledged), (5, sent, 5));
+        control.resume();
+        sleep(SECOND).await;
+        assert_eq!((control.stats().handlers_running, control.health().status), (10, Status::Working));
+        sleep(12 * MINUTE).await;
+    };
+    let report = run(&consumer, stop, |_| sleep(5 * MINUTE)).await;
+    assert_eq!((report.stats.lost_leases, report.stats.expired, world.left()), (0, 0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_is_paused_pulls_nothing_until_it_goes_on() {
+    let world = World::with(3).await;
+    let consumer = world.consumer();
+    consumer.pause();
+    let mut deliveries = consumer.clone().stream().unwrap();
+    assert!(tokio::time::timeout(MINUTE, deliveries.next()).await.is_err());
+    assert_eq!((world.seen("pull").len(), consumer.health().status), (0, Status::Paused));
+    let (next, ()) = tokio::join!(deliveries.next(), async { consumer.resume() });
+    next.unwrap().unwrap().ack().await.unwrap();
+    deliveries.acker().close().await;
+    assert_eq!((consumer.stats().acknowledged, consumer.health().status), (1, Status::Working));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_consumer_stops_when_it_is_told_to() {
+    let world = World::with(3).await;
+    let consumer = world.consumer();
+    consumer.pause();
+    let report = run(&consumer, sleep(MINUTE), |_| async {}).await;
+    assert_eq!((report.stats.pulls, consumer.health().status), (0, Status::Stopped));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_concurrency_of_a_run_changes_while_it_lasts() {
+    let world = World::with(2000).await;
+    world.takes(10 * MILLI);
+    let consumer = world.consumer().concurrency(10);
+    let control = consumer.clone();
+    let running = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&running);
+    let stop = async {
+        for (handlers, expected) in [(None, 10), (Some(3), 3), (Some(0), 1), (Some(usize::MAX), 1000)] {
+            handlers.into_iter().for_each(|handlers| control.set_concurrency(handlers));
+            sleep(if expected < 1000 { 5 * SECOND } else { SECOND }).await;
+            let running = running.load(Ordering::Relaxed);
+            let is_expected = if expected < 1000 { running == expected } else { running >= expected };
+            assert!(is_expected, "{running} instead of {expected}");
+        }
+    };
+    let report = run(&consumer, stop, move |_| {
+        let running = Arc::clone(&seen);
+        async move {
+            running.fetch_add(1, Ordering::Relaxed);
+            sleep(2 * SECOND).await;
+            running.fetch_sub(1, Ordering::Relaxed);
+        }
+    })
+    .await;
+    assert_eq!((report.stats.expired, report.stats.lost_leases), (0, 0));
+}
