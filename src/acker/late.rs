@@ -61,16 +61,16 @@ impl Acker {
 
 impl Acker {
     /// Submits a lease once `ready` completes, in the background.
-    pub(crate) fn settle_after(
+    pub(crate) fn settle_after<R: Future<Output = ()> + Send + 'static>(
         &self,
-        ready: oneshot::Receiver<()>,
+        ready: R,
         settlement: Settlement,
         observer: Observer,
-    ) -> impl Future<Output = Result<Receipt, Error>> + Send + use<> {
+    ) -> impl Future<Output = Result<Receipt, Error>> + Send + use<R> {
         let (late, submit) = (Late::new(self), self.settle(settlement, observer, true));
         let (submitted, receipt) = oneshot::channel();
         self.0.runtime.spawn(async move {
-            let _ = ready.await;
+            ready.await;
             // Nobody may wait for the receipt.
             let _ = submitted.send(submit.await);
             drop(late);

@@ -91,10 +91,19 @@ impl Heartbeat {
         lock(&self.0.state).leases.work_on(key, is_worked_on);
     }
 
-    /// The lease is extended no more. If an extension is under way, the returned channel tells when it has ended.
-    pub(super) fn release(&self, key: u64) -> Option<oneshot::Receiver<()>> {
-        let State { leases, counter, .. } = &mut *lock(&self.0.state);
-        leases.release(key, counter)
+    /// The lease is extended no more. If an extension is under way, the returned future completes when it has ended. It
+    /// keeps the task: a request that is dropped may be carried out all the same.
+    pub(super) fn release(&self, key: u64) -> Option<impl Future<Output = ()> + Send + use<>> {
+        let has_ended = {
+            let State { leases, counter, .. } = &mut *lock(&self.0.state);
+            leases.release(key, counter)?
+        };
+        let heartbeat = self.clone();
+        Some(async move {
+            // The sender is only dropped.
+            let _ = has_ended.await;
+            drop(heartbeat);
+        })
     }
 }
 

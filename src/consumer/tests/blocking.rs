@@ -259,6 +259,21 @@ async fn a_retry_is_sent_after_the_extension_that_is_under_way() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_hand_back_waits_for_an_extension_under_way_even_if_nothing_is_left_of_its_stream() {
+    let world = World::with(1).await;
+    // The lease is extended from 40 s to 50 s.
+    world.takes_by(|seen| if seen.operation == "extend" { 10 * SECOND } else { 100 * MILLI });
+    let mut deliveries = world.consumer().stream().unwrap();
+    let delivery = deliveries.next().await.unwrap().unwrap();
+    sleep(44 * SECOND).await;
+    drop(deliveries);
+    drop(delivery);
+    sleep(20 * SECOND).await;
+    let waited = world.seen("ack")[0].at - world.seen("extend")[0].at;
+    assert!((10 * SECOND..11 * SECOND).contains(&waited), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_retry_does_not_wait_for_an_extension_that_is_not_sent_again() {
     let world = World::with(2).await;
     // The leases are extended from 40 s to 50 s, and end in between: no half of the refused request is sent.
