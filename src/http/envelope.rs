@@ -42,11 +42,12 @@ pub(crate) struct Pages {
 
 impl Pages {
     pub(crate) fn of(result_info: &Value) -> Self {
-        let number = |name: &str| result_info.get(name)?.as_f64().map(|number| number as u64);
+        let number = |name: &str| Some(result_info.get(name)?.as_f64().filter(|number| *number >= 0.0)? as u64);
         let cursors = ["/cursor", "/next_cursor", "/cursors/after"];
         let mut cursors = cursors.iter().filter_map(|way| result_info.pointer(way)?.as_str());
         Self {
-            count: number("total_pages"),
+            // No pages are none only if this one is empty as well, which ends a list in any case.
+            count: number("total_pages").filter(|pages| *pages > 0),
             here: number("count"),
             entries: number("total_count"),
             has_cursor: cursors.any(|cursor| !cursor.is_empty()),
@@ -127,7 +128,9 @@ impl<'de> Deserialize<'de> for Nothing {
 
 pub(crate) fn api_errors(errors: Value) -> Vec<ApiError> {
     match errors {
-        Value::Null => Vec::new(),
+        Value::Null | Value::Bool(false) => Vec::new(),
+        Value::Object(none) if none.is_empty() => Vec::new(),
+        Value::String(none) if none.is_empty() => Vec::new(),
         Value::Array(errors) => errors.into_iter().map(ApiError::from).collect(),
         // Only a list has codes.
         error => vec![ApiError { code: 0, error_chain: Vec::new(), ..ApiError::from(error) }],

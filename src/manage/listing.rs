@@ -19,10 +19,11 @@ use crate::{
 /// The entries of a list, as a stream that requests the next page when it needs one.
 ///
 /// An entry that moves to a later page while the list is read is returned once. The list ends with the last page by the
-/// service's count, or after three pages in a row without a new entry. If the service does not count pages, it ends
-/// with the first such page. Entries without an id are told apart by all their fields. A list that does not end is an
-/// error: one of more than 10,000 entries, as many queues as an account may have, and one with 100 pages in a row on
-/// which only entries without an id are new. After an error, the stream ends.
+/// service's count, or with an empty page after two others without a new entry. If the service does not count pages, it
+/// ends with the first page without a new entry. Entries without an id are told apart by all their fields. A list that
+/// does not end is an error: one of which three pages in a row only repeat entries although the service counts more, one
+/// of more than 10,000 entries, as many queues as an account may have, and one with 100 pages in a row on which only
+/// entries without an id are new. After an error, the stream ends.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -113,7 +114,7 @@ impl<T> Listing<T> {
     /// Adds a page. The list ends where the service says so, or at a page without new entries if it does not count
     /// pages: a service without pagination returns the first page forever.
     fn take(&mut self, Success { result: List(entries), pages, .. }: Success<List<T>>) {
-        let (mut has_new, mut has_new_id) = (false, false);
+        let (is_empty, mut has_new, mut has_new_id) = (entries.is_empty(), false, false);
         for entry in entries {
             let key = (self.key)(&entry);
             let has_id = matches!(key, Key::Id(_));
@@ -126,7 +127,7 @@ impl<T> Listing<T> {
         self.stale_pages = if has_new { 0 } else { self.stale_pages.saturating_add(1) };
         self.unnamed_pages = if has_new_id { 0 } else { self.unnamed_pages.saturating_add(1) };
         let is_last = match pages.count {
-            Some(pages) => pages <= self.page.into() || self.stale_pages >= MAX_STALE_PAGES,
+            Some(pages) => pages <= self.page.into() || is_empty && self.stale_pages >= MAX_STALE_PAGES,
             None => !has_new,
         };
         self.is_ended = is_last;
@@ -134,6 +135,9 @@ impl<T> Listing<T> {
 
     /// Why the list does not end, if it seems so.
     fn endless(&self) -> Option<String> {
+        if self.stale_pages >= MAX_STALE_PAGES {
+            return Some(format!("{MAX_STALE_PAGES} pages in a row have no new entry"));
+        }
         if self.seen.len() > MAX_ENTRIES {
             return Some(format!("it has more than {MAX_ENTRIES} entries"));
         }
@@ -190,6 +194,11 @@ impl<T> fmt::Debug for Listing<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    };
+
     use serde_json::json;
 
     use super::*;
@@ -215,7 +224,7 @@ mod tests {
             match entry {
                 Ok(_) => entries += 1,
                 Err(error) => {
-                    assert!(error.to_string().contains("have no entry with a new id"), "{error}");
+                    assert!(error.to_string().contains("pages in a row have no"), "{error}");
                     assert!(listing.next().await.is_none());
                     return (entries, true);
                 }
@@ -259,8 +268,31 @@ mod tests {
     #[tokio::test]
     async fn a_list_whose_entries_without_ids_change_each_time_is_an_error_and_not_cut_off() {
         for pages in [None, Some(u64::MAX), Some(101)] {
-            assert_eq!([listed(pages, Some("one")).await, listed(pages, None).await], [(1, false), (100, true)]);
+            // Without a count, it may be a service without pages.
+            let repeats = (1, pages.is_some());
+            assert_eq!([listed(pages, Some("one")).await, listed(pages, None).await], [repeats, (100, true)]);
         }
         assert_eq!(listed(Some(100), None).await, (100, false), "the last page is the last");
+        for pages in 1..4 {
+            assert_eq!(listed(Some(pages), Some("one")).await, (1, false), "{pages}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_list_ends_after_three_empty_pages_whatever_the_service_counts() {
+        for entries in [0, 1] {
+            let asked = Arc::new(AtomicU32::new(0));
+            let counting = Arc::clone(&asked);
+            let page = move |number: u32| {
+                counting.store(number, Ordering::Relaxed);
+                let result = List(if number == 3 && entries > 0 { vec![7] } else { Vec::new() });
+                let pages = Pages { count: Some(u64::MAX), ..Pages::default() };
+                async move { Ok(Success { result, pages, errors: Vec::new() }) }
+            };
+            let listing = Listing::new(|number| Key::Id(number.to_string()), page);
+            assert_eq!(listing.all().await.unwrap().len(), entries);
+            let pages = asked.load(Ordering::Relaxed);
+            assert_eq!(pages, if entries > 0 { 6 } else { 3 });
+        }
     }
 }
