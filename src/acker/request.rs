@@ -74,7 +74,7 @@ impl Requests {
                 continue;
             }
             let Err((mut group, error)) = self.send(group, taken_at).await else { continue };
-            let is_refusal = error.refuses_the_request() && error.status() != Some(200);
+            let is_refusal = error.refuses_the_request() && error.status() >= Some(300);
             let half = if is_refusal { splitting.split_off(&mut group.leases) } else { None };
             if let Some(half) = half {
                 let halves = [mem::take(&mut group.leases), half];
@@ -108,13 +108,13 @@ impl Requests {
         }
     }
 
-    /// Warnings that cast no doubt on a lease are logged at growing intervals.
+    /// Warnings are logged at growing intervals, since a receipt may be ignored.
     fn log_warning(&self, outcome: &AckOutcome) {
-        let is_doubtful = outcome.acks.doubtful() > 0 || outcome.retries.doubtful() > 0;
-        let Some(Warning { message, .. }) = outcome.warnings.first().filter(|_| !is_doubtful) else { return };
+        let Some(Warning { message, .. }) = outcome.warnings.first() else { return };
+        let doubtful = outcome.acks.doubtful().saturating_add(outcome.retries.doubtful());
         let responses = self.warned.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         if responses.is_power_of_two() {
-            tracing::info!(responses, %message, "acknowledgements succeed with warnings");
+            tracing::info!(responses, doubtful, %message, "acknowledgements succeed with warnings");
         }
     }
 

@@ -55,7 +55,7 @@ pub enum ErrorKind {
     RateLimited,
     /// The service refused the content of the request, or its firewall refused the sender. Not retried.
     ///
-    /// A failure with status 200 (`success: false`) is of this kind, unless its code means another kind. Then new
+    /// A failure with a status of success (`success: false` under 200) is of this kind, unless its code means another kind. Then new
     /// credentials are used, and idempotent operations are retried, as for that kind. Other operations are retried only
     /// if the credentials were refused, since otherwise the request may have been carried out.
     Rejected,
@@ -74,8 +74,8 @@ pub enum ErrorKind {
     Timeout,
     /// The response is not as documented, so it is unknown whether the call was carried out. Not retried.
     ///
-    /// It has the service's envelope: a response without one is a [`ServiceFailure`](Self::ServiceFailure). A
-    /// compressed response is of this kind as well, since none is requested. A byte order mark is ignored.
+    /// It has the service's envelope: a response without one is a [`ServiceFailure`](Self::ServiceFailure), and so is a
+    /// compressed one, since none is requested. A byte order mark is ignored.
     UnexpectedResponse,
     /// A message's body cannot be decoded into the requested type. The message and its lease are not affected.
     UndecodableBody,

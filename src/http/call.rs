@@ -81,6 +81,7 @@ pub(crate) struct Sent {
     pub(crate) at: Instant,
     /// The worst failure before it.
     pub(crate) setback: Setback,
+    status: u16,
     attempts: u32,
     may_have_arrived: bool,
     ray_id: Option<String>,
@@ -162,19 +163,22 @@ impl<T> Call<'_, T> {
     /// Makes the call.
     pub(crate) async fn send(&self) -> Result<(Success<T>, Sent), Error> {
         let result = self.attempts().instrument(self.span.clone()).await;
+        // There is no span where only warnings are logged.
+        if let Ok((success, sent)) = &result
+            && let Some(mut error) = success.errors.first().cloned()
+        {
+            let redactor = sent.redactor();
+            error.edit_texts(&|text: &mut String| redactor.redact(text));
+            tracing::warn!(parent: &self.span, %error, "a successful response has errors");
+        }
         if self.span.is_none() {
             return result;
         }
         let (status, attempts, ray_id) = match &result {
-            Ok((success, sent)) => {
-                if let Some(mut error) = success.errors.first().cloned() {
-                    let redactor = sent.redactor();
-                    error.edit_texts(&|text: &mut String| redactor.redact(text));
-                    tracing::warn!(parent: &self.span, %error, "a successful response has errors");
-                }
+            Ok((_, sent)) => {
                 let mut ray_id = sent.ray_id.clone();
                 ray_id.iter_mut().for_each(|ray_id| sent.redactor().redact(ray_id));
-                (Some(200), sent.attempts, ray_id)
+                (Some(sent.status), sent.attempts, ray_id)
             }
             Err(error) => {
                 self.span.record("error.type", field::debug(error.kind()));
@@ -193,6 +197,7 @@ impl<T> Call<'_, T> {
         let mut sent = Sent {
             at: Instant::now(),
             setback: Setback::None,
+            status: 0,
             attempts: 0,
             may_have_arrived: false,
             ray_id: None,
@@ -221,6 +226,7 @@ impl<T> Call<'_, T> {
         let received = attempt.await;
         self.transport.free().await;
         let received = received?;
+        sent.status = received.status;
         sent.ray_id = transport::ray_id_of(&received.headers).map(str::to_owned);
         Ok(received)
     }

@@ -32,7 +32,7 @@ pub(crate) struct Success<T> {
     pub(crate) errors: Vec<ApiError>,
 }
 
-/// Reads the body of a response with status 200.
+/// Reads the body of a response with a status of success.
 pub(crate) type Read<T> = fn(Vec<u8>) -> Result<Envelope<T>, Error>;
 
 /// Turns a response into the operation's result, or into the error that it means for the operation. Texts of the
@@ -44,9 +44,11 @@ pub(crate) fn open<T>(operation: Operation, received: Received, read: Read<T>) -
     {
         body.drain(..BYTE_ORDER_MARK.len());
     }
+    // The envelope decides. Its status may be another one of success, such as 201 for what was created.
+    let is_success = (200..=299).contains(&status);
     let opened = match body {
-        Ok(body) if status == 200 => whole(&headers, body, is_delimited).and_then(read).and_then(succeed),
-        Err(error) if status == 200 => Err(error),
+        Ok(body) if is_success => whole(&headers, body, is_delimited).and_then(read).and_then(succeed),
+        Err(error) if is_success => Err(error),
         // If the body cannot be read, the status is enough.
         body => Err(refusal(status, &headers, body.unwrap_or_default())),
     };
@@ -62,8 +64,7 @@ fn whole(headers: &HeaderMap, body: Vec<u8>, is_delimited: bool) -> Result<Vec<u
     let encodings = headers.get_all(CONTENT_ENCODING).iter().flat_map(|value| value.as_bytes().split(|it| *it == b','));
     let is_plain = |encoding: &[u8]| encoding.is_empty() || encoding.eq_ignore_ascii_case(b"identity");
     if !encodings.map(<[u8]>::trim_ascii).all(is_plain) {
-        let message = "the response is compressed, which was not asked for";
-        return Err(Error::new(ErrorKind::UnexpectedResponse, message));
+        return Err(page("the response is compressed, which was not asked for"));
     }
     // Only the JSON text then shows that the connection closed early.
     if !is_delimited && serde_json::from_slice::<IgnoredAny>(&body).is_err_and(|error| error.is_eof()) {
@@ -242,7 +243,7 @@ fn has_codes(body: &[u8]) -> bool {
     refusal.is_some_and(|refusal| !refusal.success && refusal.errors.iter().any(has_code))
 }
 
-/// The error for a response whose status is not 200.
+/// The error for a response whose status is not one of success.
 fn refusal(status: u16, headers: &HeaderMap, body: Vec<u8>) -> Error {
     let has_codes = has_codes(&body);
     let envelope = read_nothing(body).ok().filter(|envelope| envelope.success.is_some());

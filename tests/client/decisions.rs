@@ -126,11 +126,11 @@ async fn a_404_without_an_envelope_points_to_the_base_url() {
 }
 
 #[tokio::test]
-async fn a_byte_order_mark_is_ignored_and_compression_is_an_error() {
+async fn a_byte_order_mark_is_ignored_and_a_compressed_response_is_a_failed_attempt() {
     assert!(ack("\u{feff}{\"success\":true,\"result\":{\"ackCount\":1}}").await.unwrap().is_complete());
     let gzip = Act::Respond(response(200, &[("content-encoding", "gzip")], [0x1f, 0x8b, 8, 0]));
     let error = support::queue(&Server::playing([gzip]).url).pull(PullOptions::new()).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::UnexpectedResponse);
+    assert_eq!(error.kind(), ErrorKind::ServiceFailure);
     assert!(error.to_string().contains("compressed") && error.may_have_arrived(), "{error}");
 }
 

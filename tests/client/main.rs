@@ -26,6 +26,7 @@ mod in_flight;
 mod in_process;
 mod input;
 mod leaks;
+mod legal;
 mod manage;
 mod many;
 mod messages;

@@ -198,10 +198,12 @@ async fn identity_in_any_spelling_is_no_encoding() {
         let server = Server::playing([act]);
         Op::Ack.call(&support::queue(&server.url)).await.unwrap();
     }
+    // A proxy compressed it, and may not do so the next time.
     for encoding in ["gzip", "identity, gzip", "x-identity"] {
         let act = Act::Respond(response(200, &[("content-encoding", encoding)], r#"{"success":true,"result":{}}"#));
-        let error = Op::Ack.call(&support::queue(&Server::playing([act]).url)).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::UnexpectedResponse, "{encoding}");
+        let server = Server::playing([act, support::bare_success()]);
+        Op::Ack.call(&support::stubborn_queue(&server.url, 2)).await.unwrap();
+        assert_eq!(server.requests().len(), 2, "{encoding}");
     }
 }
 

@@ -49,10 +49,11 @@ const TABLE: &[Row] = &[
     (503, None, ServiceFailure, "try again, but the request may have arrived, so a push may be duplicated"),
     (504, None, ServiceFailure, "try again, but the request may have arrived, so a push may be duplicated"),
     (201, None, ServiceFailure, "a push may be duplicated"),
-    (202, Some(0), UnexpectedResponse, "not documented"),
+    (202, Some(0), Rejected, "did not carry out the call"),
     (206, None, ServiceFailure, "a push may be duplicated"),
     (207, None, ServiceFailure, "a push may be duplicated"),
-    (207, Some(0), UnexpectedResponse, "not documented"),
+    (207, Some(10026), Rejected, "code 10026"),
+    (226, Some(15000), ServiceFailure, "a push may be duplicated"),
     (300, None, ServiceFailure, "redirect"),
     (302, None, ServiceFailure, "redirect"),
     (302, Some(10000), ServiceFailure, "redirect"),
@@ -104,11 +105,19 @@ async fn each_status_of_cloudflares_edge_is_a_service_failure() {
 }
 
 #[tokio::test]
-async fn a_success_in_another_status_than_200_is_never_ok() {
+async fn a_success_is_ok_under_any_status_of_success_and_no_other() {
     let server = Server::playing([]);
     let queue = support::queue(&server.url);
-    for status in [201, 202, 203, 205, 206, 302, 400, 404, 500] {
-        let success = r#"{"success":true,"errors":[],"result":{}}"#;
+    let success = r#"{"success":true,"errors":[],"result":{}}"#;
+    for status in [201, 202, 203, 207, 226, 299] {
+        server.play(Act::Respond(support::response(status, &[], success)));
+        for op in Op::ALL {
+            op.call(&queue).await.unwrap_or_else(|error| panic!("{op:?} {status}: {error}"));
+        }
+        let outcome = queue.ack(support::acks(["a"])).await.unwrap();
+        assert_eq!((outcome.acks.confirmed, outcome.acks.accepted), (None, 1), "{status}");
+    }
+    for status in [300, 302, 400, 404, 500] {
         server.play(Act::Respond(support::response(status, &[], success)));
         for op in Op::ALL {
             let error = op.call(&queue).await.unwrap_err();

@@ -286,23 +286,28 @@ fn an_error_beside_a_success_is_logged_with_its_text_and_without_secrets() {
 }
 
 #[test]
-fn warnings_about_confirmed_leases_are_logged_at_growing_intervals() {
-    let log = Log::new();
-    let _guard = tracing::subscriber::set_default(log.clone());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-    runtime.block_on(async {
-        let fixture = Fixture::with(1).await;
-        let warned = fixture.messages[0].lease_id.expose_secret().into_owned();
-        fixture.responds(move |_| Some(counted(1, json!({ &warned: format!("{warned} is late") }))));
-        let acker = fixture.acker();
-        for _ in 0..9 {
-            let outcomes = ack_all(&acker, &fixture.messages).await;
-            assert_eq!(outcomes[0].as_ref().unwrap(), &Confirmation::Confirmed);
-        }
-    });
-    let lines = log.lines("succeed with warnings");
-    assert_eq!(lines.len(), 4, "{lines:?}");
-    assert!(lines.iter().all(|line| line.contains("[redacted] is late")), "{lines:?}");
+fn warnings_are_logged_at_growing_intervals() {
+    let text = || "[redacted] is late".to_owned();
+    let warned = |counted| Confirmation::Warned { text: text(), counted, requested: 1 };
+    for (count, outcome) in [(Some(1), Confirmation::Confirmed), (None, warned(None)), (Some(0), warned(Some(0)))] {
+        let log = Log::new();
+        let _guard = tracing::subscriber::set_default(log.clone());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let fixture = Fixture::with(1).await;
+            let warned = fixture.messages[0].lease_id.expose_secret().into_owned();
+            fixture.responds(move |_| {
+                let result = json!({ "ackCount": count, "warnings": { &warned: format!("{warned} is late") } });
+                Some(http::Response::new(json!({ "success": true, "result": result }).to_string()))
+            });
+            let acker = fixture.acker();
+            for _ in 0..9 {
+                assert_eq!(ack_all(&acker, &fixture.messages).await[0].as_ref().unwrap(), &outcome);
+            }
+        });
+        let lines = log.lines("succeed with warnings");
+        assert!(lines.len() == 4 && lines.iter().all(|line| line.contains(&text())), "{count:?}: {lines:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
