@@ -21,9 +21,9 @@ use crate::{
 /// An entry that moves to a later page while the list is read is returned once. The list ends with the last page by the
 /// service's count, or with an empty page after two others without a new entry. If the service does not count pages, it
 /// ends with the first page without a new entry. Entries without an id are told apart by all their fields. A list that
-/// does not end is an error: one of which three pages in a row only repeat entries although the service counts more, one
-/// of more than 10,000 entries, as many queues as an account may have, and one with 100 pages in a row on which only
-/// entries without an id are new. After an error, the stream ends.
+/// does not end is an error: one with three pages in a row that only repeat entries although the service counts more,
+/// one of more than 10,000 entries, as many queues as an account may have, and one with 100 pages in a row on which
+/// only entries without an id are new. After an error, the stream ends.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
