@@ -55,9 +55,9 @@ pub enum ErrorKind {
     RateLimited,
     /// The service refused the content of the request, or its firewall refused the sender. Not retried.
     ///
-    /// A failure with a status of success (`success: false` under 200) is of this kind, unless its code means another kind. Then new
-    /// credentials are used, and idempotent operations are retried, as for that kind. Other operations are retried only
-    /// if the credentials were refused, since otherwise the request may have been carried out.
+    /// A failure with a status of success (`success: false` under 200) is of this kind, unless its code means another
+    /// kind. Then new credentials are used, and idempotent operations are retried, as for that kind. Other operations
+    /// are retried only if the credentials were refused, since otherwise the request may have been carried out.
     Rejected,
     /// The service failed (5xx). Idempotent operations are retried.
     ///
