@@ -43,9 +43,7 @@ struct Remarks {
 impl Progress {
     pub(crate) fn new() -> Self {
         if !io::stderr().is_terminal() {
-            let progress = Self::hidden();
-            progress.lines().printed = Some(Instant::now());
-            return progress;
+            return Self::of_lines();
         }
         let progress = Self::with(ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()));
         progress.begin("messages", None);
@@ -55,6 +53,13 @@ impl Progress {
 
     pub(crate) fn hidden() -> Self {
         Self::with(ProgressBar::hidden())
+    }
+
+    /// Lines, unless standard error is a terminal, and no bar.
+    pub(crate) fn of_lines() -> Self {
+        let progress = Self::hidden();
+        progress.lines().printed = (!io::stderr().is_terminal()).then(Instant::now);
+        progress
     }
 
     fn with(bar: ProgressBar) -> Self {
@@ -90,12 +95,22 @@ impl Progress {
             self.bar.set_length(count);
         }
         self.bar.set_position(count);
-        let mut lines = self.lines();
-        if lines.printed.is_some_and(|printed| printed.elapsed() >= BETWEEN_LINES) {
-            lines.printed = Some(Instant::now());
+        let unit = self.lines().unit;
+        self.line(|| {
             let of = self.bar.length().map(|length| format!(" of {}", HumanCount(length))).unwrap_or_default();
-            self.say(&format!("{}{of} {}", HumanCount(count), lines.unit));
+            format!("{}{of} {unit}", HumanCount(count))
+        });
+    }
+
+    /// Prints a line of progress, if the time for one has come. Returns whether it did.
+    pub(crate) fn line(&self, text: impl FnOnce() -> String) -> bool {
+        let mut lines = self.lines();
+        let is_due = lines.printed.is_some_and(|printed| printed.elapsed() >= BETWEEN_LINES);
+        if is_due {
+            lines.printed = Some(Instant::now());
+            self.say(&text());
         }
+        is_due
     }
 
     /// Prints a line, above the bar if there is one.
@@ -131,6 +146,11 @@ impl Progress {
         if remarks.printed.elapsed() >= BETWEEN_LINES {
             self.say_since(remarks);
         }
+    }
+
+    /// Prints the remarks of a kind that were only counted.
+    pub(crate) fn catch_up(&self, kind: &'static str) {
+        self.lines().remarks.get_mut(kind).into_iter().for_each(|remarks| self.say_since(remarks));
     }
 
     fn say_since(&self, remarks: &mut Remarks) {

@@ -40,6 +40,8 @@ use crate::{
 
 /// How long acknowledgements may take after a second ctrl-c.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+/// After how long it is said that no outcome is confirmed.
+const UNCONFIRMED: Duration = Duration::from_secs(10);
 /// How many messages are remembered whose program failed.
 const MOST_FAILED: usize = 100_000;
 
@@ -64,9 +66,12 @@ What it did is told on standard error, since standard output is the programs'; w
 The lease is extended while a program runs. While more than half of the programs fail, messages are
 pulled more slowly.
 
-Ctrl-c, SIGTERM and SIGHUP end the pulling and wait for the programs that run, each in a process group of
-its own; a second one kills them, and their messages come again. After a SIGKILL, programs run on,
-and their messages come again after a minute.
+Ctrl-c, SIGTERM and SIGHUP end the pulling and wait for the programs that run, each in a process
+group of its own; a message that was pulled and not started comes again, but if this is its last
+delivery, its program is started first. A second one kills the programs, and their messages come
+again. After a SIGKILL, programs run on, and their messages come again after a minute. A message at
+its last delivery never comes again: it goes to the queue's dead-letter queue, or is deleted. How
+many these are is told.
 
 Example:
   cf-queues consume jobs --concurrency 4 -- ./handle.sh --verbose";
@@ -133,9 +138,9 @@ impl Consume {
         };
         let deliveries = Deliveries::of(&queue).await?;
         let consumer = deliveries.limit(consumer);
-        let work =
-            self.work(&queue, if self.pass_credentials { Vec::new() } else { common.account.secret_variables()? })?;
-        deliveries.tell(&work.progress);
+        let hidden = if self.pass_credentials { Vec::new() } else { common.account.secret_variables()? };
+        let work = self.work(&queue, hidden, deliveries)?;
+        work.deliveries.tell(&work.progress);
         let signals = Signals::listen()?;
         let (stats, working) = (consumer.clone(), Arc::clone(&work));
         let is_stopped = AtomicBool::new(false);
@@ -143,24 +148,32 @@ impl Consume {
             tokio::select! {
                 () = signals.clone().told(1) => is_stopped.store(true, Ordering::Relaxed),
                 () = working.end.notified() => {}
-                failure = failing(&stats, &queue, self.until_empty) => working.stop(failure),
+                failure = failing(&stats, &queue, self.until_empty, &working.progress) => working.stop(failure),
+                () = going_on(&stats, &working) => {}
             }
         };
         let handling = Arc::clone(&work);
         let handler = move |message| Arc::clone(&handling).handle(message);
+        let twice = async {
+            signals.clone().told(2).await;
+            stats.stats().pulls_in_flight
+        };
         let report = tokio::select! {
             report = consumer.run_until(stop, handler) => report?,
-            () = signals.clone().told(2) => {
-                // This drops the handlers, which kills their programs. Decisions that were made are still sent.
+            pulls = twice => {
+                // The handlers are dropped, which kills their programs. Decisions that were made are still sent.
                 drop(consumer);
                 sleep(LAST_WORDS).await;
-                return Err(Failure::interrupted());
+                let stats = stats.stats();
+                // What could not be written is of less interest than the interruption.
+                let _ = work.tell(&stats, common.output);
+                return Err(work.deliveries.add_unseen(Failure::interrupted(), stats.unseen, pulls));
             }
         };
-        let told = Summary::new(&report.stats, work.failed.load(Ordering::Relaxed)).tell(common.output, &work.progress);
+        let told = work.tell(&report.stats, common.output);
         let ended = work.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
         let (handled, unfinished) = (report.stats.pulled, work.unfinished());
-        result(report, ended)?;
+        result(report, ended, &work.deliveries)?;
         if self.until_empty && self.limit.is_none_or(|limit| handled < limit) {
             if is_stopped.into_inner() {
                 return Err(Failure::new(Exit::Partly, "stopped before the queue was empty"));
@@ -170,13 +183,15 @@ impl Consume {
         Ok(told?)
     }
 
-    fn work(&self, queue: &Queue, hidden: Vec<String>) -> Result<Arc<Work>, Failure> {
+    fn work(&self, queue: &Queue, hidden: Vec<String>, deliveries: Deliveries) -> Result<Arc<Work>, Failure> {
         Ok(Arc::new(Work {
             program: Program::new(&self.program, queue.id(), self.timeout, self.expose_lease, hidden)?,
             on_failure: self.on_failure,
             retry: self.retry_delay.map_or(Verdict::Retry, Verdict::RetryIn),
-            progress: Progress::hidden(),
+            progress: Progress::of_lines(),
+            deliveries,
             failed: AtomicU64::new(0),
+            ended_by_delivery: AtomicU64::new(0),
             unfinished: Mutex::default(),
             ended: Mutex::default(),
             end: Notify::new(),
@@ -199,8 +214,11 @@ impl Consume {
 }
 
 /// How often the queue delivers a message, if it says so.
+#[derive(Default)]
 struct Deliveries {
     max_retries: Option<u32>,
+    /// What happens to a message after its last one.
+    end: String,
     told: Option<String>,
 }
 
@@ -211,27 +229,54 @@ impl Deliveries {
             // The token may do no more than pull.
             Err(error) => {
                 let told = format!("it is not known how often the queue delivers a message: {error}");
-                return Ok(Self { max_retries: None, told: Some(told) });
+                return Ok(Self { told: Some(told), ..Self::default() });
             }
         };
         let max_retries = consumer.max_retries();
+        let end = backlog::end_of_last_delivery(&consumer);
         let told = (max_retries == Some(0)).then(|| {
-            let end = backlog::end_of_last_delivery(&consumer);
             format!(
-                "the queue delivers each message once (max_retries is 0): one that fails, or is pulled and not started \
-                 when this stops, {end}"
+                "the queue delivers each message once (max_retries is 0): one whose program fails or is killed {end}"
             )
         });
-        Ok(Self { max_retries, told })
+        Ok(Self { max_retries, end, told })
     }
 
     fn tell(&self, progress: &Progress) {
         self.told.iter().for_each(|told| progress.say(told));
     }
 
-    /// What is pulled ahead and not started is handed back at a stop, which a message without retries does not survive.
+    /// What is pulled ahead and not started is handed back at a stop, which a message at its last delivery does not
+    /// survive: the consumer starts it instead, if it knows.
     fn limit(&self, consumer: Consumer) -> Consumer {
+        let consumer = self.max_retries.into_iter().fold(consumer, Consumer::max_retries);
         if self.max_retries == Some(0) { consumer.batch_size(1) } else { consumer }
+    }
+
+    /// Whether the service will not deliver the message again.
+    fn is_last(&self, message: &Message) -> bool {
+        self.max_retries.zip(message.attempts).is_some_and(|(retries, attempts)| attempts > retries)
+    }
+
+    /// Says how many messages no program saw and none will, those that pulls in flight may have leased included.
+    fn add_unseen(&self, failure: Failure, unseen: u64, pulls: u64) -> Failure {
+        let failure = match unseen {
+            0 => failure,
+            _ => failure.with_note(&self.unseen(unseen)),
+        };
+        match self.max_retries {
+            Some(0) if pulls > 0 => failure.with_note(&format!(
+                "{pulls} pulls were in flight: a message that one of them leased, and that is not counted, {}",
+                self.end
+            )),
+            _ => failure,
+        }
+    }
+
+    fn unseen(&self, unseen: u64) -> String {
+        // It became known only later, from elsewhere.
+        let end = if self.end.is_empty() { "is not delivered again" } else { &self.end };
+        format!("{unseen} messages were pulled at their last delivery, and no program was started for them: each {end}")
     }
 }
 
@@ -252,12 +297,33 @@ async fn is_empty(queue: &Queue, handled: u64, unfinished: u64) -> Result<(), Fa
     Err(Failure::new(Exit::Partly, message))
 }
 
+/// Tells every ten seconds what was done, if that is wanted and something was.
+async fn going_on(consumer: &Consumer, work: &Work) {
+    let mut before = None;
+    loop {
+        sleep(Duration::from_secs(1)).await;
+        let counts = Summary::new(&consumer.stats(), work.failed.load(Ordering::Relaxed)).counts();
+        if before.as_ref() != Some(&counts) && work.progress.line(|| format!("so far: {counts}")) {
+            before = Some(counts);
+        }
+    }
+}
+
 /// Tells when pulls fail, and when they succeed again. If the run is to end with the queue, completes once it cannot.
-async fn failing(consumer: &Consumer, queue: &Queue, is_bounded: bool) -> Failure {
-    let (progress, mut before, mut since) = (Progress::hidden(), consumer.stats(), None);
+async fn failing(consumer: &Consumer, queue: &Queue, is_bounded: bool, progress: &Progress) -> Failure {
+    let (mut before, mut since) = (consumer.stats(), None);
+    let mut settled_at = (0, Instant::now());
     loop {
         sleep(Duration::from_secs(1)).await;
         let now = consumer.stats();
+        let (settled, settling) = settling(&now);
+        if settled != settled_at.0 || settling == 0 {
+            settled_at = (settled, Instant::now());
+        } else if settled_at.1.elapsed() >= UNCONFIRMED {
+            settled_at.1 = Instant::now();
+            let what = format!("the outcome of {settling} messages is not confirmed yet: requests are repeated");
+            progress.remark("outcomes", &what);
+        }
         let error = || now.last_error.clone().unwrap_or_default();
         let failures = now.pull_failures.saturating_sub(before.pull_failures);
         if failures > 0 {
@@ -267,6 +333,7 @@ async fn failing(consumer: &Consumer, queue: &Queue, is_bounded: bool) -> Failur
         }
         if now.pulls > before.pulls {
             if since.take().is_some() {
+                progress.catch_up("pulls");
                 progress.say("pulls succeed again");
             }
         } else if failures > 0 && since.is_none() {
@@ -282,16 +349,26 @@ async fn failing(consumer: &Consumer, queue: &Queue, is_bounded: bool) -> Failur
     }
 }
 
-fn result(report: Report, ended: Option<Failure>) -> Result<(), Failure> {
-    if let Some(failure) = ended {
-        return Err(failure);
-    }
-    if let Some(error) = report.error {
-        return Err(error.into());
+/// How many messages have an outcome that the service knows, or never will, and how many have one that it may not know.
+fn settling(stats: &Stats) -> (u64, u64) {
+    let Stats { acknowledged, retried, left, expired, dead_lettered, accepted, unconfirmed, .. } = *stats;
+    let settled = [acknowledged, retried, left, expired, dead_lettered, accepted, unconfirmed];
+    let settled = settled.into_iter().fold(0, u64::saturating_add);
+    let others = settled.saturating_add(stats.waiting).saturating_add(stats.handlers_running);
+    (settled, stats.pulled.saturating_sub(others))
+}
+
+fn result(report: Report, ended: Option<Failure>, deliveries: &Deliveries) -> Result<(), Failure> {
+    let unseen = report.stats.unseen;
+    if let Some(failure) = ended.or_else(|| report.error.map(Failure::from)) {
+        return Err(deliveries.add_unseen(failure, unseen, 0));
     }
     if report.stats.unconfirmed > 0 {
         let message = format!("{} messages are not confirmed: they may come again", report.stats.unconfirmed);
-        return Err(Failure::new(Exit::Partly, message));
+        return Err(deliveries.add_unseen(Failure::new(Exit::Partly, message), unseen, 0));
+    }
+    if unseen > 0 {
+        return Err(Failure::new(Exit::Partly, deliveries.unseen(unseen)));
     }
     Ok(())
 }
@@ -302,7 +379,10 @@ struct Work {
     on_failure: OnFailure,
     retry: Verdict,
     progress: Progress,
+    deliveries: Deliveries,
     failed: AtomicU64,
+    /// Messages at their last delivery whose program has not succeeded yet.
+    ended_by_delivery: AtomicU64,
     /// Hashes of the ids of messages whose program failed last, and are to be delivered again.
     unfinished: Mutex<HashSet<u64>>,
     /// Why consuming ended by itself.
@@ -312,8 +392,15 @@ struct Work {
 
 impl Work {
     async fn handle(self: Arc<Self>, message: Message) -> Result<Verdict, String> {
+        let is_last = u64::from(self.deliveries.is_last(&message));
+        // If this future is dropped, the message stays counted.
+        self.ended_by_delivery.fetch_add(is_last, Ordering::Relaxed);
         let verdict = self.verdict(&message).await;
-        self.remember(&message, !matches!(verdict, Ok(Verdict::Ack | Verdict::DeadLetter)));
+        let is_done = matches!(verdict, Ok(Verdict::Ack | Verdict::DeadLetter));
+        if is_done {
+            self.ended_by_delivery.fetch_sub(is_last, Ordering::Relaxed);
+        }
+        self.remember(&message, !is_done);
         verdict
     }
 
@@ -363,6 +450,19 @@ impl Work {
         self.unfinished.lock().unwrap_or_else(PoisonError::into_inner).len() as u64
     }
 
+    /// Says what was done, at the end.
+    fn tell(&self, stats: &Stats, asked: Option<Format>) -> io::Result<()> {
+        self.progress.end();
+        let told = Summary::new(stats, self.failed.load(Ordering::Relaxed)).tell(asked, &self.progress);
+        let ended = self.ended_by_delivery.load(Ordering::Relaxed);
+        if ended > 0 {
+            let end = &self.deliveries.end;
+            self.progress
+                .say(&format!("the program did not succeed for {ended} messages at their last delivery: each {end}"));
+        }
+        told
+    }
+
     fn say(&self, message: &Message, what: &str) {
         self.progress.say(&format!("message {}: {what}", message.id));
     }
@@ -381,6 +481,10 @@ struct Summary {
     failed: u64,
     left: u64,
     unconfirmed: u64,
+    /// The service did not refuse their acknowledgement or retry, and did not confirm it.
+    accepted: u64,
+    /// They were at their last delivery, and no program was started for them.
+    unseen: u64,
 }
 
 impl Summary {
@@ -392,7 +496,14 @@ impl Summary {
             failed,
             left: stats.left.saturating_add(stats.expired),
             unconfirmed: stats.unconfirmed,
+            accepted: stats.accepted,
+            unseen: stats.unseen,
         }
+    }
+
+    fn counts(&self) -> String {
+        let counts = self.head().into_iter().map(str::to_lowercase).zip(self.cells());
+        counts.map(|(name, count)| format!("{count} {name}")).collect::<Vec<_>>().join(", ")
     }
 
     /// Standard output belongs to the programs, unless the summary is requested there.
@@ -400,20 +511,19 @@ impl Summary {
         if let Some(format) = asked {
             return output::print(format, &[self]);
         }
-        let counts = self.head().into_iter().map(str::to_lowercase).zip(self.cells());
-        let counts: Vec<_> = counts.map(|(name, count)| format!("{count} {name}")).collect();
-        progress.say(&counts.join(", "));
+        progress.say(&self.counts());
         Ok(())
     }
 }
 
 impl Row for Summary {
     fn head(&self) -> Vec<&'static str> {
-        vec!["ACKNOWLEDGED", "RETRIED", "DEAD LETTERS", "FAILED", "LEFT", "UNCONFIRMED"]
+        vec!["ACKNOWLEDGED", "RETRIED", "DEAD LETTERS", "FAILED", "LEFT", "UNCONFIRMED", "ACCEPTED", "UNSEEN"]
     }
 
     fn cells(&self) -> Vec<String> {
-        let Self { acknowledged, retried, dead_lettered, failed, left, unconfirmed } = self;
-        [acknowledged, retried, dead_lettered, failed, left, unconfirmed].map(ToString::to_string).into()
+        let Self { acknowledged, retried, dead_lettered, failed, left, unconfirmed, accepted, unseen } = self;
+        let counts = [acknowledged, retried, dead_lettered, failed, left, unconfirmed, accepted, unseen];
+        counts.map(ToString::to_string).into()
     }
 }

@@ -18,6 +18,7 @@ use crate::{
 
 /// The maximum number of messages of a peek.
 const MOST: u32 = 100;
+const STOPPED: &str = "stopped before the end; a deletion that was in flight may be missing in what is counted";
 
 const HELP: &str = "\
 It looks at the first 100 available messages, without leasing them, deletes those that match, and looks
@@ -86,8 +87,11 @@ impl Delete {
         } else if self.all {
             self.sweep(queue, filter, &progress).await?
         } else {
-            let mut summary = Summary::default();
-            let result = peeked(&queue, &filter, &mut summary, &progress).await;
+            let (mut summary, signals) = (Summary::default(), Signals::listen()?);
+            let result = tokio::select! {
+                result = peeked(&queue, &filter, &mut summary, &progress) => result,
+                () = signals.told(1) => Err(Failure::new(Exit::Partly, STOPPED)),
+            };
             // All that was named was found, so what is behind does not matter.
             let is_done = self.filter.is_empty() && summary.deleted >= wanted.len() as u64;
             let result = result.or_else(|failure| if is_done { Ok(()) } else { Err(failure) });

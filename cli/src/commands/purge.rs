@@ -13,6 +13,7 @@ use crate::{
     common::{Common, queues},
     exit::{Exit, Failure, tell},
     output::{self, Format, Row, plain},
+    signals::Signals,
 };
 
 /// Delete all messages of a queue, which cannot be undone
@@ -54,7 +55,15 @@ impl Purge {
         } else {
             confirm(&name, &count)?;
         }
-        let status = queue.purge_all_and_wait(self.wait).await.map_err(|error| match error.kind() {
+        let signals = Signals::listen()?;
+        let purged = tokio::select! {
+            purged = queue.purge_all_and_wait(self.wait) => purged,
+            () = signals.told(1) => {
+                let failure = Failure::new(Exit::Partly, "stopped waiting, which stops no purge that has begun");
+                return Err(failure.with_note("`cf-queues info` shows what is left"));
+            }
+        };
+        let status = purged.map_err(|error| match error.kind() {
             ErrorKind::Timeout => {
                 Failure::described(&error).with_note("the service continues; `cf-queues info` shows what is left")
             }

@@ -15,7 +15,9 @@ use cloudflare_queues::{
 };
 use rustix::process::Signal;
 
-use crate::world::{World, bare, eventually, exit_code, folder, full_pipe, objects, processor_time, scripted, signal};
+use crate::world::{
+    World, bare, eventually, exit_code, folder, full_pipe, hangup, objects, processor_time, scripted, signal,
+};
 
 /// Consumes until the queue is empty; returns the exit code, the summary, and what was said.
 fn consume(world: &World, options: &[&str], program: &[&str]) -> (Option<i32>, serde_json::Value, String) {
@@ -121,10 +123,32 @@ fn pulls_that_fail_are_told_and_so_is_their_end() {
     let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
     let mut told = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
     assert!(told.next().unwrap().contains("pulls fail, and are repeated: "));
+    // Others are counted.
+    assert!(told.any(|line| line.contains(" times more, the last one: pulls fail")));
     world.emulator.remove_faults();
-    assert_eq!(told.next().unwrap(), "cf-queues: pulls succeed again");
+    assert!(told.any(|line| line == "cf-queues: pulls succeed again"));
     signal(&child, Signal::TERM);
     assert_eq!(exit_code(&mut child), Some(0));
+    let rest: Vec<_> = told.collect();
+    assert!(rest.iter().all(|line| !line.contains("pulls fail")), "{rest:?}");
+}
+
+#[test]
+fn acknowledgements_that_are_refused_for_long_are_told_and_repeated() {
+    let world = World::new();
+    world.push_numbers(30);
+    let limited = Fault::RateLimited { code: 971, retry_after: Some(Duration::from_secs(1)) };
+    world.emulator.inject(limited.on(Operation::AckMessages).until_removed());
+    let file = folder("refused").join("told");
+    let mut command = world.program(&["consume", world.id(), "--", "true"]);
+    let mut child = command.stderr(fs::File::create(&file).unwrap()).spawn().unwrap();
+    let told = || fs::read_to_string(&file).unwrap();
+    eventually("it is told", || told().contains("messages is not confirmed yet: requests are repeated"));
+    world.emulator.remove_faults();
+    eventually("all are acknowledged", || world.messages().is_empty());
+    signal(&child, Signal::TERM);
+    assert_eq!(exit_code(&mut child), Some(0));
+    assert!(told().contains("30 acknowledged, "), "{}", told());
 }
 
 #[test]
@@ -290,11 +314,7 @@ fn a_delay_of_more_than_24_hours_is_refused() {
 
 #[test]
 fn a_signal_drains() {
-    // A hangup that is ignored when these tests are started, as by `nohup`, stays ignored.
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let ignored = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
-    let hangup = ignored.is_none_or(|signals| signals & 1 == 0).then_some(Signal::HUP);
-    for sent in [Signal::INT, Signal::TERM].into_iter().chain(hangup) {
+    for sent in [Signal::INT, Signal::TERM].into_iter().chain(hangup()) {
         let world = World::new();
         world.push_numbers(1);
         let mark = folder("drain").join(format!("{sent:?}"));
@@ -365,6 +385,89 @@ fn a_failure_that_stops_costs_no_message_that_no_program_saw() {
     assert!(told.contains("delivers each message once") && told.contains("is deleted"), "{told}");
     // The one that failed, and the few that were pulled meanwhile.
     assert!(world.messages().len() >= 90, "{}", world.messages().len());
+}
+
+/// The response of a pull takes so long to arrive.
+fn slow_pulls(world: &World, response: Duration) {
+    let slow = Fault::Slow { before: Duration::ZERO, after: response, fault: None };
+    world.emulator.inject(slow.on(Operation::PullMessages).until_removed());
+}
+
+/// A message that was pulled while the signal arrived would be deleted if it were handed back.
+#[test]
+fn a_signal_costs_no_message_without_retries() {
+    for sent in [Signal::INT, Signal::TERM].into_iter().chain(hangup()) {
+        let world = World::retrying(0);
+        world.push_numbers(100);
+        slow_pulls(&world, Duration::from_millis(500));
+        let mut command = world.program(&["consume", world.id(), "--output", "ndjson", "--", "true"]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        eventually("it pulls", || world.messages().iter().any(|message| message.is_leased));
+        signal(&child, sent);
+        assert_eq!(exit_code(&mut child), Some(0), "{sent:?}");
+        let summary = std::io::read_to_string(child.stdout.take().unwrap()).unwrap();
+        let acknowledged = objects(&summary)[0]["acknowledged"].as_u64().unwrap();
+        assert!(acknowledged > 0 && acknowledged + world.messages().len() as u64 == 100, "{sent:?}: {summary}");
+    }
+}
+
+#[test]
+fn a_second_signal_says_what_it_cost() {
+    // One is with a program, and another on its way.
+    for (script, response, expected) in [
+        (
+            "touch \"$0\"; sleep 1000",
+            Duration::ZERO,
+            "did not succeed for 1 messages at their last delivery: each is deleted",
+        ),
+        ("true", Duration::from_secs(1000), "1 pulls were in flight: a message that one of them leased"),
+    ] {
+        let world = World::retrying(0);
+        world.push_numbers(1);
+        slow_pulls(&world, response);
+        let mark = folder("cost").join("mark");
+        let mut command = world.program(&["consume", world.id(), "--", "sh", "-c", script, mark.to_str().unwrap()]);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let is_leased = || world.messages().iter().any(|message| message.is_leased);
+        eventually("it begins", || is_leased() && (mark.exists() || !response.is_zero()));
+        signal(&child, Signal::TERM);
+        thread::sleep(Duration::from_millis(200));
+        signal(&child, Signal::TERM);
+        assert_eq!(exit_code(&mut child), Some(130));
+        let told = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
+        assert!(told.contains(expected) && told.contains("0 acknowledged"), "{told}");
+    }
+}
+
+#[test]
+fn a_failure_at_the_last_delivery_is_told() {
+    let world = World::retrying(1);
+    world.push_numbers(2);
+    let (code, _, told) = consume(&world, &["--retry-delay", "0s"], &["false"]);
+    assert_eq!((code, world.messages().len()), (Some(5), 0), "{told}");
+    assert!(told.contains("did not succeed for 2 messages at their last delivery: each is deleted"), "{told}");
+    // A message that has deliveries left is not one of them.
+    let world = World::retrying(1);
+    world.push_numbers(2);
+    let (_, _, told) = consume(&world, &["--retry-delay", "1h"], &["false"]);
+    assert!(!told.contains("last delivery"), "{told}");
+}
+
+#[test]
+fn without_a_terminal_a_line_tells_every_ten_seconds_what_was_done() {
+    let world = World::new();
+    world.push_numbers(1);
+    let file = folder("lines").join("told");
+    let mut command = world.program(&["consume", world.id(), "--", "true"]);
+    let mut child = command.stderr(fs::File::create(&file).unwrap()).spawn().unwrap();
+    let lines = || fs::read_to_string(&file).unwrap().matches("so far: ").count();
+    eventually("a line tells", || lines() == 1);
+    world.push_numbers(1);
+    eventually("the next one tells", || lines() == 2);
+    signal(&child, Signal::TERM);
+    assert_eq!(exit_code(&mut child), Some(0));
+    let told = fs::read_to_string(&file).unwrap();
+    assert!(told.contains("so far: 1 acknowledged, ") && told.contains("so far: 2 acknowledged, "), "{told}");
 }
 
 #[test]

@@ -40,6 +40,7 @@ impl Serving {
     fn line(&mut self) -> String {
         let mut line = String::new();
         self.output.read_line(&mut line).unwrap();
+        assert!(!line.is_empty(), "the emulator has ended");
         line
     }
 

@@ -1,6 +1,12 @@
 //! `export`, and `import` of what it wrote.
 
-use std::{collections::BTreeSet, fs, process::Stdio, thread, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs,
+    process::Stdio,
+    thread,
+    time::{Duration, Instant},
+};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use cloudflare_queues::{
@@ -87,6 +93,16 @@ fn an_export_leaves_every_message_unless_told_otherwise() {
         world.emulator.advance(std::time::Duration::from_secs(3600));
     }
     assert_eq!(world.messages().len(), 250);
+}
+
+#[test]
+fn an_export_keeps_its_rate() {
+    let world = World::new();
+    world.push_numbers(30);
+    let started = Instant::now();
+    assert_eq!(world.objects(&["export", world.id(), "--rate", "10"]).len(), 30);
+    // Three batches, a second apart.
+    assert!(started.elapsed() >= Duration::from_secs(2), "{:?}", started.elapsed());
 }
 
 #[cfg(target_os = "linux")]

@@ -1,10 +1,11 @@
 //! Exit codes, and what is said and not said.
 
-use std::time::Duration;
+use std::{io::Write, process::Stdio, time::Duration};
 
-use cloudflare_queues::emulator::{Behavior, Emulator, Fault, QueueSettings};
+use cloudflare_queues::emulator::{Behavior, Emulator, Fault, Operation, QueueSettings};
+use rustix::process::Signal;
 
-use crate::world::{World, bare, objects};
+use crate::world::{World, bare, eventually, exit_code, hangup, objects, signal};
 
 #[test]
 fn each_failure_has_its_code() {
@@ -27,12 +28,7 @@ fn each_failure_has_its_code() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_summary_that_cannot_be_written_hides_no_failure() {
-    use std::{
-        fs::{self, File},
-        process::Stdio,
-    };
-
-    use cloudflare_queues::emulator::Operation;
+    use std::fs::{self, File};
 
     use crate::world::folder;
 
@@ -91,6 +87,59 @@ fn retry_after_is_obeyed() {
     let started = std::time::Instant::now();
     world.run(&["ls"]);
     assert!(started.elapsed() >= wait);
+}
+
+#[test]
+fn a_signal_ends_each_command_in_order() {
+    let failing = || Fault::ServerError(503);
+    let silent = || Fault::Delay(Duration::from_secs(1000));
+    let (pull, rest) = (Operation::PullMessages, "stopped before the end; run it again for the rest");
+    for sent in [Signal::TERM].into_iter().chain(hangup()) {
+        for (arguments, fault, expected) in [
+            (&["redrive", "QUEUE", "TO"][..], Some(failing().on(pull)), rest),
+            (&["export", "QUEUE"], Some(failing().on(pull)), rest),
+            (&["count", "QUEUE", "--all"], Some(failing().on(pull)), rest),
+            (&["delete", "QUEUE", "--filter", "attempts=7", "--all"], Some(failing().on(pull)), rest),
+            (
+                &["delete", "QUEUE", "--filter", "attempts=0"],
+                Some(silent().on(Operation::PurgeMessages)),
+                "a deletion that was in flight",
+            ),
+            (&["purge", "QUEUE", "--yes"], Some(silent().on(Operation::PurgeQueue)), "stops no purge that has begun"),
+            // Their input goes on.
+            (&["import", "QUEUE"], None, "go on with --skip 1"),
+            (&["push", "QUEUE"], None, "go on with --skip 1"),
+        ] {
+            let world = World::new();
+            let to = world.other();
+            world.push_numbers(10);
+            let name = |name: &&'static str| match *name {
+                "QUEUE" => world.id().to_owned(),
+                "TO" => to.clone(),
+                name => name.to_owned(),
+            };
+            let mut command = world.program(&[]);
+            command.args(arguments.iter().map(name)).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+            if let Some(fault) = fault.clone() {
+                world.emulator.inject(fault.clone());
+                world.emulator.inject(fault.until_removed());
+            }
+            let mut child = command.spawn().unwrap();
+            let mut input = child.stdin.take().unwrap();
+            let has_begun: &dyn Fn() -> bool = match fault {
+                Some(_) => &|| world.emulator.faults().len() == 1,
+                None => &|| world.messages().len() == 11,
+            };
+            if world.emulator.faults().is_empty() {
+                input.write_all(b"{\"content_type\":\"text\",\"body\":\"x\"}\n").unwrap();
+            }
+            eventually("it has begun", has_begun);
+            signal(&child, sent);
+            let code = exit_code(&mut child);
+            let told = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
+            assert!(code == Some(5) && told.contains(expected), "{arguments:?} {sent:?}: {code:?} {told}");
+        }
+    }
 }
 
 #[test]

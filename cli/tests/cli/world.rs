@@ -155,6 +155,13 @@ pub fn signal(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).unwrap();
 }
 
+/// A hangup, unless it was ignored when these tests were started, as by `nohup`: then it stays ignored.
+pub fn hangup() -> Option<Signal> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    ignored.is_none_or(|signals| signals & 1 == 0).then_some(Signal::HUP)
+}
+
 /// The processor time that this script's programs take, with all that they start.
 pub fn processor_time(command: &mut std::process::Command, script: &str) -> Duration {
     let output = command.args(["-c", &format!("{{ {script}; }} >/dev/null 2>&1; times")]).output().unwrap();

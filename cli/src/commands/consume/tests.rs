@@ -42,7 +42,8 @@ async fn the_lease_of_a_program_that_runs_for_long_is_extended() {
         count.fetch_add(is_extension.into(), Ordering::Relaxed);
     });
     let consume = consume(&["sleep", "1000"]);
-    let (consumer, work) = (consume.consumer(queue.clone()), consume.work(&queue, Vec::new()).unwrap());
+    let (consumer, work) =
+        (consume.consumer(queue.clone()), consume.work(&queue, Vec::new(), Deliveries::default()).unwrap());
     let handler = move |message| Arc::clone(&work).handle(message);
     let report = consumer.run_until(sleep(Duration::from_secs(900)), handler).await.unwrap();
     assert_eq!((report.stats.retried, report.stats.failed, report.stats.lost_leases), (1, 1, 0));
@@ -61,10 +62,12 @@ async fn pulls_that_fail_for_ten_minutes_end_it_if_it_is_to_end() {
     for is_bounded in [true, false] {
         let consumer = consume(&["true"]).consumer(queue.clone());
         let (stats, started) = (consumer.clone(), Instant::now());
+        let progress = Progress::hidden();
         let run = consumer.run_until(std::future::pending::<()>(), async |_| {});
+        let failing = failing(&stats, &queue, is_bounded, &progress);
         let ended = tokio::select! {
             _ = run => panic!("the consumer ended by itself"),
-            ended = timeout(Duration::from_secs(3600), failing(&stats, &queue, is_bounded)) => ended.ok(),
+            ended = timeout(Duration::from_secs(3600), failing) => ended.ok(),
         };
         assert_eq!(ended.map(|failure| failure.exit()), is_bounded.then_some(Exit::Service));
         assert!(!is_bounded || (600..700).contains(&started.elapsed().as_secs()));
