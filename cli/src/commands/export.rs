@@ -4,7 +4,10 @@ use std::{
     fs::{File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use clap::Args;
@@ -36,6 +39,8 @@ after the disk has it. Messages that import cannot push back (bytes, v8) are lef
 An export that is killed loses nothing: run it again, and messages that were in flight may be there
 twice, by the same id. There is one exception, which no client can avoid: a message in flight at its
 last delivery goes to the dead-letter queue of its queue, or is deleted if there is none.
+
+It says how many messages import could not push back, since a purge after it deletes these for good.
 
 With --remove, lines that the reader of a pipe leaves unread are lost; --to avoids that.
 
@@ -101,6 +106,7 @@ impl Export {
             ..Plan::default()
         };
         let sink = Writing { only_importable: self.remove && !self.all_types, progress: progress.clone(), ..sink };
+        let foreign = Arc::clone(&sink.foreign);
         let sweep = Sweep::prepare(queue, sink, plan, progress.clone()).await?;
         let swept: Swept = tokio::select! {
             swept = sweep.run(signals.clone().told(1)) => swept,
@@ -111,6 +117,10 @@ impl Export {
         };
         let removed = if self.remove { ", and deleted" } else { "" };
         progress.say(&format!("{} messages were written{removed}", swept.counts.taken));
+        let foreign = foreign.load(Ordering::Relaxed);
+        if foreign > 0 {
+            progress.say(&format!("{foreign} of these are of types that import cannot push back (bytes, v8)"));
+        }
         swept.result()
     }
 }
@@ -123,6 +133,8 @@ struct Writing {
     is_file: bool,
     /// Whether messages that cannot be imported are left.
     only_importable: bool,
+    /// How many messages were written that cannot be imported.
+    foreign: Arc<AtomicU64>,
     progress: Progress,
 }
 
@@ -159,7 +171,7 @@ impl Writing {
     fn new(file: File) -> io::Result<Self> {
         let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
         let out = Arc::new(Mutex::new(Some(file)));
-        Ok(Self { out, is_file, only_importable: false, progress: Progress::hidden() })
+        Ok(Self { out, is_file, only_importable: false, foreign: Arc::default(), progress: Progress::hidden() })
     }
 
     /// Returns whether lines are still written.
@@ -185,13 +197,17 @@ impl Writing {
 
 impl Sink for Writing {
     fn fits(&self, body: &Body) -> bool {
-        !self.only_importable || matches!(body.content_type(), ContentType::Text | ContentType::Json)
+        !self.only_importable || is_importable(body)
     }
 
     async fn take(&self, messages: &[Message], leases: &mut Held<'_>) -> Taken {
         let fitting: Vec<_> = messages.iter().filter(|message| self.fits(&message.body)).collect();
         let (written, failure) = match leases.during(self.write(&fitting)).await {
-            Ok(true) => (Outcome::Taken, None),
+            Ok(true) => {
+                let foreign = fitting.iter().filter(|message| !is_importable(&message.body)).count();
+                self.foreign.fetch_add(foreign as u64, Ordering::Relaxed);
+                (Outcome::Taken, None)
+            }
             Ok(false) => (Outcome::Failed, None),
             Err(error) => (Outcome::Failed, Some(Failure::output(&error))),
         };
@@ -206,6 +222,10 @@ impl Sink for Writing {
         };
         Taken { outcomes: messages.iter().map(outcome).collect(), failure }
     }
+}
+
+fn is_importable(body: &Body) -> bool {
+    matches!(body.content_type(), ContentType::Text | ContentType::Json)
 }
 
 /// Whether standard output keeps nothing. Where it is closed, the program is started with `/dev/null` instead.

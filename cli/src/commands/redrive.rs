@@ -317,7 +317,10 @@ impl Sink for Pushing {
                 (Ok(_), None) => {}
                 (Err(error), _) => {
                     outcomes.get_mut(position).into_iter().for_each(|outcome| *outcome = Outcome::Unfit);
-                    self.progress.remark_on_message("unfit", &format!("message {} stays: {error}", message.id));
+                    self.progress.remark_on_message(
+                        "unfit",
+                        &format!("message {} stays: {}", message.id, Failure::described(&error)),
+                    );
                 }
             }
         }

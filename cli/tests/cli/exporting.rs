@@ -70,7 +70,10 @@ fn bodies_of_other_types_are_exported_whole_and_not_imported() {
     let world = World::new();
     let mut command = bare(&["export", "b01b5594f784d0165c2985833f5660dd"]);
     command.env("CLOUDFLARE_BASE_URL", url).env("CLOUDFLARE_API_TOKEN", "t").env("CLOUDFLARE_ACCOUNT_ID", "a");
-    let output = command.assert().success().get_output().stdout.clone();
+    let ended = command.assert().success().get_output().clone();
+    let told = String::from_utf8_lossy(&ended.stderr);
+    assert!(told.contains("4 of these are of types that import cannot push back"), "{told}");
+    let output = ended.stdout;
     let lines = objects(str::from_utf8(&output).unwrap());
     assert_eq!(BASE64_STANDARD.decode(lines[0]["body_base64"].as_str().unwrap()).unwrap(), bytes);
     assert_eq!(lines[1]["body_raw"], "/w9vIgFh");
