@@ -121,7 +121,13 @@ impl Export {
         if foreign > 0 {
             progress.say(&format!("{foreign} of these are of types that import cannot push back (bytes, v8)"));
         }
-        swept.result()
+        let is_appended_to = self.to.is_some() && !self.remove;
+        swept.result().map_err(|failure| match is_appended_to {
+            true => {
+                failure.with_note("another export appends to the file, which then has messages twice: move it away")
+            }
+            false => failure,
+        })
     }
 }
 

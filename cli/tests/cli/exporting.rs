@@ -10,7 +10,7 @@ use std::{
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use cloudflare_queues::{
-    PushMessage,
+    PullOptions, PushMessage,
     emulator::{Behavior, Emulator, JsonBodies},
 };
 use rustix::process::Signal;
@@ -96,6 +96,21 @@ fn an_export_leaves_every_message_unless_told_otherwise() {
         world.emulator.advance(std::time::Duration::from_secs(3600));
     }
     assert_eq!(world.messages().len(), 250);
+}
+
+#[test]
+fn an_export_that_is_not_complete_says_that_another_one_appends() {
+    for (options, expected) in [(&[][..], true), (&["--remove"], false)] {
+        let world = World::new();
+        world.push_numbers(3);
+        let pull = PullOptions::new().batch_size(1).visibility_timeout(Duration::from_secs(3600));
+        assert_eq!(world.runtime.block_on(world.queue().pull(pull)).unwrap().len(), 1);
+        let file = folder("appends").join("out.ndjson");
+        let mut command = world.command(&["export", world.id(), "--to", file.to_str().unwrap()]);
+        let output = command.args(options).assert().code(5).get_output().clone();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(told.contains("another export appends to the file"), expected, "{options:?}: {told}");
+    }
 }
 
 #[test]
