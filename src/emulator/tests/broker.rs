@@ -67,7 +67,7 @@ async fn a_worker_sends_every_content_type() {
 #[tokio::test]
 async fn a_client_decodes_what_a_worker_sent() {
     for form in [JsonBodies::Text, JsonBodies::Base64] {
-        let emulator = Emulator::builder().control().behavior(Behavior::new().json_bodies(form)).in_process();
+        let emulator = Emulator::builder().control().frozen().behavior(Behavior::new().json_bodies(form)).in_process();
         bind(&emulator, "message", &[("x-msg-fmt", "json")], r#""words""#).await;
         bind(&emulator, "message", &[("x-msg-fmt", "bytes")], Bytes::from_static(&[7, 0xff])).await;
         let batch = emulator.queue().unwrap().pull(PullOptions::new()).await.unwrap();

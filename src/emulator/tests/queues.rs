@@ -100,7 +100,7 @@ async fn every_setting_takes_zero_and_its_largest_value() {
 #[tokio::test]
 async fn a_message_is_deleted_when_its_retention_ends_whoever_holds_it() {
     let hour = Duration::from_secs(3600);
-    let emulator = Emulator::builder().queue(QueueSettings::new().message_retention(hour)).in_process();
+    let emulator = Emulator::builder().queue(QueueSettings::new().message_retention(hour)).frozen().in_process();
     let queue = emulator.queue().unwrap();
     queue.push(&PushMessage::text("leased")).await.unwrap();
     queue.push(&PushMessage::text("delayed").delay(2 * hour)).await.unwrap();
