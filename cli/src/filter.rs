@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_condition_is_refused() {
+    fn invalid_conditions_are_refused() {
         for text in
             ["", "order", "size=1", "age>soon", "attempts=many", "attempts=NaN", "attempts<inf", "/a!b", "/reason==x"]
         {

@@ -51,7 +51,7 @@ fn is_told(ledger: &Ledger) -> bool {
 }
 
 #[test]
-fn of_two_who_submit_a_lease_one_is_refused() {
+fn a_lease_submitted_twice_is_refused_once() {
     loom::model(|| {
         let ledger = Arc::new(Ledger::new(8));
         let other = Arc::clone(&ledger);

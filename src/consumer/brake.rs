@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn without_tolerance_successes_do_not_slow_down() {
+    fn successes_do_not_slow_down_at_zero_tolerance() {
         assert_eq!(steps(&mut Brake::new("handlers", 0.0), 100, false), [0; 100]);
     }
 

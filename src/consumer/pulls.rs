@@ -449,7 +449,7 @@ mod tests {
     const ROUND_TRIP: Duration = Duration::from_millis(100);
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_taken_in_the_last_round_trips_counts() {
+    async fn messages_taken_in_the_last_round_trips_count() {
         let mut demand = Demand::new();
         assert_eq!(demand.within(ROUND_TRIP), 0);
         demand.take(30, ROUND_TRIP);
@@ -463,7 +463,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_takes_many_round_trips_counts_in_part() {
+    async fn handlers_of_many_round_trips_count_in_part() {
         let mut demand = Demand::new();
         demand.take(100, ROUND_TRIP);
         sleep(10 * ROUND_TRIP).await;

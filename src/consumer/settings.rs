@@ -156,8 +156,8 @@ impl<D> Consumer<D> {
     ///
     /// After a pull that returns nothing, the pause is a sixteenth of the time since the last message, and at least
     /// 100 ms: a message that comes a minute after the last one is noticed within four seconds. An hour without
-    /// messages takes up to 440 pulls, which are billed. Lower it if a message that arrives at a queue that was idle
-    /// for longer has to be handled sooner, at the price of more pulls.
+    /// messages takes up to 440 pulls, and ten seconds without one up to 46. Empty pulls are billed. Lower it if a
+    /// message that arrives at a queue that was idle for longer has to be handled sooner, at the price of more pulls.
     ///
     /// After a failed pull, the pause is at least 100 ms, and each further one twice as long.
     pub fn max_idle(mut self, wait: Duration) -> Self {

@@ -188,12 +188,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_is_secret_too() {
+    fn truncated_secrets_are_redacted() {
         assert_eq!(redacted(r#"{"body":"4111-1111-22"#, "bad 4111-1111-22"), "bad [redacted]");
     }
 
     #[test]
-    fn nothing_is_shown_of_a_text_about_a_request_that_is_not_text() {
+    fn texts_about_binary_requests_are_hidden() {
         let mut redactor = Redactor::default();
         redactor.add_request(b"\xff");
         let mut text = "anything".to_owned();

@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_failure_in_an_envelope_is_the_services() {
+    fn failures_without_an_envelope_are_not_the_services() {
         let pages = [
             "",
             "<html>",
@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_nested_deeply_is_left_out() {
+    fn deeply_nested_values_are_left_out() {
         for (open, close) in [("[", "]"), (r#"{"a":"#, "}"), (r#"[{"]":"#, "}]")] {
             let deep = format!("{}7{}", open.repeat(10_000), close.repeat(10_000));
             let body = format!(r#"{{"success":true,"errors":{deep},"result":{{"count":1,"odd":{deep},"more":"]"}}}}"#);

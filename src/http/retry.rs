@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn no_wait_within_a_call_is_for_a_quota() {
+    fn quota_errors_are_not_retried() {
         let repeats = |operation: Operation, code| {
             let error = Error::new(ErrorKind::RateLimited, "").with_response(429, None, None);
             operation
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn chance_is_spread_over_all_waits() {
+    fn jitter_covers_the_whole_range() {
         let drawn: Vec<_> = (0..64).map(|_| random()).collect();
         // One in 2^63 runs has all of them in one half.
         let upper = drawn.iter().filter(|number| **number > u64::MAX / 2).count();

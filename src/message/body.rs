@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_unescaped_is_written_as_the_same_string() {
+    fn an_unescaped_string_is_written_unchanged() {
         let body = MessageBody::unquoted("\"a\n");
         assert_eq!(serde_json::to_string(&body).unwrap(), r#""\"a\n""#);
         assert_eq!(json(r#""\"a\n""#), body);

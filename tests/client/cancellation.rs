@@ -345,7 +345,7 @@ async fn a_dropped_wait_for_a_streams_next_message_loses_none() {
 }
 
 #[tokio::test]
-async fn a_decision_that_is_dropped_is_sent_all_the_same() {
+async fn a_dropped_decision_is_still_sent() {
     at_each_moment(async |moment| {
         let world = World::new().await;
         world.push(2).await;

@@ -120,7 +120,7 @@ async fn a_stream_and_its_deliveries_take_zero_and_the_largest_values() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_out_of_bounds_is_refused_and_never_panics() {
+async fn values_out_of_bounds_are_refused_without_a_panic() {
     for end in ENDS {
         let emulator = Emulator::in_process();
         let queue = emulator.queue().unwrap();
@@ -144,7 +144,7 @@ async fn what_is_out_of_bounds_is_refused_and_never_panics() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_time_and_no_room_are_errors_and_a_deadline_of_any_length_is_fine() {
+async fn no_time_and_no_space_are_errors_and_any_deadline_is_accepted() {
     let emulator = Emulator::in_process();
     emulator.inject(Fault::Delay(Duration::ZERO));
     let builder = || emulator.in_process_builder().unwrap().retry(RetryPolicy::none());

@@ -70,7 +70,7 @@ async fn a_consumer_that_cannot_be_created_or_used_is_an_error() {
 }
 
 #[tokio::test]
-async fn pulls_from_a_paused_queue_are_enabled_all_the_same() {
+async fn pulls_are_enabled_on_a_paused_queue() {
     let none = support::ok(r#"{"success":true,"result":[]}"#);
     let made = support::ok(r#"{"success":true,"result":{"consumer_id":"a","type":"http_pull"}}"#);
     let server = Server::playing([none, made, support::refused(409, 0)]);

@@ -16,7 +16,7 @@ async fn pulled() -> Batch {
 }
 
 #[tokio::test]
-async fn two_pulls_that_bring_the_same_are_equal() {
+async fn batches_of_equal_messages_are_equal() {
     let server =
         Server::playing([support::ok(r#"{"success":true,"result":{"message_backlog_count":1,"messages":[]}}"#)]);
     let queue = support::queue(&server.url);

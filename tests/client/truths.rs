@@ -7,7 +7,7 @@ use serde_json::json;
 use support::{Act, Op, Server, response};
 
 #[tokio::test]
-async fn what_was_created_without_an_id_may_have_been_created() {
+async fn creation_without_an_id_may_have_been_carried_out() {
     let server = Server::playing([support::bare_success()]);
     let error = support::queue(&server.url).queues().create("jobs").await.unwrap_err();
     assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::UnexpectedResponse, true), "{error}");

@@ -86,7 +86,7 @@ fn a_request_is_read_in_the_order_in_which_it_was_made() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_made_for_a_test_is_as_it_is_received() {
+async fn messages_made_for_a_test_equal_received_ones() {
     let message = testing::message(PushMessage::text("hello"));
     assert_eq!((message.attempts, message.body.text().unwrap().as_ref()), (Some(1), "hello"));
     assert_eq!(serde_json::to_string(&message.metadata).unwrap(), r#"{"CF-Content-Type":"text"}"#);
@@ -141,7 +141,7 @@ async fn a_retry_without_a_delay_takes_the_queues() {
 }
 
 #[test]
-fn of_no_handlers_there_are_no_times() {
+fn empty_quantile_is_zero() {
     for share in [0.0, 0.5, 1.0, f64::NAN] {
         assert_eq!(Stats::default().handler_times.quantile(share), Duration::ZERO);
     }

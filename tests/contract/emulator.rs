@@ -65,7 +65,7 @@ fn a_dead_letter_queue_has_the_jurisdiction_of_its_source() {
 }
 
 #[test]
-fn without_a_dead_letter_queue_such_a_message_is_deleted() {
+fn a_message_without_a_dead_letter_queue_is_deleted() {
     over_http_and_under_every_switch(async |under| {
         let service = under.service().await;
         let emulator = service.emulator.as_ref().unwrap();
@@ -138,7 +138,7 @@ fn a_bad_lease_is_never_reported_as_done() {
 }
 
 #[test]
-fn what_the_service_does_not_count_is_accepted() {
+fn uncounted_leases_are_accepted() {
     over_http_and_under_every_switch(async |under| {
         let service = under.service().await;
         let emulator = service.emulator.as_ref().unwrap();
@@ -326,7 +326,7 @@ fn refused_requests_are_not_retried_and_name_the_cause() {
 }
 
 #[test]
-fn a_challenge_is_not_met_with_more_requests() {
+fn a_challenge_is_not_retried() {
     over_http_and_under_every_switch(async |under| {
         let service = under.service().await;
         let emulator = service.emulator.as_ref().unwrap();

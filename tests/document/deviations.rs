@@ -121,7 +121,7 @@ fn alternatives_are_compared_by_what_they_allow_together() {
 }
 
 #[test]
-fn what_only_some_alternatives_say_is_kept() {
+fn keywords_of_some_alternatives_are_kept() {
     let of = |schema: Value| facts(schema).pop().unwrap().1;
     let alternatives = |one: Value, other: Value| of(json!({ "oneOf": [one, other] }));
     let object =

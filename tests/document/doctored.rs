@@ -222,7 +222,7 @@ fn the_order_of_a_document_makes_no_difference() {
 }
 
 #[test]
-fn nothing_to_do_is_said_only_where_that_is_all() {
+fn nothing_to_do_is_reported_only_alone() {
     for (what, change, ..) in ONLY_TO_KNOW {
         let (openapi, mut document) = (Openapi::new(), published());
         change(&mut document);

@@ -121,7 +121,7 @@ fn a_queue_is_found_by_its_whole_name_whatever_the_service_lists() {
 }
 
 #[test]
-fn a_part_of_the_consumers_is_not_taken_for_all() {
+fn one_page_of_consumers_is_not_the_whole_list() {
     let service = Service::start();
     let listed = |info: Value| {
         let consumers = json!([null, { "type": "http_pull", "consumer_id": "b" }]);

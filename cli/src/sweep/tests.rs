@@ -120,7 +120,7 @@ async fn a_redrive_that_is_killed_ten_times_loses_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_does_not_match_stays_even_at_its_last_delivery() {
+async fn messages_that_do_not_match_stay_even_at_their_last_delivery() {
     let world = World::with(500, 0).await;
     for _ in 0..3 {
         let filter = vec!["body=7".parse().unwrap()].into();
@@ -254,7 +254,7 @@ fn only(conditions: &[&str]) -> Filter {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_does_not_match_is_available_at_the_end_of_a_sweep() {
+async fn messages_that_do_not_match_are_available_at_the_end_of_a_sweep() {
     // Some of their leases are kept in a file.
     let world = World::with(25_000, 3).await;
     world.slow(200);
@@ -268,7 +268,7 @@ async fn what_does_not_match_is_available_at_the_end_of_a_sweep() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_does_not_match_is_available_after_a_stop() {
+async fn messages_that_do_not_match_are_available_after_a_stop() {
     let world = World::with(20_000, 3).await;
     world.slow(200);
     let swept =
@@ -291,7 +291,7 @@ async fn leases_of_what_stays_are_extended_while_a_sweep_takes_long() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_extended_is_hidden_and_not_delivered_twice() {
+async fn messages_that_cannot_be_extended_are_hidden_and_not_delivered_twice() {
     let world = World::with(500, 3).await;
     world.emulator.inject(Fault::NotSuccess.on(Operation::ExtendMessages).until_removed());
     let swept = world.run(Plan { filter: only(&["body>=400"]), rate: 2.0, ..plan() }).await;

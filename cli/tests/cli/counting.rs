@@ -67,7 +67,7 @@ fn a_count_changes_no_message() {
 }
 
 #[test]
-fn what_matches_is_deleted_without_a_lease_as_far_as_peeking_reaches() {
+fn matching_messages_are_deleted_without_a_lease_as_far_as_peeking_reaches() {
     let world = World::new();
     reasons(&world, &[("timeout", 150), ("parse", 30)]);
     let filter = ["delete", world.id(), "--filter", "/reason=timeout"];

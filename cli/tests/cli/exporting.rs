@@ -32,7 +32,7 @@ fn bodies() -> Vec<PushMessage> {
 }
 
 #[test]
-fn what_is_exported_and_imported_is_the_same_byte_for_byte() {
+fn an_export_is_imported_byte_for_byte() {
     for form in [JsonBodies::Text, JsonBodies::Base64] {
         let world = World::of(Emulator::builder().real_time().behavior(Behavior::new().json_bodies(form)));
         let (there, file) = (world.other(), folder("round-trip").join("all.ndjson"));

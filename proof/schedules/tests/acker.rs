@@ -81,7 +81,7 @@ async fn close_and_flush_wait_for_what_came_before() {
 }
 
 /// All handles are dropped, and what waits is still sent.
-async fn what_waits_is_sent_after_the_last_handle() {
+async fn waiting_leases_are_sent_after_the_last_handle() {
     let world = World::new(false, 0);
     let mut receipts = Vec::new();
     let acker = world.acker();
@@ -214,7 +214,7 @@ mod tests {
     crate::schedules! {
         every_lease_has_exactly_one_outcome: false
         close_and_flush_wait_for_what_came_before: false
-        what_waits_is_sent_after_the_last_handle: true
+        waiting_leases_are_sent_after_the_last_handle: true
         a_cancelled_submission_leaves_the_lease: false
         a_runtime_that_stops_leaves_nobody_waiting: false
         a_lease_is_submitted_once_at_a_time: false

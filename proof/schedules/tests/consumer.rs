@@ -64,7 +64,7 @@ async fn a_report_accounts_for_every_message() {
 }
 
 /// Where nothing goes wrong, all that handlers decide is done when a run has ended.
-async fn what_handlers_decide_is_done_when_a_run_has_ended() {
+async fn verdicts_are_carried_out_before_a_run_ends() {
     let world = World::new(false, MESSAGES);
     let decided = Decided::default();
     let report = run(world.clone(), Arc::clone(&decided)).await;
@@ -98,7 +98,7 @@ async fn a_run_that_is_dropped_sends_what_was_decided() {
 
 /// Decisions on the deliveries of a stream are carried out even if their futures are dropped. Deliveries that are
 /// dropped unsettled are handed back or left.
-async fn what_is_decided_on_a_delivery_is_done() {
+async fn a_decision_on_a_delivery_is_carried_out() {
     let world = World::new(false, MESSAGES);
     let unsettled = if below(2) == 0 { Unsettled::Retry } else { Unsettled::Leave };
     let mut deliveries = world.consumer().unsettled(unsettled).stream().unwrap();
@@ -168,9 +168,9 @@ async fn a_runtime_that_stops_takes_the_consumer_with_it() {
 mod tests {
     crate::schedules! {
         a_report_accounts_for_every_message: false
-        what_handlers_decide_is_done_when_a_run_has_ended: true
+        verdicts_are_carried_out_before_a_run_ends: true
         a_run_that_is_dropped_sends_what_was_decided: true
-        what_is_decided_on_a_delivery_is_done: true
+        a_decision_on_a_delivery_is_carried_out: true
         a_runtime_that_stops_takes_the_consumer_with_it: false
     }
 }

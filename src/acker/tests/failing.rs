@@ -168,7 +168,7 @@ async fn the_retry_budget_covers_the_acker() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_budget_one_request_is_repeated_every_five_seconds() {
+async fn one_retry_every_five_seconds_without_a_budget() {
     let fixture = Fixture::under(2, 60 * SECOND, |client| client.retry(RetryPolicy::none().budget(0))).await;
     fixture.responds(|_| Some(refusal(503, 15_000)));
     let (acker, start) = (fixture.acker(), Instant::now());

@@ -46,7 +46,7 @@ async fn an_endless_linger_waits_for_a_full_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_fills_the_buffer_is_sent_at_once() {
+async fn a_full_buffer_is_sent_at_once() {
     let fixture = Fixture::with(2).await;
     let (acker, start) = (fixture.acker_with(AckerOptions::new().buffer(2).linger(20 * SECOND)), Instant::now());
     for message in &fixture.messages {

@@ -55,7 +55,7 @@ async fn a_dead_letter_is_pushed_byte_for_byte_and_acknowledged_only_after_that(
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_pushed_over_http_is_left_and_counted() {
+async fn messages_that_cannot_be_pushed_over_http_are_left_and_counted() {
     for (content_type, body) in [("bytes", "AAEC"), ("v8", "/w8="), ("odd", "x"), ("json", "\"text\"")] {
         let (world, dead) = world().await;
         world.responds(move |seen| {

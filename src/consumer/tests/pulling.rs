@@ -234,7 +234,7 @@ async fn handlers_that_take_no_time_at_first_do_not_make_it_prefetch_without_bou
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_handlers_start_in_two_round_trips_is_prefetched() {
+async fn messages_for_two_round_trips_are_prefetched() {
     let world = World::with(5000).await;
     world.takes(500 * MILLI);
     // 100 messages a second.

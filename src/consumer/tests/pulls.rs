@@ -324,7 +324,7 @@ async fn a_refused_pull_lowers_the_number_in_flight_unless_as_many_got_through_j
 }
 
 #[tokio::test(start_paused = true)]
-async fn with_a_limited_rate_more_pulls_are_tried_only_while_all_return_what_they_ask_for() {
+async fn a_limited_rate_is_probed_only_while_all_pulls_are_full() {
     for (returned, is_tried) in [(100, true), (99, false)] {
         let mut pulling = Pulling::refused(5, SECOND, Duration::ZERO).await;
         pulling.world.responds(move |_| Some(messages(returned, 1)));

@@ -97,7 +97,7 @@ async fn the_rate_is_reached_although_single_requests_fail() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_queue_with_a_bounded_rate_allows_is_used() {
+async fn the_rate_that_a_queue_allows_is_reached() {
     for (messages, round_trip) in [(10_000, 20), (10_000, 200), (30_000, 2400)] {
         drain(&World::of(Behavior::new().messages_per_second(5000)), messages, round_trip * MILLI).await;
     }
@@ -143,7 +143,7 @@ async fn acknowledgements_go_out_in_full_requests_under_load() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_ten_consumers_two_are_killed_and_only_what_they_held_comes_again() {
+async fn two_killed_consumers_of_ten_redeliver_only_what_they_held() {
     let world = World::with(3000).await;
     world.takes(1200 * MILLI);
     // Which consumers were given each message.

@@ -239,7 +239,7 @@ async fn a_dropped_wait_for_a_batch_loses_no_message() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_dropped_wait_for_a_batch_gives_back_is_waiting_again() {
+async fn a_dropped_wait_for_a_batch_returns_its_messages() {
     let world = World::with(50).await;
     let consumer = world.consumer().max_lease(Duration::ZERO).max_idle(SECOND);
     let mut deliveries = consumer.stream().unwrap();
@@ -321,7 +321,7 @@ async fn a_stream_skips_undecodable_messages() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_runs_on_after_a_stream_and_its_deliveries() {
+async fn tasks_end_with_a_stream_and_its_deliveries() {
     let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
     let world = World::with(3).await;
     let before = tasks();

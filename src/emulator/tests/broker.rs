@@ -127,7 +127,7 @@ async fn an_id_and_a_timestamp_are_kept() {
 }
 
 #[tokio::test]
-async fn what_a_worker_cannot_send_is_refused_with_the_cause() {
+async fn messages_that_a_worker_cannot_send_are_refused_with_the_cause() {
     let emulator = controlled();
     let entries = |count| json!({ "messages": vec![json!({ "body": "", "contentType": "text" }); count] }).to_string();
     let large = BASE64_STANDARD.encode(vec![0; 128_000]);

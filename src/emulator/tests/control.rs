@@ -59,7 +59,7 @@ async fn statuses(emulator: &Emulator, operation: &str, times: usize) -> Vec<Opt
 }
 
 #[tokio::test]
-async fn without_control_its_paths_are_none_of_the_services() {
+async fn control_paths_are_not_found_unless_enabled() {
     let emulator = Emulator::in_process();
     for path in ["/", "/health", "/_emulator", "/_emulator/queues/queue-1/messages"] {
         assert_eq!(ask(&emulator, Method::GET, path, Value::Null).await.0, StatusCode::UNAUTHORIZED, "{path}");

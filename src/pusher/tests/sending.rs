@@ -48,7 +48,7 @@ async fn a_thousand_tasks_push_5000_messages_a_second_at_any_round_trip() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_queue_with_a_bounded_rate_allows_is_used() {
+async fn the_rate_that_a_queue_allows_is_reached() {
     for round_trip in [20, 200, 2400] {
         let allowance = Mutex::new((0, Instant::now()));
         // 5,000 a second, which can be saved up for a second.
