@@ -33,6 +33,7 @@ mod messages;
 mod mistakes;
 mod pages;
 mod properties;
+mod recorded;
 mod requests;
 mod retries;
 mod rotation;

@@ -11,6 +11,7 @@
 mod emulator;
 mod manage;
 mod peek;
+mod recorded;
 mod scenarios;
 mod subscriptions;
 mod under;

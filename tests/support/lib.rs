@@ -3,11 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used, reason = "a test may fail")]
 
 mod operations;
+pub mod recorded;
 
 use std::{
     collections::BTreeMap,
+    fs,
     io::{self, Read, Write},
     net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
     sync::{
         Arc, Condvar, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -155,6 +158,13 @@ struct Seen {
     instead: Mutex<Option<Act>>,
     connections: AtomicUsize,
     requests: Mutex<Vec<Request>>,
+}
+
+/// The folders with what was recorded, each by one probe.
+pub fn recordings() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/recorded");
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.filter(|path| path.is_dir()).collect()
 }
 
 impl Server {

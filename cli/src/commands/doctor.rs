@@ -5,6 +5,7 @@ mod probe;
 
 use std::{
     io::{self, IsTerminal},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -27,11 +28,13 @@ consumer that is missing.
 --probe tests what Cloudflare's documentation leaves open: how leases are extended, what happens to
 late and unknown ones, how bodies are encoded, which limits are enforced. It pushes and deletes
 messages for some seven minutes, so the queue must be empty, and nothing else may use it. The report
-has no secrets: paste it into an issue of this project.
+has no secrets: paste it into an issue of this project. --record keeps every request of it and its
+response, with names instead of ids and leases, for this project's tests.
 
 Examples:
   cf-queues doctor jobs
-  cf-queues doctor --probe scratch > report.md";
+  cf-queues doctor --probe scratch > report.md
+  cf-queues doctor --probe scratch --record answers";
 
 /// Find out what is wrong with credentials, names, the network or a queue, and what to do about it
 #[derive(Args, Debug)]
@@ -46,6 +49,9 @@ pub(crate) struct Doctor {
     /// Test undocumented behavior on an empty queue of your own, and print a report
     #[arg(long, value_name = "QUEUE", conflicts_with = "queue")]
     probe: Option<String>,
+    /// Write each request of the probe and its response to a file in this new folder, without secrets
+    #[arg(long, value_name = "DIR", requires = "probe")]
+    record: Option<PathBuf>,
     /// How long the leases of a probe last
     #[arg(long, hide = true, default_value = "10s", value_parser = humantime::parse_duration)]
     probe_lease: Duration,
@@ -89,7 +95,7 @@ impl Row for Finding {
 impl Doctor {
     pub(crate) async fn run(self, common: &Common) -> Result<(), Failure> {
         if let Some(queue) = &self.probe {
-            return probe::run(common, queue, self.probe_lease).await;
+            return probe::run(common, queue, self.probe_lease, self.record).await;
         }
         let mut checks = Checks::default();
         let queue = checks.all(&common.account, self.queue.as_deref()).await;

@@ -1,6 +1,7 @@
 //! `doctor`.
 
 use std::{
+    fs,
     io::{BufRead, BufReader, Read, Write},
     net::TcpListener,
     process::Stdio,
@@ -8,14 +9,17 @@ use std::{
 };
 
 use cloudflare_queues::{
-    PushMessage,
+    AccountId, PushMessage,
     emulator::{Behavior, Emulator, Fault, JsonBodies, Operation, QueueSettings},
     manage::ConsumerSettings,
 };
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::world::{World, bare, objects, scripted, signal};
+use crate::{
+    recorded,
+    world::{World, bare, eventually, folder, objects, scripted, signal},
+};
 
 /// The exit code, and what was found.
 fn doctor(mut command: assert_cmd::Command) -> (Option<i32>, Vec<Value>) {
@@ -234,6 +238,102 @@ fn a_probe_tells_how_the_service_behaves_and_no_secret() {
     ] {
         let seen = [likely(asked), other(asked)];
         assert!(seen[0].contains(of_likely) && seen[1].contains(of_other), "{asked}: {seen:?}");
+    }
+}
+
+/// Records a probe of an emulator, whose secrets must not be in any file.
+fn recording(name: &str, behavior: Behavior) -> Vec<recorded::Exchange> {
+    const TOKEN: &str = "t0ken-that-nobody-may-see";
+    let account = AccountId::try_from("023e105f4ecef8ad9ca31a8372d0c353").unwrap();
+    let builder = Emulator::builder().real_time().api_token(TOKEN).account_id(account);
+    let world = World::of(builder.behavior(behavior));
+    let answers = folder(name).join("answers");
+    let directory = answers.to_str().unwrap();
+    let probe = ["doctor", "--probe", world.id(), "--probe-lease", "400ms", "--record", directory];
+    world.command(&probe).assert().success();
+    let exchanges = recorded::read(&answers);
+    let files: String =
+        fs::read_dir(&answers).unwrap().map(|file| fs::read_to_string(file.unwrap().path()).unwrap()).collect();
+    for secret in [TOKEN, world.emulator.account_id().as_str(), world.id()] {
+        assert!(!files.contains(secret), "{secret}");
+    }
+    exchanges.iter().for_each(|exchange| assert_named(&exchange.fields));
+    // Ids of messages, leases and references are long.
+    let words = files.split(|c: char| !c.is_ascii_alphanumeric());
+    let longest = words.max_by_key(|word| word.len()).unwrap();
+    assert!(longest.len() < 25, "{longest}");
+    world.command(&probe).assert().code(2);
+    exchanges
+}
+
+/// Each lease, reference and id is a name, or made up by the probe.
+fn assert_named(json: &Value) {
+    let is_named = |text: &str| text.is_empty() || text.starts_with('<') || text.starts_with("probe");
+    match json {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                if let (Some(text), "lease_id" | "ref" | "id") = (value.as_str(), name.as_str()) {
+                    assert!(is_named(text), "{text}");
+                }
+                if let (Some(warnings), "warnings") = (value.as_object(), name.as_str()) {
+                    assert!(warnings.keys().all(|key| is_named(key)), "{warnings:?}");
+                }
+                assert_named(value);
+            }
+        }
+        Value::Array(values) => values.iter().for_each(assert_named),
+        _ => {}
+    }
+}
+
+#[test]
+fn a_recording_has_no_body_of_a_user() {
+    const SECRET: &str = "what only its user may read";
+    let (world, answers) = (World::new(), folder("user").join("answers"));
+    let lease = ["--probe-lease", "400ms", "--record", answers.to_str().unwrap()];
+    let mut command = world.program(&[&["doctor", "--probe", world.id()], lease.as_slice()].concat());
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let files = || {
+        let files = fs::read_dir(&answers).into_iter().flatten();
+        files.map(|file| fs::read_to_string(file.unwrap().path()).unwrap()).collect::<String>()
+    };
+    eventually("the probe has begun", || !files().is_empty());
+    world.push(&[PushMessage::text(SECRET), PushMessage::json(&serde_json::json!({ "user": SECRET })).unwrap()]);
+    eventually("both were pulled", || files().matches(r#""body":"<body>""#).count() >= 2);
+    signal(&child, Signal::TERM);
+    assert_eq!(child.wait().unwrap().code(), Some(5));
+    let files = files();
+    assert!(!files.contains("only its user"), "{files}");
+}
+
+#[test]
+fn a_recording_shows_where_the_emulator_answers_otherwise() {
+    let turned = [
+        ("usual", Behavior::new()),
+        ("late", Behavior::new().late_acks(false)),
+        ("counts", Behavior::new().counts(false)),
+        ("others", Behavior::new().json_bodies(JsonBodies::Base64).acks_after_extend(false)),
+    ];
+    let recordings: Vec<_> = turned
+        .map(|(name, behavior)| std::thread::spawn(move || (name, recording(name, behavior))))
+        .into_iter()
+        .map(|thread| thread.join().unwrap())
+        .collect();
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for (name, exchanges) in recordings {
+        let differences = runtime.block_on(recorded::differences(&exchanges, Behavior::new()));
+        let (switches, left) = runtime.block_on(recorded::explained(&exchanges));
+        let switches: Vec<_> = switches.iter().map(String::as_str).collect();
+        let told = differences.join("\n");
+        let (says, explaining): (&str, &[&str]) = match name {
+            "usual" => ("", &[]),
+            "late" => ("result.ackCount is 0, with the emulator 1", &["late_acks=false"]),
+            "counts" => ("result.ackCount is absent, with the emulator 1", &["counts=false"]),
+            _ => ("body is `", &["acks_after_extend=false", "json_bodies=\"base64\""]),
+        };
+        assert!(told.contains(says) && (name == "usual") == told.is_empty(), "{name}: {told}");
+        assert_eq!((switches.as_slice(), left.as_slice()), (explaining, [].as_slice()), "{name}");
     }
 }
 

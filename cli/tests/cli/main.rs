@@ -23,6 +23,8 @@ mod naming;
 mod output;
 mod pushing;
 mod readme;
+#[path = "../../../tests/support/recorded.rs"]
+mod recorded;
 mod redriving;
 mod terminal;
 mod world;

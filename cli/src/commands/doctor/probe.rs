@@ -2,11 +2,13 @@
 
 mod leases;
 mod raw;
+mod recording;
 mod report;
 mod requests;
 
 use std::{
     io::{self, IsTerminal},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -15,6 +17,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use self::{
     raw::{Raw, Reply},
+    recording::{EMPTYING, Recording},
     report::{Answer, Report},
 };
 use crate::{
@@ -40,13 +43,14 @@ struct Probe {
     progress: Progress,
 }
 
-pub(super) async fn run(common: &Common, queue: &str, lease: Duration) -> Result<(), Failure> {
+pub(super) async fn run(common: &Common, queue: &str, lease: Duration, record: Option<PathBuf>) -> Result<(), Failure> {
     let queue = common.account.queue(queue).await?;
     let backlog = queue.metrics().await?.backlog_count.unwrap_or_default();
     if backlog > 0 || !queue.peek(1).await?.is_empty() {
         return Err(Failure::new(Exit::Input, "the queue is not empty: take one that nothing else uses"));
     }
-    let raw = Raw::new(&common.account, &queue)?;
+    let recording = record.as_deref().map(Recording::create).transpose()?;
+    let raw = Raw::new(&common.account, &queue, recording)?;
     // On a terminal, the report shows the progress.
     let progress = if io::stdout().is_terminal() { Progress::hidden() } else { Progress::new() };
     progress.begin("answers", None);
@@ -84,7 +88,7 @@ impl Probe {
 
     /// Sends one request, and reports the response.
     async fn tell(&mut self, topic: &'static str, asked: &str, path: &str, body: &Value) -> Result<Reply, Failure> {
-        let reply = self.raw.post(path, body).await?;
+        let reply = self.raw.ask(asked, path, body).await?;
         self.note(topic, asked, &reply.shown)?;
         Ok(reply)
     }
@@ -136,7 +140,7 @@ impl Probe {
     /// Pulls once. Returns the new lease if the message is delivered.
     async fn given(&self) -> Result<Option<String>, Failure> {
         let asked = json!({ "batch_size": 1, "visibility_timeout_ms": self.lease_ms() });
-        let reply = self.raw.post("/pull", &asked).await?;
+        let reply = self.raw.ask("whether the message is given out", "/pull", &asked).await?;
         Ok(reply.messages().first().and_then(|message| message["lease_id"].as_str()).map(str::to_owned))
     }
 
@@ -144,14 +148,14 @@ impl Probe {
     async fn empty(&self) -> Result<(), Failure> {
         for round in 0..2 {
             loop {
-                let reply =
-                    self.raw.post("/pull", &json!({ "batch_size": 100, "visibility_timeout_ms": 30_000 })).await?;
+                let asked = json!({ "batch_size": 100, "visibility_timeout_ms": 30_000 });
+                let reply = self.raw.ask(EMPTYING, "/pull", &asked).await?;
                 let leases = reply.messages().iter().map(|message| json!({ "lease_id": message["lease_id"] }));
                 let leases: Vec<_> = leases.collect();
                 if leases.is_empty() {
                     break;
                 }
-                self.raw.post("/ack", &json!({ "acks": leases })).await?;
+                self.raw.ask(EMPTYING, "/ack", &json!({ "acks": leases })).await?;
             }
             if round == 0 {
                 self.wait(1.2).await;

@@ -1,11 +1,13 @@
 //! Requests of any form, and their responses without secrets.
 
 use std::{
-    fmt::{self, Write as _},
+    collections::HashSet,
+    fmt,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use cloudflare_queues::{
     Queue,
     reqwest::{Client, Method, Response, header::CONTENT_TYPE, redirect},
@@ -14,8 +16,10 @@ use serde::{
     Deserialize, Deserializer,
     de::{IgnoredAny, MapAccess, Visitor},
 };
-use serde_json::Value;
+use serde_json::{Map, Value};
+use tokio::time::Instant;
 
+use super::recording::{Exchange, PREPARING, Recording};
 use crate::{
     account::{Account, install_tls, variable},
     exit::{Exit, Failure},
@@ -26,6 +30,10 @@ use crate::{
 const MOST_SHOWN: usize = 600;
 /// A run of at least this many letters, digits and the like is treated as a secret.
 const SECRET: usize = 25;
+/// A run of at least this many bytes that is part of a secret is not recorded either.
+const PART: usize = 8;
+/// A body of one letter is recorded as their number, from this length on.
+const LONG: usize = 1000;
 
 pub(super) struct Raw {
     client: Client,
@@ -33,6 +41,11 @@ pub(super) struct Raw {
     credentials: Vec<(&'static str, String)>,
     /// Texts that must not be shown, and their replacements.
     secrets: Mutex<Vec<(String, String)>>,
+    /// Their parts of [`PART`] bytes, while recording.
+    parts: Mutex<HashSet<Vec<u8>>>,
+    recording: Option<Recording>,
+    /// The bodies that were pushed while recording. All others are a user's.
+    bodies: Mutex<Vec<Value>>,
 }
 
 /// A response.
@@ -44,7 +57,7 @@ pub(super) struct Reply {
 }
 
 impl Raw {
-    pub(super) fn new(account: &Account, queue: &Queue) -> Result<Self, Failure> {
+    pub(super) fn new(account: &Account, queue: &Queue, recording: Option<Recording>) -> Result<Self, Failure> {
         install_tls();
         let base = account.base_url()?;
         let base = base.trim_end_matches('/');
@@ -66,11 +79,18 @@ impl Raw {
             .collect();
         secrets.push((queue.account_id().to_string(), "<account>".to_owned()));
         secrets.push((queue.id().to_string(), "<queue>".to_owned()));
-        Ok(Self { client, url, credentials, secrets: Mutex::new(secrets) })
+        let parts = secrets.iter().flat_map(|(secret, _)| parts_of(secret)).collect();
+        let (secrets, parts, bodies) = (Mutex::new(secrets), Mutex::new(parts), Mutex::default());
+        Ok(Self { client, url, credentials, secrets, parts, recording, bodies })
+    }
+
+    /// Sends a request that only prepares a question.
+    pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Reply, Failure> {
+        self.ask(PREPARING, path, body).await
     }
 
     /// Sends a request to an operation of messages: the empty path is a push. Null stands for no body.
-    pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Reply, Failure> {
+    pub(super) async fn ask(&self, asked: &str, path: &str, body: &Value) -> Result<Reply, Failure> {
         let mut request = self.client.request(Method::POST, format!("{}{path}", self.url));
         for (name, value) in &self.credentials {
             request = request.header(*name, value);
@@ -79,11 +99,20 @@ impl Raw {
         let request = if body.is_null() { request } else { request.body(body.to_string()) };
         let failed =
             |error: cloudflare_queues::reqwest::Error| Failure::new(Exit::Service, error.without_url().to_string());
+        let sent_at = Instant::now();
         let response = request.send().await.map_err(failed)?;
-        let (status, headers) = (response.status().as_u16(), remarkable(&response));
+        let (status, headers, recorded) = (response.status().as_u16(), remarkable(&response), recorded(&response));
         let text = response.text().await.map_err(failed)?;
         let json: Value = serde_json::from_str(&text).unwrap_or_default();
         self.learn(&json);
+        if let Some(recording) = &self.recording {
+            self.learn_bodies(body);
+            // The page of a proxy or firewall may name the machine that asked.
+            let is_json = serde_json::from_str::<IgnoredAny>(&text).is_ok();
+            let response = if is_json { self.recorded(&json) } else { characters(&text).into() };
+            let (request, headers) = (self.recorded(body), self.recorded(&recorded));
+            recording.add(Exchange { asked, sent_at, path, request, status, headers, response })?;
+        }
         let shown = format!("{status}{headers} {}", self.redacted(&text));
         Ok(Reply { json, text, shown })
     }
@@ -105,37 +134,123 @@ impl Raw {
     }
 
     /// Replaces this secret by a name from now on.
-    fn hide(&self, secret: &str, name: &str) {
+    pub(super) fn hide(&self, secret: &str, name: &str) {
         let mut secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
         if !secret.is_empty() && !secrets.iter().any(|(known, _)| known == secret) {
             let name = format!("<{name} {}>", secrets.len());
             secrets.push((secret.to_owned(), name));
+            if self.recording.is_some() {
+                self.parts.lock().unwrap_or_else(PoisonError::into_inner).extend(parts_of(secret));
+            }
         }
     }
 
-    fn redacted(&self, text: &str) -> String {
-        let mut text = text.to_owned();
-        let mut secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        // The longest first, since one may start with another.
-        secrets.sort_by_key(|(secret, _)| std::cmp::Reverse(secret.len()));
-        for (secret, name) in &secrets {
-            text = text.replace(secret.as_str(), name);
-        }
-        let mut shown = String::new();
-        for run in text.split_inclusive(|character: char| !is_of_secrets(character)) {
-            let (word, end) = match run.char_indices().last() {
-                Some((at, last)) if !is_of_secrets(last) => run.split_at(at),
-                _ => (run, ""),
-            };
-            if word.len() >= SECRET {
-                let _ = write!(shown, "<{} characters>", word.len());
-            } else {
-                shown.push_str(word);
+    /// Remembers the bodies of a push.
+    fn learn_bodies(&self, request: &Value) {
+        let messages = request["messages"].as_array().map_or(std::slice::from_ref(request), Vec::as_slice);
+        let mut bodies = self.bodies.lock().unwrap_or_else(PoisonError::into_inner);
+        for body in messages.iter().filter_map(|message| message.get("body")) {
+            if !bodies.contains(body) {
+                bodies.push(body.clone());
             }
-            shown.push_str(end);
         }
+    }
+
+    /// Whether a body is one that was pushed, in any form that is known.
+    fn is_pushed(&self, body: &Value) -> bool {
+        let decoded = body.as_str().and_then(|text| BASE64_STANDARD.decode(text).ok());
+        let forms = [
+            Some(body.clone()),
+            body.as_str().and_then(|text| serde_json::from_str(text).ok()),
+            decoded.as_deref().and_then(|bytes| serde_json::from_slice(bytes).ok()),
+            decoded.as_deref().and_then(|bytes| str::from_utf8(bytes).ok()).map(Value::from),
+        ];
+        let bodies = self.bodies.lock().unwrap_or_else(PoisonError::into_inner);
+        forms.iter().flatten().any(|form| bodies.contains(form))
+    }
+
+    /// JSON as it is recorded: each secret has the same name in all files.
+    fn recorded(&self, json: &Value) -> Value {
+        match json {
+            Value::Object(fields) => {
+                let field = |(name, value): (&String, &Value)| {
+                    let value = match (name.as_str(), value) {
+                        ("body", Value::String(text)) if self.is_pushed(value) => shortened(text).into(),
+                        ("body", _) if self.is_pushed(value) => value.clone(),
+                        ("body", _) => "<body>".into(),
+                        _ => self.recorded(value),
+                    };
+                    (self.without_parts(name), value)
+                };
+                Value::Object(fields.iter().map(field).collect())
+            }
+            Value::Array(values) => values.iter().map(|value| self.recorded(value)).collect(),
+            Value::String(text) => self.without_parts(text).into(),
+            _ => json.clone(),
+        }
+    }
+
+    /// A text without secrets, parts of secrets, and anything that may be one.
+    fn without_parts(&self, text: &str) -> String {
+        let secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, name)) = secrets.iter().find(|(secret, _)| secret == text) {
+            return name.clone();
+        }
+        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_secret =
+            |word: &str| word.len() >= SECRET || word.as_bytes().windows(PART).any(|part| parts.contains(part));
+        without(&named(text, &secrets), is_secret)
+    }
+
+    fn redacted(&self, text: &str) -> String {
+        let secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let shown = without(&named(text, &secrets), |word| word.len() >= SECRET);
         let cut: String = shown.chars().take(MOST_SHOWN).collect();
         plain(&if cut.len() < shown.len() { format!("{cut} …") } else { cut })
+    }
+}
+
+/// A text with the names of secrets instead of them.
+fn named(text: &str, secrets: &[(String, String)]) -> String {
+    let mut secrets: Vec<_> = secrets.iter().filter(|(secret, _)| text.contains(secret.as_str())).collect();
+    // The longest first, since one may start with another.
+    secrets.sort_by_key(|(secret, _)| std::cmp::Reverse(secret.len()));
+    secrets.into_iter().fold(text.to_owned(), |text, (secret, name)| text.replace(secret.as_str(), name))
+}
+
+/// A text with the lengths of such words instead of them.
+fn without(text: &str, is_secret: impl Fn(&str) -> bool) -> String {
+    let mut shown = String::new();
+    for run in text.split_inclusive(|character: char| !is_of_secrets(character)) {
+        let (word, end) = match run.char_indices().last() {
+            Some((at, last)) if !is_of_secrets(last) => run.split_at(at),
+            _ => (run, ""),
+        };
+        if is_secret(word) {
+            shown.push_str(&characters(word));
+        } else {
+            shown.push_str(word);
+        }
+        shown.push_str(end);
+    }
+    shown
+}
+
+fn parts_of(secret: &str) -> impl Iterator<Item = Vec<u8>> {
+    secret.as_bytes().windows(PART).map(<[u8]>::to_vec)
+}
+
+fn characters(text: &str) -> String {
+    format!("<{} characters>", text.len())
+}
+
+/// A text, or how often it has its letter.
+fn shortened(text: &str) -> String {
+    match text.chars().next() {
+        Some(letter) if text.len() >= LONG && text.chars().all(|other| other == letter) => {
+            format!("<{} times {letter}>", text.chars().count())
+        }
+        _ => text.to_owned(),
     }
 }
 
@@ -148,6 +263,15 @@ fn remarkable(response: &Response) -> String {
     let headers = response.headers().iter();
     let said = headers.filter(|(name, _)| name.as_str() == "retry-after" || name.as_str().contains("ratelimit"));
     said.filter_map(|(name, value)| Some(format!(" ({name}: {})", plain(value.to_str().ok()?)))).collect()
+}
+
+/// Headers that a client goes by.
+fn recorded(response: &Response) -> Value {
+    let is_read =
+        |name: &str| ["content-type", "retry-after", "cf-mitigated"].contains(&name) || name.contains("ratelimit");
+    let headers = response.headers().iter().filter(|(name, _)| is_read(name.as_str()));
+    let headers = headers.filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.into())));
+    Value::Object(headers.collect::<Map<_, _>>())
 }
 
 impl Reply {

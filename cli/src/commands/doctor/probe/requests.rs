@@ -91,6 +91,7 @@ impl Probe {
         let leases = self.leased(5, 1).await?;
         let [one, two, three, four, five] = [0, 1, 2, 3, 4].map(|at| leases.get(at).map_or("", String::as_str));
         let other = one.replace(['a', 'A'], "b");
+        self.raw.hide(&other, "another lease");
         let many: Vec<Value> = (0..101).map(|number| entry(&format!("probe-{number}"))).collect();
         for (asked, body) in [
             ("a lease", json!({ "acks": [entry(one)] })),
