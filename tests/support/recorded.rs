@@ -42,8 +42,7 @@ impl Exchange {
     }
 }
 
-/// Where the emulator answers otherwise: one line for each response that differs. Messages that are pulled or pushed to
-/// prepare a question are not compared.
+/// Where the emulator answers otherwise: a line for each difference.
 pub async fn differences(exchanges: &[Exchange], behavior: Behavior) -> Vec<String> {
     // Its clock stands still, and follows the recording's.
     let emulator = Emulator::builder().frozen().behavior(behavior).start().await.unwrap();
@@ -62,9 +61,10 @@ pub async fn differences(exchanges: &[Exchange], behavior: Behavior) -> Vec<Stri
         if exchange.is_for("emptying") {
             let (status, _) = replay.send("/purge", &json!({ "delete_messages_permanently": true })).await;
             assert_eq!(status, 200);
-        } else if let Some(differs) = replay.exchange(exchange).await {
+        } else {
             let Exchange { file, fields } = exchange;
-            differences.push(format!("{file}, {}: {differs}", fields["asked"].as_str().unwrap()));
+            let differs = replay.exchange(exchange).await.into_iter();
+            differences.extend(differs.map(|differs| format!("{file}, {}: {differs}", fields["asked"])));
         }
     }
     differences
@@ -128,16 +128,16 @@ impl Replay {
         (status, serde_json::from_str(&response.text().await.unwrap()).unwrap_or_default())
     }
 
-    /// What differs, if anything does.
-    async fn exchange(&mut self, exchange: &Exchange) -> Option<String> {
+    /// What differs.
+    async fn exchange(&mut self, exchange: &Exchange) -> Vec<String> {
         let (is_prepared, fields) = (exchange.is_for("preparing"), &exchange.fields);
         let recorded = messages(&fields["response"]);
-        // A message that another pull or the emulator did not give, which is a difference that is named already.
-        let mut request = self.meant(&fields["request"])?;
+        // The emulator did not deliver the message, which is a difference that is named already.
+        let Some(mut request) = self.meant(&fields["request"]) else { return Vec::new() };
         if is_prepared && fields["request"]["batch_size"].is_u64() {
             // The service takes its time until a message can be pulled, the emulator does not.
             if recorded.is_empty() {
-                return None;
+                return Vec::new();
             }
             request["batch_size"] = recorded.len().into();
         }
@@ -154,13 +154,12 @@ impl Replay {
         let names: BTreeSet<_> = recorded.keys().chain(given.keys()).collect();
         let of = |facts: &BTreeMap<String, String>, name| facts.get(name).map_or("absent", String::as_str).to_owned();
         let is_in_both = |path: &str| recorded.contains_key(path) && given.contains_key(path);
-        let differs: Vec<_> = names
+        names
             .into_iter()
             .filter(|name| recorded.get(*name) != given.get(*name))
             .filter(|name| name.rsplit_once('.').is_none_or(|(parent, _)| is_in_both(parent)))
             .map(|name| format!("{name} is {}, with the emulator {}", of(&recorded, name), of(&given, name)))
-            .collect();
-        (!differs.is_empty()).then(|| differs.join("; "))
+            .collect()
     }
 
     /// A recorded request with the emulator's leases. None if one of them was not given.

@@ -10,7 +10,7 @@ use std::{
 
 use cloudflare_queues::{
     AccountId, PushMessage,
-    emulator::{Behavior, Emulator, Fault, JsonBodies, Operation, QueueSettings},
+    emulator::{Behavior, Emulator, Fault, JsonBodies, Operation, QueueSettings, WarningsForm},
     manage::ConsumerSettings,
 };
 use rustix::process::Signal;
@@ -311,7 +311,7 @@ fn a_recording_shows_where_the_emulator_answers_otherwise() {
     let turned = [
         ("usual", Behavior::new()),
         ("late", Behavior::new().late_acks(false)),
-        ("counts", Behavior::new().counts(false)),
+        ("counts", Behavior::new().counts(false).warnings(WarningsForm::List)),
         ("others", Behavior::new().json_bodies(JsonBodies::Base64).acks_after_extend(false)),
     ];
     let recordings: Vec<_> = turned
@@ -329,7 +329,7 @@ fn a_recording_shows_where_the_emulator_answers_otherwise() {
         let (says, explaining): (&str, &[&str]) = match name {
             "usual" => ("", &[]),
             "late" => ("result.ackCount is 0, with the emulator 1", &["late_acks=false"]),
-            "counts" => ("result.ackCount is absent, with the emulator 1", &["counts=false"]),
+            "counts" => ("result.ackCount is absent, with the emulator 1", &["counts=false", "warnings=\"list\""]),
             _ => ("body is `", &["acks_after_extend=false", "json_bodies=\"base64\""]),
         };
         assert!(told.contains(says) && (name == "usual") == told.is_empty(), "{name}: {told}");

@@ -49,7 +49,10 @@ pub(super) async fn run(common: &Common, queue: &str, lease: Duration, record: O
     if backlog > 0 || !queue.peek(1).await?.is_empty() {
         return Err(Failure::new(Exit::Input, "the queue is not empty: take one that nothing else uses"));
     }
-    let recording = record.as_deref().map(Recording::create).transpose()?;
+    let recording = match record {
+        Some(folder) => Some((Recording::create(&folder)?, queue.describe().await?.name().to_owned())),
+        None => None,
+    };
     let raw = Raw::new(&common.account, &queue, recording)?;
     // On a terminal, the report shows the progress.
     let progress = if io::stdout().is_terminal() { Progress::hidden() } else { Progress::new() };

@@ -43,7 +43,8 @@ pub(super) struct Raw {
     secrets: Mutex<Vec<(String, String)>>,
     /// Their parts of [`PART`] bytes, while recording.
     parts: Mutex<HashSet<Vec<u8>>>,
-    recording: Option<Recording>,
+    /// With the name of the queue.
+    recording: Option<(Recording, String)>,
     /// The bodies that were pushed while recording. All others are a user's.
     bodies: Mutex<Vec<Value>>,
 }
@@ -57,7 +58,11 @@ pub(super) struct Reply {
 }
 
 impl Raw {
-    pub(super) fn new(account: &Account, queue: &Queue, recording: Option<Recording>) -> Result<Self, Failure> {
+    pub(super) fn new(
+        account: &Account,
+        queue: &Queue,
+        recording: Option<(Recording, String)>,
+    ) -> Result<Self, Failure> {
         install_tls();
         let base = account.base_url()?;
         let base = base.trim_end_matches('/');
@@ -105,7 +110,7 @@ impl Raw {
         let text = response.text().await.map_err(failed)?;
         let json: Value = serde_json::from_str(&text).unwrap_or_default();
         self.learn(&json);
-        if let Some(recording) = &self.recording {
+        if let Some((recording, _)) = &self.recording {
             self.learn_bodies(body);
             // The page of a proxy or firewall may name the machine that asked.
             let is_json = serde_json::from_str::<IgnoredAny>(&text).is_ok();
@@ -185,7 +190,13 @@ impl Raw {
                 Value::Object(fields.iter().map(field).collect())
             }
             Value::Array(values) => values.iter().map(|value| self.recorded(value)).collect(),
-            Value::String(text) => self.without_parts(text).into(),
+            Value::String(text) => match &self.recording {
+                // A text for people may name the queue.
+                Some((_, name)) if text.contains(' ') && !name.is_empty() => {
+                    self.without_parts(&text.replace(name.as_str(), "<queue>")).into()
+                }
+                _ => self.without_parts(text).into(),
+            },
             _ => json.clone(),
         }
     }
@@ -309,5 +320,67 @@ impl<'de> Deserialize<'de> for Names {
         }
 
         deserializer.deserialize_map(Object)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn raw(recording: Recording) -> Raw {
+        install_tls();
+        let secrets = [("t0ken-that-nobody-may-see".to_owned(), "<credential>".to_owned())];
+        Raw {
+            client: Client::new(),
+            url: String::new(),
+            credentials: Vec::new(),
+            parts: Mutex::new(parts_of(&secrets[0].0).collect()),
+            secrets: Mutex::new(secrets.into()),
+            recording: Some((recording, "invoices".to_owned())),
+            bodies: Mutex::default(),
+        }
+    }
+
+    #[test]
+    fn a_recorded_text_quotes_no_part_of_a_secret() {
+        let folder = tempfile::tempdir().unwrap();
+        let raw = raw(Recording::create(folder.path()).unwrap());
+        raw.learn(&json!({ "result": { "messages": [{ "lease_id": "eyJhbGciOiJkaXIifQ..abc", "id": "4fd1" }] } }));
+        for (text, recorded) in [
+            ("the lease eyJhbGciOiJkaXIifQ..abc is used", "the lease <lease_id 2> is used"),
+            ("the lease eyJhbGciOi… is used", "the lease <10 characters>… is used"),
+            ("no `nobody-may`", "no `<10 characters>`"),
+            ("the queue invoices is paused", "the queue <queue> is paused"),
+            ("of message 4fd1", "of message <id 1>"),
+            ("0123456789012345678901234 from another request", "<25 characters> from another request"),
+            ("a lease is not known", "a lease is not known"),
+        ] {
+            assert_eq!(raw.recorded(&json!([{ "message": text }])), json!([{ "message": recorded }]));
+        }
+        let warnings = raw.recorded(&json!({ "eyJhbGciOiJkaXIifQ..abc": "late" }));
+        assert_eq!(warnings, json!({ "<lease_id 2>": "late" }));
+    }
+
+    #[test]
+    fn only_bodies_that_were_pushed_are_recorded() {
+        let folder = tempfile::tempdir().unwrap();
+        let raw = raw(Recording::create(folder.path()).unwrap());
+        raw.learn_bodies(&json!({ "body": { "a": [1, "b"] } }));
+        raw.learn_bodies(&json!({ "messages": [{ "body": "x".repeat(2000) }, { "body": "probe" }] }));
+        for (body, recorded) in [
+            (json!({ "a": [1, "b"] }), json!({ "a": [1, "b"] })),
+            (json!(r#"{"a": [1,"b"]}"#), json!(r#"{"a": [1,"b"]}"#)),
+            (json!("eyJhIjpbMSwiYiJdfQ=="), json!("eyJhIjpbMSwiYiJdfQ==")),
+            (json!("x".repeat(2000)), json!("<2000 times x>")),
+            (json!("probe of a user"), json!("<body>")),
+            (json!({ "a": [2] }), json!("<body>")),
+            (json!("aGVsbG8="), json!("<body>")),
+        ] {
+            assert_eq!(raw.recorded(&json!({ "body": body })), json!({ "body": recorded }));
+        }
     }
 }
