@@ -286,24 +286,41 @@ fn assert_named(json: &Value) {
     }
 }
 
-#[test]
-fn a_recording_has_no_body_of_a_user() {
-    const SECRET: &str = "what only its user may read";
-    let (world, answers) = (World::new(), folder("user").join("answers"));
-    let lease = ["--probe-lease", "400ms", "--record", answers.to_str().unwrap()];
-    let mut command = world.program(&[&["doctor", "--probe", world.id()], lease.as_slice()].concat());
+/// Records a probe, does something once it has begun, and interrupts it when this is in its files. Returns them.
+fn interrupted(name: &str, world: &World, begun: impl FnOnce(), until: impl Fn(&str) -> bool) -> String {
+    let answers = folder(name).join("answers");
+    let options = ["--probe-lease", "400ms", "--record", answers.to_str().unwrap()];
+    let mut command = world.program(&[&["doctor", "--probe", world.id()], options.as_slice()].concat());
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let files = || {
         let files = fs::read_dir(&answers).into_iter().flatten();
         files.map(|file| fs::read_to_string(file.unwrap().path()).unwrap()).collect::<String>()
     };
     eventually("the probe has begun", || !files().is_empty());
-    world.push(&[PushMessage::text(SECRET), PushMessage::json(&serde_json::json!({ "user": SECRET })).unwrap()]);
-    eventually("both were pulled", || files().matches(r#""body":"<body>""#).count() >= 2);
+    begun();
+    eventually("it is recorded", || until(&files()));
     signal(&child, Signal::TERM);
     assert_eq!(child.wait().unwrap().code(), Some(5));
-    let files = files();
+    files()
+}
+
+#[test]
+fn a_recording_has_no_body_of_a_user() {
+    const SECRET: &str = "what only its user may read";
+    let world = World::new();
+    let messages = [PushMessage::text(SECRET), PushMessage::json(&serde_json::json!({ "user": SECRET })).unwrap()];
+    let is_recorded = |files: &str| files.matches(r#""body":"<body>""#).count() >= 2;
+    let files = interrupted("user", &world, || world.push(&messages), is_recorded);
     assert!(!files.contains("only its user"), "{files}");
+}
+
+#[test]
+fn a_recording_has_only_the_length_of_a_page() {
+    let world = World::new();
+    let inject = || world.emulator.inject(Fault::Challenged.on(Operation::PullMessages));
+    let files = interrupted("page", &world, inject, |files| files.contains(r#""cf-mitigated":"challenge""#));
+    let response = files.split(r#""cf-mitigated":"challenge""#).nth(1).unwrap().lines().nth(1).unwrap();
+    assert!(response.starts_with(r#"  "response": "<"#) && response.ends_with(r#" characters>""#), "{response}");
 }
 
 #[test]
