@@ -6,7 +6,9 @@ use std::{
     time::Duration,
 };
 
-use cloudflare_queues::{AckError, AckRequest, Client, Credentials, ErrorKind, PullOptions, PushMessage, Queue};
+use cloudflare_queues::{
+    AckError, AckRequest, Client, Credentials, ErrorKind, PullOptions, PushMessage, Queue, RetryPolicy,
+};
 use httpmock::{HttpMockResponse, MockServer};
 use jsonschema::Validator;
 use proptest::{
@@ -66,8 +68,10 @@ impl Service {
                 HttpMockResponse::builder().status(200).body(exchange.1.to_string()).build()
             });
         });
-        let client = Client::builder(Credentials::api_token("token").unwrap()).base_url(server.base_url()).build();
-        let queue = client.unwrap().queues("account").unwrap().queue("queue").unwrap();
+        // What is no envelope would be requested again.
+        let client = Client::builder(Credentials::api_token("token").unwrap()).retry(RetryPolicy::none());
+        let client = client.base_url(server.base_url()).build().unwrap();
+        let queue = client.queues("account").unwrap().queue("queue").unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         Self { runtime, queue, exchange, _server: server }
     }
