@@ -8,11 +8,13 @@ import cloudflare
 
 base_url, api_token, account_id, queue_id = sys.argv[1:]
 client = cloudflare.Cloudflare(base_url=base_url, api_token=api_token)
+# A page of a proxy under status 200 is an attribute error of this client.
+FAILURES = (cloudflare.APIError, AttributeError)
 empty = 0
 while empty < 20:
     try:
         pulled = client.queues.messages.pull(queue_id, account_id=account_id, batch_size=10, visibility_timeout_ms=2000)
-    except cloudflare.APIError:
+    except FAILURES:
         continue
     # A response that does not say success is an empty one to this client.
     messages = getattr(pulled, "messages", None) or []
@@ -25,6 +27,6 @@ while empty < 20:
     try:
         said = client.queues.messages.ack(queue_id, account_id=account_id, acks=acks)
         is_confirmed = getattr(said, "ack_count", None) == len(acks) and not said.warnings
-    except cloudflare.APIError:
+    except FAILURES:
         is_confirmed = False
     print(json.dumps({"asked": asked, "is_confirmed": is_confirmed}), flush=True)
