@@ -30,10 +30,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let consumer = Consumer::new(queue)
         .json::<Job>()
         .concurrency(50)
-        .retry_delay(RetryDelay::exponential(Duration::from_secs(10), Duration::from_secs(600)));
-    // A program would stop at ctrl-c: `tokio::signal::ctrl_c()`.
-    let stop = tokio::time::sleep(Duration::from_millis(300));
-    let report = consumer.run_until(stop, |job, _message| work(job)).await?;
+        .retry_delay(RetryDelay::exponential(Duration::from_secs(10), Duration::from_secs(600)))
+        // Without this, it waits for further messages.
+        .until_empty(Duration::from_millis(100));
+    let report = consumer.run_until(tokio::signal::ctrl_c(), |job, _message| work(job)).await?;
 
     println!("acknowledged {}, retried {}", report.stats.acknowledged, report.stats.retried);
     assert_eq!((report.stats.acknowledged, report.stats.retried), (18, 2));

@@ -19,10 +19,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let consumer = Consumer::new(queue)
         .dead_letters(failed.clone())
         .max_attempts(2)
-        .retry_delay(RetryDelay::fixed(Duration::ZERO));
-    let stop = tokio::time::sleep(Duration::from_millis(500));
+        .retry_delay(RetryDelay::fixed(Duration::ZERO))
+        .until_empty(Duration::from_millis(100));
     let report = consumer
-        .run_until(stop, |message| async move {
+        .run_until(tokio::signal::ctrl_c(), |message| async move {
             match message.body.text().as_deref() {
                 Ok("good") => Ok(Verdict::Ack),
                 // No further attempt can help.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cloudflare_queues::{Consumer, PushMessage, emulator::Emulator};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 async fn work(number: u32) -> Result<(), String> {
     sleep(Duration::from_millis(5)).await;
@@ -17,9 +17,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let numbers = (1..=10_u32).map(|number| PushMessage::json(&number)).collect::<Result<Vec<_>, _>>()?;
     queue.push_all(&numbers).await?;
 
-    let mut deliveries = Consumer::new(queue).json::<u32>().stream()?;
-    // A program would stop at ctrl-c. A wait that is dropped loses no message.
-    while let Ok(Some(delivery)) = timeout(Duration::from_millis(300), deliveries.next()).await {
+    // Without `until_empty`, the stream waits for further messages. A wait that is dropped loses none.
+    let mut deliveries = Consumer::new(queue).json::<u32>().until_empty(Duration::from_millis(100)).stream()?;
+    while let Some(delivery) = deliveries.next().await {
         let delivery = delivery?;
         match work(*delivery.body()).await {
             Ok(()) => delivery.ack().await?,

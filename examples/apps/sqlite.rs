@@ -139,7 +139,7 @@ mod tests {
 
     /// Consumes the queue that the environment names until there is nothing more to pull.
     #[tokio::test]
-    #[ignore = "the process that the other test kills"]
+    #[ignore = "it is a process that the other tests start and kill"]
     async fn consumer_to_be_killed() {
         let database = Connection::open(env::var_os(DATABASE).unwrap()).unwrap();
         database.execute_batch(TABLES).unwrap();

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    future::{Future, pending, poll_fn},
+    future::{Future, poll_fn},
     pin::pin,
     sync::Arc,
     task::Poll,
@@ -10,14 +10,14 @@ use std::{
 
 use tokio::{
     task::{self, JoinSet},
-    time::{Instant, sleep_until},
+    time::Instant,
 };
 
 use super::{
     ledger::{Ledger, Pending, Work},
     request::Requests,
 };
-use crate::flow::contained::id_of;
+use crate::flow::{contained::id_of, pace};
 
 pub(super) struct Worker {
     ledger: Arc<Ledger>,
@@ -63,12 +63,7 @@ impl Worker {
     async fn next(&mut self, due: Option<Instant>) {
         let ledger = Arc::clone(&self.ledger);
         let mut changed = pin!(ledger.changed.notified());
-        let mut timer = pin!(async {
-            match due {
-                Some(due) => sleep_until(due).await,
-                None => pending().await,
-            }
-        });
+        let mut timer = pin!(pace::due(due));
         poll_fn(|context| {
             let mut has_ended = false;
             while let Poll::Ready(Some(joined)) = self.in_flight.poll_join_next_with_id(context) {

@@ -40,7 +40,7 @@ impl Control {
 /// ```
 /// # use cloudflare_queues::{Consumer, PushMessage, consumer::Status, emulator::Emulator};
 /// # use std::time::Duration;
-/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?.block_on(async {
 /// # let queue = Emulator::in_process().queue()?;
 /// # queue.push(&PushMessage::text("a job")).await?;
 /// let consumer = Consumer::new(queue).concurrency(20);

@@ -98,7 +98,7 @@ pub struct Stats {
 /// How a run ended.
 ///
 /// ```
-/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?.block_on(async {
 /// use cloudflare_queues::{Consumer, PushMessage, emulator::Emulator};
 /// use std::time::Duration;
 ///

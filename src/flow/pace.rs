@@ -1,11 +1,12 @@
 //! How many requests a background worker has in flight, and what it logs about them.
 
 use std::{
+    future::pending,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use crate::{
     error::{Error, kind::ErrorKind},
@@ -17,8 +18,19 @@ use crate::{
 
 /// Enough for a nearby service, until it is known how long its responses take.
 const AT_FIRST: usize = 4;
+/// The first and the longest wait between two calls for the same content. Each call retries by itself.
+pub(crate) const FIRST_WAIT: Duration = Duration::from_secs(1);
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// How often to try the service while it fails and the client's retries are used up.
 const BETWEEN_TRIES: Duration = Duration::from_secs(5);
+
+/// Completes at this time, or never without one.
+pub(crate) async fn due(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => pending().await,
+    }
+}
 
 #[derive(Debug)]
 pub(crate) struct Pace {

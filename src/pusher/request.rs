@@ -11,17 +11,16 @@ use tokio::time::{Instant, sleep_until};
 use super::worker::Pending;
 use crate::{
     error::Error,
-    flow::{pace::Pace, splitting::Splitting},
+    flow::{
+        pace::{FIRST_WAIT, LONGEST_WAIT, Pace},
+        splitting::Splitting,
+    },
     http::{
         retry::{self, jittered},
         transport,
     },
     queue::Queue,
 };
-
-/// The first and the longest wait between two calls for the same messages. Each call retries by itself.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 pub(super) struct Requests {
     pub(super) queue: Queue,

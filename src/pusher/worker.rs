@@ -3,7 +3,7 @@
 use std::{
     borrow::Borrow,
     collections::{HashMap, VecDeque},
-    future::{Future, pending, poll_fn},
+    future::{Future, poll_fn},
     pin::pin,
     sync::{Arc, atomic::AtomicU64},
     task::Poll,
@@ -12,13 +12,16 @@ use std::{
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
     task::{self, JoinSet},
-    time::{Instant, sleep_until},
+    time::Instant,
 };
 
 use super::{PushError, PusherOptions, handle::MESSAGE_BYTES, receipt::stopped, request::Requests};
 use crate::{
     error::Error,
-    flow::{contained::id_of, pace::Pace},
+    flow::{
+        contained::id_of,
+        pace::{self, Pace},
+    },
     message::push::{self, MAX_PUSHED, MAX_PUSHED_BYTES, PushMessage},
     queue::Queue,
 };
@@ -194,13 +197,7 @@ impl Worker {
 
     /// Waits until something changes: a command, the end of a request, or messages that are due while there `is_room`.
     async fn next(&mut self, is_room: bool) {
-        let due = self.due().filter(|_| is_room);
-        let mut timer = pin!(async {
-            match due {
-                Some(due) => sleep_until(due).await,
-                None => pending().await,
-            }
-        });
+        let mut timer = pin!(pace::due(self.due().filter(|_| is_room)));
         poll_fn(|context| {
             let mut has_changed = false;
             while let Poll::Ready(Some(joined)) = self.in_flight.poll_join_next_with_id(context) {
