@@ -99,6 +99,8 @@ struct Entries {
     left: u64,
     /// When to send waiting leases that do not fill a request.
     due: Option<Instant>,
+    /// How many of them do not wait for others to share their request, since they were flushed.
+    flushed: u64,
     /// Tasks waiting until this many leases have their outcome.
     flushes: Vec<(u64, oneshot::Sender<()>)>,
     is_closed: bool,
@@ -135,14 +137,13 @@ impl Entries {
 
     /// Whether to send waiting leases, with this much room left for more.
     fn is_due(&self, room: usize) -> bool {
-        let is_flushed = || self.flushes.iter().any(|(before, _)| *before > self.taken());
         !self.waiting.is_empty()
             && (self.waiting.len() >= MAX_LEASES
                 || room == 0
                 || self.is_abandoned
                 || self.is_hurried
-                || self.due.is_none_or(|due| due <= Instant::now())
-                || is_flushed())
+                || self.flushed > self.taken()
+                || self.due.is_none_or(|due| due <= Instant::now()))
     }
 }
 
@@ -267,6 +268,7 @@ impl Ledger {
         let mut entries = self.entries();
         // If the worker is gone, nothing is left to send, and the channel is closed.
         if !entries.is_stopped {
+            entries.flushed = entries.submitted;
             let submitted = entries.submitted;
             entries.flushes.push((submitted, done));
         }
@@ -279,8 +281,8 @@ impl Ledger {
     pub(super) fn tell_flushed(&self, first: Option<u64>) {
         let mut entries = self.entries();
         let settled = first.unwrap_or(u64::MAX).min(entries.taken());
-        for (_, done) in entries.flushes.extract_if(.., |(before, _)| *before <= settled) {
-            // The task may have given up.
+        // A task may have given up, and flush again and again while the service fails.
+        for (_, done) in entries.flushes.extract_if(.., |(before, done)| *before <= settled || done.is_closed()) {
             let _ = done.send(());
         }
     }
@@ -300,6 +302,11 @@ impl Ledger {
         let waiting = std::mem::take(&mut entries.waiting);
         drop(entries);
         waiting.into_iter().for_each(|pending| pending.reply(Err(stopped())));
+    }
+
+    #[cfg(test)]
+    pub(super) fn flushes(&self) -> usize {
+        self.entries().flushes.len()
     }
 
     #[cfg(test)]

@@ -99,6 +99,8 @@ pub(super) struct Worker {
     in_flight: JoinSet<()>,
     /// How many messages arrived before those of each request in flight.
     requested: HashMap<task::Id, u64>,
+    /// How many of them do not wait for others to share their request, since they were flushed.
+    flushed: u64,
     /// Tasks that wait until this many messages have their outcome.
     flushes: Vec<(u64, oneshot::Sender<()>)>,
     is_open: bool,
@@ -126,6 +128,7 @@ impl Worker {
             arrived: 0,
             in_flight: JoinSet::new(),
             requested: HashMap::new(),
+            flushed: 0,
             flushes: Vec::new(),
             is_open: true,
             _alive: alive,
@@ -159,15 +162,14 @@ impl Worker {
     }
 
     fn is_due(&self) -> bool {
-        let is_flushed = || self.flushes.iter().any(|(before, _)| *before > self.taken());
         // What is in flight makes room. If nothing is, those who wait for room wait for the waiting messages.
         let is_full = || self.requested.is_empty() && self.room.available_permits() < LARGEST;
         !self.waiting.is_empty()
             && (!self.is_open
                 || self.waiting.len() >= MAX_PUSHED
                 || self.waiting_bytes >= MAX_PUSHED_BYTES
+                || self.flushed > self.taken()
                 || self.due().is_some_and(|due| due <= Instant::now())
-                || is_flushed()
                 || is_full())
     }
 
@@ -189,8 +191,8 @@ impl Worker {
             return;
         }
         let settled = self.requested.values().copied().min().unwrap_or(u64::MAX).min(self.taken());
-        for (_, done) in self.flushes.extract_if(.., |(before, _)| *before <= settled) {
-            // The task may have given up.
+        // A task may have given up, and flush again and again while the service fails.
+        for (_, done) in self.flushes.extract_if(.., |(before, done)| *before <= settled || done.is_closed()) {
             let _ = done.send(());
         }
     }
@@ -222,7 +224,10 @@ impl Worker {
                 self.waiting_bytes = self.waiting_bytes.saturating_add(pending.message.size());
                 self.waiting.push_back(pending);
             }
-            Some(Command::Flush(done)) => self.flushes.push((self.arrived, done)),
+            Some(Command::Flush(done)) => {
+                self.flushed = self.arrived;
+                self.flushes.push((self.arrived, done));
+            }
             // What was sent before is still received.
             Some(Command::Close) => self.commands.close(),
             // The last handle is gone, or the pusher is closed.
@@ -243,5 +248,52 @@ impl Drop for Worker {
         if waiting > 0 || requests > 0 {
             tracing::warn!(waiting, requests, "the runtime stopped before all messages of a pusher had their outcome");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::emulator::Emulator;
+
+    type Receipt = oneshot::Receiver<Result<(), PushError>>;
+
+    /// A worker whose messages linger, and its commands.
+    fn worker(queue: Queue) -> (Worker, mpsc::UnboundedSender<Command>) {
+        let ((commands, received), (alive, _)) = (mpsc::unbounded_channel(), watch::channel(()));
+        let options = PusherOptions::new().linger(Duration::MAX);
+        (Worker::new(queue, options, received, Arc::new(Semaphore::new(LARGEST)), alive), commands)
+    }
+
+    fn push(worker: &Worker) -> (Command, Receipt) {
+        let (reply, receipt) = oneshot::channel();
+        let room = Arc::clone(&worker.room).try_acquire_many_owned(0).unwrap();
+        (Command::Push(Pending::new(PushMessage::text("x"), reply, room)), receipt)
+    }
+
+    #[tokio::test]
+    async fn flushes_that_were_given_up_are_not_kept_and_still_hurry() {
+        let (mut worker, _commands) = worker(Emulator::in_process().queue().unwrap());
+        let (message, _receipt) = push(&worker);
+        worker.receive(Some(message));
+        assert!(!worker.is_due());
+        for _ in 0..10 {
+            worker.receive(Some(Command::Flush(oneshot::channel().0)));
+            worker.tell_flushed();
+        }
+        assert!(worker.flushes.is_empty() && worker.is_due());
+    }
+
+    #[tokio::test]
+    async fn a_message_that_arrives_after_a_close_is_sent() {
+        let emulator = Emulator::in_process();
+        let (worker, commands) = worker(emulator.queue().unwrap());
+        let (message, receipt) = push(&worker);
+        assert!(commands.send(Command::Close).is_ok() && commands.send(message).is_ok());
+        worker.run().await;
+        receipt.await.unwrap().unwrap();
+        assert_eq!(emulator.messages(emulator.queue_id()).len(), 1);
     }
 }

@@ -75,6 +75,19 @@ async fn a_flush_does_not_hurry_later_leases() {
     assert_eq!(start.elapsed().as_secs(), 30, "it lingered");
 }
 
+#[tokio::test(start_paused = true)]
+async fn flushes_that_were_given_up_are_not_kept_and_still_hurry() {
+    let fixture = Fixture::with(1).await.takes(10 * SECOND);
+    let acker = fixture.acker_with(AckerOptions::new().linger(20 * SECOND));
+    let (receipt, start) = (acker.ack(&fixture.messages[0]).await.unwrap(), Instant::now());
+    for _ in 0..10 {
+        assert!(timeout(SECOND / 10, acker.flush()).await.is_err());
+    }
+    assert!(acker.0.ledger.flushes() <= 1);
+    receipt.await.unwrap();
+    assert_eq!(start.elapsed().as_secs(), 10);
+}
+
 /// Submits 100 leases detached and flushes or closes at once: all have to be sent by then.
 async fn drop_and_stop(closes: bool) {
     let fixture = Fixture::with(100).await;

@@ -75,39 +75,6 @@ async fn close_ends_pushes_that_wait_for_room() {
     assert!(first.await.is_ok());
 }
 
-#[test]
-fn each_message_pushed_while_the_pusher_is_closed_is_refused_or_sent() {
-    let threads = Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
-    for _ in 0..20 {
-        threads.block_on(async {
-            let world = World::with(0).await;
-            let options = PusherOptions::new().linger(Duration::MAX).max_bytes(100_000);
-            let pusher = Pusher::with_options(world.queue.clone(), options).unwrap();
-            let tasks = (0..8).map(|_| {
-                let pusher = pusher.clone();
-                tokio::spawn(async move {
-                    let mut receipts = Vec::new();
-                    while let Ok(receipt) = pusher.push(PushMessage::text("x")).await {
-                        receipts.push(receipt);
-                    }
-                    receipts
-                })
-            });
-            let tasks: Vec<_> = tasks.collect();
-            tokio::task::yield_now().await;
-            pusher.close().await;
-            let mut pushed = 0;
-            for task in tasks {
-                for receipt in task.await.unwrap() {
-                    receipt.await.unwrap();
-                    pushed += 1;
-                }
-            }
-            assert_eq!(world.left(), pushed);
-        });
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn dropping_the_last_handle_sends_waiting_messages() {
     let world = World::with(0).await;

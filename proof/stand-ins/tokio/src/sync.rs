@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-pub use tokio_itself::sync::{
-    AcquireError, Mutex, MutexGuard, OwnedSemaphorePermit, SemaphorePermit, mpsc, watch,
-};
+pub use tokio_itself::sync::{AcquireError, Mutex, MutexGuard, OwnedSemaphorePermit, SemaphorePermit, mpsc, watch};
 
 use crate::point;
 
@@ -72,6 +70,11 @@ pub mod oneshot {
         pub fn send(self, value: T) -> Result<(), T> {
             crate::point();
             self.0.send(value)
+        }
+
+        pub fn is_closed(&self) -> bool {
+            crate::point();
+            self.0.is_closed()
         }
     }
 
