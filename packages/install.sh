@@ -22,6 +22,7 @@ download() {
     fi || fail "$1 could not be downloaded"
 }
 
+# Prints the SHA-256 of $1, and its name.
 sha256() {
     if command -v sha256sum >/dev/null; then
         sha256sum "$1"
@@ -29,7 +30,7 @@ sha256() {
         shasum -a 256 "$1"
     else
         fail 'sha256sum or shasum is needed'
-    fi | cut -d ' ' -f 1
+    fi
 }
 
 # A function, so that nothing is run if only a part of this file arrived.
@@ -49,8 +50,10 @@ main() {
     esac
     name=cf-queues-v$version-$target
 
-    # Beside its place, so that the program is there either whole or not at all.
+    # Beside its place, so that the program is there either whole or not at all. What was left by one that was killed
+    # long ago is removed.
     mkdir -p "$folder" || fail "$folder cannot be created; set CF_QUEUES_FOLDER to another one"
+    find "$folder/" -maxdepth 1 -name '.cf-queues.??????' -mtime +0 -exec rm -rf {} +
     work=$(mktemp -d "$folder/.cf-queues.XXXXXX") || fail "$folder cannot be written; set CF_QUEUES_FOLDER to another one"
     trap 'rm -rf "$work"' EXIT
     trap 'exit 1' HUP INT TERM
@@ -59,6 +62,7 @@ main() {
     download "$releases/v$version/$name.tar.gz.sha256" "$work/expected"
     expected=$(cut -d ' ' -f 1 "$work/expected")
     found=$(sha256 "$work/archive")
+    found=${found%% *}
     [ "$found" = "$expected" ] || fail "$name.tar.gz has the SHA-256 $found instead of $expected; nothing was installed"
     tar -xzf "$work/archive" -C "$work" || fail "$name.tar.gz cannot be unpacked"
     "$work/$name/cf-queues" --version || fail 'the program does not run here; nothing was installed'

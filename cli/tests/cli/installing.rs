@@ -138,6 +138,19 @@ fn what_is_not_the_release_is_not_installed() {
 }
 
 #[test]
+fn what_a_killed_run_left_is_removed_by_one_on_another_day() {
+    let world = World::new("killed", "echo cf-queues 1.2.3");
+    let bin = world.folder.join("bin");
+    sh("mkdir -p bin/.cf-queues.abcdef bin/.cf-queues.ghijkl bin/.cf-queues", &world.folder);
+    sh("touch bin/.cf-queues.abcdef/archive", &world.folder);
+    sh("touch -t 202001010000 bin/.cf-queues.abcdef bin/.cf-queues", &world.folder);
+    assert!(world.install().status.success());
+    // The second one may still run, and the third one is not the script's.
+    let left = [".cf-queues.abcdef", ".cf-queues.ghijkl", ".cf-queues"].map(|name| bin.join(name).exists());
+    assert_eq!(left, [false, true, true]);
+}
+
+#[test]
 fn a_machine_without_a_program_and_a_folder_that_cannot_be_written_are_named() {
     let world = World::new("other", "echo cf-queues 1.2.3");
     world.on("FreeBSD", "riscv64");
@@ -166,11 +179,18 @@ fn a_part_of_the_script_does_nothing() {
 fn wget_and_the_least_tools_are_enough() {
     let has_wget = Command::new("sh").args(["-c", "command -v wget"]).output().unwrap().status.success();
     let world = World::new("wget", "echo cf-queues 1.2.3");
-    world.with_only(&["mkdir", "mktemp", "rm", "cut", "tar", "gzip", "mv"]);
+    world.with_only(&["mkdir", "mktemp", "rm", "cut", "tar", "gzip", "mv", "find"]);
+    let sum = world.folder.join(format!("releases/v1.2.3/{NAME}.tar.gz.sha256"));
+    let whole = fs::read(&sum).unwrap();
     let told = |output: Output| String::from_utf8(output.stderr).unwrap();
     assert!(told(world.install_in("bin", "")).contains("curl or wget is needed"));
     world.with_only(&[if has_wget { "wget" } else { "curl" }]);
-    assert!(told(world.install_in("bin", "")).contains("sha256sum or shasum is needed"));
+    // Nothing is as good as an empty sum.
+    fs::write(&sum, "").unwrap();
+    let output = world.install_in("bin", "");
+    assert!(!output.status.success(), "{output:?}");
+    assert_eq!(told(output), "install.sh: sha256sum or shasum is needed\n");
+    fs::write(&sum, whole).unwrap();
     world.with_only(&["sha256sum"]);
     let output = world.install_in("bin", "");
     assert!(output.status.success(), "{output:?}");
