@@ -13,7 +13,7 @@ use std::{
     thread,
 };
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, builder::BoolishValueParser};
 use cloudflare_queues::{
     AccountId, Error,
     emulator::{Behavior, Emulator},
@@ -69,7 +69,7 @@ pub(crate) struct Serve {
     )]
     tokens: Vec<String>,
     /// Let the clock stand still until it is advanced by POST /_emulator/advance
-    #[arg(long, env = "CF_QUEUES_EMULATOR_FROZEN")]
+    #[arg(long, env = "CF_QUEUES_EMULATOR_FROZEN", value_parser = BoolishValueParser::new())]
     frozen: bool,
     /// The URL by which clients reach it, if that is another one, as in a container; it is printed and written
     #[arg(long, value_name = "URL", env = "CF_QUEUES_EMULATOR_PUBLIC_URL")]

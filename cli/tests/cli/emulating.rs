@@ -410,7 +410,7 @@ fn settings_are_read_from_variables() {
         ("CF_QUEUES_EMULATOR_QUEUES", "orders,max_retries=1 failed"),
         ("CF_QUEUES_EMULATOR_BEHAVIOR", "counts=false max_lease=60"),
         ("CF_QUEUES_EMULATOR_TOKENS", "from-a-variable"),
-        ("CF_QUEUES_EMULATOR_FROZEN", "true"),
+        ("CF_QUEUES_EMULATOR_FROZEN", "1"),
     ]);
     let mut serving = Serving::of(&mut command);
     let announced = serving.announced();
