@@ -38,6 +38,13 @@ test('an order that fails comes again after a minute, and is a dead letter in th
   assert.deepEqual(await bodies('failed'), [{ id: 2 }]);
 });
 
+test('an order that a Worker sent is handled, and the last delivery makes it a dead letter', async () => {
+  await emulator.seed('orders', { body: { id: 4 }, attempts: 1, times: 2 }, { body: '"text"', content_type: 'text' });
+  assert.deepEqual(await handleOrders(client, account_id, orders, fail), { acked: 0, retried: 3 });
+  assert.deepEqual(await bodies('failed'), [{ id: 4 }, { id: 4 }]);
+  assert.deepEqual(await bodies('orders'), ['text']);
+});
+
 test('an order is kept when its acknowledgement does not arrive', async () => {
   await push({ id: 3 });
   // The client tries three times.

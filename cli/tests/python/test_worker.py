@@ -51,6 +51,14 @@ def test_an_order_that_fails_comes_again_after_a_minute_and_is_a_dead_letter_in_
     assert bodies(cf_queues, "failed") == [{"id": 2}]
 
 
+def test_an_order_that_a_worker_sent_is_handled_and_the_last_delivery_makes_it_a_dead_letter(cf_queues, handle):
+    orders = {"body": {"id": 4}, "attempts": 1, "times": 2}, {"body": '"text"', "content_type": "text"}
+    cf_queues.seed("orders", *orders)
+    assert handle(fails) == (0, 3)
+    assert bodies(cf_queues, "failed") == [{"id": 4}, {"id": 4}]
+    assert bodies(cf_queues, "orders") == ["text"]
+
+
 def test_an_order_is_kept_when_its_acknowledgement_does_not_arrive(cf_queues, client, handle):
     push(cf_queues, client, {"id": 3})
     # The client tries three times.
