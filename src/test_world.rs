@@ -175,6 +175,11 @@ pub(crate) fn refusal(status: u16, code: u64) -> http::Response<String> {
     http::Response::builder().status(status).body(body.to_string()).unwrap()
 }
 
+pub(crate) fn with_retry_after(mut response: http::Response<String>, value: &str) -> http::Response<String> {
+    response.headers_mut().insert("retry-after", value.parse().unwrap());
+    response
+}
+
 #[derive(Clone)]
 struct Unsent;
 

@@ -30,6 +30,7 @@ use crate::{
     },
     queue::Queue,
     test_log::Log,
+    test_world::{refusal, with_retry_after},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -180,17 +181,6 @@ impl Fixture {
     fn left(&self) -> usize {
         self.emulator.messages(self.emulator.queue_id()).len()
     }
-}
-
-fn refusal(status: u16, code: u64) -> http::Response<String> {
-    let body =
-        json!({ "success": false, "errors": [{ "code": code, "message": "no" }], "messages": [], "result": null });
-    http::Response::builder().status(status).body(body.to_string()).unwrap()
-}
-
-fn with_retry_after(mut response: http::Response<String>, value: &str) -> http::Response<String> {
-    response.headers_mut().insert("retry-after", value.parse().unwrap());
-    response
 }
 
 fn counted(acks: impl Into<Value>, warnings: Value) -> http::Response<String> {

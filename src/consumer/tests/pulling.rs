@@ -110,14 +110,10 @@ async fn a_message_whose_lease_expired_before_its_start_is_skipped() {
 async fn only_a_permanent_failure_ends_the_run() {
     let world = World::with(1).await;
     let start = Instant::now();
-    world.responds(move |seen| {
-        let mut limited = refusal(429, 10250);
-        limited.headers_mut().insert("retry-after", "61".parse().unwrap());
-        match (seen.operation.as_str(), start.elapsed().as_secs()) {
-            ("pull", 0) => Some(limited),
-            ("pull", 130..) => Some(refusal(401, 10000)),
-            _ => None,
-        }
+    world.responds(move |seen| match (seen.operation.as_str(), start.elapsed().as_secs()) {
+        ("pull", 0) => Some(with_retry_after(refusal(429, 10250), "61")),
+        ("pull", 130..) => Some(refusal(401, 10000)),
+        _ => None,
     });
     let report = run(&world.consumer(), pending::<()>(), |_| async {}).await;
     assert_eq!((report.stats.acknowledged, report.stats.pull_failures), (1, 2));

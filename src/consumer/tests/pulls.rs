@@ -242,9 +242,7 @@ async fn failed_pulls_without_a_round_trip_lengthen_the_pause_once() {
 
 /// A refusal with a wait that is too long for a retry within the pull.
 fn limited(retry_after: &str) -> http::Response<String> {
-    let mut limited = refusal(429, 10250);
-    limited.headers_mut().insert("retry-after", retry_after.parse().unwrap());
-    limited
+    with_retry_after(refusal(429, 10250), retry_after)
 }
 
 #[tokio::test(start_paused = true)]

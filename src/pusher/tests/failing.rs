@@ -71,11 +71,7 @@ async fn what_did_not_arrive_is_sent_again() {
 async fn no_request_is_sent_before_a_retry_after_has_passed() {
     let world = World::with(0).await;
     let start = Instant::now();
-    world.responds(move |_| {
-        let mut response = refusal(429, 971);
-        response.headers_mut().insert("retry-after", "90".parse().unwrap());
-        (start.elapsed() < 90 * SECOND).then_some(response)
-    });
+    world.responds(move |_| (start.elapsed() < 90 * SECOND).then(|| with_retry_after(refusal(429, 971), "90")));
     let pusher = Pusher::new(world.queue.clone()).unwrap();
     assert!(pusher.push(PushMessage::text("x")).await.unwrap().await.is_ok());
     assert_eq!(world.seen("batch").len(), 2);
@@ -177,9 +173,7 @@ async fn an_iterator_holds_no_more_than_the_bound_behind_a_request_that_takes_lo
     let world = World::with(0).await;
     let start = Instant::now();
     world.responds(move |seen| {
-        let mut response = refusal(429, 10250);
-        response.headers_mut().insert("retry-after", "50".parse().unwrap());
-        (seen.nth == 0 && start.elapsed() < SECOND).then_some(response)
+        (seen.nth == 0 && start.elapsed() < SECOND).then(|| with_retry_after(refusal(429, 10250), "50"))
     });
     let pusher = Pusher::with_options(world.queue.clone(), PusherOptions::new().max_bytes(1_000_000)).unwrap();
     let taken = Arc::new(Mutex::new(0));
