@@ -169,11 +169,11 @@ impl Source {
         None
     }
 
-    /// A message that was taken waits again, before all others.
+    /// A message that was taken waits again, before all others that are started at the same time as it.
     pub(super) fn take_back(&mut self, delivery: Delivery) {
         let waiting = Waiting { delivery, since: Instant::now(), pull: Span::none() };
         // The others are in order already.
-        self.waiting.push_front(waiting);
+        self.queue_of(&waiting).push_front(waiting);
     }
 
     /// The end of a pull or of a pause. A failure that needs human intervention is returned.
@@ -205,7 +205,11 @@ impl Source {
     }
 
     fn wait(&mut self, waiting: Waiting) {
-        if waiting.delivery.is_last() { &mut self.last } else { &mut self.waiting }.push_back(waiting);
+        self.queue_of(&waiting).push_back(waiting);
+    }
+
+    fn queue_of(&mut self, waiting: &Waiting) -> &mut VecDeque<Waiting> {
+        if waiting.delivery.is_last() { &mut self.last } else { &mut self.waiting }
     }
 
     pub(super) fn gauge(&self, handlers_running: usize, is_full: bool) {

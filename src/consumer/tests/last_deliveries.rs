@@ -93,6 +93,25 @@ async fn messages_at_their_last_delivery_are_started_first() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_message_that_a_dropped_wait_gave_back_is_still_first_at_its_last_delivery() {
+    let world = World::with(0).await;
+    world.responds(|seen| match (seen.operation.as_str(), seen.nth) {
+        ("pull", 0) => Some(at_attempts(&[1, 3])),
+        ("pull", 1) => Some(at_attempts(&[2, 4])),
+        ("pull", _) => Some(at_attempts(&[])),
+        _ => None,
+    });
+    let mut deliveries = world.consumer().max_retries(2).stream().unwrap();
+    let attempts = |delivery: &Delivery| delivery.message().attempts.unwrap();
+    // The first message of the first pull is given back with the other one.
+    for _ in 0..2 {
+        assert!(tokio::time::timeout(10 * SECOND, deliveries.next_batch(100, MINUTE)).await.is_err());
+    }
+    let batch = deliveries.next_batch(4, SECOND).await.unwrap().unwrap();
+    assert_eq!(batch.iter().map(attempts).collect::<Vec<_>>(), [3, 4, 1, 2]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_message_at_its_last_delivery_is_handled_during_the_shutdown_while_there_is_time() {
     for (time, handled) in [(10 * SECOND, 3), (2 * SECOND, 1)] {
         let world = World::with(0).await;
