@@ -32,14 +32,14 @@ impl From<Result<Verdict, String>> for Handled {
 pub(super) type Handler = dyn Fn(Vec<Message>) -> Handling + Send + Sync;
 pub(super) type Handling = Pin<Box<dyn Future<Output = Vec<Handled>> + Send>>;
 
-/// Lets a handler work on messages, and settles them as it says. Returns how long it took.
+/// Lets a handler work on messages, and settles them as it says. Returns how long it took, if it could start in time.
 pub(super) async fn handle(
     handler: Arc<Handler>,
     work: Vec<Delivery>,
     timeout: Duration,
     keeps_messages: bool,
     span: Span,
-) -> Duration {
+) -> Option<Duration> {
     let (mut messages, mut held): (Vec<_>, Vec<(Held, Option<Message>)>) = (Vec::new(), Vec::new());
     for delivery in work {
         // Handlers that block their threads may have delayed the start for long.
@@ -51,8 +51,7 @@ pub(super) async fn handle(
         held.push((of_message, keeps_messages.then(|| message.clone())));
         messages.push(message);
     }
-    let Some((first, _)) = held.first() else { return Duration::ZERO };
-    let counter = first.counter().clone();
+    let counter = held.first()?.0.counter().clone();
     let started = Instant::now();
     let handled = contained(|| within(timeout, handler(messages), held.len())).await;
     let took = started.elapsed();
@@ -65,7 +64,7 @@ pub(super) async fn handle(
     for (held, message) in held {
         held.conclude(outcomes.next(), message).in_background();
     }
-    took
+    Some(took)
 }
 
 /// Drops what a handler does after the timeout.

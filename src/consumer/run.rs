@@ -34,8 +34,8 @@ const MOST_UNTRUSTED: usize = 1000;
 pub(super) struct Run {
     queue: Queue,
     source: Source,
-    /// Running handlers. Each returns how long it took.
-    handlers: JoinSet<Duration>,
+    /// Running handlers. Each returns how long it took, if it could start in time.
+    handlers: JoinSet<Option<Duration>>,
     /// How long handlers take on average.
     handler_time: Option<Duration>,
     linger: Option<Pin<Box<Sleep>>>,
@@ -131,9 +131,12 @@ impl Run {
         .await;
     }
 
-    fn finished(&mut self, finished: Result<Duration, JoinError>) {
+    fn finished(&mut self, finished: Result<Option<Duration>, JoinError>) {
         match finished {
-            Ok(took) => self.handler_time = Some(self.handler_time.map_or(took, |average| (average * 7 + took) / 8)),
+            Ok(Some(took)) => {
+                self.handler_time = Some(self.handler_time.map_or(took, |average| (average * 7 + took) / 8));
+            }
+            Ok(None) => {}
             Err(error) => discard_error(error),
         }
     }

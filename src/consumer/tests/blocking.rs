@@ -60,14 +60,25 @@ async fn a_message_that_waited_while_the_machine_was_suspended_is_not_started() 
     sleeps.store(61, Ordering::Relaxed);
     assert!(batch.iter().all(|delivery| delivery.message().lease().is_lost()));
     for delivery in batch {
-        deliveries_take_back(&mut deliveries, delivery);
+        deliveries.source().take_back(delivery.take_back());
     }
     assert!(tokio::time::timeout(SECOND, deliveries.next()).await.is_err(), "their leases are lost");
     assert_eq!(deliveries.stats().expired, 2);
 }
 
-fn deliveries_take_back(deliveries: &mut Deliveries, delivery: Delivery) {
-    deliveries.source().take_back(delivery.take_back());
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_could_not_start_in_time_does_not_count_as_fast() {
+    let world = World::with(2).await;
+    let (queue, sleeps) = suspended(&world);
+    let mut deliveries = Consumer::new(queue).max_retries(100).stream().unwrap();
+    let batch = deliveries.next_batch(2, SECOND).await.unwrap().unwrap();
+    let (handler, mut took) = (handlers::one(|_| sleep(SECOND)), Vec::new());
+    for delivery in batch {
+        let work = vec![delivery.take_back()];
+        took.push(handlers::handle(Arc::clone(&handler), work, MINUTE, false, tracing::Span::none()).await);
+        sleeps.store(61, Ordering::Relaxed);
+    }
+    assert_eq!((took, deliveries.stats().expired), (vec![Some(SECOND), None], 1));
 }
 
 #[tokio::test(start_paused = true)]
