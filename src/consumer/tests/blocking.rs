@@ -308,6 +308,25 @@ async fn a_retry_does_not_wait_for_an_extension_that_is_not_sent_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stop_is_bounded_while_a_retry_waits_for_an_extension_that_hangs() {
+    let world = World::with(1).await;
+    // The lease is extended from 40 s on, and the attempt is given up after 30 s.
+    world.takes_by(|seen| if seen.operation == "extend" { 60 * MINUTE } else { Duration::ZERO });
+    let consumer = world.consumer().shutdown_timeout(5 * SECOND).flush_timeout(5 * SECOND);
+    let start = Instant::now();
+    let report = run(&consumer, sleep(50 * SECOND), |_| async {
+        sleep(52 * SECOND).await;
+        Verdict::RetryIn(600 * SECOND)
+    })
+    .await;
+    assert_eq!((start.elapsed().as_secs(), report.unconfirmed.len(), world.seen("ack").len()), (57, 1, 0));
+    sleep(MINUTE).await;
+    let (extended, settled) = (world.seen("extend"), world.seen("ack"));
+    assert_eq!((extended.len(), settled.len()), (1, 1), "the decision stands");
+    assert_eq!((settled[0].at - extended[0].at).as_secs(), 30);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_consumers_own_queue_cannot_have_its_dead_letters() {
     let world = World::with(1).await;
     let consumer = world.consumer().dead_letters(world.direct.clone());
