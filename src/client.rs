@@ -2,7 +2,12 @@
 
 #[cfg(feature = "emulator")]
 use std::time::SystemTime;
-use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    net::IpAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use reqwest::{Proxy, Url, redirect};
 use tokio::sync::Semaphore;
@@ -355,6 +360,7 @@ impl ClientBuilder {
                 base_url: base_url.as_str().trim_end_matches('/').to_owned(),
                 credentials: CredentialSource::new(self.credentials),
                 budget: self.retry.new_budget(),
+                errors: Mutex::default(),
                 in_flight: self.max_in_flight.map(Semaphore::new),
                 retry: self.retry,
                 request_timeout: self.request_timeout,

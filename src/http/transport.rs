@@ -7,7 +7,7 @@ use std::{
     io, iter, mem,
     panic::catch_unwind,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -25,7 +25,7 @@ use tokio::{
 
 use crate::{
     error::{Error, kind::ErrorKind},
-    flow::{budget::Budget, clock::Clock},
+    flow::{budget::Budget, clock::Clock, outage::Outage},
     http::{
         credentials::{CredentialSource, Headers},
         retry::RetryPolicy,
@@ -72,6 +72,8 @@ pub(crate) struct Transport {
     pub(crate) credentials: CredentialSource,
     pub(crate) retry: RetryPolicy,
     pub(crate) budget: Budget,
+    /// Which errors beside successes to log.
+    pub(crate) errors: Mutex<Outage>,
     /// A permit for each request in flight, if there is a limit.
     pub(crate) in_flight: Option<Semaphore>,
     pub(crate) request_timeout: Duration,
@@ -137,6 +139,11 @@ impl Transport {
         }
         let (status, headers) = (response.status().as_u16(), mem::take(response.headers_mut()));
         Ok(Received { status, headers, body, is_delimited })
+    }
+
+    /// The errors beside successes so far.
+    pub(crate) fn errors(&self) -> MutexGuard<'_, Outage> {
+        self.errors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A permit for a request in flight.
