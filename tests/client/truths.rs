@@ -2,15 +2,24 @@
 
 use std::time::{Duration, SystemTime};
 
-use cloudflare_queues::{Client, Credentials, ErrorKind, PullOptions, PushMessage, RetryPolicy};
+use cloudflare_queues::{
+    Client, Credentials, ErrorKind, PullOptions, PushMessage, RetryPolicy,
+    manage::{ConsumerSettings, EventSource, NewSubscription},
+};
 use serde_json::json;
 use support::{Act, Op, Server, response};
 
 #[tokio::test]
 async fn creation_without_an_id_may_have_been_carried_out() {
-    let server = Server::playing([support::bare_success()]);
-    let error = support::queue(&server.url).queues().create("jobs").await.unwrap_err();
-    assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::UnexpectedResponse, true), "{error}");
+    let queue = support::queue(&Server::playing([support::bare_success()]).url);
+    let consumer = queue.create_consumer(&ConsumerSettings::pull()).await.unwrap();
+    let subscription = NewSubscription::new("uploads", EventSource::new("r2"), queue.id()).event("created");
+    let subscription = queue.queues().subscriptions().create(&subscription).await.unwrap();
+    let errors =
+        [queue.queues().create("jobs").await.unwrap_err(), consumer.id().unwrap_err(), subscription.id().unwrap_err()];
+    for error in errors {
+        assert_eq!((error.kind(), error.may_have_arrived()), (ErrorKind::UnexpectedResponse, true), "{error}");
+    }
 }
 
 #[tokio::test]
