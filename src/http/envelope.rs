@@ -36,8 +36,8 @@ pub(crate) struct Pages {
     /// The number of entries of this page, and of all.
     pub(crate) here: Option<u64>,
     pub(crate) entries: Option<u64>,
-    /// Whether the next page is asked for by a cursor.
-    pub(crate) has_cursor: bool,
+    /// Whether it says by a cursor or a flag that this is not all.
+    pub(crate) has_more: bool,
 }
 
 impl Pages {
@@ -45,12 +45,13 @@ impl Pages {
         let number = |name: &str| Some(result_info.get(name)?.as_f64().filter(|number| *number >= 0.0)? as u64);
         let cursors = ["/cursor", "/next_cursor", "/cursors/after"];
         let mut cursors = cursors.iter().filter_map(|way| result_info.pointer(way)?.as_str());
+        let mut flags = ["has_more", "is_truncated"].iter().filter_map(|name| result_info.get(name)?.as_bool());
         Self {
             // No pages are none only if this one is empty as well, which ends a list in any case.
             count: number("total_pages").filter(|pages| *pages > 0),
             here: number("count"),
             entries: number("total_count"),
-            has_cursor: cursors.any(|cursor| !cursor.is_empty()),
+            has_more: cursors.any(|cursor| !cursor.is_empty()) || flags.any(|has_more| has_more),
         }
     }
 }

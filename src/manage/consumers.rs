@@ -278,7 +278,7 @@ impl Queue {
         let (Success { result: List(consumers), pages, .. }, _) = call.read_by(response::read_list).send().await?;
         let here = pages.here.unwrap_or(consumers.len() as u64);
         let is_part = pages.count.is_some_and(|count| count > 1) || pages.entries.is_some_and(|all| all > here);
-        if is_part || pages.has_cursor {
+        if is_part || pages.has_more {
             let message = "the service returned only a part of the queue's consumers";
             return Err(Error::new(ErrorKind::UnexpectedResponse, message));
         }

@@ -109,7 +109,8 @@ fn info(name: &str) -> Report {
 fn a_list_that_comes_in_pages_is_lost_where_one_page_is_read() {
     let parameters =
         ["page", "per_page", "cursor", "limit", "offset", "pageToken", "starting_after", "maxKeys", "from", "first"];
-    let infos = ["page", "count", "total_count", "total_pages", "cursor", "cursors", "has_more"];
+    let infos =
+        ["page", "count", "total_count", "total_pages", "cursor", "cursors", "has_more", "is_truncated", "remaining"];
     let field = |name: &str| another(|_, fields| fields[name] = json!({}));
     let fields = ["total", "pagination"].map(field);
     for report in parameters.map(parameter).into_iter().chain(infos.map(info)).chain(fields) {

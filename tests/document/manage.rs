@@ -138,6 +138,7 @@ fn one_page_of_consumers_is_not_the_whole_list() {
         json!({}),
         json!({ "page": 1, "count": 2, "total_count": 2, "total_pages": 1, "cursors": { "after": "" } }),
         json!({ "total_count": 1, "total_pages": 0, "cursor": null }),
+        json!({ "has_more": false, "is_truncated": null }),
         json!({ "total_count": "many", "total_pages": [2] }),
     ] {
         assert_eq!(listed(whole.clone()).unwrap(), 1, "{whole}");
@@ -148,6 +149,8 @@ fn one_page_of_consumers_is_not_the_whole_list() {
         json!({ "count": 2, "total_count": 3 }),
         json!({ "cursor": "next" }),
         json!({ "next_cursor": "next" }),
+        json!({ "has_more": true }),
+        json!({ "is_truncated": true }),
         json!({ "cursors": { "after": "next" } }),
     ] {
         assert_eq!(listed(part.clone()).unwrap_err().kind(), ErrorKind::UnexpectedResponse, "{part}");

@@ -347,9 +347,9 @@ fn is_read_or_unsaid(here: &Operation, new: &Operation, failure: &str) -> bool {
 fn starts_pages(here: &Operation, place: &str) -> bool {
     const CURSORS: [&str; 9] =
         ["cursor", "token", "continuation", "marker", "after", "before", "next", "link", "scroll"];
-    const PAGES: [&str; 14] = [
+    const PAGES: [&str; 16] = [
         "page", "pagin", "limit", "offset", "skip", "size", "total", "count", "more", "info", "start", "from", "first",
-        "max",
+        "max", "trunc", "remain",
     ];
     let kinds = here.places.get("response 200 /result").and_then(|result| result.facts.get("type"));
     let is_list = kinds.and_then(Value::as_array).is_some_and(|kinds| kinds.iter().any(|kind| kind == "array"));
