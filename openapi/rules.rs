@@ -42,6 +42,9 @@ const FORMATS: [&str; 6] = ["int32", "int64", "uint32", "uint64", "float", "doub
 const SECRET_WORDS: [&str; 8] =
     ["credential", "key", "passphrase", "passwd", "password", "secret", "signature", "token"];
 
+/// The keyword by which Cloudflare marks secrets, beside those of OpenAPI.
+pub const SENSITIVE: &str = "x-sensitive";
+
 /// Fields that are called like secrets, and why they are none.
 const NO_SECRETS: [(&str, &str); 0] = [];
 
@@ -90,7 +93,7 @@ pub fn is_named_like_a_secret(name: &str) -> bool {
 /// Whether a schema says by itself that its value is a secret.
 pub fn is_described_like_a_secret(schema: &Value) -> bool {
     schema.get("format").is_some_and(|format| format == "password")
-        || schema.get("writeOnly").is_some_and(|only| *only == true)
+        || ["writeOnly", SENSITIVE].iter().any(|keyword| schema.get(*keyword).is_some_and(|only| *only == true))
 }
 
 struct Reader<'a> {

@@ -33,7 +33,7 @@ pub(super) fn operations(document: &mut Value) -> Vec<&mut Value> {
     paths.flat_map(|item| item.as_object_mut().unwrap().values_mut()).collect()
 }
 
-pub(super) const NEED_AN_EDIT: [Row; 59] = [
+pub(super) const NEED_AN_EDIT: [Row; 61] = [
     (
         "warnings are an integer",
         |d| *result(d, "~1ack", "/warnings") = json!({ "type": "integer" }),
@@ -323,6 +323,18 @@ pub(super) const NEED_AN_EDIT: [Row; 59] = [
         "`x-secret`",
     ),
     (
+        "a described field is sensitive",
+        |d| component(d, "/components/schemas/mq_queue/properties")["modified_on"]["x-sensitive"] = json!(true),
+        Some(Class::Secret),
+        "`x-secret`",
+    ),
+    (
+        "a field of a request is sensitive",
+        |d| at(d, PULL)["properties"]["batch_size"]["x-sensitive"] = json!(true),
+        Some(Class::Secret),
+        "`x-secret`",
+    ),
+    (
         "a field of a request is only written",
         |d| at(d, PULL)["properties"]["batch_size"]["writeOnly"] = json!(true),
         Some(Class::Secret),
@@ -402,7 +414,7 @@ pub(super) const NEED_AN_EDIT: [Row; 59] = [
     ),
 ];
 
-pub(super) const ONLY_TO_KNOW: [Row; 49] = [
+pub(super) const ONLY_TO_KNOW: [Row; 50] = [
     (
         "an operation is new",
         |d| d["paths"][path("extend")] = json!({ "post": { "operationId": "queues-extend" } }),
@@ -536,6 +548,12 @@ pub(super) const ONLY_TO_KNOW: [Row; 49] = [
     (
         "a new field is a password",
         |d| result(d, "~1pull", "")["hook"] = json!({ "type": "string", "format": "password" }),
+        Some(Class::Harmless),
+        "may be a secret",
+    ),
+    (
+        "a new field is sensitive",
+        |d| result(d, "~1pull", "")["hook"] = json!({ "type": "string", "x-sensitive": true }),
         Some(Class::Harmless),
         "may be a secret",
     ),

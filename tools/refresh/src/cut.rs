@@ -8,7 +8,7 @@ use std::{
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json, value::RawValue};
 
-use crate::{places, unreadable};
+use crate::{places, rules, unreadable};
 
 type Parts<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
 
@@ -316,7 +316,8 @@ fn strip(value: &mut Value, kind: Kind, found: &mut BTreeSet<String>) {
         Value::Object(map) => {
             let mut sorted: BTreeMap<_, _> = std::mem::take(map).into_iter().collect();
             if kind == Kind::Keywords {
-                sorted.retain(|key, _| !WORDS.contains(&key.as_str()) && !key.starts_with("x-"));
+                let is_word = |key: &str| WORDS.contains(&key) || key.starts_with("x-") && key != rules::SENSITIVE;
+                sorted.retain(|key, _| !is_word(key));
                 found.extend(sorted.get("$ref").and_then(Value::as_str).map(str::to_owned));
             }
             for (key, value) in &mut sorted {

@@ -87,7 +87,10 @@ pub(crate) fn own(schema: &Value, at: &str) -> Shape {
     }
     let keywords = schema.as_object().into_iter().flatten();
     let mut facts: BTreeMap<_, _> = keywords
-        .filter(|(keyword, _)| !NO_FACTS.contains(&keyword.as_str()) && !keyword.starts_with("x-"))
+        .filter(|(keyword, _)| {
+            let is_extension = keyword.starts_with("x-") && *keyword != rules::SENSITIVE;
+            !NO_FACTS.contains(&keyword.as_str()) && !is_extension
+        })
         .map(|(keyword, value)| (keyword.clone(), plain(value)))
         .collect();
     for (bound, other, word) in [("maximum", "exclusiveMaximum", "below"), ("minimum", "exclusiveMinimum", "above")] {
@@ -255,8 +258,8 @@ pub(crate) fn join(mut left: Shape, mut right: Shape) -> Shape {
 }
 
 /// What is said without restricting a value.
-const REMARKS: [&str; 7] =
-    ["allowEmptyValue", "default", "deprecated", "discriminator", "name", "partial", "writeOnly"];
+const REMARKS: [&str; 8] =
+    ["allowEmptyValue", "default", "deprecated", "discriminator", "name", "partial", rules::SENSITIVE, "writeOnly"];
 
 /// Whether `wide` allows everything that `narrow` does, for one keyword. An absent keyword allows everything.
 pub(crate) fn allows(keyword: &str, narrow: Option<&Value>, wide: Option<&Value>) -> bool {
