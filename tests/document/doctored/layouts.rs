@@ -8,7 +8,7 @@ use super::{
 };
 
 pub(super) const LAYOUTS: [Row; 29] = [
-    ("nothing", |_| (), None, "nothing changed"),
+    ("nothing", |_| (), "nothing changed"),
     (
         "types are lists, as OpenAPI 3.1 has them",
         |d| {
@@ -21,7 +21,6 @@ pub(super) const LAYOUTS: [Row; 29] = [
                 })
             })
         },
-        None,
         "only the layout",
     ),
     (
@@ -30,7 +29,6 @@ pub(super) const LAYOUTS: [Row; 29] = [
             component(d, "/components/schemas/mq_api-v4-success/properties")["success"] =
                 json!({ "type": "boolean", "const": true })
         },
-        None,
         "only the layout",
     ),
     (
@@ -40,7 +38,6 @@ pub(super) const LAYOUTS: [Row; 29] = [
             d["components"]["requestBodies"]["pull"] = body;
             at(d, "~1pull/post")["requestBody"] = json!({ "$ref": "#/components/requestBodies/pull" })
         },
-        None,
         "only the layout",
     ),
     (
@@ -50,7 +47,6 @@ pub(super) const LAYOUTS: [Row; 29] = [
             d["components"]["responses"]["pulled"] = body;
             at(d, "~1pull/post/responses")["200"] = json!({ "$ref": "#/components/responses/pulled" })
         },
-        None,
         "only the layout",
     ),
     (
@@ -59,7 +55,6 @@ pub(super) const LAYOUTS: [Row; 29] = [
             let schema = at(d, "~1pull/post/responses/200/content/application~1json")["schema"].take();
             at(d, "~1pull/post/responses/200/content/application~1json")["schema"] = json!({ "oneOf": [schema] })
         },
-        None,
         "only the layout",
     ),
     (
@@ -68,7 +63,6 @@ pub(super) const LAYOUTS: [Row; 29] = [
             let count = result(d, "~1ack", "/ackCount").take();
             *result(d, "~1ack", "/ackCount") = json!({ "anyOf": [count, { "type": "number", "maximum": 7 }] })
         },
-        None,
         "only the layout",
     ),
     (
@@ -78,7 +72,6 @@ pub(super) const LAYOUTS: [Row; 29] = [
             d["components"]["pathItems"]["pull"] = item;
             d["paths"][path("pull")] = json!({ "$ref": "#/components/pathItems/pull" })
         },
-        None,
         "nothing changed",
     ),
     (
@@ -88,7 +81,6 @@ pub(super) const LAYOUTS: [Row; 29] = [
             at(d, "~1pull/post").as_object_mut().unwrap().remove("parameters");
             at(d, "~1pull")["parameters"] = parameters
         },
-        None,
         "only the layout",
     ),
     (
@@ -97,7 +89,6 @@ pub(super) const LAYOUTS: [Row; 29] = [
             let pull = at(d, "~1pull/post/responses/200/content");
             rename(pull, "application/json", "application/json; charset=utf-8")
         },
-        None,
         "only the layout",
     ),
     (
@@ -106,7 +97,6 @@ pub(super) const LAYOUTS: [Row; 29] = [
             let version = json!({ "default": "v4", "description": "The version." });
             d["servers"] = json!([{ "url": "https://api.cloudflare.com/client/{v}/", "variables": { "v": version } }])
         },
-        None,
         "only the layout",
     ),
     (
@@ -115,7 +105,6 @@ pub(super) const LAYOUTS: [Row; 29] = [
             let text = d.to_string().replace("api_token", "apiToken").replace("\"bearer\"", "\"Bearer\"");
             *d = serde_json::from_str(&text).unwrap()
         },
-        None,
         "only the layout",
     ),
     (
@@ -142,7 +131,6 @@ pub(super) const LAYOUTS: [Row; 29] = [
             schemes["end"] = schemes["api_token"].take();
             schemes["api_token"] = json!({ "$ref": "#/components/securitySchemes/end" })
         },
-        None,
         "only the layout",
     ),
     (
@@ -158,7 +146,6 @@ pub(super) const LAYOUTS: [Row; 29] = [
             body["properties"]["acks"]["minItems"] = json!(0);
             body["properties"]["acks"]["uniqueItems"] = json!(false)
         },
-        None,
         "only the layout",
     ),
     (
@@ -170,7 +157,6 @@ pub(super) const LAYOUTS: [Row; 29] = [
                 }
             })
         },
-        None,
         "only the layout",
     ),
     (
@@ -179,7 +165,6 @@ pub(super) const LAYOUTS: [Row; 29] = [
             component(d, "/components/schemas/mq_lease-id")["definitions"] = json!({ "enum": { "type": "string" } });
             component(d, "/components/schemas/mq_lease-id")["$defs"] = json!({ "items": { "type": "string" } })
         },
-        None,
         "only the layout",
     ),
     (
@@ -192,7 +177,6 @@ pub(super) const LAYOUTS: [Row; 29] = [
             at(d, "~1pull")["x-more"] = json!(true);
             at(d, "~1pull/post/responses")["x-more"] = json!({ "$ref": "nowhere" })
         },
-        None,
         "nothing changed",
     ),
     (
@@ -204,7 +188,6 @@ pub(super) const LAYOUTS: [Row; 29] = [
             let here = format!("#/paths/{}/post/responses/200/content", path("pull").replace('/', "~1"));
             at(d, &format!("~1pull/{RESULT}"))["$ref"] = json!(format!("{here}/application~1json/schema/$defs/title"))
         },
-        None,
         "only the layout",
     ),
     (
@@ -214,7 +197,6 @@ pub(super) const LAYOUTS: [Row; 29] = [
             pull["example"] = json!({ "$ref": "nowhere" });
             pull["schema"]["examples"] = json!([{ "$ref": "nowhere" }])
         },
-        None,
         "nothing changed",
     ),
     (
@@ -226,7 +208,6 @@ pub(super) const LAYOUTS: [Row; 29] = [
             let way = "#/paths/~1zones~1%7Bid%7D/get/responses/200/content/application~1json/schema/properties/a%20b";
             at(d, &format!("~1pull/{RESULT}"))["$ref"] = json!(way)
         },
-        None,
         "only the layout",
     ),
     (
@@ -237,7 +218,6 @@ pub(super) const LAYOUTS: [Row; 29] = [
             d["components"]["pathItems"]["pull"] = item;
             d["paths"][path("pull")] = json!({ "$ref": "#/components/pathItems/pull", "parameters": parameters })
         },
-        None,
         "only the layout",
     ),
     (
@@ -246,7 +226,6 @@ pub(super) const LAYOUTS: [Row; 29] = [
             let schema = json!({ "application/json": { "schema": { "type": "string" } } });
             at(d, "~1pull")["parameters"] = json!([{ "name": "Accept", "in": "header", "content": schema }])
         },
-        None,
         "only the layout",
     ),
     (
@@ -256,7 +235,6 @@ pub(super) const LAYOUTS: [Row; 29] = [
                 json!({ "name": "queue_id", "in": "path", "schema": { "type": "object", "properties": { "a": {} } } });
             at(d, "~1pull")["parameters"] = json!([other])
         },
-        None,
         "only the layout",
     ),
     (
@@ -265,19 +243,12 @@ pub(super) const LAYOUTS: [Row; 29] = [
             rename(at(d, "~1pull/post/responses/200/content"), "application/json", "application/*");
             rename(at(d, "~1ack/post/requestBody/content"), "application/json", "*/*")
         },
-        None,
         "only the layout",
     ),
-    (
-        "a status is written otherwise",
-        |d| rename(at(d, "~1pull/post/responses"), "4XX", "4xx"),
-        None,
-        "only the layout",
-    ),
+    ("a status is written otherwise", |d| rename(at(d, "~1pull/post/responses"), "4XX", "4xx"), "only the layout"),
     (
         "a bound is a decimal number",
         |d| component(d, "/components/schemas/mq_api-v4-error/items/properties")["code"]["minimum"] = json!(1000.0),
-        None,
         "only the layout",
     ),
     (
@@ -289,7 +260,6 @@ pub(super) const LAYOUTS: [Row; 29] = [
                 parameter["deprecated"] = json!(false)
             }
         },
-        None,
         "only the layout",
     ),
     (
@@ -299,7 +269,6 @@ pub(super) const LAYOUTS: [Row; 29] = [
             component(d, "/components/schemas/mq_queue-pull-batch/items/properties")["lease_id"] =
                 json!({ "allOf": [id, { "deprecated": false }] })
         },
-        None,
         "only the layout",
     ),
     (
@@ -311,7 +280,6 @@ pub(super) const LAYOUTS: [Row; 29] = [
             let here = here.replace('{', "%7B").replace('}', "%7D");
             at(d, &format!("~1pull/{RESULT}"))["$ref"] = json!(format!("{here}/application~1json/schema/$defs/Pulled"))
         },
-        None,
         "only the layout",
     ),
 ];

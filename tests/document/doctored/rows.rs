@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use super::super::refreshing::{RESULT, at};
 
 pub(super) type Change = fn(&mut Value);
-/// A name, the change, its class (none if nothing is reported), and words of the advice.
-pub(super) type Row = (&'static str, Change, Option<Class>, &'static str);
+/// A name, the change, and words of the report.
+pub(super) type Row = (&'static str, Change, &'static str);
 
 const BATCH: &str = "/components/schemas/mq_queue-pull-batch/items/properties";
 const PULL: &str = "~1pull/post/requestBody/content/application~1json/schema";
@@ -33,108 +33,35 @@ pub(super) fn operations(document: &mut Value) -> Vec<&mut Value> {
     paths.flat_map(|item| item.as_object_mut().unwrap().values_mut()).collect()
 }
 
-pub(super) const NEED_AN_EDIT: [Row; 61] = [
-    (
-        "warnings are an integer",
-        |d| *result(d, "~1ack", "/warnings") = json!({ "type": "integer" }),
-        Some(Class::Lost),
-        "in `x-reads`",
-    ),
-    (
-        "attempts are a string",
-        |d| component(d, BATCH)["attempts"] = json!({ "type": "string" }),
-        Some(Class::Lost),
-        "PulledMessage/properties/attempts",
-    ),
-    (
-        "timestamp_ms is a string",
-        |d| component(d, BATCH)["timestamp_ms"] = json!({ "type": "string" }),
-        Some(Class::Lost),
-        "PulledMessage/properties/timestamp_ms",
-    ),
-    ("lease_id is renamed", |d| rename(component(d, BATCH), "lease_id", "lease"), Some(Class::Lost), "the new name"),
-    (
-        "a metric is renamed",
-        |d| rename(component(d, "/components/schemas/mq_queue-metrics/properties"), "backlog_count", "backlog"),
-        Some(Class::Lost),
-        "where: `response 200 /result/metadata/metrics/backlog_count`",
-    ),
-    (
-        "the metrics are moved",
-        |d| rename(result(d, "~1pull", "/metadata/properties"), "metrics", "measures"),
-        Some(Class::Lost),
-        "/metadata/metrics`",
-    ),
-    (
-        "the text of a purge's error is renamed",
-        |d| rename(result(d, "~1purge", "/errors/items/properties"), "message", "text"),
-        Some(Class::Lost),
-        "PurgeResult/properties/errors/x-reads",
-    ),
-    (
-        "a count is renamed",
-        |d| rename(result(d, "~1ack", ""), "ackCount", "acked"),
-        Some(Class::Lost),
-        "AckResult/properties/ackCount",
-    ),
-    (
-        "the number of pages is a string",
-        |d| pages(d)["total_pages"] = json!({ "type": "string" }),
-        Some(Class::Lost),
-        "ResultInfo/properties/total_pages",
-    ),
-    (
-        "a queue's time is a number",
-        |d| component(d, "/components/schemas/mq_queue/properties")["created_on"] = json!({ "type": "number" }),
-        Some(Class::Lost),
-        "QueueResult/properties/created_on",
-    ),
-    (
-        "messages are a map",
-        |d| *result(d, "~1pull", "/messages") = json!({ "type": "object" }),
-        Some(Class::Response),
-        "widen it there",
-    ),
-    (
-        "a success has status 202",
-        |d| at(d, "~1ack/post/responses")["202"] = json!({}),
-        Some(Class::Response),
-        "src/http/response.rs",
-    ),
+/// What needs an edit, by class.
+pub(super) const NEED_AN_EDIT: [(Class, &[Row]); 4] =
+    [(Class::Request, &REQUESTS), (Class::Response, &RESPONSES), (Class::Secret, &SECRETS), (Class::Lost, &LOST)];
+
+/// What is only to know, by class.
+pub(super) const ONLY_TO_KNOW: [(Class, &[Row]); 3] =
+    [(Class::Deprecated, &DEPRECATED), (Class::NotCalled, &NOT_CALLED), (Class::Harmless, &HARMLESS)];
+
+const REQUESTS: [Row; 24] = [
     (
         "a field of a request is renamed",
         |d| rename(&mut at(d, PULL)["properties"], "batch_size", "size"),
-        Some(Class::Request),
         "take it out there",
     ),
     (
         "a bound is narrower",
         |d| at(d, PULL)["properties"]["batch_size"] = json!({ "type": "number", "maximum": 50 }),
-        Some(Class::Request),
         "src/message/limits.rs",
     ),
     (
         "a field of a request is required",
         |d| at(d, PULL)["required"] = json!(["visibility_timeout_ms"]),
-        Some(Class::Request),
         "src/emulator/request.rs",
     ),
-    (
-        "an operation is renamed",
-        |d| rename(&mut d["paths"], &path("ack"), &path("settle")),
-        Some(Class::Request),
-        "src/emulator/routes.rs",
-    ),
-    (
-        "the server is another",
-        |d| d["servers"][0]["url"] = json!("https://queues.example"),
-        Some(Class::Request),
-        "src/http/transport.rs",
-    ),
+    ("an operation is renamed", |d| rename(&mut d["paths"], &path("ack"), &path("settle")), "src/emulator/routes.rs"),
+    ("the server is another", |d| d["servers"][0]["url"] = json!("https://queues.example"), "src/http/transport.rs"),
     (
         "a credential has another header",
         |d| d["components"]["securitySchemes"]["api_email"]["name"] = json!("X-Email"),
-        Some(Class::Request),
         "src/http/credentials.rs",
     ),
     (
@@ -144,92 +71,193 @@ pub(super) const NEED_AN_EDIT: [Row; 61] = [
                 .into_iter()
                 .for_each(|operation| operation["security"] = json!([{ "api_token": [] }, { "api_email": [] }]))
         },
-        Some(Class::Request),
         "every operation",
     ),
     (
         "a keyword beside a reference narrows it",
         |d| at(d, PULL)["properties"]["batch_size"]["maximum"] = json!(10),
-        Some(Class::Request),
         "src/message/limits.rs",
     ),
     (
         "a path has a server of its own",
         |d| at(d, "~1pull")["servers"] = json!([{ "url": "https://queues.example" }]),
-        Some(Class::Request),
         "src/http/transport.rs",
     ),
     (
         "an operation has a server of its own",
         |d| at(d, "~1pull/post")["servers"] = json!([{ "url": "https://queues.example" }]),
-        Some(Class::Request),
         "src/http/transport.rs",
     ),
-    (
-        "a body is a form",
-        |d| rename(content(d), "application/json", "multipart/form-data"),
-        Some(Class::Request),
-        "another media type",
-    ),
+    ("a body is a form", |d| rename(content(d), "application/json", "multipart/form-data"), "another media type"),
     (
         "a field of a request is read-only",
         |d| at(d, PULL)["properties"]["batch_size"]["readOnly"] = json!(true),
-        Some(Class::Request),
         "take it out there",
+    ),
+    (
+        "a bound is exclusive, as OpenAPI 3.0 has it",
+        |d| {
+            at(d, PULL)["properties"]["batch_size"] =
+                json!({ "type": "number", "maximum": 100, "exclusiveMaximum": true })
+        },
+        "bounds are inclusive",
+    ),
+    (
+        "a bound is exclusive, as OpenAPI 3.1 has it",
+        |d| at(d, PULL)["properties"]["batch_size"] = json!({ "type": "integer", "exclusiveMaximum": 100 }),
+        "is:    maximum 99",
+    ),
+    (
+        "a lower bound is exclusive",
+        |d| at(d, PULL)["properties"]["batch_size"] = json!({ "type": "number", "exclusiveMinimum": 1 }),
+        "is:    minimum above 1",
+    ),
+    (
+        "a number is a multiple",
+        |d| at(d, PULL)["properties"]["batch_size"]["multipleOf"] = json!(5),
+        "no check is made of it",
+    ),
+    (
+        "a field depends on another",
+        |d| at(d, PULL)["dependentRequired"] = json!({ "batch_size": ["visibility_timeout_ms"] }),
+        "no check is made of it",
+    ),
+    (
+        "one of two fields is required",
+        |d| at(d, PULL)["anyOf"] = json!([{ "required": ["batch_size"] }, { "required": ["visibility_timeout_ms"] }]),
+        "no check is made of it",
+    ),
+    (
+        "a lease has a shortest length",
+        |d| component(d, "/components/schemas/mq_lease-id")["minLength"] = json!(100),
+        "src/message/limits.rs",
+    ),
+    ("a list has no entry twice", |d| acks(d)["uniqueItems"] = json!(true), "no check is made of it"),
+    (
+        "a query is written in another way",
+        |d| {
+            parameters(d)
+                .push(json!({ "name": "name", "in": "query", "style": "deepObject", "schema": { "type": "string" },
+            "required": true }))
+        },
+        "request query name",
+    ),
+    (
+        "a part of a path is written in another way",
+        |d| parameters(d)[0]["style"] = json!("matrix"),
+        "is:    style matrix",
+    ),
+    (
+        "a credential needs a scope",
+        |d| at(d, "~1pull/post")["security"][0]["api_token"] = json!(["queues:write"]),
+        "for queues:write",
+    ),
+    (
+        "an id has a pattern",
+        |d| component(d, "/components/schemas/mq_identifier")["pattern"] = json!("^[0-9a-f]{32}$"),
+        "src/queue/ids.rs",
+    ),
+];
+
+const RESPONSES: [Row; 2] = [
+    ("messages are a map", |d| *result(d, "~1pull", "/messages") = json!({ "type": "object" }), "widen it there"),
+    ("a success has status 202", |d| at(d, "~1ack/post/responses")["202"] = json!({}), "src/http/response.rs"),
+];
+
+const SECRETS: [Row; 4] = [
+    (
+        "a described field is a password",
+        |d| component(d, "/components/schemas/mq_queue/properties")["modified_on"]["format"] = json!("password"),
+        "`x-secret`",
+    ),
+    (
+        "a described field is sensitive",
+        |d| component(d, "/components/schemas/mq_queue/properties")["modified_on"]["x-sensitive"] = json!(true),
+        "`x-secret`",
+    ),
+    (
+        "a field of a request is sensitive",
+        |d| at(d, PULL)["properties"]["batch_size"]["x-sensitive"] = json!(true),
+        "`x-secret`",
+    ),
+    (
+        "a field of a request is only written",
+        |d| at(d, PULL)["properties"]["batch_size"]["writeOnly"] = json!(true),
+        "`x-secret`",
+    ),
+];
+
+const LOST: [Row; 31] = [
+    ("warnings are an integer", |d| *result(d, "~1ack", "/warnings") = json!({ "type": "integer" }), "in `x-reads`"),
+    (
+        "attempts are a string",
+        |d| component(d, BATCH)["attempts"] = json!({ "type": "string" }),
+        "PulledMessage/properties/attempts",
+    ),
+    (
+        "timestamp_ms is a string",
+        |d| component(d, BATCH)["timestamp_ms"] = json!({ "type": "string" }),
+        "PulledMessage/properties/timestamp_ms",
+    ),
+    ("lease_id is renamed", |d| rename(component(d, BATCH), "lease_id", "lease"), "the new name"),
+    (
+        "a metric is renamed",
+        |d| rename(component(d, "/components/schemas/mq_queue-metrics/properties"), "backlog_count", "backlog"),
+        "where: `response 200 /result/metadata/metrics/backlog_count`",
+    ),
+    (
+        "the metrics are moved",
+        |d| rename(result(d, "~1pull", "/metadata/properties"), "metrics", "measures"),
+        "/metadata/metrics`",
+    ),
+    (
+        "the text of a purge's error is renamed",
+        |d| rename(result(d, "~1purge", "/errors/items/properties"), "message", "text"),
+        "PurgeResult/properties/errors/x-reads",
+    ),
+    ("a count is renamed", |d| rename(result(d, "~1ack", ""), "ackCount", "acked"), "AckResult/properties/ackCount"),
+    (
+        "the number of pages is a string",
+        |d| pages(d)["total_pages"] = json!({ "type": "string" }),
+        "ResultInfo/properties/total_pages",
+    ),
+    (
+        "a queue's time is a number",
+        |d| component(d, "/components/schemas/mq_queue/properties")["created_on"] = json!({ "type": "number" }),
+        "QueueResult/properties/created_on",
     ),
     (
         "the errors of a failure are renamed",
         |d| rename(component(d, FAILURE), "errors", "faults"),
-        Some(Class::Lost),
         "where: `response 4XX /errors`",
     ),
     (
         "the errors of a failure are a map",
         |d| component(d, FAILURE)["errors"] = json!({ "type": "object", "properties": { "code": {} } }),
-        Some(Class::Lost),
         "`ApiError`",
     ),
-    (
-        "an error's code is a text",
-        |d| component(d, ERROR)["code"] = json!({ "type": "string" }),
-        Some(Class::Lost),
-        "`ApiError`",
-    ),
-    ("an error's code is renamed", |d| rename(component(d, ERROR), "code", "type"), Some(Class::Lost), "`ApiError`"),
-    (
-        "an error's text is renamed",
-        |d| rename(component(d, ERROR), "message", "detail"),
-        Some(Class::Lost),
-        "`ApiError`",
-    ),
+    ("an error's code is a text", |d| component(d, ERROR)["code"] = json!({ "type": "string" }), "`ApiError`"),
+    ("an error's code is renamed", |d| rename(component(d, ERROR), "code", "type"), "`ApiError`"),
+    ("an error's text is renamed", |d| rename(component(d, ERROR), "message", "detail"), "`ApiError`"),
     (
         "errors are texts",
         |d| component(d, "/components/schemas/mq_api-v4-error")["items"] = json!({ "type": "string" }),
-        Some(Class::Lost),
         "`ApiError`",
     ),
     (
         "a failure is of another media type",
         |d| rename(failure(d), "application/json", "application/problem+json"),
-        Some(Class::Lost),
         "where: `response 4XX`",
     ),
-    (
-        "a failure has no body",
-        |d| at(d, "~1pull/post/responses")["4XX"] = json!({}),
-        Some(Class::Lost),
-        "is:    left out",
-    ),
+    ("a failure has no body", |d| at(d, "~1pull/post/responses")["4XX"] = json!({}), "is:    left out"),
     (
         "the service's failures have another form",
         |d| at(d, "~1pull/post/responses")["5XX"] = other_failure(),
-        Some(Class::Lost),
         "where: `response 5XX`",
     ),
     (
         "all other responses have another form",
         |d| at(d, "~1pull/post/responses")["default"] = other_failure(),
-        Some(Class::Lost),
         "where: `response default`",
     ),
     (
@@ -238,135 +266,27 @@ pub(super) const NEED_AN_EDIT: [Row; 61] = [
             let page = json!({ "content": { "text/html": { "schema": { "type": "string" } } } });
             at(d, "~1pull/post/responses")["5XX"] = page
         },
-        Some(Class::Lost),
         "where: `response 5XX text/html`",
     ),
     (
         "the errors of a success are renamed",
         |d| rename(component(d, "/components/schemas/mq_api-v4-success/properties"), "errors", "faults"),
-        Some(Class::Lost),
         "where: `response 200 /errors`",
     ),
     (
         "a list comes in pages by a cursor",
         |d| parameters(d).push(json!({ "name": "cursor", "in": "query", "schema": { "type": "string" } })),
-        Some(Class::Lost),
         "comes in pages now",
     ),
     (
         "a list has the cursor of its next page",
         |d| pages(d)["next_cursor"] = json!({ "type": "string" }),
-        Some(Class::Lost),
         "comes in pages now",
     ),
     (
         "a list links to its next page",
         |d| list(d)["headers"] = json!({ "Link": { "schema": { "type": "string" } } }),
-        Some(Class::Lost),
         "comes in pages now",
-    ),
-    (
-        "a bound is exclusive, as OpenAPI 3.0 has it",
-        |d| {
-            at(d, PULL)["properties"]["batch_size"] =
-                json!({ "type": "number", "maximum": 100, "exclusiveMaximum": true })
-        },
-        Some(Class::Request),
-        "bounds are inclusive",
-    ),
-    (
-        "a bound is exclusive, as OpenAPI 3.1 has it",
-        |d| at(d, PULL)["properties"]["batch_size"] = json!({ "type": "integer", "exclusiveMaximum": 100 }),
-        Some(Class::Request),
-        "is:    maximum 99",
-    ),
-    (
-        "a lower bound is exclusive",
-        |d| at(d, PULL)["properties"]["batch_size"] = json!({ "type": "number", "exclusiveMinimum": 1 }),
-        Some(Class::Request),
-        "is:    minimum above 1",
-    ),
-    (
-        "a number is a multiple",
-        |d| at(d, PULL)["properties"]["batch_size"]["multipleOf"] = json!(5),
-        Some(Class::Request),
-        "no check is made of it",
-    ),
-    (
-        "a field depends on another",
-        |d| at(d, PULL)["dependentRequired"] = json!({ "batch_size": ["visibility_timeout_ms"] }),
-        Some(Class::Request),
-        "no check is made of it",
-    ),
-    (
-        "one of two fields is required",
-        |d| at(d, PULL)["anyOf"] = json!([{ "required": ["batch_size"] }, { "required": ["visibility_timeout_ms"] }]),
-        Some(Class::Request),
-        "no check is made of it",
-    ),
-    (
-        "a lease has a shortest length",
-        |d| component(d, "/components/schemas/mq_lease-id")["minLength"] = json!(100),
-        Some(Class::Request),
-        "src/message/limits.rs",
-    ),
-    (
-        "a list has no entry twice",
-        |d| acks(d)["uniqueItems"] = json!(true),
-        Some(Class::Request),
-        "no check is made of it",
-    ),
-    (
-        "a described field is a password",
-        |d| component(d, "/components/schemas/mq_queue/properties")["modified_on"]["format"] = json!("password"),
-        Some(Class::Secret),
-        "`x-secret`",
-    ),
-    (
-        "a described field is sensitive",
-        |d| component(d, "/components/schemas/mq_queue/properties")["modified_on"]["x-sensitive"] = json!(true),
-        Some(Class::Secret),
-        "`x-secret`",
-    ),
-    (
-        "a field of a request is sensitive",
-        |d| at(d, PULL)["properties"]["batch_size"]["x-sensitive"] = json!(true),
-        Some(Class::Secret),
-        "`x-secret`",
-    ),
-    (
-        "a field of a request is only written",
-        |d| at(d, PULL)["properties"]["batch_size"]["writeOnly"] = json!(true),
-        Some(Class::Secret),
-        "`x-secret`",
-    ),
-    (
-        "a query is written in another way",
-        |d| {
-            parameters(d)
-                .push(json!({ "name": "name", "in": "query", "style": "deepObject", "schema": { "type": "string" },
-            "required": true }))
-        },
-        Some(Class::Request),
-        "request query name",
-    ),
-    (
-        "a part of a path is written in another way",
-        |d| parameters(d)[0]["style"] = json!("matrix"),
-        Some(Class::Request),
-        "is:    style matrix",
-    ),
-    (
-        "a credential needs a scope",
-        |d| at(d, "~1pull/post")["security"][0]["api_token"] = json!(["queues:write"]),
-        Some(Class::Request),
-        "for queues:write",
-    ),
-    (
-        "an id has a pattern",
-        |d| component(d, "/components/schemas/mq_identifier")["pattern"] = json!("^[0-9a-f]{32}$"),
-        Some(Class::Request),
-        "src/queue/ids.rs",
     ),
     (
         "a failure has one of two forms",
@@ -375,7 +295,6 @@ pub(super) const NEED_AN_EDIT: [Row; 61] = [
             *component(d, "/components/schemas/mq_api-v4-failure") =
                 json!({ "oneOf": [form, { "type": "object", "properties": { "fault": { "type": "string" } } }] })
         },
-        Some(Class::Lost),
         "is:    in some alternatives",
     ),
     (
@@ -385,54 +304,76 @@ pub(super) const NEED_AN_EDIT: [Row; 61] = [
             *component(d, "/components/schemas/mq_api-v4-failure") =
                 json!({ "oneOf": [form, { "type": "object" }, form] })
         },
-        Some(Class::Lost),
         "is:    in some alternatives",
     ),
-    (
-        "a field never has a value",
-        |d| *result(d, "~1ack", "/ackCount") = json!(false),
-        Some(Class::Lost),
-        "is:    left out",
-    ),
+    ("a field never has a value", |d| *result(d, "~1ack", "/ackCount") = json!(false), "is:    left out"),
     (
         "the first entry of a list has another form",
         |d| component(d, "/components/schemas/mq_queue-pull-batch")["prefixItems"] = json!([{ "type": "string" }]),
-        Some(Class::Lost),
         "where: `response 200 /result/messages/*`",
     ),
     (
         "a list within a result comes in pages",
         |d| result(d, "~1pull", "")["next_cursor"] = json!({ "type": "string" }),
-        Some(Class::Lost),
         "comes in pages now",
     ),
     (
         "a page is asked for by a header",
         |d| parameters(d).push(json!({ "name": "X-Page", "in": "header", "schema": { "type": "integer" } })),
-        Some(Class::Lost),
         "comes in pages now",
     ),
 ];
 
-pub(super) const ONLY_TO_KNOW: [Row; 50] = [
-    (
-        "an operation is new",
-        |d| d["paths"][path("extend")] = json!({ "post": { "operationId": "queues-extend" } }),
-        Some(Class::NotCalled),
-        "\"Adding an operation\" in openapi/README.md",
-    ),
-    (
-        "an operation is deprecated",
-        |d| at(d, "~1pull/post")["deprecated"] = json!(true),
-        Some(Class::Deprecated),
-        "plan for",
-    ),
+const DEPRECATED: [Row; 2] = [
+    ("an operation is deprecated", |d| at(d, "~1pull/post")["deprecated"] = json!(true), "plan for"),
     (
         "a field is deprecated",
         |d| result(d, "~1ack", "/ackCount")["deprecated"] = json!(true),
-        Some(Class::Deprecated),
         "AckResult/properties/ackCount",
     ),
+];
+
+const NOT_CALLED: [Row; 6] = [
+    (
+        "an operation is new",
+        |d| d["paths"][path("extend")] = json!({ "post": { "operationId": "queues-extend" } }),
+        "\"Adding an operation\" in openapi/README.md",
+    ),
+    (
+        "an operation with a known tag is new",
+        |d| {
+            d["paths"]["/accounts/{account_id}/drains"] =
+                json!({ "post": { "operationId": "drains-create", "tags": ["Queues"] } })
+        },
+        "POST /accounts/{account_id}/drains (drains-create)",
+    ),
+    (
+        "an operation with a known id is new",
+        |d| d["paths"]["/drains"] = json!({ "get": { "operationId": "queuesDrain" } }),
+        "GET /drains (queuesDrain)",
+    ),
+    (
+        "an operation of queues elsewhere is new",
+        |d| d["paths"]["/zones/{zone_id}/queues"] = json!({ "get": { "operationId": "list-zone" } }),
+        "GET /zones/{zone_id}/queues (list-zone)",
+    ),
+    (
+        "a path has our operation twice",
+        |d| {
+            let mut other = at(d, "~1pull").clone();
+            other["post"]["operationId"] = json!("other");
+            d["paths"][path("pull").replace("queue_id", "a_name")] = other
+        },
+        "/queues/{a_name}/messages/pull (other)",
+    ),
+    (
+        "an operation with a method of OpenAPI 3.2 is new",
+        |d| at(d, "~1pull")["query"] = json!({ "operationId": "queues-query" }),
+        "QUERY /accounts/{account_id}/queues/{queue_id}/messages/pull (queues-query)",
+    ),
+];
+
+const HARMLESS: [Row; 42] = [
     (
         "every operation has a new failure",
         |d| {
@@ -441,55 +382,38 @@ pub(super) const ONLY_TO_KNOW: [Row; 50] = [
                     json!({ "content": { "application/json": { "schema": { "type": "object" } } } })
             })
         },
-        Some(Class::Harmless),
         "harmless: every operation",
     ),
     (
         "there is another server",
         |d| d["servers"].as_array_mut().unwrap().push(json!({ "url": "https://eu.example" })),
-        Some(Class::Harmless),
         "request server",
     ),
     (
         "a bound is wider",
         |d| component(d, "/components/schemas/mq_identifier")["maxLength"] = json!(64),
-        Some(Class::Harmless),
         "to do: nothing but the tables",
     ),
     (
         "warnings are a list again",
         |d| *result(d, "~1ack", "/warnings") = json!({ "type": "array", "items": { "type": "string" } }),
-        Some(Class::Harmless),
         "is:    array",
     ),
-    (
-        "a count is an integer",
-        |d| result(d, "~1ack", "/ackCount")["type"] = json!("integer"),
-        Some(Class::Harmless),
-        "is:    integer",
-    ),
+    ("a count is an integer", |d| result(d, "~1ack", "/ackCount")["type"] = json!("integer"), "is:    integer"),
     (
         "a count may be null",
         |d| *result(d, "~1ack", "/ackCount") = json!({ "type": ["null", "number"] }),
-        Some(Class::Harmless),
         "is:    number or null",
     ),
-    (
-        "a field is new",
-        |d| result(d, "~1pull", "")["more"] = json!({ "type": "string" }),
-        Some(Class::Harmless),
-        "describe it there",
-    ),
+    ("a field is new", |d| result(d, "~1pull", "")["more"] = json!({ "type": "string" }), "describe it there"),
     (
         "a body may be a form",
         |d| content(d)["multipart/form-data"] = content(d)["application/json"].clone(),
-        Some(Class::Harmless),
         "where: `request multipart/form-data`",
     ),
     (
         "other fields of a request are refused",
         |d| at(d, PULL)["additionalProperties"] = json!(false),
-        Some(Class::Harmless),
         "is:    additionalProperties false",
     ),
     (
@@ -500,7 +424,6 @@ pub(super) const ONLY_TO_KNOW: [Row; 50] = [
                 operation["responses"]["5XX"] = failure
             })
         },
-        Some(Class::Harmless),
         "harmless: every operation",
     ),
     (
@@ -509,25 +432,17 @@ pub(super) const ONLY_TO_KNOW: [Row; 50] = [
             let failure = at(d, "~1pull/post/responses").as_object_mut().unwrap().remove("4XX").unwrap();
             ["400", "404"].into_iter().for_each(|status| at(d, "~1pull/post/responses")[status] = failure.clone())
         },
-        Some(Class::Harmless),
         "where: `response 404`",
     ),
-    (
-        "a failure that is new has no body",
-        |d| at(d, "~1pull/post/responses")["503"] = json!({}),
-        Some(Class::Harmless),
-        "is:    no body",
-    ),
+    ("a failure that is new has no body", |d| at(d, "~1pull/post/responses")["503"] = json!({}), "is:    no body"),
     (
         "an error has more",
         |d| component(d, ERROR)["severity"] = json!({ "type": "string" }),
-        Some(Class::Harmless),
         "where: `response 4XX /errors/*/severity`",
     ),
     (
         "pages have a size",
         |d| parameters(d).push(json!({ "name": "per_page", "in": "query", "schema": { "type": "integer" } })),
-        Some(Class::Harmless),
         "where: `request query per_page`",
     ),
     (
@@ -536,64 +451,46 @@ pub(super) const ONLY_TO_KNOW: [Row; 50] = [
             at(d, PULL)["properties"]["batch_size"] =
                 json!({ "type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 101, "multipleOf": 1 })
         },
-        Some(Class::Harmless),
         "is:    maximum below 101",
     ),
     (
         "a new field looks like a secret",
         |d| result(d, "~1pull", "")["webhook_secret"] = json!({ "type": "string" }),
-        Some(Class::Harmless),
         "may be a secret",
     ),
     (
         "a new field is a password",
         |d| result(d, "~1pull", "")["hook"] = json!({ "type": "string", "format": "password" }),
-        Some(Class::Harmless),
         "may be a secret",
     ),
     (
         "a new field is sensitive",
         |d| result(d, "~1pull", "")["hook"] = json!({ "type": "string", "x-sensitive": true }),
-        Some(Class::Harmless),
         "may be a secret",
     ),
     (
         "a new field of a request looks like a secret",
         |d| at(d, PULL)["properties"]["signingKey"] = json!({ "type": "string" }),
-        Some(Class::Harmless),
         "may be a secret",
     ),
-    (
-        "a default is new",
-        |d| at(d, PULL)["properties"]["batch_size"]["default"] = json!(5),
-        Some(Class::Harmless),
-        "is:    default 5",
-    ),
+    ("a default is new", |d| at(d, PULL)["properties"]["batch_size"]["default"] = json!(5), "is:    default 5"),
     (
         "a query of many values is written in another way",
         |d| parameters(d).push(json!({ "name": "id", "in": "query", "explode": false, "schema": { "type": "array" } })),
-        Some(Class::Harmless),
         "explode false",
     ),
     (
         "a response has a header",
         |d| at(d, "~1pull/post/responses/200")["headers"] = json!({ "X-More": { "schema": { "type": "string" } } }),
-        Some(Class::Harmless),
         "where: `response 200 header x-more`",
     ),
-    (
-        "a body is bytes in base64",
-        |d| component(d, BATCH)["body"]["format"] = json!("byte"),
-        Some(Class::Harmless),
-        "is:    format byte",
-    ),
+    ("a body is bytes in base64", |d| component(d, BATCH)["body"]["format"] = json!("byte"), "is:    format byte"),
     (
         "a body is bytes in base64, or an object",
         |d| {
             component(d, BATCH)["body"] =
                 json!({ "oneOf": [{ "type": "string", "format": "byte" }, { "type": "object" }] })
         },
-        Some(Class::Harmless),
         "is:    format byte",
     ),
     (
@@ -606,39 +503,7 @@ pub(super) const ONLY_TO_KNOW: [Row; 50] = [
             )
             .unwrap()
         },
-        Some(Class::Harmless),
         "is:    name queue_name",
-    ),
-    (
-        "an operation with a known tag is new",
-        |d| {
-            d["paths"]["/accounts/{account_id}/drains"] =
-                json!({ "post": { "operationId": "drains-create", "tags": ["Queues"] } })
-        },
-        Some(Class::NotCalled),
-        "POST /accounts/{account_id}/drains (drains-create)",
-    ),
-    (
-        "an operation with a known id is new",
-        |d| d["paths"]["/drains"] = json!({ "get": { "operationId": "queuesDrain" } }),
-        Some(Class::NotCalled),
-        "GET /drains (queuesDrain)",
-    ),
-    (
-        "an operation of queues elsewhere is new",
-        |d| d["paths"]["/zones/{zone_id}/queues"] = json!({ "get": { "operationId": "list-zone" } }),
-        Some(Class::NotCalled),
-        "GET /zones/{zone_id}/queues (list-zone)",
-    ),
-    (
-        "a path has our operation twice",
-        |d| {
-            let mut other = at(d, "~1pull").clone();
-            other["post"]["operationId"] = json!("other");
-            d["paths"][path("pull").replace("queue_id", "a_name")] = other
-        },
-        Some(Class::NotCalled),
-        "/queues/{a_name}/messages/pull (other)",
     ),
     (
         "an enum may be null, as OpenAPI 3.1 has it",
@@ -646,7 +511,6 @@ pub(super) const ONLY_TO_KNOW: [Row; 50] = [
             let of = component(d, "/components/schemas/mq_queue/properties");
             of["jurisdiction"] = json!({ "anyOf": [of["jurisdiction"], { "type": "null" }] })
         },
-        Some(Class::Harmless),
         "is:    string or null",
     ),
     (
@@ -655,7 +519,6 @@ pub(super) const ONLY_TO_KNOW: [Row; 50] = [
             let hook = json!({ "type": "object", "properties": { "api_key": { "type": "string" } } });
             result(d, "~1pull", "")["hooks"] = json!({ "type": "array", "items": hook })
         },
-        Some(Class::Harmless),
         "may be a secret, or hold one",
     ),
     (
@@ -664,31 +527,22 @@ pub(super) const ONLY_TO_KNOW: [Row; 50] = [
             result(d, "~1pull", "")["hooks"] =
                 json!({ "type": "object", "additionalProperties": { "type": "string", "format": "password" } })
         },
-        Some(Class::Harmless),
         "may be a secret, or hold one",
     ),
-    (
-        "no credentials are needed",
-        |d| at(d, "~1pull/post")["security"] = json!([]),
-        Some(Class::Harmless),
-        "where: `request security`",
-    ),
+    ("no credentials are needed", |d| at(d, "~1pull/post")["security"] = json!([]), "where: `request security`"),
     (
         "no credentials are needed, as an empty alternative says",
         |d| at(d, "~1pull/post")["security"] = json!([{}]),
-        Some(Class::Harmless),
         "where: `request security`",
     ),
     (
         "credentials are optional",
         |d| at(d, "~1pull/post")["security"].as_array_mut().unwrap().push(json!({})),
-        Some(Class::Harmless),
         "where: `request security`",
     ),
     (
         "a default is false",
         |d| at(d, PULL)["properties"]["batch_size"] = json!({ "type": "number", "default": false }),
-        Some(Class::Harmless),
         "is:    default false",
     ),
     (
@@ -698,20 +552,17 @@ pub(super) const ONLY_TO_KNOW: [Row; 50] = [
             let form = failure.clone();
             failure["oneOf"] = json!([form, { "type": "object", "properties": { "more": {} } }])
         },
-        Some(Class::Harmless),
         "/more",
     ),
     (
         "the token alone is enough",
         |d| at(d, "~1pull/post")["security"].as_array_mut().unwrap().push(json!({ "api_token": [] })),
-        Some(Class::Harmless),
         "where: `request security`",
     ),
-    ("a part of a path is not described", |d| parameters(d).clear(), Some(Class::Harmless), "where: `request path 1`"),
+    ("a part of a path is not described", |d| parameters(d).clear(), "where: `request path 1`"),
     (
         "other fields of a request are refused, as OpenAPI 3.1 has it",
         |d| at(d, PULL)["unevaluatedProperties"] = json!(false),
-        Some(Class::Harmless),
         "is:    additionalProperties false",
     ),
     (
@@ -720,7 +571,6 @@ pub(super) const ONLY_TO_KNOW: [Row; 50] = [
             parameters(d)
                 .push(json!({ "name": "id", "in": "query", "allowEmptyValue": true, "schema": { "type": "string" } }))
         },
-        Some(Class::Harmless),
         "allowEmptyValue true",
     ),
     (
@@ -729,32 +579,22 @@ pub(super) const ONLY_TO_KNOW: [Row; 50] = [
             component(d, "/components/schemas/mq_consumer-response/discriminator/mapping")["pull"] =
                 json!("#/components/schemas/mq_http-consumer-response")
         },
-        Some(Class::Harmless),
         "is:    discriminator type (http_pull, notification, pull, worker)",
     ),
     (
         "an error has its causes, which are errors",
         |d| component(d, ERROR)["error_chain"] = json!({ "$ref": "#/components/schemas/mq_api-v4-error" }),
-        Some(Class::Harmless),
         "where: `response 4XX /errors/*/error_chain`",
     ),
     (
         "an error's code is a number",
         |d| component(d, ERROR)["code"] = json!({ "type": "number" }),
-        Some(Class::Harmless),
         "where: `response 4XX /errors/*/code`",
     ),
     (
         "the only response has any status",
         |d| rename(at(d, "~1pull/post/responses"), "200", "default"),
-        Some(Class::Harmless),
         "where: `response default`",
-    ),
-    (
-        "an operation with a method of OpenAPI 3.2 is new",
-        |d| at(d, "~1pull")["query"] = json!({ "operationId": "queues-query" }),
-        Some(Class::NotCalled),
-        "QUERY /accounts/{account_id}/queues/{queue_id}/messages/pull (queues-query)",
     ),
     (
         "a field is only in one alternative, and is not read",
@@ -763,7 +603,6 @@ pub(super) const ONLY_TO_KNOW: [Row; 50] = [
             let result = result(d, "~1pull", "").as_object_mut().unwrap();
             result.insert("a".to_owned(), json!({ "oneOf": [form, { "type": "object" }] }));
         },
-        Some(Class::Harmless),
         "where: `response 200 /result/a`",
     ),
 ];
