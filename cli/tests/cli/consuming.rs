@@ -5,7 +5,6 @@ use std::{
     io::{BufRead, BufReader},
     path::Path,
     process::Stdio,
-    thread,
     time::Duration,
 };
 
@@ -17,6 +16,7 @@ use rustix::process::Signal;
 
 use crate::world::{
     World, bare, eventually, exit_code, folder, full_pipe, hangup, objects, processor_time, scripted, signal,
+    two_signals,
 };
 
 /// Consumes until the queue is empty; returns the exit code, the summary, and what was said.
@@ -156,13 +156,13 @@ fn standard_error_that_nobody_reads_does_not_keep_it_from_ending() {
     let world = World::new();
     world.push_numbers(20);
     let (_reader, pipe) = full_pipe();
-    let mut command = world.program(&["consume", world.id(), "--", "false"]);
-    let mut child = command.stderr(pipe).spawn().unwrap();
-    eventually("it pulls", || world.messages().iter().any(|message| message.is_leased));
-    thread::sleep(Duration::from_millis(200));
-    signal(&child, Signal::TERM);
-    thread::sleep(Duration::from_millis(200));
-    signal(&child, Signal::TERM);
+    let mark = folder("unread").join("pid");
+    let script = r#"echo $$ > "$0.$$"; mv "$0.$$" "$0"; exit 1"#;
+    let mut command = world.program(&["consume", world.id(), "--"]);
+    let mut child = command.args(["sh", "-c", script, mark.to_str().unwrap()]).stderr(pipe).spawn().unwrap();
+    // What is said next cannot be written.
+    eventually("a program has failed", || mark.exists() && is_gone(&mark));
+    two_signals(&child);
     assert_eq!(exit_code(&mut child), Some(130));
     assert_eq!(world.messages().len(), 20);
 }
@@ -355,9 +355,11 @@ fn a_second_signal_kills_the_programs() {
     let mut command = world.program(&["consume", world.id(), "--", "sh", "-c", script, mark.to_str().unwrap()]);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     eventually("the program runs", || mark.exists());
-    signal(&child, Signal::INT);
-    std::thread::sleep(Duration::from_millis(200));
-    signal(&child, Signal::INT);
+    // Two of one kind that arrive together count as one.
+    eventually("it ends", || {
+        signal(&child, Signal::INT);
+        child.try_wait().unwrap().is_some()
+    });
     assert_eq!(child.wait().unwrap().code(), Some(130));
     eventually("the program is gone", || is_gone(&mark));
     assert_eq!(world.messages().len(), 1);
@@ -430,9 +432,7 @@ fn a_second_signal_says_what_it_cost() {
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let is_leased = || world.messages().iter().any(|message| message.is_leased);
         eventually("it begins", || is_leased() && (mark.exists() || !response.is_zero()));
-        signal(&child, Signal::TERM);
-        thread::sleep(Duration::from_millis(200));
-        signal(&child, Signal::TERM);
+        two_signals(&child);
         assert_eq!(exit_code(&mut child), Some(130));
         let told = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
         assert!(told.contains(expected) && told.contains("0 acknowledged"), "{told}");

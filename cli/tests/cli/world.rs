@@ -155,6 +155,12 @@ pub fn signal(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).unwrap();
 }
 
+/// Two signals: of different kinds, since two of one kind that arrive together count as one.
+pub fn two_signals(child: &Child) {
+    signal(child, Signal::TERM);
+    signal(child, Signal::INT);
+}
+
 /// A hangup, unless it was ignored when these tests were started, as by `nohup`: then it stays ignored.
 pub fn hangup() -> Option<Signal> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -199,7 +205,7 @@ pub fn exit_code(child: &mut Child) -> Option<i32> {
 }
 
 /// Waits until this is so.
-pub fn eventually(what: &str, is_so: impl Fn() -> bool) {
+pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let started = Instant::now();
     while !is_so() {
         assert!(started.elapsed() < Duration::from_secs(60), "{what}");
