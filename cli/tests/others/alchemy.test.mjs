@@ -14,11 +14,14 @@ async function queues() {
 
 async function run(phase, settings) {
   const app = await alchemy('shop', { phase, stage: 'test', quiet: true, password: 'secret' });
-  if (phase === 'up') await Queue('orders', { name: 'orders', settings });
+  if (phase === 'destroy') return;
+  await Queue('orders', { name: 'orders', settings });
   await app.finalize();
 }
 
-test('alchemy creates, changes and deletes a queue', async () => {
+test('alchemy creates, changes and deletes a queue', async ({ mock }) => {
+  // After a removal, it ends the program.
+  mock.method(process, 'exit', () => {});
   process.chdir(mkdtempSync(`${tmpdir()}/alchemy-`));
   const find = async () => (await queues()).find(({ queue_name: name }) => name === 'orders');
   await run('up', { deliveryDelay: 5 });
