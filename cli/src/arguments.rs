@@ -11,9 +11,9 @@ Environment:
   CLOUDFLARE_API_KEY     the global API key
   CLOUDFLARE_ACCOUNT_ID, CLOUDFLARE_BASE_URL, CF_QUEUES_PROFILE
                          see --account, --base-url and --profile
-  CF_QUEUES_PROFILES     the file with profiles [default: ~/.config/cf-queues/profiles.toml]: TOML
-                         tables [NAME] with account, base_url, and token_variable, the variable
-                         that holds the token
+  CF_QUEUES_PROFILES     the file with profiles: TOML tables [NAME] with account,
+                         base_url, and token_variable, the variable that holds
+                         the token [default: ~/.config/cf-queues/profiles.toml]
   NO_COLOR               no colors if set
 
 Exit codes:

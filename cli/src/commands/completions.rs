@@ -14,8 +14,8 @@ use crate::{
 pub(crate) const VARIABLE: &str = "CF_QUEUES_COMPLETE";
 
 const HELP: &str = "\
-The script asks this program for candidates. The names of queues are completed, too, if the account and
-the token are in the environment, or CF_QUEUES_PROFILE is.
+The script asks this program for candidates. It completes the names of queues too, if the account and the token are \
+in the environment, or CF_QUEUES_PROFILE is.
 
 Examples:
   source <(cf-queues completions bash)                                # in ~/.bashrc

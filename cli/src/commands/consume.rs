@@ -46,32 +46,30 @@ const UNCONFIRMED: Duration = Duration::from_secs(10);
 const MOST_FAILED: usize = 100_000;
 
 const HELP: &str = "\
-The body is on the program's standard input. Its environment has CF_QUEUES_MESSAGE_ID,
-CF_QUEUES_ATTEMPTS, CF_QUEUES_TIMESTAMP (RFC 3339), CF_QUEUES_CONTENT_TYPE, CF_QUEUES_QUEUE_ID and
-CF_QUEUES_METADATA (JSON), and what is set for consume itself, but the credentials only with
---pass-credentials.
+The body is on the program's standard input. Its environment has CF_QUEUES_MESSAGE_ID, CF_QUEUES_ATTEMPTS, \
+CF_QUEUES_TIMESTAMP (RFC 3339), CF_QUEUES_CONTENT_TYPE, CF_QUEUES_QUEUE_ID and CF_QUEUES_METADATA (JSON), and the \
+variables that consume has. The credentials are left out unless --pass-credentials is given.
 
 How the program ends decides:
   0                 the message is acknowledged
-  75 (EX_TEMPFAIL)  the message is retried, after --retry-delay if that is given
-  any other status  --on-failure decides; so it does if a signal ended the program, or if the body
-                    cannot be decoded, for which no program is started
-  cannot be started the message is retried; consume ends, unless only this message or this moment
-                    is in the way: an environment that is too long, or too little memory
-  over --timeout    it gets SIGTERM, and SIGKILL when it has ended or after 10 s, both with all that
-                    it started and that is in its process group, and --on-failure decides
+  75 (EX_TEMPFAIL)  the message is retried, after --retry-delay if it is given
+  any other status  --on-failure decides, also after a signal, and for a body
+                    that cannot be decoded, for which no program is started
+  cannot be started the message is retried; consume ends, unless the cause
+                    passes or concerns this message alone
+  over --timeout    the program's process group gets SIGTERM, and SIGKILL when
+                    the program has ended or after 10 s; --on-failure decides
 
-What it did is told on standard error, since standard output is the programs'; with --output, there.
+Standard output belongs to the programs, so consume reports on standard error; with --output, on standard output.
 
-The lease is extended while a program runs. While more than half of the programs fail, messages are
-pulled more slowly.
+The lease is extended while a program runs. While more than half of the programs fail, messages are pulled more \
+slowly.
 
-Ctrl-c, SIGTERM and SIGHUP end the pulling and wait for the programs that run, each in a process
-group of its own; a message that was pulled and not started comes again, but if this is its last
-delivery, its program is started first. A second one kills the programs, and their messages come
-again. After a SIGKILL, programs run on, and their messages come again after a minute. A message at
-its last delivery never comes again: it goes to the queue's dead-letter queue, or is deleted. How
-many these are is told.
+Ctrl-c, SIGTERM and SIGHUP end the pulling, and consume waits for the programs that run, each of which has a process \
+group of its own. A message that was pulled and not started is delivered again; if this is its last delivery, its \
+program is started first. A second signal kills the programs, and their messages are delivered again. After a \
+SIGKILL, programs run on, and their messages are delivered again after a minute. A message at its last delivery is \
+not delivered again: it goes to the queue's dead-letter queue, or is deleted. consume reports how many these are.
 
 Example:
   cf-queues consume jobs --concurrency 4 -- ./handle.sh --verbose";

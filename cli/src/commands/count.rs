@@ -26,9 +26,9 @@ const MOST_VALUES: usize = 10_000;
 const MOST_LETTERS: usize = 200;
 
 const HELP: &str = "\
-It looks at the first 100 available messages, without leasing them. With --all, it leases each message
-once, which is one of its deliveries, and makes them available again at its end. Where a message would
-not be delivered again, it refuses to begin, unless --raise-retries says what to do.
+It looks at the first 100 available messages, without leasing them. With --all, it leases each message once, which \
+is one of its deliveries, and makes them available again when it ends. If a message would not be delivered again, it \
+refuses to begin, unless --raise-retries is given.
 
 Examples:
   cf-queues count jobs-failed --by /reason

@@ -21,10 +21,10 @@ const MOST: u32 = 100;
 const STOPPED: &str = "stopped before the end; a deletion that was in flight may be missing in what is counted";
 
 const HELP: &str = "\
-It looks at the first 100 available messages, without leasing them, deletes those that match, and looks
-again until none of the first 100 matches. It says how many messages it did not reach. With --all, it
-leases each message once, which is one of its deliveries, and makes those that stay available again at
-its end. Nothing that is deleted can be brought back: see --dry-run.
+It looks at the first 100 available messages, without leasing them, deletes those that match, and looks again until \
+none of the first 100 matches. It says how many messages it did not reach. With --all, it leases each message once, \
+which is one of its deliveries, and makes those that stay available again when it ends. Deleted messages cannot be \
+restored: try --dry-run first.
 
 Examples:
   cf-queues delete jobs --filter /order=4711 --dry-run

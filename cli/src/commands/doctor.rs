@@ -21,15 +21,13 @@ use crate::{
 };
 
 const HELP: &str = "\
-It checks the credentials, the account, the network, the proxy, the clock and, if one is named, a
-queue: its name, its pull consumer, its settings. It changes nothing, but offers to enable a pull
-consumer that is missing.
+It checks the credentials, the account, the network, the proxy, the clock and, if one is named, a queue: its name, \
+its pull consumer, its settings. It changes nothing, but offers to enable a missing pull consumer.
 
---probe tests what Cloudflare's documentation leaves open: how leases are extended, what happens to
-late and unknown ones, how bodies are encoded, which limits are enforced. It pushes and deletes
-messages for some seven minutes, so the queue must be empty, and nothing else may use it. The report
-has no secrets: paste it into an issue of this project. --record keeps every request of it and its
-response, with names instead of ids and leases, for this project's tests.
+--probe tests what Cloudflare's documentation leaves open: how leases are extended, what happens to late and unknown \
+leases, how bodies are encoded, which limits are enforced. It pushes and deletes messages for some seven minutes, so \
+the queue must be empty, and nothing else may use it. The report has no secrets: paste it into an issue of this \
+project. --record keeps its requests and responses for this project's tests, with names instead of ids and leases.
 
 Examples:
   cf-queues doctor jobs

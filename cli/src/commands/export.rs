@@ -26,23 +26,20 @@ use crate::{
 };
 
 const HELP: &str = "\
-It writes the messages that are there when it starts, and says how many came since. Each stays, and
-is leased while the export runs, which is one of its deliveries; it is available again when the
-export ends or is told to stop. One that would not be delivered again is pushed as a new one; where
-that is impossible (bytes, v8), export refuses to begin, or ends before it pulls the message, unless
---raise-retries says what to do.
+It writes the messages that are there at the start, and says how many came since. Each message stays. It is leased \
+while the export runs, which is one of its deliveries, and is available again when the export ends or is told to \
+stop. A message that would not be delivered again is pushed as a new one. Where that is impossible (bytes, v8), \
+export refuses to begin, or ends before it pulls the message, unless --raise-retries is given.
 
-With --remove, a message is acknowledged instead, but only after its line is written: to a file,
-after the disk has it. Messages that import cannot push back (bytes, v8) are left, unless
---all-types is given.
+With --remove, a message is acknowledged once its line is written or, with --to, once the line is on the disk. Lines \
+that the reader of a pipe never reads are lost; --to avoids that. Messages that import cannot push back (bytes, v8) \
+are left, unless --all-types is given.
 
-An export that is killed loses nothing: run it again, and messages that were in flight may be there
-twice, by the same id. There is one exception, which no client can avoid: a message in flight at its
-last delivery goes to the dead-letter queue of its queue, or is deleted if there is none.
+An export that is killed loses nothing: run it again. Messages that were in flight may then be in the file twice, \
+with the same id. One loss cannot be avoided by any client: a message in flight at its last delivery goes to the \
+queue's dead-letter queue, or is deleted if there is none.
 
-It says how many messages import could not push back, since a purge after it deletes these for good.
-
-With --remove, lines that the reader of a pipe leaves unread are lost; --to avoids that.
+It says how many messages import could not push back: a purge after the export would delete these for good.
 
 Examples:
   cf-queues export jobs > jobs.ndjson

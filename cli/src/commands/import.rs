@@ -23,9 +23,8 @@ use crate::{
 };
 
 const HELP: &str = "\
-Of `text` bodies, every byte comes back; of `json` bodies, the value, since the service may change
-white space, as with every push. It takes no other type over HTTP: such lines are named, and left
-out.
+Every byte of a `text` body is restored. Of a `json` body, the value is restored: as with every push, the service \
+may change its white space. The service takes no other type over HTTP, so such lines are reported and skipped.
 
 Example:
   cf-queues import jobs jobs.ndjson";

@@ -24,8 +24,7 @@ use crate::{
 const MOST_IN_FLIGHT: usize = 16;
 
 const HELP: &str = "\
-Each queue is asked for its backlog, which takes a request; --fast leaves that out. The account's limit is
-1200 requests in five minutes.
+The backlog of each queue takes a request, of which an account has 1200 in five minutes; --fast leaves them out.
 
 Examples:
   cf-queues ls --sort backlog

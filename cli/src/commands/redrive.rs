@@ -21,25 +21,25 @@ use crate::{
 const HELP: &str = "\
 Without TO and --to, messages go back to the queue that names FROM as its dead-letter queue.
 
-A message is pushed before it is acknowledged in FROM, so that redrive can be killed at any moment
-and run again: what was in flight comes again after a minute, and may then be there twice. There is
-one exception, which no client can avoid: if it is killed, a message in flight at its last delivery
-goes to the dead-letter queue of FROM, or is deleted if there is none.
+A message is pushed before it is acknowledged in FROM, so redrive can be killed at any moment and run again. \
+Messages that were in flight are delivered again after a minute, and may then be pushed twice. One loss cannot be \
+avoided by any client: if redrive is killed, a message in flight at its last delivery goes to the dead-letter queue \
+of FROM, or is deleted if there is none.
 
-A dead letter that a consumer has wrapped with the reason is unwrapped: the message itself is
-pushed. Filters see the envelope, such as --filter /cloudflare_queues_dead_letter/reason=failed.
+A dead letter that a consumer has wrapped with the reason is unwrapped: the message itself is pushed. Filters see \
+the envelope, such as --filter /cloudflare_queues_dead_letter/reason=failed.
 
-It ends when the messages are moved that were there when it started, and says how many came since.
+It ends when the messages that were there at the start are moved, and says how many came since.
 
-A message that stays is leased while redrive runs, which is one of its deliveries, and is available
-again when it ends or is told to stop. If it is killed, that takes a minute, or, if more than 20,000
-stay, a second for each 300 of them, up to an hour. One that would not be delivered again is pushed as
-a new one; where that is impossible (bytes, v8), redrive refuses to begin, or ends before it pulls
-the message, unless --raise-retries says what to do.
+A message that stays is leased while redrive runs, which is one of its deliveries. It is available again when \
+redrive ends or is told to stop. If redrive is killed, that takes a minute or, if more than 20,000 stay, a second \
+for each 300 of them, up to an hour. A message that would not be delivered again is pushed as a new one. Where that \
+is impossible (bytes, v8), redrive refuses to begin, or ends before it pulls the message, unless --raise-retries is \
+given.
 
 Examples:
   cf-queues redrive jobs-failed jobs --filter '/type=order' --rate 500
-  cf-queues redrive jobs-failed --filter /reason=timeout --to jobs --filter /reason=parse --to review";
+  cf-queues redrive jobs-failed --filter /reason=timeout --to jobs --filter /reason=parse --to retry";
 
 /// Move messages from one queue to others, such as from a dead-letter queue back
 #[derive(Args, Debug)]
