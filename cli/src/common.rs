@@ -29,7 +29,7 @@ impl Common {
     /// For a command that has one form of output.
     pub(crate) fn has_no_format(&self, command: &str) -> Result<(), Failure> {
         match self.output {
-            Some(_) => Err(Failure::new(Exit::Input, format!("--output has no meaning for {command}"))),
+            Some(_) => Err(Failure::new(Exit::Input, format!("--output does not apply to {command}"))),
             None => Ok(()),
         }
     }

@@ -181,7 +181,7 @@ impl Lines {
             while !batch.messages.is_empty() {
                 let Err(error) = queue.push_batch(&batch.messages).await else { break };
                 let Some(pause) = failures.bounded_pause(&error) else { return (batch, Err(error)) };
-                progress.remark("push", &format!("a push failed, and is repeated: {error}"));
+                progress.remark("push", &format!("a push failed, and is retried: {error}"));
                 sleep(pause).await;
             }
             (batch, Ok(()))
@@ -223,10 +223,9 @@ impl Pushed {
                 let line = self.through_line;
                 Err(failure.with_note(&format!("lines up to {line} are pushed: go on with --skip {line}")))
             }
-            None if self.refused > 0 => Err(Failure::new(
-                Exit::Partly,
-                format!("lines left out since they are not valid messages: {}", self.refused),
-            )),
+            None if self.refused > 0 => {
+                Err(Failure::new(Exit::Partly, format!("lines skipped that are not valid messages: {}", self.refused)))
+            }
             None => Ok(()),
         }
     }

@@ -26,7 +26,7 @@ impl Profile {
         let mut profiles: BTreeMap<String, Self> =
             toml::from_str(&text).map_err(|error| wrong(error.message().to_owned()))?;
         let names = profiles.keys().cloned().collect::<Vec<_>>().join(", ");
-        profiles.remove(name).ok_or_else(|| wrong(format!("there is none of this name, but: {names}")))
+        profiles.remove(name).ok_or_else(|| wrong(format!("there is no such profile, but: {names}")))
     }
 }
 

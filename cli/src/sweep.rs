@@ -138,7 +138,7 @@ pub(crate) struct Swept {
     pub(crate) is_stopped: bool,
     /// Messages that are in the queue, and that no pull returned.
     pub(crate) unavailable: u64,
-    /// Messages that came since the start.
+    /// Messages that arrived since the start.
     pub(crate) arrived: u64,
     /// Why it is not known how many messages are in the queue.
     unknown: Option<String>,
@@ -391,7 +391,7 @@ impl<S: Sink> Sweep<S> {
                     self.progress.at(pulled.saturating_add(cycle.pulled.into()));
                     let given_up = pace.ended(&cycle, cycles.len());
                     if let Some(error) = cycle.pull_error.as_ref().filter(|_| !given_up) {
-                        self.progress.remark("pull", &format!("a pull failed, and is repeated: {error}"));
+                        self.progress.remark("pull", &format!("a pull failed, and is retried: {error}"));
                     }
                     let failure = cycle.failure.or_else(|| given_up.then(|| cycle.pull_error.map(Failure::from))?);
                     swept.failure = swept.failure.take().or(failure);
@@ -504,7 +504,7 @@ impl<S: Sink> Sweep<S> {
         if swept.arrived > 0 {
             let count = swept.arrived;
             self.progress
-                .say(&format!("{count} messages came since the start (--until-empty takes such messages as well)"));
+                .say(&format!("{count} messages arrived since the start (--until-empty takes such messages as well)"));
         }
         Ok(None)
     }

@@ -37,7 +37,7 @@ use crate::{
 /// through its remaining time if that is less than 10 s. The number of requests in flight
 /// [adapts](AckerOptions::max_in_flight).
 ///
-/// A failed request is repeated until its leases expire, after waits that double from 1 s to 30 s. A longer
+/// A failed request is retried until its leases expire, after waits that double from 1 s to 30 s. A longer
 /// `Retry-After` replaces such a wait, for up to five minutes. Leases without a known deadline get the error of the
 /// first call, which [retries](crate::RetryPolicy) by itself. Both kinds of retries use the
 /// [budget](crate::RetryPolicy::budget). While it is used up and the service fails, the acker tries one request every

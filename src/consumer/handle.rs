@@ -405,7 +405,7 @@ impl<D> Consumer<D> {
 impl Consumer {
     /// Returns the messages as a stream, for a loop of your own.
     ///
-    /// Failed pulls are repeated. A failure that needs human intervention is the last item of the stream.
+    /// Failed pulls are retried. A failure that needs human intervention is the last item of the stream.
     ///
     /// # Errors
     ///

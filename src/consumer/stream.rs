@@ -34,7 +34,7 @@ use crate::{acker::handle::Acker, error::Error, flow::contained::discard_error, 
 /// [extended](crate::Consumer::max_lease), like those of [deliveries](Delivery). Messages whose lease is lost while
 /// they wait are skipped.
 ///
-/// A failed pull is repeated, as in a run. Pulling slows down while acknowledgements are not confirmed, and while more
+/// A failed pull is retried, as in a run. Pulling slows down while acknowledgements are not confirmed, and while more
 /// deliveries than [tolerated](crate::Consumer::failure_threshold) are dropped unsettled. If a pull or an
 /// acknowledgement fails in a way that needs human intervention, the stream ends.
 ///

@@ -319,13 +319,13 @@ async fn failing(consumer: &Consumer, queue: &Queue, is_bounded: bool, progress:
             settled_at = (settled, Instant::now());
         } else if settled_at.1.elapsed() >= UNCONFIRMED {
             settled_at.1 = Instant::now();
-            let what = format!("the outcome of {settling} messages is not confirmed yet: requests are repeated");
+            let what = format!("the outcome of {settling} messages is not confirmed yet: requests are retried");
             progress.remark("outcomes", &what);
         }
         let error = || now.last_error.clone().unwrap_or_default();
         let failures = now.pull_failures.saturating_sub(before.pull_failures);
         if failures > 0 {
-            progress.remark_of("pulls", failures, &format!("pulls fail, and are repeated: {}", error()));
+            progress.remark_of("pulls", failures, &format!("pulls fail, and are retried: {}", error()));
         } else if now.last_error != before.last_error {
             progress.remark("requests", &format!("requests fail: {}", error()));
         }
@@ -362,7 +362,7 @@ fn result(report: Report, ended: Option<Failure>, deliveries: &Deliveries) -> Re
         return Err(deliveries.add_unseen(failure, unseen, 0));
     }
     if report.stats.unconfirmed > 0 {
-        let message = format!("{} messages are not confirmed: they may come again", report.stats.unconfirmed);
+        let message = format!("{} messages are not confirmed: they may be delivered again", report.stats.unconfirmed);
         return Err(deliveries.add_unseen(Failure::new(Exit::Partly, message), unseen, 0));
     }
     if unseen > 0 {

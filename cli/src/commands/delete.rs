@@ -102,7 +102,7 @@ impl Delete {
         let printed = output::print(format, &[summary]);
         result?;
         if !wanted.is_empty() && self.filter.is_empty() && missing > 0 {
-            let what = format!("{deleted} of {} messages were found; --all looks behind the first 100", wanted.len());
+            let what = format!("{deleted} of {} messages were found; --all looks beyond the first 100", wanted.len());
             return Err(Failure::new(Exit::Partly, what));
         }
         Ok(printed?)

@@ -26,7 +26,7 @@ use crate::{
 };
 
 const HELP: &str = "\
-It writes the messages that are there at the start, and says how many came since. Each message stays. It is leased \
+It writes the messages that are there at the start, and says how many arrived since. Each message stays. It is leased \
 while the export runs, which is one of its deliveries, and is available again when the export ends or is told to \
 stop. A message that would not be delivered again is pushed as a new one. Where that is impossible (bytes, v8), \
 export refuses to begin, or ends before it pulls the message, unless --raise-retries is given.

@@ -59,7 +59,7 @@ impl Purge {
         let purged = tokio::select! {
             purged = queue.purge_all_and_wait(self.wait) => purged,
             () = signals.told(1) => {
-                let failure = Failure::new(Exit::Partly, "stopped waiting, which stops no purge that has begun");
+                let failure = Failure::new(Exit::Partly, "stopped waiting; the purge goes on");
                 return Err(failure.with_note("`cf-queues info` shows what is left"));
             }
         };

@@ -29,7 +29,7 @@ of FROM, or is deleted if there is none.
 A dead letter that a consumer has wrapped with the reason is unwrapped: the message itself is pushed. Filters see \
 the envelope, such as --filter /cloudflare_queues_dead_letter/reason=failed.
 
-It ends when the messages that were there at the start are moved, and says how many came since.
+It ends when the messages that were there at the start are moved, and says how many arrived since.
 
 A message that stays is leased while redrive runs, which is one of its deliveries. It is available again when \
 redrive ends or is told to stop. If redrive is killed, that takes a minute or, if more than 20,000 stay, a second \
@@ -238,7 +238,7 @@ fn choose(name: &str, sources: &[String]) -> Result<String, Failure> {
     let mut typed = String::new();
     io::stdin().read_line(&mut typed)?;
     let found = sources.iter().find(|source| *source == typed.trim());
-    found.cloned().ok_or_else(|| Failure::new(Exit::Input, "nothing was moved: this is none of them"))
+    found.cloned().ok_or_else(|| Failure::new(Exit::Input, "nothing was moved: this is not one of them"))
 }
 
 async fn look(filter: &Filter, to: &[String], from: &Queue, format: Format) -> Result<(), Failure> {
@@ -346,7 +346,7 @@ fn original(body: &Body) -> Result<PushMessage, Error> {
 
 impl Pushing {
     /// Pushes a batch until the service confirms it, or until the leases are lost, which is the error `None`. A push
-    /// that may have arrived is repeated, as the next run would repeat it.
+    /// that may have arrived is retried, as the next run would.
     async fn push(&self, to: &Queue, batch: &[PushMessage], leases: &mut Held<'_>) -> Result<(), Option<Error>> {
         let (mut failures, mut are_held) = (Failures::default(), leases.keep().await);
         while are_held {
@@ -355,7 +355,7 @@ impl Pushing {
                 Err(error) => error,
             };
             let Some(pause) = failures.bounded_pause(&error) else { return Err(Some(error)) };
-            self.progress.remark("push", &format!("a push failed, and is repeated: {error}"));
+            self.progress.remark("push", &format!("a push failed, and is retried: {error}"));
             are_held = leases.wait(pause).await;
         }
         self.progress.remark("lost", "leases were lost before their messages could be pushed");

@@ -27,7 +27,7 @@ const MOST_SEEN: usize = 100_000;
 
 const HELP: &str = "\
 It looks at up to 100 messages each time and takes no lease, so consumers are not disturbed. It does not see a \
-message that is consumed between two looks, nor those behind the first 100.
+message that is consumed between two looks, nor those beyond the first 100.
 
 Example:
   cf-queues tail jobs --bodies --filter '/type=order'";

@@ -189,7 +189,7 @@ impl<S: Sink> Sweep<S> {
         cycle.counts.renewed += pushed as u64;
         let (pushed, lost) = renewed.split_at(pushed.min(renewed.len()));
         if let Some(error) = error {
-            self.hold(lost, &format!("pushing them anew failed: {error}"), leases, cycle).await;
+            self.hold(lost, &format!("pushing them again failed: {error}"), leases, cycle).await;
         }
         leases.during(self.settle(pushed.iter().copied(), None, cycle)).await;
         Vec::new()
@@ -234,7 +234,7 @@ impl<S: Sink> Sweep<S> {
             tokio::select! {
                 settled = &mut settling => break settled,
                 () = sleep(BETWEEN_SIGNS) => {
-                    let what = "acknowledgements are not confirmed yet, and are repeated";
+                    let what = "acknowledgements are not confirmed yet, and are retried";
                     self.progress.remark("settle", what);
                 }
             }

@@ -122,7 +122,7 @@ fn pulls_that_fail_are_told_and_so_is_their_end() {
     let mut command = world.program(&["consume", world.id(), "--", "true"]);
     let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
     let mut told = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-    assert!(told.next().unwrap().contains("pulls fail, and are repeated: "));
+    assert!(told.next().unwrap().contains("pulls fail, and are retried: "));
     // Others are counted.
     assert!(told.any(|line| line.contains(" times more, the last one: pulls fail")));
     world.emulator.remove_faults();
@@ -143,7 +143,7 @@ fn acknowledgements_that_are_refused_for_long_are_told_and_repeated() {
     let mut command = world.program(&["consume", world.id(), "--", "true"]);
     let mut child = command.stderr(fs::File::create(&file).unwrap()).spawn().unwrap();
     let told = || fs::read_to_string(&file).unwrap();
-    eventually("it is told", || told().contains("messages is not confirmed yet: requests are repeated"));
+    eventually("it is told", || told().contains("messages is not confirmed yet: requests are retried"));
     world.emulator.remove_faults();
     eventually("all are acknowledged", || world.messages().is_empty());
     signal(&child, Signal::TERM);

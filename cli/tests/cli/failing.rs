@@ -105,7 +105,11 @@ fn a_signal_ends_each_command_in_order() {
                 Some(silent().on(Operation::PurgeMessages)),
                 "a deletion that was in flight",
             ),
-            (&["purge", "QUEUE", "--yes"], Some(silent().on(Operation::PurgeQueue)), "stops no purge that has begun"),
+            (
+                &["purge", "QUEUE", "--yes"],
+                Some(silent().on(Operation::PurgeQueue)),
+                "stopped waiting; the purge goes on",
+            ),
             // Their input goes on.
             (&["import", "QUEUE"], None, "go on with --skip 1"),
             (&["push", "QUEUE"], None, "go on with --skip 1"),

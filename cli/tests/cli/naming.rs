@@ -111,6 +111,6 @@ fn an_output_format_is_refused_where_it_has_no_meaning() {
     let world = world_of(&[]);
     for arguments in [&["export", world.id()][..], &["completions", "bash"]] {
         let (code, told) = told(&world, &[arguments, &["--output", "table"]].concat());
-        assert!(code == Some(2) && told.contains("--output has no meaning"), "{told}");
+        assert!(code == Some(2) && told.contains("--output does not apply"), "{told}");
     }
 }

@@ -316,7 +316,7 @@ fn a_storm_of_refusals_is_one_line_that_counts() {
     let started = Instant::now();
     let (code, summary, told) = redrive(&world, &[world.id(), &to]);
     assert_eq!((code, &summary["moved"]), (Some(0), &10.into()), "{told}");
-    let lines: Vec<_> = told.lines().filter(|line| line.contains("a pull failed, and is repeated")).collect();
+    let lines: Vec<_> = told.lines().filter(|line| line.contains("a pull failed, and is retried")).collect();
     // The first one, one every ten seconds, and one at the end.
     let most = 2 + started.elapsed().as_secs() / 10;
     assert!(lines.len() as u64 <= most && lines[1].contains(" times more, the last one: "), "{told}");

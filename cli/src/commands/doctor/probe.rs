@@ -132,7 +132,7 @@ impl Probe {
                 sleep(BETWEEN_PULLS).await;
             }
         }
-        Err(Failure::new(Exit::Service, "what was pushed did not come: has the queue a pull consumer?"))
+        Err(Failure::new(Exit::Service, "what was pushed was not delivered: does the queue have a pull consumer?"))
     }
 
     /// The lease of a new message.
