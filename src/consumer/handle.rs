@@ -117,10 +117,17 @@ use crate::{
 ///
 /// # Metrics
 ///
-/// With the feature `metrics`, each consumer records what it does through the crate of that name, labelled with the
-/// `queue`'s id: counters `cloudflare_queues_consumer_*_total`, each named after a field of [`Stats`], and `handled`;
-/// gauges `cloudflare_queues_consumer_{pulls_in_flight, waiting, handlers_running, slowdown}`, summed up over the
-/// consumers of a process; and the histogram `cloudflare_queues_consumer_handler_seconds`.
+/// With the feature `metrics`, each consumer records what it does through the crate of that name. Every metric has a
+/// description and a unit, and is there at zero when a run starts. The labels are those of OpenTelemetry's conventions
+/// for messaging, as Prometheus spells them: `messaging_system` and `messaging_destination_name` (the queue's id). Two
+/// metrics have their names from there, and the label `messaging_operation_name`:
+///
+/// - `messaging_client_consumed_messages_total`: [`Stats::pulled`].
+/// - `messaging_process_duration_seconds`: a histogram of [`Stats::handler_times`].
+///
+/// The others are named after a field of [`Stats`]: the counters `cloudflare_queues_consumer_*_total`, and the gauges
+/// `cloudflare_queues_consumer_{pulls_in_flight, waiting, handlers_running, concurrency, slowdown}`, summed up over the
+/// consumers of a process.
 #[derive(Clone, Debug)]
 #[must_use = "a consumer does nothing until it is run"]
 pub struct Consumer<D = Raw> {

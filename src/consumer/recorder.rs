@@ -11,7 +11,8 @@ use tokio::time::Instant;
 
 use super::{acks::STALLED, stats::Stats};
 use crate::{
-    error::Error,
+    error::{Error, kind::ErrorKind},
+    flow::adaptive::Setback,
     message::{confirmation::Confirmation, pull::Batch, settlement::Decision},
     queue::Queue,
 };
@@ -150,6 +151,7 @@ pub(super) struct Gauges {
     pub(super) pulls_in_flight: u64,
     pub(super) waiting: u64,
     pub(super) handlers_running: u64,
+    pub(super) concurrency: u64,
     pub(super) slowdown: u32,
     /// All handlers are busy.
     pub(super) is_full: bool,
@@ -256,6 +258,7 @@ impl Counter {
             stats.pulls += 1;
             stats.empty_pulls += u64::from(batch.is_empty());
             stats.pulled += batch.len() as u64;
+            stats.rate_limited_pulls += u64::from(batch.trip.setback == Setback::RateLimit);
             stats.without_lease += batch.without_lease as u64;
             stats.backlog_count = batch.backlog_count;
             stats.last_pull = Some(clock);
@@ -265,7 +268,10 @@ impl Counter {
     }
 
     pub(super) fn pull_failed(&self, error: &Error) {
-        self.count(|stats| stats.pull_failures += 1);
+        self.count(|stats| {
+            stats.pull_failures += 1;
+            stats.rate_limited_pulls += u64::from(error.kind() == ErrorKind::RateLimited);
+        });
         self.failed(error);
         lock(&self.run).state.pulls_fail.hold(true);
     }
@@ -312,6 +318,7 @@ impl Counter {
             moved(&mut stats.pulls_in_flight, before.pulls_in_flight, now.pulls_in_flight);
             moved(&mut stats.waiting, before.waiting, now.waiting);
             moved(&mut stats.handlers_running, before.handlers_running, now.handlers_running);
+            moved(&mut stats.concurrency, before.concurrency, now.concurrency);
             stats.slowdown = now.slowdown;
         };
         self.update(move_all, |state| {

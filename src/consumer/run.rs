@@ -102,7 +102,7 @@ impl Run {
             self.source.release_all();
         }
         let unconfirmed = self.end();
-        self.source.gauge(0, false);
+        self.source.gauge(0, 0);
         Report { stats: self.source.stats(), unconfirmed, error: self.error.take() }
     }
 
@@ -245,7 +245,7 @@ impl Run {
     }
 
     fn gauge(&self) {
-        self.source.gauge(self.handlers.len(), self.free_handlers() == 0);
+        self.source.gauge(self.handlers.len(), self.source.origin().settings.handlers());
     }
 
     /// Whatever has no outcome yet is counted as left or unconfirmed.

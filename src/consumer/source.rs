@@ -212,12 +212,14 @@ impl Source {
         if waiting.delivery.is_last() { &mut self.last } else { &mut self.waiting }
     }
 
-    pub(super) fn gauge(&self, handlers_running: usize, is_full: bool) {
+    /// How many handlers run, and how many may.
+    pub(super) fn gauge(&self, handlers_running: usize, concurrency: usize) {
         self.origin.outcomes.gauge(|gauges| {
             gauges.pulls_in_flight = self.pulls.in_flight() as u64;
             gauges.waiting = self.waiting() as u64;
             gauges.handlers_running = handlers_running as u64;
-            gauges.is_full = is_full;
+            gauges.concurrency = u32::try_from(concurrency).unwrap_or(u32::MAX).into();
+            gauges.is_full = concurrency > 0 && handlers_running >= concurrency;
             gauges.is_paused = self.origin.settings.control.is_paused();
         });
     }

@@ -59,6 +59,8 @@ pub struct Stats {
     pub empty_pulls: u64,
     /// Pulls that failed.
     pub pull_failures: u64,
+    /// Pulls that met a rate limit (429), whether they succeeded after it or failed.
+    pub rate_limited_pulls: u64,
     /// Messages without a lease id, which could not be handled.
     pub without_lease: u64,
     /// Messages whose handler returned an error or panicked, which includes the function that decides on undecodable
@@ -82,6 +84,8 @@ pub struct Stats {
     pub waiting: u64,
     /// Handlers running now.
     pub handlers_running: u64,
+    /// Handlers that may run now, in all current runs.
+    pub concurrency: u64,
     /// By how many steps pulling is slowed down now, because handlers fail or acknowledgements are not confirmed. Zero
     /// is full speed. Of several runs, the slowest one counts.
     pub slowdown: u32,

@@ -174,7 +174,7 @@ impl<D: Decoding> Deliveries<D> {
         // Continues pulls without waiting for them.
         while delivery.is_some() && self.end.is_none() && self.poll_pull(context, wanted.saturating_sub(1)).is_ready() {
         }
-        self.source.gauge(0, false);
+        self.source.gauge(0, 0);
         let end = || self.end.as_mut().and_then(Option::take).map(Err);
         Poll::Ready(delivery.map(Ok).or_else(end))
     }
@@ -213,7 +213,7 @@ impl<D: Decoding> Deliveries<D> {
         let pulls = self.source.pulls();
         pulls.slow_down(step);
         pulls.start(room, target);
-        self.source.gauge(0, false);
+        self.source.gauge(0, 0);
         if let Err(error) = ready!(self.source.poll(context)) {
             self.end_with(error);
         }

@@ -11,9 +11,15 @@ use metrics::{
     Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
 };
 
+const CONSUMED: &str = "messaging_client_consumed_messages_total";
+const DURATION: &str = "messaging_process_duration_seconds";
+
 /// The sum of what was recorded by each name and queue, and the number of recorded values.
 #[derive(Clone, Debug, Default)]
-struct Recorded(Arc<Mutex<BTreeMap<String, (f64, u32)>>>);
+struct Recorded(Arc<Mutex<BTreeMap<String, (f64, u32)>>>, Described);
+
+/// The unit of each name.
+type Described = Arc<Mutex<BTreeMap<String, Option<Unit>>>>;
 
 struct Handle(Recorded, String);
 
@@ -60,18 +66,39 @@ impl HistogramFn for Handle {
 
 impl Recorded {
     fn handle(&self, key: &Key) -> Arc<Handle> {
-        let queue = key.labels().find(|label| label.key() == "queue").unwrap().value();
-        let name = key.name().strip_prefix("cloudflare_queues_consumer_").unwrap();
-        let name = format!("{name} {queue}");
+        let label = |name: &str| key.labels().find(|label| label.key() == name).map(|label| label.value().to_owned());
+        assert_eq!(label("messaging_system").unwrap(), "cloudflare_queues");
+        let operation = match key.name() {
+            CONSUMED => Some("receive"),
+            DURATION => Some("process"),
+            _ => None,
+        };
+        assert_eq!(label("messaging_operation_name").as_deref(), operation);
+        assert!(self.1.lock().unwrap().contains_key(key.name()), "{key} is not described");
+        let name = key.name().trim_start_matches("cloudflare_queues_consumer_");
+        let name = format!("{name} {}", label("messaging_destination_name").unwrap());
         self.0.lock().unwrap().entry(name.clone()).or_default();
         Arc::new(Handle(self.clone(), name))
+    }
+
+    fn describe(&self, name: &KeyName, unit: Option<Unit>, text: &str) {
+        assert!(!text.is_empty(), "{name:?}");
+        self.1.lock().unwrap().insert(name.as_str().to_owned(), unit);
     }
 }
 
 impl Recorder for Recorded {
-    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_counter(&self, name: KeyName, unit: Option<Unit>, text: SharedString) {
+        self.describe(&name, unit, &text);
+    }
+
+    fn describe_gauge(&self, name: KeyName, unit: Option<Unit>, text: SharedString) {
+        self.describe(&name, unit, &text);
+    }
+
+    fn describe_histogram(&self, name: KeyName, unit: Option<Unit>, text: SharedString) {
+        self.describe(&name, unit, &text);
+    }
 
     fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
         self.handle(key).into()
@@ -96,7 +123,12 @@ async fn what_a_consumer_does_is_recorded_by_queue() {
     let consumer = Consumer::new(queue).concurrency(2);
     drop(consumer.run_until(std::future::ready(()), |_| async {}).await.unwrap());
     let present = recorded.0.lock().unwrap().len();
-    assert_eq!(present, 24, "20 counters and 4 gauges are there before anything happens");
+    assert_eq!(present, 26, "20 counters, 5 gauges and a histogram are there before anything happens");
+    let described = recorded.1.lock().unwrap().clone();
+    assert_eq!(described.len(), present);
+    for (name, unit) in described {
+        assert_eq!(unit, Some(if name.ends_with("_seconds") { Unit::Seconds } else { Unit::Count }), "{name}");
+    }
     let stop = || tokio::time::sleep(Duration::from_secs(5));
     for _ in 0..2 {
         let report = consumer.run_until(stop(), |message| async move {
@@ -109,11 +141,11 @@ async fn what_a_consumer_does_is_recorded_by_queue() {
     let recorded = recorded.0.lock().unwrap();
     let of = |name: &str| recorded.get(&format!("{name} {}", emulator.queue_id())).copied().unwrap_or_default();
     let stats = consumer.stats();
-    assert_eq!((of("pulled_total").0, of("acknowledged_total").0, of("retried_total").0), (20.0, 10.0, 10.0));
+    assert_eq!((of(CONSUMED).0, of("acknowledged_total").0, of("retried_total").0), (20.0, 10.0, 10.0));
     assert_eq!((of("pulls_total").0, of("empty_pulls_total").0), (stats.pulls as f64, stats.empty_pulls as f64));
-    assert_eq!((of("handled_total").0, of("handler_seconds").1), (20.0, 20));
-    assert!((of("handler_seconds").0 - stats.handler_times.sum().as_secs_f64()).abs() < 1e-6);
-    for gauge in ["pulls_in_flight", "handlers_running"] {
+    assert_eq!(of(DURATION).1, 20);
+    assert!((of(DURATION).0 - stats.handler_times.sum().as_secs_f64()).abs() < 1e-6);
+    for gauge in ["pulls_in_flight", "handlers_running", "concurrency"] {
         assert!(of(gauge).0 == 0.0 && of(gauge).1 > 0, "{gauge}: {:?}", of(gauge));
     }
 }
@@ -131,5 +163,5 @@ async fn the_histogram_has_handlers_that_took_no_time() {
     assert_eq!((report.stats.acknowledged, report.stats.handler_times.sum()), (10, Duration::ZERO));
     let recorded = recorded.0.lock().unwrap();
     let of = |name: &str| recorded.get(&format!("{name} {}", emulator.queue_id())).copied().unwrap_or_default();
-    assert_eq!((of("handled_total").0, of("handler_seconds").1), (10.0, 10));
+    assert_eq!(of(DURATION).1, 10);
 }

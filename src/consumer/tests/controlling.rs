@@ -69,6 +69,8 @@ async fn the_concurrency_of_a_run_changes_while_it_lasts() {
             sleep(if expected < 1000 { 5 * SECOND } else { SECOND }).await;
             let running = running.load(Ordering::Relaxed);
             let is_expected = if expected < 1000 { running == expected } else { running >= expected };
+            let may_run = if expected < 1000 { expected as u64 } else { u32::MAX.into() };
+            assert_eq!(control.stats().concurrency, may_run);
             assert!(is_expected, "{running} instead of {expected}");
         }
     };
@@ -81,5 +83,5 @@ async fn the_concurrency_of_a_run_changes_while_it_lasts() {
         }
     })
     .await;
-    assert_eq!((report.stats.expired, report.stats.lost_leases), (0, 0));
+    assert_eq!((report.stats.expired, report.stats.lost_leases, consumer.stats().concurrency), (0, 0, 0));
 }

@@ -348,6 +348,8 @@ fn stats_tell_all_that_is_asked_of_a_consumer() {
         "empty_pulls",
         "pulls_in_flight",
         "handlers_running",
+        "concurrency",
+        "rate_limited_pulls",
         "failed",
         "undecodable",
         "dead_lettered",

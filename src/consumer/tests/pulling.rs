@@ -117,6 +117,7 @@ async fn only_a_permanent_failure_ends_the_run() {
     });
     let report = run(&world.consumer(), pending::<()>(), |_| async {}).await;
     assert_eq!((report.stats.acknowledged, report.stats.pull_failures), (1, 2));
+    assert_eq!(report.stats.rate_limited_pulls, 1);
     assert_eq!(report.error.unwrap().kind(), ErrorKind::Unauthorized);
     let pulls = world.seen("pull");
     assert!(pulls[1].at - pulls[0].at >= 61 * SECOND, "the service asked for that");
@@ -206,7 +207,8 @@ async fn a_rate_limit_inside_a_pull_lowers_the_pulls_in_flight() {
         (before, counting.stats().pulls_in_flight)
     };
     let mut pulls = (0, 0);
-    let _ = run(&consumer, async { pulls = stop.await }, |_| sleep(10 * MILLI)).await;
+    let report = run(&consumer, async { pulls = stop.await }, |_| sleep(10 * MILLI)).await;
+    assert!(report.stats.rate_limited_pulls > report.stats.pull_failures, "{report:?}");
     // Undisturbed, they would have doubled with each second.
     assert!(pulls.1 < 2 * pulls.0, "{pulls:?}");
 }
