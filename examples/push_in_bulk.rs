@@ -19,15 +19,15 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     emulator.inject(Fault::ServerError(503).on(Operation::PushMessages));
     let pusher = Pusher::new(queue.clone())?;
-    let mut messages = messages.into_iter();
+    // It may be as long as a file: only what is being pushed is in memory.
+    let mut messages: Box<dyn Iterator<Item = PushMessage>> = Box::new(messages.into_iter());
     while let Err(failed) = pusher.push_all(&mut messages).await {
         println!("after {} messages: {failed}", failed.pushed);
         if !failed.error.is_transient() {
             return Err(failed.into());
         }
         // What arrived after all is pushed twice. Skipping it could lose it.
-        let again = failed.may_have_arrived.into_iter().chain(failed.not_sent).chain(messages);
-        messages = again.collect::<Vec<_>>().into_iter();
+        messages = Box::new(failed.may_have_arrived.into_iter().chain(failed.not_sent).chain(messages));
     }
 
     println!("the queue holds {:?} messages", queue.metrics().await?.backlog_count);

@@ -45,7 +45,8 @@ pub enum Verdict {
     DeadLetter,
 }
 
-/// What a handler may return: `()` and [`Verdict`], or a `Result` of one of them.
+/// What a handler may return: `()` and [`Verdict`], or a `Result` of one of them, also within another `Result`, as
+/// `spawn_blocking` returns it.
 ///
 /// An `Err` is a failure: its text is logged as a warning in the message's span, and the message is retried after
 /// [`Consumer::retry_delay`](crate::Consumer::retry_delay).
