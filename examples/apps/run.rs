@@ -11,6 +11,14 @@ fn every_order_counts_once_although_it_is_pushed_twice() {
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "1000 messages acknowledged, 1000 pieces sold\n");
 }
 
+#[test]
+fn jobs_of_apalis_are_acknowledged_and_retried() {
+    let output = Command::new(env!("CARGO_BIN_EXE_apalis")).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    // One job fails at each of the four deliveries that a queue makes by default.
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "acknowledged 9, retried 4\n");
+}
+
 #[cfg(unix)]
 mod production {
     use std::{
