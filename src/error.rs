@@ -10,9 +10,10 @@ use crate::error::{api::ApiError, kind::ErrorKind};
 
 /// Why a call failed.
 ///
-/// Match on [`kind`](Self::kind). Its `Display` output is one line that ends with what to do next. Neither `Display`
-/// nor `Debug` shows a token, a key, a lease id or a message body: if the service quotes eight bytes or more of a
-/// request, or all of a shorter secret of at least four bytes, that part is removed.
+/// Match on [`kind`](Self::kind). Its `Display` output is one line that ends with what to do next. Its `Debug` output,
+/// which a `main` that returns it prints, adds the causes. Neither shows a token, a key, a lease id or a message body:
+/// if the service quotes eight bytes or more of a request, or all of a shorter secret of at least four bytes, that part
+/// is removed.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -26,10 +27,10 @@ use crate::error::{api::ApiError, kind::ErrorKind};
 /// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Error(Box<Inner>);
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Inner {
     kind: ErrorKind,
     operation: Option<&'static str>,
@@ -248,6 +249,18 @@ impl fmt::Display for Error {
     }
 }
 
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")?;
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.0.source.as_deref().map(|source| source as _)
@@ -273,5 +286,12 @@ mod tests {
         let arrived = error(2).or_may_have_arrived(true).with_response(503, Some("a-ray".into()), None);
         assert!(arrived.to_string().contains("a push may be duplicated"), "{arrived}");
         assert!(arrived.to_string().ends_with(" (status 503, cf-ray a-ray, 2 attempts)"), "{arrived}");
+    }
+
+    #[test]
+    fn an_error_that_main_returns_is_printed_with_its_advice_and_its_causes() {
+        let error = Error::new(ErrorKind::Transport, "no connection").with_source("refused", false);
+        assert_eq!(format!("{error:?}"), format!("{error}: refused"));
+        assert!(format!("{error:?}").contains(ErrorKind::Transport.next_step()));
     }
 }

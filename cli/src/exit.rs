@@ -75,9 +75,6 @@ impl Failure {
     pub(crate) fn described(error: &Error) -> Self {
         let text = error.to_string().replacen(&format!("; {}", error.next_step()), "", 1);
         let mut text = text.replace("allow_plain_http() is called", "--plain-http is given");
-        if is_account(error) {
-            text = format!("there is no such account: {text}");
-        }
         if let (ErrorKind::Transport | ErrorKind::Timeout, Some(url)) = (error.kind(), BASE_URL.get()) {
             text = format!("{text}: {url}");
             if error.source().is_some() {
@@ -131,12 +128,13 @@ impl From<Error> for Failure {
             ErrorKind::Unauthorized => {
                 "check the token, that it has the permission Queues Write, and that it is for this account"
             }
+            ErrorKind::DeliveryPaused => "`cf-queues resume` resumes delivery",
             _ => error.next_step(),
         };
         let failure = Self::described(&error).with_note(advice);
         match error.kind() {
             ErrorKind::NotFound | ErrorKind::Unauthorized | ErrorKind::NotPullConsumer | ErrorKind::DeliveryPaused => {
-                failure.with_note("`cf-queues doctor QUEUE` finds out more")
+                failure.with_note("`cf-queues doctor` finds out more")
             }
             _ => failure,
         }

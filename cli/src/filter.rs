@@ -13,8 +13,9 @@ use serde_json::value::RawValue;
 
 pub(crate) const HELP: &str = "\
 Filters: FIELD OPERATOR VALUE; a message matches if all that are given do.
-  fields      id, attempts, age, type (the content type), body (as text),
-              or a path into the JSON of the body, such as /user/name or /items/0
+  fields      id, attempts (deliveries before this command), age, type (the
+              content type), body (as text), or a path into the JSON of the
+              body, such as /user/name or /items/0
   operators   =  !=  <  <=  >  >=  ~ (contains)  !~ (does not contain)
   examples    /type=order   /amount>=100   age>1h   attempts>3   body~timeout";
 
@@ -73,8 +74,8 @@ pub(crate) struct Subject<'a> {
 
 impl<'a> From<&'a Message> for Subject<'a> {
     fn from(message: &'a Message) -> Self {
-        let Message { id, attempts, timestamp, body, .. } = message;
-        Self { id, attempts: *attempts, timestamp: *timestamp, body }
+        let Message { id, timestamp, body, .. } = message;
+        Self { id, attempts: attempts_before(message), timestamp: *timestamp, body }
     }
 }
 
@@ -83,6 +84,11 @@ impl<'a> From<&'a PeekedMessage> for Subject<'a> {
         let PeekedMessage { id, attempts, timestamp, body, .. } = message;
         Self { id, attempts: *attempts, timestamp: *timestamp, body }
     }
+}
+
+/// How often a pulled message was delivered before: what a peek would have shown.
+pub(crate) fn attempts_before(message: &Message) -> Option<u32> {
+    message.attempts.map(|attempts| attempts.saturating_sub(1))
 }
 
 impl FromStr for Field {

@@ -7,7 +7,10 @@ use cloudflare_queues::{Body, ContentType, Message, PeekedMessage};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::output::{Row, cell};
+use crate::{
+    filter::attempts_before,
+    output::{Row, cell},
+};
 
 pub(crate) const FORMAT: &str = "\
 Each line is an object with id, timestamp, attempts, content_type, bytes, and one of:
@@ -45,8 +48,8 @@ impl Record {
     }
 
     pub(crate) fn of_pulled(message: &Message) -> Self {
-        let Message { id, timestamp, attempts, body, .. } = message;
-        Self::new(id, *timestamp, *attempts, body, true)
+        let Message { id, timestamp, body, .. } = message;
+        Self::new(id, *timestamp, attempts_before(message), body, true)
     }
 
     fn new(id: &str, timestamp: Option<SystemTime>, attempts: Option<u32>, body: &Body, with_body: bool) -> Self {

@@ -157,20 +157,20 @@ impl Swept {
             return Err(Failure::new(Exit::Partly, "stopped before the end; run it again for the rest"));
         }
         let parts = [
-            (unfit, "cannot be taken"),
-            (left, "are left"),
-            (unconfirmed, "are not confirmed"),
-            (self.unavailable, "were not available"),
-            (self.lost, "may have been delivered to others meanwhile"),
+            (unfit, "that cannot be taken"),
+            (left, "left"),
+            (unconfirmed, "not confirmed"),
+            (self.unavailable, "not available"),
+            (self.lost, "that may have been delivered to others meanwhile"),
         ];
         let parts: Vec<_> =
-            parts.iter().filter(|(count, _)| *count > 0).map(|(n, what)| format!("{n} {what}")).collect();
+            parts.iter().filter(|(count, _)| *count > 0).map(|(n, what)| format!("{what}: {n}")).collect();
         match (self.unknown, parts.is_empty()) {
             (None, true) => Ok(()),
             (Some(why), true) => {
                 Err(Failure::new(Exit::Partly, format!("it is not known whether messages are left: {why}")))
             }
-            _ => Err(Failure::new(Exit::Partly, format!("messages: {}", parts.join(", ")))),
+            _ => Err(Failure::new(Exit::Partly, format!("messages {}", parts.join(", ")))),
         }
     }
 }
@@ -308,9 +308,10 @@ impl<S: Sink> Sweep<S> {
     fn refusal(&self, start: &str, message: &PeekedMessage) -> Failure {
         let (id, kind) = (&message.id, message.body.content_type());
         let (retries, end) = (self.allowance.retries(), self.allowance.end());
+        let why = if self.plan.may_renew { "cannot be pushed again over HTTP" } else { "is only looked at" };
         let what = format!(
             "{start}: message {id}, of the type {kind}, has one delivery left (max_retries is {retries}), stays, and \
-             cannot be pushed anew; after this pass, it {end}"
+             {why}; after this pass, it {end}"
         );
         let advice = "--raise-retries raises max_retries of the queue's pull consumer for the time of the pass";
         Failure::new(Exit::Refused, what).with_note(advice)
@@ -327,8 +328,8 @@ impl<S: Sink> Sweep<S> {
         if self.plan.may_stay() {
             let deliveries = u64::from(retries) + 1;
             self.progress.say(&format!(
-                "the queue delivers each message {deliveries} times at most, after which it {end}; this is one \
-                 delivery of each message that stays, which is leased while this runs, and then available again"
+                "each message that stays is leased while this runs, which uses one of its {deliveries} deliveries; \
+                 after the last one, it {end}"
             ));
         }
     }

@@ -252,6 +252,7 @@ fn refusal(status: u16, headers: &HeaderMap, body: Vec<u8>) -> Error {
     let errors = failure.and_then(|envelope| envelope.errors).unwrap_or_default();
     let challenged = headers.get("cf-mitigated").is_some_and(|value| value == "challenge");
     let is_malformed = errors.iter().any(|error| codes::MALFORMED_CREDENTIALS.iter().any(|code| error.has_code(*code)));
+    let has_no_route = errors.iter().any(|error| error.has_any(codes::NO_ROUTE));
     let mut advice = None;
     let (kind, message) = match status {
         403 if challenged => {
@@ -269,6 +270,7 @@ fn refusal(status: u16, headers: &HeaderMap, body: Vec<u8>) -> Error {
         _ if !is_envelope => return page(NOT_THE_SERVICES),
         400 if is_malformed => (ErrorKind::Unauthorized, "the credentials are malformed"),
         401 | 403 => (ErrorKind::Unauthorized, "the service refused the credentials"),
+        404 if has_no_route => (ErrorKind::NotFound, "there is no such account, or no such path below the base URL"),
         404 => (ErrorKind::NotFound, "there is no such queue"),
         405 => (ErrorKind::NotPullConsumer, "the queue has no HTTP pull consumer"),
         409 => (ErrorKind::DeliveryPaused, "delivery from the queue is paused"),

@@ -79,10 +79,12 @@ impl Delete {
         let (summary, result) = if self.dry_run {
             let (messages, backlog) = (queue.peek(MOST).await?, queue.metrics().await?.backlog_count);
             let found = messages.iter().filter(|message| filter.matches(*message));
-            output::print(format, &found.map(Forecast::from).collect::<Vec<_>>())?;
+            let found: Vec<_> = found.map(Forecast::from).collect();
+            output::print(format, &found)?;
             let (looked_at, of) =
                 (messages.len(), backlog.map_or("an unknown number of".to_owned(), |n| n.to_string()));
-            progress.say(&format!("looked at {looked_at} of {of} messages; nothing was deleted"));
+            let matching = found.len();
+            progress.say(&format!("looked at {looked_at} of {of} messages; nothing was deleted; {matching} match"));
             return Ok(());
         } else if self.all {
             self.sweep(queue, filter, &progress).await?

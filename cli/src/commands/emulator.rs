@@ -195,7 +195,13 @@ impl Serve {
         };
         let behavior = config::behave(config.behavior, &given(&self.behavior, "CF_QUEUES_EMULATOR_BEHAVIOR"))?;
         let (host, port) = (self.host.as_str(), self.port);
-        let not_bound = |error| Failure::new(Exit::Input, format!("--host {host} --port {port}: {error}"));
+        let not_bound = |error: io::Error| {
+            let failure = Failure::new(Exit::Input, format!("--host {host} --port {port}: {error}"));
+            match error.kind() {
+                io::ErrorKind::AddrInUse => failure.with_note("--port 0 takes a free one"),
+                _ => failure,
+            }
+        };
         let listener = TcpListener::bind((host, port)).await.map_err(not_bound)?;
         if let Some(path) = &self.env_file {
             // Left by an emulator that was killed: whoever waits for the file must not take it for that of this one.

@@ -42,7 +42,9 @@ impl Peek {
         let found = messages.iter().filter(|message| filter.matches(*message)).take(self.number as usize);
         let rows: Vec<_> = found.map(|message| Record::of_peeked(message, self.bodies)).collect();
         output::print(Format::or_fitting(common.output), &rows)?;
-        if is_filtered {
+        if messages.is_empty() {
+            tell("cf-queues: no message is available; `cf-queues info` shows the backlog\n");
+        } else if is_filtered {
             let count = messages.len();
             tell(&format!("cf-queues: looked at the first {count} available messages; export looks at every one\n"));
         }

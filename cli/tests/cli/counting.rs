@@ -67,6 +67,23 @@ fn a_count_changes_no_message() {
 }
 
 #[test]
+fn attempts_are_those_before_the_command_whether_or_not_it_leases() {
+    let world = World::retrying(10);
+    world.push_numbers(3);
+    for attempts in ["0", "1", "2"] {
+        for arguments in [&["--all"][..], &[]] {
+            // Looking without a lease comes after the pass, and sees it.
+            let before =
+                if arguments.is_empty() { attempts.parse::<u32>().unwrap() + 1 } else { attempts.parse().unwrap() };
+            let (_, lines, told) = run(&world, &[&["count", world.id(), "--by", "attempts"], arguments].concat());
+            assert_eq!((&lines[0]["value"], lines.len()), (&before.to_string().into(), 1), "{told}");
+        }
+    }
+    let (code, _, told) = run(&world, &["delete", world.id(), "--filter", "attempts>=4", "--all"]);
+    assert_eq!((code, world.messages().len()), (Some(0), 3), "{told}");
+}
+
+#[test]
 fn matching_messages_are_deleted_without_a_lease_as_far_as_peeking_reaches() {
     let world = World::new();
     reasons(&world, &[("timeout", 150), ("parse", 30)]);

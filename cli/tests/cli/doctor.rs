@@ -9,7 +9,7 @@ use std::{
 };
 
 use cloudflare_queues::{
-    AccountId, PushMessage,
+    AccountId, AckRequest, PullOptions, PushMessage,
     emulator::{Behavior, Emulator, Fault, JsonBodies, Operation, QueueSettings, WarningsForm},
     manage::ConsumerSettings,
 };
@@ -89,7 +89,16 @@ fn the_dead_letter_queue_is_looked_at() {
     let (code, state, told) = found();
     assert!(code == Some(0) && state == "doubtful" && told == "failed, with 1 messages, and without a pull consumer");
     let _ = world.runtime.block_on(failed.create_consumer(&ConsumerSettings::pull())).unwrap();
-    assert_eq!(found(), (Some(0), "ok".to_owned(), "failed, with 1 messages".to_owned()));
+    let finding = |state: &str, found: &str| (Some(0), state.to_owned(), found.to_owned());
+    assert_eq!(found(), finding("doubtful", "failed, with 1 messages"));
+    world.emulator.configure_queue(failed.id(), |settings| settings.delivery_paused(true));
+    assert_eq!(found(), finding("doubtful", "failed, with 1 messages, and paused"));
+    world.emulator.configure_queue(failed.id(), |settings| settings.delivery_paused(false));
+    world.runtime.block_on(async {
+        let batch = failed.pull(PullOptions::new()).await.unwrap();
+        failed.ack(AckRequest::ack_all(&batch)).await.unwrap();
+    });
+    assert_eq!(found(), finding("ok", "failed, with 0 messages"));
 }
 
 #[test]

@@ -260,6 +260,14 @@ impl Checks {
             None => name.to_owned(),
         };
         let has_pull = dead.consumers().iter().any(|consumer| consumer.kind() == ConsumerKind::HttpPull);
+        if dead.delivery_paused() == Some(true) {
+            let advice = format!("`cf-queues resume {name}`: it cannot be read while it is paused");
+            return self.doubtful(CHECK, format!("{found}, and paused"), &advice);
+        }
+        if has_pull && count.is_some_and(|count| count > 0) {
+            let advice = format!("`cf-queues count {name} --by /FIELD` shows what they have in common");
+            return self.doubtful(CHECK, found, &advice);
+        }
         if has_pull {
             return self.ok(CHECK, found);
         }
