@@ -3,7 +3,7 @@
 use std::{cell::Cell, time::Duration};
 
 use cloudflare_queues::{
-    AckRequest, Acker, Client, ClientBuilder, Credentials, LeaseId, PullOptions, PushMessage, Pusher, Queue,
+    AckRequest, Acker, Client, ClientBuilder, Credentials, Lease, LeaseId, PullOptions, PushMessage, Pusher, Queue,
     acker::Confirmation,
 };
 use http_body_util::{BodyExt, Full};
@@ -27,6 +27,11 @@ pub(crate) const SUBMITTED: usize = 1000;
 pub(crate) async fn ours(load: Load) -> Result<()> {
     let queue = builder(&load)?.build()?.queues(ACCOUNT)?.queue(load.call.queue())?;
     match load.call {
+        // Ids that were stored as strings.
+        Call::Ack(leases) if load.client == "stored" => {
+            let leases: Vec<_> = (0..leases).map(lease).collect();
+            run::drive(load, async move |_| ack(&queue, leases.iter().map(String::as_str)).await).await
+        }
         Call::Ack(leases) => {
             let leases: Vec<_> = (0..leases).map(|number| LeaseId::from(lease(number))).collect();
             run::drive(load, async move |_| ack(&queue, &leases).await).await
@@ -48,7 +53,7 @@ fn builder(load: &Load) -> Result<ClientBuilder> {
     Ok(if load.client == "bounded" { builder.max_in_flight(64) } else { builder })
 }
 
-async fn ack(queue: &Queue, leases: &[LeaseId]) -> Result<()> {
+async fn ack(queue: &Queue, leases: impl IntoIterator<Item = impl Into<Lease>>) -> Result<()> {
     let outcome = queue.ack(AckRequest::ack_all(leases)).await?;
     if outcome.is_complete() { Ok(()) } else { Err("incomplete".into()) }
 }

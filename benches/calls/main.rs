@@ -35,7 +35,7 @@ fn main() -> Result<()> {
 
 async fn run(load: Load) -> Result<()> {
     match load.client.as_str() {
-        "ours" | "bounded" => clients::ours(load).await,
+        "ours" | "bounded" | "stored" => clients::ours(load).await,
         "by hand" => by_hand::by_hand(load).await,
         "bare" => clients::bare(load).await,
         "hyper" => clients::hyper(load).await,

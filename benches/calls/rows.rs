@@ -50,6 +50,9 @@ fn acks(site: &Site) -> Vec<Row> {
         rows.push(row(format!("ack of {leases}"), What::Instructions, goal, ALL, &load));
         rows.push(row(format!("ack of {leases}"), What::Allocations, "1.10", ALL, &load));
     }
+    let mut stored = row("ack of 100 stored ids", What::Instructions, "0.60", PAIR, &load(site, Call::Ack(100)));
+    stored.loads[1] = Some(Load { client: "stored".into(), ..load(site, Call::Ack(100)) });
+    rows.push(stored);
     rows.push(row("ack of 10,000", What::Instructions, "", PAIR, &load(site, Call::Ack(10_000))));
     // A call of the acker is of many leases.
     let mut acker = row("acker, each byte sent", What::Instructions, "60 each", &[], &load(site, Call::Ack(SUBMITTED)));
