@@ -15,10 +15,11 @@ use crate::{
 
 /// When to retry a failed request.
 ///
-/// The bound of the wait doubles from [`initial_backoff`](Self::initial_backoff) to [`max_backoff`](Self::max_backoff),
-/// and the actual wait is drawn uniformly from the upper half of it ("equal jitter"), so that clients that failed
-/// together do not return together. A longer `Retry-After` replaces the drawn wait; a shorter one, or one in the past,
-/// does not shorten it.
+/// The bound of the wait doubles from [`initial_backoff`](Self::initial_backoff) to 10 s, and the actual wait is drawn
+/// uniformly from the upper half of it ("equal jitter"), so that clients that failed together do not return together. A
+/// longer `Retry-After` of up to 60 s replaces the drawn wait, and one of more ends the call at once. A
+/// [`Consumer`](crate::Consumer) and an [`Acker`](crate::Acker) make further calls: they wait for as long as it says,
+/// and at most five minutes, in between. A shorter one, or one in the past, does not shorten the wait.
 ///
 /// With the defaults, four attempts wait at most 0.25 + 0.5 + 1 s in total, unless the service sends `Retry-After`.
 ///
@@ -39,21 +40,13 @@ use crate::{
 pub struct RetryPolicy {
     max_attempts: u32,
     initial_backoff: Duration,
-    max_backoff: Duration,
-    max_retry_after: Duration,
     budget: u32,
 }
 
 impl RetryPolicy {
     /// The default policy.
     pub const fn new() -> Self {
-        Self {
-            max_attempts: 4,
-            initial_backoff: Duration::from_millis(250),
-            max_backoff: Duration::from_secs(10),
-            max_retry_after: Duration::from_secs(60),
-            budget: 100,
-        }
+        Self { max_attempts: 4, initial_backoff: Duration::from_millis(250), budget: 100 }
     }
 
     /// A policy without retries.
@@ -62,34 +55,27 @@ impl RetryPolicy {
     }
 
     /// The maximum number of times a request is sent. 1 (or 0) means no retries. 4 by default.
+    ///
+    /// Callers with retries of their own set 1, as [`none`](Self::none) does. A nightly job that nobody waits for sets
+    /// 10, and a longer [`call_timeout`](crate::ClientBuilder::call_timeout).
     pub const fn max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = attempts;
         self
     }
 
-    /// The longest wait before the second attempt. 250 ms by default.
+    /// The longest wait before the second attempt. 250 ms by default. Each further wait is twice as long, up to 10 s,
+    /// or to this one if it is longer.
+    ///
+    /// Tests against a failing server set 1 ms. Many programs that share the account's rate limit set some seconds.
     pub const fn initial_backoff(mut self, wait: Duration) -> Self {
         self.initial_backoff = wait;
         self
     }
 
-    /// The longest wait before any attempt, unless the service asks for a longer one. 10 s by default.
-    pub const fn max_backoff(mut self, wait: Duration) -> Self {
-        self.max_backoff = wait;
-        self
-    }
-
-    /// The longest `Retry-After` that is obeyed. A longer one ends the call at once. 60 s by default.
+    /// How many retries the calls on a client can make beyond one per ten calls. 100 by default.
     ///
-    /// A [`Consumer`](crate::Consumer) and an [`Acker`](crate::Acker) make further calls: they wait for as long as it
-    /// says, and at most five minutes, in between.
-    pub const fn max_retry_after(mut self, wait: Duration) -> Self {
-        self.max_retry_after = wait;
-        self
-    }
-
-    /// How many retries the calls on a client can make beyond one per ten calls. `u32::MAX` effectively means no limit.
-    /// 100 by default.
+    /// A program with few calls, each of which matters, sets `u32::MAX`, which is no limit in effect. One that is one
+    /// of thousands sets 10.
     pub const fn budget(mut self, retries: u32) -> Self {
         self.budget = retries;
         self
@@ -112,7 +98,7 @@ impl RetryPolicy {
             return Next::Stop(None);
         }
         let asked = error.retry_after().unwrap_or_default();
-        if asked > self.max_retry_after {
+        if asked > MAX_RETRY_AFTER {
             return Next::Stop(Some("the service asks for a longer wait than the policy allows"));
         }
         let wait = asked.max(self.backoff(attempt, random));
@@ -123,9 +109,9 @@ impl RetryPolicy {
     }
 
     fn backoff(&self, attempt: u32, random: u64) -> Duration {
-        let bound =
-            self.initial_backoff.saturating_mul(1u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(u32::MAX));
-        jittered(bound.min(self.max_backoff), random)
+        let doubled = 1_u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(u32::MAX);
+        let bound = self.initial_backoff.saturating_mul(doubled);
+        jittered(bound.min(self.initial_backoff.max(MAX_BACKOFF)), random)
     }
 }
 
@@ -134,6 +120,11 @@ impl Default for RetryPolicy {
         Self::new()
     }
 }
+
+/// The longest wait between two attempts that nobody asked for.
+const MAX_BACKOFF: Duration = Duration::from_secs(10);
+/// The longest `Retry-After` that is obeyed within a call.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// A wait from the upper half of a bound.
 pub(crate) fn jittered(bound: Duration, random: u64) -> Duration {
@@ -270,13 +261,15 @@ mod tests {
 
     #[test]
     fn waits_double_up_to_the_cap_and_are_drawn_from_the_upper_half() {
-        let policy = RetryPolicy::new().max_attempts(u32::MAX).max_backoff(Duration::from_secs(1));
+        let policy = RetryPolicy::new().max_attempts(u32::MAX);
         let wait = |attempt, random| policy.after(Operation::PushMessage, &lost(), attempt, HOUR, random);
         let longest: Vec<_> =
-            [1, 2, 3, 4, 33, u32::MAX - 1].into_iter().map(|attempt| wait(attempt, u64::MAX)).collect();
-        assert_eq!(longest, [250, 500, 1000, 1000, 1000, 1000].map(|ms| Next::Wait(Duration::from_millis(ms))));
+            [1, 2, 6, 7, 33, u32::MAX - 1].into_iter().map(|attempt| wait(attempt, u64::MAX)).collect();
+        assert_eq!(longest, [250, 500, 8000, 10_000, 10_000, 10_000].map(|ms| Next::Wait(Duration::from_millis(ms))));
         assert_eq!(wait(3, 0), Next::Wait(Duration::from_millis(500)));
         assert_eq!(wait(3, u64::MAX / 2), Next::Wait(Duration::from_millis(750)));
+        let slow = policy.initial_backoff(HOUR / 2);
+        assert_eq!(slow.after(Operation::PushMessage, &lost(), 9, HOUR, u64::MAX), Next::Wait(HOUR / 2));
     }
 
     #[test]
@@ -290,8 +283,6 @@ mod tests {
         assert_eq!(asks(0), Next::Wait(Duration::from_millis(250)));
         assert_eq!(asks(60), Next::Wait(Duration::from_secs(60)));
         assert!(matches!(asks(61), Next::Stop(Some(_))));
-        let patient = RetryPolicy::new().budget(7).max_retry_after(Duration::from_secs(61));
-        assert_eq!((patient.max_retry_after, patient.budget), (Duration::from_secs(61), 7));
     }
 
     #[test]
@@ -328,8 +319,7 @@ mod tests {
     #[test]
     fn every_setting_takes_zero_and_the_maximum() {
         for (number, wait) in [(0, Duration::ZERO), (u32::MAX, Duration::MAX)] {
-            let policy = RetryPolicy::new().max_attempts(number).initial_backoff(wait).max_backoff(wait);
-            let policy = policy.max_retry_after(wait).budget(number);
+            let policy = RetryPolicy::new().max_attempts(number).initial_backoff(wait).budget(number);
             policy.after(Operation::AckMessages, &lost(), u32::MAX - 1, Duration::MAX, u64::MAX);
             policy.new_budget().deposit();
         }

@@ -28,8 +28,7 @@ const ENDS: [End; 2] = [
 ];
 
 fn policy(end: End) -> RetryPolicy {
-    let policy = RetryPolicy::new().max_attempts(end.small).initial_backoff(end.time).max_backoff(end.time);
-    policy.max_retry_after(end.time).budget(end.small)
+    RetryPolicy::new().max_attempts(end.small).initial_backoff(end.time).budget(end.small)
 }
 
 /// An emulator, and a queue of it, with every setting of theirs at an end.

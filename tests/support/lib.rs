@@ -317,8 +317,7 @@ pub fn stubborn_queue(url: &str, max_attempts: u32) -> Queue {
 }
 
 pub fn quick(max_attempts: u32) -> RetryPolicy {
-    let moment = Duration::from_millis(1);
-    RetryPolicy::new().max_attempts(max_attempts).initial_backoff(moment).max_backoff(moment)
+    RetryPolicy::new().max_attempts(max_attempts).initial_backoff(Duration::from_millis(1))
 }
 
 /// A URL where nothing listens.
