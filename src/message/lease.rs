@@ -8,9 +8,9 @@ use std::{
 };
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Value, value::RawValue};
 
-use crate::message::body::raw::Unparsed;
+use crate::message::body::raw;
 
 /// Identifies one delivery of one message. It is a secret: whoever has it can delete the message.
 ///
@@ -28,31 +28,30 @@ use crate::message::body::raw::Unparsed;
 /// let stored = String::from("a-lease");
 /// let request = AckRequest::ack_all([LeaseId::from(stored)]);
 /// ```
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
-pub struct LeaseId(#[cfg_attr(feature = "schemars", schemars(with = "String"))] Arc<RawValue>);
+pub struct LeaseId(#[cfg_attr(feature = "schemars", schemars(with = "String"))] Arc<str>);
 
 impl LeaseId {
     /// The lease id as plain text, to store it or to pass it to another process.
     pub fn expose_secret(&self) -> Cow<'_, str> {
         // Only text that can be unquoted was accepted as a lease.
-        unquote(self.0.get()).unwrap_or_default()
+        unquote(&self.0).unwrap_or_default()
     }
 
     /// As on the wire, in quotes.
     pub(crate) fn as_json(&self) -> &str {
-        self.0.get()
+        &self.0
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        matches!(self.0.get(), "\"\"" | "null")
+        &*self.0 == "\"\""
     }
 }
 
 impl From<&str> for LeaseId {
     fn from(text: &str) -> Self {
-        // Writing a string cannot fail; the default, null, would be refused as an empty lease.
-        Self(quoted(text).or_else(|| to_raw_value(text).ok()).unwrap_or_default().into())
+        Self(quoted(text).into())
     }
 }
 
@@ -68,18 +67,10 @@ impl From<&LeaseId> for LeaseId {
     }
 }
 
-impl PartialEq for LeaseId {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.get() == other.0.get()
-    }
-}
-
-impl Eq for LeaseId {}
-
 impl Hash for LeaseId {
     /// Leases are ciphertexts, which differ at their ends.
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let json = self.0.get().as_bytes();
+        let json = self.0.as_bytes();
         json.last_chunk::<32>().map_or(json, |end| end).hash(state);
     }
 }
@@ -92,20 +83,20 @@ impl fmt::Debug for LeaseId {
 
 impl Serialize for LeaseId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.as_ref().serialize(serializer)
+        raw::serialize(&self.0, serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for LeaseId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let raw = Box::<RawValue>::deserialize(deserializer)?;
-        let is_string = raw.get().starts_with('"');
-        if is_string && !raw.get().contains('\\') {
-            return Ok(Self(raw.into()));
+        let json = Box::<str>::from(Box::<RawValue>::deserialize(deserializer)?);
+        let is_string = json.starts_with('"');
+        if is_string && !json.contains('\\') {
+            return Ok(Self(json.into()));
         }
         // A string can be escaped in several ways: keep one form, so that equal leases compare equal. Refusing anything
         // but a valid string would lose the whole batch.
-        let text = unquote(raw.get()).filter(|_| is_string).unwrap_or_default();
+        let text = unquote(&json).filter(|_| is_string).unwrap_or_default();
         Ok(Self::from(text.as_ref()))
     }
 }
@@ -160,16 +151,16 @@ pub(crate) fn unquote(json: &str) -> Option<Cow<'_, str>> {
     serde_json::from_str(json).ok().map(|Text(text)| text)
 }
 
-/// The JSON of a text without characters to escape. `serde_json` looks at each byte, which costs seven times as much.
-fn quoted(text: &str) -> Option<Box<RawValue>> {
+/// The JSON of a text. `serde_json` looks at each byte, which costs seven times as much.
+fn quoted(text: &str) -> String {
     // Without a branch, so that many bytes are compared at once.
     let is_special = |byte: u8| (byte < b' ') | (byte == b'"') | (byte == b'\\');
     if text.bytes().fold(false, |any, byte| any | is_special(byte)) {
-        return None;
+        return Value::from(text).to_string();
     }
     let mut json = String::with_capacity(text.len().saturating_add(2));
     json.extend(["\"", text, "\""]);
-    Box::deserialize(Unparsed(json)).ok()
+    json
 }
 
 /// A `Cow` by itself is always read as its owned form.
