@@ -54,10 +54,10 @@ impl Run {
         self.source.origin().outcomes.counter().clone()
     }
 
-    /// Runs until `stop` completes. Only this is compiled for each type of `stop`.
+    /// Runs until `stop` completes.
     pub(super) async fn until(self, stop: impl Future, handler: Arc<Handler>) -> Report {
         let stopped = Arc::new(AtomicBool::new(false));
-        let mut run: Pin<Box<dyn Future<Output = Report> + Send>> = Box::pin(self.run(handler, Arc::clone(&stopped)));
+        let mut run = self.boxed(handler, Arc::clone(&stopped));
         let mut stop = pin!(stop);
         poll_fn(|context| {
             // First of all, so that nothing is sent if it has completed already.
@@ -67,6 +67,11 @@ impl Run {
             run.as_mut().poll(context)
         })
         .await
+    }
+
+    /// Keeps the run out of `until`: what a generic function makes a `dyn` of is compiled in the user's program.
+    fn boxed(self, handler: Arc<Handler>, stopped: Arc<AtomicBool>) -> Pin<Box<dyn Future<Output = Report> + Send>> {
+        Box::pin(self.run(handler, stopped))
     }
 
     async fn run(mut self, handler: Arc<Handler>, stopped: Arc<AtomicBool>) -> Report {

@@ -17,7 +17,7 @@ use tokio::{
 
 use super::{
     Raw, Stats,
-    decoding::Decoding,
+    decoding::{Decided, Decoding},
     delivery::Delivery,
     recorder::Total,
     settings::Settings,
@@ -58,8 +58,13 @@ use crate::{acker::handle::Acker, error::Error, flow::contained::discard_error, 
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Deliveries<D: Decoding = Raw> {
-    source: Source,
+    messages: Messages,
     decoding: D,
+}
+
+/// The messages of a stream. It does not depend on the type of decoded bodies, so it is compiled with this crate.
+struct Messages {
+    source: Source,
     /// Decisions on messages that could not be decoded.
     undecodable: JoinSet<()>,
     /// How long the caller takes for a message, and when it took the last one.
@@ -71,19 +76,17 @@ pub struct Deliveries<D: Decoding = Raw> {
 
 impl<D: Decoding> Deliveries<D> {
     pub(super) fn new(queue: Queue, settings: Settings, decoding: D, total: &Total) -> Result<Self, Error> {
-        let mut source = Source::new(queue, settings, total, "deliveries are dropped unsettled", None)?;
-        source.pulls().trust();
-        Ok(Self { source, decoding, undecodable: JoinSet::new(), pace: None, taken_at: None, end: None })
+        Ok(Self { messages: Messages::new(queue, settings, total)?, decoding })
     }
 
     /// The acker of all deliveries. [Close](Acker::close) it when the last delivery is decided.
     pub fn acker(&self) -> &Acker {
-        &self.source.origin().acker
+        &self.messages.source.origin().acker
     }
 
     /// Returns what this stream has done so far.
     pub fn stats(&self) -> Stats {
-        self.source.stats()
+        self.messages.source.stats()
     }
 
     /// Waits for the next message, and returns it. `None` after the stream has ended. If the future is dropped, no
@@ -125,28 +128,49 @@ impl<D: Decoding> Deliveries<D> {
 
     #[cfg(test)]
     pub(super) fn source(&mut self) -> &mut Source {
-        &mut self.source
+        &mut self.messages.source
     }
 
-    fn next_waiting(&mut self) -> Option<Delivery<D::Job>> {
-        while let Some(Waiting { delivery, .. }) = self.source.next() {
-            match self.decoding.decode(delivery.message()) {
-                Ok(job) => {
-                    self.taken_at = Some(Instant::now());
-                    return Some(delivery.give_out(job));
-                }
-                Err(error) => {
-                    self.source.origin().outcomes.counter().count(|stats| stats.undecodable += 1);
-                    let decided = self.decoding.undecodable(delivery.message(), error);
-                    self.undecodable.spawn(delivery.undecodable(decided));
-                }
-            }
-        }
-        None
+    fn poll_delivery(
+        &mut self,
+        context: &mut Context<'_>,
+        wanted: usize,
+    ) -> Poll<Option<Result<Delivery<D::Job>, Error>>> {
+        self.messages.learn_pace();
+        let delivery = ready!(self.poll_if_more(context, wanted));
+        let end = self.messages.go_on(context, delivery.is_some(), wanted);
+        Poll::Ready(delivery.map(Ok).or(end.map(Err)))
     }
 
     /// As [`poll_delivery`](Self::poll_delivery), but does not take the failure that ends the stream.
     fn poll_if_more(&mut self, context: &mut Context<'_>, wanted: usize) -> Poll<Option<Delivery<D::Job>>> {
+        loop {
+            let Some(delivery) = ready!(self.messages.poll_if_more(context, wanted)) else { return Poll::Ready(None) };
+            match self.decoding.decode(delivery.message()) {
+                Ok(job) => return Poll::Ready(Some(delivery.give_out(job))),
+                Err(error) => {
+                    let decided = self.decoding.undecodable(delivery.message(), error);
+                    self.messages.undecodable(delivery, decided);
+                }
+            }
+        }
+    }
+}
+
+impl Messages {
+    fn new(queue: Queue, settings: Settings, total: &Total) -> Result<Self, Error> {
+        let mut source = Source::new(queue, settings, total, "deliveries are dropped unsettled", None)?;
+        source.pulls().trust();
+        Ok(Self { source, undecodable: JoinSet::new(), pace: None, taken_at: None, end: None })
+    }
+
+    fn undecodable(&mut self, delivery: Delivery, decided: Decided) {
+        self.taken_at = None;
+        self.source.origin().outcomes.counter().count(|stats| stats.undecodable += 1);
+        self.undecodable.spawn(delivery.undecodable(decided));
+    }
+
+    fn poll_if_more(&mut self, context: &mut Context<'_>, wanted: usize) -> Poll<Option<Delivery>> {
         loop {
             while self.source.origin().outcomes.poll_changed(context).is_ready() {}
             if let Some(error) = self.source.origin().outcomes.error() {
@@ -154,7 +178,8 @@ impl<D: Decoding> Deliveries<D> {
                 self.source.release_all();
                 self.end_with(error);
             }
-            if let Some(delivery) = self.next_waiting() {
+            if let Some(Waiting { delivery, .. }) = self.source.next() {
+                self.taken_at = Some(Instant::now());
                 return Poll::Ready(Some(delivery));
             }
             if self.end.is_some() || self.source.is_exhausted() {
@@ -164,19 +189,11 @@ impl<D: Decoding> Deliveries<D> {
         }
     }
 
-    fn poll_delivery(
-        &mut self,
-        context: &mut Context<'_>,
-        wanted: usize,
-    ) -> Poll<Option<Result<Delivery<D::Job>, Error>>> {
-        self.learn_pace();
-        let delivery = ready!(self.poll_if_more(context, wanted));
-        // Continues pulls without waiting for them.
-        while delivery.is_some() && self.end.is_none() && self.poll_pull(context, wanted.saturating_sub(1)).is_ready() {
-        }
+    /// Continues pulls without waiting for them. Returns the failure that ends the stream instead of a delivery, once.
+    fn go_on(&mut self, context: &mut Context<'_>, is_delivered: bool, wanted: usize) -> Option<Error> {
+        while is_delivered && self.end.is_none() && self.poll_pull(context, wanted.saturating_sub(1)).is_ready() {}
         self.source.gauge(0, 0);
-        let end = || self.end.as_mut().and_then(Option::take).map(Err);
-        Poll::Ready(delivery.map(Ok).or_else(end))
+        self.end.as_mut().filter(|_| !is_delivered)?.take()
     }
 
     /// The time from one message that the caller took to its wish for the next one. It falls fast, since a caller that
@@ -244,7 +261,7 @@ struct Gathered<'a, D: Decoding> {
 impl<D: Decoding> Drop for Gathered<'_, D> {
     fn drop(&mut self) {
         for delivery in self.batch.drain(..).rev() {
-            self.deliveries.source.take_back(delivery.take_back());
+            self.deliveries.messages.source.take_back(delivery.take_back());
         }
     }
 }
@@ -259,7 +276,7 @@ impl<D: Decoding> Stream for Deliveries<D> {
 
 impl<D: Decoding> Unpin for Deliveries<D> {}
 
-impl<D: Decoding> Drop for Deliveries<D> {
+impl Drop for Messages {
     fn drop(&mut self) {
         self.stop();
     }
@@ -267,6 +284,6 @@ impl<D: Decoding> Drop for Deliveries<D> {
 
 impl<D: Decoding> fmt::Debug for Deliveries<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Deliveries").field("waiting", &self.source.waiting()).finish_non_exhaustive()
+        f.debug_struct("Deliveries").field("waiting", &self.messages.source.waiting()).finish_non_exhaustive()
     }
 }
