@@ -9,6 +9,10 @@ extern crate std_by_loom as std;
 
 #[path = "../../src/flow/budget.rs"]
 mod budget;
+mod flow {
+    #[path = "../../../src/flow/flushes.rs"]
+    pub(crate) mod flushes;
+}
 #[path = "../../src/acker/ledger.rs"]
 mod ledger;
 

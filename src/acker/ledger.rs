@@ -15,6 +15,7 @@ use tokio::{
 use super::receipt::{Observer, dropped, stopped};
 use crate::{
     error::Error,
+    flow::flushes::Flushes,
     http::transport,
     message::{
         confirmation::Confirmation,
@@ -93,16 +94,11 @@ struct Entries {
     waiting: VecDeque<Pending>,
     /// How many of them have no caller.
     detached: usize,
-    /// How many leases have been added so far. The waiting ones are the last.
-    submitted: u64,
     /// How many were left to expire.
     left: u64,
     /// When to send waiting leases that do not fill a request.
     due: Option<Instant>,
-    /// How many of them do not wait for others to share their request, since they were flushed.
-    flushed: u64,
-    /// Tasks waiting until this many leases have their outcome.
-    flushes: Vec<(u64, oneshot::Sender<()>)>,
+    flushes: Flushes,
     is_closed: bool,
     /// Waiting leases do not wait for others to share their request.
     is_hurried: bool,
@@ -130,11 +126,6 @@ impl Entries {
         Ok(())
     }
 
-    /// How many leases were added before the first waiting one.
-    fn taken(&self) -> u64 {
-        self.submitted.saturating_sub(self.waiting.len() as u64)
-    }
-
     /// Whether to send waiting leases, with this much room left for more.
     fn is_due(&self, room: usize) -> bool {
         !self.waiting.is_empty()
@@ -142,7 +133,7 @@ impl Entries {
                 || room == 0
                 || self.is_abandoned
                 || self.is_hurried
-                || self.flushed > self.taken()
+                || self.flushes.is_due(self.waiting.len())
                 || self.due.is_none_or(|due| due <= Instant::now()))
     }
 }
@@ -180,7 +171,7 @@ impl Ledger {
             entries.due = Some(pending.send_by);
         }
         entries.detached = entries.detached.saturating_add(usize::from(pending.reply.is_none()));
-        entries.submitted = entries.submitted.saturating_add(1);
+        entries.flushes.submit();
         entries.waiting.push_back(pending);
         let is_full = entries.waiting.len() == MAX_LEASES || entries.is_hurried || self.room.available_permits() == 0;
         drop(entries);
@@ -210,7 +201,8 @@ impl Ledger {
         if !has_room {
             return Work::Wait(None);
         }
-        let (first, count) = (entries.taken(), entries.waiting.len().min(MAX_LEASES));
+        let waiting = entries.waiting.len();
+        let (first, count) = (entries.flushes.taken(waiting), waiting.min(MAX_LEASES));
         let group: Vec<Pending> = entries.waiting.drain(..count).collect();
         let detached = group.iter().filter(|pending| pending.reply.is_none()).count();
         entries.detached = entries.detached.saturating_sub(detached);
@@ -268,9 +260,7 @@ impl Ledger {
         let mut entries = self.entries();
         // If the worker is gone, nothing is left to send, and the channel is closed.
         if !entries.is_stopped {
-            entries.flushed = entries.submitted;
-            let submitted = entries.submitted;
-            entries.flushes.push((submitted, done));
+            entries.flushes.flush(done);
         }
         drop(entries);
         self.changed.notify_one();
@@ -280,11 +270,8 @@ impl Ledger {
     /// Notifies tasks that flushed. `first` is the number of leases before the first request in flight.
     pub(super) fn tell_flushed(&self, first: Option<u64>) {
         let mut entries = self.entries();
-        let settled = first.unwrap_or(u64::MAX).min(entries.taken());
-        // A task may have given up, and flush again and again while the service fails.
-        for (_, done) in entries.flushes.extract_if(.., |(before, done)| *before <= settled || done.is_closed()) {
-            let _ = done.send(());
-        }
+        let waiting = entries.waiting.len();
+        entries.flushes.tell(waiting, first);
     }
 
     /// The last handle is gone.

@@ -1,6 +1,6 @@
 //! Why a message becomes a dead letter, and an envelope that says so.
 
-use std::{error::Error as StdError, fmt, sync::Arc};
+use std::error::Error as StdError;
 
 use serde::{Deserialize, Serialize};
 
@@ -144,27 +144,14 @@ impl DeadLetter {
 }
 
 /// Makes the message that is pushed to the dead-letter queue.
-#[derive(Clone)]
-pub(super) struct MakeLetter(Arc<Make>);
+pub(super) type MakeLetter = dyn Fn(&Message, &Reason) -> Result<PushMessage, Error> + Send + Sync;
 
-type Make = dyn Fn(&Message, &Reason) -> Result<PushMessage, Error> + Send + Sync;
-
-impl MakeLetter {
-    pub(super) fn new(make: impl Fn(&Message, &Reason) -> Result<PushMessage, Error> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(make))
-    }
-
-    /// Byte for byte, if the user's function panics.
-    pub(super) fn make(&self, message: &Message, reason: &Reason) -> Result<PushMessage, Error> {
-        caught(|| (self.0)(message, reason)).unwrap_or_else(|| {
-            tracing::warn!(messaging.message.id = message.id, "the function of the dead letter panicked");
-            PushMessage::from_body(&message.body)
-        })
-    }
-}
-
-impl fmt::Debug for MakeLetter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("MakeLetter(..)")
-    }
+/// Byte for byte without a function, or if it panics.
+pub(super) fn letter(make: Option<&MakeLetter>, message: &Message, reason: &Reason) -> Result<PushMessage, Error> {
+    let byte_for_byte = || PushMessage::from_body(&message.body);
+    let Some(make) = make else { return byte_for_byte() };
+    caught(|| make(message, reason)).unwrap_or_else(|| {
+        tracing::warn!(messaging.message.id = message.id, "the function of the dead letter panicked");
+        byte_for_byte()
+    })
 }

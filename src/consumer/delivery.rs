@@ -13,7 +13,7 @@ use std::{
 use tokio::task::JoinHandle;
 
 use super::{
-    dead_letter::Reason,
+    dead_letter::{Reason, letter},
     decoding::Decided,
     handlers::Handled,
     heartbeat::Heartbeat,
@@ -34,7 +34,6 @@ use crate::{
         held::HeldLease,
         lease::LeaseId,
         limits,
-        push::PushMessage,
         settlement::{Decision, Lease, Settlement},
     },
     queue::Queue,
@@ -374,10 +373,7 @@ impl Held {
         let body = self.bytes.saturating_sub(MESSAGE_BYTES);
         self.origin.outcomes.free(self.bytes.saturating_sub(body));
         self.bytes = body;
-        let letter = match &self.origin.settings.dead_letter_as {
-            Some(make) => make.make(&message, &reason),
-            None => PushMessage::from_body(&message.body),
-        };
+        let letter = letter(self.origin.settings.dead_letter_as.as_deref(), &message, &reason);
         let pushed = async { queue.push(&letter?).await }.await;
         match pushed {
             Ok(_) => drop(self.settle(Decision::Ack).await),

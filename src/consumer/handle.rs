@@ -1,6 +1,6 @@
 //! The consumer, and the ways to run it.
 
-use std::{error::Error as StdError, future::Future};
+use std::{error::Error as StdError, fmt, future::Future};
 
 use serde::de::DeserializeOwned;
 
@@ -128,13 +128,20 @@ use crate::{
 /// The others are named after a field of [`Stats`]: the counters `cloudflare_queues_consumer_*_total`, and the gauges
 /// `cloudflare_queues_consumer_{pulls_in_flight, waiting, handlers_running, concurrency, slowdown}`, summed up over the
 /// consumers of a process.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use = "a consumer does nothing until it is run"]
 pub struct Consumer<D = Raw> {
     pub(super) queue: Queue,
     pub(super) settings: Settings,
     pub(super) decoding: D,
     pub(super) total: Total,
+}
+
+impl<D: fmt::Debug> fmt::Debug for Consumer<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { queue, decoding, .. } = self;
+        f.debug_struct("Consumer").field("queue", queue).field("decoding", decoding).finish_non_exhaustive()
+    }
 }
 
 impl Consumer {

@@ -12,7 +12,7 @@ use std::{
 
 use tokio::{
     sync::oneshot,
-    task::{self, AbortHandle, JoinSet},
+    task::AbortHandle,
     time::{Instant, Sleep, sleep_until},
 };
 
@@ -24,8 +24,8 @@ use super::{
 use crate::{
     flow::{
         clock::{Clock, Moment},
-        contained::discard_error,
         outage::Outage,
+        tasks::Tasks,
     },
     message::{
         Message,
@@ -129,9 +129,8 @@ struct Leases {
     due: BTreeSet<(Instant, u64)>,
     next: u64,
     timer: Option<Pin<Box<Sleep>>>,
-    requests: JoinSet<Sent>,
-    /// The keys of the leases of each request in flight.
-    requested: HashMap<task::Id, Vec<u64>>,
+    /// With the keys of their leases.
+    requests: Tasks<Vec<u64>, Sent>,
     /// Leases that were released while an extension of them was under way. Dropped when it has ended.
     ending: HashMap<u64, oneshot::Sender<()>>,
     clock: Clock,
@@ -191,8 +190,7 @@ impl Leases {
             due: BTreeSet::new(),
             next: 0,
             timer: None,
-            requests: JoinSet::new(),
-            requested: HashMap::new(),
+            requests: Tasks::new(),
             ending: HashMap::new(),
             lateness: Outage::default(),
         }
@@ -255,16 +253,7 @@ impl Leases {
     /// Does what is due, and ensures that the task is woken for what comes next.
     fn poll(&mut self, context: &mut Context<'_>, counter: &Counter) {
         loop {
-            while let Poll::Ready(Some(joined)) = self.requests.poll_join_next_with_id(context) {
-                let (id, sent) = match joined {
-                    Ok((id, sent)) => (id, Some(sent)),
-                    Err(error) => {
-                        let id = error.id();
-                        discard_error(error);
-                        (id, None)
-                    }
-                };
-                let keys = self.requested.remove(&id).unwrap_or_default();
+            while let Poll::Ready(Some((keys, sent))) = self.requests.poll_ended(context) {
                 // A request that panicked has failed.
                 let Sent { beats, halves, error } = sent.unwrap_or_else(|| Sent::failed(keys));
                 beats.into_iter().for_each(|beat| self.settle(beat, counter));
@@ -336,8 +325,7 @@ impl Leases {
 
     fn spawn(&mut self, extension: Extension) {
         let keys = extension.leases.iter().map(|(key, _)| *key).collect();
-        let request = self.requests.spawn(extension.send(self.queue.clone(), self.timeout, self.clock.now()));
-        self.requested.insert(request.id(), keys);
+        self.requests.spawn(keys, extension.send(self.queue.clone(), self.timeout, self.clock.now()));
     }
 
     /// Sends a part of a refused request, without the leases that have ended or were released in the meantime.

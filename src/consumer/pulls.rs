@@ -1,14 +1,13 @@
 //! Pulls: as many in flight as return messages, and a pause after those that return nothing.
 
 use std::{
-    collections::HashMap,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
 };
 
 use tokio::{
-    task::{self, JoinSet},
+    task::JoinSet,
     time::{Instant, Sleep, sleep},
 };
 use tracing::{Instrument, Span, field};
@@ -22,8 +21,8 @@ use crate::{
     error::{Error, kind::ErrorKind},
     flow::{
         adaptive::{Adaptive, Setback},
-        contained::discard_error,
         outage::Outage,
+        tasks::Tasks,
     },
     http::retry,
     message::pull::{Batch, PullOptions},
@@ -50,8 +49,7 @@ pub(super) struct Pulls {
     min_idle: Duration,
     max_idle: Duration,
     limit: Adaptive,
-    in_flight: JoinSet<Result<Batch, Error>>,
-    started: HashMap<task::Id, Started>,
+    in_flight: Tasks<Started, Result<Batch, Error>>,
     /// How many messages the pulls in flight request.
     asked: usize,
     /// How many more messages may be requested.
@@ -118,8 +116,7 @@ impl Pulls {
             min_idle: settings.min_idle.min(settings.max_idle).clamp(SHORTEST, AN_HOUR),
             max_idle: settings.max_idle.clamp(SHORTEST, AN_HOUR),
             limit: Adaptive::new(1, settings.max_pulls),
-            in_flight: JoinSet::new(),
-            started: HashMap::new(),
+            in_flight: Tasks::new(),
             asked: 0,
             left: settings.limit,
             idle_since: Instant::now(),
@@ -206,7 +203,7 @@ impl Pulls {
 
     /// Takes the pulls in flight, to be awaited elsewhere.
     pub(super) fn take(&mut self) -> JoinSet<Result<Batch, Error>> {
-        std::mem::take(&mut self.in_flight)
+        self.in_flight.take()
     }
 
     /// Starts pulls for this many messages. No more than `target` should be on their way or waiting.
@@ -253,28 +250,22 @@ impl Pulls {
             messaging.destination.name = self.queue.id().as_str(),
             messaging.batch.message_count = field::Empty,
         );
-        let pull = self.in_flight.spawn(async move { queue.pull(options).await }.instrument(span.clone()));
-        self.started.insert(pull.id(), Started { asked: batch, at: Instant::now(), span });
+        let pull = async move { queue.pull(options).await }.instrument(span.clone());
+        self.in_flight.spawn(Started { asked: batch, at: Instant::now(), span }, pull);
         self.asked = self.asked.saturating_add(batch);
         self.left = self.left.saturating_sub(batch as u64);
     }
 
     /// The end of a pull, or `None` at the end of a rest, or if the control was changed.
     pub(super) fn poll(&mut self, context: &mut Context<'_>, recorder: &Recorder) -> Poll<Option<Pulled>> {
-        if let Poll::Ready(Some(joined)) = self.in_flight.poll_join_next_with_id(context) {
-            let (id, result) = joined.unwrap_or_else(|error| {
-                let id = error.id();
-                discard_error(error);
-                (id, Err(Error::invalid("the pull panicked")))
-            });
-            let in_flight = self.started.len();
-            if let Some(started) = self.started.remove(&id) {
-                self.asked = self.asked.saturating_sub(started.asked);
-                let pulled = result.as_ref().map_or(0, |batch| batch.len());
-                self.left = self.left.saturating_add(started.asked.saturating_sub(pulled) as u64);
-                self.learn(&started, in_flight, &result, recorder);
-                return Poll::Ready(Some(Pulled { result, span: started.span }));
-            }
+        let in_flight = self.in_flight.len();
+        if let Poll::Ready(Some((started, result))) = self.in_flight.poll_ended(context) {
+            let result = result.unwrap_or_else(|| Err(Error::invalid("the pull panicked")));
+            self.asked = self.asked.saturating_sub(started.asked);
+            let pulled = result.as_ref().map_or(0, |batch| batch.len());
+            self.left = self.left.saturating_add(started.asked.saturating_sub(pulled) as u64);
+            self.learn(&started, in_flight, &result, recorder);
+            return Poll::Ready(Some(Pulled { result, span: started.span }));
         }
         if self.changed.as_mut().poll(context).is_ready() {
             self.changed = self.control.changed();

@@ -185,11 +185,10 @@ impl Run {
 
     fn span(&self, first: &Delivery, count: usize) -> Span {
         let settings = &self.source.origin().settings;
-        if settings.is_batched {
-            return spans::process_batch(self.queue.id(), count);
-        }
-        let made = settings.span.as_ref().and_then(|span| span.make(first.message()));
-        made.unwrap_or_else(|| spans::process(self.queue.id(), first.message()))
+        let batch = settings.is_batched.then_some(count);
+        let made = settings.span.as_ref().filter(|_| batch.is_none());
+        let made = made.and_then(|make| spans::made(&**make, first.message()));
+        made.unwrap_or_else(|| spans::process(self.queue.id(), first.message(), batch))
     }
 
     /// Completes when the oldest message has waited long enough for others.

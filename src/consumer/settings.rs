@@ -1,6 +1,6 @@
 //! The settings of a consumer.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tracing::Span;
 
@@ -13,12 +13,11 @@ use super::{
 use crate::{
     acker::AckerOptions,
     error::Error,
-    flow::contained::caught,
     message::{Message, pull::PullOptions, push::PushMessage},
     queue::Queue,
 };
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Settings {
     pub(super) pull: PullOptions,
     pub(super) concurrency: usize,
@@ -37,14 +36,14 @@ pub(super) struct Settings {
     pub(super) max_lease: Duration,
     pub(super) failure_threshold: f64,
     pub(super) dead_letters: Option<Queue>,
-    pub(super) dead_letter_as: Option<MakeLetter>,
+    pub(super) dead_letter_as: Option<Arc<MakeLetter>>,
     pub(super) max_attempts: Option<u32>,
     pub(super) handler_batch: usize,
     pub(super) handler_linger: Duration,
     pub(super) handler_timeout: Duration,
     /// Whether a handler takes several messages. Only then do the two settings above apply.
     pub(super) is_batched: bool,
-    pub(super) span: Option<MakeSpan>,
+    pub(super) span: Option<Arc<MakeSpan>>,
     pub(super) max_retries: Option<u32>,
     pub(super) limit: u64,
     pub(super) until_empty: Option<Duration>,
@@ -52,25 +51,7 @@ pub(super) struct Settings {
 }
 
 /// Makes the span of a message.
-#[derive(Clone)]
-pub(super) struct MakeSpan(Arc<dyn Fn(&Message) -> Span + Send + Sync>);
-
-impl MakeSpan {
-    /// `None` if the user's function panics.
-    pub(super) fn make(&self, message: &Message) -> Option<Span> {
-        let made = caught(|| (self.0)(message));
-        if made.is_none() {
-            tracing::warn!(messaging.message.id = message.id, "the function of the span panicked");
-        }
-        made
-    }
-}
-
-impl fmt::Debug for MakeSpan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("MakeSpan(..)")
-    }
-}
+pub(super) type MakeSpan = dyn Fn(&Message) -> Span + Send + Sync;
 
 impl Settings {
     /// For handlers that take one message.
@@ -276,7 +257,7 @@ impl<D> Consumer<D> {
         mut self,
         make: impl Fn(&Message, &Reason) -> Result<PushMessage, Error> + Send + Sync + 'static,
     ) -> Self {
-        self.settings.dead_letter_as = Some(MakeLetter::new(make));
+        self.settings.dead_letter_as = Some(Arc::new(make));
         self
     }
 
@@ -378,7 +359,7 @@ impl<D> Consumer<D> {
     /// If the span has the fields `otel.status_code` and `error.type`, they are recorded. If the function panics, the
     /// crate's own span is used.
     pub fn span(mut self, make: impl Fn(&Message) -> Span + Send + Sync + 'static) -> Self {
-        self.settings.span = Some(MakeSpan(Arc::new(make)));
+        self.settings.span = Some(Arc::new(make));
         self
     }
 }

@@ -2,10 +2,11 @@
 
 use tracing::{Span, field};
 
-use super::handlers::Handled;
-use crate::{message::Message, queue::ids::QueueId};
+use super::{handlers::Handled, settings::MakeSpan};
+use crate::{flow::contained::caught, message::Message, queue::ids::QueueId};
 
-pub(super) fn process(queue_id: &QueueId, message: &Message) -> Span {
+/// The span of a handler that works on a message, or on a batch of so many.
+pub(super) fn process(queue_id: &QueueId, message: &Message, batch: Option<usize>) -> Span {
     tracing::info_span!(
         "process",
         otel.kind = "consumer",
@@ -13,23 +14,20 @@ pub(super) fn process(queue_id: &QueueId, message: &Message) -> Span {
         messaging.system = "cloudflare_queues",
         messaging.operation.name = "process",
         messaging.destination.name = queue_id.as_str(),
-        messaging.message.id = message.id,
-        attempts = message.attempts,
+        messaging.message.id = batch.is_none().then_some(message.id.as_str()),
+        attempts = message.attempts.filter(|_| batch.is_none()),
+        messaging.batch.message_count = batch,
         error.type = field::Empty,
     )
 }
 
-pub(super) fn process_batch(queue_id: &QueueId, messages: usize) -> Span {
-    tracing::info_span!(
-        "process",
-        otel.kind = "consumer",
-        otel.status_code = field::Empty,
-        messaging.system = "cloudflare_queues",
-        messaging.operation.name = "process",
-        messaging.destination.name = queue_id.as_str(),
-        messaging.batch.message_count = messages,
-        error.type = field::Empty,
-    )
+/// The span that a function of the user makes. `None` if it panics.
+pub(super) fn made(make: &MakeSpan, message: &Message) -> Option<Span> {
+    let made = caught(|| make(message));
+    if made.is_none() {
+        tracing::warn!(messaging.message.id = message.id, "the function of the span panicked");
+    }
+    made
 }
 
 /// Logs the errors of a handler, within its span.

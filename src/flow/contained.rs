@@ -9,7 +9,7 @@ use std::{
     task::Poll,
 };
 
-use tokio::task::{self, JoinError};
+use tokio::task::JoinError;
 
 /// Calls a function. `None` if it panics.
 pub(crate) fn caught<T>(call: impl FnOnce() -> T) -> Option<T> {
@@ -53,18 +53,6 @@ pub(crate) fn discard_error(error: JoinError) {
     if let Ok(payload) = error.try_into_panic() {
         discard(payload);
     }
-}
-
-/// The id of a task that has ended, whatever became of it.
-pub(crate) fn id_of(joined: Result<(task::Id, ()), JoinError>) -> task::Id {
-    joined.map_or_else(
-        |error| {
-            let id = error.id();
-            discard_error(error);
-            id
-        },
-        |(id, ())| id,
-    )
 }
 
 #[cfg(test)]

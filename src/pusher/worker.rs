@@ -2,7 +2,7 @@
 
 use std::{
     borrow::Borrow,
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     future::{Future, poll_fn},
     pin::pin,
     sync::{Arc, atomic::AtomicU64},
@@ -11,7 +11,6 @@ use std::{
 
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
-    task::{self, JoinSet},
     time::Instant,
 };
 
@@ -19,8 +18,9 @@ use super::{PushError, PusherOptions, handle::MESSAGE_BYTES, receipt::stopped, r
 use crate::{
     error::Error,
     flow::{
-        contained::id_of,
+        flushes::Flushes,
         pace::{self, Pace},
+        tasks::Tasks,
     },
     message::push::{self, MAX_PUSHED, MAX_PUSHED_BYTES, PushMessage},
     queue::Queue,
@@ -94,15 +94,9 @@ pub(super) struct Worker {
     /// In order of arrival, with their size.
     waiting: VecDeque<Pending>,
     waiting_bytes: usize,
-    /// How many messages have arrived. The waiting ones are the last.
-    arrived: u64,
-    in_flight: JoinSet<()>,
-    /// How many messages arrived before those of each request in flight.
-    requested: HashMap<task::Id, u64>,
-    /// How many of them do not wait for others to share their request, since they were flushed.
-    flushed: u64,
-    /// Tasks that wait until this many messages have their outcome.
-    flushes: Vec<(u64, oneshot::Sender<()>)>,
+    /// With how many messages arrived before those of each request.
+    in_flight: Tasks<u64, ()>,
+    flushes: Flushes,
     is_open: bool,
     /// Tells the handles that it ends.
     _alive: watch::Sender<()>,
@@ -125,11 +119,8 @@ impl Worker {
             room,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
-            arrived: 0,
-            in_flight: JoinSet::new(),
-            requested: HashMap::new(),
-            flushed: 0,
-            flushes: Vec::new(),
+            in_flight: Tasks::new(),
+            flushes: Flushes::default(),
             is_open: true,
             _alive: alive,
         }
@@ -137,8 +128,8 @@ impl Worker {
 
     /// Runs until the pusher is closed or dropped, and every message has its outcome.
     pub(super) async fn run(mut self) {
-        while self.is_open || !self.waiting.is_empty() || !self.requested.is_empty() {
-            let has_room = self.requested.len() < self.requests.pace.limit();
+        while self.is_open || !self.waiting.is_empty() || self.in_flight.len() > 0 {
+            let has_room = self.in_flight.len() < self.requests.pace.limit();
             if self.is_due() && has_room {
                 self.send();
                 continue;
@@ -146,14 +137,9 @@ impl Worker {
             if self.is_due() {
                 self.requests.pace.hold_back();
             }
-            self.tell_flushed();
+            self.flushes.tell(self.waiting.len(), self.in_flight.known().copied().min());
             self.next(has_room).await;
         }
-    }
-
-    /// How many messages arrived before the first waiting one.
-    fn taken(&self) -> u64 {
-        self.arrived.saturating_sub(self.waiting.len() as u64)
     }
 
     /// When the first waiting message has lingered, if ever.
@@ -163,38 +149,26 @@ impl Worker {
 
     fn is_due(&self) -> bool {
         // What is in flight makes room. If nothing is, those who wait for room wait for the waiting messages.
-        let is_full = || self.requested.is_empty() && self.room.available_permits() < LARGEST;
+        let is_full = || self.in_flight.len() == 0 && self.room.available_permits() < LARGEST;
         !self.waiting.is_empty()
             && (!self.is_open
                 || self.waiting.len() >= MAX_PUSHED
                 || self.waiting_bytes >= MAX_PUSHED_BYTES
-                || self.flushed > self.taken()
+                || self.flushes.is_due(self.waiting.len())
                 || self.due().is_some_and(|due| due <= Instant::now())
                 || is_full())
     }
 
     fn send(&mut self) {
-        let (first, count) = (self.taken(), push::fitting(self.waiting.iter().map(Borrow::borrow)));
+        let first = self.flushes.taken(self.waiting.len());
+        let count = push::fitting(self.waiting.iter().map(Borrow::borrow));
         let mut group: Vec<Pending> = self.waiting.drain(..count).collect();
         for pending in &mut group {
             pending.is_sent = true;
             self.waiting_bytes = self.waiting_bytes.saturating_sub(pending.message.size());
         }
         let requests = Arc::clone(&self.requests);
-        let request = self.in_flight.spawn(async move { requests.push(group).await });
-        self.requested.insert(request.id(), first);
-    }
-
-    /// Notifies tasks that flushed.
-    fn tell_flushed(&mut self) {
-        if self.flushes.is_empty() {
-            return;
-        }
-        let settled = self.requested.values().copied().min().unwrap_or(u64::MAX).min(self.taken());
-        // A task may have given up, and flush again and again while the service fails.
-        for (_, done) in self.flushes.extract_if(.., |(before, done)| *before <= settled || done.is_closed()) {
-            let _ = done.send(());
-        }
+        self.in_flight.spawn(first, async move { requests.push(group).await });
     }
 
     /// Waits until something changes: a command, the end of a request, or messages that are due while there `is_room`.
@@ -202,8 +176,7 @@ impl Worker {
         let mut timer = pin!(pace::due(self.due().filter(|_| is_room)));
         poll_fn(|context| {
             let mut has_changed = false;
-            while let Poll::Ready(Some(joined)) = self.in_flight.poll_join_next_with_id(context) {
-                self.requested.remove(&id_of(joined));
+            while let Poll::Ready(Some(_)) = self.in_flight.poll_ended(context) {
                 has_changed = true;
             }
             while self.is_open
@@ -220,14 +193,11 @@ impl Worker {
     fn receive(&mut self, command: Option<Command>) {
         match command {
             Some(Command::Push(pending)) => {
-                self.arrived = self.arrived.saturating_add(1);
+                self.flushes.submit();
                 self.waiting_bytes = self.waiting_bytes.saturating_add(pending.message.size());
                 self.waiting.push_back(pending);
             }
-            Some(Command::Flush(done)) => {
-                self.flushed = self.arrived;
-                self.flushes.push((self.arrived, done));
-            }
+            Some(Command::Flush(done)) => self.flushes.flush(done),
             // What was sent before is still received.
             Some(Command::Close) => self.commands.close(),
             // The last handle is gone, or the pusher is closed.
@@ -244,7 +214,7 @@ impl Drop for Worker {
         while let Ok(command) = self.commands.try_recv() {
             self.receive(Some(command));
         }
-        let (waiting, requests) = (self.waiting.len(), self.requested.len());
+        let (waiting, requests) = (self.waiting.len(), self.in_flight.len());
         if waiting > 0 || requests > 0 {
             tracing::warn!(waiting, requests, "the runtime stopped before all messages of a pusher had their outcome");
         }
@@ -281,9 +251,9 @@ mod tests {
         assert!(!worker.is_due());
         for _ in 0..10 {
             worker.receive(Some(Command::Flush(oneshot::channel().0)));
-            worker.tell_flushed();
+            worker.flushes.tell(1, None);
         }
-        assert!(worker.flushes.is_empty() && worker.is_due());
+        assert!(worker.flushes.len() == 0 && worker.is_due());
     }
 
     #[tokio::test]

@@ -127,7 +127,7 @@ async fn dead_letter(
             next = deliveries.next_batch(1, Duration::ZERO) => panic!("{}", next.is_some()),
             () = stop => {}
         }
-        deliveries.acker().close().await;
+        let _ = tokio::time::timeout(4 * SECOND, deliveries.acker().close()).await;
     } else {
         let report = consumer.run_until(stop, |_, _| async {}).await.unwrap();
         check(&report);
