@@ -1,15 +1,15 @@
 //! The consumer, and the ways to run it.
 
-use std::{error::Error as StdError, fmt, future::Future};
+use std::{error::Error as StdError, fmt, future::Future, sync::Arc};
 
 use serde::de::DeserializeOwned;
 
 use super::{
     decoding::{Decoded, Raw},
-    handlers,
+    handlers::{self, Handler},
     health::Health,
     recorder::Total,
-    run::Run,
+    run::Running,
     settings::Settings,
     stats::{Report, Stats},
     stream::Deliveries,
@@ -245,8 +245,8 @@ impl Consumer {
         H: Fn(Message) -> F + Send + Sync + 'static,
         F: Future<Output: IntoVerdict> + Send + 'static,
     {
-        let run = self.run(self.settings.clone().one_by_one())?;
-        Ok(run.until(stop, handlers::one(handler)).await)
+        let handler = handlers::one(Raw, move |(), message| handler(message));
+        Ok(self.run(false, handler)?.until(stop).await)
     }
 
     /// Like [`run_until`](Self::run_until), with a handler that receives several messages at once, for example for a
@@ -285,8 +285,9 @@ impl Consumer {
         H: Fn(Vec<Message>) -> F + Send + Sync + 'static,
         F: Future<Output: IntoVerdicts> + Send + 'static,
     {
-        let run = self.run(self.settings.clone().batched())?;
-        Ok(run.until(stop, handlers::many(handler)).await)
+        let messages = |jobs: Vec<((), Message)>| jobs.into_iter().map(|((), message)| message).collect();
+        let handler = handlers::many(Raw, move |jobs| handler(messages(jobs)));
+        Ok(self.run(true, handler)?.until(stop).await)
     }
 }
 
@@ -347,9 +348,8 @@ impl<T: 'static> Consumer<Decoded<T>> {
         H: Fn(T, Message) -> F + Send + Sync + 'static,
         F: Future<Output: IntoVerdict> + Send + 'static,
     {
-        let run = self.run(self.settings.clone().one_by_one())?;
-        let handler = handlers::one_decoded(self.decoding(), run.counter(), handler);
-        Ok(run.until(stop, handler).await)
+        let handler = handlers::one(self.decoding(), handler);
+        Ok(self.run(false, handler)?.until(stop).await)
     }
 
     /// Like [`run_batches_until`](Consumer::run_batches_until) of a consumer without decoding. The handler receives
@@ -364,9 +364,8 @@ impl<T: 'static> Consumer<Decoded<T>> {
         H: Fn(Vec<(T, Message)>) -> F + Send + Sync + 'static,
         F: Future<Output: IntoVerdicts> + Send + 'static,
     {
-        let run = self.run(self.settings.clone().batched())?;
-        let handler = handlers::many_decoded(self.decoding(), run.counter(), handler);
-        Ok(run.until(stop, handler).await)
+        let handler = handlers::many(self.decoding(), handler);
+        Ok(self.run(true, handler)?.until(stop).await)
     }
 
     /// Like [`stream`](Consumer::stream) of a consumer without decoding. Each delivery has the
@@ -411,8 +410,8 @@ impl<D> Consumer<D> {
         Health::new(&self.total)
     }
 
-    fn run(&self, settings: Settings) -> Result<Run, Error> {
-        Run::new(self.queue.clone(), settings, &self.total)
+    fn run(&self, is_batched: bool, handler: Arc<Handler>) -> Result<Running, Error> {
+        Running::new(&self.queue, self.settings.for_handlers(is_batched), &self.total, handler)
     }
 }
 

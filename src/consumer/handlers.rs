@@ -29,7 +29,7 @@ impl From<Result<Verdict, String>> for Handled {
 }
 
 /// A handler of any kind.
-pub(super) type Handler = dyn Fn(Vec<Message>) -> Handling + Send + Sync;
+pub(super) type Handler = dyn Fn(Vec<Message>, &Counter) -> Handling + Send + Sync;
 pub(super) type Handling = Pin<Box<dyn Future<Output = Vec<Handled>> + Send>>;
 
 /// Lets a handler work on messages, and settles them as it says. Returns how long it took, if it could start in time.
@@ -53,7 +53,7 @@ pub(super) async fn handle(
     }
     let counter = held.first()?.0.counter().clone();
     let started = Instant::now();
-    let handled = contained(|| within(timeout, handler(messages), held.len())).await;
+    let handled = contained(|| within(timeout, handler(messages, &counter), held.len())).await;
     let took = started.elapsed();
     counter.handled(took, if handled.is_none() { held.len() as u64 } else { 0 });
     match &handled {
@@ -83,47 +83,17 @@ fn within(timeout: Duration, mut handling: Handling, messages: usize) -> Handlin
     })
 }
 
-/// A handler of one message.
-pub(super) fn one<H, F>(handler: H) -> Arc<Handler>
-where
-    H: Fn(Message) -> F + Send + Sync + 'static,
-    F: Future<Output: IntoVerdict> + Send + 'static,
-{
-    Arc::new(move |messages| {
-        let handled = messages.into_iter().next().map(&handler);
-        Box::pin(async move {
-            match handled {
-                Some(handled) => vec![handled.await.into_verdict().into()],
-                None => Vec::new(),
-            }
-        })
-    })
-}
-
-/// A handler of batches.
-pub(super) fn many<H, F>(handler: H) -> Arc<Handler>
-where
-    H: Fn(Vec<Message>) -> F + Send + Sync + 'static,
-    F: Future<Output: IntoVerdicts> + Send + 'static,
-{
-    Arc::new(move |messages| {
-        let count = messages.len();
-        let handled = handler(messages);
-        Box::pin(async move { handled.await.into_verdicts(count).into_iter().map(Handled::from).collect() })
-    })
-}
-
-/// A handler of one body and its message.
-pub(super) fn one_decoded<D, H, F>(decoding: D, counter: Counter, handler: H) -> Arc<Handler>
+/// A handler of one message, with its decoded body.
+pub(super) fn one<D, H, F>(decoding: D, handler: H) -> Arc<Handler>
 where
     D: Decoding,
     H: Fn(D::Job, Message) -> F + Send + Sync + 'static,
     F: Future<Output: IntoVerdict> + Send + 'static,
 {
-    Arc::new(move |messages| {
+    Arc::new(move |messages, counter| {
         let handled = messages.into_iter().next().map(|message| match decoding.decode(&message) {
             Ok(job) => Ok(handler(job, message)),
-            Err(error) => Err(undecodable(&decoding, &counter, &message, error)),
+            Err(error) => Err(undecodable(&decoding, counter, &message, error)),
         });
         Box::pin(async move {
             match handled {
@@ -135,14 +105,14 @@ where
     })
 }
 
-/// A handler of several bodies and their messages.
-pub(super) fn many_decoded<D, H, F>(decoding: D, counter: Counter, handler: H) -> Arc<Handler>
+/// A handler of batches, with decoded bodies.
+pub(super) fn many<D, H, F>(decoding: D, handler: H) -> Arc<Handler>
 where
     D: Decoding,
     H: Fn(Vec<(D::Job, Message)>) -> F + Send + Sync + 'static,
     F: Future<Output: IntoVerdicts> + Send + 'static,
 {
-    Arc::new(move |messages| {
+    Arc::new(move |messages, counter| {
         let mut jobs = Vec::new();
         // In the order of the messages: decisions on those that could not be decoded.
         let mut decided = Vec::new();
@@ -152,7 +122,7 @@ where
                     jobs.push((job, message));
                     decided.push(None);
                 }
-                Err(error) => decided.push(Some(undecodable(&decoding, &counter, &message, error))),
+                Err(error) => decided.push(Some(undecodable(&decoding, counter, &message, error))),
             }
         }
         let count = jobs.len();

@@ -21,7 +21,7 @@ use super::{
     Report,
     delivery::Delivery,
     handlers::{Handler, handle},
-    recorder::{Counter, Total},
+    recorder::Total,
     settings::Settings,
     source::Source,
     spans,
@@ -31,7 +31,7 @@ use crate::{error::Error, flow::contained::discard_error, message::ack::AckReque
 /// How many messages may be unsettled before the first one is settled.
 const MOST_UNTRUSTED: usize = 1000;
 
-pub(super) struct Run {
+struct Run {
     queue: Queue,
     source: Source,
     /// Running handlers. Each returns how long it took, if it could start in time.
@@ -43,37 +43,43 @@ pub(super) struct Run {
     error: Option<Error>,
 }
 
-impl Run {
-    pub(super) fn new(queue: Queue, settings: Settings, total: &Total) -> Result<Self, Error> {
-        let source = Source::new(queue.clone(), settings, total, "handlers fail", Some(AckRequest::new()))?;
-        let (handlers, handler_time, linger, is_stopping, error) = (JoinSet::new(), None, None, false, None);
-        Ok(Self { queue, source, handlers, handler_time, linger, is_stopping, error })
-    }
+/// A run that has started. Only [`until`](Self::until) is compiled in the user's program, since a run does not depend on
+/// the types of its handler and of what stops it.
+pub(super) struct Running {
+    report: Pin<Box<dyn Future<Output = Report> + Send>>,
+    stopped: Arc<AtomicBool>,
+}
 
-    pub(super) fn counter(&self) -> Counter {
-        self.source.origin().outcomes.counter().clone()
-    }
-
-    /// Runs until `stop` completes.
-    pub(super) async fn until(self, stop: impl Future, handler: Arc<Handler>) -> Report {
+impl Running {
+    pub(super) fn new(queue: &Queue, settings: Settings, total: &Total, handler: Arc<Handler>) -> Result<Self, Error> {
+        let run = Run {
+            queue: queue.clone(),
+            source: Source::new(queue.clone(), settings, total, "handlers fail", Some(AckRequest::new()))?,
+            handlers: JoinSet::new(),
+            handler_time: None,
+            linger: None,
+            is_stopping: false,
+            error: None,
+        };
         let stopped = Arc::new(AtomicBool::new(false));
-        let mut run = self.boxed(handler, Arc::clone(&stopped));
+        Ok(Self { report: Box::pin(run.run(handler, Arc::clone(&stopped))), stopped })
+    }
+
+    /// Waits for the report, and lets the run end when `stop` completes.
+    pub(super) async fn until(mut self, stop: impl Future) -> Report {
         let mut stop = pin!(stop);
         poll_fn(|context| {
             // First of all, so that nothing is sent if it has completed already.
-            if !stopped.load(Ordering::Relaxed) && stop.as_mut().poll(context).is_ready() {
-                stopped.store(true, Ordering::Relaxed);
+            if !self.stopped.load(Ordering::Relaxed) && stop.as_mut().poll(context).is_ready() {
+                self.stopped.store(true, Ordering::Relaxed);
             }
-            run.as_mut().poll(context)
+            self.report.as_mut().poll(context)
         })
         .await
     }
+}
 
-    /// Keeps the run out of `until`: what a generic function makes a `dyn` of is compiled in the user's program.
-    fn boxed(self, handler: Arc<Handler>, stopped: Arc<AtomicBool>) -> Pin<Box<dyn Future<Output = Report> + Send>> {
-        Box::pin(self.run(handler, stopped))
-    }
-
+impl Run {
     async fn run(mut self, handler: Arc<Handler>, stopped: Arc<AtomicBool>) -> Report {
         let is_stopped = || stopped.load(Ordering::Relaxed);
         while !is_stopped() && self.error.is_none() && !(self.source.is_exhausted() && self.handlers.is_empty()) {

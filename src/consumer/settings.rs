@@ -54,21 +54,18 @@ pub(super) struct Settings {
 pub(super) type MakeSpan = dyn Fn(&Message) -> Span + Send + Sync;
 
 impl Settings {
-    /// For handlers that take one message.
-    pub(super) fn one_by_one(mut self) -> Self {
-        (self.handler_batch, self.handler_linger, self.is_batched) = (1, Duration::ZERO, false);
-        self
+    /// For handlers that take batches, or one message each.
+    pub(super) fn for_handlers(&self, is_batched: bool) -> Self {
+        let mut settings = Self { is_batched, ..self.clone() };
+        if !is_batched {
+            (settings.handler_batch, settings.handler_linger) = (1, Duration::ZERO);
+        }
+        settings
     }
 
     /// How many handlers run at the same time.
     pub(super) fn handlers(&self) -> usize {
         self.control.concurrency().unwrap_or(self.concurrency).max(1)
-    }
-
-    /// For handlers that take batches.
-    pub(super) fn batched(mut self) -> Self {
-        self.is_batched = true;
-        self
     }
 }
 
