@@ -26,7 +26,8 @@ impl AckerOptions {
         Self { linger: Duration::from_millis(50), max_in_flight: 256, buffer: 1000 }
     }
 
-    /// How long a lease waits for others to share its request. 50 ms by default.
+    /// How long a lease waits for others to share its request. 50 ms by default. Set it to some 200 ms to send fewer
+    /// requests while acknowledgements trickle in.
     ///
     /// With zero, only leases submitted at the same moment share a request. With [`Duration::MAX`], a lease waits until
     /// 100 are waiting, until it is about to expire, or until [`flush`](crate::Acker::flush) or
@@ -36,7 +37,8 @@ impl AckerOptions {
         self
     }
 
-    /// The maximum number of requests in flight. Zero counts as one. 256 by default.
+    /// The maximum number of requests in flight. Zero counts as one. 256 by default. Lower it if a proxy of yours
+    /// allows fewer connections.
     ///
     /// The actual number adapts: it grows while leases wait for requests to finish, falls when requests fail or are
     /// rate limited, and recovers slowly. With a round trip of 2.4 s, 5,000 leases a second take 120 requests in
@@ -47,7 +49,8 @@ impl AckerOptions {
     }
 
     /// How many leases can wait, in addition to those in flight, before [`Acker::ack`](crate::Acker::ack) waits as
-    /// well. Zero counts as one. A full buffer is sent without lingering. 1000 by default.
+    /// well. Zero counts as one. A full buffer is sent without lingering. 1000 by default. Lower it if
+    /// fewer messages may be handled again after a crash, since acknowledgements that wait are lost by it.
     pub const fn buffer(mut self, leases: usize) -> Self {
         self.buffer = leases;
         self

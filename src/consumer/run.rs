@@ -43,8 +43,8 @@ struct Run {
     error: Option<Error>,
 }
 
-/// A run that has started. Only [`until`](Self::until) is compiled in the user's program, since a run does not depend on
-/// the types of its handler and of what stops it.
+/// A run that has started. Only [`until`](Self::until) is compiled in the user's program, since a run does not depend
+/// on the types of its handler and of what stops it.
 pub(super) struct Running {
     report: Pin<Box<dyn Future<Output = Report> + Send>>,
     stopped: Arc<AtomicBool>,

@@ -238,6 +238,8 @@ impl<D> Consumer<D> {
     /// The queue that receives messages whose verdict is [`DeadLetter`](crate::Verdict::DeadLetter), byte for byte.
     /// None by default. The consumer's own queue is refused, since its messages would come back for ever.
     ///
+    /// Set it to a queue where you look at failed messages, and from which `cf-queues redrive` moves them back.
+    ///
     /// It works in addition to the service's own dead-letter queue. Messages of the types `bytes` and `v8`, and bare
     /// strings of the type `json`, cannot be pushed over HTTP, and are left. After a crash between the push and the
     /// acknowledgement, the message is pushed twice.
@@ -248,6 +250,8 @@ impl<D> Consumer<D> {
 
     /// Sets a function that makes the message that is pushed to the [dead-letter queue](Self::dead_letters), such as
     /// [`DeadLetter::wrap`](super::DeadLetter::wrap). By default, it is the message, byte for byte.
+    ///
+    /// Set it to that if whoever looks at a dead letter has to see why it is there.
     ///
     /// If the function returns an error, the message is left. If it panics, the message is pushed byte for byte.
     pub fn dead_letter_as(
@@ -326,6 +330,8 @@ impl<D> Consumer<D> {
 
     /// The maximum number of messages that a handler of [`run_batches_until`](Consumer::run_batches_until) receives.
     /// Zero counts as one. 100 by default.
+    ///
+    /// Set it to what one statement or one request to your database takes.
     pub fn handler_batch_size(mut self, messages: usize) -> Self {
         self.settings.handler_batch = messages;
         self
@@ -341,6 +347,8 @@ impl<D> Consumer<D> {
 
     /// How long a handler of a run may take. Unlimited by default.
     ///
+    /// Set it if a handler may hang, to longer than the slowest one takes.
+    ///
     /// One that takes longer is dropped, which is a failure with the text `the handler took longer than 20s`: its
     /// messages are retried after [`retry_delay`](Self::retry_delay), or moved after
     /// [`max_attempts`](Self::max_attempts). Work in `spawn_blocking` goes on. If a message that takes too long needs
@@ -352,6 +360,8 @@ impl<D> Consumer<D> {
 
     /// Sets a function that creates the span of a handler, replacing the crate's own, for example with a parent from
     /// the message's body: see the [guide](crate::guide::tracing).
+    ///
+    /// Set it to continue a producer's trace.
     ///
     /// If the span has the fields `otel.status_code` and `error.type`, they are recorded. If the function panics, the
     /// crate's own span is used.

@@ -41,7 +41,7 @@ impl PusherOptions {
 
     /// The maximum number of bytes of messages that wait or are in flight, before [`push`](crate::Pusher::push) waits
     /// as well. Each message counts as its size and 512 bytes. 32 MiB by default, which is enough for 5,000 messages a
-    /// second of 2,000 bytes at a round trip of 2.4 s.
+    /// second of 2,000 bytes at a round trip of 2.4 s. Raise it for more than that, and lower it if memory is scarce.
     ///
     /// A message that is larger is held alone, so zero means one message at a time. While a request is in flight, its
     /// JSON takes as much again.
@@ -50,7 +50,8 @@ impl PusherOptions {
         self
     }
 
-    /// How long a message is tried that did not arrive, counted from when it was submitted. 120 s by default.
+    /// How long a message is tried that did not arrive, counted from when it was submitted. 120 s by default. Set it to
+    /// the longest outage that your producers are to wait for.
     ///
     /// With zero, there is one call, with the [retries](crate::RetryPolicy) of the client. With [`Duration::MAX`],
     /// messages are kept until the service takes them, and [`push`](crate::Pusher::push) waits meanwhile once the
