@@ -9,12 +9,14 @@ extern crate std_by_loom as std;
 
 #[path = "../../src/flow/budget.rs"]
 mod budget;
-mod flow {
-    #[path = "../../../src/flow/flushes.rs"]
-    pub(crate) mod flushes;
-}
+#[path = "../../src/flow/flushes.rs"]
+mod flushes;
 #[path = "../../src/acker/ledger.rs"]
 mod ledger;
+
+mod flow {
+    pub(crate) use crate::flushes;
+}
 
 mod error {
     #[derive(Clone, Debug, PartialEq)]
