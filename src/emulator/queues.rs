@@ -92,12 +92,22 @@ impl Queues {
 
     /// Works on a queue in its current state, with the time. `None` if the queue does not exist.
     pub(super) fn with<T>(&self, clock: &Clock, queue_id: &str, work: impl FnOnce(&mut Queue, Time) -> T) -> Option<T> {
-        // Dead letters of another queue belong here, even if nobody uses that queue.
+        self.settle_sources(clock, queue_id);
+        let queue = self.get(queue_id)?;
+        let (mut locked, now) = current(&queue, clock);
+        let result = work(&mut locked, now);
+        self.settle(clock, queue_id, locked);
+        Some(result)
+    }
+
+    /// Dead letters of another queue belong here, even if nobody uses that queue.
+    fn settle_sources(&self, clock: &Clock, queue_id: &str) {
         let sources = self.sources.read().unwrap_or_else(PoisonError::into_inner).get(queue_id).cloned();
         for source in sources.into_iter().flatten().filter(|source| source != queue_id) {
-            self.settle(clock, &source, |_, _| ());
+            if let Some(queue) = self.get(&source) {
+                self.settle(clock, &source, current(&queue, clock).0);
+            }
         }
-        self.settle(clock, queue_id, work)
     }
 
     pub(super) fn configure(&self, clock: &Clock, queue_id: &str, change: impl FnOnce(QueueSettings) -> QueueSettings) {
@@ -113,16 +123,12 @@ impl Queues {
         Sequence::new(self.next())
     }
 
-    fn settle<T>(&self, clock: &Clock, queue_id: &str, work: impl FnOnce(&mut Queue, Time) -> T) -> Option<T> {
-        let queue = self.get(queue_id)?;
-        let mut locked = lock(&queue);
-        let now = clock.now();
-        locked.expire(now);
-        let result = work(&mut locked, now);
+    /// Moves a queue's dead letters to where they belong. It takes the lock, since no thread ever holds two.
+    fn settle(&self, clock: &Clock, queue_id: &str, mut locked: MutexGuard<'_, Queue>) {
         let dead = locked.take_dead();
         self.keep(queue_id, &mut locked);
         drop(locked);
-        let Some((dead_letter_queue, messages)) = dead else { return Some(result) };
+        let Some((dead_letter_queue, messages)) = dead else { return };
         let gone = messages.iter().map(|(sequence, _)| *sequence).collect();
         if let Some(queue) = self.get(&dead_letter_queue) {
             let mut locked = lock(&queue);
@@ -133,7 +139,6 @@ impl Queues {
         if let Some(journal) = self.journal.get() {
             journal.write(queue_id, Changes::removed(gone));
         }
-        Some(result)
     }
 
     /// Writes what changed in a locked queue.
@@ -204,4 +209,12 @@ impl Queues {
 
 fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
     queue.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A queue in its current state, and the time.
+fn current<'a>(queue: &'a Mutex<Queue>, clock: &Clock) -> (MutexGuard<'a, Queue>, Time) {
+    let mut locked = lock(queue);
+    let now = clock.now();
+    locked.expire(now);
+    (locked, now)
 }
