@@ -5,9 +5,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use toml_datetime::{Datetime, Offset};
 
 use crate::document;
 
@@ -129,10 +129,13 @@ pub(crate) fn millis(duration: Duration) -> u64 {
 
 /// Reads a time of RFC 3339, such as `2026-11-05T08:30:00.25Z`. Without an offset, it is one of UTC.
 pub(crate) fn parse_time(text: &str) -> Option<SystemTime> {
-    let timestamp =
-        text.parse().or_else(|_| text.parse::<DateTime>()?.to_zoned(TimeZone::UTC).map(|it| it.timestamp()));
-    let since = timestamp.ok()?.duration_since(Timestamp::UNIX_EPOCH);
-    SystemTime::UNIX_EPOCH.checked_add(since.try_into().ok()?)
+    let Datetime { date: Some(date), time, offset } = text.parse().ok()? else { return None };
+    let time = time.map_or("00:00:00".to_owned(), |time| time.to_string());
+    let local = humantime::parse_rfc3339(&format!("{date}T{time}Z")).ok()?;
+    let Some(Offset::Custom { minutes }) = offset else { return Some(local) };
+    let ahead = Duration::from_secs(60).saturating_mul(minutes.unsigned_abs().into());
+    let time = if minutes > 0 { local.checked_sub(ahead)? } else { local.checked_add(ahead)? };
+    (time >= SystemTime::UNIX_EPOCH).then_some(time)
 }
 
 /// A public type that is such an object, with what all of them have.

@@ -28,8 +28,7 @@ pub(super) fn unix_millis(time: Time) -> u64 {
 
 /// A time in RFC 3339, with milliseconds.
 pub(super) fn timestamp(time: Time) -> String {
-    let millis = i64::try_from(unix_millis(time)).unwrap_or(i64::MAX);
-    format!("{:.3}", jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX))
+    humantime::format_rfc3339_millis(SystemTime::UNIX_EPOCH + Duration::from_nanos(time)).to_string()
 }
 
 pub(super) fn from_secs(seconds: u64) -> Time {
