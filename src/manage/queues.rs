@@ -70,7 +70,7 @@ impl Queues {
         Error: From<Q::Error>,
     {
         let queue_id = queue_id.try_into()?;
-        if self.transport.base_url == DEFAULT_BASE_URL && !queue_id.is_cloudflares() {
+        if self.transport.client.baseurl == DEFAULT_BASE_URL && !queue_id.is_cloudflares() {
             return Err(Error::invalid(
                 "queue_id: must have 32 hexadecimal digits; `queue_named` finds a queue by its name",
             ));
@@ -137,11 +137,8 @@ impl Queues {
             jurisdiction: queue.jurisdiction.map(|jurisdiction| jurisdiction.as_str().to_owned()),
             settings: Some(queue.settings).filter(|settings| !settings.fields().is_empty()),
         };
-        let made = self
-            .transport
-            .call("", async |client| client.create_queue(self.account.wire(), &payload).await)?
-            .result()
-            .await?;
+        let made =
+            self.transport.call("", |client| client.create_queue(self.account.wire(), &payload))?.result().await?;
         Ok(self.handle(made.id()?))
     }
 
@@ -176,9 +173,9 @@ impl Queues {
     }
 
     async fn page(self, page: u32, name: Option<Arc<str>>) -> Result<Success<List<QueueDescription>>, Error> {
-        let call = self.transport.call("", async |client| {
-            client.list_queues(self.account.wire(), name.as_deref(), page.try_into().ok()).await
-        })?;
+        let call = self
+            .transport
+            .call("", |client| client.list_queues(self.account.wire(), name.as_deref(), page.try_into().ok()))?;
         Ok(call.read_by(response::read_list).send().await?.0)
     }
 

@@ -256,10 +256,7 @@ impl Subscriptions {
             source: subscription.source.clone(),
             destination: destination(&subscription.queue_id),
         };
-        self.transport
-            .call("", async |client| client.create_subscription(self.account.wire(), &payload).await)?
-            .result()
-            .await
+        self.transport.call("", |client| client.create_subscription(self.account.wire(), &payload))?.result().await
     }
 
     /// Returns an event subscription.
@@ -270,10 +267,7 @@ impl Subscriptions {
     ///
     /// [`NotFound`](ErrorKind::NotFound) if there is no such subscription.
     pub async fn get(&self, id: &SubscriptionId) -> Result<SubscriptionDescription, Error> {
-        self.transport
-            .call("", async |client| client.get_subscription(self.account.wire(), id.wire()).await)?
-            .result()
-            .await
+        self.transport.call("", |client| client.get_subscription(self.account.wire(), id.wire()))?.result().await
     }
 
     /// Changes an event subscription.
@@ -297,7 +291,7 @@ impl Subscriptions {
             destination: change.queue_id.as_ref().map(destination),
         };
         self.transport
-            .call("", async |client| client.update_subscription(self.account.wire(), id.wire(), &payload).await)?
+            .call("", |client| client.update_subscription(self.account.wire(), id.wire(), &payload))?
             .result()
             .await
     }
@@ -319,16 +313,13 @@ impl Subscriptions {
     ///
     /// [`NotFound`](ErrorKind::NotFound) if there was no such subscription.
     pub async fn delete(&self, id: &SubscriptionId) -> Result<(), Error> {
-        let call =
-            self.transport.call("", async |client| client.delete_subscription(self.account.wire(), id.wire()).await)?;
+        let call = self.transport.call("", |client| client.delete_subscription(self.account.wire(), id.wire()))?;
         call.delete(|error| error.has_any(codes::NOT_THERE)).await
     }
 
     async fn page(self, page: u32) -> Result<Success<List<SubscriptionDescription>>, Error> {
         let (page, per_page) = (page.try_into().ok(), PER_PAGE.try_into().ok());
-        let call = self
-            .transport
-            .call("", async |client| client.list_subscriptions(self.account.wire(), page, per_page).await)?;
+        let call = self.transport.call("", |client| client.list_subscriptions(self.account.wire(), page, per_page))?;
         Ok(call.read_by(response::read_list).send().await?.0)
     }
 }
