@@ -164,8 +164,8 @@ async fn a_lease_is_counted_from_the_attempt_that_succeeded() {
 
 #[tokio::test]
 async fn an_ack_is_not_sent_again_after_its_deadline() {
-    let server = Server::playing([Act::Respond(support::response(503, &[("retry-after", "30")], ""))]);
-    let request = support::acks(["a"]).deadline(Instant::now() + Duration::from_secs(10));
+    let server = Server::playing([Act::Respond(support::response(503, &[("retry-after", "60")], ""))]);
+    let request = support::acks(["a"]).deadline(Instant::now() + Duration::from_secs(55));
     let error = support::stubborn_queue(&server.url, 3).ack(request).await.unwrap_err().error;
     assert_eq!((error.kind(), error.attempts()), (ErrorKind::ServiceFailure, 1), "{error}");
     assert!(error.to_string().contains("deadline leaves no time for another attempt"), "{error}");

@@ -23,11 +23,15 @@ async fn emulator_with(count: usize) -> (Emulator, Queue) {
     let endless = QueueSettings::new().max_retries(100);
     let emulator = Emulator::builder().queue(endless).start().await.unwrap();
     let queue = emulator.queue().unwrap();
+    fill(&queue, count).await;
+    (emulator, queue)
+}
+
+async fn fill(queue: &Queue, count: usize) {
     let messages: Vec<_> = (0..count).map(|number| PushMessage::json(&number).unwrap()).collect();
     for messages in messages.chunks(100) {
         queue.push_batch(messages).await.unwrap();
     }
-    (emulator, queue)
 }
 
 fn consumer(queue: Queue) -> Consumer {
@@ -107,9 +111,11 @@ async fn ten_consumers_of_one_queue_handle_each_message_once() {
     assert_eq!(emulator.messages(emulator.queue_id()), []);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn no_message_is_lost_while_consumers_are_killed_at_random() {
-    let (emulator, queue) = emulator_with(300).await;
+    let emulator = Emulator::builder().queue(QueueSettings::new().max_retries(100)).in_process();
+    let queue = emulator.queue().unwrap();
+    fill(&queue, 300).await;
     let handled: Arc<Mutex<HashMap<u32, u32>>> = Arc::default();
     let mut random: usize = 7;
     while !emulator.messages(emulator.queue_id()).is_empty() {

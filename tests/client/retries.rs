@@ -64,8 +64,8 @@ async fn a_wait_beyond_the_limit_fails_at_once() {
 
 #[tokio::test]
 async fn a_wait_beyond_the_deadline_fails_at_once() {
-    let server = Server::playing([Act::Respond(support::response(429, &[("retry-after", "30")], "{}"))]);
-    let builder = support::builder(&server.url).retry(quick(3)).call_timeout(Duration::from_secs(10));
+    let server = Server::playing([Act::Respond(support::response(429, &[("retry-after", "60")], "{}"))]);
+    let builder = support::builder(&server.url).retry(quick(3)).call_timeout(Duration::from_secs(55));
     let error = Op::Pull.call(&support::open(builder)).await.unwrap_err();
     assert_eq!((error.kind(), error.attempts()), (RateLimited, 1));
     assert!(error.to_string().contains("deadline leaves no time for another attempt"), "{error}");

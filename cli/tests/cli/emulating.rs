@@ -7,7 +7,7 @@ use std::{
     os::unix::fs::symlink,
     path::Path,
     process::{Child, ChildStdout, Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rustix::process::Signal;
@@ -127,17 +127,15 @@ fn it_ends_at_once_on_sigterm_and_on_ctrl_c() {
         let mut serving = Serving::start(&["--write-env", file.to_str().unwrap()]);
         let announced = serving.announced();
         assert!(file.exists());
-        // Somebody waits for a response.
-        let fault = json!({ "fault": "delay", "seconds": 600 });
+        // Somebody waits for a response, for longer than this test waits for the end.
+        let fault = json!({ "fault": "delay", "seconds": 86_400 });
         assert_eq!(ask(&announced, "POST", "/_emulator/faults", &fault)["success"], true);
         let mut waiting =
             TcpStream::connect(announced["url"].as_str().unwrap().strip_prefix("http://").unwrap()).unwrap();
         let head = "POST /client/v4/accounts/x/queues/y/messages/pull HTTP/1.1\r\nhost: x\r\n";
         write!(waiting, "{head}authorization: Bearer emulator-token\r\ncontent-length: 0\r\n\r\n").unwrap();
         eventually("it is received", || ask(&announced, "GET", "/_emulator", &json!({}))["result"]["faults"] == 0);
-        let started = Instant::now();
         assert_eq!(serving.end(by), (Some(0), String::new()));
-        assert!(started.elapsed() < Duration::from_secs(2), "it waited");
         assert!(!file.exists(), "nobody is to take it for one that serves");
     }
 }

@@ -23,6 +23,9 @@ use rustix::{
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
+/// How long a busy machine may take for what is waited for. A test fails after it.
+const PATIENCE: Duration = Duration::from_secs(600);
+
 pub struct World {
     pub emulator: Emulator,
     pub runtime: Runtime,
@@ -147,7 +150,7 @@ pub fn bare(arguments: &[&str]) -> Command {
     {
         command.env_remove(name);
     }
-    command.args(arguments).timeout(Duration::from_secs(60));
+    command.args(arguments).timeout(PATIENCE);
     command
 }
 
@@ -189,14 +192,14 @@ pub fn full_pipe() -> (PipeReader, PipeWriter) {
     (reader, writer)
 }
 
-/// The exit code, which comes within a minute.
+/// The exit code, which comes sooner or later.
 pub fn exit_code(child: &mut Child) -> Option<i32> {
     let started = Instant::now();
     loop {
         if let Some(status) = child.try_wait().unwrap() {
             return status.code();
         }
-        if started.elapsed() > Duration::from_secs(60) {
+        if started.elapsed() > PATIENCE {
             child.kill().unwrap();
             panic!("it goes on");
         }
@@ -208,7 +211,7 @@ pub fn exit_code(child: &mut Child) -> Option<i32> {
 pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let started = Instant::now();
     while !is_so() {
-        assert!(started.elapsed() < Duration::from_secs(60), "{what}");
+        assert!(started.elapsed() < PATIENCE, "{what}");
         thread::sleep(Duration::from_millis(10));
     }
 }

@@ -142,7 +142,7 @@ fn a_handler_that_blocks_its_thread_is_noticed_and_counted() {
     runtime.block_on(async {
         let (log, _guard) = observing::keep().await;
         let world = World::with(2).await;
-        let consumer = world.consumer().concurrency(2).visibility_timeout(300 * MILLI).max_idle(10 * MILLI);
+        let consumer = world.consumer().concurrency(2).visibility_timeout(SECOND).max_idle(10 * MILLI);
         let calls = Arc::new(AtomicUsize::new(0));
         let stop = {
             let calls = Arc::clone(&calls);
@@ -152,9 +152,11 @@ fn a_handler_that_blocks_its_thread_is_noticed_and_counted() {
                 }
             }
         };
-        let report = run(&consumer, stop, move |_| {
+        let report = run(&consumer, stop, move |message| {
             if calls.fetch_add(1, Ordering::Relaxed) == 0 {
-                std::thread::sleep(600 * MILLI);
+                while std::time::Instant::now() <= message.lease_deadline {
+                    std::thread::sleep(10 * MILLI);
+                }
             }
             async {}
         })

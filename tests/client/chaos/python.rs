@@ -80,7 +80,7 @@ async fn the_official_python_client_can_consume_the_same_queue() {
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        timeout(Duration::from_secs(120), is_over).await.unwrap();
+        timeout(Duration::from_secs(600), is_over).await.unwrap();
     };
     let mut consumed = 0;
     // A fault may refuse the credentials, which ends a run.
