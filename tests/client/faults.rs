@@ -244,6 +244,52 @@ async fn every_fault_ends_the_call_and_reports_whether_it_may_have_arrived() {
     assert_eq!(elsewhere.connections(), 0, "a credential went to another host");
 }
 
+/// Each row of the README's table, and faults that are of its kind.
+#[test]
+fn the_readmes_table_of_failures_is_that_of_retries() {
+    let (retried, error) = ("retried", "error");
+    let rows = [
+        (
+            "no connection was made; 429, unless a quota is used up",
+            [retried, retried],
+            ALWAYS,
+            &["a connection that is refused", "TLS that is none", "too many requests", "a rate"][..],
+        ),
+        (
+            "the connection broke or timed out later; 408; 5xx",
+            [retried, "error: it may have been carried out"],
+            IDEMPOTENT,
+            &[
+                "a reset during the request",
+                "a body that is cut off",
+                "silence after the request",
+                "a request that took too long",
+                "a failing service",
+                "a page of the edge",
+            ],
+        ),
+        (
+            "anything else",
+            [error, error],
+            ONCE,
+            &["a quota", "refused credentials", "a lacking permission", "a refused request", "no queue"],
+        ),
+    ];
+    let table = table("https://elsewhere.invalid");
+    for (failure, cells, requests, faults) in rows {
+        let row = format!("\n| {failure} | {} | {} |\n", cells[0], cells[1]);
+        assert!(include_str!("../../README.md").contains(&row), "{row}");
+        for name in faults {
+            let seen: Vec<_> = table.iter().filter(|(row, ..)| row == name).map(|(.., seen)| seen).collect();
+            assert!(!seen.is_empty(), "{name}");
+            for seen in seen {
+                let may_have_arrived = cells[1].contains("carried out");
+                assert_eq!((seen.requests, seen.may_have_arrived), (requests, may_have_arrived), "{name}");
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_receipt_says_what_every_fault_did_to_its_message() {
     let elsewhere = Server::playing([support::bare_success()]);

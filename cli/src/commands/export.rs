@@ -266,3 +266,19 @@ fn end_last_line(file: &mut File) -> io::Result<()> {
     }
     if last == [b'\n'] { Ok(()) } else { file.write_all(b"\n") }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use cloudflare_queues::{PushMessage, testing};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_line_that_is_not_on_the_disk_is_not_written() {
+        let message = testing::message(PushMessage::text("hello"));
+        // It takes what is written, and has no disk.
+        let file = File::options().write(true).open("/proc/thread-self/comm").unwrap();
+        let error = Writing::new(file).unwrap().write(&[&message]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    }
+}
