@@ -88,6 +88,15 @@ impl Network {
     }
 }
 
+/// All cases of a table if `EVERY_SWITCH` is set, as once a week, and else the first of them.
+pub(crate) fn cases<T, const N: usize>(all: [T; N], first: usize) -> impl Iterator<Item = T> {
+    all.into_iter().take(if is_every_case_wanted() { N } else { first })
+}
+
+pub(crate) fn is_every_case_wanted() -> bool {
+    std::env::var_os("EVERY_SWITCH").is_some()
+}
+
 /// A queue on the emulator behind a network.
 pub(crate) struct World {
     pub(crate) emulator: Emulator,

@@ -30,7 +30,7 @@ use crate::{
     },
     queue::Queue,
     test_log::Log,
-    test_world::{refusal, with_retry_after},
+    test_world::{cases, refusal, with_retry_after},
 };
 
 const SECOND: Duration = Duration::from_secs(1);

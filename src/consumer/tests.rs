@@ -38,7 +38,7 @@ use crate::{
     http::retry::RetryPolicy,
     message::{Message, ack::AckRequest, body::Body, push::PushMessage},
     queue::Queue,
-    test_world::{Seen, World, refusal, success, unsent, with_retry_after},
+    test_world::{Seen, World, cases, is_every_case_wanted, refusal, success, unsent, with_retry_after},
 };
 
 const SECOND: Duration = Duration::from_secs(1);

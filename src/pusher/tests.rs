@@ -19,7 +19,7 @@ use crate::{
     ErrorKind,
     message::push::PushMessage,
     test_log::Log,
-    test_world::{Seen, World, refusal, success, unsent, with_retry_after},
+    test_world::{Seen, World, cases, refusal, success, unsent, with_retry_after},
 };
 
 const SECOND: Duration = Duration::from_secs(1);

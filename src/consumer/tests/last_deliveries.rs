@@ -249,12 +249,12 @@ async fn max_retries_is_asked_again_after_a_failure_that_may_pass_but_not_for_ev
         });
         let consumer = Consumer::new(queue).concurrency(1).max_idle(SECOND).shutdown_timeout(Duration::ZERO);
         let stop = async {
-            for _ in 0..600 {
+            for _ in 0..120 {
                 direct.push(&PushMessage::text("1")).await.unwrap();
-                sleep(2 * SECOND).await;
+                sleep(10 * SECOND).await;
             }
         };
-        let report = run(&consumer, stop, |_| sleep(1900 * MILLI)).await;
+        let report = run(&consumer, stop, |_| sleep(9900 * MILLI)).await;
         assert!(report.error.is_none());
         assert_eq!(world.seen("consumers").len(), asked, "{failures}");
     }

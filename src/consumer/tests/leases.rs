@@ -139,7 +139,7 @@ struct Switches {
 /// With `EVERY_SWITCH`, all 768 combinations, which take a minute; else enough for every two values to come together.
 fn switches() -> impl Iterator<Item = Switches> {
     let unknown = [UnknownLease::Warn, UnknownLease::Ignore, UnknownLease::Reject];
-    let (is_every, mut pairs) = (std::env::var_os("EVERY_SWITCH").is_some(), HashSet::new());
+    let (is_every, mut pairs) = (is_every_case_wanted(), HashSet::new());
     let combinations = (0..1 << 8).flat_map(move |number: u32| (0..3).map(move |unknown| (number, unknown)));
     let is_wanted = move |&(number, unknown): &(u32, usize)| {
         let values: Vec<_> = (0..8).map(|bit| (bit, number as usize >> bit & 1)).chain([(8, unknown)]).collect();

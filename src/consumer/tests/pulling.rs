@@ -125,14 +125,14 @@ async fn only_a_permanent_failure_ends_the_run() {
 
 #[tokio::test(start_paused = true)]
 async fn after_a_backlog_hardly_more_pulls_are_empty_than_were_in_flight() {
-    let world = World::with(20_000).await;
+    let world = World::with(10_000).await;
     world.takes(1200 * MILLI);
     let consumer = world.consumer().concurrency(1000);
     let most = Arc::new(AtomicUsize::new(0));
     let (seen, counting) = (Arc::clone(&most), consumer.clone());
     let stats = consumer.clone();
     let stop = async move {
-        while stats.stats().handler_times.count() < 20_000 {
+        while stats.stats().handler_times.count() < 10_000 {
             seen.fetch_max(counting.stats().pulls_in_flight as usize, Ordering::Relaxed);
             sleep(10 * MILLI).await;
         }
@@ -142,7 +142,7 @@ async fn after_a_backlog_hardly_more_pulls_are_empty_than_were_in_flight() {
         sleep(1140 * MILLI).await;
     };
     let report = run(&consumer, stop, |_| sleep(10 * MILLI)).await;
-    assert_eq!(report.stats.acknowledged, 20_000);
+    assert_eq!(report.stats.acknowledged, 10_000);
     let most = most.load(Ordering::Relaxed) as u64;
     assert!(report.stats.empty_pulls <= most * 9 / 8, "{} empty, {most} in flight", report.stats.empty_pulls);
 }
@@ -150,12 +150,12 @@ async fn after_a_backlog_hardly_more_pulls_are_empty_than_were_in_flight() {
 #[tokio::test(start_paused = true)]
 async fn large_messages_are_held_within_the_bound_of_bytes() {
     let world = World::with(0).await;
-    let large = PushMessage::text("x".repeat(20_000));
-    for _ in 0..100 {
+    let large = PushMessage::text("x".repeat(5000));
+    for _ in 0..40 {
         let _ = world.direct.push_all(&vec![large.clone(); 10]).await.unwrap();
     }
     world.takes(1200 * MILLI);
-    let consumer = world.consumer().concurrency(1000).max_bytes(4 << 20);
+    let consumer = world.consumer().concurrency(1000).max_bytes(1 << 19);
     let held = Arc::new(AtomicUsize::new(0));
     let most = Arc::clone(&held);
     let counting = consumer.clone();
@@ -165,9 +165,9 @@ async fn large_messages_are_held_within_the_bound_of_bytes() {
         sleep(100 * MILLI)
     })
     .await;
-    let held = held.load(Ordering::Relaxed) * 20_000;
-    assert!(held <= 4 << 20, "{held}");
-    assert_eq!(report.stats.acknowledged, 1000);
+    let held = held.load(Ordering::Relaxed) * 5000;
+    assert!(held <= 1 << 19, "{held}");
+    assert_eq!(report.stats.acknowledged, 400);
 }
 
 #[tokio::test(start_paused = true)]
@@ -186,7 +186,7 @@ async fn no_handler_is_idle_because_slow_ones_hold_half_of_the_bytes() {
 
 #[tokio::test(start_paused = true)]
 async fn a_rate_limit_inside_a_pull_lowers_the_pulls_in_flight() {
-    let world = World::with(20_000).await;
+    let world = World::with(10_000).await;
     world.takes(SECOND);
     let limited = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&limited);

@@ -117,7 +117,7 @@ async fn unconfirmed_acknowledgements_slow_a_stream_down() {
     };
     let scripts: [fn() -> http::Response<String>; 2] = [bare, not_success];
     for script in scripts {
-        let world = World::with(5000).await;
+        let world = World::with(2500).await;
         world.takes(20 * MILLI);
         world.responds(move |seen| (seen.operation == "ack").then(script));
         let consumer = world.consumer();
@@ -154,7 +154,7 @@ async fn hanging_acknowledgements_slow_a_stream_down() {
 
 #[tokio::test(start_paused = true)]
 async fn dropped_undecided_deliveries_slow_a_stream_down() {
-    for (share, least, most) in [(0.5, 50, 3000), (1.0, 20_000, usize::MAX)] {
+    for (share, seconds, pulled) in [(0.5, 20, 50..3000), (1.0, 2, 2000..usize::MAX)] {
         let world = World::with(500).await;
         world.takes(20 * MILLI);
         let mut deliveries = world.consumer().failure_threshold(share).stream().unwrap();
@@ -163,9 +163,9 @@ async fn dropped_undecided_deliveries_slow_a_stream_down() {
                 drop(delivery);
             }
         };
-        assert!(tokio::time::timeout(20 * SECOND, dropping).await.is_err());
-        let pulled = deliveries.stats().pulled as usize;
-        assert!((least..most).contains(&pulled), "{pulled}");
+        assert!(tokio::time::timeout(seconds * SECOND, dropping).await.is_err());
+        let stats = deliveries.stats();
+        assert!(pulled.contains(&(stats.pulled as usize)), "{}", stats.pulled);
     }
 }
 

@@ -41,7 +41,7 @@ async fn load(round_trip: Duration, is_refused: impl Fn(&Seen) -> bool + Send + 
 
 #[tokio::test(start_paused = true)]
 async fn a_thousand_tasks_push_5000_messages_a_second_at_any_round_trip() {
-    for round_trip in [20, 200, 2400] {
+    for round_trip in cases([2400, 200, 20], 1) {
         let took = load(round_trip * MILLI, |_| false).await;
         assert!(100_000.0 / took.as_secs_f64() >= WANTED, "{took:?}");
     }
@@ -49,7 +49,7 @@ async fn a_thousand_tasks_push_5000_messages_a_second_at_any_round_trip() {
 
 #[tokio::test(start_paused = true)]
 async fn the_rate_that_a_queue_allows_is_reached() {
-    for round_trip in [20, 200, 2400] {
+    for round_trip in cases([200, 20, 2400], 1) {
         let allowance = Mutex::new((0, Instant::now()));
         // 5,000 a second, which can be saved up for a second.
         let is_refused = move |seen: &Seen| {
