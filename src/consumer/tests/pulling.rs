@@ -125,14 +125,14 @@ async fn only_a_permanent_failure_ends_the_run() {
 
 #[tokio::test(start_paused = true)]
 async fn after_a_backlog_hardly_more_pulls_are_empty_than_were_in_flight() {
-    let world = World::with(10_000).await;
+    let world = World::with(20_000).await;
     world.takes(1200 * MILLI);
     let consumer = world.consumer().concurrency(1000);
     let most = Arc::new(AtomicUsize::new(0));
     let (seen, counting) = (Arc::clone(&most), consumer.clone());
     let stats = consumer.clone();
     let stop = async move {
-        while stats.stats().handler_times.count() < 10_000 {
+        while stats.stats().handler_times.count() < 20_000 {
             seen.fetch_max(counting.stats().pulls_in_flight as usize, Ordering::Relaxed);
             sleep(10 * MILLI).await;
         }
@@ -142,7 +142,7 @@ async fn after_a_backlog_hardly_more_pulls_are_empty_than_were_in_flight() {
         sleep(1140 * MILLI).await;
     };
     let report = run(&consumer, stop, |_| sleep(10 * MILLI)).await;
-    assert_eq!(report.stats.acknowledged, 10_000);
+    assert_eq!(report.stats.acknowledged, 20_000);
     let most = most.load(Ordering::Relaxed) as u64;
     assert!(report.stats.empty_pulls <= most * 9 / 8, "{} empty, {most} in flight", report.stats.empty_pulls);
 }
