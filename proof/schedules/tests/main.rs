@@ -1,10 +1,11 @@
-//! The acker and the consumer under many schedules: random ones, and ones that delay single tasks for long (PCT).
+//! The acker, the pusher and the consumer under many schedules: random ones, and ones that delay single tasks for long (PCT).
 //!
 //! `PROOF_SCHEDULES` sets the number of schedules per test, and `PROOF_SEED` the first seed. A failing schedule is
 //! printed; set `PROOF_REPLAY` to repeat it.
 
 mod acker;
 mod consumer;
+mod pusher;
 mod world;
 
 use std::{env, future::Future, time::Instant};

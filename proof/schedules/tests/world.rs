@@ -10,7 +10,7 @@ use std::{
 
 use queues_by_shuttle::{
     AccountId, Acker, Client, Consumer, Error, Lease, LeaseId, Message, Queue, QueueId,
-    acker::{AckerOptions, Confirmation, Receipt},
+    acker::{AckerOptions, Confirmation},
     fuzzing, reqwest,
 };
 use serde_json::{Value, json};
@@ -44,6 +44,8 @@ struct State {
     /// Leases by what was done, and those of them by which it was said for certain.
     done: HashMap<String, bool>,
     said: HashSet<String>,
+    /// The bodies of the messages that were pushed.
+    pushed: HashSet<String>,
 }
 
 impl State {
@@ -85,6 +87,7 @@ impl World {
                 Some("ack") => Box::pin(world.ack(body)),
                 Some("pull") => Box::pin(world.pull(body)),
                 Some("extend") => Box::pin(world.extend(body)),
+                Some("batch") => Box::pin(world.push(body)),
                 other => panic!("{other:?}"),
             }
         };
@@ -190,6 +193,20 @@ impl World {
         respond(status, json!({ "extendCount": count, "warnings": warnings(passed_over, is_warned) }))
     }
 
+    async fn push(self, body: Value) -> Option<(u16, String)> {
+        let (is_done, status) = self.fate().await;
+        let messages = body["messages"].as_array().unwrap();
+        for message in messages.iter().filter(|_| is_done) {
+            let body = message["body"].as_str().unwrap().to_owned();
+            assert!(self.state().pushed.insert(body.clone()), "{body} is pushed twice");
+        }
+        respond(status, json!({}))
+    }
+
+    pub(crate) fn is_pushed(&self, body: &str) -> bool {
+        self.state().pushed.contains(body)
+    }
+
     /// A lease that lasts for a while.
     pub(crate) fn lease(&self, number: u32) -> Lease {
         let id: LeaseId = serde_json::from_value(lease_id(number, 0).into()).unwrap();
@@ -262,7 +279,7 @@ fn respond(status: Option<u16>, result: Value) -> Option<(u16, String)> {
 }
 
 /// The outcome, if it is there.
-pub(crate) fn ready(receipt: &mut Receipt) -> Option<Result<Confirmation, Error>> {
+pub(crate) fn ready<F: Future + Unpin>(receipt: &mut F) -> Option<F::Output> {
     match Pin::new(receipt).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(outcome) => Some(outcome),
         Poll::Pending => None,

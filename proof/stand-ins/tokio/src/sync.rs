@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-pub use tokio_itself::sync::{AcquireError, Mutex, MutexGuard, OwnedSemaphorePermit, SemaphorePermit, mpsc, watch};
+pub use tokio_itself::sync::{AcquireError, Mutex, MutexGuard, OwnedSemaphorePermit, SemaphorePermit, watch};
 
 use crate::point;
 
@@ -57,6 +57,25 @@ impl Notify {
 
     pub fn notified(&self) -> tokio_itself::sync::futures::Notified<'_> {
         self.0.notified()
+    }
+}
+
+pub mod mpsc {
+    pub use tokio_itself::sync::mpsc::{UnboundedReceiver, error};
+
+    #[derive(Debug)]
+    pub struct UnboundedSender<T>(tokio_itself::sync::mpsc::UnboundedSender<T>);
+
+    impl<T> UnboundedSender<T> {
+        pub fn send(&self, value: T) -> Result<(), error::SendError<T>> {
+            crate::point();
+            self.0.send(value)
+        }
+    }
+
+    pub fn unbounded_channel<T>() -> (UnboundedSender<T>, UnboundedReceiver<T>) {
+        let (sender, receiver) = tokio_itself::sync::mpsc::unbounded_channel();
+        (UnboundedSender(sender), receiver)
     }
 }
 
