@@ -300,7 +300,7 @@ impl<D> Consumer<D> {
     /// the first such pull, some may be left. A failed pull counts for nothing: also stop after the time that the job
     /// may take.
     ///
-    /// Delayed messages, and those that other consumers lease, are not waited for.
+    /// Delayed messages, and those under a lease of another consumer or left by a handler, are not waited for.
     /// [`backlog_count`](super::Stats::backlog_count) holds how many those were at the last pull, by the service's
     /// estimate, or `None` if it did not say.
     ///
