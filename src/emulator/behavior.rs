@@ -41,6 +41,7 @@ pub struct Behavior {
     pub(super) largest_pull: Option<usize>,
     pub(super) largest_extend: Option<usize>,
     pub(super) messages_per_second: Option<u32>,
+    pub(super) pushes_per_second: Option<u32>,
     pub(super) missing_content_type: MissingContentType,
     pub(super) empty_bodies: bool,
     pub(super) nulls: bool,
@@ -74,6 +75,7 @@ impl Default for Behavior {
             largest_pull: None,
             largest_extend: None,
             messages_per_second: None,
+            pushes_per_second: None,
             missing_content_type: MissingContentType::ByBody,
             empty_bodies: true,
             nulls: true,
@@ -241,6 +243,14 @@ impl Behavior {
     /// Cloudflare documents 5,000.
     pub fn messages_per_second(mut self, messages: u32) -> Self {
         self.messages_per_second = Some(messages);
+        self
+    }
+
+    /// The most messages a second that are pushed to a queue. What is not used can be used within the next second. When
+    /// nothing is left, a push is refused with status 429 and code 10250. Without bound by default; Cloudflare
+    /// documents 5,000.
+    pub fn pushes_per_second(mut self, messages: u32) -> Self {
+        self.pushes_per_second = Some(messages);
         self
     }
 

@@ -47,8 +47,32 @@ pub(super) struct Queue {
     /// What changed, if that is kept: messages by their numbers, and whether they are new.
     changes: Option<(Vec<(Sequence, bool)>, Changes)>,
     bytes: u64,
-    /// What was pulled is what pulls were allowed to give up to then.
-    earned_until: Time,
+    pulls: Allowance,
+    pushes: Allowance,
+}
+
+/// Messages at so many a second, of which a second's worth can be saved up.
+#[derive(Default)]
+struct Allowance {
+    /// What was taken is what was earned up to then.
+    taken_until: Time,
+}
+
+impl Allowance {
+    fn left(&mut self, now: Time, per_second: u32) -> usize {
+        self.taken_until = self.taken_until.max(now.saturating_sub(from_secs(1)));
+        let left = now.saturating_sub(self.taken_until).checked_div(each(per_second)).unwrap_or(u64::MAX);
+        left.try_into().unwrap_or(usize::MAX)
+    }
+
+    fn take(&mut self, count: usize, per_second: u32) {
+        self.taken_until = self.taken_until.saturating_add(each(per_second).saturating_mul(count as u64));
+    }
+}
+
+/// How long it takes to earn one message.
+fn each(per_second: u32) -> Time {
+    from_secs(1) / u64::from(per_second.max(1))
 }
 
 #[derive(Clone)]
@@ -121,7 +145,8 @@ impl Queue {
             dead: Vec::new(),
             changes: None,
             bytes: 0,
-            earned_until: 0,
+            pulls: Allowance::default(),
+            pushes: Allowance::default(),
         }
     }
 
@@ -191,16 +216,18 @@ impl Queue {
         self.show(sequence, now, now.saturating_add(delay));
     }
 
-    /// How many of `count` messages may be pulled now, at so many a second, of which a second's worth can be saved up.
-    pub(super) fn allow(&mut self, now: Time, count: usize, per_second: u32) -> usize {
-        let (second, per_second) = (from_secs(1), u64::from(per_second.max(1)));
-        self.earned_until = self.earned_until.max(now.saturating_sub(second));
-        let each = second / per_second;
-        let saved = now.saturating_sub(self.earned_until).checked_div(each).unwrap_or(u64::MAX);
-        let allowed = (count as u64).min(saved);
-        let given = allowed.min(self.visible.len() as u64);
-        self.earned_until = self.earned_until.saturating_add(given.saturating_mul(each));
-        allowed as usize
+    /// How many of `count` messages may be pulled now, at so many a second.
+    pub(super) fn may_pull(&mut self, now: Time, count: usize, per_second: u32) -> usize {
+        let allowed = count.min(self.pulls.left(now, per_second));
+        self.pulls.take(allowed.min(self.visible.len()), per_second);
+        allowed
+    }
+
+    /// Whether `count` messages may be pushed now, at so many a second. A batch may take what is earned later.
+    pub(super) fn may_push(&mut self, now: Time, count: usize, per_second: u32) -> bool {
+        let is_allowed = self.pushes.left(now, per_second) > 0;
+        self.pushes.take(if is_allowed { count } else { 0 }, per_second);
+        is_allowed
     }
 
     /// Leases up to `count` messages.

@@ -135,10 +135,14 @@ fn push_batch(service: &Service, queue_id: &str, body: &[u8]) -> Result {
 }
 
 fn store(service: &Service, queue_id: &str, messages: Vec<NewMessage>) -> Result {
+    let per_second = service.behavior().pushes_per_second.unwrap_or(u32::MAX);
     let metrics = service.with_queue(queue_id, |queue, now| {
+        if !queue.may_push(now, messages.len(), per_second) {
+            return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, 10250, "the queue is overloaded"));
+        }
         messages.into_iter().for_each(|message| queue.push(now, service.queues.next_sequence(), message));
-        queue.metrics()
-    })?;
+        Ok(queue.metrics())
+    })??;
     Ok(success(Pushed { metadata: Metadata::new(&metrics) }))
 }
 
@@ -154,7 +158,7 @@ fn pull(service: &Service, queue_id: &str, body: &[u8]) -> Result {
         if queue.settings().delivery_paused {
             return Err(Refusal::new(StatusCode::CONFLICT, 0, "queue_delivery_paused"));
         }
-        let allowed = queue.allow(now, batch_size.min(behavior.largest_pull.unwrap_or(usize::MAX)), per_second);
+        let allowed = queue.may_pull(now, batch_size.min(behavior.largest_pull.unwrap_or(usize::MAX)), per_second);
         if allowed == 0 {
             return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, 10250, "the queue is overloaded"));
         }

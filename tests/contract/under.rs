@@ -30,6 +30,7 @@ fn switches() -> Vec<(String, Value)> {
             (_, "largest_pull") => vec![json!(1)],
             (_, "largest_extend") => vec![json!(2)],
             (_, "messages_per_second") => vec![json!(100)],
+            (_, "pushes_per_second") => vec![json!(5000)],
             (_, "consumer_start") => vec![json!(5)],
             (_, "purge_time") => vec![json!(10)],
             _ => panic!("give the switch `{name}` a value here, other than its default"),

@@ -34,6 +34,7 @@ fn switches() -> Vec<(&'static str, Vec<Value>)> {
         ("largest_pull", vec![json!(100), json!(50)]),
         ("largest_extend", vec![json!(100), json!(3)]),
         ("messages_per_second", vec![json!(5000), json!(100_000)]),
+        ("pushes_per_second", vec![json!(100_000), json!(u32::MAX)]),
         ("consumer_start", vec![json!(0), json!(1)]),
         ("purge_time", vec![json!(0), json!(10)]),
     ]
