@@ -1,7 +1,4 @@
-//! What a consumer does at long round trips, on a paused clock: `cargo bench -p benches --bench round_trips`.
-//!
-//! Every request takes a round trip. 1,000 handlers take 10 ms each; nothing else is set. The figures are exact, since
-//! no real time is in them.
+//! A consumer: every request takes a round trip. 1,000 handlers take 10 ms each; nothing else is set.
 
 use std::{
     sync::{
@@ -13,14 +10,13 @@ use std::{
 
 use benches::Result;
 use cloudflare_queues::{
-    Consumer, Message, PushMessage,
-    emulator::{Behavior, Emulator, Fault, QueueSettings},
+    Consumer, Message,
+    emulator::{Behavior, Emulator, Fault, Operation},
 };
 use tokio::time::{Instant, sleep};
 
-/// Messages a second that are to be reached, of the 5,000 that the service allows for a queue.
-const WANTED: f64 = 4_750.0;
-const CEILING: u32 = 5_000;
+use crate::{CEILING, WANTED, emulator, fill, is_wanted, on_paused_clock};
+
 const ROUND_TRIPS: [u64; 7] = [20, 50, 100, 200, 600, 1200, 2400];
 
 /// The network and the queue. Without a name, only the first columns are shown.
@@ -44,18 +40,21 @@ struct Seen {
     duplicates: AtomicU64,
     late: AtomicU64,
     held: AtomicU64,
+    /// Requests, including repeated attempts.
+    pulls: AtomicU64,
+    refused: AtomicU64,
 }
 
-fn main() -> Result<()> {
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+pub(crate) fn print() -> Result<()> {
     println!(
-        "{:<22} {:>10} {:>10} {:>8} {:>8} {:>7} {:>7} {:>6} {:>6} {:>8} {:>8}",
+        "{:<22} {:>10} {:>10} {:>8} {:>8} {:>7} {:>7} {:>7} {:>6} {:>6} {:>8} {:>8}",
         "case",
         "round trip",
         "messages/s",
         "reached",
         "empty",
         "pulls",
+        "429 %",
         "failed",
         "late",
         "twice",
@@ -82,10 +81,9 @@ fn main() -> Result<()> {
         Case { bytes: 1_000, ..case("1 KB") },
         Case { bytes: 128_000, backlog: 10_000, ..case("128 KB") },
     ];
-    for case in cases.iter().filter(|case| wanted.is_empty() || wanted.iter().any(|name| case.name == name)) {
+    for case in cases.iter().filter(|case| is_wanted(case.name)) {
         for round_trip in ROUND_TRIPS.map(Duration::from_millis) {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?;
-            runtime.block_on(measure(Case { round_trip, ..case.clone() }))?;
+            on_paused_clock(measure(Case { round_trip, ..case.clone() }))?;
         }
     }
     Ok(())
@@ -102,23 +100,19 @@ fn delay(emulator: &Emulator, case: &Case) {
     }
 }
 
-async fn fill(case: &Case) -> Result<Emulator> {
-    let builder = Emulator::builder().real_time().behavior(case.behavior.clone());
-    let emulator = builder.queue(QueueSettings::new().max_retries(100)).in_process();
-    let queue = emulator.queue()?;
-    let body = "x".repeat(case.bytes);
-    let batch = (250_000 / case.bytes).min(100);
-    for _ in 0..case.backlog / batch as u64 {
-        let _ = queue.push_batch(&vec![PushMessage::text(body.as_str()); batch]).await?;
-    }
-    Ok(emulator)
-}
-
 async fn measure(case: Case) -> Result<()> {
-    let emulator = fill(&case).await?;
+    let emulator = emulator();
+    emulator.configure(|_| case.behavior.clone());
+    fill(&emulator, case.backlog, case.bytes).await?;
     let backlog = emulator.messages(emulator.queue_id()).len() as u64;
     delay(&emulator, &case);
     let (started, seen) = (Instant::now(), Arc::new(Seen::default()));
+    let refused = Arc::clone(&seen);
+    emulator.on_request(move |request| {
+        let is_pull = request.operation == Some(Operation::PullMessages);
+        refused.pulls.fetch_add(u64::from(is_pull), Relaxed);
+        refused.refused.fetch_add(u64::from(is_pull && request.status == Some(429)), Relaxed);
+    });
     let consumer = Consumer::new(emulator.queue()?).concurrency(1000);
     let (stats, before, sampled) = (consumer.clone(), emulator.requests(), Arc::clone(&seen));
     let (mut reached, mut rate) = (None, 0.0);
@@ -157,10 +151,11 @@ async fn measure(case: Case) -> Result<()> {
     };
     let report = consumer.run_until(stop, handler).await?;
     let stats = report.stats;
-    let pulls = stats.pulls + stats.pull_failures;
+    let pulls = seen.pulls.load(Relaxed);
     let acks = (emulator.requests() - before).saturating_sub(pulls) as f64 * 100.0 / backlog as f64;
+    let refused = seen.refused.load(Relaxed) as f64 * 100.0 / pulls as f64;
     println!(
-        "{:<22} {:>10} {rate:>10.0} {:>8} {:>8} {pulls:>7} {:>7} {:>6} {:>6} {acks:>8.2} {:>8.1}",
+        "{:<22} {:>10} {rate:>10.0} {:>8} {:>8} {pulls:>7} {refused:>7.1} {:>7} {:>6} {:>6} {acks:>8.2} {:>8.1}",
         case.name,
         format!("{:?}", case.round_trip),
         reached.map_or("never".to_owned(), |reached| format!("{reached:.0}")),
