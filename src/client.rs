@@ -128,12 +128,8 @@ impl Client {
     ///
     /// [`InvalidInput`](ErrorKind::InvalidInput) if the id is empty, is longer than 32 characters, or contains anything
     /// but letters, digits, `_` and `-`.
-    pub fn queues<A>(&self, account_id: A) -> Result<Queues, Error>
-    where
-        A: TryInto<AccountId>,
-        Error: From<A::Error>,
-    {
-        Ok(Queues::new(Arc::clone(&self.transport), account_id.try_into()?))
+    pub fn queues(&self, account_id: impl TryInto<AccountId, Error: Into<Error>>) -> Result<Queues, Error> {
+        Ok(Queues::new(Arc::clone(&self.transport), account_id.try_into().map_err(Into::<Error>::into)?))
     }
 }
 
@@ -208,13 +204,15 @@ impl ClientBuilder {
         })
     }
 
-    /// Replaces the credentials, for example by a [provider](Credentials::from_provider).
+    /// Replaces the credentials. After [`from_env`](Self::from_env), a program whose token is rotated in a file sets a
+    /// [provider](Credentials::from_provider).
     pub fn credentials(mut self, credentials: Credentials) -> Self {
         self.credentials = credentials;
         self
     }
 
-    /// Sets the base URL of the service, including `/client/v4`.
+    /// Sets the base URL of the service, including `/client/v4`. Tests set the address of an emulator, and a company
+    /// whose programs reach Cloudflare through a gateway sets the gateway's.
     pub fn base_url(mut self, base_url: impl Into<String>) -> Self {
         self.base_url = base_url.into();
         self.base_url_field = "base URL";
@@ -222,13 +220,14 @@ impl ClientBuilder {
     }
 
     /// Allows a base URL with plain `http`, which exposes credentials and messages to the network. Loopback addresses
-    /// are always allowed.
+    /// are always allowed. Set it for an emulator in another container, such as `http://emulator:8788/client/v4`.
     pub fn allow_plain_http(mut self) -> Self {
         self.allow_plain_http = true;
         self
     }
 
-    /// Sends requests through this `reqwest` client instead of creating one.
+    /// Sends requests through this `reqwest` client instead of creating one. Set it to trust certificates of your own,
+    /// or for HTTP/2, which saves a quarter of the processor time with 64 small calls in flight.
     ///
     /// Build it with [`redirect::Policy::none`]: a client that follows redirects may send `X-Auth-Key` to another host,
     /// and a response reached through a redirect is an error. Its user agent is overridden;
@@ -256,7 +255,7 @@ impl ClientBuilder {
     }
 
     /// Sends requests through a proxy. Without it, the environment's `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` apply,
-    /// but not to loopback.
+    /// but not to loopback. Set it where the proxy is in a file of settings, or is for these requests alone.
     pub fn proxy(mut self, proxy: Proxy) -> Self {
         self.proxy = Some(proxy);
         self
@@ -268,7 +267,8 @@ impl ClientBuilder {
     ///
     /// Without a limit, 1,024 calls at once open up to 2,500 connections, and a process often may have only 1,024 file
     /// descriptors. A call that finds none left fails with [`Transport`](ErrorKind::Transport), and the error says so.
-    /// Set a limit if your application makes hundreds of calls at once.
+    /// Set a limit if your application makes hundreds of calls at once: with 64, 1,024 calls at once take half of the
+    /// processor time.
     ///
     /// A future that was polled and then left alone keeps its permit. So with a limit, do not await a call in a task
     /// that keeps another call from being polled, for example in the body of a loop over `buffer_unordered`.
@@ -277,32 +277,36 @@ impl ClientBuilder {
         self
     }
 
-    /// Limits how long it takes to connect, including TLS.
+    /// Limits how long it takes to connect, including TLS. Where connections are made within milliseconds or
+    /// not at all, as behind a firewall that drops packets, 2 s leave time for a retry.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
     }
 
-    /// Limits how long one attempt takes, from its start to the end of the response.
+    /// Limits how long one attempt takes, from its start to the end of the response. A pull of 100 messages of 128 KB
+    /// takes longer than the default over a link of less than 4 Mbit/s: set 120 s there, or pull fewer.
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.request_timeout = timeout;
         self
     }
 
-    /// Limits how long a call takes in total, including all attempts and the waits between them.
+    /// Limits how long a call takes in total, including all attempts and the waits between them. A web server sets
+    /// what its own callers wait for, such as 5 s, and a nightly job an hour.
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
         self.call_timeout = timeout;
         self
     }
 
-    /// Sets when failed requests are retried.
+    /// Sets when failed requests are retried. A program with retries of its own sets [`RetryPolicy::none`].
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
         self.retry = policy;
         self
     }
 
     /// Limits the size of a response. A pull may be larger by as much as the messages that it asks for can take, so
-    /// that no leased batch is refused for its size.
+    /// that no leased batch is refused for its size. Set 8 MiB if the list of the account's queues is refused, because
+    /// each of them has many producers.
     pub fn max_response_bytes(mut self, bytes: usize) -> Self {
         self.max_response_bytes = bytes;
         self

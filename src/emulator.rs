@@ -263,12 +263,8 @@ impl Emulator {
     /// # Errors
     ///
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the id is not valid.
-    pub fn add_account<A>(&self, account_id: A) -> Result<(), Error>
-    where
-        A: TryInto<AccountId>,
-        Error: From<A::Error>,
-    {
-        self.running.service.add_account(account_id.try_into()?.as_str());
+    pub fn add_account(&self, account_id: impl TryInto<AccountId, Error: Into<Error>>) -> Result<(), Error> {
+        self.running.service.add_account(account_id.try_into().map_err(Into::<Error>::into)?.as_str());
         Ok(())
     }
 
@@ -282,12 +278,12 @@ impl Emulator {
     /// # Errors
     ///
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the id is not valid or taken, or if there is no such queue.
-    pub fn set_queue_id<Q>(&self, queue_id: &QueueId, new: Q) -> Result<(), Error>
-    where
-        Q: TryInto<QueueId>,
-        Error: From<Q::Error>,
-    {
-        let (service, new) = (&self.running.service, new.try_into()?);
+    pub fn set_queue_id(
+        &self,
+        queue_id: &QueueId,
+        new: impl TryInto<QueueId, Error: Into<Error>>,
+    ) -> Result<(), Error> {
+        let (service, new) = (&self.running.service, new.try_into().map_err(Into::<Error>::into)?);
         let mut registry = service.registry();
         if !service.queues.rename(&service.clock, queue_id.as_str(), new.as_str()) {
             return Err(Error::invalid("queue id: there is no such queue, or the new id is taken"));

@@ -179,7 +179,7 @@ impl Error {
 
     /// Whether the service listed an error with this code, directly or as the cause of another.
     pub fn has_code(&self, code: i64) -> bool {
-        self.0.api_errors.iter().any(|error| error.has_code(code))
+        self.has_any(&[code])
     }
 
     pub(crate) fn has_any(&self, codes: &[i64]) -> bool {
@@ -266,6 +266,31 @@ impl StdError for Error {
         self.0.source.as_deref().map(|source| source as _)
     }
 }
+
+/// Failures with an `error` and more: each displays as its error, has the same source, and converts into it.
+macro_rules! is_its_error {
+    ($($failure:ty),+) => {$(
+        impl std::fmt::Display for $failure {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                self.error.fmt(f)
+            }
+        }
+
+        impl std::error::Error for $failure {
+            fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+                self.error.source()
+            }
+        }
+
+        impl From<$failure> for $crate::error::Error {
+            fn from(failed: $failure) -> Self {
+                failed.error
+            }
+        }
+    )+};
+}
+
+pub(crate) use is_its_error;
 
 const _: () = {
     const fn send_sync<T: Send + Sync + 'static>() {}

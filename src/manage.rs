@@ -191,6 +191,14 @@ impl Queue {
     }
 }
 
+/// The id in a description.
+fn id_in<'a, T: TryFrom<&'a str>>(id: Option<&'a str>, of: &str) -> Result<T, Error> {
+    id.and_then(|id| T::try_from(id).ok()).ok_or_else(|| {
+        let message = format!("the response describes a {of} without an id");
+        Error::new(ErrorKind::UnexpectedResponse, message).or_may_have_arrived(true)
+    })
+}
+
 /// Every change includes the name, since Cloudflare's own tools send it.
 fn payload(description: &QueueDescription, settings: QueueSettings) -> UpdateQueuePayload {
     UpdateQueuePayload { queue_name: description.name().try_into().ok(), settings: Some(settings) }

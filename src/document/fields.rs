@@ -28,13 +28,8 @@ impl Fields {
         self.0.get(name)?.as_bool()
     }
 
-    /// The service's counts are JSON numbers: 5 and 5.0 are five.
     pub(crate) fn count(&self, name: &str) -> Option<u64> {
-        let number = self.0.get(name)?;
-        number.as_u64().or_else(|| {
-            let number = number.as_f64().filter(|number| *number >= 0.0 && number.fract() == 0.0)?;
-            Some(number as u64)
-        })
+        whole(self.0.get(name)?)
     }
 
     pub(crate) fn small_count(&self, name: &str) -> Option<u32> {
@@ -116,6 +111,14 @@ impl<T: Serialize> fmt::Debug for Described<'_, T> {
         let value = serde_json::to_value(self.0).map_err(|_| fmt::Error)?;
         write!(f, "{}", of_described(&value))
     }
+}
+
+/// The service's counts are JSON numbers: 5 and 5.0 are five. Anything else is unknown.
+pub(crate) fn whole(number: &Value) -> Option<u64> {
+    number.as_u64().or_else(|| {
+        let number = number.as_f64().filter(|number| *number >= 0.0 && number.fract() == 0.0)?;
+        Some(number as u64)
+    })
 }
 
 /// Whole seconds, rounded up, so that nothing comes earlier than asked.

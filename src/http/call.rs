@@ -6,7 +6,7 @@ use progenitor_client::OperationInfo;
 use reqwest::Request;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep};
 use tracing::{Instrument, Span, field};
 
 use crate::{
@@ -239,14 +239,8 @@ impl<T> Call<'_, T> {
 
     /// The credentials, or new ones if the service refused these.
     async fn credentials(&self, refused: Option<&Arc<Headers>>) -> Result<Arc<Headers>, Error> {
-        let source = &self.transport.credentials;
-        // Without a timer, which only a provider needs.
-        if let Some(fixed) = source.fixed() {
-            return Ok(fixed);
-        }
         let in_operation = |error: Error| error.in_operation(self.operation.id(), u32::from(refused.is_some()));
-        let late = |_| Err(Error::new(ErrorKind::CredentialsUnavailable, "the credentials were not provided in time"));
-        timeout_at(self.end, source.get(refused)).await.unwrap_or_else(late).map_err(in_operation)
+        self.transport.credentials.get(refused, self.end).await.map_err(in_operation)
     }
 
     fn remaining(&self) -> Duration {

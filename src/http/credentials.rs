@@ -3,7 +3,10 @@
 use std::{env, error::Error as StdError, fmt, future::Future, pin::Pin, sync::Arc};
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
-use tokio::sync::Mutex;
+use tokio::{
+    sync::Mutex,
+    time::{Instant, timeout_at},
+};
 
 use crate::error::{Error, kind::ErrorKind};
 
@@ -153,31 +156,32 @@ impl CredentialSource {
         Self { credentials, latest: Mutex::default() }
     }
 
-    /// The credentials, unless they come from a provider.
-    pub(crate) fn fixed(&self) -> Option<Arc<Headers>> {
+    /// The present credentials, or others than those that were refused if there are any. A provider has until `end`.
+    pub(crate) async fn get(&self, refused: Option<&Arc<Headers>>, end: Instant) -> Result<Arc<Headers>, Error> {
         match &self.credentials.0 {
-            Kind::Fixed(headers) => Some(Arc::clone(headers)),
-            Kind::Provided(_) => None,
+            Kind::Fixed(headers) => Ok(Arc::clone(headers)),
+            Kind::Provided(provider) => {
+                let late = |_| Err(unavailable("the credentials were not provided in time"));
+                timeout_at(end, self.ask(&**provider, refused)).await.unwrap_or_else(late)
+            }
         }
     }
 
-    /// The present credentials, or others than those that were refused if there are any.
-    pub(crate) async fn get(&self, refused: Option<&Arc<Headers>>) -> Result<Arc<Headers>, Error> {
-        let provider = match &self.credentials.0 {
-            Kind::Fixed(headers) => return Ok(Arc::clone(headers)),
-            Kind::Provided(provider) => provider,
-        };
+    async fn ask(&self, provider: &Provider, refused: Option<&Arc<Headers>>) -> Result<Arc<Headers>, Error> {
         let mut latest = self.latest.lock().await;
         if let Some(latest) = latest.as_ref().filter(|latest| refused.is_none_or(|refused| *refused != **latest)) {
             return Ok(Arc::clone(latest));
         }
-        let unavailable = |message| Error::new(ErrorKind::CredentialsUnavailable, message);
         match provider().await {
             Ok(Credentials(Kind::Fixed(headers))) => Ok(Arc::clone(latest.insert(headers))),
             Ok(_) => Err(unavailable("the function that provides credentials returned another provider")),
             Err(error) => Err(unavailable("the function that provides credentials failed").with_source(error, false)),
         }
     }
+}
+
+fn unavailable(message: &'static str) -> Error {
+    Error::new(ErrorKind::CredentialsUnavailable, message)
 }
 
 /// A variable of the environment, if it is set to something.

@@ -251,7 +251,7 @@ fn refusal(status: u16, headers: &HeaderMap, body: Vec<u8>) -> Error {
     let failure = envelope.filter(|envelope| envelope.success == Some(false));
     let errors = failure.and_then(|envelope| envelope.errors).unwrap_or_default();
     let challenged = headers.get("cf-mitigated").is_some_and(|value| value == "challenge");
-    let is_malformed = errors.iter().any(|error| codes::MALFORMED_CREDENTIALS.iter().any(|code| error.has_code(*code)));
+    let is_malformed = errors.iter().any(|error| error.has_any(codes::MALFORMED_CREDENTIALS));
     let has_no_route = errors.iter().any(|error| error.has_any(codes::NO_ROUTE));
     let mut advice = None;
     let (kind, message) = match status {

@@ -12,9 +12,8 @@ use crate::{
         envelope::List,
         response::{self, Success},
         retry::ASK_AGAIN,
-        transport,
     },
-    manage::limits,
+    manage::{id_in, limits},
     message::{ack::AckRequest, pull::PullOptions},
     queue::{Queue, ids::ConsumerId},
 };
@@ -47,9 +46,7 @@ impl ConsumerDescription {
     ///
     /// [`UnexpectedResponse`](ErrorKind::UnexpectedResponse) if the service sent none.
     pub fn id(&self) -> Result<ConsumerId, Error> {
-        let id = self.0.text("consumer_id").and_then(|id| ConsumerId::try_from(id).ok());
-        let missing = || Error::new(ErrorKind::UnexpectedResponse, "the response describes a consumer without an id");
-        id.ok_or_else(|| missing().or_may_have_arrived(true))
+        id_in(self.0.text("consumer_id"), "consumer")
     }
 
     /// The kind of consumer.
@@ -362,7 +359,7 @@ impl Queue {
         let consumer = self.set_pull_consumer(settings).await?;
         let age = consumer.created().map(|created| created.elapsed().unwrap_or_default());
         if age.is_none_or(|age| age < PULLS_WITHIN) && consumer.max_retries() != Some(0) {
-            self.wait_for_pulls(PULLS_WITHIN).await?;
+            self.wait_for_pulls().await?;
         }
         Ok(consumer)
     }
@@ -404,8 +401,8 @@ impl Queue {
         self.put_consumer(&now.id()?, &wanted).await.map(Some)
     }
 
-    async fn wait_for_pulls(&self, timeout: Duration) -> Result<(), Error> {
-        let end = transport::after(timeout);
+    async fn wait_for_pulls(&self) -> Result<(), Error> {
+        let end = Instant::now() + PULLS_WITHIN;
         loop {
             match self.pull(PullOptions::new().batch_size(1)).await {
                 Ok(batch) => {

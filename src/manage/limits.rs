@@ -8,6 +8,7 @@ use crate::{
     document,
     error::Error,
     manage::{consumers::ConsumerSettings, settings::QueueSettings},
+    message::limits,
 };
 
 /// The maximum number of list entries that one request asks for.
@@ -62,14 +63,7 @@ pub(crate) fn consumer_settings(settings: &ConsumerSettings) -> Result<(), Error
 }
 
 fn within(settings: &Map<String, Value>, bounds: &[Bounds]) -> Result<(), Error> {
-    for (name, bounds) in bounds {
-        if let Some(value) = settings.get(*name).and_then(Value::as_u64).filter(|value| !bounds.contains(value)) {
-            return Err(Error::invalid(format!(
-                "{name}: must be {} to {}, but is {value}",
-                bounds.start(),
-                bounds.end()
-            )));
-        }
-    }
-    Ok(())
+    bounds.iter().try_for_each(|(name, bounds)| {
+        settings.get(*name).and_then(Value::as_u64).map_or(Ok(()), |value| limits::within(name, bounds, value))
+    })
 }

@@ -64,12 +64,8 @@ impl Queues {
     /// [`InvalidInput`](ErrorKind::InvalidInput) if the id is empty, is longer than 32 characters, or contains anything
     /// but letters, digits, `_` and `-`. A queue's id is not its name: with Cloudflare's own base URL, an id that looks
     /// like a name is refused. [`named`](Self::named) finds a queue by its name.
-    pub fn queue<Q>(&self, queue_id: Q) -> Result<Queue, Error>
-    where
-        Q: TryInto<QueueId>,
-        Error: From<Q::Error>,
-    {
-        let queue_id = queue_id.try_into()?;
+    pub fn queue(&self, queue_id: impl TryInto<QueueId, Error: Into<Error>>) -> Result<Queue, Error> {
+        let queue_id = queue_id.try_into().map_err(Into::<Error>::into)?;
         if self.transport.client.baseurl == DEFAULT_BASE_URL && !queue_id.is_cloudflares() {
             return Err(Error::invalid(
                 "queue_id: must have 32 hexadecimal digits; `queue_named` finds a queue by its name",

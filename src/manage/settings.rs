@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use crate::{
     document::fields::{self, described, open_names},
-    error::{Error, kind::ErrorKind},
-    manage::consumers::ConsumerDescription,
+    error::Error,
+    manage::{consumers::ConsumerDescription, id_in},
     queue::ids::QueueId,
 };
 
@@ -42,11 +42,9 @@ impl QueueDescription {
     ///
     /// # Errors
     ///
-    /// [`UnexpectedResponse`](ErrorKind::UnexpectedResponse) if the service sent none.
+    /// [`UnexpectedResponse`](crate::ErrorKind::UnexpectedResponse) if the service sent none.
     pub fn id(&self) -> Result<QueueId, Error> {
-        let id = self.key().and_then(|id| QueueId::try_from(id).ok());
-        let missing = || Error::new(ErrorKind::UnexpectedResponse, "the response describes a queue without an id");
-        id.ok_or_else(|| missing().or_may_have_arrived(true))
+        id_in(self.key(), "queue")
     }
 
     pub(crate) fn key(&self) -> Option<&str> {
@@ -240,12 +238,6 @@ impl From<&str> for NewQueue {
 
 impl From<String> for NewQueue {
     fn from(name: String) -> Self {
-        Self::new(name)
-    }
-}
-
-impl From<&String> for NewQueue {
-    fn from(name: &String) -> Self {
         Self::new(name)
     }
 }

@@ -9,14 +9,14 @@ use crate::{
         fields::{Fields, described},
         generated::types::{CreateSubscriptionPayload, EventDestination, UpdateSubscriptionPayload},
     },
-    error::{Error, codes, kind::ErrorKind},
+    error::{Error, codes},
     http::{
         envelope::List,
         response::{self, Success},
         transport::Transport,
     },
     manage::{
-        limits,
+        id_in, limits,
         listing::{self, Listing},
     },
     queue::ids::{AccountId, QueueId, SubscriptionId},
@@ -74,12 +74,9 @@ impl SubscriptionDescription {
     ///
     /// # Errors
     ///
-    /// [`UnexpectedResponse`](ErrorKind::UnexpectedResponse) if the service sent none.
+    /// [`UnexpectedResponse`](crate::ErrorKind::UnexpectedResponse) if the service sent none.
     pub fn id(&self) -> Result<SubscriptionId, Error> {
-        let id = self.key().and_then(|id| SubscriptionId::try_from(id).ok());
-        let missing =
-            || Error::new(ErrorKind::UnexpectedResponse, "the response describes a subscription without an id");
-        id.ok_or_else(|| missing().or_may_have_arrived(true))
+        id_in(self.key(), "subscription")
     }
 
     fn key(&self) -> Option<&str> {
@@ -132,30 +129,25 @@ impl SubscriptionDescription {
 /// # Ok::<(), cloudflare_queues::Error>(())
 /// ```
 #[must_use = "nothing is created until it is passed to Subscriptions::create"]
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NewSubscription {
-    name: String,
-    source: EventSource,
-    queue_id: QueueId,
-    events: Vec<String>,
-    is_enabled: bool,
-}
+#[derive(Clone, Debug)]
+pub struct NewSubscription(CreateSubscriptionPayload);
 
 impl NewSubscription {
     /// An enabled subscription. Add at least one [event](Self::event).
     pub fn new(name: impl Into<String>, source: EventSource, queue_id: &QueueId) -> Self {
-        Self { name: name.into(), source, queue_id: queue_id.clone(), events: Vec::new(), is_enabled: true }
+        let (name, destination) = (name.into(), destination(queue_id));
+        Self(CreateSubscriptionPayload { name, enabled: true, events: Vec::new(), source, destination })
     }
 
     /// Adds an event, by its short name.
     pub fn event(mut self, event: impl Into<String>) -> Self {
-        self.events.push(event.into());
+        self.0.events.push(event.into());
         self
     }
 
     /// Whether events are delivered. `true` by default.
     pub fn enabled(mut self, is_enabled: bool) -> Self {
-        self.is_enabled = is_enabled;
+        self.0.enabled = is_enabled;
         self
     }
 }
@@ -245,18 +237,13 @@ impl Subscriptions {
     ///
     /// # Errors
     ///
-    /// [`AlreadyExists`](ErrorKind::AlreadyExists) if the source has a subscription. Refused before anything is sent: a
-    /// subscription without events.
+    /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) if the source has a subscription. Refused before anything is
+    /// sent: a subscription without events.
     pub async fn create(&self, subscription: &NewSubscription) -> Result<SubscriptionDescription, Error> {
-        limits::events(&subscription.events)?;
-        let payload = CreateSubscriptionPayload {
-            name: subscription.name.clone(),
-            enabled: subscription.is_enabled,
-            events: subscription.events.clone(),
-            source: subscription.source.clone(),
-            destination: destination(&subscription.queue_id),
-        };
-        self.transport.call("", |client| client.create_subscription(self.account.wire(), &payload))?.result().await
+        limits::events(&subscription.0.events)?;
+        let create =
+            self.transport.call("", |client| client.create_subscription(self.account.wire(), &subscription.0))?;
+        create.result().await
     }
 
     /// Returns an event subscription.
@@ -265,7 +252,7 @@ impl Subscriptions {
     ///
     /// # Errors
     ///
-    /// [`NotFound`](ErrorKind::NotFound) if there is no such subscription.
+    /// [`NotFound`](crate::ErrorKind::NotFound) if there is no such subscription.
     pub async fn get(&self, id: &SubscriptionId) -> Result<SubscriptionDescription, Error> {
         self.transport.call("", |client| client.get_subscription(self.account.wire(), id.wire()))?.result().await
     }
@@ -276,8 +263,8 @@ impl Subscriptions {
     ///
     /// # Errors
     ///
-    /// [`NotFound`](ErrorKind::NotFound) if there is no such subscription. Refused before anything is sent: an empty
-    /// list of events.
+    /// [`NotFound`](crate::ErrorKind::NotFound) if there is no such subscription. Refused before anything is sent: an
+    /// empty list of events.
     pub async fn update(
         &self,
         id: &SubscriptionId,
@@ -296,22 +283,13 @@ impl Subscriptions {
             .await
     }
 
-    /// Enables or disables an event subscription.
-    ///
-    /// # Errors
-    ///
-    /// As [`update`](Self::update).
-    pub async fn enable(&self, id: &SubscriptionId, is_enabled: bool) -> Result<SubscriptionDescription, Error> {
-        self.update(id, SubscriptionChange::new().enabled(is_enabled)).await
-    }
-
     /// Deletes an event subscription.
     ///
     /// Operation `DELETE /accounts/{account_id}/event_subscriptions/subscriptions/{subscription_id}`.
     ///
     /// # Errors
     ///
-    /// [`NotFound`](ErrorKind::NotFound) if there was no such subscription.
+    /// [`NotFound`](crate::ErrorKind::NotFound) if there was no such subscription.
     pub async fn delete(&self, id: &SubscriptionId) -> Result<(), Error> {
         let call = self.transport.call("", |client| client.delete_subscription(self.account.wire(), id.wire()))?;
         call.delete(|error| error.has_any(codes::NOT_THERE)).await

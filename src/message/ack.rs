@@ -1,14 +1,13 @@
 //! Acknowledging: the request, its outcome, and the error with the leases that were not confirmed.
 
 use std::{
-    error::Error as StdError,
-    fmt, slice,
+    slice,
     time::{Duration, Instant},
     vec,
 };
 
 use crate::{
-    error::Error,
+    error::{Error, is_its_error},
     message::{
         confirmation::{Confirmation, Counts},
         lease::LeaseId,
@@ -99,11 +98,6 @@ impl AckRequest {
     /// The leases with their decisions, in the order in which they were added.
     pub fn iter(&self) -> slice::Iter<'_, Settlement> {
         self.settlements.iter()
-    }
-
-    /// The ids of the leases, in the same order.
-    pub fn lease_ids(&self) -> impl ExactSizeIterator<Item = &LeaseId> {
-        self.iter().map(|settlement| settlement.lease.id())
     }
 
     fn push(mut self, settlement: Settlement) -> Self {
@@ -250,20 +244,4 @@ pub struct AckError {
     pub unconfirmed: AckRequest,
 }
 
-impl fmt::Display for AckError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.error.fmt(f)
-    }
-}
-
-impl StdError for AckError {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.error.source()
-    }
-}
-
-impl From<AckError> for Error {
-    fn from(failed: AckError) -> Self {
-        failed.error
-    }
-}
+is_its_error!(AckError);

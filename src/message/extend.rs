@@ -1,9 +1,9 @@
 //! The outcome of extending leases.
 
-use std::{error::Error as StdError, fmt, time::Instant};
+use std::time::Instant;
 
 use crate::{
-    error::Error,
+    error::{Error, is_its_error},
     message::{
         confirmation::{Confirmation, Counts},
         lease::LeaseId,
@@ -72,27 +72,11 @@ pub struct ExtendError {
     pub unconfirmed: Vec<Lease>,
 }
 
-impl fmt::Display for ExtendError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.error.fmt(f)
-    }
-}
-
-impl StdError for ExtendError {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.error.source()
-    }
-}
-
-impl From<ExtendError> for Error {
-    fn from(failed: ExtendError) -> Self {
-        failed.error
-    }
-}
+is_its_error!(ExtendError);
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{error::Error as _, fmt, time::Duration};
 
     use super::*;
     use crate::error::kind::ErrorKind;

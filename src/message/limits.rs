@@ -42,13 +42,8 @@ pub(crate) fn ack(request: &AckRequest) -> Result<(), Error> {
     if request.is_empty() {
         return Err(Error::invalid("acks, retries: the request must have at least one lease"));
     }
-    for (index, settlement) in request.iter().enumerate() {
-        if settlement.lease.id().is_empty() {
-            return Err(Error::invalid(format!("lease_id: lease {} of the request is empty", ordinal(index))));
-        }
-        self::settlement(settlement)?;
-    }
-    distinct(|| request.lease_ids())
+    request.iter().try_for_each(|settlement| decision(settlement.decision))?;
+    distinct("lease_id: lease", || request.iter().map(|settlement| settlement.lease.id()))
 }
 
 pub(crate) fn extend(leases: &[Lease], timeout: Duration) -> Result<(), Error> {
@@ -56,21 +51,16 @@ pub(crate) fn extend(leases: &[Lease], timeout: Duration) -> Result<(), Error> {
     if leases.is_empty() {
         return Err(Error::invalid("extend: the request must have at least one lease"));
     }
-    if let Some(index) = leases.iter().position(|lease| lease.id().is_empty()) {
-        return Err(Error::invalid(format!("lease_id: lease {} of the request is empty", ordinal(index))));
-    }
-    distinct(|| leases.iter().map(Lease::id))
+    distinct("lease_id: lease", || leases.iter().map(Lease::id))
 }
 
-fn distinct<'a, I: Iterator<Item = &'a LeaseId>>(leases: impl Fn() -> I) -> Result<(), Error> {
-    match repeated(leases) {
-        Some(index) => Err(Error::invalid(format!("lease_id: lease {} is in the request twice", ordinal(index)))),
-        None => Ok(()),
+/// Leases or references, none of which may be empty or there twice.
+fn distinct<'a, I: Iterator<Item = &'a LeaseId>>(what: &str, ids: impl Fn() -> I) -> Result<(), Error> {
+    let refused = |index: usize, why: &str| Err(Error::invalid(format!("{what} {} {why}", index.saturating_add(1))));
+    if let Some(index) = ids().position(LeaseId::is_empty) {
+        return refused(index, "of the request is empty");
     }
-}
-
-fn ordinal(index: usize) -> usize {
-    index.saturating_add(1)
+    repeated(ids).map_or(Ok(()), |index| refused(index, "is in the request twice"))
 }
 
 /// The position of a repeated lease. Leases are ciphertexts, which differ at their ends, so the ends are compared
@@ -94,40 +84,31 @@ pub(crate) fn settlement(settlement: &Settlement) -> Result<(), Error> {
     if settlement.lease.id().is_empty() {
         return Err(Error::invalid("lease_id: must not be empty"));
     }
-    match settlement.decision {
+    decision(settlement.decision)
+}
+
+fn decision(decision: Decision) -> Result<(), Error> {
+    match decision {
         Decision::RetryIn(wait) => delay(wait),
         Decision::Retry | Decision::Ack => Ok(()),
     }
 }
 
-pub(crate) fn batch_size(batch_size: u32) -> Result<(), Error> {
-    if !BATCH_SIZE.contains(&batch_size.into()) {
-        return Err(Error::invalid(format!(
-            "batch_size: must be {} to {}, but is {batch_size}",
-            BATCH_SIZE.start(),
-            BATCH_SIZE.end()
-        )));
+/// A number that must be within its bounds.
+pub(crate) fn within(name: &str, bounds: &RangeInclusive<u64>, number: u64) -> Result<(), Error> {
+    if bounds.contains(&number) {
+        return Ok(());
     }
-    Ok(())
+    Err(Error::invalid(format!("{name}: must be {} to {}, but is {number}", bounds.start(), bounds.end())))
+}
+
+pub(crate) fn batch_size(batch_size: u32) -> Result<(), Error> {
+    within("batch_size", &BATCH_SIZE, batch_size.into())
 }
 
 pub(crate) fn refs(refs: &[MessageRef]) -> Result<(), Error> {
-    if !REFS.contains(&(refs.len() as u64)) {
-        return Err(Error::invalid(format!(
-            "refs: must be {} to {}, but are {}",
-            REFS.start(),
-            REFS.end(),
-            refs.len()
-        )));
-    }
-    let refs = || refs.iter().map(|message_ref| &message_ref.0);
-    if let Some(index) = refs().position(LeaseId::is_empty) {
-        return Err(Error::invalid(format!("ref: reference {} is empty", ordinal(index))));
-    }
-    match repeated(refs) {
-        Some(index) => Err(Error::invalid(format!("ref: reference {} is in the request twice", ordinal(index)))),
-        None => Ok(()),
-    }
+    within("number of refs", &REFS, refs.len() as u64)?;
+    distinct("ref: reference", || refs.iter().map(|message_ref| &message_ref.0))
 }
 
 pub(crate) fn pull(options: &PullOptions) -> Result<(), Error> {
@@ -158,9 +139,7 @@ pub(crate) fn push(message: &PushMessage) -> Result<(), Error> {
 }
 
 pub(crate) fn push_batch(messages: &[PushMessage]) -> Result<(), Error> {
-    if !(1..=MAX_PUSHED).contains(&messages.len()) {
-        return Err(Error::invalid(format!("messages: must be 1 to {MAX_PUSHED}, but are {}", messages.len())));
-    }
+    within("number of messages", &(1..=MAX_PUSHED as u64), messages.len() as u64)?;
     messages.iter().try_for_each(push)?;
     let bytes = messages.iter().fold(0, |bytes: usize, message| bytes.saturating_add(message.size()));
     if bytes > MAX_PUSHED_BYTES {

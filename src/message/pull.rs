@@ -35,13 +35,14 @@ impl PullOptions {
     }
 
     /// The maximum number of messages to lease: 1 to 100, 5 by default. The service may return fewer although the queue
-    /// has more.
+    /// has more. A loop that drains a queue sets 100, and one that handles a message for minutes sets 1.
     pub const fn batch_size(mut self, messages: u32) -> Self {
         self.batch_size = messages;
         self
     }
 
-    /// How long no other consumer receives the messages: 1 ms to 12 hours, 30 seconds by default.
+    /// How long no other consumer receives the messages: 1 ms to 12 hours, 30 seconds by default. Set it to more than
+    /// all messages of the batch take: 10 minutes for 100 messages of 5 s each.
     ///
     /// Sent in whole milliseconds, rounded down, so that the client never assumes a lease to be longer than it is.
     pub const fn visibility_timeout(mut self, timeout: Duration) -> Self {

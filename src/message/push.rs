@@ -1,13 +1,13 @@
 //! What is pushed, and what the service returns.
 
-use std::{error::Error as StdError, fmt, iter, time::Duration};
+use std::{iter, time::Duration};
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::{
     document,
-    error::{Error, kind::ErrorKind},
+    error::{Error, is_its_error, kind::ErrorKind},
     message::{
         body::{self, Body, ContentType, MessageBody},
         pull::Metrics,
@@ -213,20 +213,4 @@ pub struct PushAllError {
     pub failed: usize,
 }
 
-impl fmt::Display for PushAllError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.error.fmt(f)
-    }
-}
-
-impl StdError for PushAllError {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.error.source()
-    }
-}
-
-impl From<PushAllError> for Error {
-    fn from(failed: PushAllError) -> Self {
-        failed.error
-    }
-}
+is_its_error!(PushAllError);

@@ -50,27 +50,10 @@ impl From<Message> for Lease {
     }
 }
 
-impl From<LeaseId> for Lease {
-    fn from(id: LeaseId) -> Self {
-        Self { id, deadline: None }
-    }
-}
-
-impl From<&LeaseId> for Lease {
-    fn from(id: &LeaseId) -> Self {
-        Self::from(id.clone())
-    }
-}
-
-impl From<&str> for Lease {
-    fn from(id: &str) -> Self {
-        Self::from(LeaseId::from(id))
-    }
-}
-
-impl From<String> for Lease {
-    fn from(id: String) -> Self {
-        Self::from(LeaseId::from(id))
+/// A lease id, or the text of one.
+impl<T: Into<LeaseId>> From<T> for Lease {
+    fn from(id: T) -> Self {
+        Self { id: id.into(), deadline: None }
     }
 }
 

@@ -1,8 +1,6 @@
 //! What happened to the messages of a pusher.
 
 use std::{
-    error::Error as StdError,
-    fmt,
     future::Future,
     pin::Pin,
     task::{Context, Poll},
@@ -11,7 +9,7 @@ use std::{
 use tokio::sync::oneshot::{self, error::TryRecvError};
 
 use crate::{
-    error::{Error, kind::ErrorKind},
+    error::{Error, is_its_error, kind::ErrorKind},
     message::push::PushMessage,
 };
 
@@ -101,28 +99,6 @@ pub struct Unpushed {
     pub may_have_arrived: Vec<PushMessage>,
     /// The messages that are not in the queue, among them one that was refused as invalid.
     pub not_sent: Vec<PushMessage>,
-}
-
-macro_rules! is_its_error {
-    ($($failure:ty),+) => {$(
-        impl fmt::Display for $failure {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.error.fmt(f)
-            }
-        }
-
-        impl StdError for $failure {
-            fn source(&self) -> Option<&(dyn StdError + 'static)> {
-                self.error.source()
-            }
-        }
-
-        impl From<$failure> for Error {
-            fn from(failed: $failure) -> Self {
-                failed.error
-            }
-        }
-    )+};
 }
 
 is_its_error!(PushError, Unpushed);

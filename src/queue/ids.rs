@@ -27,19 +27,13 @@ macro_rules! ids {
             pub(crate) fn wire(&self) -> &Identifier {
                 &self.0
             }
-
-            fn parse(id: &str) -> Result<Self, Error> {
-                check($field, id)?;
-                let id = Identifier::try_from(id).map(Self);
-                id.map_err(|error| Error::invalid(format!(concat!($field, ": {}"), error)))
-            }
         }
 
         impl FromStr for $name {
             type Err = Error;
 
             fn from_str(id: &str) -> Result<Self, Error> {
-                Self::parse(id)
+                checked($field, id).map(Self)
             }
         }
 
@@ -47,7 +41,7 @@ macro_rules! ids {
             type Error = Error;
 
             fn try_from(id: &str) -> Result<Self, Error> {
-                Self::parse(id)
+                id.parse()
             }
         }
 
@@ -55,27 +49,13 @@ macro_rules! ids {
             type Error = Error;
 
             fn try_from(id: String) -> Result<Self, Error> {
-                Self::parse(&id)
-            }
-        }
-
-        impl TryFrom<&String> for $name {
-            type Error = Error;
-
-            fn try_from(id: &String) -> Result<Self, Error> {
-                Self::parse(id)
+                id.parse()
             }
         }
 
         impl From<&$name> for $name {
             fn from(id: &Self) -> Self {
                 id.clone()
-            }
-        }
-
-        impl PartialEq<&str> for $name {
-            fn eq(&self, other: &&str) -> bool {
-                self.as_str() == *other
             }
         }
 
@@ -100,7 +80,7 @@ ids! {
     /// use cloudflare_queues::{AccountId, QueueId};
     ///
     /// let account: AccountId = "023e105f4ecef8ad9ca31a8372d0c353".parse()?;
-    /// assert_eq!(account, "023e105f4ecef8ad9ca31a8372d0c353");
+    /// assert_eq!(account.as_str(), "023e105f4ecef8ad9ca31a8372d0c353");
     /// assert!(QueueId::try_from("../other").is_err());
     /// # Ok::<(), cloudflare_queues::Error>(())
     /// ```
@@ -149,7 +129,7 @@ impl From<Infallible> for Error {
 }
 
 /// An id becomes part of the path, where `.` and `..` would send the credentials elsewhere.
-fn check(field: &str, id: &str) -> Result<(), Error> {
+fn checked(field: &str, id: &str) -> Result<Identifier, Error> {
     if !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')) {
         return Err(Error::invalid(format!("{field}: may hold only letters, digits, `_` and `-`")));
     }
@@ -159,5 +139,5 @@ fn check(field: &str, id: &str) -> Result<(), Error> {
             id.len()
         )));
     }
-    Ok(())
+    Identifier::try_from(id).map_err(|error| Error::invalid(format!("{field}: {error}")))
 }

@@ -10,9 +10,12 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use crate::{
-    document::generated::types::{
-        AckEntry, AckPayload, ExtendEntry, ExtendPayload, MetricsResult, PeekResult, PeekResultMessage, PullPayload,
-        PullResult, PulledMessage, PushPayload, RetryEntry,
+    document::{
+        fields::{self, whole},
+        generated::types::{
+            AckEntry, AckPayload, ExtendEntry, ExtendPayload, MetricsResult, PeekResult, PeekResultMessage,
+            PullPayload, PullResult, PulledMessage, PushPayload, RetryEntry,
+        },
     },
     error::{Error, kind::ErrorKind},
     http::{
@@ -77,9 +80,9 @@ pub(crate) fn push_payload(message: &PushMessage) -> PushPayload {
     }
 }
 
-/// Rounded up: a message is never delivered earlier than asked. The bounds were checked, so it fits.
+/// The bounds were checked, so it fits.
 fn seconds(delay: Duration) -> u32 {
-    (delay.as_secs() as u32).saturating_add(u32::from(delay.subsec_nanos() > 0))
+    fields::seconds(delay) as u32
 }
 
 pub(crate) fn batch(result: PullResult, lease_deadline: Instant) -> Batch {
@@ -157,18 +160,12 @@ pub(crate) fn metrics_of(result: MetricsResult) -> Metrics {
     }
 }
 
-/// A count. Anything else is unknown.
 pub(crate) fn count_of(value: Option<Value>) -> Option<u64> {
-    whole(number(value))
+    whole(&value?)
 }
 
 pub(crate) fn number(value: Option<Value>) -> Option<f64> {
     value?.as_f64()
-}
-
-/// The service's counts are JSON numbers: 5 and 5.0 are five.
-fn whole(number: Option<f64>) -> Option<u64> {
-    number.filter(|number| *number >= 0.0 && number.fract() == 0.0).map(|number| number as u64)
 }
 
 fn attempts(value: Option<Value>) -> Option<u32> {

@@ -179,10 +179,10 @@ async fn a_push_batch_out_of_bounds_is_refused() {
     let texts = |count| vec![PushMessage::text("t"); count];
     let full = || PushMessage::text("t".repeat(128_000));
     let table = [
-        ("none", texts(0), Some("messages: must be 1 to 100, but are 0")),
+        ("none", texts(0), Some("number of messages: must be 1 to 100, but is 0")),
         ("one", texts(1), None),
         ("a hundred", texts(100), None),
-        ("one more", texts(101), Some("messages: must be 1 to 100, but are 101")),
+        ("one more", texts(101), Some("number of messages: must be 1 to 100, but is 101")),
         ("all bytes", vec![full(), json_of(128_000)], None),
         (
             "one byte more",

@@ -27,7 +27,7 @@ fn a_name_is_enough_to_push_and_pull() {
         let (emulator, client, queues) = emulated(under);
         let queue = queues.get_or_create("jobs").await.unwrap();
         queue.enable_pull(ConsumerSettings::pull()).await.unwrap();
-        assert_eq!(queues.get_or_create(&"jobs".to_owned()).await.unwrap().id(), queue.id());
+        assert_eq!(queues.get_or_create("jobs".to_owned()).await.unwrap().id(), queue.id());
         let named = client.queue_named(emulator.account_id(), "jobs").await.unwrap();
         assert_eq!(named.id(), queue.id());
         let _ = named.push(&PushMessage::text("hello")).await.unwrap();

@@ -31,7 +31,7 @@ fn a_subscription_keeps_its_settings_until_it_is_changed() {
         assert!(made.created().is_some() && made.modified() == made.created());
 
         let id = made.id().unwrap();
-        let disabled = subscriptions.enable(&id, false).await.unwrap();
+        let disabled = subscriptions.update(&id, SubscriptionChange::new().enabled(false)).await.unwrap();
         assert_eq!((disabled.is_enabled(), disabled.name(), disabled.source()), (Some(false), "pushes", source));
         let change = SubscriptionChange::new().name("all").events(["created"]).enabled(true);
         let changed = subscriptions.update(&id, change).await.unwrap();

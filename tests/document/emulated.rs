@@ -12,7 +12,7 @@ use std::{
 use cloudflare_queues::{
     AckRequest, Client, Lease, PullOptions, PushMessage, Queue, RetryPolicy,
     emulator::Emulator,
-    manage::{ConsumerSettings, EventSource, NewSubscription, QueueSettings},
+    manage::{ConsumerSettings, EventSource, NewSubscription, QueueSettings, SubscriptionChange},
 };
 use refresh::places;
 use serde_json::Value;
@@ -108,8 +108,10 @@ async fn everything(queue: &Queue) {
     let source = EventSource::new("workersAi.model").with("model_name", "model");
     let new = NewSubscription::new("events", source, made.id()).event("batch.queued");
     let subscription = subscriptions.create(&new).await.unwrap().id().unwrap();
-    let _ =
-        (subscriptions.get(&subscription).await.unwrap(), subscriptions.enable(&subscription, false).await.unwrap());
+    let _ = (
+        subscriptions.get(&subscription).await.unwrap(),
+        subscriptions.update(&subscription, SubscriptionChange::new().enabled(false)).await.unwrap(),
+    );
     let _ = subscriptions.list().all().await.unwrap();
     subscriptions.delete(&subscription).await.unwrap();
     made.delete_consumer(&consumer).await.unwrap();

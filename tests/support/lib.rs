@@ -332,5 +332,5 @@ pub fn acks<'a>(leases: impl IntoIterator<Item = &'a str>) -> AckRequest {
 }
 
 pub fn leases(request: &AckRequest) -> Vec<String> {
-    request.lease_ids().map(|lease| lease.expose_secret().into_owned()).collect()
+    request.iter().map(|settlement| settlement.lease.id().expose_secret().into_owned()).collect()
 }

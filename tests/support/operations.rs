@@ -4,7 +4,7 @@ use std::{fmt::Debug, time::Duration};
 
 use cloudflare_queues::{
     Error, ErrorKind, Lease, PullOptions, PushMessage, Queue,
-    manage::{ConsumerSettings, EventSource, NewSubscription, QueueDescription, QueueSettings},
+    manage::{ConsumerSettings, EventSource, NewSubscription, QueueDescription, QueueSettings, SubscriptionChange},
 };
 use serde_json::json;
 
@@ -179,7 +179,9 @@ impl Op {
             ListSubscriptions => shown(subscriptions.list().next().await.transpose()),
             CreateSubscription => shown(subscriptions.create(&new).await),
             GetSubscription => shown(subscriptions.get(&subscription).await),
-            UpdateSubscription => shown(subscriptions.enable(&subscription, false).await),
+            UpdateSubscription => {
+                shown(subscriptions.update(&subscription, SubscriptionChange::new().enabled(false)).await)
+            }
             DeleteSubscription => shown(subscriptions.delete(&subscription).await),
         }
     }

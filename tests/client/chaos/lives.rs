@@ -7,7 +7,8 @@ use std::{
 };
 
 use cloudflare_queues::{
-    AckError, AckOutcome, AckRequest, Batch, Consumer, Error, ErrorKind, LeaseId, Message, PullOptions, Verdict,
+    AckError, AckOutcome, AckRequest, Batch, Consumer, Error, ErrorKind, LeaseId, Message, PullOptions, Settlement,
+    Verdict,
     acker::{AckerOptions, Confirmation},
     consumer::{Report, RetryDelay, Stats, Unsettled},
 };
@@ -127,8 +128,9 @@ impl World {
                 (failed.outcome, failed.unconfirmed)
             }
         };
-        let mut open: HashSet<_> = request.lease_ids().collect();
-        assert!(back.lease_ids().all(|lease| open.remove(lease)), "a lease came back that was not sent, or twice");
+        let mut open: HashSet<_> = request.iter().map(|settled| settled.lease.id()).collect();
+        let was_open = |settled: &Settlement| open.remove(settled.lease.id());
+        assert!(back.iter().all(was_open), "a lease came back that was not sent, or twice");
         let settled = open.clone();
         let requested = outcome.acks.requested + outcome.retries.requested;
         assert_eq!(open.len() as u64, requested, "what came not back is in the outcome");
@@ -318,7 +320,7 @@ impl World {
         let expected = [ErrorKind::Unauthorized, ErrorKind::CredentialsUnavailable];
         let is_expected = |error: &Error| expected.contains(&error.kind());
         assert!(report.error.as_ref().is_none_or(is_expected), "{:?}", report.error);
-        for lease in report.unconfirmed.lease_ids() {
+        for lease in report.unconfirmed.iter().map(|settled| settled.lease.id()) {
             decided.remove(lease);
         }
         let numbers: Vec<_> = decided.values().filter(|(_, is_ack)| *is_ack).map(|(number, _)| *number).collect();
