@@ -6,7 +6,7 @@ mod consumer;
 mod pusher;
 mod sharing;
 
-use std::{env, time::Duration};
+use std::env;
 
 use benches::Result;
 use cloudflare_queues::{

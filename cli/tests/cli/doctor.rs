@@ -96,7 +96,7 @@ fn the_dead_letter_queue_is_looked_at() {
     world.emulator.configure_queue(failed.id(), |settings| settings.delivery_paused(false));
     world.runtime.block_on(async {
         let batch = failed.pull(PullOptions::new()).await.unwrap();
-        failed.ack(AckRequest::ack_all(&batch)).await.unwrap();
+        assert!(failed.ack(AckRequest::ack_all(&batch)).await.unwrap().is_complete());
     });
     assert_eq!(found(), finding("ok", "failed, with 0 messages"));
 }

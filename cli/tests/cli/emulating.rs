@@ -7,7 +7,6 @@ use std::{
     os::unix::fs::symlink,
     path::Path,
     process::{Child, ChildStdout, Command, Stdio},
-    time::Duration,
 };
 
 use rustix::process::Signal;
