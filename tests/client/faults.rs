@@ -256,7 +256,7 @@ fn the_readmes_table_of_failures_is_that_of_retries() {
             &["a connection that is refused", "TLS that is none", "too many requests", "a rate"][..],
         ),
         (
-            "the connection broke or timed out later; 408; 5xx",
+            "the connection broke or timed out later; 408; 5xx; a response that is not the service's",
             [retried, "error: it may have been carried out"],
             IDEMPOTENT,
             &[
