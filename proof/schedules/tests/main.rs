@@ -1,4 +1,5 @@
-//! The acker, the pusher and the consumer under many schedules: random ones, and ones that delay single tasks for long (PCT).
+//! The acker, the pusher and the consumer under many schedules: random ones, and ones that delay single tasks for long
+//! (PCT).
 //!
 //! `PROOF_SCHEDULES` sets the number of schedules per test, and `PROOF_SEED` the first seed. A failing schedule is
 //! printed; set `PROOF_REPLAY` to repeat it.
