@@ -14,13 +14,13 @@ use std::{
 
 use openapiv3::OpenAPI;
 use proc_macro2::TokenStream;
-use progenitor::{GenerationSettings, Generator, InterfaceStyle};
+use progenitor::{GenerationSettings, Generator, HooksMode, InterfaceStyle};
 use quote::{ToTokens, format_ident, quote};
 use rules::{Stated, snake_case};
 use serde_json::{Map, Value};
 use syn::{
-    Expr, Field, Fields, File, ImplItem, ImplItemFn, Item, ItemMod, ItemStruct, Pat, Path as SynPath, Stmt, Token,
-    TraitItem, TraitItemFn, Type, parse_quote, punctuated::Punctuated,
+    Field, Fields, File, ImplItem, ImplItemFn, Item, ItemMod, ItemStruct, Path as SynPath, Token, TraitItem,
+    TraitItemFn, Type, parse_quote, punctuated::Punctuated,
 };
 
 const DOCUMENT: &str = "openapi/queues.json";
@@ -57,8 +57,7 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
 
     let replaced = replaced(&document);
     let mut generator = Generator::new(&settings(&replaced));
-    let mut client = described(syn::parse2(generator.generate_tokens(&document)?)?)?;
-    build_only(&mut client)?;
+    let client = described(syn::parse2(generator.generate_tokens(&document)?)?)?;
     write(&out, "operations.rs", operations(&document, &json)?)?;
     write(&out, "limits.rs", limits(&json, &stated))?;
     write(&out, "types.rs", types(&document, &replaced, &client)?)?;
@@ -71,7 +70,12 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
 
 fn settings(replaced: &BTreeMap<String, String>) -> GenerationSettings {
     let mut settings = GenerationSettings::new();
-    settings.with_interface(InterfaceStyle::Positional).with_map_type("::std::collections::BTreeMap");
+    settings
+        .with_interface(InterfaceStyle::Positional)
+        // Without an implementation of the hooks, requests would leave without credentials: make that a compile error.
+        .with_hooks(HooksMode::Expected)
+        .with_inner_type(quote!(std::sync::Arc<crate::http::call::Built>))
+        .with_map_type("::std::collections::BTreeMap");
     if env::var_os("CARGO_FEATURE_SCHEMARS").is_some() {
         settings.with_derive("::schemars::JsonSchema");
     }
@@ -141,31 +145,6 @@ fn described(mut client: File) -> Result<File, Box<dyn Error>> {
         items.extend(shown);
     }
     Ok(client)
-}
-
-/// Has each method return the request that it builds, with what its response holds, instead of sending it: whatever
-/// stands behind the request is left out.
-fn build_only(client: &mut File) -> Result<(), Box<dyn Error>> {
-    for item in &mut client.items {
-        let Item::Impl(of) = item else { continue };
-        for item in &mut of.items {
-            let ImplItem::Fn(method) = item else { continue };
-            let Some(_) = method.sig.asyncness.take() else { continue };
-            let is_info =
-                |it: &Stmt| matches!(it, Stmt::Local(it) if matches!(&it.pat, Pat::Ident(it) if it.ident == "info"));
-            let Some(built) = method.block.stmts.iter().position(is_info) else {
-                return Err(format!("{} has no `info` behind its request", method.sig.ident).into());
-            };
-            method.vis = parse_quote!(pub(crate));
-            method.block.stmts.truncate(built + 1);
-            let request: Expr = parse_quote!(Ok(crate::http::call::Built::new(request, info)));
-            method.block.stmts.push(Stmt::Expr(request, None));
-            let returned = method.sig.output.to_token_stream().to_string();
-            let returned = returned.replace("ResponseValue", "crate::http::call::Built");
-            method.sig.output = syn::parse_str(&returned.replace("Error < () >", "reqwest::Error"))?;
-        }
-    }
-    Ok(())
 }
 
 /// For tests: a macro that calls another with the name and the type of every component, and the fields of the generated

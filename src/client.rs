@@ -13,7 +13,6 @@ use reqwest::{Proxy, Url, redirect};
 use tokio::sync::Semaphore;
 
 use crate::{
-    document::generated,
     error::{Error, kind::ErrorKind},
     flow::clock::Clock,
     http::{
@@ -359,9 +358,10 @@ impl ClientBuilder {
         Ok(Client {
             transport: Arc::new(Transport {
                 http: self.seam.unwrap_or_else(|| Arc::new(http.clone())),
-                client: generated::Client::new_with_client(base_url.as_str().trim_end_matches('/'), http),
+                builder: http,
                 random: self.random,
                 clock: self.clock,
+                base_url: base_url.as_str().trim_end_matches('/').to_owned(),
                 credentials: CredentialSource::new(self.credentials),
                 budget: self.retry.new_budget(),
                 errors: Mutex::default(),

@@ -46,7 +46,7 @@ impl Queue {
     ///
     /// [`NotFound`](ErrorKind::NotFound) if there is no such queue.
     pub async fn describe(&self) -> Result<QueueDescription, Error> {
-        self.call(|client, account, queue| client.get_queue(account, queue))?.result().await
+        self.call(async |client, account, queue| client.get_queue(account, queue).await)?.result().await
     }
 
     /// Changes settings of the queue, and leaves the others as they are.
@@ -78,7 +78,7 @@ impl Queue {
         // The other settings are sent back as described, whatever our bounds are.
         limits::queue_settings(&change)?;
         let payload = payload(description, description.settings().overlay(&change));
-        self.call(|client, account, queue| client.update_queue(account, queue, &payload))?.result().await
+        self.call(async |client, account, queue| client.update_queue(account, queue, &payload).await)?.result().await
     }
 
     /// Replaces all settings of a queue whose description you have. Settings that are not given get the service's
@@ -96,7 +96,7 @@ impl Queue {
     ) -> Result<QueueDescription, Error> {
         limits::queue_settings(&settings)?;
         let payload = payload(description, settings);
-        self.call(|client, account, queue| client.replace_queue(account, queue, &payload))?.result().await
+        self.call(async |client, account, queue| client.replace_queue(account, queue, &payload).await)?.result().await
     }
 
     /// Pauses delivery: pulls are refused until [`resume`](Self::resume), and messages can still be pushed.
@@ -126,7 +126,7 @@ impl Queue {
     /// [`NotFound`](ErrorKind::NotFound) if there was no such queue, [`InUse`](ErrorKind::InUse) if something still
     /// depends on it.
     pub async fn delete(&self) -> Result<(), Error> {
-        let call = self.call(|client, account, queue| client.delete_queue(account, queue))?;
+        let call = self.call(async |client, account, queue| client.delete_queue(account, queue).await)?;
         call.delete(|error| error.has_any(codes::NO_QUEUE) || error.has_any(codes::NOT_THERE)).await
     }
 
@@ -138,7 +138,8 @@ impl Queue {
     ///
     /// [`NotFound`](ErrorKind::NotFound) if there is no such queue.
     pub async fn metrics(&self) -> Result<Metrics, Error> {
-        let result = self.call(|client, account, queue| client.get_queue_metrics(account, queue))?.result().await?;
+        let result =
+            self.call(async |client, account, queue| client.get_queue_metrics(account, queue).await)?.result().await?;
         Ok(wire::metrics_of(result))
     }
 
@@ -151,7 +152,7 @@ impl Queue {
     /// [`NotFound`](ErrorKind::NotFound) if there is no such queue.
     pub async fn purge_all(&self) -> Result<PurgeStatus, Error> {
         let payload = PurgeQueuePayload { delete_messages_permanently: true };
-        self.call(|client, account, queue| client.purge_queue(account, queue, &payload))?.result().await
+        self.call(async |client, account, queue| client.purge_queue(account, queue, &payload).await)?.result().await
     }
 
     /// Returns the progress of deleting all messages.
@@ -162,7 +163,7 @@ impl Queue {
     ///
     /// [`NotFound`](ErrorKind::NotFound) if there is no such queue.
     pub async fn purge_status(&self) -> Result<PurgeStatus, Error> {
-        self.call(|client, account, queue| client.get_purge(account, queue))?.result().await
+        self.call(async |client, account, queue| client.get_purge(account, queue).await)?.result().await
     }
 
     /// Deletes all messages of the queue, and checks every second until that is done. If the service does not say when

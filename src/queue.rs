@@ -136,7 +136,7 @@ impl Queue {
     pub async fn pull(&self, options: PullOptions) -> Result<Batch, Error> {
         limits::pull(&options)?;
         let payload = wire::pull_payload(options);
-        let call = self.call(|client, account, queue| client.pull_messages(account, queue, &payload))?;
+        let call = self.call(async |client, account, queue| client.pull_messages(account, queue, &payload).await)?;
         let call = call.with_room(room_for(options.batch_size)).read_by(wire::read_pull);
         let clock = &self.transport.clock;
         let start = clock.now();
@@ -172,7 +172,7 @@ impl Queue {
     pub async fn push(&self, message: &PushMessage) -> Result<PushOutcome, Error> {
         limits::push(message)?;
         let payload = wire::push_payload(message);
-        let call = self.call(|client, account, queue| client.push_message(account, queue, &payload))?;
+        let call = self.call(async |client, account, queue| client.push_message(account, queue, &payload).await)?;
         let result = call.read_by(response::read_counts).result().await?;
         Ok(PushOutcome { metrics: wire::metrics(result.metadata) })
     }
@@ -195,7 +195,7 @@ impl Queue {
         messages: impl Iterator<Item = &PushMessage>,
     ) -> Result<(PushOutcome, Setback), Error> {
         let payload = PushBatchPayload { delay_seconds: None, messages: messages.map(wire::push_payload).collect() };
-        let call = self.call(|client, account, queue| client.push_messages(account, queue, &payload))?;
+        let call = self.call(async |client, account, queue| client.push_messages(account, queue, &payload).await)?;
         let call = call.read_by(response::read_counts);
         call.trace_count(payload.messages.len());
         let (Success { result, .. }, sent) = call.send().await?;
@@ -234,7 +234,7 @@ impl Queue {
     pub async fn peek(&self, batch_size: u32) -> Result<Vec<PeekedMessage>, Error> {
         limits::batch_size(batch_size)?;
         let payload = PeekPayload { batch_size: batch_size.try_into().ok() };
-        let call = self.call(|client, account, queue| client.peek_messages(account, queue, &payload))?;
+        let call = self.call(async |client, account, queue| client.peek_messages(account, queue, &payload).await)?;
         let call = call.with_room(room_for(batch_size)).read_by(wire::read_peek);
         let (peeked, _) = call.send().await?;
         let messages = peeked.result.messages.unwrap_or_default();
@@ -260,7 +260,7 @@ impl Queue {
         limits::refs(&refs)?;
         let entries = refs.iter().map(|message_ref| PurgeEntry { ref_: message_ref.clone() });
         let payload = PurgePayload { refs: entries.collect() };
-        let call = self.call(|client, account, queue| client.purge_messages(account, queue, &payload))?;
+        let call = self.call(async |client, account, queue| client.purge_messages(account, queue, &payload).await)?;
         let call = call.read_by(response::read_counts);
         call.trace_count(refs.len());
         let (Success { result, errors, .. }, sent) = call.send().await?;
@@ -273,10 +273,11 @@ impl Queue {
     /// A call with the request of a generated method.
     pub(crate) fn call<T: DeserializeOwned>(
         &self,
-        method: impl FnOnce(&generated::Client, &Identifier, &Identifier) -> Returned<T>,
+        method: impl AsyncFnOnce(&generated::Client, &Identifier, &Identifier) -> Returned<T>,
     ) -> Result<Call<'_, T>, Error> {
         let Ids { account, queue } = &*self.ids;
-        let call = self.transport.call(queue.as_str(), |client| method(client, account.wire(), queue.wire()));
+        let call =
+            self.transport.call(queue.as_str(), async |client| method(client, account.wire(), queue.wire()).await);
         Ok(call?.within(self.timeout))
     }
 

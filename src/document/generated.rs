@@ -1,7 +1,7 @@
 //! The code that the build script generates from `openapi/queues.json`.
 //!
-//! Each method returns the request that it builds, with what its response holds: `http/call.rs` sends it, and
-//! `http/response.rs` reads the response.
+//! Of each method, the lines before `exec` run: they build the request, which the hook in `http/call.rs` keeps. The
+//! lines after it never do, since the hook does not return; the method's type says what `http/response.rs` has to read.
 
 #![allow(
     clippy::all,

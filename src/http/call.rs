@@ -1,16 +1,27 @@
 //! One call of an operation: the request of a generated method, the retry loop, and the span.
 
-use std::{marker::PhantomData, mem, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::{Future, pending},
+    mem,
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
 
-use progenitor_client::OperationInfo;
-use reqwest::Request;
+use progenitor_client::{ClientHooks, ClientInfo, OperationInfo};
+use reqwest::{Request, Response};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 use tracing::{Instrument, Span, field};
 
 use crate::{
-    document::{generated, operation::Operation},
+    document::{
+        generated::{self, ResponseValue},
+        operation::Operation,
+    },
     error::{Error, api::ApiError, kind::ErrorKind},
     flow::adaptive::Setback,
     http::{
@@ -27,21 +38,27 @@ use crate::{
     },
 };
 
-/// The request that a generated method built, and its operation. `T` is what its response holds.
-pub(crate) struct Built<T> {
-    request: Request,
-    info: OperationInfo,
-    response: PhantomData<T>,
-}
+/// What a generated method returns.
+pub(crate) type Returned<T> = Result<ResponseValue<Envelope<T>>, generated::Error>;
 
-impl<T> Built<T> {
-    pub(crate) fn new(request: Request, info: OperationInfo) -> Self {
-        Self { request, info, response: PhantomData }
+/// The request that a generated method built, with its operation. It is the generated client's inner value.
+#[derive(Default)]
+pub(crate) struct Built(Mutex<Option<(Request, &'static str)>>);
+
+/// The generated client wants it, and derives its own from it: without the request, which holds leases and bodies.
+impl fmt::Debug for Built {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Built")
     }
 }
 
-/// What a generated method returns.
-pub(crate) type Returned<T> = reqwest::Result<Built<Envelope<T>>>;
+impl ClientHooks<Arc<Built>> for generated::Client {
+    /// Keeps the request, and never returns: the method is dropped here, and [`Call::send`] sends the request.
+    async fn exec(&self, request: Request, info: &OperationInfo) -> reqwest::Result<Response> {
+        *self.inner().0.lock().unwrap_or_else(PoisonError::into_inner) = Some((request, info.operation_id));
+        pending().await
+    }
+}
 
 /// One call of an operation, with any number of attempts. `T` is its result.
 pub(crate) struct Call<'a, T> {
@@ -79,13 +96,18 @@ impl Transport {
     pub(crate) fn call<T: DeserializeOwned>(
         &self,
         queue_id: &str,
-        method: impl FnOnce(&generated::Client) -> Returned<T>,
+        method: impl AsyncFnOnce(&generated::Client) -> Returned<T>,
     ) -> Result<Call<'_, T>, Error> {
         transport::require_runtime()?;
-        let built = method(&self.client).map_err(|_| Error::invalid("the request could not be built"))?;
-        let Built { mut request, info, .. } = built;
-        let operation =
-            Operation::by_id(info.operation_id).ok_or_else(|| Error::invalid("the operation is not known"))?;
+        let built = Arc::<Built>::default();
+        let client = generated::Client::new_with_client(&self.base_url, self.builder.clone(), Arc::clone(&built));
+        // Once the hook has the request, the method does not go on. It ends by itself if it cannot build one.
+        let ended = pin!(method(&client)).poll(&mut Context::from_waker(Waker::noop()));
+        let request = built.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let request = request.and_then(|(request, id)| Some((request, Operation::by_id(id)?)));
+        let (Poll::Pending, Some((mut request, operation))) = (ended, request) else {
+            return Err(Error::invalid("the request could not be built"));
+        };
         let body = request.body_mut().take().map(transport::bytes).transpose()?;
         let end = transport::after(self.call_timeout);
         Ok(Call {

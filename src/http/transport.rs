@@ -24,7 +24,6 @@ use tokio::{
 };
 
 use crate::{
-    document::generated,
     error::{Error, kind::ErrorKind},
     flow::{budget::Budget, clock::Clock, outage::Outage},
     http::{
@@ -63,12 +62,13 @@ impl Http for reqwest::Client {
 /// State shared by all calls of a client.
 pub(crate) struct Transport {
     pub(crate) http: Arc<dyn Http>,
-    /// Builds requests.
-    pub(crate) client: generated::Client,
+    /// The client that generated methods build requests with.
+    pub(crate) builder: reqwest::Client,
     /// The source of randomness, replaced in deterministic tests.
     pub(crate) random: Arc<Random>,
     /// By which leases end as well as by the monotonic clock.
     pub(crate) clock: Clock,
+    pub(crate) base_url: String,
     pub(crate) credentials: CredentialSource,
     pub(crate) retry: RetryPolicy,
     pub(crate) budget: Budget,
@@ -85,7 +85,7 @@ pub(crate) struct Transport {
 impl fmt::Debug for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Transport")
-            .field("base_url", &self.client.baseurl)
+            .field("base_url", &self.base_url)
             .field("credentials", &self.credentials)
             .finish_non_exhaustive()
     }

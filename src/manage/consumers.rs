@@ -271,7 +271,7 @@ impl Queue {
     /// [`UnexpectedResponse`](ErrorKind::UnexpectedResponse) if the service says that there are more consumers than it
     /// returned, since the operation has no pages.
     pub async fn consumers(&self) -> Result<Vec<ConsumerDescription>, Error> {
-        let call = self.call(|client, account, queue| client.list_consumers(account, queue))?;
+        let call = self.call(async |client, account, queue| client.list_consumers(account, queue).await)?;
         let (Success { result: List(consumers), pages, .. }, _) = call.read_by(response::read_list).send().await?;
         let here = pages.here.unwrap_or(consumers.len() as u64);
         let is_part = pages.count.is_some_and(|count| count > 1) || pages.entries.is_some_and(|all| all > here);
@@ -290,7 +290,7 @@ impl Queue {
     ///
     /// [`NoSuchConsumer`](ErrorKind::NoSuchConsumer) if the queue has no such consumer.
     pub async fn consumer(&self, id: &ConsumerId) -> Result<ConsumerDescription, Error> {
-        self.call(|client, account, queue| client.get_consumer(account, queue, id.wire()))?.result().await
+        self.call(async |client, account, queue| client.get_consumer(account, queue, id.wire()).await)?.result().await
     }
 
     /// Creates a consumer. The service refuses pulls for a few seconds after a pull consumer was created;
@@ -306,7 +306,7 @@ impl Queue {
     /// setting out of bounds.
     pub async fn create_consumer(&self, settings: &ConsumerSettings) -> Result<ConsumerDescription, Error> {
         limits::consumer_settings(settings)?;
-        self.call(|client, account, queue| client.create_consumer(account, queue, settings))?.result().await
+        self.call(async |client, account, queue| client.create_consumer(account, queue, settings).await)?.result().await
     }
 
     /// Replaces all settings of a consumer. Settings that are not given get the service's defaults; to keep them, start
@@ -328,7 +328,9 @@ impl Queue {
     }
 
     async fn put_consumer(&self, id: &ConsumerId, settings: &ConsumerSettings) -> Result<ConsumerDescription, Error> {
-        self.call(|client, account, queue| client.update_consumer(account, queue, id.wire(), settings))?.result().await
+        self.call(async |client, account, queue| client.update_consumer(account, queue, id.wire(), settings).await)?
+            .result()
+            .await
     }
 
     /// Deletes a consumer. The queue and its messages are kept.
@@ -339,7 +341,7 @@ impl Queue {
     ///
     /// [`NoSuchConsumer`](ErrorKind::NoSuchConsumer) if the queue had no such consumer.
     pub async fn delete_consumer(&self, id: &ConsumerId) -> Result<(), Error> {
-        let call = self.call(|client, account, queue| client.delete_consumer(account, queue, id.wire()))?;
+        let call = self.call(async |client, account, queue| client.delete_consumer(account, queue, id.wire()).await)?;
         call.delete(|error| error.has_any(codes::NO_CONSUMER)).await
     }
 

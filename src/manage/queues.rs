@@ -66,7 +66,7 @@ impl Queues {
     /// like a name is refused. [`named`](Self::named) finds a queue by its name.
     pub fn queue(&self, queue_id: impl TryInto<QueueId, Error: Into<Error>>) -> Result<Queue, Error> {
         let queue_id = queue_id.try_into().map_err(Into::<Error>::into)?;
-        if self.transport.client.baseurl == DEFAULT_BASE_URL && !queue_id.is_cloudflares() {
+        if self.transport.base_url == DEFAULT_BASE_URL && !queue_id.is_cloudflares() {
             return Err(Error::invalid(
                 "queue_id: must have 32 hexadecimal digits; `queue_named` finds a queue by its name",
             ));
@@ -133,8 +133,11 @@ impl Queues {
             jurisdiction: queue.jurisdiction.map(|jurisdiction| jurisdiction.as_str().to_owned()),
             settings: Some(queue.settings).filter(|settings| !settings.fields().is_empty()),
         };
-        let made =
-            self.transport.call("", |client| client.create_queue(self.account.wire(), &payload))?.result().await?;
+        let made = self
+            .transport
+            .call("", async |client| client.create_queue(self.account.wire(), &payload).await)?
+            .result()
+            .await?;
         Ok(self.handle(made.id()?))
     }
 
@@ -169,9 +172,9 @@ impl Queues {
     }
 
     async fn page(self, page: u32, name: Option<Arc<str>>) -> Result<Success<List<QueueDescription>>, Error> {
-        let call = self
-            .transport
-            .call("", |client| client.list_queues(self.account.wire(), name.as_deref(), page.try_into().ok()))?;
+        let call = self.transport.call("", async |client| {
+            client.list_queues(self.account.wire(), name.as_deref(), page.try_into().ok()).await
+        })?;
         Ok(call.read_by(response::read_list).send().await?.0)
     }
 

@@ -241,9 +241,10 @@ impl Subscriptions {
     /// sent: a subscription without events.
     pub async fn create(&self, subscription: &NewSubscription) -> Result<SubscriptionDescription, Error> {
         limits::events(&subscription.0.events)?;
-        let create =
-            self.transport.call("", |client| client.create_subscription(self.account.wire(), &subscription.0))?;
-        create.result().await
+        self.transport
+            .call("", async |client| client.create_subscription(self.account.wire(), &subscription.0).await)?
+            .result()
+            .await
     }
 
     /// Returns an event subscription.
@@ -254,7 +255,10 @@ impl Subscriptions {
     ///
     /// [`NotFound`](crate::ErrorKind::NotFound) if there is no such subscription.
     pub async fn get(&self, id: &SubscriptionId) -> Result<SubscriptionDescription, Error> {
-        self.transport.call("", |client| client.get_subscription(self.account.wire(), id.wire()))?.result().await
+        self.transport
+            .call("", async |client| client.get_subscription(self.account.wire(), id.wire()).await)?
+            .result()
+            .await
     }
 
     /// Changes an event subscription.
@@ -278,7 +282,7 @@ impl Subscriptions {
             destination: change.queue_id.as_ref().map(destination),
         };
         self.transport
-            .call("", |client| client.update_subscription(self.account.wire(), id.wire(), &payload))?
+            .call("", async |client| client.update_subscription(self.account.wire(), id.wire(), &payload).await)?
             .result()
             .await
     }
@@ -291,13 +295,16 @@ impl Subscriptions {
     ///
     /// [`NotFound`](crate::ErrorKind::NotFound) if there was no such subscription.
     pub async fn delete(&self, id: &SubscriptionId) -> Result<(), Error> {
-        let call = self.transport.call("", |client| client.delete_subscription(self.account.wire(), id.wire()))?;
+        let call =
+            self.transport.call("", async |client| client.delete_subscription(self.account.wire(), id.wire()).await)?;
         call.delete(|error| error.has_any(codes::NOT_THERE)).await
     }
 
     async fn page(self, page: u32) -> Result<Success<List<SubscriptionDescription>>, Error> {
         let (page, per_page) = (page.try_into().ok(), PER_PAGE.try_into().ok());
-        let call = self.transport.call("", |client| client.list_subscriptions(self.account.wire(), page, per_page))?;
+        let call = self
+            .transport
+            .call("", async |client| client.list_subscriptions(self.account.wire(), page, per_page).await)?;
         Ok(call.read_by(response::read_list).send().await?.0)
     }
 }

@@ -72,7 +72,7 @@ impl Queue {
         let leases = settlements.clone().map(|settlement| &settlement.lease);
         let deadline = deadline.or_else(|| settlement::deadline(leases, now));
         let payload = wire::ack_payload(settlements.clone());
-        let call = self.call(|client, account, queue| client.ack_messages(account, queue, &payload))?;
+        let call = self.call(async |client, account, queue| client.ack_messages(account, queue, &payload).await)?;
         let call = call.until(deadline).read_by(response::read_counts);
         call.trace_count(settlements.len());
         let (Success { result, errors, .. }, sent) = call.send().await?;
@@ -148,7 +148,7 @@ impl Queue {
         // An expired lease may belong to another consumer by now.
         let deadline = settlement::deadline(leases.iter(), Instant::now().into_std());
         let payload = wire::extend_payload(leases, visibility_timeout);
-        let call = self.call(|client, account, queue| client.extend_messages(account, queue, &payload))?;
+        let call = self.call(async |client, account, queue| client.extend_messages(account, queue, &payload).await)?;
         let call = call.until(deadline).read_by(response::read_counts);
         call.trace_count(leases.len());
         let (Success { result, errors, .. }, sent) = call.send().await?;
