@@ -276,8 +276,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Limits how long it takes to connect, including TLS. Where connections are made within milliseconds or
-    /// not at all, as behind a firewall that drops packets, 2 s leave time for a retry.
+    /// Limits how long it takes to connect, including TLS. Where connections are made within milliseconds or not at
+    /// all, as behind a firewall that drops packets, 2 s leave time for a retry.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
@@ -290,8 +290,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Limits how long a call takes in total, including all attempts and the waits between them. A web server sets
-    /// what its own callers wait for, such as 5 s, and a nightly job an hour.
+    /// Limits how long a call takes in total, including all attempts and the waits between them. A web server sets what
+    /// its own callers wait for, such as 5 s, and a nightly job an hour.
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
         self.call_timeout = timeout;
         self

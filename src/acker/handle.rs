@@ -147,8 +147,7 @@ impl Acker {
     /// Sends waiting leases at once, and waits for the outcome of every lease submitted before.
     ///
     /// This includes everything dropped before: a [`Delivery`](crate::consumer::Delivery), or a whole
-    /// [stream](crate::consumer::Deliveries) with the messages of its pulls in flight, and dead letters that are being
-    /// pushed.
+    /// [stream](crate::consumer::Deliveries) with the messages of its pulls in flight.
     pub async fn flush(&self) {
         let late = self.0.ledger.late();
         // The channel closes if the worker is gone, and has nothing left to send.

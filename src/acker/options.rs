@@ -49,8 +49,8 @@ impl AckerOptions {
     }
 
     /// How many leases can wait, in addition to those in flight, before [`Acker::ack`](crate::Acker::ack) waits as
-    /// well. Zero counts as one. A full buffer is sent without lingering. 1000 by default. Lower it if
-    /// fewer messages may be handled again after a crash, since acknowledgements that wait are lost by it.
+    /// well. Zero counts as one. A full buffer is sent without lingering. 1000 by default. Lower it if fewer messages
+    /// may be handled again after a crash, which loses the acknowledgements that wait.
     pub const fn buffer(mut self, leases: usize) -> Self {
         self.buffer = leases;
         self
