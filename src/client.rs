@@ -132,6 +132,7 @@ impl Client {
     }
 }
 
+/// From the environment.
 impl Queue {
     /// Returns the queue that `CLOUDFLARE_ACCOUNT_ID` and `CLOUDFLARE_QUEUE_ID` name, with a client from
     /// [`Client::from_env`].

@@ -32,6 +32,7 @@ use crate::{
     queue::{Queue, wire},
 };
 
+/// The queue itself, its settings and its backlog.
 impl Queue {
     /// Returns a handle to all queues of the account.
     pub fn queues(&self) -> Queues {

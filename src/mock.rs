@@ -1,4 +1,5 @@
-//! Typed [`httpmock`] matchers and responses for every operation, for tests of code that uses this crate.
+//! Typed [`httpmock`] matchers and responses for every operation, for tests of code that uses this crate. They follow
+//! Cloudflare's document, so they may change in any version.
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {

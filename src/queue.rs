@@ -78,6 +78,7 @@ struct Ids {
     queue: QueueId,
 }
 
+/// Messages.
 impl Queue {
     pub(crate) fn new(transport: Arc<Transport>, account: AccountId, queue: QueueId) -> Self {
         Self { transport, ids: Arc::new(Ids { account, queue }), timeout: Duration::MAX }

@@ -34,13 +34,13 @@ pub(super) struct Beat {
     pub(super) key: u64,
     /// When the request was sent, and until when the lease then lasts.
     pub(super) deadline: Option<(Moment, Instant)>,
-    /// Otherwise, the service said nothing that is certain.
+    /// Otherwise, the response leaves it open.
     pub(super) is_confirmed: bool,
     pub(super) peers: Peers,
 }
 
 /// The leases with which a lease may share its next request. A response that counts only some leases confirms none. So
-/// leases are grouped by what the response said about them, and the next response may count all of a group.
+/// leases are grouped by what the response says about them, and the next response may count all of a group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Peers {
     #[default]

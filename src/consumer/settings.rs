@@ -178,6 +178,8 @@ impl<D> Consumer<D> {
     /// How long acknowledgements, and pushes of dead letters, may take after the last handler has finished. 10 s by
     /// default.
     ///
+    /// Set it to what your platform allows after [`shutdown_timeout`](Self::shutdown_timeout).
+    ///
     /// They go on after that, as long as the runtime is running. The report counts the messages as unconfirmed, or as
     /// [left](super::Stats::left) if their dead letters are still being pushed.
     pub fn flush_timeout(mut self, timeout: Duration) -> Self {

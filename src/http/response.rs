@@ -99,7 +99,7 @@ pub(crate) fn read_list<T: DeserializeOwned>(body: Vec<u8>) -> Result<Envelope<T
 }
 
 /// Reads a result of counts and warnings, which a success may leave out. One that cannot be read counts nothing, and is
-/// a warning: the service has said that it carried out the call.
+/// a warning: the service reported that it carried out the call.
 pub(crate) fn read_counts<T: DeserializeOwned + Default>(body: Vec<u8>) -> Result<Envelope<T>, Error> {
     let warning = || value(&format!(r#"{{"warnings":"{MALFORMED}"}}"#));
     let repeated = |result: &str| serde_json::from_value(value::<Fields>(result)?.0.into()).ok();

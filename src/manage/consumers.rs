@@ -260,6 +260,7 @@ impl From<&ConsumerDescription> for ConsumerSettings {
 /// How long a new pull consumer may take to work. A few seconds have been seen.
 const PULLS_WITHIN: Duration = Duration::from_secs(60);
 
+/// Consumers.
 impl Queue {
     /// Returns the consumers of the queue. The service allows one active consumer.
     ///

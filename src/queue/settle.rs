@@ -17,6 +17,7 @@ use crate::{
     queue::{Queue, wire},
 };
 
+/// Leases.
 impl Queue {
     /// Settles leases: acknowledges messages, and retries others.
     ///
