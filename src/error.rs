@@ -11,7 +11,7 @@ use crate::error::{api::ApiError, kind::ErrorKind};
 /// Why a call failed.
 ///
 /// Match on [`kind`](Self::kind). Its `Display` output is one line that ends with what to do next. Its `Debug` output,
-/// which a `main` that returns it prints, adds the causes. Neither shows a token, a key, a lease id or a message body:
+/// which a `main` that returns it prints, adds the causes, except for errors of your own functions. Neither shows a token, a key, a lease id or a message body:
 /// if the service quotes eight bytes or more of a request, or all of a shorter secret of at least four bytes, that part
 /// is removed.
 ///
@@ -252,7 +252,9 @@ impl fmt::Display for Error {
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")?;
-        let mut cause = self.source();
+        // Errors of the user's functions may quote a body or a credential.
+        let is_of_user = matches!(self.kind(), ErrorKind::UndecodableBody | ErrorKind::CredentialsUnavailable);
+        let mut cause = self.source().filter(|_| !is_of_user);
         while let Some(error) = cause {
             write!(f, ": {error}")?;
             cause = error.source();
@@ -318,5 +320,9 @@ mod tests {
         let error = Error::new(ErrorKind::Transport, "no connection").with_source("refused", false);
         assert_eq!(format!("{error:?}"), format!("{error}: refused"));
         assert!(format!("{error:?}").contains(ErrorKind::Transport.next_step()));
+        for kind in [ErrorKind::UndecodableBody, ErrorKind::CredentialsUnavailable] {
+            let error = Error::new(kind, "a function failed").with_source("a secret", false);
+            assert!(!format!("{error:?}").contains("a secret") && error.source().is_some(), "{error:?}");
+        }
     }
 }

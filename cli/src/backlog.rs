@@ -26,7 +26,7 @@ pub(crate) fn pulling(consumers: Vec<ConsumerDescription>) -> Result<ConsumerDes
     let pulling = consumers.into_iter().find(|consumer| consumer.kind() == ConsumerKind::HttpPull);
     pulling.ok_or_else(|| {
         let what = format!("nothing was done: the queue has no pull consumer{others}");
-        Failure::new(Exit::Refused, what).with_note("`cf-queues doctor` says what to do")
+        Failure::new(Exit::Refused, what).with_note("`cf-queues doctor QUEUE`, with the queue's name, says what to do")
     })
 }
 

@@ -46,7 +46,7 @@ pub(crate) fn speak_of(base_url: &str) {
 
 /// Whether the service does not know the account.
 pub(crate) fn is_account(error: &Error) -> bool {
-    error.kind() == ErrorKind::NotFound && error.has_code(7003)
+    error.kind() == ErrorKind::NotFound && (error.has_code(7000) || error.has_code(7003))
 }
 
 /// Writes to standard error, where a failure changes nothing: macros such as `eprintln!` panic then, in the middle of
@@ -134,7 +134,7 @@ impl From<Error> for Failure {
         let failure = Self::described(&error).with_note(advice);
         match error.kind() {
             ErrorKind::NotFound | ErrorKind::Unauthorized | ErrorKind::NotPullConsumer | ErrorKind::DeliveryPaused => {
-                failure.with_note("`cf-queues doctor` finds out more")
+                failure.with_note("`cf-queues doctor QUEUE`, with the queue's name, finds out more")
             }
             _ => failure,
         }

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 pub(crate) const HELP: &str = "\
 Filters: FIELD OPERATOR VALUE; a message matches if all that are given do.
-  fields      id, attempts (deliveries before this command), age, type (the
+  fields      id, attempts (deliveries before this one), age, type (the
               content type), body (as text), or a path into the JSON of the
               body, such as /user/name or /items/0
   operators   =  !=  <  <=  >  >=  ~ (contains)  !~ (does not contain)

@@ -13,7 +13,8 @@ use crate::{
 };
 
 pub(crate) const FORMAT: &str = "\
-Each line is an object with id, timestamp, attempts, content_type, bytes, and one of:
+Each line is an object with id, timestamp, attempts (before this delivery),
+content_type, bytes, and one of:
   body         the JSON value of a `json` body, or the text of a `text` body
   body_base64  a `bytes` body, or a `json` body with line breaks in it
   body_raw     any other body, as it is on the wire";

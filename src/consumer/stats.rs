@@ -59,7 +59,7 @@ pub struct Stats {
     pub empty_pulls: u64,
     /// Pulls that failed.
     pub pull_failures: u64,
-    /// Pulls that were rate limited (429), whether they succeeded after a retry or failed.
+    /// Pulls that were rate limited (429), whether they succeeded after a retry or failed with it.
     pub rate_limited_pulls: u64,
     /// Messages without a lease id, which could not be handled.
     pub without_lease: u64,

@@ -147,7 +147,10 @@ impl<D: Decoding> Deliveries<D> {
         loop {
             let Some(delivery) = ready!(self.messages.poll_if_more(context, wanted)) else { return Poll::Ready(None) };
             match self.decoding.decode(delivery.message()) {
-                Ok(job) => return Poll::Ready(Some(delivery.give_out(job))),
+                Ok(job) => {
+                    self.messages.taken_at = Some(Instant::now());
+                    return Poll::Ready(Some(delivery.give_out(job)));
+                }
                 Err(error) => {
                     let decided = self.decoding.undecodable(delivery.message(), error);
                     self.messages.undecodable(delivery, decided);
@@ -165,7 +168,6 @@ impl Messages {
     }
 
     fn undecodable(&mut self, delivery: Delivery, decided: Decided) {
-        self.taken_at = None;
         self.source.origin().outcomes.counter().count(|stats| stats.undecodable += 1);
         self.undecodable.spawn(delivery.undecodable(decided));
     }
@@ -179,7 +181,6 @@ impl Messages {
                 self.end_with(error);
             }
             if let Some(Waiting { delivery, .. }) = self.source.next() {
-                self.taken_at = Some(Instant::now());
                 return Poll::Ready(Some(delivery));
             }
             if self.end.is_some() || self.source.is_exhausted() {

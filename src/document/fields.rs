@@ -141,7 +141,9 @@ pub(crate) fn parse_time(text: &str) -> Option<SystemTime> {
     let Some(Offset::Custom { minutes }) = offset else { return Some(local) };
     let ahead = Duration::from_secs(60).saturating_mul(minutes.unsigned_abs().into());
     let time = if minutes > 0 { local.checked_sub(ahead)? } else { local.checked_add(ahead)? };
-    (time >= SystemTime::UNIX_EPOCH).then_some(time)
+    // Until the year 9999, since most libraries write no later time.
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    (since.as_secs() <= 253_402_300_799).then_some(time)
 }
 
 /// A public type that is such an object, with what all of them have.
@@ -226,6 +228,8 @@ mod tests {
         for odd in ["2026-11-05T23:60:00Z", "2026-11-05T23:59:61Z", "2026-00-05T23:59:59Z", "2026-11-00T23:59:59Z"] {
             assert_eq!(parse_time(odd), None, "{odd}");
         }
+        assert_eq!(parse_time("9999-12-31T23:59:59Z"), Some(at(253_402_300_799, 0)));
+        assert_eq!(parse_time("9999-12-31T23:59:59-01:00"), None, "most libraries write no later time");
         for odd in ["99999-01-01T00:00:00Z", "2026-11-05T08:30:00.x5Z", "2026-11-05T08:30:00+2", "é2026-1-1T0:0:0Z"] {
             assert_eq!(parse_time(odd), None, "{odd}");
         }

@@ -246,8 +246,9 @@ impl Behavior {
         self
     }
 
-    /// The most messages a second that are pushed to a queue. What is not used can be used within the next second. When
-    /// nothing is left, a push is refused with status 429 and code 10250. Without bound by default; Cloudflare
+    /// The most messages a second that are pushed to a queue over the API; zero counts as one. What is not used can be
+    /// used within the next second. When nothing is left, a push is refused with status 429 and code 10250. A batch may
+    /// exceed what is left: then pushes are refused until that is made up for. Without bound by default; Cloudflare
     /// documents 5,000.
     pub fn pushes_per_second(mut self, messages: u32) -> Self {
         self.pushes_per_second = Some(messages);

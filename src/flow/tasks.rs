@@ -42,15 +42,19 @@ impl<K, T: Send + 'static> Tasks<K, T> {
 
     /// A task that has ended, and what it returned, which is `None` if it panicked.
     pub(crate) fn poll_ended(&mut self, context: &mut Context<'_>) -> Poll<Option<(K, Option<T>)>> {
-        let (id, returned) = match ready!(self.tasks.poll_join_next_with_id(context)) {
-            Some(Ok((id, returned))) => (id, Some(returned)),
-            Some(Err(error)) => {
-                let id = error.id();
-                discard_error(error);
-                (id, None)
+        while let Some(joined) = ready!(self.tasks.poll_join_next_with_id(context)) {
+            let (id, returned) = match joined {
+                Ok((id, returned)) => (id, Some(returned)),
+                Err(error) => {
+                    let id = error.id();
+                    discard_error(error);
+                    (id, None)
+                }
+            };
+            if let Some(known) = self.known.remove(&id) {
+                return Poll::Ready(Some((known, returned)));
             }
-            None => return Poll::Ready(None),
-        };
-        Poll::Ready(self.known.remove(&id).map(|known| (known, returned)))
+        }
+        Poll::Ready(None)
     }
 }

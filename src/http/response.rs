@@ -270,7 +270,7 @@ fn refusal(status: u16, headers: &HeaderMap, body: Vec<u8>) -> Error {
         _ if !is_envelope => return page(NOT_THE_SERVICES),
         400 if is_malformed => (ErrorKind::Unauthorized, "the credentials are malformed"),
         401 | 403 => (ErrorKind::Unauthorized, "the service refused the credentials"),
-        404 if has_no_route => (ErrorKind::NotFound, "there is no such account, or no such path below the base URL"),
+        404 if has_no_route => (ErrorKind::NotFound, "there is no such account or path, or an id has the wrong form"),
         404 => (ErrorKind::NotFound, "there is no such queue"),
         405 => (ErrorKind::NotPullConsumer, "the queue has no HTTP pull consumer"),
         409 => (ErrorKind::DeliveryPaused, "delivery from the queue is paused"),

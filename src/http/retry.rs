@@ -15,11 +15,12 @@ use crate::{
 
 /// When to retry a failed request.
 ///
-/// The bound of the wait doubles from [`initial_backoff`](Self::initial_backoff) to 10 s, and the actual wait is drawn
-/// uniformly from the upper half of it ("equal jitter"), so that clients that failed together do not return together. A
-/// longer `Retry-After` of up to 60 s replaces the drawn wait, and one of more ends the call at once. A
+/// The bound of the wait doubles from [`initial_backoff`](Self::initial_backoff) to 10 s, or stays at it if it is
+/// longer. The actual wait is drawn uniformly from the upper half of the bound ("equal jitter"), so that clients that
+/// failed together do not return together. A longer `Retry-After` of up to 60 s replaces the drawn wait; a shorter one,
+/// or one in the past, does not shorten it. One of more than 60 s ends the call at once. A
 /// [`Consumer`](crate::Consumer) and an [`Acker`](crate::Acker) make further calls: they wait for as long as it says,
-/// and at most five minutes, in between. A shorter one, or one in the past, does not shorten the wait.
+/// and at most five minutes, in between.
 ///
 /// With the defaults, four attempts wait at most 0.25 + 0.5 + 1 s in total, unless the service sends `Retry-After`.
 ///
@@ -99,7 +100,7 @@ impl RetryPolicy {
         }
         let asked = error.retry_after().unwrap_or_default();
         if asked > MAX_RETRY_AFTER {
-            return Next::Stop(Some("the service asks for a longer wait than the policy allows"));
+            return Next::Stop(Some("the service asks for a wait of more than 60 s"));
         }
         let wait = asked.max(self.backoff(attempt, random));
         if wait >= remaining {

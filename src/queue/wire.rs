@@ -181,7 +181,8 @@ fn id(value: Option<Value>) -> String {
 }
 
 fn time(milliseconds: Option<f64>) -> Option<SystemTime> {
-    let whole = milliseconds.filter(|number| *number >= 0.0)? as u64;
+    // Until the year 9999, since most libraries write no later time.
+    let whole = milliseconds.filter(|number| (0.0..=253_402_300_799_999.0).contains(number))? as u64;
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(whole))
 }
 

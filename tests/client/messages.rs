@@ -141,6 +141,16 @@ async fn a_body_nested_without_end_costs_no_other_message() {
 }
 
 #[tokio::test]
+async fn a_time_after_the_year_9999_is_unknown() {
+    for (milliseconds, is_known) in [(253_402_300_799_999_u64, true), (253_402_300_800_000, false), (u64::MAX, false)] {
+        let messages = json!({"messages": [{"lease_id": "a", "timestamp_ms": milliseconds}]});
+        let server = Server::playing([support::ok(json!({"success": true, "result": messages}).to_string())]);
+        let batch = support::queue(&server.url).pull(PullOptions::default()).await.unwrap();
+        assert_eq!(batch.messages[0].timestamp.is_some(), is_known, "{milliseconds}");
+    }
+}
+
+#[tokio::test]
 async fn a_message_of_an_odd_shape_costs_no_other_message() {
     let odd = [
         json!({"lease_id": "a", "id": 7}),

@@ -32,7 +32,7 @@ the envelope, such as --filter /cloudflare_queues_dead_letter/reason=failed.
 It ends when the messages that were there at the start are moved, and says how many arrived since. Its report counts \
 messages: MOVED; SKIPPED, which no filter matched; UNFIT, which cannot be pushed over HTTP; LEFT, pulled and not \
 moved; UNCONFIRMED, pushed but perhaps not removed from FROM; UNAVAILABLE, leased by others, delayed or hidden; \
-ARRIVED since the start. What it did not pull is in none of them.
+ARRIVED since the start. After a stop or a failure, what it had not reached is in none of them.
 
 A message that stays is leased while redrive runs, which is one of its deliveries. It is available again when \
 redrive ends or is told to stop. If redrive is killed, that takes a minute or, if more than 20,000 stay, a second \

@@ -260,19 +260,19 @@ impl Checks {
             None => name.to_owned(),
         };
         let has_pull = dead.consumers().iter().any(|consumer| consumer.kind() == ConsumerKind::HttpPull);
+        if !has_pull {
+            let advice = format!("`cf-queues doctor {name} --enable-pull` adds one, so that redrive and export work");
+            return self.doubtful(CHECK, format!("{found}, and without a pull consumer"), &advice);
+        }
         if dead.delivery_paused() == Some(true) {
-            let advice = format!("`cf-queues resume {name}`: it cannot be read while it is paused");
+            let advice = format!("`cf-queues resume {name}`: pulls are refused while it is paused");
             return self.doubtful(CHECK, format!("{found}, and paused"), &advice);
         }
-        if has_pull && count.is_some_and(|count| count > 0) {
+        if count.is_some_and(|count| count > 0) {
             let advice = format!("`cf-queues count {name} --by /FIELD` shows what they have in common");
             return self.doubtful(CHECK, found, &advice);
         }
-        if has_pull {
-            return self.ok(CHECK, found);
-        }
-        let advice = format!("`cf-queues doctor {name} --enable-pull` adds one, so that redrive and export work");
-        self.doubtful(CHECK, format!("{found}, and without a pull consumer"), &advice);
+        self.ok(CHECK, found);
     }
 
     async fn backlog(&mut self, queue: &Queue) {
