@@ -11,9 +11,9 @@ use crate::error::{api::ApiError, kind::ErrorKind};
 /// Why a call failed.
 ///
 /// Match on [`kind`](Self::kind). Its `Display` output is one line that ends with what to do next. Its `Debug` output,
-/// which a `main` that returns it prints, adds the causes, except for errors of your own functions. Neither shows a token, a key, a lease id or a message body:
-/// if the service quotes eight bytes or more of a request, or all of a shorter secret of at least four bytes, that part
-/// is removed.
+/// which a `main` that returns it prints, adds the causes, except for errors of your own functions. Neither shows a
+/// token, a key, a lease id or a message body: if the service quotes eight bytes or more of a request, or all of a
+/// shorter secret of at least four bytes, that part is removed.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
