@@ -2,9 +2,9 @@ use std::sync::{Arc, Mutex};
 
 use queues_by_shuttle::{Acker, ErrorKind, acker::Receipt};
 use shuttle::future::yield_now;
-use tokio::{runtime, spawn};
+use tokio::spawn;
 
-use crate::world::{World, all_end, below, lease_id, poll_once, ready, wait};
+use crate::world::{World, all_end, below, lease_id, poll_once, ready, stop_under, wait};
 
 type Receipts = Arc<Mutex<Vec<(u32, Receipt)>>>;
 
@@ -163,14 +163,7 @@ async fn a_runtime_that_stops_leaves_nobody_waiting() {
             })
         })
         .collect();
-    for _ in 0..below(6) {
-        wait().await;
-    }
-    runtime::stop();
-    for handle in handles {
-        handle.await.unwrap();
-    }
-    all_end().await;
+    stop_under(handles).await;
     acker.flush().await;
     acker.ack(world.lease(100)).await.expect_err("nothing is taken any more");
     for (number, mut receipt) in receipts.lock().unwrap().drain(..) {

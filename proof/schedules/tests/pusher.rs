@@ -4,9 +4,9 @@ use queues_by_shuttle::{
     ErrorKind, PushMessage, Pusher,
     pusher::{PushError, PusherOptions, Receipt},
 };
-use tokio::{runtime, spawn, time::Duration};
+use tokio::{spawn, time::Duration};
 
-use crate::world::{World, all_end, below, poll_once, ready, wait};
+use crate::world::{World, all_end, below, poll_once, ready, stop_under, wait};
 
 type Receipts = Arc<Mutex<Vec<(u32, Receipt)>>>;
 
@@ -211,14 +211,7 @@ async fn a_runtime_that_stops_leaves_nobody_waiting() {
             })
         })
         .collect();
-    for _ in 0..below(6) {
-        wait().await;
-    }
-    runtime::stop();
-    for handle in handles {
-        handle.await.unwrap();
-    }
-    all_end().await;
+    stop_under(handles).await;
     pusher.flush().await;
     pusher.push(message(100)).await.expect_err("nothing is taken any more");
     for (number, mut receipt) in receipts.lock().unwrap().drain(..) {

@@ -295,6 +295,18 @@ pub(crate) async fn all_end() {
     }
 }
 
+/// Stops the runtime at some moment, and waits for these tasks of another one and for every other task.
+pub(crate) async fn stop_under(tasks: Vec<shuttle::future::JoinHandle<()>>) {
+    for _ in 0..below(6) {
+        wait().await;
+    }
+    tokio::runtime::stop();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    all_end().await;
+}
+
 /// Polls a future once, and drops it if it is not done.
 pub(crate) async fn poll_once<F: Future>(future: F) -> Option<F::Output> {
     let mut future = std::pin::pin!(future);
