@@ -39,7 +39,6 @@ mod content;
 mod control;
 mod fault;
 mod ids;
-mod ignored;
 mod in_process;
 mod journal;
 mod manage;
@@ -54,7 +53,6 @@ mod request;
 mod respond;
 mod result;
 mod routes;
-mod running;
 mod seed;
 mod served;
 mod server;
@@ -64,9 +62,15 @@ mod settings;
 mod tests;
 mod uri;
 
-use std::{io, net::Ipv4Addr, path::Path, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, task::AbortHandle};
 
 pub use self::{
     behavior::{Behavior, ExtendFrom, JsonBodies, MissingContentType, ResultForm, UnknownLease, WarningsForm},
@@ -82,7 +86,6 @@ use self::{
     clock::Clock,
     in_process::InProcess,
     journal::Journal,
-    running::{Running, Socket},
     service::{API_KEY, EMAIL, Service},
 };
 pub use crate::document::operation::Operation;
@@ -113,6 +116,28 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Emulator {
     running: Arc<Running>,
+}
+
+/// State shared by the handles of an emulator.
+#[derive(Debug)]
+struct Running {
+    service: Arc<Service>,
+    account_id: AccountId,
+    queue_id: QueueId,
+    /// `None` if requests reach the emulator only in process.
+    socket: Option<Socket>,
+}
+
+#[derive(Debug)]
+struct Socket {
+    address: SocketAddr,
+    server: AbortHandle,
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
 }
 
 impl Emulator {

@@ -3,7 +3,6 @@
 mod consumers;
 pub(crate) mod limits;
 mod listing;
-mod purge;
 mod queues;
 mod settings;
 mod subscriptions;
@@ -13,19 +12,22 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 pub use self::{
     consumers::{ConsumerDescription, ConsumerKind, ConsumerSettings},
     listing::Listing,
-    purge::PurgeStatus,
     queues::Queues,
     settings::{Jurisdiction, NewQueue, Producer, ProducerKind, QueueDescription, QueueSettings},
     subscriptions::{EventSource, NewSubscription, SubscriptionChange, SubscriptionDescription, Subscriptions},
 };
 pub use crate::queue::ids::{ConsumerId, SubscriptionId};
 use crate::{
-    document::generated::types::{PurgeQueuePayload, UpdateQueuePayload},
+    document::{
+        fields::described,
+        generated::types::{PurgeQueuePayload, UpdateQueuePayload},
+    },
     error::{Error, codes, kind::ErrorKind},
     http::{retry::ASK_AGAIN, transport},
     message::pull::Metrics,
@@ -128,7 +130,7 @@ impl Queue {
     /// depends on it.
     pub async fn delete(&self) -> Result<(), Error> {
         let call = self.call(async |client, account, queue| client.delete_queue(account, queue).await)?;
-        call.delete(|error| error.has_any(codes::NO_QUEUE) || error.has_any(codes::NOT_THERE)).await
+        call.delete(|error| error.has_any(codes::NO_QUEUE) || error.has_code(codes::NOT_THERE)).await
     }
 
     /// Returns the size of the queue's backlog.
@@ -190,6 +192,33 @@ impl Queue {
             }
             sleep(ASK_AGAIN).await;
         }
+    }
+}
+
+described! {
+    /// The progress of deleting all messages of a queue, as the service reports it.
+    PurgeStatus
+}
+
+impl PurgeStatus {
+    /// When the deletion began.
+    pub fn started(&self) -> Option<SystemTime> {
+        self.0.time("started_at")
+    }
+
+    /// When the deletion ended, if it has and the service sent the time.
+    pub fn completed(&self) -> Option<SystemTime> {
+        self.0.time("completed")
+    }
+
+    /// Whether the deletion has ended. The published document has a text of unspecified form here, and another
+    /// Cloudflare tool reads a boolean with another name. Both work.
+    pub fn is_complete(&self) -> bool {
+        ["completed", "complete"].iter().any(|name| match self.fields().get(*name) {
+            Some(Value::Bool(is_complete)) => *is_complete,
+            Some(Value::String(text)) => !["", "false", "null"].contains(&text.trim().to_ascii_lowercase().as_str()),
+            _ => false,
+        })
     }
 }
 

@@ -8,7 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::reply::Refusal;
-use crate::message::{body::ContentType, push::PushMessage};
+use crate::{
+    error::codes,
+    message::{body::ContentType, push::PushMessage},
+};
 
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Content {
@@ -22,10 +25,15 @@ pub(super) struct Content {
 impl Content {
     /// What a Worker sends as these bytes, with one of the four content types.
     pub(super) fn of_worker(content_type: &str, bytes: &[u8]) -> Result<Self, Refusal> {
-        let content_type = ContentType::known(content_type)
-            .ok_or_else(|| Refusal::bad_request(10202, "the content type is `text`, `json`, `bytes` or `v8`"))?;
+        let content_type = ContentType::known(content_type).ok_or_else(|| {
+            Refusal::bad_request(codes::MESSAGE_METADATA, "the content type is `text`, `json`, `bytes` or `v8`")
+        })?;
         if bytes.len() > PushMessage::MAX_SIZE {
-            return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, 10203, "a message holds at most 128 KB"));
+            return Err(Refusal::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                codes::MESSAGE_SIZE,
+                "a message holds at most 128 KB",
+            ));
         }
         let body = match content_type {
             ContentType::Text => str::from_utf8(bytes).map_err(|_| Refusal::malformed("the text is not UTF-8"))?.into(),

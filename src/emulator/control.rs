@@ -27,7 +27,7 @@ use super::{
     settings::QueueSettings,
     uri::decode,
 };
-use crate::document::operation::Operation;
+use crate::{document::operation::Operation, error::codes};
 
 type Result<T = Response<Bytes>> = std::result::Result<T, Refusal>;
 
@@ -71,7 +71,7 @@ pub(super) fn respond(service: &Service, head: &Parts, body: Result<Bytes>) -> R
 
 /// Since no credentials are needed, any open web page could control an emulator on the same machine.
 fn check_origin(headers: &HeaderMap) -> Result<()> {
-    let refused = |why| Err(Refusal::new(StatusCode::FORBIDDEN, 0, why));
+    let refused = |why| Err(Refusal::new(StatusCode::FORBIDDEN, codes::NONE, why));
     let host = headers.get(HOST).map(HeaderValue::as_bytes);
     let is_own = |origin: &HeaderValue| host.is_some() && origin.as_bytes().strip_prefix(b"http://") == host;
     // The owner of a public name can point it to this machine, and then their page is of the same origin. Such a page
@@ -165,7 +165,7 @@ fn remove_fault(service: &Service, id: &str, fields: Fields) -> Result {
     fields.end()?;
     let mut faults = service.faults();
     let removed = id.parse().ok().and_then(|id| faults.remove(id));
-    let _ = removed.ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, 0, "no such fault is pending"))?;
+    let _ = removed.ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, codes::NONE, "no such fault is pending"))?;
     Ok(success(json!({ "faults": faults.len() })))
 }
 
@@ -186,7 +186,7 @@ fn behave(service: &Service, fields: Fields) -> Result {
 fn behave_by_default(service: &Service, name: &str, fields: Fields) -> Result {
     fields.end()?;
     let default = Behavior::new().switches().remove(name);
-    let default = default.ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, 0, "there is no such switch"))?;
+    let default = default.ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, codes::NONE, "there is no such switch"))?;
     let changed = service.behavior().set(name, default).map_err(|error| Refusal::malformed(error.to_string()))?;
     service.configure(|_| changed.clone());
     Ok(success(changed))

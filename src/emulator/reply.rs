@@ -7,6 +7,8 @@ use hyper::body::Bytes;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::error::codes;
+
 pub(super) enum Reply {
     Respond(Response<Bytes>),
     /// Announces the whole response, sends half of it, and breaks the connection.
@@ -54,7 +56,7 @@ impl Refusal {
 
     /// For a body that is not of the documented form.
     pub(super) fn malformed(message: impl Into<Cow<'static, str>>) -> Self {
-        Self::bad_request(10026, message)
+        Self::bad_request(codes::REQUEST_BODY, message)
     }
 
     pub(super) fn message(&self) -> &str {
@@ -62,19 +64,20 @@ impl Refusal {
     }
 
     pub(super) fn no_route() -> Self {
-        Self::new(StatusCode::NOT_FOUND, 7003, "no route for the URI")
+        Self::new(StatusCode::NOT_FOUND, codes::MALFORMED_PATH, "no route for the URI")
     }
 
     pub(super) fn no_queue() -> Self {
-        Self::new(StatusCode::NOT_FOUND, 10104, "the queue does not exist")
+        Self::new(StatusCode::NOT_FOUND, codes::QUEUE_NOT_FOUND, "the queue does not exist")
     }
 
     /// The response has the [`Reason`] as an extension.
     pub(super) fn into_response(self) -> Response<Bytes> {
         let Self { status, code, message } = self;
         let reason = Reason { code, message: message.clone() };
-        let chained = || ApiError { code: 6111, message: "invalid token".into(), error_chain: Vec::new() };
-        let error_chain = if code == 6003 { vec![chained()] } else { Vec::new() };
+        let chained =
+            || ApiError { code: codes::MALFORMED_TOKEN, message: "invalid token".into(), error_chain: Vec::new() };
+        let error_chain = if code == codes::MALFORMED_HEADERS { vec![chained()] } else { Vec::new() };
         let errors = vec![ApiError { code, message, error_chain }];
         let refused = Envelope { success: false, errors, messages: [], result: Some(()), result_info: None };
         let mut response = envelope(status, &refused);

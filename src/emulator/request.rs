@@ -15,10 +15,13 @@ use super::{
     queue::NewMessage,
     reply::Refusal,
 };
-use crate::message::{
-    body::ContentType,
-    limits,
-    push::{self, PushMessage},
+use crate::{
+    error::codes,
+    message::{
+        body::ContentType,
+        limits,
+        push::{self, PushMessage},
+    },
 };
 
 type Result<T> = std::result::Result<T, Refusal>;
@@ -189,34 +192,38 @@ pub(super) fn push_batch(behavior: &Behavior, body: &[u8]) -> Result<Vec<NewMess
     let PushBatchBody { messages, delay_seconds } = parse(behavior, body)?;
     let messages = messages.get(behavior)?.unwrap_or_default();
     if !(1..=push::MAX_PUSHED).contains(&messages.len()) {
-        return Err(Refusal::bad_request(10204, "a batch holds 1 to 100 messages"));
+        return Err(Refusal::bad_request(codes::BATCH_COUNT, "a batch holds 1 to 100 messages"));
     }
     let batch_delay = delay(behavior, delay_seconds)?;
     let messages = messages.into_iter().map(|Object(message)| new_message(behavior, message, batch_delay));
     let messages: Vec<_> = messages.collect::<Result<_>>()?;
     if messages.iter().map(|message| message.content.body.len()).sum::<usize>() > push::MAX_PUSHED_BYTES {
-        return Err(Refusal::bad_request(10205, "a batch holds at most 256 KB"));
+        return Err(Refusal::bad_request(codes::BATCH_SIZE, "a batch holds at most 256 KB"));
     }
     Ok(messages)
 }
 
 fn new_message(behavior: &Behavior, message: PushBody<'_>, batch_delay: Option<Time>) -> Result<NewMessage> {
-    let body = message.body.ok_or(Refusal::bad_request(10201, "a message needs a body"))?.get();
+    let body = message.body.ok_or(Refusal::bad_request(codes::MESSAGE_BODY, "a message needs a body"))?.get();
     let is_string = body.starts_with('"');
     let is_text = match message.content_type.get(behavior)?.as_deref() {
         Some("text") => true,
         Some("json") => false,
         None => is_string && behavior.missing_content_type == MissingContentType::ByBody,
-        Some(_) => return Err(Refusal::bad_request(10202, "the content type is `text` or `json`")),
+        Some(_) => return Err(Refusal::bad_request(codes::MESSAGE_METADATA, "the content type is `text` or `json`")),
     };
     let body = match (is_text, is_string) {
         (true, true) => serde_json::from_str(body).map_err(|_| malformed())?,
-        (true, false) => return Err(Refusal::bad_request(10206, "the body of a text message is a string")),
-        (false, true) => return Err(Refusal::bad_request(10207, "the body of a json message is no string")),
+        (true, false) => {
+            return Err(Refusal::bad_request(codes::MESSAGE_BODY, "the body of a text message is a string"));
+        }
+        (false, true) => {
+            return Err(Refusal::bad_request(codes::MESSAGE_BODY, "the body of a json message is no string"));
+        }
         (false, false) => compact(body),
     };
     if body.len() > PushMessage::MAX_SIZE {
-        return Err(Refusal::bad_request(10203, "a message holds at most 128 KB"));
+        return Err(Refusal::bad_request(codes::MESSAGE_SIZE, "a message holds at most 128 KB"));
     }
     let delay = delay(behavior, message.delay_seconds)?.or(batch_delay);
     let content_type = if is_text { ContentType::Text } else { ContentType::Json };
@@ -236,7 +243,7 @@ fn compact(json: &str) -> String {
 }
 
 fn delay(behavior: &Behavior, seconds: Field<f64>) -> Result<Option<Time>> {
-    let refusal = || Refusal::bad_request(10013, "a delay is a whole number of seconds of at most 24 hours");
+    let refusal = || Refusal::bad_request(codes::DELAY, "a delay is a whole number of seconds of at most 24 hours");
     Ok(seconds.whole(behavior, 0..=limits::MAX_DELAY.as_secs(), refusal)?.map(from_secs))
 }
 

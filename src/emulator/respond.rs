@@ -1,6 +1,10 @@
 //! The frame of every request: its body, its credentials, and injected faults.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
 
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
@@ -9,18 +13,20 @@ use http::{
 };
 use http_body_util::BodyExt;
 use hyper::body::{Body, Bytes};
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     control,
     fault::Fault,
-    ignored,
     random::mix,
     reply::{Refusal, Reply, response},
     routes,
     served::{Known, ServedRequest},
     service::{API_KEY, EMAIL, Service},
 };
+use crate::{document::operation::Operation, error::codes};
 
 /// A batch of 256 KB with every character escaped takes 1.5 MB.
 const MAX_BODY_BYTES: usize = 2 << 20;
@@ -76,7 +82,7 @@ async fn operate<B: Body<Data = Bytes> + Unpin>(service: &Service, head: &Parts,
     };
     let mut ignored = Vec::new();
     if let (Some(operation), Ok(body), true) = (operation, &body, service.is_reported()) {
-        ignored = ignored::fields(operation, body);
+        ignored = ignored_fields(operation, body);
     }
     let known = Known { operation, queue, fault: fault.as_ref().map(Fault::name), ignored };
     let result = || match routes::verified(service, head) {
@@ -93,9 +99,32 @@ async fn operate<B: Body<Data = Bytes> + Unpin>(service: &Service, head: &Parts,
     (known, reply)
 }
 
+/// The names of the fields that the service ignores in a request about messages, in order, each once, for a log: a
+/// misspelled field changes nothing, without a word. Descriptions of queues, consumers and subscriptions keep fields
+/// that are not known.
+fn ignored_fields(operation: Operation, body: &[u8]) -> Vec<String> {
+    if !operation.is_on_messages() {
+        return Vec::new();
+    }
+    let (fields, entry_fields) = operation.fields();
+    let Ok(body) = serde_json::from_slice::<BTreeMap<Cow<'_, str>, &RawValue>>(body) else { return Vec::new() };
+    let entries = body.iter().filter(|(name, _)| fields.contains(&name.as_ref()) && !entry_fields.is_empty());
+    let entries = entries
+        .filter_map(|(_, value)| serde_json::from_str::<Vec<BTreeMap<Cow<'_, str>, IgnoredAny>>>(value.get()).ok());
+    let of_entries = entries.flatten().flat_map(BTreeMap::into_keys);
+    let ignored = of_entries.filter(|name| !entry_fields.contains(&name.as_ref())).map(Cow::into_owned);
+    let top = body.keys().filter(|name| !fields.contains(&name.as_ref())).map(|name| name.clone().into_owned());
+    let mut ignored: Vec<_> = top.chain(ignored).collect();
+    ignored.sort();
+    ignored.dedup();
+    ignored
+}
+
 /// Receives a body, in time.
 async fn receive(body: impl Body<Data = Bytes> + Unpin) -> Result<Bytes, Refusal> {
-    let late = |_| Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, 10026, "the request's body did not come in time"));
+    let late = |_| {
+        Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, codes::REQUEST_BODY, "the request's body did not come in time"))
+    };
     timeout(BODY_TIMEOUT, read(body)).await.unwrap_or_else(late)
 }
 
@@ -113,7 +142,7 @@ async fn read(mut body: impl Body<Data = Bytes> + Unpin) -> Result<Bytes, Refusa
     if fits {
         Ok(bytes.into())
     } else {
-        Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, 10026, "the request's body is larger than 2 MiB"))
+        Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, codes::REQUEST_BODY, "the request's body is larger than 2 MiB"))
     }
 }
 
@@ -129,7 +158,8 @@ async fn with_fault(fault: Option<Fault>, carry_out: impl FnOnce() -> Response<B
             response
         }
         Some(Fault::Forbidden) => {
-            Refusal::new(StatusCode::FORBIDDEN, 9109, "unauthorized to access the requested resource").into_response()
+            Refusal::new(StatusCode::FORBIDDEN, codes::REFUSED_TOKEN, "unauthorized to access the requested resource")
+                .into_response()
         }
         Some(Fault::Challenged) => {
             let mut response = html(StatusCode::FORBIDDEN, "just a moment");
@@ -139,7 +169,9 @@ async fn with_fault(fault: Option<Fault>, carry_out: impl FnOnce() -> Response<B
         Some(Fault::ServerError(status)) => {
             html(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), "the origin is not well")
         }
-        Some(Fault::NotSuccess) => Refusal::new(StatusCode::OK, 15000, "an internal error occurred").into_response(),
+        Some(Fault::NotSuccess) => {
+            Refusal::new(StatusCode::OK, codes::INTERNAL, "an internal error occurred").into_response()
+        }
         Some(Fault::Delay(delay)) => {
             let response = carry_out();
             sleep(delay).await;
@@ -164,9 +196,13 @@ async fn with_fault(fault: Option<Fault>, carry_out: impl FnOnce() -> Response<B
 fn authorize(service: &Service, headers: &HeaderMap, account: Option<&str>) -> Result<(), Refusal> {
     let value = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let token = match value(AUTHORIZATION.as_str()).map(|authorization| authorization.strip_prefix("Bearer ")) {
-        Some(None) => return Err(Refusal::new(StatusCode::BAD_REQUEST, 6003, "invalid request headers")),
+        Some(None) => {
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, codes::MALFORMED_HEADERS, "invalid request headers"));
+        }
         Some(Some(token)) => match service.accepts(token, account) {
-            (true, false) => return Err(Refusal::new(StatusCode::FORBIDDEN, 10000, "authentication error")),
+            (true, false) => {
+                return Err(Refusal::new(StatusCode::FORBIDDEN, codes::NOT_AUTHENTICATED, "authentication error"));
+            }
             (is_valid, _) => Some(is_valid),
         },
         None => None,
@@ -175,6 +211,6 @@ fn authorize(service: &Service, headers: &HeaderMap, account: Option<&str>) -> R
     if token.or(pair).is_some() && token != Some(false) && pair != Some(false) {
         Ok(())
     } else {
-        Err(Refusal::new(StatusCode::UNAUTHORIZED, 10000, "authentication error"))
+        Err(Refusal::new(StatusCode::UNAUTHORIZED, codes::NOT_AUTHENTICATED, "authentication error"))
     }
 }

@@ -18,7 +18,7 @@ use super::{
     service::Service,
     uri::decode,
 };
-use crate::document::operation::Operation;
+use crate::{document::operation::Operation, error::codes};
 
 type Result<T = Response<Bytes>> = std::result::Result<T, Refusal>;
 
@@ -138,7 +138,7 @@ fn store(service: &Service, queue_id: &str, messages: Vec<NewMessage>) -> Result
     let per_second = service.behavior().pushes_per_second.unwrap_or(u32::MAX);
     let metrics = service.with_queue(queue_id, |queue, now| {
         if !queue.may_push(now, messages.len(), per_second) {
-            return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, 10250, "the queue is overloaded"));
+            return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, codes::OVERLOADED, "the queue is overloaded"));
         }
         messages.into_iter().for_each(|message| queue.push(now, service.queues.next_sequence(), message));
         Ok(queue.metrics())
@@ -153,14 +153,14 @@ fn pull(service: &Service, queue_id: &str, body: &[u8]) -> Result {
     let (pulled, metrics) = service.with_queue(queue_id, |queue, now| {
         if !queue.settings().http_pull || queue.settings().pulls_from > now {
             let message = "messages cannot be pulled unless http_pull mode is enabled";
-            return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, 0, message));
+            return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, codes::NONE, message));
         }
         if queue.settings().delivery_paused {
-            return Err(Refusal::new(StatusCode::CONFLICT, 0, "queue_delivery_paused"));
+            return Err(Refusal::new(StatusCode::CONFLICT, codes::NONE, "queue_delivery_paused"));
         }
         let allowed = queue.may_pull(now, batch_size.min(behavior.largest_pull.unwrap_or(usize::MAX)), per_second);
         if allowed == 0 {
-            return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, 10250, "the queue is overloaded"));
+            return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, codes::OVERLOADED, "the queue is overloaded"));
         }
         Ok((queue.pull(now, allowed, timeout), queue.metrics()))
     })??;

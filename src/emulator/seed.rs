@@ -14,7 +14,10 @@ use super::{
     reply::Refusal,
     service::Service,
 };
-use crate::{error::Error, message::limits};
+use crate::{
+    error::{Error, codes},
+    message::limits,
+};
 
 /// A message as a Worker would have sent it, with any content type, and with a past: [`Emulator::seed`] puts it into a
 /// queue. The HTTP push of the service takes fewer messages, for example no `bytes`, and no JSON string as `json`.
@@ -145,7 +148,7 @@ impl Seed {
         };
         let content = Content::of_worker(&self.content_type, &bytes)?;
         if self.delay.is_some_and(|delay| delay > limits::MAX_DELAY) {
-            return Err(Refusal::bad_request(10013, "a delay is at most 24 hours"));
+            return Err(Refusal::bad_request(codes::DELAY, "a delay is at most 24 hours"));
         }
         if self.times > Self::MAX_TIMES {
             return Err(Refusal::malformed("`times` is at most 1000000"));

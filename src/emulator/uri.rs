@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::reply::Refusal;
+use crate::error::codes;
 
 /// A segment of a path, or a value of a query, without its percent-encoding.
 pub(super) fn decode(segment: &str) -> Result<Cow<'_, str>, Refusal> {
@@ -27,7 +28,7 @@ pub(super) fn query(query: &str) -> impl Iterator<Item = (&str, String)> {
 }
 
 fn undecodable() -> Refusal {
-    Refusal::bad_request(7003, "the URI is not percent-encoded UTF-8")
+    Refusal::bad_request(codes::MALFORMED_PATH, "the URI is not percent-encoded UTF-8")
 }
 
 /// The byte that two hexadecimal digits stand for.

@@ -215,8 +215,8 @@ fn kind_by_code(errors: &[ApiError]) -> ErrorKind {
         (codes::QUOTA, ErrorKind::RateLimited),
         (codes::NO_ROUTE, ErrorKind::NotFound),
         (codes::NO_QUEUE, ErrorKind::NotFound),
-        (codes::NOT_THERE, ErrorKind::NotFound),
-        (codes::INTERNAL, ErrorKind::ServiceFailure),
+        (&[codes::NOT_THERE], ErrorKind::NotFound),
+        (&[codes::INTERNAL], ErrorKind::ServiceFailure),
     ];
     let found = kinds.into_iter().find(|(codes, _)| errors.iter().any(|error| error.has_any(codes)));
     found.map_or(ErrorKind::Rejected, |(_, kind)| kind)
@@ -289,8 +289,8 @@ fn meaning(operation: Operation, error: Error) -> Error {
     if !matches!(error.kind(), Rejected | NotFound | NotPullConsumer | DeliveryPaused) {
         return error;
     }
-    let has = |codes| error.has_any(codes);
-    let is_missing = error.kind() == NotFound && !error.api_errors().is_empty() && !has(codes::NO_ROUTE);
+    let has = |code| error.has_code(code);
+    let is_missing = error.kind() == NotFound && !error.api_errors().is_empty() && !error.has_any(codes::NO_ROUTE);
     // These two are about pulls.
     let is_conflict = matches!(error.kind(), DeliveryPaused | NotPullConsumer);
     let (kind, message, advice) = match operation {
@@ -304,7 +304,7 @@ fn meaning(operation: Operation, error: Error) -> Error {
             (Rejected, "there is no such Worker", Some("deploy the Worker first"))
         }
         Op::GetConsumer | Op::UpdateConsumer | Op::DeleteConsumer
-            if has(codes::NO_CONSUMER) || is_missing && !has(codes::NO_QUEUE) =>
+            if error.has_any(codes::NO_CONSUMER) || is_missing && !error.has_any(codes::NO_QUEUE) =>
         {
             (NoSuchConsumer, "the queue has no such consumer", None)
         }

@@ -297,7 +297,7 @@ impl Subscriptions {
     pub async fn delete(&self, id: &SubscriptionId) -> Result<(), Error> {
         let call =
             self.transport.call("", async |client| client.delete_subscription(self.account.wire(), id.wire()).await)?;
-        call.delete(|error| error.has_any(codes::NOT_THERE)).await
+        call.delete(|error| error.has_code(codes::NOT_THERE)).await
     }
 
     async fn page(self, page: u32) -> Result<Success<List<SubscriptionDescription>>, Error> {

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 /// From the lowest to the highest. What is generated in `document` names types of `message`, `manage` and `http`, since
 /// the document does; no source does.
-const LAYERS: [&str; 12] = [
+pub(crate) const LAYERS: [&str; 12] = [
     "document", "error", "flow", "message", "http", "queue", "manage", "acker", "pusher", "consumer", "client",
     "emulator",
 ];
@@ -23,7 +23,7 @@ fn no_layer_names_a_higher_one() {
 }
 
 /// The files of a layer, without tests and comments.
-fn sources(layer: &str) -> Vec<(String, String)> {
+pub(crate) fn sources(layer: &str) -> Vec<(String, String)> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../src");
     let mut paths = vec![Path::new(layer).to_owned(), Path::new(layer).with_extension("rs")];
     let mut files = Vec::new();

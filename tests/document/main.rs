@@ -10,6 +10,7 @@
 )]
 
 mod bounds;
+mod codes;
 mod deviations;
 mod doctored;
 mod effects;

@@ -18,6 +18,7 @@ use crate::{
         reply::{Reason, Refusal, response},
         service::Service,
     },
+    error::codes,
     message::{limits, push},
 };
 
@@ -90,7 +91,7 @@ fn batch(body: &[u8], delay: Option<u64>) -> Result<Vec<NewMessage>> {
     let malformed = || Refusal::malformed("the batch is not of the known form");
     let Batch { messages } = serde_json::from_slice(body).map_err(|_| malformed())?;
     if !(1..=push::MAX_PUSHED).contains(&messages.len()) {
-        return Err(Refusal::bad_request(10204, "a batch holds 1 to 100 messages"));
+        return Err(Refusal::bad_request(codes::BATCH_COUNT, "a batch holds 1 to 100 messages"));
     }
     let read = |entry: Message| {
         let body = BASE64_STANDARD.decode(&entry.body).map_err(|_| malformed())?;
@@ -100,7 +101,7 @@ fn batch(body: &[u8], delay: Option<u64>) -> Result<Vec<NewMessage>> {
     };
     let messages: Vec<_> = messages.into_iter().map(read).collect::<Result<_>>()?;
     if messages.iter().map(|message| message.content.bytes()).sum::<usize>() > push::MAX_PUSHED_BYTES {
-        return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, 10205, "a batch holds at most 256 KB"));
+        return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, codes::BATCH_SIZE, "a batch holds at most 256 KB"));
     }
     Ok(messages)
 }
@@ -114,7 +115,7 @@ fn message(content_type: Option<&str>, body: &[u8], delay: Option<u64>) -> Resul
 }
 
 fn refused_delay() -> Refusal {
-    Refusal::bad_request(10013, "a delay is a whole number of seconds of at most 24 hours")
+    Refusal::bad_request(codes::DELAY, "a delay is a whole number of seconds of at most 24 hours")
 }
 
 fn value<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

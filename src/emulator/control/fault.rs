@@ -11,6 +11,7 @@ use crate::{
         fault::{Fault, Injection},
         reply::Refusal,
     },
+    error::codes,
 };
 
 /// A fault, and the requests that it applies to.
@@ -29,7 +30,7 @@ fn fault(mut fields: Fields) -> Result<Fault> {
     let name = fields.required("fault", Fields::text)?;
     let fault = match &*name {
         "rate_limited" => Fault::RateLimited {
-            code: fields.optional("code", code)?.unwrap_or(10250),
+            code: fields.optional("code", code)?.unwrap_or(codes::OVERLOADED),
             retry_after: fields.optional("retry_after", Fields::duration)?,
         },
         "forbidden" => Fault::Forbidden,

@@ -17,6 +17,7 @@ use crate::{
         reply::{Refusal, page, success},
         settings::QueueSettings,
     },
+    error::codes,
     manage::limits,
 };
 
@@ -33,7 +34,7 @@ pub(in crate::emulator) fn get(request: &mut Request, id: &str, consumer_id: &st
 
 pub(in crate::emulator) fn create(request: &mut Request, id: &str) -> Result {
     if request.queue(id)?.consumer.is_some() {
-        return Err(Refusal::new(StatusCode::CONFLICT, 11004, "the queue already has a consumer"));
+        return Err(Refusal::new(StatusCode::CONFLICT, codes::CONSUMER_EXISTS, "the queue already has a consumer"));
     }
     let fields = valid(request)?;
     let consumer_id = request.registry.next_id();
@@ -58,7 +59,7 @@ pub(in crate::emulator) fn delete(request: &mut Request, id: &str, consumer_id: 
 
 fn find(request: &Request, id: &str, consumer_id: &str) -> Result<()> {
     let is_there = request.queue(id)?.consumer.as_ref().is_some_and(|consumer| consumer.id == consumer_id);
-    let missing = Refusal::new(StatusCode::NOT_FOUND, 11006, "the consumer does not exist");
+    let missing = Refusal::new(StatusCode::NOT_FOUND, codes::CONSUMER_NOT_FOUND, "the consumer does not exist");
     if is_there { Ok(()) } else { Err(missing) }
 }
 
@@ -70,7 +71,7 @@ fn valid(request: &Request) -> Result<Map<String, Value>> {
     let fields = request.fields()?;
     let settings = settings(&fields);
     for bounds in &limits::CONSUMER_SETTINGS {
-        let refusal = Refusal::bad_request(100_127, "a setting of the consumer is out of its bounds");
+        let refusal = Refusal::bad_request(codes::CONSUMER_SETTINGS, "a setting of the consumer is out of its bounds");
         number(&settings, bounds, refusal)?;
     }
     let has_target = ["email", "webhooks", "pagerduty"]
@@ -78,11 +79,13 @@ fn valid(request: &Request) -> Result<Map<String, Value>> {
         .any(|name| settings.get(*name).and_then(Value::as_array).is_some_and(|targets| !targets.is_empty()));
     text(&fields, "dead_letter_queue").filter(|name| !name.is_empty()).map_or(Ok(""), valid_name)?;
     match text(&fields, "type") {
-        None | Some("") => Err(Refusal::bad_request(100_127, "a consumer needs a type")),
+        None | Some("") => Err(Refusal::bad_request(codes::CONSUMER_SETTINGS, "a consumer needs a type")),
         Some("worker") if text(&fields, "script_name").is_none_or(str::is_empty) => {
-            Err(Refusal::new(StatusCode::NOT_FOUND, 10007, "the Worker does not exist"))
+            Err(Refusal::new(StatusCode::NOT_FOUND, codes::NO_WORKER, "the Worker does not exist"))
         }
-        Some("notification") if !has_target => Err(Refusal::bad_request(100_127, "a notification needs a target")),
+        Some("notification") if !has_target => {
+            Err(Refusal::bad_request(codes::CONSUMER_SETTINGS, "a notification needs a target"))
+        }
         Some(_) => Ok(fields),
     }
 }

@@ -15,6 +15,7 @@ use crate::{
         reply::{Refusal, success},
         settings::QueueSettings,
     },
+    error::codes,
     manage::limits,
 };
 
@@ -30,7 +31,7 @@ pub(in crate::emulator) fn create(request: &mut Request) -> Result {
     let fields = request.fields()?;
     let name = valid_name(text(&fields, "queue_name").unwrap_or_default())?.to_owned();
     if request.registry.of_account(request.account).contains_key(name.as_str()) {
-        return Err(Refusal::new(StatusCode::CONFLICT, 11009, "a queue of this name exists"));
+        return Err(Refusal::new(StatusCode::CONFLICT, codes::QUEUE_EXISTS, "a queue of this name exists"));
     }
     let settings = Settings::read(&fields)?;
     let id = request.add_queue(&name);
@@ -61,7 +62,7 @@ fn change(request: &mut Request, id: &str, resets: bool) -> Result {
     if let Some(name) = text(&fields, "queue_name") {
         let name = valid_name(name)?;
         if request.registry.of_account(request.account).get(name).is_some_and(|taken| *taken != id) {
-            return Err(Refusal::new(StatusCode::CONFLICT, 11009, "a queue of this name exists"));
+            return Err(Refusal::new(StatusCode::CONFLICT, codes::QUEUE_EXISTS, "a queue of this name exists"));
         }
         name.clone_into(&mut request.queue_mut(id)?.name);
     }
@@ -117,7 +118,8 @@ pub(super) fn valid_name(name: &str) -> Result<&str> {
         && name.bytes().all(is_allowed)
         && !name.starts_with('-')
         && !name.ends_with('-');
-    let refusal = Refusal::bad_request(11003, "a name has at most 63 lower-case letters, digits and inner hyphens");
+    let refusal =
+        Refusal::bad_request(codes::INVALID_NAME, "a name has at most 63 lower-case letters, digits and inner hyphens");
     if is_valid { Ok(name) } else { Err(refusal) }
 }
 
@@ -133,7 +135,7 @@ impl Settings {
         let none = Map::new();
         let settings = fields.get("settings").and_then(Value::as_object).unwrap_or(&none);
         let [delay, retention] = &limits::QUEUE_SETTINGS;
-        let refusal = || Refusal::bad_request(100_128, "a setting of the queue is out of its bounds");
+        let refusal = || Refusal::bad_request(codes::QUEUE_SETTINGS, "a setting of the queue is out of its bounds");
         Ok(Self {
             delay: number(settings, delay, refusal())?.map(Duration::from_secs),
             is_paused: match settings.get("delivery_paused") {

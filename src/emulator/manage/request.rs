@@ -16,6 +16,7 @@ use crate::{
         settings::QueueSettings,
         uri,
     },
+    error::codes,
     manage::limits::{Bounds, MAX_PER_PAGE},
 };
 
@@ -57,7 +58,9 @@ impl<'a> Request<'a> {
         let jurisdiction = self.queue(source)?.jurisdiction.clone();
         match self.registry.of_account(self.account).get(name).map(|id| (*id).to_owned()) {
             Some(found) if self.queue(&found)?.jurisdiction == jurisdiction => Ok(found),
-            Some(_) => Err(Refusal::bad_request(100_127, "the dead-letter queue has another jurisdiction")),
+            Some(_) => {
+                Err(Refusal::bad_request(codes::CONSUMER_SETTINGS, "the dead-letter queue has another jurisdiction"))
+            }
             None => {
                 let made = self.add_queue(name);
                 self.queue_mut(&made)?.jurisdiction = jurisdiction;

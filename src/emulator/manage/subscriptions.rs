@@ -7,10 +7,13 @@ use super::{
     Result,
     request::{Request, text},
 };
-use crate::emulator::{
-    clock::timestamp,
-    registry::destination,
-    reply::{Refusal, success},
+use crate::{
+    emulator::{
+        clock::timestamp,
+        registry::destination,
+        reply::{Refusal, success},
+    },
+    error::codes,
 };
 
 /// The account of a subscription; not shown.
@@ -47,7 +50,7 @@ pub(in crate::emulator) fn create(request: &mut Request) -> Result {
     let source = fields.get("source");
     let mut others = request.registry.subscriptions.values();
     if others.any(|other| text(other, ACCOUNT) == Some(request.account) && other.get("source") == source) {
-        return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, 0, "the resource has a subscription"));
+        return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, codes::NONE, "the resource has a subscription"));
     }
     let id = request.registry.next_id();
     let now = timestamp(request.service.clock.now());
@@ -81,7 +84,7 @@ pub(in crate::emulator) fn delete(request: &mut Request, id: &str) -> Result {
 
 fn find<'a>(request: &'a Request, id: &str) -> Result<&'a Map<String, Value>> {
     let found = request.registry.subscriptions.get(id).filter(|found| text(found, ACCOUNT) == Some(request.account));
-    found.ok_or(Refusal::new(StatusCode::NOT_FOUND, 404, "No subscription with this ID"))
+    found.ok_or(Refusal::new(StatusCode::NOT_FOUND, codes::NOT_THERE, "No subscription with this ID"))
 }
 
 fn show(subscription: &Map<String, Value>) -> Value {

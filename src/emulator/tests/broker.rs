@@ -133,15 +133,15 @@ async fn messages_that_a_worker_cannot_send_are_refused_with_the_cause() {
     let large = BASE64_STANDARD.encode(vec![0; 128_000]);
     let large = json!({ "messages": vec![json!({ "body": large, "contentType": "bytes" }); 3] }).to_string();
     let refused = [
-        ("message", &[("x-msg-fmt", "xml")][..], "x".to_owned(), (400, "10202")),
+        ("message", &[("x-msg-fmt", "xml")][..], "x".to_owned(), (400, "10203")),
         ("message", &[("x-msg-fmt", "json")], "{".to_owned(), (400, "10026")),
-        ("message", &[("x-msg-fmt", "text")], "x".repeat(128_001), (413, "10203")),
+        ("message", &[("x-msg-fmt", "text")], "x".repeat(128_001), (413, "10204")),
         ("message", &[("x-msg-delay-secs", "86401")], "x".to_owned(), (400, "10013")),
         ("message", &[("x-msg-delay-secs", "-1")], "x".to_owned(), (400, "10013")),
         ("batch", &[], "[]".to_owned(), (400, "10026")),
         ("batch", &[], json!({ "messages": [{ "body": "%" }] }).to_string(), (400, "10026")),
-        ("batch", &[], entries(0), (400, "10204")),
-        ("batch", &[], entries(101), (400, "10204")),
+        ("batch", &[], entries(0), (400, "10206")),
+        ("batch", &[], entries(101), (400, "10206")),
         ("batch", &[], large, (413, "10205")),
         ("other", &[], String::new(), (404, "7003")),
     ];

@@ -234,10 +234,10 @@ async fn a_push_that_the_client_would_not_send_is_refused() {
     let emulator = Emulator::in_process();
     let text = |bytes: usize| json!({ "body": "t".repeat(bytes), "content_type": "text" });
     let bodies = [
-        ("", text(PushMessage::MAX_SIZE + 1), 10203),
+        ("", text(PushMessage::MAX_SIZE + 1), 10204),
         ("/batch", json!({ "messages": [text(PushMessage::MAX_SIZE), text(PushMessage::MAX_SIZE), text(1)] }), 10205),
-        ("", json!({ "body": 1, "content_type": "bytes" }), 10202),
-        ("", json!({ "body": 1, "content_type": "text" }), 10206),
+        ("", json!({ "body": 1, "content_type": "bytes" }), 10203),
+        ("", json!({ "body": 1, "content_type": "text" }), 10207),
         ("", json!({ "body": "s", "content_type": "json" }), 10207),
     ];
     for (operation, body, expected) in bodies {
