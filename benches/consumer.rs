@@ -1,4 +1,4 @@
-//! The acker beside one request a message, and a consumer at the service's ceiling of 5,000 messages a second.
+//! The acker compared with one request a message, and a consumer at the service's ceiling of 5,000 messages a second.
 //!
 //! `cargo bench -p benches --bench consumer`. CPU time and memory are read from `/proc`, and so are those of the client
 //! alone: the emulator is a process of its own there.

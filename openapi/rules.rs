@@ -42,7 +42,7 @@ const FORMATS: [&str; 6] = ["int32", "int64", "uint32", "uint64", "float", "doub
 const SECRET_WORDS: [&str; 8] =
     ["credential", "key", "passphrase", "passwd", "password", "secret", "signature", "token"];
 
-/// The keyword by which Cloudflare marks secrets, beside those of OpenAPI.
+/// The keyword by which Cloudflare marks secrets, besides those of OpenAPI.
 pub const SENSITIVE: &str = "x-sensitive";
 
 /// Fields that are called like secrets, and why they are none.

@@ -50,8 +50,8 @@ main() {
     esac
     name=cf-queues-v$version-$target
 
-    # Beside its place, so that the program is there either whole or not at all. What was left by one that was killed
-    # long ago is removed.
+    # Next to its final path, so that the program is there either whole or not at all. What was left by one that was
+    # killed long ago is removed.
     mkdir -p "$folder" || fail "$folder cannot be created; set CF_QUEUES_FOLDER to another one"
     find "$folder/" -maxdepth 1 -name '.cf-queues.??????' -mtime +0 -exec rm -rf {} +
     work=$(mktemp -d "$folder/.cf-queues.XXXXXX") || fail "$folder cannot be written; set CF_QUEUES_FOLDER to another one"

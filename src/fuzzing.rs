@@ -215,8 +215,8 @@ pub fn extend(response: &[u8]) -> Option<[bool; 2]> {
     let result = opened::<ExtendResult>(response, response::read_counts).ok()?;
     let (now, minute) = (Instant::now().into_std(), Duration::from_secs(60));
     let leases = ["a", "b"].map(|id| Lease::new(id, now));
-    let said = result.warnings.unwrap_or_default().read(&[], leases.iter().map(Lease::id), |id| id, |_| None);
-    let warned = said.into_iter().map(|warning| warning.subject).collect();
+    let warnings = result.warnings.unwrap_or_default().read(&[], leases.iter().map(Lease::id), |id| id, |_| None);
+    let warned = warnings.into_iter().map(|warning| warning.subject).collect();
     let extended = extended(leases.to_vec(), wire::number(result.extend_count), warned, now, minute);
     extended.iter().map(|until| *until > now).collect::<Vec<_>>().try_into().ok()
 }

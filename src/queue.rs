@@ -265,8 +265,9 @@ impl Queue {
         let call = call.read_by(response::read_counts);
         call.trace_count(refs.len());
         let (Success { result, errors, .. }, sent) = call.send().await?;
-        let read =
-            |said, errors: &[_]| sent.warnings(said, errors, refs.iter().map(|message_ref| &message_ref.0), MessageRef);
+        let read = |warnings, errors: &[_]| {
+            sent.warnings(warnings, errors, refs.iter().map(|message_ref| &message_ref.0), MessageRef)
+        };
         let (errors, warnings) = (read(result.errors, &errors), read(result.warnings, &[]));
         Ok(DeleteOutcome::new(&refs, errors, warnings))
     }

@@ -146,8 +146,8 @@ pub(crate) async fn hyper(load: Load) -> Result<()> {
             .header("authorization", TOKEN)
             .header("content-type", "application/json")
             .body(Full::new(body.clone()))?;
-        let place = connections.get(task).ok_or("no connection")?;
-        let mut connection = match place.take() {
+        let slot = connections.get(task).ok_or("no connection")?;
+        let mut connection = match slot.take() {
             Some(connection) => connection,
             None => {
                 let stream = TcpStream::connect(&host).await?;
@@ -160,7 +160,7 @@ pub(crate) async fn hyper(load: Load) -> Result<()> {
         connection.ready().await?;
         let response = connection.send_request(request).await?;
         std::hint::black_box(response.into_body().collect().await?.to_bytes());
-        place.set(Some(connection));
+        slot.set(Some(connection));
         Ok(())
     })
     .await

@@ -1,9 +1,9 @@
-//! What a call costs, beside what the same call costs without this crate.
+//! What a call costs, compared with what the same call costs without this crate.
 //!
 //! `cargo bench -p benches --bench calls` prints the table, and writes it into `README.md`; with `-- --compare FILE`,
-//! the table of another commit stands beside it. Instructions and the heap are counted by valgrind, as the difference
-//! of two runs, so that what is done once does not count. The processor's time is the least of three runs, taken in
-//! turn, and the connections the most.
+//! the table of another commit is compared with it. Instructions and the heap are counted by valgrind, as the
+//! difference of two runs, so that what is done once does not count. The processor's time is the least of three runs,
+//! taken in turn, and the connections the most.
 
 use std::{env, fs, path::Path};
 
@@ -53,7 +53,7 @@ fn measure(before: Option<String>) -> Result<()> {
     fs::write(&readme, table::put(&fs::read_to_string(&readme)?, &table)?)?;
     match before {
         None => println!("{table}"),
-        Some(before) => println!("{}", table::beside(&table, &before)),
+        Some(before) => println!("{}", table::compared(&table, &before)),
     }
     Ok(())
 }

@@ -95,8 +95,8 @@ fn in_parallel<T: Sync>(cells: &[T], figure: impl Fn(&T) -> Result<Figure> + Syn
             let at = next.fetch_add(1, Ordering::Relaxed);
             let Some(cell) = cells.get(at) else { return Ok(()) };
             let figure = figure(cell)?;
-            if let Some(place) = figures.lock().unwrap_or_else(PoisonError::into_inner).get_mut(at) {
-                *place = figure;
+            if let Some(slot) = figures.lock().unwrap_or_else(PoisonError::into_inner).get_mut(at) {
+                *slot = figure;
             }
         }
     };
@@ -156,13 +156,13 @@ fn valgrind(tool: &str, load: &Load, calls: usize) -> Result<String> {
 
 fn output(command: &mut Command) -> Result<String> {
     let Output { status, stdout, stderr } = command.output()?;
-    let said = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
-    if status.success() { Ok(said) } else { Err(said.into()) }
+    let output = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    if status.success() { Ok(output) } else { Err(output.into()) }
 }
 
 /// The first figure behind a label in valgrind's words.
-fn number(said: &str, label: &str) -> Result<f64> {
-    let (_, figures) = said.split_once(label).ok_or_else(|| format!("valgrind said {said}"))?;
+fn number(output: &str, label: &str) -> Result<f64> {
+    let (_, figures) = output.split_once(label).ok_or_else(|| format!("valgrind printed {output}"))?;
     let figure = figures.split_whitespace().next().unwrap_or_default();
     Ok(figure.replace(',', "").parse()?)
 }

@@ -13,7 +13,7 @@ const BASE64: Form = Form { is_base64: true, is_last: false };
 const BASE64_LAST: Form = Form { is_base64: true, is_last: true };
 /// So many messages of 128 KB take seconds to count, not minutes.
 const LARGE: usize = 20;
-/// What an entry of a request takes beside the lease in it: `{"lease_id":""},`.
+/// What an entry of a request takes besides the lease in it: `{"lease_id":""},`.
 const ENTRY_BYTES: f64 = 16.0;
 
 const PAIR: &[&str] = &["by hand", "ours"];

@@ -22,15 +22,15 @@ pub(crate) fn of(rows: &[Measured]) -> String {
     table
 }
 
-/// The text with the table in the place of the one that it has.
+/// The text with the table instead of the one that it has.
 pub(crate) fn put(readme: &str, table: &str) -> Result<String> {
     let (head, rest) = readme.split_once(BEGIN).ok_or("README.md has no place for the table")?;
     let (_, tail) = rest.split_once(END).ok_or("README.md has no end of the table")?;
     Ok(format!("{head}{BEGIN}{table}{END}{tail}"))
 }
 
-/// The table beside what our column of another one says.
-pub(crate) fn beside(table: &str, before: &str) -> String {
+/// The table, compared with our column of another one.
+pub(crate) fn compared(table: &str, before: &str) -> String {
     let ours = |line: &str| -> Option<(String, f64, String)> {
         let cells: Vec<_> = line.split('|').map(str::trim).collect();
         let [_, name, _, ours, ratio, ..] = cells[..] else { return None };

@@ -237,7 +237,7 @@ pub(crate) struct Sweep<S> {
     pulled_of_backlog: AtomicU64,
     /// Held while messages are looked at and then pulled.
     looking: Mutex<()>,
-    /// Whether it was said that messages are pushed anew.
+    /// Whether it was reported that messages are pushed anew.
     is_renewing: AtomicBool,
     started: (SystemTime, Instant),
     /// How many seconds after the start the last message is available again that was put back with a delay.
@@ -488,7 +488,7 @@ impl<S: Sink> Sweep<S> {
             return Ok(Some("the service does not count them".to_owned()));
         };
         let others = now.saturating_sub(in_queue);
-        // Of those that were there, some may have come in the place of others that were leased.
+        // Of those that were there, some may have come in place of others that were leased.
         let of_backlog = self.pulled_of_backlog.load(Ordering::Relaxed);
         let unpulled = self.backlog.map_or(u64::MAX, |backlog| backlog.saturating_sub(of_backlog));
         swept.unavailable = if self.plan.until_empty { others } else { others.min(unpulled) };

@@ -3,7 +3,7 @@
 //! It runs on an embedded emulator. With `-- --real`, no emulator is started, and it consumes the queue on Cloudflare
 //! that `CLOUDFLARE_API_TOKEN`, `CLOUDFLARE_ACCOUNT_ID` and `CLOUDFLARE_QUEUE_ID` name. It listens at `LISTEN`,
 //! `0.0.0.0:8080` by default, so that the probes of a platform reach it: `curl localhost:8080/readyz` and
-//! `curl localhost:8080/metrics` show how it is doing. `grafana.json` beside this file is a dashboard of these metrics,
+//! `curl localhost:8080/metrics` show how it is doing. `grafana.json` in this folder is a dashboard of these metrics,
 //! to import into Grafana. SIGTERM or ctrl-c stops it.
 
 use std::{

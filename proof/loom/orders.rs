@@ -26,10 +26,10 @@ const NEVER: Duration = Duration::from_secs(3600);
 
 fn add(ledger: &Ledger, lease: u8, linger: Duration) -> Result<Reply, Error> {
     // A permit, as the acker takes one first.
-    let place = ledger.room.try_acquire().map_err(|_| Error("full or stopped".to_owned()))?;
+    let permit = ledger.room.try_acquire().map_err(|_| Error("full or stopped".to_owned()))?;
     let (reply, receipt) = oneshot::channel();
     ledger.add(Pending::new(Settlement { lease: Lease(lease) }, linger, None, Some(reply)), false)?;
-    place.forget();
+    permit.forget();
     Ok(receipt)
 }
 
@@ -59,7 +59,7 @@ fn a_lease_submitted_twice_is_refused_once() {
         let mine = add(&ledger, 1, NEVER);
         let theirs = other.join().unwrap();
         assert_eq!(usize::from(mine.is_ok()) + usize::from(theirs.is_ok()), 1);
-        assert_eq!(ledger.room.available_permits(), 7, "the one that is refused gives its place back");
+        assert_eq!(ledger.room.available_permits(), 7, "the one that is refused gives its permit back");
     });
 }
 

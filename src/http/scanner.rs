@@ -211,7 +211,7 @@ fn plain(bytes: &[u8]) -> usize {
     while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
         match special(chunk) {
             0 => at = at.saturating_add(CHUNK),
-            special => return at.saturating_add(place(special)),
+            special => return at.saturating_add(position(special)),
         }
         // A text that is not short may be long.
         if at == 2 * CHUNK {
@@ -242,7 +242,7 @@ fn special(chunk: &[u8; CHUNK]) -> u64 {
 }
 
 /// The first marked byte.
-fn place(special: u64) -> usize {
+fn position(special: u64) -> usize {
     (special.trailing_zeros() / 8) as usize
 }
 
@@ -264,7 +264,7 @@ fn unescape(string: &[u8], text: &mut Vec<u8>) -> Option<usize> {
                     (at, end) = (at.saturating_add(CHUNK), end.saturating_add(CHUNK));
                     continue;
                 }
-                special => place(special),
+                special => position(special),
             }
         } else {
             let plain = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
@@ -298,15 +298,16 @@ mod tests {
     fn the_first_quote_or_backslash_is_found_at_any_place() {
         // These differ from a quote or a backslash by one bit, or follow one of them.
         for filler in [b'a', b'#', b']', 0x21, 0x5b, 0xa2, 0xdc, 0, 0xff] {
-            for (special, place) in [b'"', b'\\'].into_iter().flat_map(|special| (0..300).map(move |at| (special, at)))
+            for (special, position) in
+                [b'"', b'\\'].into_iter().flat_map(|special| (0..300).map(move |at| (special, at)))
             {
                 let mut text = [filler; 310];
-                text[place] = special;
-                assert_eq!(plain(&text), place, "{filler}");
-                assert_eq!(plain(&text[..=place]), place, "{filler}");
+                text[position] = special;
+                assert_eq!(plain(&text), position, "{filler}");
+                assert_eq!(plain(&text[..=position]), position, "{filler}");
                 for after in [b'"', b'\\'] {
-                    text[place + 1..].fill(after);
-                    assert_eq!(plain(&text), place, "{filler}");
+                    text[position + 1..].fill(after);
+                    assert_eq!(plain(&text), position, "{filler}");
                 }
             }
             assert_eq!(plain(&[filler; 310]), 310);

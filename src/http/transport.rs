@@ -72,7 +72,7 @@ pub(crate) struct Transport {
     pub(crate) credentials: CredentialSource,
     pub(crate) retry: RetryPolicy,
     pub(crate) budget: Budget,
-    /// Which errors beside successes to log.
+    /// Which errors in successful responses to log.
     pub(crate) errors: Mutex<Outage>,
     /// A permit for each request in flight, if there is a limit.
     pub(crate) in_flight: Option<Semaphore>,
@@ -141,7 +141,7 @@ impl Transport {
         Ok(Received { status, headers, body, is_delimited })
     }
 
-    /// The errors beside successes so far.
+    /// The errors in successful responses so far.
     pub(crate) fn errors(&self) -> MutexGuard<'_, Outage> {
         self.errors.lock().unwrap_or_else(PoisonError::into_inner)
     }

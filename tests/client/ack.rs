@@ -129,7 +129,7 @@ async fn a_deletion_is_accepted_unless_an_error_or_a_warning_may_be_about_its_me
 async fn an_error_beside_a_success_is_kept_and_counts_against_the_lease_that_it_names() {
     let [ack, retry, both, none] = [[true, false], [false, true], [true; 2], [false; 2]];
     let pointing = |pointer: &str| json!([{ "code": 7, "message": "no", "source": { "pointer": pointer } }]);
-    // The errors beside a success without counts, and whether the ack and the retry are named.
+    // The errors in a success without counts, and whether the ack and the retry are named.
     let table = [
         (pointing("/acks/0/lease_id"), ack),
         (pointing("/acks/0"), ack),

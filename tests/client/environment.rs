@@ -64,10 +64,10 @@ fn credentials_and_base_url_come_from_the_environment() {
     ];
     for (variables, says) in table {
         let output = run_again("environment::credentials_and_base_url_come_from_the_environment", variables);
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "{variables:?}: {said}");
-        assert!(says.iter().all(|words| said.contains(words)), "{variables:?}: {said}");
-        assert!(!said.contains("t0ken") && !said.contains("k3y"), "{said}");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{variables:?}: {text}");
+        assert!(says.iter().all(|words| text.contains(words)), "{variables:?}: {text}");
+        assert!(!text.contains("t0ken") && !text.contains("k3y"), "{text}");
     }
     let requests = server.requests();
     let header = |nth: usize, name| requests[nth].headers.get(name).map(String::as_str);

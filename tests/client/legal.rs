@@ -28,7 +28,7 @@ fn with(headers: &[(&str, &str)], result: &str) -> Vec<u8> {
     response(200, headers, envelope(result))
 }
 
-fn beside(fields: &str, result: &str) -> Vec<u8> {
+fn alongside(fields: &str, result: &str) -> Vec<u8> {
     response(200, &[], format!(r#"{{"success":true,{fields},"result":{result}}}"#))
 }
 
@@ -38,7 +38,7 @@ const ANSWERS: &[(&str, Answer)] = &[
     ("changed by a proxy", |result| under(203, result)),
     ("several statuses", |result| under(207, result)),
     ("a status of success without a name", |result| under(299, result)),
-    ("a wait beside a success", |result| with(&[("retry-after", "86400")], result)),
+    ("a wait with a success", |result| with(&[("retry-after", "86400")], result)),
     ("a warning of a proxy", |result| with(&[("warning", "214 proxy \"changed\""), ("via", "1.0 pr\u{f6}xy")], result)),
     ("another content type", |result| with(&[("content-type", "text/html; charset=utf-16")], result)),
     ("a date of long ago", |result| with(&[("date", "Thu, 01 Jan 1970 00:00:00 GMT"), ("age", "-1")], result)),
@@ -64,14 +64,14 @@ const ANSWERS: &[(&str, Answer)] = &[
         let spaced = envelope(result).replace(':', "\r\n\t:\r\n ").replace(',', " \n, ");
         response(200, &[], format!("\r\n {spaced}\t\r\n"))
     }),
-    ("no errors, as an object", |result| beside(r#""errors":{}"#, result)),
-    ("no errors, as a text", |result| beside(r#""errors":"""#, result)),
-    ("no errors, as false", |result| beside(r#""errors":false"#, result)),
-    ("no errors, twice", |result| beside(r#""messages":[],"messages":null"#, result)),
-    ("remarks of any form", |result| beside(r#""messages":[null,7,{"a":[{}]},"\u0000\ud83d\ude00"]"#, result)),
-    ("an odd page", |result| beside(r#""result_info":[{"total_pages":-1}]"#, result)),
+    ("no errors, as an object", |result| alongside(r#""errors":{}"#, result)),
+    ("no errors, as a text", |result| alongside(r#""errors":"""#, result)),
+    ("no errors, as false", |result| alongside(r#""errors":false"#, result)),
+    ("no errors, twice", |result| alongside(r#""messages":[],"messages":null"#, result)),
+    ("remarks of any form", |result| alongside(r#""messages":[null,7,{"a":[{}]},"\u0000\ud83d\ude00"]"#, result)),
+    ("an odd page", |result| alongside(r#""result_info":[{"total_pages":-1}]"#, result)),
     ("fields that are newer than this crate", |result| {
-        beside(r#""error":null,"Success":false,"results":[{}],"request_id":"a""#, result)
+        alongside(r#""error":null,"Success":false,"results":[{}],"request_id":"a""#, result)
     }),
 ];
 

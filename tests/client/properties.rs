@@ -100,9 +100,9 @@ fn no_response_causes_a_panic_or_a_false_success() {
     };
     let result = runner(100).run(&body, |body| {
         for op in Op::ALL {
-            let said = call(op, 200, &body)?;
-            prop_assert!(said.is_err() || is_success(op, &body), "{op:?} took it for a success");
-            if let Err(error) = said {
+            let result = call(op, 200, &body)?;
+            prop_assert!(result.is_err() || is_success(op, &body), "{op:?} took it for a success");
+            if let Err(error) = result {
                 prop_assert_eq!(error.status(), Some(200));
                 prop_assert_eq!(error.ray_id(), Some(support::RAY));
             }

@@ -64,7 +64,7 @@ fn a_purge_that_left_something_is_not_reported_complete() {
             match service.queue.delete_messages([&bad]).await {
                 Err(error) => assert_eq!((unknown_leases, error.kind()), (UnknownLease::Reject, ErrorKind::Rejected)),
                 Ok(outcome) => {
-                    // Without a result, nothing is said against it.
+                    // Without a result, nothing speaks against it.
                     assert_eq!(outcome.is_complete(), !under.has_results());
                     let warned = outcome.warnings.first().map(|warning| warning.subject.as_ref().unwrap());
                     assert_eq!(warned, under.has_results().then_some(&bad));

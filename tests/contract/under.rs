@@ -153,7 +153,7 @@ impl Drop for Under {
 #[derive(Clone, Copy)]
 pub(crate) struct Answers {
     pub(crate) has_counts: Option<bool>,
-    /// With warnings beside what was done.
+    /// With warnings alongside what was done.
     pub(crate) informs: Option<bool>,
     /// Whether an expired lease acknowledges, as is documented.
     pub(crate) takes_late_acks: bool,

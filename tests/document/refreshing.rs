@@ -127,7 +127,7 @@ fn a_type_that_changed_leads_to_the_schema_that_reads_it() {
             "was:   number",
             "is:    string",
             "here:  number or null, at openapi/queues.json#/components/schemas/AckResult/properties/ackCount/x-reads",
-            "to do: have the code read the new form beside the old one",
+            "to do: have the code read the new form as well as the old one",
             "no row explains `ack_messages response 200 /result/ackCount`: published string, here number or null \
              (which breaks the rule",
         ],

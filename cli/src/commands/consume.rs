@@ -40,7 +40,7 @@ use crate::{
 
 /// How long acknowledgements may take after a second ctrl-c.
 const LAST_WORDS: Duration = Duration::from_millis(500);
-/// After how long it is said that no outcome is confirmed.
+/// After how long it is reported that no outcome is confirmed.
 const UNCONFIRMED: Duration = Duration::from_secs(10);
 /// How many messages are remembered whose program failed.
 const MOST_FAILED: usize = 100_000;

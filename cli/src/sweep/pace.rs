@@ -121,7 +121,7 @@ impl Pace {
     fn filled(&mut self, cycle: &Cycle, in_flight: usize) {
         if cycle.pulled == 0 {
             self.wanted = (self.wanted / 2).max(1);
-            // Others may still bring something.
+            // Others may still return messages.
             let now = Instant::now();
             if in_flight == 0 && self.stranded <= now {
                 self.empty = self.empty.saturating_add(1);

@@ -19,7 +19,7 @@ use crate::world::{
     two_signals,
 };
 
-/// Consumes until the queue is empty; returns the exit code, the summary, and what was said.
+/// Consumes until the queue is empty; returns the exit code, the summary, and standard error.
 fn consume(world: &World, options: &[&str], program: &[&str]) -> (Option<i32>, serde_json::Value, String) {
     let id = world.id().to_owned();
     let arguments: Vec<&str> = ["consume", &id, "--until-empty", "--output", "ndjson"]
@@ -89,11 +89,11 @@ fn as_many_programs_run_side_by_side_as_asked_for_and_no_more() {
     let folder = folder("side-by-side");
     let running = folder.join("running");
     fs::create_dir(&running).unwrap();
-    // None goes on before three have met.
+    // None goes on before three run at once.
     let script = r#"
         touch "$0/running/$CF_QUEUES_MESSAGE_ID"
-        until [ -e "$0/met" ]; do
-            [ $(ls "$0/running" | wc -l) -lt 3 ] || touch "$0/met"
+        until [ -e "$0/three" ]; do
+            [ $(ls "$0/running" | wc -l) -lt 3 ] || touch "$0/three"
             sleep 0.02
         done
         sleep 0.1
@@ -160,7 +160,7 @@ fn standard_error_that_nobody_reads_does_not_keep_it_from_ending() {
     let script = r#"echo $$ > "$0.$$"; mv "$0.$$" "$0"; exit 1"#;
     let mut command = world.program(&["consume", world.id(), "--"]);
     let mut child = command.args(["sh", "-c", script, mark.to_str().unwrap()]).stderr(pipe).spawn().unwrap();
-    // What is said next cannot be written.
+    // What is printed next cannot be written.
     eventually("a program has failed", || mark.exists() && is_gone(&mark));
     two_signals(&child);
     assert_eq!(exit_code(&mut child), Some(130));

@@ -21,7 +21,7 @@ fn reasons(world: &World, reasons: &[(&str, usize)]) {
     world.push(&messages.map(|message| PushMessage::json(&message).unwrap()).collect::<Vec<_>>());
 }
 
-/// The exit code, the lines, and what was said.
+/// The exit code, the lines, and standard error.
 fn run(world: &World, arguments: &[&str]) -> (Option<i32>, Vec<Value>, String) {
     let output = world.command(arguments).output().unwrap();
     let lines = objects(str::from_utf8(&output.stdout).unwrap());

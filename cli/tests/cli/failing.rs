@@ -1,4 +1,4 @@
-//! Exit codes, and what is said and not said.
+//! Exit codes, and what is printed and not printed.
 
 use std::{io::Write, process::Stdio, time::Duration};
 

@@ -145,7 +145,7 @@ fn memory_does_not_grow_with_the_backlog() {
     assert!(many < few + 8_000, "{few} kB for 2,000, {many} kB for 20,000");
 }
 
-/// The exit code, the summary, and what was said.
+/// The exit code, the summary, and standard error.
 fn redrive(world: &World, arguments: &[&str]) -> (Option<i32>, Value, String) {
     let output = world.command(&[&["redrive"], arguments].concat()).output().unwrap();
     let summary = objects(str::from_utf8(&output.stdout).unwrap()).pop().unwrap_or_default();

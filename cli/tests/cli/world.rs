@@ -1,4 +1,4 @@
-//! An emulator in the test's process, and the program beside it.
+//! An emulator in the test's process, and the program alongside it.
 
 use std::{
     fs,
@@ -62,7 +62,7 @@ impl World {
         command
     }
 
-    /// The same, to be run beside the test.
+    /// The same, to be run alongside the test.
     pub fn program(&self, arguments: &[&str]) -> std::process::Command {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_cf-queues"));
         command.args(arguments).envs(self.variables()).stdin(Stdio::null());

@@ -20,13 +20,13 @@ def program():
     if named := os.environ.get("CF_QUEUES"):
         return named
     name = "cf-queues.exe" if os.name == "nt" else "cf-queues"
-    beside = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    installed = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     folders = [
         sysconfig.get_path("scripts"),
         # pip install --user
         sysconfig.get_path("scripts", sysconfig.get_preferred_scheme("user")),
         # pip install --target
-        os.path.join(beside, "bin"),
+        os.path.join(installed, "bin"),
     ]
     for folder in folders:
         path = os.path.join(folder, name)

@@ -215,13 +215,13 @@ impl Client {
                 let (asked, settlements): (Vec<_>, Vec<_>) = acked.chain(retried).unzip();
                 let [first, second] = [counts.map(|(first, _)| first.into()), counts.map(|(_, second)| second.into())];
                 let warned = warnings(warned, |message| acks[message].max(retries[message]), is_named);
-                let said = fuzzing::confirmations(&settlements, first, second, warned);
-                for ((message, settlement), said) in asked.into_iter().zip(settlements).zip(said) {
+                let confirmations = fuzzing::confirmations(&settlements, first, second, warned);
+                for ((message, settlement), confirmation) in asked.into_iter().zip(settlements).zip(confirmations) {
                     let is_ack = settlement.decision == queues::Decision::Ack;
                     let believes = match careless {
                         Some(Careless::BelievesEverySuccess) => true,
-                        Some(Careless::BelievesWarnings) if counts.is_some() => !said.is_doubtful(),
-                        _ => said == Confirmation::Confirmed,
+                        Some(Careless::BelievesWarnings) if counts.is_some() => !confirmation.is_doubtful(),
+                        _ => confirmation == Confirmation::Confirmed,
                     };
                     confirmed[message] = is_ack && believes;
                     self.holds[message] = None;

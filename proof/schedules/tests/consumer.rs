@@ -53,7 +53,7 @@ async fn a_report_accounts_for_every_message() {
     let known = stats.acknowledged + stats.retried + stats.left + stats.expired + stats.accepted + stats.unconfirmed;
     assert_eq!(stats.pulled, known, "{stats:?}");
     assert_eq!(stats.unconfirmed, report.unconfirmed.len() as u64);
-    let [acknowledged, retried] = world.said();
+    let [acknowledged, retried] = world.confirmed();
     assert!(stats.acknowledged <= acknowledged && stats.retried <= retried, "{stats:?}");
     for (lease, decision) in decided.lock().unwrap().iter() {
         if decision.is_none() {

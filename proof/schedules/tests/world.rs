@@ -1,4 +1,4 @@
-//! A service that lets the schedule decide the fate of each request, and records what it did.
+//! A service that lets the schedule decide the outcome of each request, and records what it did.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -41,9 +41,9 @@ struct State {
     visible: Vec<(u32, u32)>,
     /// Messages under a lease, and when it ends.
     leased: HashMap<(u32, u32), Instant>,
-    /// Leases by what was done, and those of them by which it was said for certain.
+    /// Leases by what was done, and those of them that the service confirmed for certain.
     done: HashMap<String, bool>,
-    said: HashSet<String>,
+    confirmed: HashSet<String>,
     /// The bodies of the messages that were pushed.
     pushed: HashSet<String>,
 }
@@ -111,11 +111,11 @@ impl World {
         consumer.max_lease(longest).concurrency(1 + below(3) as usize).acker(options())
     }
 
-    /// Decides the fate of a request: whether it is carried out, and what happens to its response.
-    async fn fate(&self) -> (bool, Option<u16>) {
+    /// Decides the outcome of a request: whether it is carried out, and what happens to its response.
+    async fn outcome(&self) -> (bool, Option<u16>) {
         wait().await;
         let faults = self.state().faults;
-        let fate = match if faults { below(12) } else { 12 } {
+        let outcome = match if faults { below(12) } else { 12 } {
             0 => (false, None),
             1 => (true, None),
             2 => (false, Some(500)),
@@ -126,14 +126,14 @@ impl World {
         if faults && below(16) == 0 {
             sleep(Duration::from_secs(35)).await;
         }
-        fate
+        outcome
     }
 
     async fn ack(self, body: Value) -> Option<(u16, String)> {
         let (acks, retries) = (ids(&body, "acks"), ids(&body, "retries"));
         let all: HashSet<_> = acks.iter().chain(&retries).collect();
         assert_eq!(all.len(), acks.len() + retries.len(), "a lease is in a request twice");
-        let (is_done, status) = self.fate().await;
+        let (is_done, status) = self.outcome().await;
         let mut state = self.state();
         let (passed_over, is_warned) = pass_over(state.faults, &acks);
         let mut counts = [0, 0];
@@ -149,7 +149,7 @@ impl World {
             let is_clear = passed_over.is_none() || is_warned;
             let certain = acks.iter().filter(|_| is_clear).chain(&retries).filter(|id| passed_over != Some(*id));
             let certain: Vec<_> = certain.cloned().collect();
-            state.said.extend(certain);
+            state.confirmed.extend(certain);
         }
         drop(state);
         let warnings = warnings(passed_over, is_warned);
@@ -157,7 +157,7 @@ impl World {
     }
 
     async fn pull(self, body: Value) -> Option<(u16, String)> {
-        let (is_done, status) = self.fate().await;
+        let (is_done, status) = self.outcome().await;
         let mut state = self.state();
         state.expire();
         let count = if is_done { (body["batch_size"].as_u64().unwrap() as usize).min(state.visible.len()) } else { 0 };
@@ -176,7 +176,7 @@ impl World {
     }
 
     async fn extend(self, body: Value) -> Option<(u16, String)> {
-        let (is_done, status) = self.fate().await;
+        let (is_done, status) = self.outcome().await;
         let leases = ids(&body, "extend");
         let mut state = self.state();
         state.expire();
@@ -194,7 +194,7 @@ impl World {
     }
 
     async fn push(self, body: Value) -> Option<(u16, String)> {
-        let (is_done, status) = self.fate().await;
+        let (is_done, status) = self.outcome().await;
         let messages = body["messages"].as_array().unwrap();
         for message in messages.iter().filter(|_| is_done) {
             let body = message["body"].as_str().unwrap().to_owned();
@@ -217,7 +217,7 @@ impl World {
     pub(crate) fn judge(&self, lease: &str, outcome: &Result<Confirmation, Error>) {
         let state = self.state();
         match outcome {
-            Ok(Confirmation::Confirmed) => assert!(state.said.contains(lease), "{lease} is confirmed, and was not"),
+            Ok(Confirmation::Confirmed) => assert!(state.confirmed.contains(lease), "{lease} is not confirmed"),
             Ok(_) => assert!(state.faults),
             Err(error) => {
                 let may_be_done = error.may_have_arrived() || !state.done.contains_key(lease);
@@ -232,9 +232,9 @@ impl World {
     }
 
     /// How many acknowledgements and retries the service is certain to have reported.
-    pub(crate) fn said(&self) -> [u64; 2] {
+    pub(crate) fn confirmed(&self) -> [u64; 2] {
         let state = self.state();
-        let of = |is_ack| state.said.iter().filter(|lease| state.done.get(*lease) == Some(&is_ack)).count() as u64;
+        let of = |is_ack| state.confirmed.iter().filter(|lease| state.done.get(*lease) == Some(&is_ack)).count() as u64;
         [of(true), of(false)]
     }
 }

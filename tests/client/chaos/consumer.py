@@ -25,8 +25,8 @@ while empty < 20:
     empty = 0
     asked, acks = [message.body for message in messages], [{"lease_id": message.lease_id} for message in messages]
     try:
-        said = client.queues.messages.ack(queue_id, account_id=account_id, acks=acks)
-        is_confirmed = getattr(said, "ack_count", None) == len(acks) and not said.warnings
+        outcome = client.queues.messages.ack(queue_id, account_id=account_id, acks=acks)
+        is_confirmed = getattr(outcome, "ack_count", None) == len(acks) and not outcome.warnings
     except FAILURES:
         is_confirmed = False
     print(json.dumps({"asked": asked, "is_confirmed": is_confirmed}), flush=True)

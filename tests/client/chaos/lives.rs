@@ -44,7 +44,7 @@ impl World {
         batch.ok()
     }
 
-    /// What two pulls bring that are in flight together.
+    /// What two pulls return that are in flight together.
     async fn pull_twice(&self) -> Vec<Message> {
         let (first, second) = tokio::join!(self.pull(), self.pull());
         [first, second].into_iter().flatten().flatten().collect()
@@ -197,7 +197,7 @@ impl World {
         let unsettled = if self.below(2) == 0 { Unsettled::Retry } else { Unsettled::Leave };
         let consumer = Consumer::new(self.queue.clone()).batch_size(self.batch_size()).visibility_timeout(LEASE);
         let consumer = consumer.unsettled(unsettled).max_lease(LEASE + Duration::from_secs(self.below(600)));
-        let consumer = consumer.dead_letters(self.buried.clone()).json::<Common>();
+        let consumer = consumer.dead_letters(self.moved.clone()).json::<Common>();
         let world = Arc::clone(self);
         let consumer = consumer.on_undecodable(move |message, _| {
             let decision = world.decide(&message).map(|(_, is_ack)| is_ack);
@@ -244,7 +244,7 @@ impl World {
         let _ = timeout(10 * LEASE, are_all).await;
         let stats = consumer.stats();
         assert_eq!(stats.pulled, accounted(&stats), "{stats:?}");
-        self.told().totals.buried += stats.dead_lettered;
+        self.told().totals.moved += stats.dead_lettered;
         self.told().totals.extended += stats.extended;
         for (number, is_ack, receipt) in receipts {
             match receipt.await {
@@ -269,7 +269,7 @@ impl World {
             .unsettled(if self.below(2) == 0 { Unsettled::Retry } else { Unsettled::Leave })
             .shutdown_timeout(seconds(60))
             .flush_timeout(seconds(60))
-            .dead_letters(self.buried.clone())
+            .dead_letters(self.moved.clone())
             .max_attempts(1 + self.below(6) as u32)
             .max_lease(LEASE + seconds(600))
             .handler_batch_size(1 + self.below(20) as usize)
@@ -326,7 +326,7 @@ impl World {
         let numbers: Vec<_> = decided.values().filter(|(_, is_ack)| *is_ack).map(|(number, _)| *number).collect();
         self.hear(false, Vec::new(), unconfirmed);
         self.told().totals.confirmed += stats.retried;
-        self.told().totals.buried += stats.dead_lettered;
+        self.told().totals.moved += stats.dead_lettered;
         self.told().totals.extended += stats.extended;
         // A handler may finish at the moment in which it is dropped; its message counts as left.
         let acks = numbers.len() as u64;

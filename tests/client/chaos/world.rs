@@ -129,7 +129,7 @@ pub(super) struct World {
     pub(super) is_exact: bool,
     dead_letters: QueueId,
     /// Where consumers push their dead letters.
-    pub(super) buried: Queue,
+    pub(super) moved: Queue,
     random: Arc<Mutex<Random>>,
     vault: Vault,
     /// By how many seconds the clients' clock of the wall has jumped.
@@ -166,7 +166,7 @@ pub(super) struct Totals {
     /// Changes of the credentials.
     pub(super) rotated: u64,
     /// Dead letters of consumers that were confirmed, and extensions of leases.
-    pub(super) buried: u64,
+    pub(super) moved: u64,
     pub(super) extended: u64,
     /// Messages that are left at the end, and how many of them are in the dead-letter queue.
     left: u64,
@@ -175,7 +175,7 @@ pub(super) struct Totals {
 
 impl Totals {
     pub(super) fn add(&mut self, other: Self) {
-        let Self { messages, requests, faults, died, confirmed, unconfirmed, partly, rotated, buried, .. } = other;
+        let Self { messages, requests, faults, died, confirmed, unconfirmed, partly, rotated, moved, .. } = other;
         let Self { extended, left, dead, .. } = other;
         self.messages += messages;
         self.requests += requests;
@@ -185,7 +185,7 @@ impl Totals {
         self.unconfirmed += unconfirmed;
         self.partly += partly;
         self.rotated += rotated;
-        self.buried += buried;
+        self.moved += moved;
         self.extended += extended;
         self.left += left;
         self.dead += dead;
@@ -222,8 +222,8 @@ impl World {
             builder.wall_clock(wall).request_timeout(Duration::from_secs(5)).call_timeout(LEASE / 2).retry(policy);
         let client = builder.build().unwrap();
         let queue = client.queue(emulator.account_id(), emulator.queue_id()).unwrap();
-        let buried = emulator.create_queue(QueueSettings::default());
-        let buried = client.queue(emulator.account_id(), &buried).unwrap();
+        let moved = emulator.create_queue(QueueSettings::default());
+        let moved = client.queue(emulator.account_id(), &moved).unwrap();
         let messages: Vec<_> = (0..ROUND).map(|number| PushMessage::json(&number).unwrap()).collect();
         for messages in messages.chunks(100) {
             emulator_queue(&emulator, emulator.queue_id()).push_batch(messages).await.unwrap();
@@ -239,7 +239,7 @@ impl World {
             acker,
             is_exact,
             dead_letters,
-            buried,
+            moved,
             random,
             vault,
             jumped,
@@ -332,17 +332,17 @@ impl World {
         self.emulator.configure(|_| Behavior::default());
         let left = self.drain(self.emulator.queue_id()).await;
         let dead = self.drain(&self.dead_letters).await;
-        let buried: HashSet<_> = self.drain(self.buried.id()).await.into_iter().collect();
+        let moved: HashSet<_> = self.drain(self.moved.id()).await.into_iter().collect();
         let there: HashSet<_> = left.iter().chain(&dead).copied().collect();
         assert_eq!(there.len(), left.len() + dead.len(), "a message is there twice");
         let told = self.told();
         for number in 0..ROUND {
             let (is_there, is_done) = (there.contains(&number), told.done.contains(&number));
             assert!(!(is_done && is_there), "{number} was confirmed, and is there");
-            let is_kept = is_there || buried.contains(&number);
+            let is_kept = is_there || moved.contains(&number);
             assert!(is_kept || told.asked.contains(&number), "{number} is gone, and nobody acknowledged it");
         }
-        assert!(told.totals.buried <= buried.len() as u64, "a dead letter was confirmed that was not pushed");
+        assert!(told.totals.moved <= moved.len() as u64, "a dead letter was confirmed that was not pushed");
         Totals {
             messages: u64::from(ROUND),
             requests: requests as u64,

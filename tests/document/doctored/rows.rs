@@ -1,4 +1,4 @@
-//! The changes, each with what is said of it.
+//! The changes, each with what is reported of it.
 
 use refresh::report::Class;
 use serde_json::{Value, json};
@@ -74,7 +74,7 @@ const REQUESTS: [Row; 24] = [
         "every operation",
     ),
     (
-        "a keyword beside a reference narrows it",
+        "a keyword next to a reference narrows it",
         |d| at(d, PULL)["properties"]["batch_size"]["maximum"] = json!(10),
         "src/message/limits.rs",
     ),

@@ -159,7 +159,7 @@ fn has_parts(operation: &Operation, place: &str) -> bool {
     operation.places.get(place).is_some_and(|place| !place.facts.contains_key("like"))
 }
 
-/// A place in words: `left out`, or its type and what else is said of it.
+/// A place in words: `left out`, or its type and what else is stated of it.
 pub(crate) fn describe(place: Option<&Place>) -> String {
     let Some(place) = place else { return "left out".to_owned() };
     let facts = &place.facts;

@@ -90,9 +90,9 @@ pub(crate) fn cut(whole: &str, fragment: &Value) -> Result<Value, String> {
             missing.join(", ")
         ));
     }
-    let mut beside = BTreeSet::new();
+    let mut other_operations = BTreeSet::new();
     for (path, raw, methods) in others {
-        beside.extend(whole.beside(path, raw, &methods, groups.contains(&places::group(path)), &words));
+        other_operations.extend(whole.others(path, raw, &methods, groups.contains(&places::group(path)), &words));
     }
     let mut paths = json!(items);
     let (mut wanted, mut elsewhere) = (BTreeSet::new(), BTreeMap::new());
@@ -100,7 +100,7 @@ pub(crate) fn cut(whole: &str, fragment: &Value) -> Result<Value, String> {
     let mut components = whole.referred_to(&paths, wanted, &mut elsewhere)?;
     whole.add_schemes(&paths, &mut components)?;
     let mut upstream = json!({
-        "components": components, "openapi": whole.openapi, "paths": paths, "x-beside": beside,
+        "components": components, "openapi": whole.openapi, "paths": paths, "x-others": other_operations,
     });
     for (key, value) in [("security", whole.security), ("servers", whole.servers)] {
         if let (Some(mut value), Some(upstream)) = (value, upstream.as_object_mut()) {
@@ -128,7 +128,7 @@ impl<'a> Whole<'a> {
                 return Err(format!("{name} refers to itself in a circle"));
             }
             if let (Some(object), Value::Object(mut found)) = (object.as_object_mut(), self.at(&reference)?) {
-                // What stands beside the reference wins.
+                // What stands next to the reference wins.
                 found.extend(std::mem::take(object));
                 *object = found;
             }
@@ -211,7 +211,7 @@ impl<'a> Whole<'a> {
 
     /// The operations at a path that are about queues, by their path, their tags or their ids, without those that are
     /// ours.
-    fn beside(
+    fn others(
         &self,
         path: &str,
         raw: &'a RawValue,

@@ -48,7 +48,7 @@ pub fn refresh(openapi: &Path, document: &Path, source: &str) -> Result<report::
     let account = account::account(&ours, &after, &table);
     let mut report = report::Report::default();
     report.changes(&ours, &before, &after, &account);
-    report.beside(&known, &published);
+    report.others(&known, &published);
     if report.is_empty() {
         report.line(if is_same { "nothing changed" } else { "harmless: only the layout of the document changed" });
     }

@@ -359,7 +359,7 @@ impl Reader<'_> {
     ) -> Result<Shape, String> {
         let mut shape = match schema.get("$ref") {
             None => self.parts(schema, at, depth, trail)?,
-            // OpenAPI 3.1 lets other keywords stand beside a reference.
+            // OpenAPI 3.1 lets other keywords stand next to a reference.
             Some(_) => meet(self.referred(schema, at.clone(), depth, trail)?, self.parts(schema, at, depth, trail)?),
         };
         if schema.get("nullable") == Some(&json!(true)) {

@@ -160,10 +160,10 @@ impl Report {
     }
 
     /// Other Queues operations that are new, or gone.
-    pub(crate) fn beside(&mut self, before: &Value, after: &Value) {
+    pub(crate) fn others(&mut self, before: &Value, after: &Value) {
         // Whatever the parameters of their paths are called.
         let names = |document: &Value| -> BTreeMap<String, String> {
-            let names = document.get("x-beside").and_then(Value::as_array).into_iter().flatten();
+            let names = document.get("x-others").and_then(Value::as_array).into_iter().flatten();
             names.filter_map(Value::as_str).map(|name| (places::key(name, ""), name.to_owned())).collect()
         };
         let (before, after) = (names(before), names(after));
@@ -353,7 +353,7 @@ fn starts_pages(here: &Operation, place: &str) -> bool {
     ];
     let kinds = here.places.get("response 200 /result").and_then(|result| result.facts.get("type"));
     let is_list = kinds.and_then(Value::as_array).is_some_and(|kinds| kinds.iter().any(|kind| kind == "array"));
-    // An account is no count, and what stands beside the number of pages need not page.
+    // An account is no count, and what comes with the number of pages need not page.
     let name = place.to_ascii_lowercase().replace("account", "").replace("/result_info/", "/");
     let is_one_of = |words: &[&str]| words.iter().any(|word| name.contains(word));
     match (place.strip_prefix("request query "), place.strip_prefix("response 200 ")) {
@@ -403,7 +403,7 @@ fn advice(class: Class, place: &str, is_published: bool, is_ours: bool, is_new: 
              renamed, read both."
         }
         (Class::Lost, ..) => {
-            "have the code read the new form beside the old one (or the new name, if it was renamed), and say so \
+            "have the code read the new form as well as the old one (or the new name, if it was renamed), and say so \
              there, in `x-reads`."
         }
         _ => NOTHING,

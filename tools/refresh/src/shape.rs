@@ -95,7 +95,7 @@ pub(crate) fn own(schema: &Value, at: &str) -> Shape {
         .collect();
     for (bound, other, word) in [("maximum", "exclusiveMaximum", "below"), ("minimum", "exclusiveMinimum", "above")] {
         let exclusive = match facts.remove(other) {
-            // So OpenAPI 3.0 says it, where the bound itself stands beside it.
+            // So OpenAPI 3.0 says it, where the bound itself is next to it.
             Some(Value::Bool(true)) => facts.remove(bound),
             Some(Value::Bool(false)) | None => None,
             number => number,
@@ -222,7 +222,7 @@ pub(crate) fn join(mut left: Shape, mut right: Shape) -> Shape {
         return left;
     }
     let variants = left.variants().into_iter().chain(right.variants()).collect();
-    // What is said of the values of one type holds beside a type that has none of them.
+    // What is stated of the values of one type holds next to a type that has none of them.
     let are_disjoint = match (left.facts.get("type"), right.facts.get("type")) {
         (Some(left), Some(right)) => kinds(left).is_disjoint(&kinds(right)),
         _ => false,
@@ -257,7 +257,7 @@ pub(crate) fn join(mut left: Shape, mut right: Shape) -> Shape {
     Shape { facts, fields, required, variants, at: left.at, is_tolerant, is_secret }
 }
 
-/// What is said without restricting a value.
+/// What is stated without restricting a value.
 const REMARKS: [&str; 8] =
     ["allowEmptyValue", "default", "deprecated", "discriminator", "name", "partial", rules::SENSITIVE, "writeOnly"];
 

@@ -103,7 +103,7 @@ fn quoted(value: &str) -> Cow<'_, str> {
 /// Whether clients can reach an emulator by this.
 pub(super) fn is_url(text: &str) -> bool {
     let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
-    // What a URL may have beside its host, a port and a path is of no use here, or special to a shell.
+    // What a URL may have besides its host, a port and a path is of no use here, or special to a shell.
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.:/[]~%".contains(c);
     rest.is_some_and(|rest| {
         rest.chars().all(is_plain) && rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[')

@@ -272,8 +272,8 @@ fn is_of_secrets(character: char) -> bool {
 /// Headers about rate limits.
 fn remarkable(response: &Response) -> String {
     let headers = response.headers().iter();
-    let said = headers.filter(|(name, _)| name.as_str() == "retry-after" || name.as_str().contains("ratelimit"));
-    said.filter_map(|(name, value)| Some(format!(" ({name}: {})", plain(value.to_str().ok()?)))).collect()
+    let limits = headers.filter(|(name, _)| name.as_str() == "retry-after" || name.as_str().contains("ratelimit"));
+    limits.filter_map(|(name, value)| Some(format!(" ({name}: {})", plain(value.to_str().ok()?)))).collect()
 }
 
 /// Headers that a client goes by.
