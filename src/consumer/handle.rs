@@ -329,6 +329,9 @@ impl<T: 'static> Consumer<Decoded<T>> {
     /// By default, the message is moved to the [dead-letter queue](Self::dead_letters) if one is set. Otherwise it is
     /// left, so it is delivered again until the queue's `max_retries` are used up. It is [counted](Stats::undecodable)
     /// in any case.
+    ///
+    /// Set it to keep what a bug of a producer made: to store the message and acknowledge it, say, or to retry it until
+    /// a version that can read it runs.
     pub fn on_undecodable<F>(mut self, decide: impl Fn(Message, Error) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output: IntoVerdict> + Send + 'static,
