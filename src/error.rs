@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_that_main_returns_is_printed_with_its_advice_and_its_causes() {
+    fn errors_returned_from_main_print_advice_and_causes() {
         let error = Error::new(ErrorKind::Transport, "no connection").with_source("refused", false);
         assert_eq!(format!("{error:?}"), format!("{error}: refused"));
         assert!(format!("{error:?}").contains(ErrorKind::Transport.next_step()));

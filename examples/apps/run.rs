@@ -90,7 +90,7 @@ mod production {
     }
 
     #[test]
-    fn a_consumer_shows_its_health_and_what_the_dashboard_needs_and_ends_on_sigterm() {
+    fn production_serves_health_and_metrics_and_ends_on_sigterm() {
         // It stays on the emulator although the environment names a queue, and one that cannot be reached.
         let unreachable = "http://127.0.0.1:9/client/v4";
         let production = Production::start(&[], "of-the-user", "of-the-user", unreachable, " on an embedded emulator");

@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_order_counts_once_whenever_the_process_is_killed_within_the_transaction() {
+    async fn an_order_counts_once_if_killed_within_the_transaction() {
         for statement in 1.. {
             let world = World::new(&statement.to_string()).await;
             let mut consumer = world.consumer(&statement.to_string());
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_order_counts_once_if_the_process_is_killed_before_it_acknowledges() {
+    async fn an_order_counts_once_if_killed_before_the_ack() {
         let world = World::new("before").await;
         let mut consumer = world.consumer(COMMITTED);
         let ended = spawn_blocking(move || consumer.wait().unwrap()).await.unwrap();
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_order_counts_once_if_the_process_is_killed_before_it_knows_that_it_acknowledged() {
+    async fn an_order_counts_once_if_killed_before_the_ack_returns() {
         let world = World::new("after").await;
         let never = Duration::from_secs(1_000_000);
         world.emulator.inject(Fault::Delay(never).on(Operation::AckMessages).until_removed());

@@ -129,7 +129,7 @@ fn a_worker_that_is_gone_leaves_no_lease_without_an_outcome() {
 }
 
 #[test]
-fn a_place_is_free_for_each_lease_that_does_not_wait() {
+fn a_permit_is_free_for_each_lease_that_does_not_wait() {
     loom::model(|| {
         let ledger = Arc::new(Ledger::new(2));
         let others = [1, 2].map(|lease| {

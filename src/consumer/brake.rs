@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn every_sixteenth_failure_is_a_step_up_and_successes_take_them_back_by_fours() {
+    fn slowdown_rises_every_sixteenth_failure_and_falls_by_fours() {
         let mut brake = Brake::new("handlers", 0.5);
         assert_eq!(steps(&mut brake, 33, true), [[0; 15].as_slice(), &[1; 16], &[2; 2]].concat());
         // The share of failures falls below a quarter with the eleventh success.

@@ -95,7 +95,7 @@ mod tests {
     };
 
     #[tokio::test(start_paused = true)]
-    async fn a_status_lasts_since_no_run_has_a_worse_one_even_if_that_run_has_ended() {
+    async fn a_status_lasts_since_no_run_was_worse() {
         let total = Total::new(&Emulator::in_process().queue().unwrap());
         let after = async |seconds| {
             sleep(Duration::from_secs(seconds)).await;

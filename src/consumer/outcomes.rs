@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_letter_whose_push_was_dropped_is_left_and_no_longer_unsettled() {
+    fn dropped_dead_letter_pushes_are_left_and_not_unsettled() {
         let total = Total::new(&Emulator::in_process().queue().unwrap());
         let recorder = Recorder::new(&total, Duration::ZERO);
         let outcomes = Outcomes::new(recorder.handle(), Brake::new("", 0.5), None);
@@ -386,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outcome_that_arrives_while_a_stream_ends_does_not_leave_a_gauge_behind() {
+    fn outcomes_at_the_end_of_a_stream_leave_no_gauge() {
         let total = Total::new(&Emulator::in_process().queue().unwrap());
         let recorder = Recorder::new(&total, Duration::ZERO);
         for _ in 0..1000 {

@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ten_calls_earn_a_retry_and_no_more_than_the_budget_is_saved() {
+    fn ten_calls_earn_a_retry_up_to_the_budget() {
         let budget = Budget::new(2);
         let left = |budget: &Budget| (0..).take_while(|_| budget.withdraw()).count();
         assert_eq!(left(&budget), 2);

@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_sent_as_a_bearer_and_a_pair_in_both_headers() {
+    fn tokens_are_sent_as_bearer_and_pairs_in_both_headers() {
         let headers = |credentials: Credentials| match credentials.0 {
             Kind::Fixed(headers) => headers.0.clone(),
             Kind::Provided(_) => panic!("no headers"),

@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn waits_double_up_to_the_cap_and_are_drawn_from_the_upper_half() {
+    fn waits_double_to_the_cap_with_jitter_in_the_upper_half() {
         let policy = RetryPolicy::new().max_attempts(u32::MAX);
         let wait = |attempt, random| policy.after(Operation::PushMessage, &lost(), attempt, HOUR, random);
         let longest: Vec<_> =
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_wins_up_to_the_cap_and_never_shortens_a_wait() {
+    fn retry_after_lengthens_waits_up_to_the_cap() {
         let policy = RetryPolicy::new();
         let asks = |seconds| {
             let wait = Some(Duration::from_secs(seconds));

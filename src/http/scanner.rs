@@ -295,7 +295,7 @@ mod tests {
     use crate::message::body::{Body, ContentType};
 
     #[test]
-    fn the_first_quote_or_backslash_is_found_at_any_place() {
+    fn the_first_quote_or_backslash_is_found_at_any_position() {
         // These differ from a quote or a backslash by one bit, or follow one of them.
         for filler in [b'a', b'#', b']', 0x21, 0x5b, 0xa2, 0xdc, 0, 0xff] {
             for (special, position) in
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn escapes_of_one_character_are_read_without_the_parser_at_any_place() {
+    fn short_escapes_are_read_without_the_parser() {
         for escape in [r"\b", r"\f", r"\n", r"\r", r"\t", r#"\""#, r"\\"] {
             for (before, after) in (0..20).flat_map(|before| (0..20).map(move |after| (before, after))) {
                 let text = format!(r#""\/{}{escape}{}""#, "a".repeat(before), "b".repeat(after));

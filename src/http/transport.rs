@@ -280,14 +280,14 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_timeout_lasts_as_long_as_it_says_and_at_most_a_year() {
+    async fn timeouts_last_as_long_as_stated_and_at_most_a_year() {
         let day = Duration::from_secs(24 * 60 * 60);
         assert_eq!(after(364 * day), Instant::now() + 364 * day);
         assert_eq!(after(Duration::MAX), Instant::now() + 365 * day);
     }
 
     #[test]
-    fn a_body_that_is_not_in_memory_is_an_error_and_not_an_empty_request() {
+    fn bodies_outside_memory_are_errors_and_not_empty_requests() {
         struct Later;
         impl http_body::Body for Later {
             type Data = Bytes;

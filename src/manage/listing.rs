@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_list_whose_entries_without_ids_change_each_time_is_an_error_and_not_cut_off() {
+    async fn an_endless_list_without_ids_is_an_error() {
         for pages in [None, Some(u64::MAX), Some(101)] {
             // Without a count, it may be a service without pages.
             let repeats = (1, pages.is_some());

@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_read_from_base64_of_a_producer_over_http_and_of_a_worker() {
+    fn bytes_of_http_producers_and_workers_are_read() {
         let bytes: Vec<u8> = (0..=255).collect();
         let text = to_base64(&bytes);
         for content_type in [ContentType::Text, ContentType::Bytes] {

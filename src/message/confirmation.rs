@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_smaller_count_confirms_nothing_and_accepts_if_it_is_that_of_the_leases_without_a_warning() {
+    fn a_smaller_count_confirms_nothing_and_may_accept() {
         let warned = |counted| Confirmation::Warned { text: "hm".to_owned(), counted: Some(counted), requested: 3 };
         // The warning may inform, and the service may have skipped another lease without a word.
         let named = [warned(2), Confirmation::Accepted, Confirmation::Accepted];
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_of_several_responses_add_up_and_a_missing_one_is_not_zero() {
+    fn counts_add_up_and_a_missing_one_is_not_zero() {
         let mut total = Counts::default();
         assert!(total.is_complete());
         total.add(counts(Some(3), 0));

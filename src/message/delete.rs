@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_are_accepted_unless_an_error_or_a_warning_may_be_about_them() {
+    fn messages_are_accepted_unless_an_error_or_warning_concerns_them() {
         let refs = ["a", "b", "c"].map(MessageRef::from);
         let list = |names: &[Option<&str>]| -> Vec<_> {
             let warning = |name: &Option<&str>| Warning { subject: name.map(Into::into), message: String::new() };

@@ -82,7 +82,7 @@ mod tests {
     use crate::error::kind::ErrorKind;
 
     #[test]
-    fn the_deadline_is_that_of_the_first_request_if_all_leases_are_counted() {
+    fn the_first_request_sets_the_deadline_if_all_are_counted() {
         let (now, second) = (Instant::now(), Duration::from_secs(1));
         let leases = ["a", "b"].map(Lease::from);
         let outcome = |counts: [Option<f64>; 2]| {

@@ -14,7 +14,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const MILLI: Duration = Duration::from_millis(1);
 
 #[tokio::test(start_paused = true)]
-async fn a_call_of_a_handle_with_a_timeout_ends_in_time_and_others_do_not() {
+async fn a_handles_timeout_applies_to_its_calls_alone() {
     let world = World::with(0).await;
     world.takes(SECOND);
     let (quick, message) = (world.queue.with_timeout(200 * MILLI), PushMessage::text("x"));

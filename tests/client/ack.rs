@@ -97,7 +97,7 @@ async fn a_success_with_an_unreadable_result_is_accepted_with_a_warning() {
 }
 
 #[tokio::test]
-async fn a_deletion_is_accepted_unless_an_error_or_a_warning_may_be_about_its_message() {
+async fn deletions_are_accepted_unless_an_error_or_warning_concerns_them() {
     let pointed = json!([{ "message": "no", "source": { "pointer": "/refs/0/ref" } }]);
     // The result, how many of three deletions are accepted, and the subjects of errors and warnings.
     let table = [
@@ -126,7 +126,7 @@ async fn a_deletion_is_accepted_unless_an_error_or_a_warning_may_be_about_its_me
 }
 
 #[tokio::test]
-async fn an_error_beside_a_success_is_kept_and_counts_against_the_lease_that_it_names() {
+async fn errors_in_a_success_count_against_the_leases_they_name() {
     let [ack, retry, both, none] = [[true, false], [false, true], [true; 2], [false; 2]];
     let pointing = |pointer: &str| json!([{ "code": 7, "message": "no", "source": { "pointer": pointer } }]);
     // The errors in a success without counts, and whether the ack and the retry are named.
@@ -173,7 +173,7 @@ async fn an_error_beside_a_success_is_kept_and_counts_against_the_lease_that_it_
 }
 
 #[tokio::test]
-async fn a_long_text_beside_a_success_is_cut_off() {
+async fn long_texts_in_a_success_are_cut_off() {
     let long = "é".repeat(10_000);
     let bodies = [
         json!({ "success": true, "errors": [{ "code": 7, "message": long }], "result": {} }),
@@ -186,7 +186,7 @@ async fn a_long_text_beside_a_success_is_cut_off() {
 }
 
 #[tokio::test]
-async fn a_warning_of_any_form_is_about_the_leases_that_it_names_and_no_others() {
+async fn warnings_of_any_form_concern_only_the_leases_they_name() {
     let [first, second, both, none] = [[true, false], [false, true], [true; 2], [false; 2]];
     let texts = [FIRST, SECOND].map(|lease| format!("{lease} is unknown"));
     let pointed = json!({ "message": "gone", "source": { "pointer": "/retries/0/lease_id" } });

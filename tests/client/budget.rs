@@ -26,7 +26,7 @@ async fn requests(queue: &Queue, callers: u32) -> u32 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_thousand_callers_send_a_tenth_more_in_an_outage_and_a_hundred_retries() {
+async fn a_thousand_callers_in_an_outage_retry_a_tenth_of_calls() {
     let emulator = Emulator::in_process();
     emulator.inject(Fault::ResetBefore.until_removed());
     let client = emulator.in_process_builder().unwrap().build().unwrap();

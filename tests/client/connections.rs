@@ -99,7 +99,7 @@ fn a_lack_of_descriptors_is_named_with_what_to_do() {
 }
 
 #[tokio::test]
-async fn a_body_that_stalls_leaves_status_and_ray_id_in_the_error() {
+async fn errors_of_stalled_bodies_keep_status_and_ray_id() {
     let stall = format!("HTTP/1.1 200 OK\r\ncf-ray: {RAY}\r\ncontent-length: 500\r\n\r\n{{");
     let server = Server::playing([Act::Stall(stall.into_bytes())]);
     // A busy machine may not receive the head within a short time.

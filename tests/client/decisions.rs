@@ -81,7 +81,7 @@ async fn fail_under_200(op: support::Op, code: i64) -> (Error, usize) {
 }
 
 #[tokio::test]
-async fn a_failure_under_status_200_is_sent_again_where_that_can_do_no_harm() {
+async fn failures_under_status_200_are_retried_if_idempotent() {
     for op in support::Op::ALL {
         for (code, requests, may_have_arrived) in
             [(10250, 3, true), (15000, 3, true), (10026, 1, true), (10000, 1, false)]
@@ -126,7 +126,7 @@ async fn a_404_without_an_envelope_points_to_the_base_url() {
 }
 
 #[tokio::test]
-async fn a_byte_order_mark_is_ignored_and_a_compressed_response_is_a_failed_attempt() {
+async fn byte_order_marks_are_ignored_and_compressed_responses_fail() {
     assert!(ack("\u{feff}{\"success\":true,\"result\":{\"ackCount\":1}}").await.unwrap().is_complete());
     let gzip = Act::Respond(response(200, &[("content-encoding", "gzip")], [0x1f, 0x8b, 8, 0]));
     let error = support::queue(&Server::playing([gzip]).url).pull(PullOptions::new()).await.unwrap_err();
@@ -294,7 +294,7 @@ async fn leases_that_expire_before_the_response_are_logged() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_ack_is_not_sent_again_if_its_deadline_passes_during_the_wait() {
+async fn acks_are_not_retried_if_the_wait_passes_their_deadline() {
     let (emulator, second) = (Emulator::in_process(), Duration::from_secs(1));
     emulator.inject(Fault::RateLimited { code: 10250, retry_after: Some(second) });
     // A timer ends with the next millisecond.
@@ -323,7 +323,7 @@ async fn ack_of_a_short_lease(faults: &[Fault]) -> (AckOutcome, u64) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_ack_under_way_is_not_cut_off_when_its_lease_expires() {
+async fn acks_in_flight_outlive_their_lease() {
     let late = Fault::Delay(Duration::from_millis(700));
     let (outcome, requests) = ack_of_a_short_lease(std::slice::from_ref(&late)).await;
     assert_eq!((outcome.is_complete(), requests), (true, 1));
@@ -332,7 +332,7 @@ async fn an_ack_under_way_is_not_cut_off_when_its_lease_expires() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_extension_under_way_is_not_cut_off_when_its_lease_expires_and_not_retried_after_it() {
+async fn an_extension_in_flight_outlives_its_lease_and_is_not_retried() {
     let second = Duration::from_secs(1);
     for (takes, expected) in [(10 * second, None), (1000 * second, Some(30 * second))] {
         let (emulator, start) = (Emulator::in_process(), tokio::time::Instant::now());

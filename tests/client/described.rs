@@ -79,7 +79,7 @@ fn a_subscription_is_read() {
 }
 
 #[test]
-fn a_purge_is_over_if_the_service_says_so_in_any_way() {
+fn purges_are_complete_in_every_form_of_the_status() {
     for (status, is_complete) in [
         (json!({}), false),
         (json!({ "completed": "" }), false),

@@ -104,7 +104,7 @@ async fn a_success_may_lack_a_result_of_counts_and_warnings() {
 }
 
 #[tokio::test]
-async fn a_result_of_another_form_is_ok_only_where_a_success_may_lack_it() {
+async fn malformed_results_are_ok_only_where_results_are_optional() {
     let results = [r#""done""#, "true", "false", "7", "1e999", "[]", "[null]", "[null,null,null]", r#"[{"a":1}]"#];
     let server = Server::playing([]);
     let queue = support::queue(&server.url);

@@ -103,7 +103,7 @@ fn a_queue_comes_from_the_environment() {
 }
 
 #[test]
-fn the_proxy_of_the_environment_is_for_other_hosts_than_this_one() {
+fn environment_proxies_do_not_apply_to_loopback() {
     if env::var_os(CHILD).is_some() {
         let url = env::var("CLOUDFLARE_BASE_URL").unwrap();
         let queue = support::open(support::builder(&url).allow_plain_http());
@@ -112,8 +112,7 @@ fn the_proxy_of_the_environment_is_for_other_hosts_than_this_one() {
     let [here, proxy] = [(); 2].map(|()| Server::playing([support::bare_success()]));
     for (url, expected) in [(&*here.url, [1, 0]), ("http://queues.invalid", [1, 1])] {
         let variables = [("CLOUDFLARE_BASE_URL", url), ("http_proxy", &proxy.url)];
-        let output =
-            run_again("environment::the_proxy_of_the_environment_is_for_other_hosts_than_this_one", &variables);
+        let output = run_again("environment::environment_proxies_do_not_apply_to_loopback", &variables);
         assert!(output.status.success(), "{output:?}");
         assert_eq!([&here, &proxy].map(|server| server.requests().len()), expected);
     }

@@ -143,7 +143,7 @@ async fn values_out_of_bounds_are_refused_without_a_panic() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_time_and_no_space_are_errors_and_any_deadline_is_accepted() {
+async fn zero_time_and_space_are_errors_and_any_deadline_works() {
     let emulator = Emulator::in_process();
     emulator.inject(Fault::Delay(Duration::ZERO));
     let builder = || emulator.in_process_builder().unwrap().retry(RetryPolicy::none());

@@ -208,7 +208,7 @@ pub(crate) fn queues(url: &str) -> [Queue; 2] {
 }
 
 #[tokio::test]
-async fn every_fault_ends_the_call_and_reports_whether_it_may_have_arrived() {
+async fn faults_end_calls_and_report_whether_they_may_have_arrived() {
     let elsewhere = Server::playing([support::bare_success()]);
     for (row, fault, seen) in table(&elsewhere.url) {
         let Seen { kind, may_have_arrived, requests: [twice, others], hangs } = seen;

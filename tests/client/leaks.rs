@@ -48,12 +48,12 @@ fn echoing() -> Server {
 
 /// In a process of its own, of which nothing else writes to the terminal.
 #[test]
-fn no_fault_shows_a_secret_in_an_error_or_a_trace_or_writes_to_the_terminal() {
+fn no_fault_leaks_a_secret_or_writes_to_the_terminal() {
     const CHILD: &str = "WIRE_TEST_SHOWS_FAULTS";
     if env::var_os(CHILD).is_some() {
         return Builder::new_current_thread().enable_all().build().unwrap().block_on(errors_and_traces_show_nothing());
     }
-    let test = "leaks::no_fault_shows_a_secret_in_an_error_or_a_trace_or_writes_to_the_terminal";
+    let test = "leaks::no_fault_leaks_a_secret_or_writes_to_the_terminal";
     let mut command = Command::new(env::current_exe().unwrap());
     let output = command.args(["--exact", test, "--nocapture"]).env(CHILD, "1").output().unwrap();
     assert!(output.status.success(), "{output:?}");

@@ -76,7 +76,7 @@ const ANSWERS: &[(&str, Answer)] = &[
 ];
 
 #[tokio::test]
-async fn a_success_of_any_legal_form_is_one_for_each_operation_on_messages() {
+async fn every_message_operation_accepts_any_legal_success() {
     let result = r#"{"ackCount":1,"retryCount":1.0,"extendCount":10e-1,"messages":[{"lease_id":"a","body":"b"}]}"#;
     let server = Server::playing([]);
     let queue = support::queue(&server.url);
@@ -169,7 +169,7 @@ async fn a_list_is_whole_whatever_the_service_says_of_its_pages() {
 }
 
 #[tokio::test]
-async fn a_list_that_repeats_its_first_page_says_that_it_is_not_whole() {
+async fn a_list_that_repeats_its_first_page_is_incomplete() {
     let body = r#"{"success":true,"result":[{"queue_id":"a","queue_name":"jobs"}],"result_info":{"total_pages":9}}"#;
     let server = Server::playing([support::ok(body)]);
     let queues = support::queue(&server.url).queues();

@@ -35,7 +35,7 @@ const TABLE: &[(Op, u16, i64, ErrorKind, &str)] = &[
 ];
 
 #[tokio::test]
-async fn each_refusal_is_of_a_kind_that_a_program_can_act_on() {
+async fn refusals_have_kinds_to_act_on() {
     let server = Server::playing([]);
     let queue = support::queue(&server.url);
     for &(op, status, code, kind, says) in TABLE {

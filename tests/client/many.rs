@@ -172,7 +172,7 @@ async fn counts_that_add_up_only_together_are_not_complete() {
 }
 
 #[tokio::test]
-async fn leases_extended_by_an_earlier_request_show_in_the_error_of_a_later_one() {
+async fn errors_hold_the_leases_that_earlier_requests_extended() {
     let extended = |request: &Request| {
         let leases = request.json()["extend"].as_array().map_or(0, Vec::len);
         support::ok(json!({"success": true, "result": {"extendCount": leases}}).to_string())

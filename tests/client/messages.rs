@@ -260,7 +260,7 @@ async fn a_queue_with_nothing_to_give_returns_an_empty_batch() {
 }
 
 #[tokio::test]
-async fn the_end_of_a_lease_is_counted_from_before_the_pull_was_sent() {
+async fn leases_are_counted_from_before_the_pull_was_sent() {
     let (told, asked) = std::sync::mpsc::channel();
     let server = Server::start(move |_, _| {
         told.send(Instant::now()).unwrap();

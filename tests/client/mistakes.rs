@@ -43,7 +43,7 @@ async fn visible(queue: &Queue) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn undecided_messages_are_handed_back_at_once_whatever_the_queues_retry_delay_is() {
+async fn unsettled_messages_are_handed_back_without_the_queues_retry_delay() {
     let settings = QueueSettings::new().retry_delay(HOUR);
     let (_emulator, queue) = emulated(settings.clone(), 1).await;
     let mut deliveries = Consumer::new(queue.clone()).stream().unwrap();
@@ -60,7 +60,7 @@ async fn undecided_messages_are_handed_back_at_once_whatever_the_queues_retry_de
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_later_failure_does_not_replace_the_error_that_ended_a_consumer() {
+async fn later_failures_do_not_replace_the_error_of_a_run() {
     let (emulator, queue) = emulated(QueueSettings::new(), 1).await;
     let handler = move |_| {
         // The next pull ends the consumer, and the acknowledgement fails in another way after it.
@@ -151,7 +151,7 @@ async fn a_short_retry_after_does_not_shorten_the_backoff() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_short_retry_after_does_not_keep_an_acker_from_backing_off() {
+async fn short_retry_afters_do_not_prevent_backoff() {
     let (emulator, queue) = emulated(QueueSettings::new(), 0).await;
     emulator.inject(Fault::RateLimited { code: 10250, retry_after: Some(SECOND) }.until_removed());
     let before = emulator.requests();
@@ -201,7 +201,7 @@ async fn accepted(acker: &Acker, first: usize) -> usize {
 }
 
 #[test]
-fn callers_of_an_acker_do_not_wait_for_a_runtime_that_has_stopped() {
+fn callers_do_not_wait_for_an_acker_of_a_stopped_runtime() {
     let server = Server::playing([Act::Stall(Vec::new())]);
     let (of_acker, of_callers) = (runtime(), runtime());
     let acker = of_acker.block_on(async { stalled(&server) });
@@ -229,7 +229,7 @@ fn callers_of_an_acker_do_not_wait_for_a_runtime_that_has_stopped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn dropped_deliveries_and_callers_leave_as_much_room_in_an_acker_as_there_was() {
+async fn dropped_deliveries_and_callers_give_their_permits_back() {
     let (_emulator, queue) = emulated(QueueSettings::new(), 20).await;
     let consumer = Consumer::new(queue).acker(AckerOptions::new().linger(Duration::ZERO).buffer(5));
     let mut deliveries = consumer.stream().unwrap();

@@ -74,7 +74,7 @@ fn pages() -> Vec<(u16, &'static [u8])> {
 }
 
 #[tokio::test]
-async fn a_page_is_a_failed_attempt_and_is_repeated_where_that_is_safe() {
+async fn pages_are_failed_attempts_and_retried_if_idempotent() {
     let server = Server::playing([]);
     let queue = support::open(support::builder(&server.url).retry(support::quick(2).budget(u32::MAX)));
     for (status, body) in pages() {
@@ -239,7 +239,7 @@ async fn a_response_in_any_legal_framing_is_read() {
 }
 
 #[tokio::test]
-async fn a_response_that_is_cut_short_is_a_failed_attempt_whatever_its_status() {
+async fn truncated_responses_are_failed_attempts_under_any_status() {
     let failure = r#"{"success":false,"errors":[{"code":10000,"message":"no"}]}"#;
     let cut = &failure[..40];
     for status in [200, 401, 403, 404] {

@@ -132,7 +132,7 @@ async fn a_lease_with_any_content_is_sent_unchanged() {
 }
 
 #[tokio::test]
-async fn a_base_url_may_have_a_path_and_end_with_a_slash() {
+async fn base_urls_may_have_a_path_and_trailing_slash() {
     for (suffix, prefix) in [("", ""), ("/", ""), ("/client/v4", "/client/v4"), ("/a/client/v4/", "/a/client/v4")] {
         let server = Server::playing([support::bare_success()]);
         Op::Ack.call(&support::queue(&format!("{}{suffix}", server.url))).await.unwrap();

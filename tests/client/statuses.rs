@@ -105,7 +105,7 @@ async fn each_status_of_cloudflares_edge_is_a_service_failure() {
 }
 
 #[tokio::test]
-async fn a_success_is_ok_under_any_status_of_success_and_no_other() {
+async fn only_statuses_of_success_are_ok() {
     let server = Server::playing([]);
     let queue = support::queue(&server.url);
     let success = r#"{"success":true,"errors":[],"result":{}}"#;

@@ -95,7 +95,7 @@ async fn entries_of_a_list_that_cannot_be_read_are_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pull_of_a_consumer_is_a_receive_span_and_a_handler_a_process_span() {
+async fn pulls_are_receive_spans_and_handlers_process_spans() {
     let emulator = Emulator::in_process();
     let queue = emulator.queue().unwrap();
     queue.push(&PushMessage::text("hello")).await.unwrap();

@@ -157,7 +157,7 @@ async fn a_call_redacts_every_credential_that_it_used() {
 }
 
 #[tokio::test]
-async fn no_part_of_an_error_shows_a_credential_before_or_after_a_rotation() {
+async fn errors_show_no_credential_before_or_after_rotation() {
     // They have nothing in common, since what they share is redacted for either.
     let (first, second) = ("f1rst-token-0f-all-of-them", "an0ther-s3cret-that-came-later");
     let entry = |text: &str| {

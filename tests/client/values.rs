@@ -63,7 +63,7 @@ fn each_kind_of_error_has_words_of_its_own() {
 }
 
 #[tokio::test]
-async fn the_error_of_a_partial_result_reads_as_the_error_in_it() {
+async fn errors_of_partial_results_read_as_their_source() {
     let queue = support::queue(&support::nowhere());
     let failed = queue.ack(support::acks(["a"])).await.unwrap_err();
     assert_eq!(failed.to_string(), failed.error.to_string());
@@ -75,7 +75,7 @@ async fn the_error_of_a_partial_result_reads_as_the_error_in_it() {
 }
 
 #[test]
-fn a_request_is_read_in_the_order_in_which_it_was_made() {
+fn requests_are_iterated_in_insertion_order() {
     let request = AckRequest::new().ack("a").retry("b");
     let leases: Vec<_> =
         (&request).into_iter().map(|settlement| settlement.lease.id().expose_secret().into_owned()).collect();

@@ -111,7 +111,7 @@ fn a_paused_queue_is_not_pulled_until_it_is_resumed() {
 }
 
 #[test]
-fn a_deleted_queue_is_gone_with_its_messages_and_its_name_is_free() {
+fn deleting_a_queue_frees_its_name_and_drops_messages() {
     under_every_switch(async |under| {
         let (_emulator, _, queues) = emulated(under);
         let queue = queues.create("jobs").await.unwrap();
@@ -190,7 +190,7 @@ fn settings_out_of_bounds_are_refused_before_sending() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_name_in_the_place_of_an_id_is_refused_with_a_hint() {
+async fn a_name_instead_of_an_id_is_refused_with_advice() {
     let client = Client::new(cloudflare_queues::Credentials::api_token("token").unwrap()).unwrap();
     let error = client.queues("023e105f4ecef8ad9ca31a8372d0c353").unwrap().queue("my-queue").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);

@@ -98,7 +98,7 @@ async fn a_purge_with_errors_of_any_form_is_not_complete() {
 }
 
 #[test]
-fn a_peek_and_a_purge_are_sent_again_after_every_passing_fault() {
+fn peeks_and_purges_are_retried_after_every_transient_fault() {
     over_http_and_under_every_switch(async |under| {
         for fault in [Fault::ServerError(502), Fault::CutOff, Fault::ResetBefore] {
             let service = under.service().await;

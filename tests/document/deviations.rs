@@ -80,7 +80,7 @@ fn an_unneeded_reason_is_reported() {
 }
 
 #[test]
-fn a_row_needs_a_reason_stands_once_and_does_not_explain_anything() {
+fn rows_need_a_reason_stand_once_and_are_no_catch_all() {
     let with = |row: &str| {
         complaints(&ours(), &published(), &README.replace("| `* operation` |", &format!("{row}\n| `* operation` |")))
     };

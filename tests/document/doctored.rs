@@ -48,7 +48,7 @@ fn check_all(classes: &[(Class, &[Row])]) {
 }
 
 #[test]
-fn a_breaking_change_names_the_place_to_edit() {
+fn a_breaking_change_names_what_to_edit() {
     check_all(&NEED_AN_EDIT);
 }
 
@@ -107,7 +107,7 @@ fn info(name: &str) -> Report {
 }
 
 #[test]
-fn a_list_that_comes_in_pages_is_lost_where_one_page_is_read() {
+fn a_paged_list_is_lost_where_one_page_is_read() {
     let parameters =
         ["page", "per_page", "cursor", "limit", "offset", "pageToken", "starting_after", "maxKeys", "from", "first"];
     let infos =
@@ -127,7 +127,7 @@ fn what_is_called_otherwise_does_not_page_a_list() {
 }
 
 #[test]
-fn a_request_that_holds_more_than_may_be_sent_needs_an_edit() {
+fn a_request_with_more_than_may_be_sent_needs_an_edit() {
     let body = |document: &mut Value, path: &str, keyword: &str| {
         document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"][keyword] = json!(false)
     };
@@ -151,7 +151,7 @@ fn what_an_alternative_requires_may_be_sent_always() {
 }
 
 #[test]
-fn a_result_that_may_be_null_cannot_be_read_unless_it_has_only_counts() {
+fn a_nullable_result_is_readable_only_if_it_has_counts_alone() {
     let nullable = |path: &str, method: &str| {
         whole(|document| {
             let schema = &mut document["paths"][path][method]["responses"]["200"]["content"]["application/json"];
@@ -171,7 +171,7 @@ fn a_result_that_may_be_null_cannot_be_read_unless_it_has_only_counts() {
 }
 
 #[test]
-fn an_operation_that_is_not_called_is_the_same_whatever_its_parameters_are_called() {
+fn names_of_parameters_do_not_make_an_operation_new() {
     let (openapi, mut document) = (Openapi::new(), published());
     let other = json!({ "get": { "operationId": "queues-count" } });
     document["paths"]["/accounts/{account_id}/queues/{queue_id}/count"] = other;
@@ -235,7 +235,7 @@ fn nothing_to_do_is_reported_only_alone() {
 }
 
 #[test]
-fn a_change_of_many_operations_names_each_on_a_line_of_its_own() {
+fn a_change_of_many_operations_lists_each_on_a_line() {
     let report = whole(|document| {
         let paths = document["paths"].as_object_mut().unwrap();
         let operations = paths.values_mut().flat_map(|item| item.as_object_mut().unwrap().values_mut()).skip(1);

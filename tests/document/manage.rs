@@ -50,7 +50,7 @@ fn every_response_of_the_published_form_is_read() {
 }
 
 #[test]
-fn an_odd_entry_costs_no_other_its_place_in_a_list() {
+fn a_malformed_entry_drops_no_other_from_a_list() {
     let service = Service::start();
     let odd = json!([null, 7, "x", [], {}, { "queue_id": 7, "queue_name": null, "consumers": "none", "settings": [] }]);
     let mut entries = odd.as_array().unwrap().clone();
@@ -114,7 +114,7 @@ async fn a_list_ends_although_the_service_counts_pages_without_end() {
 }
 
 #[test]
-fn a_queue_is_found_by_its_whole_name_whatever_the_service_lists() {
+fn queues_are_found_by_whole_name_whatever_is_listed() {
     let service = Service::start();
     let queue = |id: &str, name: &str| json!({ "queue_id": id, "queue_name": name });
     service.respond(
@@ -218,7 +218,7 @@ fn settings_beyond_our_bounds_do_not_prevent_a_change() {
 }
 
 #[test]
-fn a_consumer_is_sent_back_as_received_but_for_what_the_service_decides() {
+fn consumers_are_sent_back_without_what_the_service_decides() {
     let back = |consumer: Value| {
         let described: ConsumerDescription = serde_json::from_value(consumer).unwrap();
         serde_json::to_value(ConsumerSettings::from(&described)).unwrap()

@@ -135,7 +135,7 @@ fn a_type_that_changed_leads_to_the_schema_that_reads_it() {
 }
 
 #[test]
-fn a_field_that_is_gone_leads_to_the_schema_that_has_it() {
+fn a_missing_field_leads_to_its_schema() {
     let remove = |document: &mut Value, pointer: &str, field: &str| {
         drop(at(document, pointer).as_object_mut().unwrap().remove(field))
     };
@@ -155,7 +155,7 @@ fn a_field_that_is_gone_leads_to_the_schema_that_has_it() {
 }
 
 #[test]
-fn a_new_required_field_names_its_place() {
+fn a_new_required_field_names_where_it_is_missing() {
     let schema = "~1pull/post/requestBody/content/application~1json/schema";
     let report = after(|document| {
         at(document, schema)["properties"]["consumer_id"] = json!({ "type": "string" });

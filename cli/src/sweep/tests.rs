@@ -161,7 +161,7 @@ async fn kept_messages_are_copied_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_queue_that_takes_nothing_ends_the_redrive_and_costs_no_message() {
+async fn a_refusing_queue_ends_the_redrive_without_loss() {
     for max_retries in [0, 3] {
         let world = World::with(300, max_retries).await;
         world.to.delete().await.unwrap();
@@ -229,7 +229,7 @@ impl Sink for Stealing {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_that_is_refused_ends_no_sweep_and_costs_no_other() {
+async fn a_refused_lease_ends_no_sweep() {
     let world = World::with(300, 3).await;
     world.emulator.configure(|behavior| behavior.unknown_leases(UnknownLease::Reject));
     let sink = Stealing(world.from.clone());
@@ -254,7 +254,7 @@ fn only(conditions: &[&str]) -> Filter {
 }
 
 #[tokio::test(start_paused = true)]
-async fn messages_that_do_not_match_are_available_at_the_end_of_a_sweep() {
+async fn messages_that_do_not_match_are_released_after_a_sweep() {
     // Some of their leases are kept in a file.
     let world = World::with(25_000, 3).await;
     world.slow(200);
@@ -321,7 +321,7 @@ async fn a_sweep_ends_although_messages_keep_arriving() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn messages_that_others_hold_are_counted_and_the_sweep_is_not_complete() {
+async fn messages_held_by_others_make_the_sweep_incomplete() {
     let world = World::with(100, 3).await;
     let pull = PullOptions::new().batch_size(30).visibility_timeout(Duration::from_secs(3600));
     assert_eq!(world.from.pull(pull).await.unwrap().len(), 30);
@@ -382,7 +382,7 @@ fn changes_of_consumers(world: &World) -> Arc<AtomicU64> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_pass_pulls_a_message_at_its_last_delivery_that_cannot_be_pushed_anew() {
+async fn no_pass_pulls_a_last_delivery_that_cannot_be_pushed_again() {
     let world = World::with(300, 2).await;
     let changes = changes_of_consumers(&world);
     // Behind what a look reaches.
@@ -404,7 +404,7 @@ async fn no_pass_pulls_a_message_at_its_last_delivery_that_cannot_be_pushed_anew
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_at_its_last_delivery_that_nothing_announced_is_held_and_ends_the_sweep() {
+async fn an_unannounced_last_delivery_is_held_and_ends_the_sweep() {
     for keep in [false, true] {
         let world = World::with(300, 3).await;
         let changes = changes_of_consumers(&world);
@@ -433,7 +433,7 @@ async fn copies_that_cannot_be_pushed_cost_no_message() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sweep_that_does_not_know_what_is_left_is_no_success() {
+async fn a_sweep_with_an_unknown_rest_fails() {
     let world = World::with(10, 3).await;
     let sweep = world.sweep(plan()).await;
     world.emulator.inject(Fault::Forbidden.on(Operation::GetQueueMetrics).until_removed());
@@ -457,7 +457,7 @@ async fn messages_that_came_do_not_stand_for_those_that_others_hold() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sweep_ends_although_all_that_arrives_looks_older_than_its_start() {
+async fn sweeps_end_although_new_messages_look_old() {
     // The service's clock stands still.
     let world = World::of(Emulator::builder(), 200, 3).await;
     world.slow(200);

@@ -43,7 +43,7 @@ fn is_gone(file: &Path) -> bool {
 }
 
 #[test]
-fn a_program_gets_the_body_and_the_metadata_and_acknowledges_by_status_0() {
+fn programs_get_body_and_metadata_and_ack_by_status_0() {
     let world = World::new();
     world.push(&[PushMessage::text("the \0 body\n")]);
     let id = world.messages()[0].id.clone();
@@ -83,7 +83,7 @@ fn a_program_gets_the_lease_if_that_is_asked_for() {
 }
 
 #[test]
-fn as_many_programs_run_side_by_side_as_asked_for_and_no_more() {
+fn concurrency_bounds_the_programs_that_run_at_once() {
     let world = World::new();
     world.push_numbers(12);
     let folder = folder("side-by-side");
@@ -250,7 +250,7 @@ fn a_program_that_is_killed_acknowledges_nothing() {
 }
 
 #[test]
-fn a_program_that_hangs_is_ended_with_what_it_started_and_acknowledges_nothing() {
+fn hanging_programs_are_killed_with_children_and_acknowledge_nothing() {
     let world = World::new();
     world.push_numbers(1);
     let pid = folder("hang").join("pid");
@@ -264,7 +264,7 @@ fn a_program_that_hangs_is_ended_with_what_it_started_and_acknowledges_nothing()
 }
 
 #[test]
-fn a_program_that_cannot_be_started_ends_it_and_costs_each_message_an_attempt_at_most() {
+fn a_program_that_cannot_be_started_costs_at_most_one_attempt() {
     let world = World::new();
     world.push_numbers(50);
     let (code, _, told) = consume(&world, &[], &["/does/not/exist"]);
@@ -454,7 +454,7 @@ fn a_failure_at_the_last_delivery_is_told() {
 }
 
 #[test]
-fn without_a_terminal_a_line_tells_every_ten_seconds_what_was_done() {
+fn without_a_terminal_progress_is_a_line_every_ten_seconds() {
     let world = World::new();
     world.push_numbers(1);
     let file = folder("lines").join("told");
@@ -482,7 +482,7 @@ fn until_empty_is_not_done_while_others_hold_messages() {
 }
 
 #[test]
-fn until_empty_is_not_done_if_programs_failed_although_nothing_is_left() {
+fn until_empty_fails_if_programs_failed() {
     let world = World::retrying(1);
     world.push_numbers(3);
     let (code, summary, told) = consume(&world, &["--retry-delay", "0s"], &["false"]);

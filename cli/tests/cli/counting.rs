@@ -29,7 +29,7 @@ fn run(world: &World, arguments: &[&str]) -> (Option<i32>, Vec<Value>, String) {
 }
 
 #[test]
-fn the_most_frequent_values_are_counted_and_what_was_looked_at_is_told() {
+fn frequent_values_are_counted_with_the_number_of_messages_seen() {
     let world = World::new();
     reasons(&world, &[("timeout", 60), ("parse", 120), ("gone", 70)]);
     world.push(&[PushMessage::text("no JSON")]);
@@ -84,7 +84,7 @@ fn attempts_are_those_before_the_command_whether_or_not_it_leases() {
 }
 
 #[test]
-fn matching_messages_are_deleted_without_a_lease_as_far_as_peeking_reaches() {
+fn matching_messages_within_reach_of_peeks_are_deleted_unleased() {
     let world = World::new();
     reasons(&world, &[("timeout", 150), ("parse", 30)]);
     let filter = ["delete", world.id(), "--filter", "/reason=timeout"];

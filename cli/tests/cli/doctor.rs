@@ -184,7 +184,7 @@ fn a_proxy_is_named_without_its_password() {
 }
 
 #[test]
-fn a_missing_pull_consumer_is_told_of_and_enabled_only_if_wanted() {
+fn missing_pull_consumers_are_reported_and_enabled_if_wanted() {
     let world = World::of(Emulator::builder().real_time().queue(QueueSettings::new().http_pull(false)));
     world.push_numbers(1);
     for _ in 0..2 {
@@ -364,7 +364,7 @@ fn a_recording_shows_where_the_emulator_answers_otherwise() {
 }
 
 #[test]
-fn a_probe_that_is_interrupted_keeps_its_report_and_leaves_no_message() {
+fn interrupted_probes_keep_their_report_and_leave_no_message() {
     let world = World::new();
     let mut command = world.program(&["doctor", "--probe", world.id()]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

@@ -140,7 +140,7 @@ fn it_ends_at_once_on_sigterm_and_on_ctrl_c() {
 }
 
 #[test]
-fn a_shell_takes_the_variables_as_they_are_printed_and_as_they_are_written() {
+fn shells_read_the_variables_as_printed_and_as_written() {
     let file = folder("emulator-env").join("emulator.env");
     let queues = ["--queue", "orders", "--queue", "mails-2", "--write-env", file.to_str().unwrap()];
     let mut serving = Serving::start(&[&["--env"], &queues[..]].concat());
@@ -316,7 +316,7 @@ fn an_address_that_is_taken_is_named() {
 }
 
 #[test]
-fn the_env_file_is_that_of_the_emulator_that_wrote_it_last() {
+fn the_last_emulator_owns_the_env_file() {
     let file = folder("emulator-two").join("emulator.env");
     let path = file.to_str().unwrap();
     fs::write(&file, "stale").unwrap();
@@ -335,7 +335,7 @@ fn the_env_file_is_that_of_the_emulator_that_wrote_it_last() {
 }
 
 #[test]
-fn a_frozen_clock_is_advanced_alone_and_requests_are_logged_if_wanted() {
+fn frozen_clocks_only_advance_and_requests_are_logged_if_wanted() {
     let mut serving = Serving::start(&["--frozen", "--log", "--host", "0.0.0.0"]);
     let announced = serving.announced();
     assert!(announced["url"].as_str().unwrap().starts_with("http://127.0.0.1:"), "an address to connect to");

@@ -140,7 +140,7 @@ fn a_full_disk_loses_nothing() {
 }
 
 #[test]
-fn a_disk_that_fills_up_in_the_middle_of_a_line_loses_nothing() {
+fn a_full_disk_within_a_line_loses_nothing() {
     for to in [true, false] {
         let world = World::new();
         world.push_numbers(250);

@@ -52,7 +52,7 @@ fn completions_are_for_every_shell() {
 }
 
 #[test]
-fn help_takes_at_most_ten_times_the_processor_time_of_a_program_that_does_nothing() {
+fn help_takes_at_most_ten_times_an_empty_program() {
     let twenty = |program: &str| {
         let script = format!("for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do {program}; done");
         processor_time(&mut std::process::Command::new("sh"), &script)

@@ -138,7 +138,7 @@ fn what_is_not_the_release_is_not_installed() {
 }
 
 #[test]
-fn what_a_killed_run_left_is_removed_by_one_on_another_day() {
+fn files_of_killed_runs_are_removed_a_day_later() {
     let world = World::new("killed", "echo cf-queues 1.2.3");
     let bin = world.folder.join("bin");
     sh("mkdir -p bin/.cf-queues.abcdef bin/.cf-queues.ghijkl bin/.cf-queues", &world.folder);
@@ -151,7 +151,7 @@ fn what_a_killed_run_left_is_removed_by_one_on_another_day() {
 }
 
 #[test]
-fn a_machine_without_a_program_and_a_folder_that_cannot_be_written_are_named() {
+fn missing_programs_and_unwritable_folders_are_named() {
     let world = World::new("other", "echo cf-queues 1.2.3");
     world.on("FreeBSD", "riscv64");
     world.refuses("there is no program for FreeBSD riscv64");

@@ -49,7 +49,7 @@ fn a_wrong_account_and_a_network_that_fails_are_named() {
 }
 
 #[test]
-fn a_profile_names_the_variable_with_the_token_and_never_the_token() {
+fn profiles_name_the_tokens_variable_and_never_the_token() {
     let world = world_of(&["jobs"]);
     let file = folder("profiles").join("profiles.toml");
     let (account, url) = (world.emulator.account_id(), world.emulator.base_url());

@@ -54,7 +54,7 @@ fn a_line_is_pushed_although_no_other_follows() {
 }
 
 #[test]
-fn a_push_that_is_told_to_stop_says_where_to_go_on() {
+fn an_interrupted_push_reports_where_to_continue() {
     let world = World::new();
     let mut command = world.program(&["push", world.id()]);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
@@ -69,7 +69,7 @@ fn a_push_that_is_told_to_stop_says_where_to_go_on() {
 }
 
 #[test]
-fn a_line_that_cannot_be_a_message_is_named_and_the_others_are_pushed() {
+fn invalid_lines_are_named_and_the_others_are_pushed() {
     let world = World::new();
     let lines = b"{\"a\":1}\nnot json s3cret\n\n\"bare\"\n[2]\n";
     let output = world.command(&["push", world.id(), "--json"]).write_stdin(lines.as_slice()).assert().code(5);

@@ -194,7 +194,7 @@ fn each_filter_has_its_queue() {
 }
 
 #[test]
-fn a_dead_letter_queue_is_redriven_to_the_queue_that_names_it() {
+fn dead_letters_are_redriven_to_the_queue_naming_theirs() {
     let world = World::of(Emulator::builder().real_time());
     let queues = world.queue().queues();
     let dead = world.runtime.block_on(queues.create("failed")).unwrap();
@@ -247,7 +247,7 @@ fn a_pass_that_would_lose_a_message_does_not_begin() {
 }
 
 #[test]
-fn a_message_at_its_last_delivery_stops_a_pass_before_it_is_pulled() {
+fn last_deliveries_stop_a_pass_before_the_pull() {
     let world = workers_queue(0);
     let to = world.other();
     // Behind what a look reaches.
@@ -287,7 +287,7 @@ fn a_full_disk_costs_no_message_at_its_last_delivery() {
 }
 
 #[test]
-fn a_queue_without_a_pull_consumer_is_told_of_before_anything_else() {
+fn a_missing_pull_consumer_is_reported_first() {
     let world = World::of(Emulator::builder().real_time().queue(QueueSettings::new().http_pull(false)));
     let to = world.other();
     world.push_numbers(3);

@@ -117,7 +117,7 @@ fn purge_takes_the_name_from_a_terminal() {
 }
 
 #[test]
-fn a_pull_consumer_is_enabled_if_the_question_is_answered_with_yes() {
+fn answering_yes_enables_the_pull_consumer() {
     let world = World::of(Emulator::builder().real_time().queue(QueueSettings::new().http_pull(false)));
     for (typed, code) in [("n\n", Some(4)), ("\n", Some(4)), ("y\n", Some(0))] {
         let (ended, shown) = on_terminal(world.program(&["doctor", world.id()]), typed);
@@ -130,7 +130,7 @@ fn a_pull_consumer_is_enabled_if_the_question_is_answered_with_yes() {
 }
 
 #[test]
-fn a_redrive_asks_which_of_several_queues_the_dead_letters_are_from() {
+fn a_redrive_asks_for_the_source_among_several_queues() {
     let world = World::of(Emulator::builder().real_time());
     let queues = world.queue().queues();
     let (failed, letters) = world.runtime.block_on(async {

@@ -42,7 +42,7 @@ async fn a_retry_after_in_the_past_does_not_skip_the_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failing_ack_is_repeated_until_the_last_second_of_its_lease() {
+async fn failing_acks_are_retried_until_their_last_second() {
     for seconds in [60, 300, 1000] {
         let fixture = Fixture::under(1, seconds * SECOND, once).await;
         fixture.responds(|_| Some(refusal(503, 15_000)));
@@ -72,7 +72,7 @@ async fn a_longer_retry_after_is_obeyed_while_the_lease_lasts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_after_of_a_day_stops_no_acker_for_longer_than_five_minutes() {
+async fn a_retry_after_holds_an_acker_for_at_most_five_minutes() {
     let fixture = Fixture::under(1, 1000 * SECOND, once).await;
     let calls = AtomicUsize::new(0);
     fixture.responds(move |_| {
@@ -119,7 +119,7 @@ async fn a_lease_fails_before_it_expires() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_short_lease_costs_the_others_of_its_request_no_second_round() {
+async fn short_leases_cost_others_no_second_request() {
     let fixture = Fixture::with(100).await.takes(700 * SECOND / 1000);
     let (acker, start) = (fixture.acker(), Instant::now());
     let mut receipts = Vec::new();

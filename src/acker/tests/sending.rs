@@ -265,7 +265,7 @@ async fn a_warning_without_a_count_is_about_its_lease_only() {
 }
 
 #[test]
-fn errors_beside_successes_are_logged_at_growing_intervals_with_their_text_and_without_secrets() {
+fn errors_in_successes_are_logged_rarely_and_without_secrets() {
     let log = Log::new();
     let _guard = tracing::subscriber::set_default(log.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();

@@ -77,7 +77,7 @@ async fn success_without_counts_or_with_warnings_does_not_slow_pulling_down() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_lease_of_many_that_is_not_counted_does_not_slow_pulling_down() {
+async fn one_uncounted_lease_of_many_does_not_slow_pulling() {
     // One lease of each request is not counted: the service warns of it, or of none, or of all but it, or of all.
     for warned in [0..1, 0..0, 1..100, 0..100] {
         let world = World::with(1500).await;
@@ -105,7 +105,7 @@ async fn one_lease_of_many_that_is_not_counted_does_not_slow_pulling_down() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_report_holds_at_most_ten_thousand_leases_and_counts_the_rest() {
+async fn reports_hold_ten_thousand_leases_and_count_the_rest() {
     let world = World::with(12_000).await;
     // After the first one, responses are late, and count nothing.
     let is_late = |seen: &Seen| seen.operation == "ack" && seen.nth > 0;
@@ -144,7 +144,7 @@ async fn acknowledgements_that_hang_slow_pulling_down() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pages_of_a_proxy_for_a_third_of_a_lease_cost_nothing_but_time() {
+async fn proxy_pages_for_a_third_of_a_lease_only_delay_acks() {
     for status in [200, 204, 302, 401, 403, 404, 405, 409, 451, 502, 530] {
         let (world, start) = (World::with(50).await, Instant::now());
         world.responds(move |_| {

@@ -22,7 +22,7 @@ fn number(message: &Message) -> u32 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_handler_gets_full_batches_and_the_rest_after_the_linger() {
+async fn batch_handlers_get_full_batches_and_lingered_rests() {
     let world = World::with(250).await;
     let (start, sizes) = (Instant::now(), Arc::new(Mutex::new(Vec::new())));
     let seen = Arc::clone(&sizes);
@@ -111,7 +111,7 @@ async fn a_typed_batch_handler_does_not_see_undecodable_messages() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_does_not_wait_for_the_next_pull_when_it_has_lingered() {
+async fn a_lingered_batch_does_not_wait_for_the_next_pull() {
     let world = World::with(3).await;
     let (start, at) = (Instant::now(), Arc::new(Mutex::new(None)));
     let seen = Arc::clone(&at);

@@ -17,7 +17,7 @@ fn suspended(world: &World) -> (Queue, Arc<AtomicU64>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_lease_of_a_pulled_message_ends_while_the_machine_is_suspended() {
+async fn leases_end_while_the_machine_is_suspended() {
     let world = World::with(2).await;
     let (queue, sleeps) = suspended(&world);
     let batch = queue.pull(crate::PullOptions::new().visibility_timeout(MINUTE)).await.unwrap();
@@ -50,7 +50,7 @@ async fn a_suspension_during_a_pull_counts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_that_waited_while_the_machine_was_suspended_is_not_started() {
+async fn messages_that_waited_through_a_suspension_are_not_started() {
     let world = World::with(2).await;
     let (queue, sleeps) = suspended(&world);
     let consumer = Consumer::new(queue).max_retries(100).concurrency(1).handler_batch_size(1);
@@ -67,7 +67,7 @@ async fn a_message_that_waited_while_the_machine_was_suspended_is_not_started() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_that_could_not_start_in_time_does_not_count_as_fast() {
+async fn handlers_that_start_too_late_do_not_count_as_fast() {
     let world = World::with(2).await;
     let (queue, sleeps) = suspended(&world);
     let mut deliveries = Consumer::new(queue).max_retries(100).stream().unwrap();
@@ -82,7 +82,7 @@ async fn a_handler_that_could_not_start_in_time_does_not_count_as_fast() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_learns_that_its_lease_ended_while_the_machine_was_suspended() {
+async fn handlers_learn_of_leases_that_ended_in_a_suspension() {
     let world = World::with(1).await;
     let (queue, sleeps) = suspended(&world);
     let consumer = Consumer::new(queue).max_retries(100).concurrency(1);
@@ -104,7 +104,7 @@ async fn a_handler_learns_that_its_lease_ended_while_the_machine_was_suspended()
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_extension_that_was_sent_before_a_suspension_does_not_count_after_it() {
+async fn extensions_from_before_a_suspension_do_not_count() {
     let world = World::with(1).await;
     world.takes_by(|seen| if seen.operation == "extend" { 10 * SECOND } else { Duration::ZERO });
     let (queue, sleeps) = suspended(&world);
@@ -124,7 +124,7 @@ async fn an_extension_that_was_sent_before_a_suspension_does_not_count_after_it(
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_lease_that_is_lost_is_counted_even_if_handlers_return_at_once() {
+async fn lost_leases_are_counted_even_of_instant_handlers() {
     let world = World::with(50).await;
     let consumer = world.consumer().concurrency(50).max_lease(Duration::ZERO).max_idle(SECOND);
     let report = run(&consumer, sleep(65 * SECOND), |message: Message| async move {
@@ -272,7 +272,7 @@ async fn a_retry_is_sent_after_the_extension_that_is_under_way() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hand_back_waits_for_an_extension_under_way_even_if_nothing_is_left_of_its_stream() {
+async fn hand_backs_wait_for_extensions_of_a_dropped_stream() {
     let world = World::with(1).await;
     // The lease is extended from 40 s to 50 s.
     world.takes_by(|seen| if seen.operation == "extend" { 10 * SECOND } else { 100 * MILLI });
@@ -287,7 +287,7 @@ async fn a_hand_back_waits_for_an_extension_under_way_even_if_nothing_is_left_of
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_does_not_wait_for_an_extension_that_is_not_sent_again() {
+async fn retries_do_not_wait_for_abandoned_extensions() {
     let world = World::with(2).await;
     // The leases are extended from 40 s to 50 s, and end in between: no half of the refused request is sent.
     world.takes_by(|seen| if seen.operation == "extend" { 10 * SECOND } else { 100 * MILLI });
@@ -310,7 +310,7 @@ async fn a_retry_does_not_wait_for_an_extension_that_is_not_sent_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_is_bounded_while_a_retry_waits_for_an_extension_that_hangs() {
+async fn a_stop_is_bounded_while_a_retry_awaits_an_extension() {
     let world = World::with(1).await;
     // The lease is extended from 40 s on, and the attempt is given up after 30 s.
     world.takes_by(|seen| if seen.operation == "extend" { 60 * MINUTE } else { Duration::ZERO });

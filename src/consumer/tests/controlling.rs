@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn a_paused_consumer_pulls_nothing_and_extends_the_leases_of_what_it_works_on() {
+async fn paused_consumers_extend_leases_and_pull_nothing() {
     let world = World::with(5).await;
     world.takes(100 * MILLI);
     let (consumer, pulls) = (world.consumer(), || world.seen("pull").len());

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_quantile_is_the_bound_of_the_bucket_that_it_falls_into() {
+fn quantiles_are_the_bound_of_their_bucket() {
     let mut times = HandlerTimes::default();
     assert_eq!((times.quantile(0.5), times.count()), (Duration::ZERO, 0));
     for (count, time) in [(50, 3 * MILLI), (40, 100 * MILLI), (10, Duration::MAX)] {
@@ -60,7 +60,7 @@ async fn health_tells_how_long_ago_a_pull_last_succeeded() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_that_was_dropped_or_has_ended_does_not_count_as_running() {
+async fn dropped_and_ended_runs_do_not_count_as_running() {
     let world = World::with(0).await;
     let consumer = world.consumer();
     let other = consumer.clone();

@@ -36,7 +36,7 @@ fn stored(world: &World, queue_id: &QueueId) -> Vec<(String, String)> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dead_letter_is_pushed_byte_for_byte_and_acknowledged_only_after_that() {
+async fn dead_letters_are_pushed_unchanged_before_they_are_acknowledged() {
     for form in [JsonBodies::Text, JsonBodies::Base64] {
         let (world, dead) = world_of(Behavior::new().json_bodies(form));
         world.takes(SECOND);
@@ -138,7 +138,7 @@ async fn dead_letter(
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_lease_of_a_dead_letter_is_extended_until_it_is_pushed() {
+async fn leases_of_dead_letters_are_extended_until_the_push() {
     for is_stream in [false, true] {
         let (world, dead) = world_of(Behavior::new().late_acks(false));
         world.takes_by(|seen| if seen.operation == "messages" { 25 * SECOND } else { SECOND });
@@ -215,7 +215,7 @@ async fn a_push_that_has_begun_outlasts_a_run_and_a_stream() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dropped_run_still_moves_its_dead_letters_and_extends_no_other_lease() {
+async fn dropped_runs_finish_dead_letters_and_extend_nothing_else() {
     let (world, dead) = world().await;
     world.takes_by(|seen| if seen.operation == "messages" { 25 * SECOND } else { Duration::ZERO });
     world.push(30).await;
@@ -288,7 +288,7 @@ async fn a_wrapped_dead_letter_says_why_and_holds_the_original() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_function_a_dead_letter_is_the_message_byte_for_byte() {
+async fn dead_letters_are_unchanged_without_a_function() {
     let world = World::with(0).await;
     let bodies = letters(&world, each_reason(), |consumer| consumer).await;
     let letters: Vec<_> = bodies.iter().map(|body| PushMessage::from_body(body).unwrap()).collect();
@@ -297,7 +297,7 @@ async fn without_a_function_a_dead_letter_is_the_message_byte_for_byte() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dead_letter_that_is_too_large_for_its_envelope_is_pushed_without() {
+async fn dead_letters_too_large_to_wrap_are_pushed_unwrapped() {
     let world = World::with(0).await;
     let large = PushMessage::text("x".repeat(127_990));
     let bodies = letters(&world, [large.clone()], |consumer| consumer.dead_letter_as(DeadLetter::wrap)).await;

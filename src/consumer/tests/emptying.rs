@@ -4,7 +4,7 @@ use super::*;
 use crate::message::pull::PullOptions;
 
 #[tokio::test(start_paused = true)]
-async fn a_run_ends_once_the_queue_is_empty_for_so_long_after_the_last_message_was_settled() {
+async fn until_empty_counts_from_the_last_settlement() {
     for (idle, most) in [(Duration::ZERO, Duration::ZERO), (5 * SECOND, 500 * MILLI), (MINUTE, 5 * SECOND)] {
         let world = World::with(250).await;
         world.takes(100 * MILLI);
@@ -24,7 +24,7 @@ async fn a_run_ends_once_the_queue_is_empty_for_so_long_after_the_last_message_w
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_that_arrives_or_is_retried_in_time_is_handled_before_the_end() {
+async fn messages_that_arrive_or_return_in_time_are_handled() {
     let world = World::with(1).await;
     let stop = async {
         sleep(4 * SECOND).await;
@@ -42,7 +42,7 @@ async fn a_message_that_arrives_or_is_retried_in_time_is_handled_before_the_end(
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_delayed_or_leased_by_others_is_not_waited_for_and_is_counted() {
+async fn delayed_and_otherwise_leased_messages_are_counted_not_awaited() {
     let world = World::with(3).await;
     let _leased = world.direct.pull(PullOptions::new().batch_size(1)).await.unwrap();
     world.direct.push(&PushMessage::text("later").delay(MINUTE)).await.unwrap();
@@ -55,7 +55,7 @@ async fn what_is_delayed_or_leased_by_others_is_not_waited_for_and_is_counted() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn failed_pulls_do_not_make_a_queue_empty_and_a_stop_still_ends_the_run() {
+async fn failed_pulls_are_not_an_empty_queue_and_stops_still_work() {
     let world = World::with(10).await;
     let start = Instant::now();
     world.responds(move |_| (start.elapsed() < MINUTE).then(|| refusal(503, 0)));
@@ -74,7 +74,7 @@ async fn batches_end_with_an_empty_queue_as_well() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_ends_with_an_empty_queue_once_what_it_gave_is_settled() {
+async fn until_empty_ends_a_stream_once_all_is_settled() {
     let world = World::with(25).await;
     let mut deliveries = world.consumer().until_empty(SECOND).json::<usize>().stream().unwrap();
     let (start, mut count) = (Instant::now(), 0);

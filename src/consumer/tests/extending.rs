@@ -68,7 +68,7 @@ async fn refused_extensions_take_few_requests_and_end_with_the_leases() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn leases_are_extended_together_again_once_it_is_known_which_one_was_passed_over() {
+async fn leases_are_extended_together_again_once_the_skipped_one_is_known() {
     let world = World::of(Behavior::new().unknown_leases(UnknownLease::Ignore));
     world.push(100).await;
     world.takes(600 * MILLI);
@@ -93,7 +93,7 @@ async fn leases_are_extended_together_again_once_it_is_known_which_one_was_passe
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_that_was_extended_together_with_a_refused_one_is_not_extended_again_at_once() {
+async fn only_the_refused_lease_of_an_extension_is_sent_again() {
     let world = World::of(Behavior::new().unknown_leases(UnknownLease::Warn));
     world.push(2).await;
     let gone = world.direct.clone();
@@ -208,7 +208,7 @@ async fn leases_are_kept_among_many_bad_ones() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn leases_are_extended_together_if_they_are_due_within_a_sixth_of_the_timeout() {
+async fn leases_due_within_a_sixth_of_the_timeout_are_extended_together() {
     for (apart, expected) in [(5, vec![(40, 2)]), (15, vec![(40, 1), (55, 1)])] {
         let world = World::with(1).await;
         let start = Instant::now();

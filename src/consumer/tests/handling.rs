@@ -28,7 +28,7 @@ async fn messages_are_acknowledged_in_the_background() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_that_fails_or_panics_is_a_retry_by_the_policy() {
+async fn failed_and_panicked_handlers_are_retried_by_the_policy() {
     let world = World::with(2).await;
     let start = Instant::now();
     let attempts = Arc::new(Mutex::new(Vec::new()));
@@ -50,7 +50,7 @@ async fn a_handler_that_fails_or_panics_is_a_retry_by_the_policy() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_retry_delay_function_runs_only_after_a_failure_and_may_panic() {
+async fn retry_delay_functions_run_only_after_failures_and_may_panic() {
     let world = World::with(3).await;
     let asked = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&asked);
@@ -73,7 +73,7 @@ async fn the_retry_delay_function_runs_only_after_a_failure_and_may_panic() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_delay_of_more_than_a_day_is_reduced_to_that() {
+async fn retry_delays_are_reduced_to_a_day() {
     for delay in [RetryDelay::fixed(Duration::MAX), RetryDelay::by(|_| Some(Duration::MAX))] {
         let world = World::with(1).await;
         let report = run(&world.consumer().retry_delay(delay), sleep(SECOND), |_| async { Err::<(), _>("no") }).await;
@@ -166,7 +166,7 @@ async fn failing_handlers_slow_down_pulling() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_that_takes_longer_than_its_timeout_is_dropped_and_has_failed() {
+async fn handlers_over_their_timeout_are_dropped_as_failures() {
     for is_batched in [false, true] {
         let world = World::with(3).await;
         let dead = world.emulator.create_queue(QueueSettings::new());

@@ -54,7 +54,7 @@ async fn restarts_dead_letter_nothing_that_no_handler_saw() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_more_than_the_limit_is_pulled_and_then_a_run_and_a_stream_end() {
+async fn runs_and_streams_end_at_their_limit_and_pull_no_more() {
     for (round_trip, limit) in [(200 * MILLI, 7), (2400 * MILLI, 25), (Duration::ZERO, 1), (200 * MILLI, 0)] {
         let world = world(0, 100).await;
         world.takes(round_trip);
@@ -93,7 +93,7 @@ async fn messages_at_their_last_delivery_are_started_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_that_a_dropped_wait_gave_back_is_still_first_at_its_last_delivery() {
+async fn a_dropped_wait_keeps_last_deliveries_first() {
     let world = World::with(0).await;
     world.responds(|seen| match (seen.operation.as_str(), seen.nth) {
         ("pull", 0) => Some(at_attempts(&[1, 3])),
@@ -112,7 +112,7 @@ async fn a_message_that_a_dropped_wait_gave_back_is_still_first_at_its_last_deli
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_at_its_last_delivery_is_handled_during_the_shutdown_while_there_is_time() {
+async fn last_deliveries_are_handled_during_shutdown_while_time_is_left() {
     for (time, handled) in [(10 * SECOND, 3), (2 * SECOND, 1)] {
         let world = World::with(0).await;
         let message = |number: u32| {
@@ -136,7 +136,7 @@ async fn a_message_at_its_last_delivery_is_handled_during_the_shutdown_while_the
 }
 
 #[tokio::test(start_paused = true)]
-async fn max_retries_is_asked_once_when_messages_arrive_and_a_refusal_does_no_harm() {
+async fn max_retries_is_asked_once_and_a_refusal_is_harmless() {
     for is_refused in [false, true] {
         let world = world(0, 0).await;
         world.responds(move |seen| (is_refused && seen.operation == "consumers").then(|| refusal(403, 10000)));
@@ -216,7 +216,7 @@ async fn last_deliveries_of_pulls_in_flight_are_counted_once_they_arrive() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn messages_that_were_given_up_before_max_retries_is_known_are_counted_when_it_is() {
+async fn messages_given_up_are_counted_once_max_retries_is_known() {
     let world = World::with(0).await;
     world.takes_by(|seen| if seen.operation == "consumers" { 20 * SECOND } else { Duration::ZERO });
     world.responds(|seen| match (seen.operation.as_str(), seen.nth) {
@@ -236,7 +236,7 @@ async fn messages_that_were_given_up_before_max_retries_is_known_are_counted_whe
 }
 
 #[tokio::test(start_paused = true)]
-async fn max_retries_is_asked_again_after_a_failure_that_may_pass_but_not_for_ever() {
+async fn max_retries_is_asked_again_a_few_times_after_a_failure() {
     for (failures, asked) in [(1, 2), (3, 4), (usize::MAX, 6)] {
         let world = World::with(0).await;
         let direct = world.direct.clone();

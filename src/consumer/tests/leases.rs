@@ -48,7 +48,7 @@ async fn an_extension_that_panics_costs_no_lease() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_is_extended_for_as_long_as_the_heartbeat_allows() {
+async fn leases_are_extended_for_as_long_as_max_lease_allows() {
     for (heartbeat, lost_after) in [(Duration::ZERO, 60), (5 * MINUTE, 340)] {
         let world = World::with(1).await;
         let lost_at = Arc::new(Mutex::new(None));
@@ -72,7 +72,7 @@ async fn a_lease_is_extended_for_as_long_as_the_heartbeat_allows() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_lease_is_extended_once_the_heartbeat_has_passed() {
+async fn no_lease_is_extended_once_max_lease_has_passed() {
     // Leases are due at 40 s and 45 s, and then together at 80 s, when only the second one may still be extended.
     for (heartbeat, extended) in [(40, 0), (80, 3)] {
         let world = World::with(1).await;
@@ -89,7 +89,7 @@ async fn no_lease_is_extended_once_the_heartbeat_has_passed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_extension_that_was_repeated_lasts_as_long_as_the_service_said() {
+async fn retried_extensions_last_as_long_as_confirmed() {
     let (world, start) = (World::with(1).await, Instant::now());
     // It is sent at 40 s, and once more at 50 s, which is after the heartbeat.
     world.takes_by(|seen| if seen.operation == "extend" && seen.nth == 0 { 10 * SECOND } else { Duration::ZERO });
@@ -165,7 +165,7 @@ fn switches() -> impl Iterator<Item = Switches> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn under_every_switch_of_extend_a_lease_is_kept_or_known_to_be_lost() {
+async fn leases_are_kept_or_known_lost_under_every_extend_switch() {
     for switches in switches() {
         let world = World::of(switches.behavior.clone());
         world.push(1).await;

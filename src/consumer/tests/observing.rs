@@ -94,7 +94,7 @@ pub(super) async fn keep() -> (Log, impl Drop) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handlers_error_is_a_warning_in_the_span_of_its_message() {
+async fn handler_errors_are_warnings_in_their_span() {
     let (log, guard) = keep().await;
     let world = World::with(1).await;
     let report = run(&world.consumer(), sleep(SECOND), |message| async move {
@@ -181,7 +181,7 @@ async fn each_step_of_slowing_down_is_logged_and_its_end_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn messages_that_a_dropped_wait_gave_back_are_no_failures_of_the_caller() {
+async fn messages_of_a_dropped_wait_are_no_failures() {
     let (log, guard) = keep().await;
     let world = World::with(100).await;
     let mut deliveries = world.consumer().stream().unwrap();
@@ -214,7 +214,7 @@ async fn health_distinguishes_working_from_stuck() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_consumer_whose_handlers_are_always_busy_and_finish_is_not_stuck() {
+async fn busy_handlers_that_finish_are_not_stuck() {
     let world = World::with(1000).await;
     let consumer = world.consumer().concurrency(2);
     let mut health = None;

@@ -66,7 +66,7 @@ async fn noticed_after(idle: Duration) -> Duration {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_within_a_minute_after_the_last_one_is_noticed_within_two_seconds_at_the_median() {
+async fn messages_a_minute_apart_are_noticed_within_two_seconds() {
     for idle in [5, 50] {
         let noticed = noticed_after(idle * SECOND).await;
         assert!(noticed <= 2 * SECOND, "{noticed:?} after {idle} s");
@@ -74,7 +74,7 @@ async fn a_message_within_a_minute_after_the_last_one_is_noticed_within_two_seco
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_more_is_leased_than_can_be_started_before_the_lease_ends() {
+async fn only_what_can_start_within_its_lease_is_leased() {
     let world = World::with(500).await;
     let consumer = world.consumer().concurrency(2);
     let report = run(&consumer, sleep(600 * SECOND), |_| async {
@@ -124,7 +124,7 @@ async fn only_a_permanent_failure_ends_the_run() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_backlog_hardly_more_pulls_are_empty_than_were_in_flight() {
+async fn few_pulls_after_a_backlog_are_empty() {
     let world = World::with(20_000).await;
     world.takes(1200 * MILLI);
     let consumer = world.consumer().concurrency(1000);
@@ -171,7 +171,7 @@ async fn large_messages_are_held_within_the_bound_of_bytes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_handler_is_idle_because_slow_ones_hold_half_of_the_bytes() {
+async fn slow_handlers_with_half_the_bytes_idle_no_other() {
     let world = World::with(100).await;
     world.takes(100 * MILLI);
     // Nine messages fit, of which five stay for long.
@@ -214,7 +214,7 @@ async fn a_rate_limit_inside_a_pull_lowers_the_pulls_in_flight() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn handlers_that_take_no_time_at_first_do_not_make_it_prefetch_without_bound() {
+async fn instant_handlers_do_not_cause_unbounded_prefetch() {
     let world = World::with(20_000).await;
     world.takes(10 * MILLI);
     let consumer = world.consumer().concurrency(10);
@@ -253,7 +253,7 @@ async fn messages_for_two_round_trips_are_prefetched() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pull_among_others_or_for_busy_handlers_asks_for_at_least_half_of_what_is_wanted() {
+async fn further_pulls_ask_for_at_least_half_of_what_is_wanted() {
     let world = World::with(5000).await;
     world.takes(500 * MILLI);
     let _ = run(&world.consumer().concurrency(10), sleep(30 * SECOND), |_| sleep(100 * MILLI)).await;
@@ -277,7 +277,7 @@ async fn a_pull_among_others_or_for_busy_handlers_asks_for_at_least_half_of_what
 }
 
 #[tokio::test(start_paused = true)]
-async fn messages_larger_than_the_bound_of_bytes_are_handled_one_by_one() {
+async fn messages_over_max_bytes_are_handled_one_by_one() {
     let world = World::with(20).await;
     world.takes_by(|seen| if seen.operation == "ack" { SECOND } else { 20 * MILLI });
     let consumer = world.consumer().concurrency(5).max_bytes(1);

@@ -104,7 +104,7 @@ async fn a_pull_waits_until_half_a_batch_is_wanted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pulls_ask_for_no_more_than_is_wanted_of_all_of_them() {
+async fn pulls_together_ask_for_no_more_than_is_wanted() {
     let mut pulling = Pulling::begun(|consumer| consumer).await;
     pulling.pulls.start(250, 250);
     assert_eq!((pulling.pulls.in_flight(), pulling.pulls.asked()), (3, 250));
@@ -113,7 +113,7 @@ async fn pulls_ask_for_no_more_than_is_wanted_of_all_of_them() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn at_most_four_pulls_are_in_flight_until_a_message_is_settled() {
+async fn at_most_four_pulls_are_in_flight_before_a_settlement() {
     let mut pulling = Pulling::new(|consumer| consumer).await;
     pulling.pulls = Pulls::new(pulling.world.queue.clone(), &pulling.world.consumer().settings);
     for expected in [1, 3, 4] {
@@ -153,7 +153,7 @@ async fn the_round_trip_is_an_average_without_attempts_that_failed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_size_of_messages_follows_large_ones_at_once_and_small_ones_slowly() {
+async fn message_sizes_rise_at_once_and_fall_slowly() {
     let mut pulling = Pulling::new(|consumer| consumer).await;
     let sizes = [1000, 200, 200, 4000];
     pulling.world.responds(move |seen| Some(messages(3, sizes[seen.nth])));
@@ -165,7 +165,7 @@ async fn the_size_of_messages_follows_large_ones_at_once_and_small_ones_slowly()
 }
 
 #[tokio::test(start_paused = true)]
-async fn more_pulls_are_in_flight_only_while_they_return_half_of_what_they_ask_for() {
+async fn pulls_in_flight_grow_only_while_they_return_half() {
     // The number in flight before the last pull returned was three.
     for (returned, expected) in [(100, 5), (50, 5), (49, 2), (1, 2)] {
         let mut pulling = Pulling::begun(|consumer| consumer).await;
@@ -186,7 +186,7 @@ async fn pulls_that_hold_nothing_back_do_not_become_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_pause_after_an_empty_pull_is_a_sixteenth_of_the_time_since_the_last_message() {
+async fn idle_pauses_are_a_sixteenth_of_the_time_without_messages() {
     let mut pulling = Pulling::begun(|consumer| consumer.max_idle(SECOND)).await;
     pulling.world.responds(|_| Some(messages(0, 0)));
     pulling.world.takes(Duration::ZERO);
@@ -246,7 +246,7 @@ fn limited(retry_after: &str) -> http::Response<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_ends_the_pause_after_an_empty_pull_but_not_one_that_the_service_asked_for() {
+async fn messages_end_idle_pauses_but_not_a_retry_after() {
     let long = 100 * SECOND;
     // The pause that the service asks for, the shortest one after an empty pull, and what is left 50 ms later.
     let cases = [(None, 100 * MILLI, None), (Some("61"), 100 * MILLI, Some(60_950)), (Some("61"), long, Some(100_000))];
@@ -271,7 +271,7 @@ async fn a_message_ends_the_pause_after_an_empty_pull_but_not_one_that_the_servi
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_response_can_ask_for_a_pause_of_five_minutes_at_most() {
+async fn retry_after_pauses_pulls_for_at_most_five_minutes() {
     for (asked, pause) in [("61", 61), ("300", 300), ("301", 300), ("86400", 300), ("18446744073709551615", 300)] {
         let mut pulling = Pulling::new(|consumer| consumer).await;
         pulling.world.responds(move |_| Some(limited(asked)));
@@ -303,7 +303,7 @@ impl Pulling {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pulls_are_spread_over_the_round_trip_once_the_service_has_refused_some() {
+async fn refused_pulls_spread_later_ones_over_the_round_trip() {
     let mut pulling = Pulling::refused(5, SECOND, Duration::ZERO).await;
     let at: Vec<_> = pulling.run(950 * MILLI).await.iter().map(Duration::as_millis).collect();
     let expected = [0, 100, 200, 300, 400, 500, 600, 700];
@@ -314,7 +314,7 @@ async fn pulls_are_spread_over_the_round_trip_once_the_service_has_refused_some(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_pull_lowers_the_number_in_flight_unless_as_many_got_through_just_before() {
+async fn a_refused_pull_lowers_the_limit_unless_as_many_just_succeeded() {
     for (before, pause, expected) in [(9, 0, 9), (8, 0, 8), (9, 500, 9), (9, 2000, 8)] {
         let mut pulling = Pulling::refused(before, SECOND, pause * MILLI).await;
         assert_eq!(pulling.run(950 * MILLI).await.len(), expected, "{before} {pause}");
@@ -332,7 +332,7 @@ async fn a_limited_rate_is_probed_only_while_all_pulls_are_full() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_four_round_trips_without_another_refusal_pulls_become_more_as_before() {
+async fn pulls_grow_again_four_round_trips_after_a_refusal() {
     let mut pulling = Pulling::refused(5, SECOND, Duration::ZERO).await;
     pulling.world.responds(|_| Some(messages(50, 1)));
     for (time, is_over) in [(3, false), (3, true)] {
@@ -342,7 +342,7 @@ async fn after_four_round_trips_without_another_refusal_pulls_become_more_as_bef
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pull_that_failed_otherwise_at_first_does_not_count_as_refused() {
+async fn other_failures_do_not_count_as_refused_pulls() {
     let mut pulling = Pulling::new(|consumer| consumer).await;
     pulling.world.responds(|seen| if seen.nth == 0 { Some(unsent()) } else { full(seen) });
     pulling.world.takes_by(|seen| if seen.nth == 0 { 10 * SECOND } else { SECOND });

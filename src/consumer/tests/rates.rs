@@ -39,14 +39,14 @@ async fn the_rate_is_reached_within_ten_round_trips_of_any_length() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_rate_is_reached_where_pulls_give_half_of_what_they_ask_for() {
+async fn half_full_pulls_reach_the_rate() {
     for messages in cases([10_000, 30_000], 1) {
         drain(&World::of(Behavior::new().largest_pull(50)), messages, 2400 * MILLI).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_first_pull_without_a_connection_delays_others_only_by_its_own_time() {
+async fn an_unsent_first_pull_delays_others_only_by_its_duration() {
     for (messages, round_trip, failing) in [(2500, 200, 10 * MILLI), (5000, 600, 10 * SECOND)] {
         let (world, round_trip) = (World::with(0).await, round_trip * MILLI);
         world
@@ -59,7 +59,7 @@ async fn a_first_pull_without_a_connection_delays_others_only_by_its_own_time() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_rate_limit_does_not_hold_back_pulls_that_give_half_of_what_they_ask_for() {
+async fn one_rate_limit_does_not_hold_back_half_full_pulls() {
     let world = World::of(Behavior::new().largest_pull(50));
     world.takes(600 * MILLI);
     world.responds(|seen| (seen.operation == "pull" && seen.nth == 4).then(|| refusal(429, 10250)));

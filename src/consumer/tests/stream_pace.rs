@@ -68,7 +68,7 @@ async fn a_batch_that_is_waited_for_is_pulled_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fast_caller_gets_as_many_as_a_pull_or_its_concurrency_allow() {
+async fn fast_callers_prefetch_up_to_a_pull_or_their_concurrency() {
     for (concurrency, most) in [(1, 100), (300, 300)] {
         let world = World::with(2000).await;
         world.takes(400 * MILLI);
@@ -99,7 +99,7 @@ async fn a_stream_holds_no_more_than_the_bound_of_bytes_allows() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn messages_whose_leases_were_lost_while_they_waited_are_skipped_and_counted() {
+async fn waiting_messages_with_lost_leases_are_skipped_and_counted() {
     let world = World::with(5).await;
     let mut deliveries = world.consumer().max_lease(Duration::ZERO).stream().unwrap();
     assert!(tokio::time::timeout(SECOND, deliveries.next_batch(10, MINUTE)).await.is_err());

@@ -254,7 +254,7 @@ async fn a_dropped_wait_for_a_batch_returns_its_messages() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_loop_gets_no_more_than_it_takes_in_half_a_lease() {
+async fn slow_loops_prefetch_at_most_half_a_lease() {
     let world = World::with(300).await;
     let mut deliveries = world.consumer().stream().unwrap();
     for _ in 0..100 {
@@ -334,7 +334,7 @@ async fn tasks_end_with_a_stream_and_its_deliveries() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_lease_of_a_message_is_not_extended_after_the_decision_on_it() {
+async fn leases_are_not_extended_after_settlement() {
     let world = World::with(2).await;
     let mut deliveries = world.consumer().stream().unwrap();
     let mut batch = deliveries.next_batch(2, SECOND).await.unwrap().unwrap();

@@ -86,7 +86,7 @@ async fn handled(behavior: Behavior) -> (u64, Stats) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_consumer_works_at_full_speed_under_every_switch_and_every_pair_of_them() {
+async fn consumers_work_at_full_speed_under_every_pair_of_switches() {
     let switches = switches();
     let all = serde_json::to_value(Behavior::new()).unwrap();
     let named: HashSet<_> = switches.iter().map(|(name, _)| (*name).to_owned()).collect();
@@ -127,7 +127,7 @@ async fn handled_slowly(behavior: Behavior) -> (u64, u64, Stats) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn handlers_that_outlast_their_leases_work_at_full_speed_under_every_switch() {
+async fn slow_handlers_work_at_full_speed_under_every_switch() {
     // With one of these, no lease lasts as long as the handlers do.
     let bounds = [("acks_after_extend", json!(false)), ("repeated_extends", json!(false)), ("max_lease", json!(90))];
     let is_bound = |name: &str| bounds.iter().any(|(bound, _)| *bound == name);

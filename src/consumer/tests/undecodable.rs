@@ -44,7 +44,7 @@ async fn an_undecodable_message_becomes_a_dead_letter() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dead_letter_without_a_queue_is_retried_after_the_retry_delay() {
+async fn dead_letters_without_a_queue_are_retried_after_the_delay() {
     let set = |consumer: Consumer, _| {
         let consumer = consumer.retry_delay(RetryDelay::fixed(3600 * SECOND)).json();
         consumer.on_undecodable(|_, _| async { Verdict::DeadLetter })
@@ -55,7 +55,7 @@ async fn a_dead_letter_without_a_queue_is_retried_after_the_retry_delay() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failing_decision_on_an_undecodable_message_is_a_failure_and_counts_attempts() {
+async fn failing_on_undecodable_is_a_failure_and_counts_attempts() {
     let set = |consumer: Consumer, dead| {
         let consumer = consumer.dead_letters(dead).max_attempts(3).json();
         consumer.on_undecodable(|_, _| async { Err::<(), _>("not now") })
@@ -67,7 +67,7 @@ async fn a_failing_decision_on_an_undecodable_message_is_a_failure_and_counts_at
 }
 
 #[tokio::test(start_paused = true)]
-async fn dead_letters_that_cannot_be_pushed_are_counted_and_slow_pulling_down() {
+async fn failed_dead_letters_are_counted_and_slow_pulling() {
     for (stats, dead) in both(500, false, |consumer, dead| consumer.dead_letters(dead).json()).await {
         let Stats { undecodable, left, dead_letter_failures, slowdown, last_error, .. } = stats;
         assert!(left > 16 && left == dead_letter_failures && undecodable == left, "{left} {dead_letter_failures}");
@@ -109,7 +109,7 @@ async fn a_stream_that_ends_still_moves_its_dead_letters() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_close_waits_for_a_decision_no_longer_than_for_a_handler() {
+async fn close_waits_for_decisions_as_for_handlers() {
     let world = World::of(Behavior::new());
     let _ = world.direct.push(&PushMessage::text("no number")).await.unwrap();
     let consumer = world.consumer().shutdown_timeout(5 * SECOND).json::<u32>();
@@ -128,7 +128,7 @@ async fn a_close_waits_for_a_decision_no_longer_than_for_a_handler() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_decision_that_never_starts_is_handed_back_and_counts_as_a_drop() {
+async fn decisions_that_never_start_are_handed_back_as_drops() {
     let world = World::with(20).await;
     let consumer = world.consumer();
     let mut deliveries = consumer.stream().unwrap();
@@ -154,7 +154,7 @@ fn read(body: &Body) -> Result<u32, Box<dyn std::error::Error + Send + Sync>> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_function_decodes_and_its_errors_are_the_sources_of_undecodable_messages() {
+async fn decoding_functions_decode_and_their_errors_are_sources() {
     for is_stream in [false, true] {
         let world = World::of(Behavior::new());
         let bodies: [&[u8]; 5] = [b"7", b"8", b"panic", b"secret", &[0xff]];

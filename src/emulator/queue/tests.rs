@@ -75,7 +75,7 @@ fn no_operation_takes_more_steps_in_a_deep_queue() {
 }
 
 #[test]
-fn a_request_pays_for_no_more_than_a_thousand_leases_that_end_at_once() {
+fn a_request_expires_at_most_a_thousand_leases() {
     let ends = |depth| {
         let (mut queue, leased) = deep(depth);
         let (steps, is_more) = counted::steps(|| queue.expire(HOUR));

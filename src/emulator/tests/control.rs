@@ -220,7 +220,7 @@ async fn every_fault_has_a_name() {
 }
 
 #[tokio::test]
-async fn delivery_is_paused_and_resumed_and_pulls_are_refused_for_a_while() {
+async fn pausing_delivery_refuses_pulls_until_resumed() {
     let (emulator, _) = controlled();
     let paused = post(&emulator, "/queues/queue-1/pause", Value::Null).await;
     assert_eq!(
@@ -411,7 +411,7 @@ async fn requests_are_reported_but_for_those_that_only_look() {
 }
 
 #[tokio::test]
-async fn a_request_is_shown_with_the_reason_of_its_refusal_and_what_was_ignored() {
+async fn requests_are_shown_with_refusal_and_ignored_fields() {
     let (emulator, _) = controlled();
     // The field that documentation of other tools has.
     let bodies = [

@@ -103,7 +103,7 @@ async fn dead_letters_purges_and_queues_are_kept() {
 }
 
 #[tokio::test]
-async fn a_line_that_was_cut_and_a_snapshot_that_was_not_finished_lose_nothing_before() {
+async fn cut_lines_and_unfinished_snapshots_lose_no_earlier_state() {
     let path = path("cut");
     let (emulator, queue) = kept(&path);
     queue.push_batch(&["one", "two"].map(PushMessage::text)).await.unwrap();

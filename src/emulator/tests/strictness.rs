@@ -209,7 +209,7 @@ async fn an_extension_has_no_more_entries_than_its_bound() {
 }
 
 #[tokio::test]
-async fn a_pull_gives_no_more_than_its_bound_and_the_rate_of_the_queue_allow() {
+async fn pulls_are_bounded_by_size_and_by_the_queues_rate() {
     let emulator = Emulator::start().await.unwrap();
     let message = json!({ "body": "s" });
     assert_eq!(

@@ -37,7 +37,7 @@ async fn every_given_scheme_of_credentials_must_be_valid() {
 }
 
 #[tokio::test]
-async fn another_token_takes_the_place_of_the_one_before() {
+async fn another_token_replaces_the_one_before() {
     let emulator = Emulator::builder().api_token("first").in_process();
     assert_eq!(emulator.api_token(), "first");
     let (first, second) = (("authorization", "Bearer first"), ("authorization", "Bearer second"));

@@ -136,7 +136,7 @@ async fn a_service_that_refuses_every_content_gets_at_most_32_requests() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_iterator_ends_at_the_first_failure_and_each_message_is_accounted_for() {
+async fn push_all_ends_at_the_first_failure_and_accounts_for_all() {
     let failures: [(Response, bool); 2] = [(|| refusal(404, 11000), false), (|| refusal(500, 15000), true)];
     for (fails, may_have_arrived) in failures {
         let world = World::with(0).await;
@@ -169,7 +169,7 @@ async fn an_invalid_message_of_an_iterator_is_returned() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_iterator_holds_no_more_than_the_bound_behind_a_request_that_takes_long() {
+async fn slow_requests_hold_an_iterator_at_the_bound() {
     let world = World::with(0).await;
     let start = Instant::now();
     world.responds(move |seen| {
@@ -187,7 +187,7 @@ async fn an_iterator_holds_no_more_than_the_bound_behind_a_request_that_takes_lo
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outage_costs_few_requests_and_loses_nothing_that_did_not_arrive() {
+async fn outages_cost_few_requests_and_lose_nothing() {
     let world = World::with(0).await;
     let start = Instant::now();
     world.responds(move |_| (start.elapsed() < 300 * SECOND).then(unsent));

@@ -40,7 +40,7 @@ async fn load(round_trip: Duration, is_refused: impl Fn(&Seen) -> bool + Send + 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_thousand_tasks_push_5000_messages_a_second_at_any_round_trip() {
+async fn a_thousand_tasks_push_5000_messages_a_second() {
     for round_trip in cases([2400, 200, 20], 1) {
         let took = load(round_trip * MILLI, |_| false).await;
         assert!(100_000.0 / took.as_secs_f64() >= WANTED, "{took:?}");
@@ -78,7 +78,7 @@ async fn messages_of_many_tasks_share_requests() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_has_at_most_256_kilobytes_and_a_full_one_does_not_linger() {
+async fn requests_hold_at_most_256_kilobytes_and_linger_unless_full() {
     let world = World::with(0).await;
     let pusher = Pusher::new(world.queue.clone()).unwrap();
     let receipts = push(&pusher, (0..5).map(|_| PushMessage::text("x".repeat(100_000)))).await;
@@ -184,7 +184,7 @@ async fn every_option_takes_zero_and_its_largest_value() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_messages_of_an_iterator_are_pushed_with_several_requests_in_flight() {
+async fn push_all_keeps_several_requests_in_flight() {
     let world = World::with(0).await;
     world.takes(200 * MILLI);
     let (pusher, start) = (Pusher::new(world.queue.clone()).unwrap(), Instant::now());

@@ -18,7 +18,7 @@ fn lingering(world: &World) -> Pusher {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flush_sends_and_waits_for_all_earlier_messages_but_no_later_ones() {
+async fn a_flush_waits_for_earlier_messages_alone() {
     let world = World::with(0).await;
     world.takes(10 * SECOND);
     let pusher = lingering(&world);

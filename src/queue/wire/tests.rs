@@ -164,7 +164,7 @@ fn no_part_of_a_pull_is_taken_for_the_whole() {
 }
 
 #[test]
-fn a_large_pull_keeps_each_message_while_its_memory_is_given_back() {
+fn large_pulls_free_memory_and_keep_each_message() {
     let body = "\"\\é ".repeat(20_000);
     let message = |number: usize| json!({ "lease_id": format!("lease {number}"), "id": number, "body": body });
     let result = json!({ "messages": (0..20).map(message).collect::<Vec<_>>(), "message_backlog_count": 7 });
@@ -179,7 +179,7 @@ fn a_large_pull_keeps_each_message_while_its_memory_is_given_back() {
 }
 
 #[test]
-fn a_large_response_that_cannot_be_read_is_not_described_by_what_is_left_of_it() {
+fn unreadable_large_responses_are_described_as_a_whole() {
     let message = json!({ "lease_id": "a", "body": "x".repeat(100_000) }).to_string();
     let response = format!(r#"{{"success":true,"result":{{"messages":[{}]"#, [message.as_str(); 10].join(","));
     let error = read_pull(response.into()).unwrap_err();
@@ -187,7 +187,7 @@ fn a_large_response_that_cannot_be_read_is_not_described_by_what_is_left_of_it()
 }
 
 #[test]
-fn a_small_response_that_cannot_be_read_is_read_in_another_way() {
+fn small_unreadable_responses_are_left_to_the_parser() {
     let response = r#"{"success":true,"result":{"messages":[{"lease_id":"a"},{}],"messages":7}}"#;
     assert_eq!(scan(Scanner::new(response.into()), "lease_id").unwrap_err(), Some(response.into()));
 }

@@ -55,7 +55,7 @@ async fn the_lease_of_a_program_that_runs_for_long_is_extended() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pulls_that_fail_for_ten_minutes_end_it_if_it_is_to_end() {
+async fn ten_minutes_of_failed_pulls_end_a_bounded_run() {
     let emulator = emulator();
     let queue = emulator.queue().unwrap();
     emulator.inject(Fault::ServerError(503).on(Operation::PullMessages).until_removed());
