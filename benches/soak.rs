@@ -18,7 +18,7 @@ use benches::{Result, Served, status};
 use cloudflare_queues::{
     Consumer, Message, PushMessage, Queue,
     consumer::{Report, Stats},
-    emulator::{Emulator, Fault, QueueSettings},
+    emulator::{EmulatedQueue, Emulator, Fault},
 };
 use tokio::{
     io::AsyncReadExt,
@@ -57,7 +57,7 @@ impl Numbers {
 
 /// Serves an emulator with faults until the parent's end of the pipe closes.
 async fn serve() -> Result<()> {
-    let queue = QueueSettings::new().max_retries(100);
+    let queue = EmulatedQueue::new().max_retries(100);
     let emulator = Emulator::builder().real_time().queue(queue).start().await?;
     println!("{}", benches::address(&emulator));
     let (numbers, mut input) = (Numbers(AtomicU64::new(1)), [0]);

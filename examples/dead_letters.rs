@@ -5,14 +5,14 @@ use std::time::Duration;
 use cloudflare_queues::{
     Consumer, PushMessage, Verdict,
     consumer::RetryDelay,
-    emulator::{Emulator, QueueSettings},
+    emulator::{EmulatedQueue, Emulator},
 };
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let emulator = Emulator::start().await?;
     let queue = emulator.queue()?;
-    let failed = emulator.create_queue(QueueSettings::new());
+    let failed = emulator.create_queue(EmulatedQueue::new());
     let failed = queue.queues().queue(failed)?;
     queue.push_all(&["good", "hopeless", "unlucky"].map(PushMessage::text)).await?;
 

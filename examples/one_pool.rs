@@ -12,7 +12,7 @@ use std::{
 
 use cloudflare_queues::{
     Consumer, PushMessage,
-    emulator::{Emulator, QueueSettings},
+    emulator::{EmulatedQueue, Emulator},
 };
 use tokio::{task::JoinSet, time::sleep};
 
@@ -45,7 +45,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let emulator = Emulator::start().await?;
     let (queues, mut consumers) = (emulator.queue()?.queues(), Vec::new());
     for (name, messages) in [("urgent", 300), ("normal", 600), ("bulk", 600)] {
-        let queue = queues.queue(emulator.create_queue(QueueSettings::new()))?;
+        let queue = queues.queue(emulator.create_queue(EmulatedQueue::new()))?;
         queue.push_all(&vec![PushMessage::text(name); messages]).await?;
         consumers.push(Consumer::new(queue).concurrency(1).until_empty(Duration::from_millis(500)));
     }

@@ -2,7 +2,7 @@
 
 use cloudflare_queues::{
     AckRequest, PullOptions, PushMessage, Queue,
-    emulator::{Emulator, QueueSettings},
+    emulator::{EmulatedQueue, Emulator},
 };
 
 /// Returns how many messages were moved.
@@ -28,7 +28,7 @@ async fn redrive(dead_letters: &Queue, queue: &Queue) -> Result<usize, Box<dyn s
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let emulator = Emulator::start().await?;
     let queue = emulator.queue()?;
-    let dead_letters = queue.queues().queue(emulator.create_queue(QueueSettings::new()))?;
+    let dead_letters = queue.queues().queue(emulator.create_queue(EmulatedQueue::new()))?;
     dead_letters.push_all(&vec![PushMessage::text("try me again"); 250]).await?;
 
     println!("moved {} messages", redrive(&dead_letters, &queue).await?);

@@ -79,7 +79,7 @@ pub use self::{
     queued_message::QueuedMessage,
     seed::Seed,
     served::ServedRequest,
-    settings::QueueSettings,
+    settings::EmulatedQueue,
 };
 
 use self::{
@@ -103,9 +103,9 @@ use crate::{
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-/// use cloudflare_queues::{PushMessage, emulator::{Emulator, Fault, Operation, QueueSettings}};
+/// use cloudflare_queues::{PushMessage, emulator::{Emulator, Fault, Operation, EmulatedQueue}};
 ///
-/// let emulator = Emulator::builder().queue(QueueSettings::new().max_retries(1)).start().await?;
+/// let emulator = Emulator::builder().queue(EmulatedQueue::new().max_retries(1)).start().await?;
 /// emulator.inject(Fault::ServerError(503).on(Operation::PushMessage));
 /// let queue = emulator.queue()?;
 /// assert!(queue.push(&PushMessage::text("hello")).await.is_err());
@@ -294,7 +294,7 @@ impl Emulator {
     }
 
     /// Creates another queue, and returns its id.
-    pub fn create_queue(&self, settings: QueueSettings) -> QueueId {
+    pub fn create_queue(&self, settings: EmulatedQueue) -> QueueId {
         self.running.service.queues.create(self.account_id().as_str(), settings)
     }
 
@@ -378,7 +378,7 @@ impl Emulator {
     /// # Ok::<(), std::io::Error>(()) })?;
     /// # Ok::<(), std::io::Error>(())
     /// ```
-    pub fn configure_queue(&self, queue_id: &QueueId, change: impl FnOnce(QueueSettings) -> QueueSettings) {
+    pub fn configure_queue(&self, queue_id: &QueueId, change: impl FnOnce(EmulatedQueue) -> EmulatedQueue) {
         self.running.service.queues.configure(&self.running.service.clock, queue_id.as_str(), change);
     }
 

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     client::ClientBuilder,
-    emulator::{Behavior, Emulator, EmulatorBuilder, QueueSettings},
+    emulator::{Behavior, EmulatedQueue, Emulator, EmulatorBuilder},
     http::{
         retry::RetryPolicy,
         transport::{Executed, Http},
@@ -114,7 +114,7 @@ impl World {
     }
 
     pub(crate) fn of(behavior: Behavior) -> Self {
-        Self::new(Emulator::builder().queue(QueueSettings::new().max_retries(100)).behavior(behavior))
+        Self::new(Emulator::builder().queue(EmulatedQueue::new().max_retries(100)).behavior(behavior))
     }
 
     pub(crate) fn new(emulator: EmulatorBuilder) -> Self {

@@ -11,7 +11,7 @@ use std::env;
 use benches::Result;
 use cloudflare_queues::{
     PushMessage,
-    emulator::{Emulator, QueueSettings},
+    emulator::{EmulatedQueue, Emulator},
 };
 
 /// Messages a second that are to be reached, of the 5,000 that the service allows for a queue.
@@ -36,7 +36,7 @@ fn on_paused_clock<T>(measured: impl Future<Output = Result<T>>) -> Result<T> {
 }
 
 fn emulator() -> Emulator {
-    Emulator::builder().real_time().queue(QueueSettings::new().max_retries(100)).in_process()
+    Emulator::builder().real_time().queue(EmulatedQueue::new().max_retries(100)).in_process()
 }
 
 async fn fill(emulator: &Emulator, messages: u64, bytes: usize) -> Result<()> {

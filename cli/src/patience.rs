@@ -36,14 +36,14 @@ impl Failures {
 
 #[cfg(test)]
 mod tests {
-    use cloudflare_queues::emulator::{Emulator, Fault, QueueSettings};
+    use cloudflare_queues::emulator::{EmulatedQueue, Emulator, Fault};
 
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn a_retry_after_of_a_day_waits_five_minutes() {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let emulator = Emulator::builder().queue(QueueSettings::new()).in_process();
+        let emulator = Emulator::builder().queue(EmulatedQueue::new()).in_process();
         let queue = emulator.queue().unwrap();
         for (asked, obeyed) in [(86_400, 300), (299, 299), (0, 1)] {
             let retry_after = Some(Duration::from_secs(asked));

@@ -107,7 +107,7 @@ mod tests {
         sync::atomic::{AtomicU32, Ordering},
     };
 
-    use cloudflare_queues::emulator::{Fault, Operation, QueueSettings};
+    use cloudflare_queues::emulator::{EmulatedQueue, Fault, Operation};
     use rusqlite::trace::{TraceEvent, TraceEventCodes};
 
     use super::*;
@@ -163,7 +163,7 @@ mod tests {
     impl World {
         /// Three orders, one of which was pushed twice.
         async fn new(name: &str) -> Self {
-            let settings = QueueSettings::new().max_retries(100);
+            let settings = EmulatedQueue::new().max_retries(100);
             // A pull of the process that was killed may arrive after its end. Then its leases have to expire.
             let emulator = Emulator::builder().real_time().queue(settings).start().await.unwrap();
             for (key, pieces) in [("1", 1), ("2", 10), ("1", 1), ("3", 100)] {

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 use super::{handle::Acker, *};
 use crate::{
     client::ClientBuilder,
-    emulator::{Emulator, QueueSettings},
+    emulator::{EmulatedQueue, Emulator},
     error::Error,
     http::transport::{Executed, Http},
     message::{
@@ -113,7 +113,7 @@ impl Fixture {
 
     async fn under(messages: usize, lease: Duration, client: impl Fn(ClientBuilder) -> ClientBuilder) -> Self {
         let emulator =
-            Emulator::builder().queue(QueueSettings::new().max_retries(100)).real_time().start().await.unwrap();
+            Emulator::builder().queue(EmulatedQueue::new().max_retries(100)).real_time().start().await.unwrap();
         let direct = emulator.in_process_builder().unwrap().build().unwrap();
         let direct = direct.queue(emulator.account_id(), emulator.queue_id()).unwrap();
         let transport = Arc::clone(direct.transport());

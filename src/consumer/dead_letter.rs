@@ -61,11 +61,11 @@ impl Reason {
 /// envelope, and [`read`](Self::read) reads it. `cf-queues redrive` does so, and pushes the original message.
 ///
 /// ```
-/// # use cloudflare_queues::{Consumer, PullOptions, PushMessage, emulator::{Emulator, QueueSettings}};
+/// # use cloudflare_queues::{Consumer, PullOptions, PushMessage, emulator::{Emulator, EmulatedQueue}};
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
 /// # let emulator = Emulator::in_process();
 /// # let queue = emulator.queue()?;
-/// # let failed = queue.queues().queue(emulator.create_queue(QueueSettings::new()))?;
+/// # let failed = queue.queues().queue(emulator.create_queue(EmulatedQueue::new()))?;
 /// use cloudflare_queues::consumer::DeadLetter;
 ///
 /// queue.push(&PushMessage::text("hello")).await?;

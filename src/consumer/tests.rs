@@ -33,7 +33,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{handle::Consumer, verdict::Verdict, *};
 use crate::{
-    emulator::{Behavior, Emulator, QueueSettings},
+    emulator::{Behavior, EmulatedQueue, Emulator},
     error::{Error, kind::ErrorKind},
     http::retry::RetryPolicy,
     message::{Message, ack::AckRequest, body::Body, push::PushMessage},

@@ -5,16 +5,16 @@ use std::fmt;
 use super::{
     behavior::Behavior,
     service::{ACCOUNT_ID, Tokens},
-    settings::QueueSettings,
+    settings::EmulatedQueue,
 };
 use crate::queue::ids::AccountId;
 
 /// Builds an [`Emulator`](super::Emulator).
 ///
 /// ```
-/// use cloudflare_queues::emulator::{Behavior, Emulator, QueueSettings};
+/// use cloudflare_queues::emulator::{Behavior, Emulator, EmulatedQueue};
 ///
-/// let builder = Emulator::builder().queue(QueueSettings::new().max_retries(1));
+/// let builder = Emulator::builder().queue(EmulatedQueue::new().max_retries(1));
 /// let emulator = builder.behavior(Behavior::new().late_acks(false)).in_process();
 /// let queue = emulator.queue()?;
 /// # Ok::<(), cloudflare_queues::Error>(())
@@ -29,7 +29,7 @@ pub struct EmulatorBuilder {
     /// Whether the clock runs. Otherwise, it depends on whether there is a socket.
     pub(super) runs: Option<bool>,
     pub(super) has_control: bool,
-    pub(super) queue: QueueSettings,
+    pub(super) queue: EmulatedQueue,
     pub(super) behavior: Behavior,
 }
 
@@ -42,7 +42,7 @@ impl Default for EmulatorBuilder {
             account_id: AccountId::numbered(ACCOUNT_ID),
             runs: None,
             has_control: false,
-            queue: QueueSettings::default(),
+            queue: EmulatedQueue::default(),
             behavior: Behavior::default(),
         }
     }
@@ -157,7 +157,7 @@ impl EmulatorBuilder {
     }
 
     /// The settings of the queue that every emulator has.
-    pub fn queue(mut self, settings: QueueSettings) -> Self {
+    pub fn queue(mut self, settings: EmulatedQueue) -> Self {
         self.queue = settings;
         self
     }

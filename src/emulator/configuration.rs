@@ -2,12 +2,12 @@
 
 use std::sync::PoisonError;
 
-use super::{behavior::Behavior, registry::Registry, service::Service, settings::QueueSettings};
+use super::{behavior::Behavior, registry::Registry, service::Service, settings::EmulatedQueue};
 
 #[derive(Clone, Default)]
 pub(super) struct Configuration {
     /// The id, the account and the settings of each queue.
-    queues: Vec<(String, String, QueueSettings)>,
+    queues: Vec<(String, String, EmulatedQueue)>,
     registry: Registry,
     behavior: Behavior,
 }
@@ -35,7 +35,7 @@ impl Service {
             }
         }
         for (id, account, settings) in saved.queues {
-            self.queues.restore(&self.clock, &id, &account, QueueSettings { pulls_from: 0, ..settings });
+            self.queues.restore(&self.clock, &id, &account, EmulatedQueue { pulls_from: 0, ..settings });
         }
         registry.restore(saved.registry);
         self.configure(|_| saved.behavior);

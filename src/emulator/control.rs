@@ -24,7 +24,7 @@ use super::{
     reply::{Refusal, response, success},
     seed::Seed,
     service::Service,
-    settings::QueueSettings,
+    settings::EmulatedQueue,
     uri::decode,
 };
 use crate::{document::operation::Operation, error::codes};
@@ -221,10 +221,10 @@ fn refuse_pulls(service: &Service, queue: &str, mut fields: Fields) -> Result {
     let duration = fields.required("seconds", Fields::duration)?;
     fields.end()?;
     let pulls_from = service.clock.now().saturating_add(nanos(duration));
-    configure(service, queue, |settings| QueueSettings { pulls_from, ..settings })
+    configure(service, queue, |settings| EmulatedQueue { pulls_from, ..settings })
 }
 
-fn configure(service: &Service, queue: &str, change: impl FnOnce(QueueSettings) -> QueueSettings) -> Result {
+fn configure(service: &Service, queue: &str, change: impl FnOnce(EmulatedQueue) -> EmulatedQueue) -> Result {
     let id = show::find(&service.registry(), queue)?;
     service.queues.configure(&service.clock, &id, change);
     show::one(service, &id)

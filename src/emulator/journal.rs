@@ -19,7 +19,7 @@ use super::{
     queue::{Changes, Queue},
     registry::{Record, Registry},
     service::Service,
-    settings::QueueSettings,
+    settings::EmulatedQueue,
 };
 
 /// The log is replaced by a snapshot when it is longer than this, and than four snapshots.
@@ -31,7 +31,7 @@ enum Line {
     Queue {
         id: String,
         record: Box<Record>,
-        settings: QueueSettings,
+        settings: EmulatedQueue,
     },
     Deleted(String),
     Subscriptions(BTreeMap<String, Map<String, Value>>),

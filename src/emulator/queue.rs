@@ -21,7 +21,7 @@ use super::{
     content::Content,
     ids::{Lease, Sequence},
     outcome::{Outcome, Unknown},
-    settings::QueueSettings,
+    settings::EmulatedQueue,
 };
 
 /// How many ended delays and leases one request handles. This is more than a pull returns, so that no pull is short
@@ -29,7 +29,7 @@ use super::{
 const MOST_ENDED: usize = 1000;
 
 pub(super) struct Queue {
-    settings: QueueSettings,
+    settings: EmulatedQueue,
     /// In order of arrival.
     messages: BTreeMap<Sequence, Stored>,
     /// The messages that a pull can return.
@@ -133,7 +133,7 @@ pub(super) struct Metrics {
 }
 
 impl Queue {
-    pub(super) fn new(settings: QueueSettings) -> Self {
+    pub(super) fn new(settings: EmulatedQueue) -> Self {
         Self {
             settings,
             messages: BTreeMap::new(),
@@ -150,11 +150,11 @@ impl Queue {
         }
     }
 
-    pub(super) fn settings(&self) -> &QueueSettings {
+    pub(super) fn settings(&self) -> &EmulatedQueue {
         &self.settings
     }
 
-    pub(super) fn configure(&mut self, change: impl FnOnce(QueueSettings) -> QueueSettings) {
+    pub(super) fn configure(&mut self, change: impl FnOnce(EmulatedQueue) -> EmulatedQueue) {
         self.settings = change(self.settings.clone());
     }
 

@@ -13,7 +13,7 @@ use super::{
     ids::Sequence,
     journal::Journal,
     queue::{Changes, Queue},
-    settings::QueueSettings,
+    settings::EmulatedQueue,
 };
 use crate::queue::ids::QueueId;
 
@@ -37,7 +37,7 @@ struct Owned {
 }
 
 impl Queues {
-    pub(super) fn create(&self, account_id: &str, settings: QueueSettings) -> QueueId {
+    pub(super) fn create(&self, account_id: &str, settings: EmulatedQueue) -> QueueId {
         let queue_id = QueueId::numbered(OWN | u128::from(self.next()));
         self.add_source(queue_id.as_str(), settings.dead_letter_queue.as_deref());
         let queue = Arc::new(Mutex::new(self.new_queue(settings)));
@@ -47,7 +47,7 @@ impl Queues {
     }
 
     /// Creates a queue with this id and these settings, or changes the settings of the one there is.
-    pub(super) fn restore(&self, clock: &Clock, queue_id: &str, account_id: &str, settings: QueueSettings) {
+    pub(super) fn restore(&self, clock: &Clock, queue_id: &str, account_id: &str, settings: EmulatedQueue) {
         if !self.exists(account_id, queue_id) {
             let queue = Arc::new(Mutex::new(self.new_queue(settings.clone())));
             let queue = Owned { account_id: account_id.to_owned(), queue };
@@ -110,7 +110,7 @@ impl Queues {
         }
     }
 
-    pub(super) fn configure(&self, clock: &Clock, queue_id: &str, change: impl FnOnce(QueueSettings) -> QueueSettings) {
+    pub(super) fn configure(&self, clock: &Clock, queue_id: &str, change: impl FnOnce(EmulatedQueue) -> EmulatedQueue) {
         let dead_letter_queue = self.with(clock, queue_id, |queue, _| {
             queue.configure(change);
             queue.settings().dead_letter_queue.clone()
@@ -148,7 +148,7 @@ impl Queues {
         }
     }
 
-    fn new_queue(&self, settings: QueueSettings) -> Queue {
+    fn new_queue(&self, settings: EmulatedQueue) -> Queue {
         let mut queue = Queue::new(settings);
         if self.journal.get().is_some() {
             queue.keep_changes();
@@ -178,7 +178,7 @@ impl Queues {
         Some(work(&lock(&*self.get(queue_id)?)))
     }
 
-    pub(super) fn settings(&self, queue_id: &str) -> Option<QueueSettings> {
+    pub(super) fn settings(&self, queue_id: &str) -> Option<EmulatedQueue> {
         self.look(queue_id, |queue| queue.settings().clone())
     }
 

@@ -6,16 +6,16 @@ use serde::{Deserialize, Serialize};
 
 use super::clock::Time;
 
-/// A queue's settings, with the service's defaults.
+/// A queue of an emulator, and its consumer: their settings, which are the service's defaults at first.
 ///
 /// ```
-/// use cloudflare_queues::emulator::QueueSettings;
+/// use cloudflare_queues::emulator::EmulatedQueue;
 ///
-/// let settings = QueueSettings::new().max_retries(10).dead_letter_queue("5e1b0a4c9f6d4e3b8a7c2d1f0e9b8a7c");
+/// let queue = EmulatedQueue::new().max_retries(10).dead_letter_queue("5e1b0a4c9f6d4e3b8a7c2d1f0e9b8a7c");
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[must_use = "settings do nothing until they are passed to an emulator"]
-pub struct QueueSettings {
+pub struct EmulatedQueue {
     pub(super) max_retries: u32,
     pub(super) dead_letter_queue: Option<String>,
     pub(super) retry_delay: Duration,
@@ -28,7 +28,7 @@ pub struct QueueSettings {
     pub(super) pulls_from: Time,
 }
 
-impl Default for QueueSettings {
+impl Default for EmulatedQueue {
     fn default() -> Self {
         Self {
             max_retries: 3,
@@ -44,7 +44,7 @@ impl Default for QueueSettings {
     }
 }
 
-impl QueueSettings {
+impl EmulatedQueue {
     /// The service's defaults.
     pub fn new() -> Self {
         Self::default()

@@ -12,7 +12,7 @@ use cloudflare_queues::{
     AckRequest, Acker, Batch, Client, Consumer, LeaseId, Message, PullOptions, PushMessage, Queue, QueueId,
     RetryPolicy, Verdict,
     acker::{AckerOptions, Confirmation},
-    emulator::{Emulator, QueueSettings, QueuedMessage},
+    emulator::{EmulatedQueue, Emulator, QueuedMessage},
     manage::{EventSource, NewSubscription},
 };
 use futures_core::Stream;
@@ -71,13 +71,13 @@ struct World {
 
 impl World {
     async fn new() -> Self {
-        let endless = QueueSettings::new().max_retries(u32::MAX);
+        let endless = EmulatedQueue::new().max_retries(u32::MAX);
         let emulator = Emulator::builder().queue(endless).start().await.unwrap();
         let client = Client::builder(emulator.credentials().unwrap()).base_url(emulator.base_url());
         // If a dropped call kept anything, the next one would lack it.
         let client = client.retry(RetryPolicy::none()).max_in_flight(1).build().unwrap();
         let queue = |queue_id: &QueueId| client.queue(emulator.account_id(), queue_id).unwrap();
-        let (queue, other) = (queue(emulator.queue_id()), queue(&emulator.create_queue(QueueSettings::default())));
+        let (queue, other) = (queue(emulator.queue_id()), queue(&emulator.create_queue(EmulatedQueue::default())));
         Self { emulator, queue, other }
     }
 

@@ -12,7 +12,7 @@ use cloudflare_queues::{
     Acker, Consumer, ErrorKind, LeaseId, PullOptions, PushMessage, Queue, Verdict,
     acker::{AckerOptions, Confirmation},
     consumer::{Deliveries, Delivery, Unsettled},
-    emulator::{Emulator, QueueSettings},
+    emulator::{EmulatedQueue, Emulator},
 };
 use futures_core::Stream;
 use tokio::sync::Notify;
@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 const MINUTE: Duration = Duration::from_secs(60);
 
 async fn emulator_with(count: usize) -> (Emulator, Queue) {
-    let endless = QueueSettings::new().max_retries(100);
+    let endless = EmulatedQueue::new().max_retries(100);
     let emulator = Emulator::builder().queue(endless).start().await.unwrap();
     let queue = emulator.queue().unwrap();
     fill(&queue, count).await;
@@ -113,7 +113,7 @@ async fn ten_consumers_of_one_queue_handle_each_message_once() {
 
 #[tokio::test(start_paused = true)]
 async fn no_message_is_lost_while_consumers_are_killed_at_random() {
-    let emulator = Emulator::builder().queue(QueueSettings::new().max_retries(100)).in_process();
+    let emulator = Emulator::builder().queue(EmulatedQueue::new().max_retries(100)).in_process();
     let queue = emulator.queue().unwrap();
     fill(&queue, 300).await;
     let handled: Arc<Mutex<HashMap<u32, u32>>> = Arc::default();

@@ -34,7 +34,7 @@ fn policy(end: End) -> RetryPolicy {
 /// An emulator, and a queue of it, with every setting of theirs at an end.
 fn world(end: End) -> (Emulator, Queue) {
     let settings =
-        emulator::QueueSettings::new().max_retries(end.small).retry_delay(end.time).visibility_timeout(end.time);
+        emulator::EmulatedQueue::new().max_retries(end.small).retry_delay(end.time).visibility_timeout(end.time);
     let behavior = Behavior::new().max_lease(end.time).consumer_start(Duration::ZERO).purge_time(end.time);
     let emulator = Emulator::builder().queue(settings).behavior(behavior).real_time().in_process();
     // With no time at all, or no room for a response, there is nothing but errors: see below.

@@ -11,7 +11,7 @@ use cloudflare_queues::{
     Acker, Client, Consumer, Credentials, ErrorKind, Lease, PullOptions, PushMessage, Queue, RetryPolicy,
     acker::{AckerOptions, Confirmation},
     consumer::{Deliveries, Delivery},
-    emulator::{Emulator, Fault, Operation, QueueSettings},
+    emulator::{EmulatedQueue, Emulator, Fault, Operation},
 };
 use futures_core::Stream;
 use tokio::{
@@ -25,7 +25,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// An emulator in process whose messages have many attempts, and a client without retries.
-async fn emulated(settings: QueueSettings, messages: usize) -> (Emulator, Queue) {
+async fn emulated(settings: EmulatedQueue, messages: usize) -> (Emulator, Queue) {
     let emulator = Emulator::in_process();
     let queue_id = emulator.create_queue(settings.max_retries(1000));
     let client = emulator.in_process_builder().unwrap().retry(RetryPolicy::none()).build().unwrap();
@@ -44,7 +44,7 @@ async fn visible(queue: &Queue) -> usize {
 
 #[tokio::test(start_paused = true)]
 async fn unsettled_messages_are_handed_back_without_the_queues_retry_delay() {
-    let settings = QueueSettings::new().retry_delay(HOUR);
+    let settings = EmulatedQueue::new().retry_delay(HOUR);
     let (_emulator, queue) = emulated(settings.clone(), 1).await;
     let mut deliveries = Consumer::new(queue.clone()).stream().unwrap();
     drop(next(&mut deliveries).await.unwrap().unwrap());
@@ -61,7 +61,7 @@ async fn unsettled_messages_are_handed_back_without_the_queues_retry_delay() {
 
 #[tokio::test(start_paused = true)]
 async fn later_failures_do_not_replace_the_error_of_a_run() {
-    let (emulator, queue) = emulated(QueueSettings::new(), 1).await;
+    let (emulator, queue) = emulated(EmulatedQueue::new(), 1).await;
     let handler = move |_| {
         // The next pull ends the consumer, and the acknowledgement fails in another way after it.
         emulator.inject(Fault::Forbidden.on(Operation::PullMessages));
@@ -75,7 +75,7 @@ async fn later_failures_do_not_replace_the_error_of_a_run() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_sends_and_returns_nothing_after_its_final_failure() {
-    let (emulator, queue) = emulated(QueueSettings::new(), 500).await;
+    let (emulator, queue) = emulated(EmulatedQueue::new(), 500).await;
     emulator.inject(Fault::Forbidden.on(Operation::AckMessages).until_removed());
     let mut deliveries = Consumer::new(queue).stream().unwrap();
     let error = loop {
@@ -98,7 +98,7 @@ async fn a_stream_sends_and_returns_nothing_after_its_final_failure() {
 
 #[tokio::test(start_paused = true)]
 async fn messages_that_expire_before_a_handler_starts_free_their_bytes() {
-    let (emulator, queue) = emulated(QueueSettings::new(), 0).await;
+    let (emulator, queue) = emulated(EmulatedQueue::new(), 0).await;
     queue.push_all(&vec![PushMessage::text("x".repeat(10_000)); 100]).await.unwrap();
     // Their leases are over when the response arrives.
     let late = Fault::Slow { before: Duration::ZERO, after: 5 * SECOND, fault: None };
@@ -152,7 +152,7 @@ async fn a_short_retry_after_does_not_shorten_the_backoff() {
 
 #[tokio::test(start_paused = true)]
 async fn short_retry_afters_do_not_prevent_backoff() {
-    let (emulator, queue) = emulated(QueueSettings::new(), 0).await;
+    let (emulator, queue) = emulated(EmulatedQueue::new(), 0).await;
     emulator.inject(Fault::RateLimited { code: 10250, retry_after: Some(SECOND) }.until_removed());
     let before = emulator.requests();
     let acker = Acker::with_options(queue, AckerOptions::new().linger(Duration::ZERO)).unwrap();
@@ -230,7 +230,7 @@ fn callers_do_not_wait_for_an_acker_of_a_stopped_runtime() {
 
 #[tokio::test(start_paused = true)]
 async fn dropped_deliveries_and_callers_give_their_permits_back() {
-    let (_emulator, queue) = emulated(QueueSettings::new(), 20).await;
+    let (_emulator, queue) = emulated(EmulatedQueue::new(), 20).await;
     let consumer = Consumer::new(queue).acker(AckerOptions::new().linger(Duration::ZERO).buffer(5));
     let mut deliveries = consumer.stream().unwrap();
     assert_eq!(accepted(deliveries.acker(), 0).await, 5);

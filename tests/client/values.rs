@@ -6,7 +6,7 @@ use cloudflare_queues::{
     AccountId, AckRequest, Client, Consumer, ContentType, Credentials, Error, ErrorKind, Message, MessageRef,
     PushMessage, QueueId, Verdict,
     consumer::{RetryDelay, Stats},
-    emulator::{Emulator, QueueSettings},
+    emulator::{EmulatedQueue, Emulator},
     manage::{ConsumerKind, EventSource},
     testing,
 };
@@ -120,7 +120,7 @@ fn a_name_that_is_newer_than_this_crate_is_kept() {
 async fn a_retry_without_a_delay_takes_the_queues() {
     let emulator = Emulator::in_process();
     let delay = Duration::from_secs(7);
-    emulator.configure_queue(emulator.queue_id(), |settings: QueueSettings| settings.retry_delay(delay));
+    emulator.configure_queue(emulator.queue_id(), |settings: EmulatedQueue| settings.retry_delay(delay));
     let queue = emulator.queue().unwrap();
     let _ = queue.push(&PushMessage::text("a")).await.unwrap();
     let (sender, mut handled) = mpsc::unbounded_channel();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cloudflare_queues::{
     AckError, AckRequest, Acker, Client, Credentials, ErrorKind, LeaseId, PullOptions, PushMessage, Queue, RetryPolicy,
-    emulator::{Behavior, Emulator, Fault, JsonBodies, QueueSettings, UnknownLease, WarningsForm},
+    emulator::{Behavior, EmulatedQueue, Emulator, Fault, JsonBodies, UnknownLease, WarningsForm},
     manage::{ConsumerSettings, Jurisdiction, NewQueue},
 };
 
@@ -28,8 +28,8 @@ fn a_message_without_retries_left_goes_to_the_dead_letter_queue() {
     over_http_and_under_every_switch(async |under| {
         let service = under.service().await;
         let emulator = service.emulator.as_ref().unwrap();
-        let dead_letters = emulator.create_queue(QueueSettings::default());
-        let change = |settings: QueueSettings| settings.max_retries(1).dead_letter_queue(dead_letters.as_str());
+        let dead_letters = emulator.create_queue(EmulatedQueue::default());
+        let change = |settings: EmulatedQueue| settings.max_retries(1).dead_letter_queue(dead_letters.as_str());
         emulator.configure_queue(emulator.queue_id(), change);
         service.push(2).await;
         // The leases of one expire, the other is handed back; both are delivered twice.

@@ -4,7 +4,7 @@ use std::{collections::HashMap, future::pending};
 
 use cloudflare_queues::{
     AckRequest, PullOptions, PushMessage, Settlement,
-    emulator::{Emulator, EmulatorBuilder, Fault, Operation, QueueSettings, Seed, UnknownLease},
+    emulator::{EmulatedQueue, Emulator, EmulatorBuilder, Fault, Operation, Seed, UnknownLease},
 };
 use tokio::time::{Instant, sleep, timeout};
 
@@ -24,9 +24,9 @@ impl World {
 
     async fn of(builder: EmulatorBuilder, messages: usize, max_retries: u32) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let settings = QueueSettings::new().max_retries(max_retries);
+        let settings = EmulatedQueue::new().max_retries(max_retries);
         let emulator = builder.queue(settings).in_process();
-        let to = emulator.create_queue(QueueSettings::new());
+        let to = emulator.create_queue(EmulatedQueue::new());
         let client = emulator.client().unwrap();
         let from = client.queue(emulator.account_id(), emulator.queue_id()).unwrap();
         let to = client.queue(emulator.account_id(), to).unwrap();

@@ -10,7 +10,7 @@ use std::{
 
 use cloudflare_queues::{
     AccountId, AckRequest, PullOptions, PushMessage,
-    emulator::{Behavior, Emulator, Fault, JsonBodies, Operation, QueueSettings, WarningsForm},
+    emulator::{Behavior, EmulatedQueue, Emulator, Fault, JsonBodies, Operation, WarningsForm},
     manage::ConsumerSettings,
 };
 use rustix::process::Signal;
@@ -185,7 +185,7 @@ fn a_proxy_is_named_without_its_password() {
 
 #[test]
 fn missing_pull_consumers_are_reported_and_enabled_if_wanted() {
-    let world = World::of(Emulator::builder().real_time().queue(QueueSettings::new().http_pull(false)));
+    let world = World::of(Emulator::builder().real_time().queue(EmulatedQueue::new().http_pull(false)));
     world.push_numbers(1);
     for _ in 0..2 {
         let (code, findings) = doctor(world.command(&["doctor", world.id()]));

@@ -2,7 +2,7 @@
 
 use std::{io::Write, process::Stdio, time::Duration};
 
-use cloudflare_queues::emulator::{Behavior, Emulator, Fault, Operation, QueueSettings};
+use cloudflare_queues::emulator::{Behavior, EmulatedQueue, Emulator, Fault, Operation};
 use rustix::process::Signal;
 
 use crate::world::{World, bare, eventually, exit_code, hangup, objects, signal};
@@ -20,7 +20,7 @@ fn each_failure_has_its_code() {
     world.command(&["redrive", world.id(), unknown]).assert().code(3);
     world.command(&["ls"]).env("CLOUDFLARE_API_TOKEN", "wrong").assert().code(4);
     world.command(&["ls"]).env("CLOUDFLARE_BASE_URL", "http://127.0.0.1:9/client/v4").assert().code(6);
-    world.emulator.configure_queue(world.emulator.queue_id(), |settings: QueueSettings| settings.delivery_paused(true));
+    world.emulator.configure_queue(world.emulator.queue_id(), |settings: EmulatedQueue| settings.delivery_paused(true));
     world.command(&["export", world.id()]).assert().code(4);
 }
 

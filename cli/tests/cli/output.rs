@@ -2,14 +2,14 @@
 
 use cloudflare_queues::{
     PushMessage,
-    emulator::{Emulator, QueueSettings},
+    emulator::{EmulatedQueue, Emulator},
 };
 
 use crate::world::{World, is_as_it_was};
 
 #[test]
 fn output_is_as_it_was() {
-    let world = World::of(Emulator::builder().queue(QueueSettings::new().max_retries(5)));
+    let world = World::of(Emulator::builder().queue(EmulatedQueue::new().max_retries(5)));
     world.push(&[PushMessage::text("hello\tworld"), PushMessage::json(&[1, 2]).unwrap()]);
     world.other();
     let url = world.emulator.base_url();

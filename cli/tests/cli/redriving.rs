@@ -11,7 +11,7 @@ use std::{
 use cloudflare_queues::{
     PullOptions, PushMessage,
     consumer::{DeadLetter, Reason},
-    emulator::{Emulator, Fault, Operation, QueueSettings},
+    emulator::{EmulatedQueue, Emulator, Fault, Operation},
     manage::ConsumerSettings,
     testing,
 };
@@ -218,7 +218,7 @@ fn dead_letters_are_redriven_to_the_queue_naming_theirs() {
 }
 
 fn workers_queue(max_retries: u32) -> World {
-    let settings = QueueSettings::new().max_retries(max_retries);
+    let settings = EmulatedQueue::new().max_retries(max_retries);
     World::of(Emulator::builder().real_time().control().queue(settings))
 }
 
@@ -288,7 +288,7 @@ fn a_full_disk_costs_no_message_at_its_last_delivery() {
 
 #[test]
 fn a_missing_pull_consumer_is_reported_first() {
-    let world = World::of(Emulator::builder().real_time().queue(QueueSettings::new().http_pull(false)));
+    let world = World::of(Emulator::builder().real_time().queue(EmulatedQueue::new().http_pull(false)));
     let to = world.other();
     world.push_numbers(3);
     for arguments in [

@@ -14,7 +14,7 @@ use rustix::{
 
 use cloudflare_queues::{
     PushMessage,
-    emulator::{Emulator, QueueSettings},
+    emulator::{EmulatedQueue, Emulator},
     manage::ConsumerSettings,
 };
 
@@ -118,7 +118,7 @@ fn purge_takes_the_name_from_a_terminal() {
 
 #[test]
 fn answering_yes_enables_the_pull_consumer() {
-    let world = World::of(Emulator::builder().real_time().queue(QueueSettings::new().http_pull(false)));
+    let world = World::of(Emulator::builder().real_time().queue(EmulatedQueue::new().http_pull(false)));
     for (typed, code) in [("n\n", Some(4)), ("\n", Some(4)), ("y\n", Some(0))] {
         let (ended, shown) = on_terminal(world.program(&["doctor", world.id()]), typed);
         assert_eq!(ended, code, "{typed:?}: {shown}");

@@ -13,7 +13,7 @@ use std::{
 use assert_cmd::Command;
 use cloudflare_queues::{
     PushMessage, Queue, QueueId,
-    emulator::{Emulator, EmulatorBuilder, QueueSettings, QueuedMessage},
+    emulator::{EmulatedQueue, Emulator, EmulatorBuilder, QueuedMessage},
     reqwest,
 };
 use rustix::{
@@ -44,7 +44,7 @@ impl World {
 
     /// One whose queue delivers messages so many times after the first one.
     pub fn retrying(max_retries: u32) -> Self {
-        Self::of(Emulator::builder().real_time().queue(QueueSettings::new().max_retries(max_retries)))
+        Self::of(Emulator::builder().real_time().queue(EmulatedQueue::new().max_retries(max_retries)))
     }
 
     pub fn variables(&self) -> [(&'static str, String); 3] {
@@ -91,7 +91,7 @@ impl World {
 
     /// Another queue.
     pub fn other(&self) -> String {
-        self.emulator.create_queue(QueueSettings::new()).to_string()
+        self.emulator.create_queue(EmulatedQueue::new()).to_string()
     }
 
     pub fn push(&self, messages: &[PushMessage]) {

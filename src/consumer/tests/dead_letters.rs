@@ -16,7 +16,7 @@ async fn world() -> (World, Queue) {
 
 fn world_of(behavior: Behavior) -> (World, Queue) {
     let world = World::of(behavior);
-    let dead = world.emulator.create_queue(QueueSettings::new());
+    let dead = world.emulator.create_queue(EmulatedQueue::new());
     let queue = world.queue.queues().queue(dead).unwrap();
     (world, queue)
 }
@@ -243,7 +243,7 @@ async fn letters(
 ) -> Vec<Body> {
     let messages: Vec<_> = messages.into_iter().collect();
     let _ = world.direct.push_all(&messages).await.unwrap();
-    let dead = world.emulator.create_queue(QueueSettings::new());
+    let dead = world.emulator.create_queue(EmulatedQueue::new());
     let queue = world.direct.queues().queue(dead.clone()).unwrap();
     let consumer = set(world.consumer().max_attempts(1).dead_letters(queue.clone()));
     let handler = |number: u32, _message| async move {

@@ -169,7 +169,7 @@ async fn failing_handlers_slow_down_pulling() {
 async fn handlers_over_their_timeout_are_dropped_as_failures() {
     for is_batched in [false, true] {
         let world = World::with(3).await;
-        let dead = world.emulator.create_queue(QueueSettings::new());
+        let dead = world.emulator.create_queue(EmulatedQueue::new());
         let texts = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&texts);
         let consumer = world

@@ -6,7 +6,7 @@ use super::*;
 
 /// A queue that redelivers messages so often.
 async fn world(max_retries: u32, messages: usize) -> World {
-    let world = World::new(Emulator::builder().queue(QueueSettings::new().max_retries(max_retries)));
+    let world = World::new(Emulator::builder().queue(EmulatedQueue::new().max_retries(max_retries)));
     world.push(messages).await;
     world
 }

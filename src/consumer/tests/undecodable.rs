@@ -17,7 +17,7 @@ async fn both(
         world.takes(1200 * MILLI);
         world.responds(move |seen| (!is_pushed && seen.operation == "messages").then(|| refusal(503, 0)));
         let _ = world.direct.push_all(&vec![PushMessage::text("no number"); messages]).await.unwrap();
-        let dead = world.emulator.create_queue(QueueSettings::new());
+        let dead = world.emulator.create_queue(EmulatedQueue::new());
         let consumer = set(world.consumer(), world.queue.queues().queue(dead.clone()).unwrap());
         let stats = if is_stream {
             let mut deliveries = consumer.stream().unwrap();
@@ -83,7 +83,7 @@ async fn a_stream_that_ends_still_moves_its_dead_letters() {
         world.takes(2400 * MILLI);
         world.responds(move |seen| (ends && seen.operation == "pull" && seen.nth > 0).then(|| refusal(401, 10000)));
         let _ = world.direct.push(&PushMessage::text("no number")).await.unwrap();
-        let dead = world.emulator.create_queue(QueueSettings::new());
+        let dead = world.emulator.create_queue(EmulatedQueue::new());
         let consumer = world.consumer().dead_letters(world.queue.queues().queue(dead.clone()).unwrap()).json::<u32>();
         let mut deliveries = consumer.stream().unwrap();
         // The message arrives after 2.4 s, and its push takes as long again.

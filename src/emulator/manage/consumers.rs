@@ -15,7 +15,7 @@ use crate::{
         clock::nanos,
         registry::Consumer,
         reply::{Refusal, page, success},
-        settings::QueueSettings,
+        settings::EmulatedQueue,
     },
     error::codes,
     manage::limits,
@@ -115,7 +115,7 @@ fn configure(request: &Request, id: &str, fields: &Map<String, Value>, dead_lett
     let (service, settings) = (request.service, settings(fields));
     let start = service.clock.now().saturating_add(nanos(service.behavior().consumer_start));
     let read = |name: &str| settings.get(name).and_then(Value::as_f64).map(|number| number as u64);
-    let defaults = QueueSettings::new();
+    let defaults = EmulatedQueue::new();
     service.queues.configure(&service.clock, id, |queue| {
         let http_pull = text(fields, "type") == Some("http_pull");
         let pulls_from = if queue.http_pull { queue.pulls_from } else { start };
@@ -123,9 +123,9 @@ fn configure(request: &Request, id: &str, fields: &Map<String, Value>, dead_lett
         if text(fields, "type") == Some("notification") {
             // What the service fixes.
             let retry_delay = Duration::from_secs(10);
-            return QueueSettings { http_pull, max_retries: 100, retry_delay, dead_letter_queue, ..queue };
+            return EmulatedQueue { http_pull, max_retries: 100, retry_delay, dead_letter_queue, ..queue };
         }
-        QueueSettings {
+        EmulatedQueue {
             http_pull,
             pulls_from,
             max_retries: retries.unwrap_or(defaults.max_retries),

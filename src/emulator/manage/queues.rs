@@ -13,7 +13,7 @@ use crate::{
     emulator::{
         clock::{nanos, timestamp, unix_millis},
         reply::{Refusal, success},
-        settings::QueueSettings,
+        settings::EmulatedQueue,
     },
     error::codes,
     manage::limits,
@@ -147,7 +147,7 @@ impl Settings {
     }
 
     fn or_defaults(self) -> Self {
-        let defaults = QueueSettings::new();
+        let defaults = EmulatedQueue::new();
         Self {
             delay: self.delay.or(Some(defaults.delivery_delay)),
             is_paused: self.is_paused.or(Some(defaults.delivery_paused)),
@@ -156,7 +156,7 @@ impl Settings {
     }
 
     fn apply(self, request: &Request, id: &str) {
-        request.service.queues.configure(&request.service.clock, id, |queue| QueueSettings {
+        request.service.queues.configure(&request.service.clock, id, |queue| EmulatedQueue {
             delivery_delay: self.delay.unwrap_or(queue.delivery_delay),
             delivery_paused: self.is_paused.unwrap_or(queue.delivery_paused),
             message_retention: self.retention.unwrap_or(queue.message_retention),

@@ -13,7 +13,7 @@ use crate::{
         reply::{self, Refusal},
         request,
         service::Service,
-        settings::QueueSettings,
+        settings::EmulatedQueue,
         uri,
     },
     error::codes,
@@ -48,7 +48,7 @@ impl<'a> Request<'a> {
 
     /// Adds a queue without a consumer to the account, and returns its id.
     pub(super) fn add_queue(&mut self, name: &str) -> String {
-        let id = self.service.queues.create(self.account, QueueSettings::new().http_pull(false)).to_string();
+        let id = self.service.queues.create(self.account, EmulatedQueue::new().http_pull(false)).to_string();
         self.registry.add(self.service.clock.now(), &id, self.account, name);
         id
     }

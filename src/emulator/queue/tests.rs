@@ -16,7 +16,7 @@ fn message(body: &str, delay: Option<Time>) -> NewMessage {
 
 /// A queue with this many messages waiting, delayed, leased, and handed back with a delay.
 fn deep(depth: u64) -> (Queue, Vec<String>) {
-    let mut queue = Queue::new(QueueSettings::new().max_retries(u32::MAX));
+    let mut queue = Queue::new(EmulatedQueue::new().max_retries(u32::MAX));
     for number in 0..4 * depth {
         let delay = (number >= 3 * depth).then_some(HOUR + number * SECOND);
         queue.push(0, Sequence::new(number), message("x", delay));
@@ -109,7 +109,7 @@ fn a_waiting_message_of_45_bytes_takes_at_most_376() {
         return;
     }
     let Some(before) = resident() else { return };
-    let mut queue = Queue::new(QueueSettings::new());
+    let mut queue = Queue::new(EmulatedQueue::new());
     for number in 0..MESSAGES {
         queue.push(from_secs(1), Sequence::new(number as u64), message(&"x".repeat(45), None));
     }

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     AckRequest, PullOptions, PushMessage, Queue,
-    emulator::{Fault, QueueSettings},
+    emulator::{EmulatedQueue, Fault},
 };
 
 fn controlled() -> (Emulator, Queue) {
@@ -239,11 +239,11 @@ async fn pausing_delivery_refuses_pulls_until_resumed() {
 #[tokio::test]
 async fn a_reset_restores_the_saved_configuration_without_messages_and_faults() {
     let (emulator, queue) = controlled();
-    let dead_letters = emulator.create_queue(QueueSettings::new());
-    let change = |settings: QueueSettings| settings.max_retries(0).dead_letter_queue(dead_letters.as_str());
+    let dead_letters = emulator.create_queue(EmulatedQueue::new());
+    let change = |settings: EmulatedQueue| settings.max_retries(0).dead_letter_queue(dead_letters.as_str());
     emulator.configure_queue(emulator.queue_id(), change);
     emulator.save_configuration();
-    let later = emulator.create_queue(QueueSettings::new());
+    let later = emulator.create_queue(EmulatedQueue::new());
     let path = format!("/client/v4/accounts/{}", emulator.account_id());
     let with_token = async |method, path: &str, body: Value| {
         let request = Request::builder().method(method).uri(path).header("authorization", "Bearer emulator-token");

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     AccountId, Client, Credentials, ErrorKind, PullOptions, PushMessage, QueueId,
-    emulator::{QueueSettings, Seed},
+    emulator::{EmulatedQueue, Seed},
 };
 
 async fn ask(emulator: &Emulator, token: &str, method: Method, path: &str, body: Value) -> (u16, Value) {
@@ -51,8 +51,8 @@ async fn a_tool_can_verify_its_token() {
 #[tokio::test]
 async fn a_queue_takes_the_id_that_it_is_given() {
     let emulator = Emulator::in_process();
-    let dead_letters = emulator.create_queue(QueueSettings::new());
-    let change = |settings: QueueSettings| settings.max_retries(0).dead_letter_queue(dead_letters.as_str());
+    let dead_letters = emulator.create_queue(EmulatedQueue::new());
+    let change = |settings: EmulatedQueue| settings.max_retries(0).dead_letter_queue(dead_letters.as_str());
     emulator.configure_queue(emulator.queue_id(), change);
     let id: QueueId = "f".repeat(32).parse().unwrap();
     emulator.set_queue_id(&dead_letters, id.clone()).unwrap();

@@ -3,7 +3,7 @@ use std::{fs, path::PathBuf, time::Duration};
 use super::*;
 use crate::{
     AckRequest, PullOptions, PushMessage, Queue,
-    emulator::{QueueSettings, Seed},
+    emulator::{EmulatedQueue, Seed},
 };
 
 /// A path of a file that does not exist.
@@ -81,7 +81,7 @@ async fn dead_letters_purges_and_queues_are_kept() {
     let client = emulator.client().unwrap();
     let queues = client.queues(emulator.account_id().clone()).unwrap();
     let (failed, gone) = (queues.create("failed").await.unwrap(), queues.create("gone").await.unwrap());
-    let change = |settings: QueueSettings| settings.max_retries(0).dead_letter_queue(failed.id().as_str());
+    let change = |settings: EmulatedQueue| settings.max_retries(0).dead_letter_queue(failed.id().as_str());
     emulator.configure_queue(emulator.queue_id(), change);
     // Kept with the next change.
     gone.delete().await.unwrap();

@@ -6,13 +6,13 @@ use tokio::runtime::Handle;
 use super::*;
 use crate::{
     AckRequest, PullOptions, PushMessage,
-    emulator::{Behavior, ExtendFrom, QueueSettings},
+    emulator::{Behavior, EmulatedQueue, ExtendFrom},
 };
 
 #[tokio::test]
 async fn a_lease_and_a_delay_never_end_early() {
     const STEP: Duration = Duration::from_micros(100);
-    let emulator = Emulator::builder().queue(QueueSettings::new().max_retries(100)).start().await.unwrap();
+    let emulator = Emulator::builder().queue(EmulatedQueue::new().max_retries(100)).start().await.unwrap();
     let queue = emulator.queue().unwrap();
     queue.push(&PushMessage::text("hello")).await.unwrap();
     let lease = PullOptions::new().batch_size(1).visibility_timeout(Duration::from_millis(5));
@@ -38,7 +38,7 @@ async fn a_lease_and_a_delay_never_end_early() {
 #[tokio::test]
 async fn a_queue_does_not_wait_for_another() {
     let emulator = Emulator::start().await.unwrap();
-    let other = emulator.create_queue(QueueSettings::new());
+    let other = emulator.create_queue(EmulatedQueue::new());
     let (sender, receiver) = mpsc::channel();
     // Settings are changed under the queue's lock. Another thread does it, so that a deadlock fails the test.
     thread::spawn(move || {
@@ -64,8 +64,8 @@ async fn managing_queues_does_not_block_messages() {
 #[tokio::test]
 async fn a_dead_letter_arrives_without_a_request_to_its_source() {
     let emulator = Emulator::start().await.unwrap();
-    let dead_letters = emulator.create_queue(QueueSettings::new());
-    let change = |settings: QueueSettings| settings.max_retries(0).dead_letter_queue(dead_letters.as_str());
+    let dead_letters = emulator.create_queue(EmulatedQueue::new());
+    let change = |settings: EmulatedQueue| settings.max_retries(0).dead_letter_queue(dead_letters.as_str());
     emulator.configure_queue(emulator.queue_id(), change);
     let queue = emulator.queue().unwrap();
     queue.push(&PushMessage::text("hello")).await.unwrap();
@@ -78,7 +78,7 @@ async fn a_dead_letter_arrives_without_a_request_to_its_source() {
 #[tokio::test]
 async fn every_setting_takes_zero_and_its_largest_value() {
     for (duration, count) in [(Duration::ZERO, 0), (Duration::MAX, u32::MAX)] {
-        let settings = QueueSettings::new().max_retries(count).visibility_timeout(duration);
+        let settings = EmulatedQueue::new().max_retries(count).visibility_timeout(duration);
         let settings = settings.delivery_delay(duration).retry_delay(duration).message_retention(duration);
         let behavior = Behavior::new().max_lease(duration).extend_from(ExtendFrom::LeaseEnd);
         let emulator = Emulator::builder().queue(settings).behavior(behavior).in_process();
@@ -100,7 +100,7 @@ async fn every_setting_takes_zero_and_its_largest_value() {
 #[tokio::test]
 async fn a_message_is_deleted_when_its_retention_ends_whoever_holds_it() {
     let hour = Duration::from_secs(3600);
-    let emulator = Emulator::builder().queue(QueueSettings::new().message_retention(hour)).frozen().in_process();
+    let emulator = Emulator::builder().queue(EmulatedQueue::new().message_retention(hour)).frozen().in_process();
     let queue = emulator.queue().unwrap();
     queue.push(&PushMessage::text("leased")).await.unwrap();
     queue.push(&PushMessage::text("delayed").delay(2 * hour)).await.unwrap();

@@ -10,7 +10,7 @@ use std::{
 
 use cloudflare_queues::{
     Consumer, Message, PushMessage, Verdict,
-    emulator::{Emulator, Fault, QueueSettings},
+    emulator::{EmulatedQueue, Emulator, Fault},
 };
 use serde::Deserialize;
 use tokio::{
@@ -49,7 +49,7 @@ async fn the_official_python_client_can_consume_the_same_queue() {
     let Some(python) = python() else { return };
     let emulator = Emulator::builder().real_time().start().await.unwrap();
     let lease = Duration::from_secs(2);
-    emulator.configure_queue(emulator.queue_id(), |settings: QueueSettings| settings.max_retries(u32::MAX));
+    emulator.configure_queue(emulator.queue_id(), |settings: EmulatedQueue| settings.max_retries(u32::MAX));
     let queue = emulator.queue().unwrap();
     let all: HashSet<String> = (0..MESSAGES).map(|number| number.to_string()).collect();
     queue.push_all(&all.iter().cloned().map(PushMessage::text).collect::<Vec<_>>()).await.unwrap();

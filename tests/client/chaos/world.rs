@@ -14,7 +14,7 @@ use cloudflare_queues::{
     Acker, Consumer, Credentials, Message, PushMessage, Queue, QueueId, RetryPolicy, Verdict,
     acker::AckerOptions,
     emulator::{
-        Behavior, Emulator, ExtendFrom, Fault, JsonBodies, QueueSettings, ResultForm, UnknownLease, WarningsForm,
+        Behavior, EmulatedQueue, Emulator, ExtendFrom, Fault, JsonBodies, ResultForm, UnknownLease, WarningsForm,
     },
 };
 use tokio::time::{Instant, sleep, timeout};
@@ -203,10 +203,10 @@ impl World {
         let mut random = Random::new(seed);
         let (behavior, is_exact) = random.behavior();
         let emulator = Emulator::builder().real_time().behavior(behavior).start().await.unwrap();
-        let dead_letters = emulator.create_queue(QueueSettings::default());
+        let dead_letters = emulator.create_queue(EmulatedQueue::default());
         let max_retries = 2 + random.below(8) as u32;
         let change =
-            |settings: QueueSettings| settings.max_retries(max_retries).dead_letter_queue(dead_letters.as_str());
+            |settings: EmulatedQueue| settings.max_retries(max_retries).dead_letter_queue(dead_letters.as_str());
         emulator.configure_queue(emulator.queue_id(), change);
         let policy = random.policy();
         let (random, vault) = (Arc::new(Mutex::new(random)), Arc::new(Mutex::new(emulator.api_token())));
@@ -222,7 +222,7 @@ impl World {
             builder.wall_clock(wall).request_timeout(Duration::from_secs(5)).call_timeout(LEASE / 2).retry(policy);
         let client = builder.build().unwrap();
         let queue = client.queue(emulator.account_id(), emulator.queue_id()).unwrap();
-        let moved = emulator.create_queue(QueueSettings::default());
+        let moved = emulator.create_queue(EmulatedQueue::default());
         let moved = client.queue(emulator.account_id(), &moved).unwrap();
         let messages: Vec<_> = (0..ROUND).map(|number| PushMessage::json(&number).unwrap()).collect();
         for messages in messages.chunks(100) {

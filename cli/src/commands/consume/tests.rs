@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use cloudflare_queues::{
     PushMessage,
-    emulator::{Emulator, Fault, Operation, QueueSettings},
+    emulator::{EmulatedQueue, Emulator, Fault, Operation},
 };
 use tokio::time::timeout;
 
@@ -28,7 +28,7 @@ fn consume(program: &[&str]) -> Consume {
 
 fn emulator() -> Emulator {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    Emulator::builder().real_time().queue(QueueSettings::new()).in_process()
+    Emulator::builder().real_time().queue(EmulatedQueue::new()).in_process()
 }
 
 #[tokio::test(start_paused = true)]
