@@ -8,5 +8,6 @@ pub(crate) mod contained;
 pub(crate) mod flushes;
 pub(crate) mod outage;
 pub(crate) mod pace;
+pub(crate) mod rate;
 pub(crate) mod splitting;
 pub(crate) mod tasks;

@@ -16,7 +16,7 @@ use crate::{
         types::{Identifier, PeekPayload, PurgeEntry, PurgePayload, PushBatchPayload},
     },
     error::Error,
-    flow::adaptive::Setback,
+    flow::{adaptive::Setback, rate::Rate},
     http::{
         call::{Call, Returned},
         response::{self, Success},
@@ -70,6 +70,8 @@ pub struct Queue {
     ids: Arc<Ids>,
     /// In addition to that of the client.
     timeout: Duration,
+    /// Is told of calls that the service refuses for their rate.
+    rate: Option<Arc<Rate>>,
 }
 
 #[derive(Debug)]
@@ -81,7 +83,7 @@ struct Ids {
 /// Messages.
 impl Queue {
     pub(crate) fn new(transport: Arc<Transport>, account: AccountId, queue: QueueId) -> Self {
-        Self { transport, ids: Arc::new(Ids { account, queue }), timeout: Duration::MAX }
+        Self { transport, ids: Arc::new(Ids { account, queue }), timeout: Duration::MAX, rate: None }
     }
 
     /// A handle to the same queue whose calls take at most `timeout` each, all attempts included. The client's
@@ -107,6 +109,10 @@ impl Queue {
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
         Self { timeout, ..self.clone() }
+    }
+
+    pub(crate) fn with_rate(&self, rate: Arc<Rate>) -> Self {
+        Self { rate: Some(rate), ..self.clone() }
     }
 
     /// The queue's id.
@@ -280,7 +286,7 @@ impl Queue {
         let Ids { account, queue } = &*self.ids;
         let call =
             self.transport.call(queue.as_str(), async |client| method(client, account.wire(), queue.wire()).await);
-        Ok(call?.within(self.timeout))
+        Ok(call?.within(self.timeout).told_to(self.rate.as_deref()))
     }
 
     /// Takes a retry from the budget that all calls on the client share, if one is left.

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    flow::pace::Pace,
+    flow::{pace::Pace, rate::Rate},
     http::transport,
     message::{
         limits,
@@ -106,7 +106,9 @@ impl Acker {
     pub fn with_options(queue: Queue, options: AckerOptions) -> Result<Self, Error> {
         transport::require_runtime()?;
         let ledger = Arc::new(Ledger::new(options.buffer));
-        let pace = Pace::new("acknowledgements", options.max_in_flight);
+        let rate = Arc::new(Rate::new(f64::INFINITY));
+        let queue = queue.with_rate(Arc::clone(&rate));
+        let pace = Pace::new("acknowledgements", options.max_in_flight, rate);
         let requests = Requests { queue, ledger: Arc::clone(&ledger), pace, warned: AtomicU64::new(0) };
         tokio::spawn(Worker::new(Arc::clone(&ledger), requests).run());
         Ok(Self(Arc::new(Handle { ledger, linger: options.linger, runtime: runtime::Handle::current() })))

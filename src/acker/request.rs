@@ -62,7 +62,7 @@ impl Drop for Group {
 impl Requests {
     /// Settles these leases, with one request in flight at a time. If the service refuses a request, its halves are
     /// tried, the larger ones first. A request that has to wait does not delay the others.
-    pub(super) async fn settle(&self, leases: Vec<Pending>, taken_at: Instant) {
+    pub(super) async fn settle(&self, leases: Vec<Pending>) {
         let mut groups = VecDeque::from([Group::new(&self.ledger, leases, None)]);
         let splitting = Splitting::new();
         while let Some(first) = (0..groups.len()).min_by_key(|number| groups.get(*number).map(|group| group.at)) {
@@ -72,7 +72,7 @@ impl Requests {
                 groups.extend(self.later(group, Duration::ZERO));
                 continue;
             }
-            let Err((mut group, error)) = self.send(group, taken_at).await else { continue };
+            let Err((mut group, error)) = self.send(group).await else { continue };
             let is_refusal = error.refuses_the_request() && error.status() >= Some(300);
             let half = if is_refusal { splitting.split_off(&mut group.leases) } else { None };
             if let Some(half) = half {
@@ -91,11 +91,13 @@ impl Requests {
     }
 
     /// Sends a request once, and returns its leases if it failed.
-    async fn send(&self, mut group: Group, taken_at: Instant) -> Result<(), (Group, Error)> {
+    async fn send(&self, mut group: Group) -> Result<(), (Group, Error)> {
         let settlements = group.leases.iter().map(|pending| &pending.settlement);
+        let sent_at = Instant::now();
         match self.queue.ack_once(settlements, None).await {
             Ok((outcome, setback)) => {
-                self.pace.succeeded(taken_at, setback);
+                self.pace.rate.on_success(1, 1);
+                self.pace.succeeded(sent_at, setback);
                 self.log_warning(&outcome);
                 self.confirm(mem::take(&mut group.leases), &outcome);
                 Ok(())

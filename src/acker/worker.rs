@@ -30,7 +30,10 @@ impl Worker {
     /// Runs until every handle is dropped and every lease has its outcome.
     pub(super) async fn run(mut self) {
         loop {
-            let has_room = self.in_flight.len() < self.requests.pace.limit();
+            let pace = &self.requests.pace;
+            let is_below = self.in_flight.len() < pace.limit();
+            let wait = if is_below && self.ledger.is_due() { pace.rate.wait() } else { None };
+            let has_room = is_below && wait.is_none();
             let due = match self.ledger.take(has_room) {
                 Work::Send(first, group) => {
                     self.send(first, group);
@@ -41,16 +44,17 @@ impl Worker {
                 Work::Done => None,
             };
             self.ledger.tell_flushed(self.in_flight.known().copied().min());
-            if !has_room && self.ledger.is_due() {
+            if !is_below && self.ledger.is_due() {
                 self.requests.pace.hold_back();
             }
-            self.next(due).await;
+            self.next(due.or(wait)).await;
         }
     }
 
     fn send(&mut self, first: u64, group: Vec<Pending>) {
-        let (requests, now) = (Arc::clone(&self.requests), Instant::now());
-        self.in_flight.spawn(first, async move { requests.settle(group, now).await });
+        let requests = Arc::clone(&self.requests);
+        requests.pace.rate.request(1);
+        self.in_flight.spawn(first, async move { requests.settle(group).await });
     }
 
     /// Waits until something changes, a request finishes, or leases are due.

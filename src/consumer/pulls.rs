@@ -2,13 +2,14 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
 use tokio::{
     task::JoinSet,
-    time::{Instant, Sleep, sleep},
+    time::{Instant, Sleep, sleep, sleep_until},
 };
 use tracing::{Instrument, Span, field};
 
@@ -22,10 +23,14 @@ use crate::{
     flow::{
         adaptive::{Adaptive, Setback},
         outage::Outage,
+        rate::Rate,
         tasks::Tasks,
     },
     http::retry,
-    message::pull::{Batch, PullOptions},
+    message::{
+        limits,
+        pull::{Batch, PullOptions},
+    },
     queue::Queue,
 };
 
@@ -49,6 +54,10 @@ pub(super) struct Pulls {
     min_idle: Duration,
     max_idle: Duration,
     limit: Adaptive,
+    /// When pulls last waited for others to end.
+    held_back_at: Option<Instant>,
+    /// In messages.
+    rate: Arc<Rate>,
     in_flight: Tasks<Started, Result<Batch, Error>>,
     /// How many messages the pulls in flight request.
     asked: usize,
@@ -67,10 +76,6 @@ pub(super) struct Pulls {
     rested_at: Option<Instant>,
     round_trip: Option<Duration>,
     demand: Demand,
-    /// When a round trip started, and how many pulls have returned messages since, and in the previous one.
-    counted_since: Instant,
-    brought: usize,
-    brought_before: usize,
     /// The size of a message in bytes, estimated from those seen so far.
     message_bytes: usize,
     /// The number of steps by which pulling is slowed down.
@@ -94,8 +99,8 @@ struct Rest {
 
 #[derive(Clone, Copy, PartialEq)]
 enum Why {
-    /// Pulls are spread over the round trip.
-    Spread,
+    /// The rate allows no more.
+    Rate,
     /// There was nothing to do: a message that arrives in the meantime ends it.
     Idle,
     /// The service asked for it, or pulling is slowed down.
@@ -110,12 +115,15 @@ pub(super) struct Pulled {
 
 impl Pulls {
     pub(super) fn new(queue: Queue, settings: &Settings) -> Self {
+        let rate = Arc::new(Rate::new(limits::PER_SECOND));
         Self {
-            queue,
+            queue: queue.with_rate(Arc::clone(&rate)),
             options: settings.pull,
             min_idle: settings.min_idle.min(settings.max_idle).clamp(SHORTEST, AN_HOUR),
             max_idle: settings.max_idle.clamp(SHORTEST, AN_HOUR),
             limit: Adaptive::new(1, settings.max_pulls),
+            held_back_at: None,
+            rate,
             in_flight: Tasks::new(),
             asked: 0,
             left: settings.limit,
@@ -127,9 +135,6 @@ impl Pulls {
             rested_at: None,
             round_trip: None,
             demand: Demand::new(),
-            counted_since: Instant::now(),
-            brought: 0,
-            brought_before: 0,
             message_bytes: 0,
             slowdown: 0,
             is_trusted: false,
@@ -217,26 +222,23 @@ impl Pulls {
             (0, false) => UNTRUSTED,
             _ => 1,
         };
-        let limit = self.limit.limit().min(most_in_flight);
-        while self.rest.is_none() && self.in_flight.len() < limit {
+        while self.rest.is_none() && self.in_flight.len() < most_in_flight {
             let most = full.min(self.left.try_into().unwrap_or(usize::MAX));
             let batch = room.min(most);
             // Waits for a little more room, since a small batch costs as much as a large one.
             if batch == 0 || batch.saturating_mul(2) < target.min(most) {
                 return;
             }
+            if self.in_flight.len() >= self.limit.limit() {
+                self.held_back_at = Some(Instant::now());
+                return;
+            }
+            if let Some(until) = self.rate.wait() {
+                self.rest = Some(Rest { until: Box::pin(sleep_until(until)), why: Why::Rate });
+                return;
+            }
             room = room.saturating_sub(batch);
             self.start_one(batch);
-            self.spread();
-        }
-    }
-
-    /// After a rate limit or too many failures, pulls are spread over the round trip: a rate limit refuses bursts.
-    fn spread(&mut self) {
-        // Slightly closer than even, so that the number in flight is reached.
-        let apart = self.round_trip().mul_f64(0.8) / self.limit.limit().try_into().unwrap_or(u32::MAX);
-        if !self.limit.is_undisturbed() && self.rest.is_none() && apart >= SHORTEST {
-            self.rest = Some(Rest { until: Box::pin(sleep(apart)), why: Why::Spread });
         }
     }
 
@@ -252,19 +254,19 @@ impl Pulls {
         );
         let pull = async move { queue.pull(options).await }.instrument(span.clone());
         self.in_flight.spawn(Started { asked: batch, at: Instant::now(), span }, pull);
+        self.rate.request(batch);
         self.asked = self.asked.saturating_add(batch);
         self.left = self.left.saturating_sub(batch as u64);
     }
 
     /// The end of a pull, or `None` at the end of a rest, or if the control was changed.
     pub(super) fn poll(&mut self, context: &mut Context<'_>, recorder: &Recorder) -> Poll<Option<Pulled>> {
-        let in_flight = self.in_flight.len();
         if let Poll::Ready(Some((started, result))) = self.in_flight.poll_ended(context) {
             let result = result.unwrap_or_else(|| Err(Error::invalid("the pull panicked")));
             self.asked = self.asked.saturating_sub(started.asked);
             let pulled = result.as_ref().map_or(0, |batch| batch.len());
             self.left = self.left.saturating_add(started.asked.saturating_sub(pulled) as u64);
-            self.learn(&started, in_flight, &result, recorder);
+            self.learn(&started, &result, recorder);
             return Poll::Ready(Some(Pulled { result, span: started.span }));
         }
         if self.changed.as_mut().poll(context).is_ready() {
@@ -280,7 +282,7 @@ impl Pulls {
         Poll::Ready(None)
     }
 
-    fn learn(&mut self, started: &Started, in_flight: usize, result: &Result<Batch, Error>, recorder: &Recorder) {
+    fn learn(&mut self, started: &Started, result: &Result<Batch, Error>, recorder: &Recorder) {
         let now = Instant::now();
         match result {
             Ok(batch) => {
@@ -291,6 +293,7 @@ impl Pulls {
                     tracing::info!(failures, "pulling works again");
                 }
                 recorder.pulled(batch);
+                self.rate.on_success(started.asked, batch.len());
                 started.span.record("messaging.batch.message_count", batch.len());
                 if batch.is_empty() {
                     self.limit.on_idle();
@@ -298,12 +301,12 @@ impl Pulls {
                     self.begin_rest(self.idle_rest(), Why::Idle);
                     return;
                 }
-                self.brought(batch, started, in_flight);
+                self.brought(batch, started);
             }
             Err(error) => {
-                match error.kind() {
-                    ErrorKind::RateLimited => self.on_rate_limit(),
-                    _ => self.limit.on_failure(),
+                // The rate was told.
+                if error.kind() != ErrorKind::RateLimited {
+                    self.limit.on_failure();
                 }
                 if let Some(failures) = self.outage.on_failure(now) {
                     tracing::warn!(failures, %error, "pulling fails");
@@ -314,18 +317,15 @@ impl Pulls {
         }
     }
 
-    fn brought(&mut self, batch: &Batch, started: &Started, in_flight: usize) {
-        self.count_round_trip();
-        self.brought = self.brought.saturating_add(1);
-        // With a limited rate, less than requested is all that there is; otherwise, a pull may return less.
-        let is_full = !self.limit.is_rate_limited() || batch.len() >= started.asked;
+    fn brought(&mut self, batch: &Batch, started: &Started) {
+        let is_needed = self.held_back_at.is_some_and(|held_back_at| held_back_at >= started.at);
         let has_slack = batch.len().saturating_mul(2) < started.asked;
         match batch.trip.setback {
             // It succeeded, but not at first.
-            Setback::RateLimit => self.on_rate_limit(),
+            Setback::RateLimit => {}
             Setback::Failure => self.limit.on_failure(),
             Setback::None if has_slack => self.limit.on_slack(),
-            Setback::None => self.limit.on_success(is_full && in_flight >= self.limit.limit()),
+            Setback::None => self.limit.on_success(is_needed),
         }
         let bytes: usize = batch.iter().map(|message| message.body.len().saturating_add(MESSAGE_BYTES)).sum();
         let mean = bytes / batch.len().max(1);
@@ -333,21 +333,6 @@ impl Pulls {
         (self.idle_since, self.failed) = (Instant::now(), self.min_idle);
         self.end_idle_rest();
         self.begin_rest(self.slowed_rest(), Why::Asked);
-    }
-
-    /// Restarts counting pulls after each round trip.
-    fn count_round_trip(&mut self) {
-        let (now, round_trip) = (Instant::now(), self.round_trip());
-        let since = now.saturating_duration_since(self.counted_since);
-        if since >= round_trip {
-            self.brought_before = if since < 2 * round_trip { self.brought } else { 0 };
-            (self.brought, self.counted_since) = (0, now);
-        }
-    }
-
-    fn on_rate_limit(&mut self) {
-        self.count_round_trip();
-        self.limit.on_rate_limit(self.brought_before);
     }
 
     fn rest_after_failure(&mut self, sent_at: Instant, at_least: Duration) {

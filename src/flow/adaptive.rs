@@ -2,28 +2,22 @@
 
 /// The limit is counted in sixteenths, so that it can grow by less than one.
 const ONE: usize = 16;
-/// By how much each success lets the limit grow: at the start, after too many failures, and after a rate limit.
+/// By how much each success lets the limit grow: at the start, and after too many failures.
 const FAST: usize = 2 * ONE;
 const SLOW: usize = ONE / 4;
-const SLOWEST: usize = ONE / 8;
 /// The tolerated share of failures, the one that is as good as none, and the weight of the last request in the share.
 const THRESHOLD: f64 = 0.2;
 const FEW: f64 = THRESHOLD / 4.0;
 const WEIGHT: f64 = 1.0 / 32.0;
-/// After how many round trips and requests without a rate limit it is over. In four round trips, the limit has grown
-/// by half; but a few requests are too few to conclude from, where the service allows only one or two at a time.
-const QUIET: usize = 4;
-const QUIET_REQUESTS: usize = 32;
 
 /// A limit on requests in flight that grows while it holds work back and falls when requests fail.
 ///
 /// It triples with each round trip until too many requests fail, and each failed request takes one off. Single failures
 /// among many successes say nothing about how many requests the service can handle, so they do not affect the growth.
 /// Once more than a fifth of the last requests have failed, as in an outage or under overload, it grows by a quarter
-/// with each round trip, or by an eighth after a rate limit. With that, it falls with one round trip to the
-/// number of requests that succeed, and stands as long as at most a fifth of them fail, or an eighth meet a rate limit.
-/// It triples again once fewer than a twentieth fail and there was no rate limit for four round trips and 32 requests,
-/// or after an idle time.
+/// with each round trip. With that, it falls with one round trip to the number of requests that succeed, and stands as
+/// long as at most a fifth of them fail. It triples again once fewer than a twentieth fail, or after an idle time.
+/// Refusals by a rate limit do not count: see [`Rate`](super::rate::Rate).
 #[derive(Clone, Debug)]
 pub(crate) struct Adaptive {
     sixteenths: usize,
@@ -31,31 +25,13 @@ pub(crate) struct Adaptive {
     growth: usize,
     /// The share of the last requests that failed.
     failing: f64,
-    /// How many requests have succeeded since the last rate limit.
-    since_limited: usize,
 }
 
 impl Adaptive {
     /// Starts with `start` requests, and allows at most `max`. Zero counts as one for both.
     pub(crate) fn new(start: usize, max: usize) -> Self {
         let sixteenths = |limit: usize| limit.max(1).saturating_mul(ONE);
-        Self {
-            sixteenths: sixteenths(start.min(max)),
-            max: sixteenths(max),
-            growth: FAST,
-            failing: 0.0,
-            since_limited: 0,
-        }
-    }
-
-    /// Whether there were neither a rate limit nor too many failures lately.
-    pub(crate) fn is_undisturbed(&self) -> bool {
-        self.growth == FAST
-    }
-
-    /// Whether there was a rate limit lately.
-    pub(crate) fn is_rate_limited(&self) -> bool {
-        self.growth == SLOWEST
+        Self { sixteenths: sixteenths(start.min(max)), max: sixteenths(max), growth: FAST, failing: 0.0 }
     }
 
     /// How many requests may be in flight: at least one.
@@ -66,8 +42,7 @@ impl Adaptive {
     /// A request succeeded. The limit grows only if it `is_needed`: if it held other requests back meanwhile.
     pub(crate) fn on_success(&mut self, is_needed: bool) {
         self.failing -= self.failing * WEIGHT;
-        self.since_limited = self.since_limited.saturating_add(1);
-        if self.failing < FEW && self.since_limited >= self.limit().saturating_mul(QUIET).max(QUIET_REQUESTS) {
+        if self.failing < FEW {
             self.growth = FAST;
         }
         let more = if is_needed { self.growth } else { 0 };
@@ -78,17 +53,9 @@ impl Adaptive {
     pub(crate) fn on_failure(&mut self) {
         self.failing += (1.0 - self.failing) * WEIGHT;
         if self.failing > THRESHOLD {
-            self.growth = self.growth.min(SLOW);
+            self.growth = SLOW;
         }
         self.take_one_off();
-    }
-
-    /// A request was refused by a rate limit, while so many of them got through within a round trip.
-    pub(crate) fn on_rate_limit(&mut self, got_through: usize) {
-        (self.growth, self.since_limited) = (SLOWEST, 0);
-        if self.limit() > got_through {
-            self.take_one_off();
-        }
     }
 
     /// A request succeeded, but found less to do than it could have done: one fewer will do.
@@ -142,9 +109,9 @@ mod tests {
     fn the_limit_grows_slowly_once_a_fifth_of_the_last_requests_have_failed() {
         let mut adaptive = Adaptive::new(40, 100);
         (0..7).for_each(|_| adaptive.on_failure());
-        assert!(adaptive.is_undisturbed(), "seven may be chance");
+        assert_eq!(adaptive.growth, FAST, "seven may be chance");
         adaptive.on_failure();
-        assert_eq!((adaptive.limit(), adaptive.is_undisturbed()), (32, false));
+        assert_eq!((adaptive.limit(), adaptive.growth), (32, SLOW));
         round_trip(&mut adaptive, usize::MAX);
         assert_eq!(adaptive.limit(), 40);
     }
@@ -154,32 +121,9 @@ mod tests {
         let mut adaptive = Adaptive::new(1, 100);
         (0..8).for_each(|_| adaptive.on_failure());
         (0..30).for_each(|_| adaptive.on_success(false));
-        assert!(!adaptive.is_undisturbed(), "a twelfth have failed");
+        assert_eq!(adaptive.growth, SLOW, "a twelfth have failed");
         (0..30).for_each(|_| adaptive.on_success(false));
-        assert!(adaptive.is_undisturbed());
-    }
-
-    #[test]
-    fn the_limit_grows_fast_again_four_round_trips_after_a_rate_limit() {
-        let mut adaptive = Adaptive::new(20, 100);
-        adaptive.on_rate_limit(20);
-        (0..79).for_each(|_| adaptive.on_success(false));
-        assert!(!adaptive.is_undisturbed() && adaptive.is_rate_limited());
-        adaptive.on_success(false);
-        assert!(adaptive.is_undisturbed() && !adaptive.is_rate_limited());
-    }
-
-    #[test]
-    fn a_service_that_allows_one_request_at_a_time_refuses_few() {
-        let mut adaptive = Adaptive::new(1, 100);
-        let (mut sent, mut refused) = (0, 0);
-        while sent < 10_000 {
-            let limit = adaptive.limit();
-            adaptive.on_success(true);
-            (1..limit).for_each(|_| adaptive.on_rate_limit(1));
-            (sent, refused) = (sent + limit, refused + limit - 1);
-        }
-        assert!(refused < 1250, "{refused}");
+        assert_eq!(adaptive.growth, FAST);
     }
 
     #[test]
@@ -206,31 +150,6 @@ mod tests {
         assert!(adaptive.limit() < 70, "{}", adaptive.limit());
         round_trip(&mut adaptive, 1);
         assert_eq!(adaptive.limit(), 1);
-    }
-
-    #[test]
-    fn the_limit_falls_to_what_a_rate_limit_lets_through_and_stays_near_it() {
-        let mut adaptive = Adaptive::new(100, 100);
-        for round in 0..100 {
-            let sent = adaptive.limit();
-            (0..sent)
-                .for_each(|request| if request < 40 { adaptive.on_success(true) } else { adaptive.on_rate_limit(0) });
-            let limit = adaptive.limit();
-            assert!(round < 2 || (38..=46).contains(&limit), "{limit}");
-        }
-    }
-
-    #[test]
-    fn a_rate_limit_takes_nothing_off_if_as_many_got_through() {
-        let mut adaptive = Adaptive::new(4, 100);
-        assert!(adaptive.is_undisturbed() && !adaptive.is_rate_limited());
-        adaptive.on_rate_limit(4);
-        assert_eq!(adaptive.limit(), 4);
-        assert!(!adaptive.is_undisturbed() && adaptive.is_rate_limited());
-        adaptive.on_rate_limit(3);
-        assert_eq!(adaptive.limit(), 3);
-        adaptive.on_failure();
-        assert!(adaptive.is_rate_limited(), "a failure does not bring back the growth");
     }
 
     #[test]

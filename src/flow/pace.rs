@@ -2,7 +2,7 @@
 
 use std::{
     future::pending,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -13,6 +13,7 @@ use crate::{
     flow::{
         adaptive::{Adaptive, Setback},
         outage::Outage,
+        rate::Rate,
     },
 };
 
@@ -34,6 +35,7 @@ pub(crate) async fn due(at: Option<Instant>) {
 
 #[derive(Debug)]
 pub(crate) struct Pace {
+    pub(crate) rate: Arc<Rate>,
     /// What the requests do, in the plural.
     what: &'static str,
     state: Mutex<State>,
@@ -51,11 +53,11 @@ struct State {
 }
 
 impl Pace {
-    pub(crate) fn new(what: &'static str, max_in_flight: usize) -> Self {
+    pub(crate) fn new(what: &'static str, max_in_flight: usize, rate: Arc<Rate>) -> Self {
         let in_flight = Adaptive::new(AT_FIRST, max_in_flight);
         let outage = Outage::default();
         let state = State { in_flight, held_back_at: None, outage, is_working: true, tried_at: None };
-        Self { what, state: Mutex::new(state) }
+        Self { what, rate, state: Mutex::new(state) }
     }
 
     pub(crate) fn limit(&self) -> usize {
@@ -67,16 +69,17 @@ impl Pace {
         self.state().held_back_at = Some(Instant::now());
     }
 
-    /// A request succeeded whose content was taken at `taken_at`. The limit grows if it has held others back since, and
-    /// falls if the service failed at first.
-    pub(crate) fn succeeded(&self, taken_at: Instant, setback: Setback) {
+    /// A request succeeded. The limit grows if it has held others back since this one was sent, and falls if the service
+    /// failed at first.
+    pub(crate) fn succeeded(&self, sent_at: Instant, setback: Setback) {
         let mut state = self.state();
         state.is_working = true;
-        let is_needed = state.held_back_at.is_some_and(|held_back_at| held_back_at >= taken_at);
+        let is_needed = state.held_back_at.is_some_and(|held_back_at| held_back_at >= sent_at);
         match setback {
             Setback::None => state.in_flight.on_success(is_needed),
             Setback::Failure => state.in_flight.on_failure(),
-            Setback::RateLimit => state.in_flight.on_rate_limit(0),
+            // The rate was told.
+            Setback::RateLimit => {}
         }
         let ended = state.outage.on_success();
         drop(state);
@@ -88,9 +91,8 @@ impl Pace {
     pub(crate) fn failed(&self, error: &Error) {
         let (mut state, now) = (self.state(), Instant::now());
         state.is_working = false;
-        match error.kind() {
-            ErrorKind::RateLimited => state.in_flight.on_rate_limit(0),
-            _ => state.in_flight.on_failure(),
+        if error.kind() != ErrorKind::RateLimited {
+            state.in_flight.on_failure();
         }
         let failures = state.outage.on_failure(now);
         drop(state);
@@ -120,19 +122,5 @@ impl Pace {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn rate_limits_slow_down_growth_and_failures_do_not() {
-        let pace = Pace::new("requests", 16);
-        pace.failed(&Error::new(ErrorKind::ServiceFailure, ""));
-        assert!(pace.state().in_flight.is_undisturbed());
-        pace.failed(&Error::new(ErrorKind::RateLimited, ""));
-        assert!(pace.state().in_flight.is_rate_limited());
     }
 }

@@ -23,7 +23,7 @@ use crate::{
         operation::Operation,
     },
     error::{Error, api::ApiError, kind::ErrorKind},
-    flow::adaptive::Setback,
+    flow::{adaptive::Setback, rate::Rate},
     http::{
         credentials::Headers,
         envelope::{Envelope, Nothing},
@@ -72,6 +72,8 @@ pub(crate) struct Call<'a, T> {
     /// When to stop sending the request: at the end, or at the caller's deadline if that is earlier.
     deadline: Instant,
     max_response_bytes: usize,
+    /// Is told of refusals by a rate limit.
+    rate: Option<&'a Rate>,
     span: Span,
 }
 
@@ -119,12 +121,13 @@ impl Transport {
             end,
             deadline: end,
             max_response_bytes: self.max_response_bytes,
+            rate: None,
             span: span(operation, queue_id),
         })
     }
 }
 
-impl<T> Call<'_, T> {
+impl<'a, T> Call<'a, T> {
     /// Reads the result in another way than as an object.
     pub(crate) fn read_by(mut self, read: Read<T>) -> Self {
         self.read = read;
@@ -147,6 +150,12 @@ impl<T> Call<'_, T> {
     /// Lets the response exceed the client's size limit by this much.
     pub(crate) fn with_room(mut self, bytes: usize) -> Self {
         self.max_response_bytes = self.max_response_bytes.saturating_add(bytes);
+        self
+    }
+
+    /// Tells this rate of refusals by a rate limit.
+    pub(crate) fn told_to(mut self, rate: Option<&'a Rate>) -> Self {
+        self.rate = rate;
         self
     }
 
@@ -241,6 +250,9 @@ impl<T> Call<'_, T> {
         sent.may_have_arrived |= error.may_have_arrived();
         let error = error.or_may_have_arrived(sent.may_have_arrived);
         sent.setback = sent.setback.max(Setback::of(&error));
+        if let (ErrorKind::RateLimited, Some(rate)) = (error.kind(), self.rate) {
+            rate.on_refusal(sent.at);
+        }
         if error.kind() == ErrorKind::Unauthorized && sent.refused.is_none() && !self.remaining().is_zero() {
             let renewed = self.credentials(Some(&sent.credentials)).await;
             let renewed = renewed.map_err(|error| error.or_may_have_arrived(sent.may_have_arrived))?;

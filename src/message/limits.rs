@@ -14,6 +14,9 @@ use crate::{
     },
 };
 
+/// The messages a second that the service allows for a queue:
+/// <https://developers.cloudflare.com/queues/platform/limits/>.
+pub(crate) const PER_SECOND: f64 = 5_000.0;
 /// The maximum number of leases that one request settles.
 pub(crate) const MAX_LEASES: usize =
     same(&[document::ACK_PAYLOAD_ACKS_MAX_ITEMS, document::ACK_PAYLOAD_RETRIES_MAX_ITEMS]) as usize;

@@ -34,10 +34,10 @@ impl Requests {
     /// Pushes these messages, with one request in flight at a time. If the service refuses a request, its halves are
     /// tried.
     pub(super) async fn push(&self, messages: Vec<Pending>) {
-        let (taken_at, splitting) = (Instant::now(), Splitting::new());
+        let splitting = Splitting::new();
         let mut groups = vec![messages];
         while let Some(mut group) = groups.pop() {
-            let outcome = self.push_group(&group, taken_at).await;
+            let outcome = self.push_group(&group).await;
             if let Err(error) = &outcome
                 && error.refuses_the_request()
                 && !error.may_have_arrived()
@@ -65,15 +65,17 @@ impl Requests {
     }
 
     /// Sends one request, again only if it did not arrive.
-    async fn push_group(&self, group: &[Pending], taken_at: Instant) -> Result<(), Error> {
+    async fn push_group(&self, group: &[Pending]) -> Result<(), Error> {
         // That of the last one, since it was submitted last.
-        let submitted_at = group.last().map_or(taken_at, |pending| pending.submitted_at);
+        let submitted_at = group.last().map_or_else(Instant::now, |pending| pending.submitted_at);
         let left = || self.give_up_after.saturating_sub(submitted_at.elapsed());
         let (mut earlier, mut longest): (Option<Error>, _) = (None, FIRST_WAIT);
         loop {
+            let sent_at = Instant::now();
             let error = match self.queue.push_once(group.iter().map(Borrow::borrow)).await {
                 Ok((_, setback)) => {
-                    self.pace.succeeded(taken_at, setback);
+                    self.pace.rate.on_success(group.len(), group.len());
+                    self.pace.succeeded(sent_at, setback);
                     return Ok(());
                 }
                 Err(error) => earlier.take().into_iter().fold(error, Error::after),

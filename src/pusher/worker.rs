@@ -20,9 +20,13 @@ use crate::{
     flow::{
         flushes::Flushes,
         pace::{self, Pace},
+        rate::Rate,
         tasks::Tasks,
     },
-    message::push::{self, MAX_PUSHED, MAX_PUSHED_BYTES, PushMessage},
+    message::{
+        limits,
+        push::{self, MAX_PUSHED, MAX_PUSHED_BYTES, PushMessage},
+    },
     queue::Queue,
 };
 
@@ -110,7 +114,9 @@ impl Worker {
         room: Arc<Semaphore>,
         alive: watch::Sender<()>,
     ) -> Self {
-        let (pace, give_up_after) = (Pace::new("pushes", MAX_IN_FLIGHT), options.give_up_after);
+        let (rate, give_up_after) = (Arc::new(Rate::new(limits::PER_SECOND)), options.give_up_after);
+        let queue = queue.with_rate(Arc::clone(&rate));
+        let pace = Pace::new("pushes", MAX_IN_FLIGHT, rate);
         let requests = Requests { queue, pace, give_up_after, unheard: AtomicU64::new(0) };
         Self {
             requests: Arc::new(requests),
@@ -129,16 +135,24 @@ impl Worker {
     /// Runs until the pusher is closed or dropped, and every message has its outcome.
     pub(super) async fn run(mut self) {
         while self.is_open || !self.waiting.is_empty() || self.in_flight.len() > 0 {
-            let has_room = self.in_flight.len() < self.requests.pace.limit();
-            if self.is_due() && has_room {
-                self.send();
-                continue;
-            }
-            if self.is_due() {
-                self.requests.pace.hold_back();
-            }
+            let pace = &self.requests.pace;
+            let wake_at = match (self.is_due(), self.in_flight.len() < pace.limit()) {
+                (false, true) => self.due(),
+                (false, false) => None,
+                (true, false) => {
+                    pace.hold_back();
+                    None
+                }
+                (true, true) => {
+                    let Some(wait) = pace.rate.wait() else {
+                        self.send();
+                        continue;
+                    };
+                    Some(wait)
+                }
+            };
             self.flushes.tell(self.waiting.len(), self.in_flight.known().copied().min());
-            self.next(has_room).await;
+            self.next(wake_at).await;
         }
     }
 
@@ -168,12 +182,13 @@ impl Worker {
             self.waiting_bytes = self.waiting_bytes.saturating_sub(pending.message.size());
         }
         let requests = Arc::clone(&self.requests);
+        requests.pace.rate.request(count);
         self.in_flight.spawn(first, async move { requests.push(group).await });
     }
 
-    /// Waits until something changes: a command, the end of a request, or messages that are due while there `is_room`.
-    async fn next(&mut self, is_room: bool) {
-        let mut timer = pin!(pace::due(self.due().filter(|_| is_room)));
+    /// Waits until something changes: a command, the end of a request, or that messages can be sent at `wake_at`.
+    async fn next(&mut self, wake_at: Option<Instant>) {
+        let mut timer = pin!(pace::due(wake_at));
         poll_fn(|context| {
             let mut has_changed = false;
             while let Poll::Ready(Some(_)) = self.in_flight.poll_ended(context) {

@@ -68,8 +68,8 @@ async fn one_rate_limit_does_not_hold_back_half_full_pulls() {
 
 #[tokio::test(start_paused = true)]
 async fn an_outage_costs_few_requests_and_is_soon_over() {
-    // Every request fails, or every second one, from when 27 pulls are in flight.
-    for (nth, most_pulls, most_time) in cases([(1, 12, 65), (2, 80, 55)], 1) {
+    // Every request fails, or every second one, from when 70 pulls are in flight.
+    for (nth, most_pulls, most_time) in cases([(1, 24, 65), (2, 180, 60)], 1) {
         let world = World::with(30_000).await;
         world.takes(2400 * MILLI);
         let start = Instant::now();

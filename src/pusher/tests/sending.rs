@@ -43,7 +43,8 @@ async fn load(round_trip: Duration, is_refused: impl Fn(&Seen) -> bool + Send + 
 async fn a_thousand_tasks_push_5000_messages_a_second() {
     for round_trip in cases([2400, 200, 20], 1) {
         let took = load(round_trip * MILLI, |_| false).await;
-        assert!(100_000.0 / took.as_secs_f64() >= WANTED, "{took:?}");
+        // The rate is that of the documentation, so that what the first round trips miss is not made up for.
+        assert!(took < Duration::from_secs_f64(100_000.0 / WANTED) + 2 * round_trip * MILLI, "{took:?}");
     }
 }
 
