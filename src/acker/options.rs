@@ -40,9 +40,9 @@ impl AckerOptions {
     /// The maximum number of requests in flight. Zero counts as one. 256 by default. Lower it if a proxy of yours
     /// allows fewer connections.
     ///
-    /// The actual number adapts: it grows while leases wait for requests to finish, falls when requests fail or are
-    /// rate limited, and recovers slowly. With a round trip of 2.4 s, 5,000 leases a second take 120 requests in
-    /// flight.
+    /// The actual number adapts: it grows while leases wait for requests to finish, falls when requests fail, and
+    /// recovers slowly. Requests that a rate limit refuses make those that follow go out less often. With a round trip
+    /// of 2.4 s, 5,000 leases a second take 120 requests in flight.
     pub const fn max_in_flight(mut self, requests: usize) -> Self {
         self.max_in_flight = requests;
         self

@@ -69,8 +69,8 @@ impl Pace {
         self.state().held_back_at = Some(Instant::now());
     }
 
-    /// A request succeeded. The limit grows if it has held others back since this one was sent, and falls if the service
-    /// failed at first.
+    /// A request succeeded. The limit grows if it has held others back since this one was sent, and falls if the
+    /// service failed at first.
     pub(crate) fn succeeded(&self, sent_at: Instant, setback: Setback) {
         let mut state = self.state();
         state.is_working = true;

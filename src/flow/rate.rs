@@ -26,7 +26,8 @@ const LIMITED: Duration = Duration::from_secs(30);
 /// A rate that falls with a refusal, and grows while it holds requests back.
 ///
 /// A refusal takes a fifth off. The rate grows back to the refused one within eight seconds, the slower the nearer it
-/// comes, stays near it, and then grows faster and faster: the function of TCP's CUBIC (RFC 9438), which many can share.
+/// comes, stays near it, and then grows faster and faster: the function of TCP's CUBIC (RFC 9438), which many can
+/// share. Further refusals of a rate that is far above what succeeds leave a quarter of it, or what succeeds.
 #[derive(Debug)]
 pub(crate) struct Rate(Mutex<Found>);
 
