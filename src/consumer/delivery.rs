@@ -354,7 +354,7 @@ impl Held {
             (Some(Verdict::Ack), ..) => Decision::Ack,
             (Some(Verdict::Retry), ..) => Decision::Retry,
             (Some(Verdict::RetryIn(delay)), ..) => Decision::RetryIn(delay.min(limits::MAX_DELAY)),
-            (verdict, _, message) => {
+            (None | Some(Verdict::DeadLetter), _, message) => {
                 if verdict.is_some() {
                     tracing::warn!("a message should go to the dead-letter queue, but none is set: it is retried");
                 }

@@ -34,7 +34,7 @@ struct Inner {
 
 struct State {
     /// Messages whose outcome is not known. What is taken from here is counted.
-    open: HashMap<u64, Stage>,
+    open: HashMap<u64, Open>,
     settling: usize,
     /// The size of the messages that are held.
     bytes: usize,
@@ -51,7 +51,8 @@ struct State {
     waker: Option<Waker>,
 }
 
-enum Stage {
+/// A message whose outcome is not known.
+enum Open {
     /// It waits, or someone works on it.
     Held,
     /// It is acknowledged or retried.
@@ -87,7 +88,7 @@ impl Outcomes {
     /// A message was pulled.
     pub(super) fn open(&self, key: u64, bytes: usize) {
         let mut state = self.0.state();
-        state.open.insert(key, Stage::Held);
+        state.open.insert(key, Open::Held);
         state.bytes = state.bytes.saturating_add(bytes);
     }
 
@@ -163,9 +164,9 @@ impl Outcomes {
     pub(super) fn settle(&self, key: u64, settlement: Settlement) -> Observer {
         let mut state = self.0.state();
         match state.open.get_mut(&key) {
-            Some(stage @ Stage::DeadLetter) => *stage = Stage::DeadLettered(settlement),
-            Some(stage) => {
-                *stage = Stage::Settling(settlement);
+            Some(message @ Open::DeadLetter) => *message = Open::DeadLettered(settlement),
+            Some(message) => {
+                *message = Open::Settling(settlement);
                 state.begin();
             }
             None => {}
@@ -179,8 +180,8 @@ impl Outcomes {
     /// The push of a dead letter begins. Until its message is acknowledged, or the push fails, it counts as settling.
     pub(super) fn dead_letter(&self, key: u64) {
         let mut state = self.0.state();
-        if let Some(stage) = state.open.get_mut(&key) {
-            *stage = Stage::DeadLetter;
+        if let Some(message) = state.open.get_mut(&key) {
+            *message = Open::DeadLetter;
             state.begin();
         }
         drop(state);
@@ -221,13 +222,13 @@ impl Outcomes {
     pub(super) fn end_all(&self) -> (AckRequest, Vec<u64>) {
         let mut state = self.0.state();
         let (mut held, mut left) = (Vec::new(), 0);
-        for (key, stage) in mem::take(&mut state.open) {
-            match stage {
-                Stage::Settling(settlement) => self.0.keep(&mut state, settlement),
+        for (key, message) in mem::take(&mut state.open) {
+            match message {
+                Open::Settling(settlement) => self.0.keep(&mut state, settlement),
                 // A dead letter that may not have been pushed must not be acknowledged when the report's leases are
                 // sent again.
-                Stage::DeadLetter | Stage::DeadLettered(_) => left += 1,
-                Stage::Held => {
+                Open::DeadLetter | Open::DeadLettered(_) => left += 1,
+                Open::Held => {
                     left += 1;
                     held.push(key);
                 }
@@ -244,9 +245,9 @@ impl Inner {
     fn settled(&self, key: u64, outcome: &Result<Confirmation, Error>) {
         let mut state = self.state();
         let (settlement, is_dead_letter) = match state.open.remove(&key) {
-            Some(Stage::Settling(settlement)) => (settlement, false),
-            Some(Stage::DeadLettered(settlement)) => (settlement, true),
-            Some(Stage::Held | Stage::DeadLetter) | None => return,
+            Some(Open::Settling(settlement)) => (settlement, false),
+            Some(Open::DeadLettered(settlement)) => (settlement, true),
+            Some(Open::Held | Open::DeadLetter) | None => return,
         };
         state.end();
         match outcome {
