@@ -11,6 +11,7 @@
 
 mod bounds;
 mod codes;
+mod counts;
 mod deviations;
 mod doctored;
 mod effects;
