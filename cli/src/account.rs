@@ -28,6 +28,9 @@ pub(crate) struct Account {
     plain_http: bool,
 }
 
+const HOW_TO_SET: &str = "set CLOUDFLARE_API_TOKEN to an API token with the permission Queues Write (My Profile, API \
+                          Tokens), or give --profile";
+
 /// A variable that is set, and not empty.
 pub(crate) fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
@@ -72,7 +75,7 @@ impl Account {
             let missing = || Failure::new(Exit::Input, format!("{name}, which the profile names, is not set"));
             return Ok((Credentials::api_token(variable(&name).ok_or_else(missing)?)?, name));
         }
-        let credentials = Credentials::from_env()?;
+        let credentials = Credentials::from_env().map_err(|error| Failure::from(error).with_note(HOW_TO_SET))?;
         let is_token = variable("CLOUDFLARE_API_TOKEN").is_some();
         let names = if is_token { "CLOUDFLARE_API_TOKEN" } else { "CLOUDFLARE_EMAIL with CLOUDFLARE_API_KEY" };
         Ok((credentials, names.to_owned()))

@@ -113,7 +113,7 @@ impl FromStr for Field {
 
 /// Ages that messages are counted by.
 const AGES: [(u64, &str); 6] =
-    [(60, "< 1m"), (600, "< 10m"), (3600, "< 1h"), (86_400, "< 1day"), (604_800, "< 7days"), (u64::MAX, "older")];
+    [(60, "< 1m"), (600, "< 10m"), (3600, "< 1h"), (86_400, "< 1 day"), (604_800, "< 7 days"), (u64::MAX, "older")];
 
 impl Field {
     /// The value that a message has, an age rounded up; `None` if it has none.

@@ -1,6 +1,9 @@
 //! Tables for humans, one JSON object per line for programs.
 
-use std::io::{self, IsTerminal, Write};
+use std::{
+    io::{self, IsTerminal, Write},
+    time::Duration,
+};
 
 use clap::ValueEnum;
 use comfy_table::{Table, presets};
@@ -116,6 +119,26 @@ pub(crate) fn cell(value: Option<impl ToString>) -> String {
     value.map_or_else(String::new, |value| value.to_string())
 }
 
+/// A number and what it counts, in the singular or the plural.
+pub(crate) fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
+pub(crate) fn messages(count: u64) -> String {
+    counted(count, "message", "messages")
+}
+
+/// How many messages a queue has, if the service says it.
+pub(crate) fn backlog(count: Option<u64>) -> String {
+    count.map_or_else(|| "an unknown number of messages".to_owned(), messages)
+}
+
+/// A time in whole seconds, such as `4 days 2h`.
+pub(crate) fn lasting(time: Duration) -> String {
+    let text = humantime::format_duration(Duration::from_secs(time.as_secs())).to_string();
+    ["day", "month", "year"].into_iter().fold(text, |text, unit| text.replace(unit, &format!(" {unit}")))
+}
+
 /// A row that does not fit, as a list.
 fn properties<R: Row>(row: &R) -> String {
     pairs(&row.head().into_iter().zip(row.cells()).filter(|(name, _)| !name.is_empty()).collect::<Vec<_>>())
@@ -149,7 +172,23 @@ fn is_directional(character: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::plain;
+    use std::time::Duration;
+
+    use super::{backlog, lasting, messages, plain};
+
+    #[test]
+    fn a_single_message_is_in_the_singular() {
+        assert_eq!([0, 1, 2].map(messages), ["0 messages", "1 message", "2 messages"]);
+        assert_eq!([Some(1), None].map(backlog), ["1 message", "an unknown number of messages"]);
+    }
+
+    #[test]
+    fn times_have_a_space_before_a_unit_that_is_a_word() {
+        let shown = [0, 90, 86_400, 4 * 86_400 + 7200].map(Duration::from_secs).map(lasting);
+        assert_eq!(shown, ["0s", "1m 30s", "1 day", "4 days 2h"]);
+        assert_eq!(lasting(Duration::from_millis(1999)), "1s");
+        assert!(lasting(Duration::MAX).contains(" years "));
+    }
 
     #[test]
     fn text_cannot_move_the_cursor_or_reverse_the_line() {

@@ -38,6 +38,7 @@ use crate::{
     backlog,
     exit::{Exit, Failure},
     filter::Filter,
+    output::{counted, messages},
     patience::Failures,
     progress::Progress,
     record::clock_time,
@@ -458,19 +459,21 @@ impl<S: Sink> Sweep<S> {
         }
         if unconfirmed > 0 {
             let until = clock_time(SystemTime::now() + lease);
-            self.progress.say(&format!("{unconfirmed} messages that stay may be hidden until about {until}"));
+            let stay = counted(unconfirmed, "message that stays", "messages that stay");
+            self.progress.say(&format!("{stay} may be hidden until about {until}"));
         }
         if self.kept.hidden() > 0 {
-            let count = self.kept.hidden();
-            self.progress.say(&format!(
-                "{count} messages whose leases could not be extended are hidden until about {hidden_until}"
-            ));
+            let (one, many) =
+                ("message whose lease could not be extended is", "messages whose leases could not be extended are");
+            let hidden = counted(self.kept.hidden(), one, many);
+            self.progress.say(&format!("{hidden} hidden until about {hidden_until}"));
         }
         if swept.counts.renewed > 0 {
-            let count = swept.counts.renewed;
+            let one = "message was at its last delivery, and was pushed as a new one";
+            let many = "messages were at their last delivery, and were pushed as new ones";
             self.progress.say(&format!(
-                "{count} messages were at their last delivery, and were pushed as new ones; those that stay are hidden \
-                 until about {hidden_until} (--raise-retries avoids that)"
+                "{}; what stays is hidden until about {hidden_until} (--raise-retries avoids that)",
+                counted(swept.counts.renewed, one, many)
             ));
         }
         if swept.failure.is_none() && !swept.is_stopped && self.gate.left() > 0 {
@@ -496,16 +499,18 @@ impl<S: Sink> Sweep<S> {
         if swept.unavailable > 0 {
             let timeout = self.allowance.consumer().visibility_timeout();
             let timeout = timeout.unwrap_or(LEASE).clamp(LEASE, LONGEST_DELAY);
-            let (count, until) = (swept.unavailable, clock_time(SystemTime::now() + timeout));
+            let until = clock_time(SystemTime::now() + timeout);
+            let (one, many) = ("message is in the queue and was", "messages are in the queue and were");
             self.progress.say(&format!(
-                "{count} messages are in the queue and were not available: leased, delayed or hidden; if leased for \
-                 the queue's visibility timeout, until about {until}"
+                "{} not available: leased, delayed or hidden; if leased for the queue's visibility timeout, until \
+                 about {until}",
+                counted(swept.unavailable, one, many)
             ));
         }
         if swept.arrived > 0 {
-            let count = swept.arrived;
+            let arrived = messages(swept.arrived);
             self.progress
-                .say(&format!("{count} messages arrived since the start (--until-empty takes such messages as well)"));
+                .say(&format!("{arrived} arrived since the start (--until-empty takes such messages as well)"));
         }
         Ok(None)
     }

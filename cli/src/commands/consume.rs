@@ -32,7 +32,7 @@ use crate::{
     backlog,
     common::{Common, delay, queues},
     exit::{Exit, Failure},
-    output::{self, Format, Row},
+    output::{self, Format, Row, counted, messages},
     patience::PATIENCE,
     progress::Progress,
     signals::Signals,
@@ -264,7 +264,12 @@ impl Deliveries {
         };
         match self.max_retries {
             Some(0) if pulls > 0 => failure.with_note(&format!(
-                "{pulls} pulls were in flight: a message that one of them leased, and that is not counted, {}",
+                "{} leased, and that is not counted, {}",
+                counted(
+                    pulls,
+                    "pull was in flight: a message that it",
+                    "pulls were in flight: a message that one of them"
+                ),
                 self.end
             )),
             _ => failure,
@@ -274,7 +279,9 @@ impl Deliveries {
     fn unseen(&self, unseen: u64) -> String {
         // It became known only later, from elsewhere.
         let end = if self.end.is_empty() { "is not delivered again" } else { &self.end };
-        format!("{unseen} messages were pulled at their last delivery, and no program was started for them: each {end}")
+        let one = "message was pulled at its last delivery, and no program was started for it: it";
+        let many = "messages were pulled at their last delivery, and no program was started for them: each";
+        format!("{} {end}", counted(unseen, one, many))
     }
 }
 
@@ -284,13 +291,19 @@ async fn is_empty(queue: &Queue, handled: u64, unfinished: u64) -> Result<(), Fa
         let what = "nothing was available; it is not known whether messages are left: the service does not count them";
         return Err(Failure::new(Exit::Partly, what));
     };
-    let hidden = "leased by others, delayed, or hidden until their retry";
+    let hidden = "leased by others, delayed, or hidden until a retry";
     let message = match (unfinished, count, handled) {
         (0, 0, _) => return Ok(()),
-        (0, _, 0) => format!("nothing was available; {count} messages are {hidden}"),
-        (0, ..) => format!("{count} messages are left: {hidden}"),
-        (_, 0, _) => format!("the program failed last for {unfinished} messages, and they are no longer in the queue"),
-        _ => format!("the program failed last for {unfinished} messages; {count} are left: {hidden}"),
+        (0, _, 0) => format!("nothing was available; {} {hidden}", counted(count, "message is", "messages are")),
+        (0, ..) => format!("{} left: {hidden}", counted(count, "message is", "messages are")),
+        (_, 0, _) => {
+            let failed = counted(unfinished, "message, which is", "messages, which are");
+            format!("the program failed last for {failed} no longer in the queue")
+        }
+        _ => {
+            let (failed, left) = (messages(unfinished), counted(count, "is", "are"));
+            format!("the program failed last for {failed}; {left} left: {hidden}")
+        }
     };
     Err(Failure::new(Exit::Partly, message))
 }
@@ -319,7 +332,7 @@ async fn failing(consumer: &Consumer, queue: &Queue, is_bounded: bool, progress:
             settled_at = (settled, Instant::now());
         } else if settled_at.1.elapsed() >= UNCONFIRMED {
             settled_at.1 = Instant::now();
-            let what = format!("the outcome of {settling} messages is not confirmed yet: requests are retried");
+            let what = format!("the outcome of {} is not confirmed yet: requests are retried", messages(settling));
             progress.remark("outcomes", &what);
         }
         let error = || now.last_error.clone().unwrap_or_default();
@@ -362,7 +375,8 @@ fn result(report: Report, ended: Option<Failure>, deliveries: &Deliveries) -> Re
         return Err(deliveries.add_unseen(failure, unseen, 0));
     }
     if report.stats.unconfirmed > 0 {
-        let message = format!("{} messages are not confirmed: they may be delivered again", report.stats.unconfirmed);
+        let (one, many) = ("message is not confirmed: it", "messages are not confirmed: they");
+        let message = format!("{} may be delivered again", counted(report.stats.unconfirmed, one, many));
         return Err(deliveries.add_unseen(Failure::new(Exit::Partly, message), unseen, 0));
     }
     if unseen > 0 {
@@ -454,9 +468,8 @@ impl Work {
         let told = Summary::new(stats, self.failed.load(Ordering::Relaxed)).tell(asked, &self.progress);
         let ended = self.ended_by_delivery.load(Ordering::Relaxed);
         if ended > 0 {
-            let end = &self.deliveries.end;
-            self.progress
-                .say(&format!("the program did not succeed for {ended} messages at their last delivery: each {end}"));
+            let ended = counted(ended, "message at its last delivery: it", "messages at their last delivery: each");
+            self.progress.say(&format!("the program did not succeed for {ended} {}", self.deliveries.end));
         }
         told
     }

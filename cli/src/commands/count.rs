@@ -67,9 +67,8 @@ impl Count {
             let (messages, backlog) = (queue.peek(100).await?, queue.metrics().await?.backlog_count);
             messages.iter().filter(|message| filter.matches(*message)).for_each(|message| tally.count(message));
             output::print(format, &tally.rows(self.top))?;
-            let looked_at = messages.len();
-            let of = backlog.map_or_else(|| "an unknown number of".to_owned(), |count| count.to_string());
-            tell(&format!("cf-queues: looked at {looked_at} of {of} messages; --all looks at every one\n"));
+            let (looked_at, of) = (messages.len(), output::backlog(backlog));
+            tell(&format!("cf-queues: looked at {looked_at} of {of}; --all looks at every one\n"));
             return Ok(());
         }
         let (signals, progress, values) = (Signals::listen()?, Progress::new(), tally.clone());
@@ -87,7 +86,7 @@ impl Count {
         let printed = output::print(format, &values.rows(self.top));
         let (counted, looked_at) = (swept.counts.taken, swept.counts.taken.saturating_add(swept.counts.skipped));
         tell_of_others(values.others());
-        progress.say(&format!("looked at {looked_at} messages, and counted {counted}"));
+        progress.say(&format!("looked at {}, and counted {counted}", output::messages(looked_at)));
         swept.result()?;
         Ok(printed?)
     }
@@ -97,8 +96,9 @@ impl Count {
 fn tell_of_others(others: u64) {
     if others > 0 {
         tell(&format!(
-            "cf-queues: there are more than {MOST_VALUES} values: {others} messages with values that were first seen \
-             later are counted as other values, though these may be frequent\n"
+            "cf-queues: there are more than {MOST_VALUES} values: those of {} that were first seen later are counted \
+             as other values, though these may be frequent\n",
+            output::messages(others)
         ));
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     common::{Common, queues},
     exit::{Exit, Failure},
     filter::{self, Condition, Filter},
-    output::{self, Format, Row, cell},
+    output::{self, Format, Row, cell, counted},
     progress::Progress,
     signals::Signals,
     sweep::{Held, Outcome, Plan, Sink, Sweep, Taken},
@@ -81,10 +81,9 @@ impl Delete {
             let found = messages.iter().filter(|message| filter.matches(*message));
             let found: Vec<_> = found.map(Forecast::from).collect();
             output::print(format, &found)?;
-            let (looked_at, of) =
-                (messages.len(), backlog.map_or("an unknown number of".to_owned(), |n| n.to_string()));
-            let matching = found.len();
-            progress.say(&format!("looked at {looked_at} of {of} messages; nothing was deleted; {matching} match"));
+            let (looked_at, of) = (messages.len(), output::backlog(backlog));
+            let matching = counted(found.len() as u64, "matches", "match");
+            progress.say(&format!("looked at {looked_at} of {of}; nothing was deleted; {matching}"));
             return Ok(());
         } else if self.all {
             self.sweep(queue, filter, &progress).await?
@@ -104,7 +103,8 @@ impl Delete {
         let printed = output::print(format, &[summary]);
         result?;
         if !wanted.is_empty() && self.filter.is_empty() && missing > 0 {
-            let what = format!("{deleted} of {} messages were found; --all looks beyond the first 100", wanted.len());
+            let wanted = counted(wanted.len() as u64, "message was", "messages were");
+            let what = format!("{deleted} of {wanted} found; --all looks beyond the first 100");
             return Err(Failure::new(Exit::Partly, what));
         }
         Ok(printed?)
@@ -164,7 +164,11 @@ async fn peeked(queue: &Queue, filter: &Filter, summary: &mut Summary, progress:
         let outcome = queue.delete_messages(refs.iter().copied()).await?;
         if !outcome.is_complete() {
             let told: Vec<_> = outcome.errors.iter().chain(&outcome.warnings).map(|it| it.message.as_str()).collect();
-            let what = format!("the service did not delete all of {} messages: {}", refs.len(), told.join("; "));
+            let what = format!(
+                "the service did not delete all of {}: {}",
+                output::messages(refs.len() as u64),
+                told.join("; ")
+            );
             return Err(Failure::new(Exit::Partly, what));
         }
         summary.deleted = summary.deleted.saturating_add(refs.len() as u64);
@@ -178,7 +182,8 @@ async fn peeked(queue: &Queue, filter: &Filter, summary: &mut Summary, progress:
 /// Whether there may be more than what was looked at.
 fn unseen(summary: &Summary, peeked: usize, without_reference: usize) -> Result<(), Failure> {
     if without_reference > 0 {
-        let what = format!("{without_reference} messages have no reference by which they can be deleted; see --all");
+        let without = counted(without_reference as u64, "message has", "messages have");
+        let what = format!("{without} no reference for a deletion; see --all");
         return Err(Failure::new(Exit::Partly, what));
     }
     let unseen = summary.backlog_count.map(|backlog| backlog.saturating_sub(summary.looked_at));
@@ -186,8 +191,8 @@ fn unseen(summary: &Summary, peeked: usize, without_reference: usize) -> Result<
         Some(0) => Ok(()),
         None if peeked < MOST as usize => Ok(()),
         _ => {
-            let (looked_at, of) = (summary.looked_at, cell(summary.backlog_count));
-            let what = format!("looked at {looked_at} of {of} messages; --all leases and looks at every one");
+            let (looked_at, of) = (summary.looked_at, output::backlog(summary.backlog_count));
+            let what = format!("looked at {looked_at} of {of}; --all leases and looks at every one");
             Err(Failure::new(Exit::Partly, what))
         }
     }

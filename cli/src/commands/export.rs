@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, Read, Seek, SeekFrom, Write},
+    io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -18,7 +18,7 @@ use crate::{
     common::{Common, queues},
     exit::{Exit, Failure},
     filter::{self, Condition},
-    output::{self, aside},
+    output::{self, aside, counted},
     progress::Progress,
     record::{self, Record},
     signals::Signals,
@@ -93,6 +93,10 @@ impl Export {
         let queue = common.account.queue(&self.queue).await?;
         let signals = Signals::listen()?;
         let progress = Progress::new();
+        if let Some(path) = self.to.as_ref().filter(|_| sink.lines_before > 0) {
+            let before = counted(sink.lines_before, "line", "lines");
+            progress.say(&format!("{} has {before} already, and is appended to", path.display()));
+        }
         let plan = Plan {
             filter: self.filter.into(),
             keep: !self.remove,
@@ -113,10 +117,12 @@ impl Export {
             }
         };
         let removed = if self.remove { ", and deleted" } else { "" };
-        progress.say(&format!("{} messages were written{removed}", swept.counts.taken));
+        let written = counted(swept.counts.taken, "message was", "messages were");
+        progress.say(&format!("{written} written{removed}"));
         let foreign = foreign.load(Ordering::Relaxed);
         if foreign > 0 {
-            progress.say(&format!("{foreign} of these are of types that import cannot push back (bytes, v8)"));
+            let foreign = counted(foreign, "of these is of a type", "of these are of types");
+            progress.say(&format!("{foreign} that import cannot push back (bytes, v8)"));
         }
         let is_appended_to = self.to.is_some() && !self.remove;
         swept.result().map_err(|failure| match is_appended_to {
@@ -134,6 +140,8 @@ struct Writing {
     out: Arc<Mutex<Option<File>>>,
     /// Whether lines have to reach the disk.
     is_file: bool,
+    /// How many lines the file had before.
+    lines_before: u64,
     /// Whether messages that cannot be imported are left.
     only_importable: bool,
     /// How many messages were written that cannot be imported.
@@ -147,7 +155,8 @@ impl Writing {
             let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
             end_last_line(&mut file)?;
             sync_folder(path);
-            Self::new(file)
+            let lines_before = lines_of(&mut file)?;
+            Ok(Self { lines_before, ..Self::new(file)? })
         };
         open().map_err(|error: io::Error| Failure::new(Exit::Output, format!("{}: {error}", path.display())))
     }
@@ -174,7 +183,14 @@ impl Writing {
     fn new(file: File) -> io::Result<Self> {
         let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
         let out = Arc::new(Mutex::new(Some(file)));
-        Ok(Self { out, is_file, only_importable: false, foreign: Arc::default(), progress: Progress::hidden() })
+        Ok(Self {
+            out,
+            is_file,
+            lines_before: 0,
+            only_importable: false,
+            foreign: Arc::default(),
+            progress: Progress::hidden(),
+        })
     }
 
     /// Returns whether lines are still written.
@@ -255,6 +271,24 @@ fn sync_folder(path: &Path) {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // Not every system supports this.
     let _ = File::open(folder).and_then(|folder| folder.sync_all());
+}
+
+/// How many lines a file has. Only a file can be read: a pipe or a device has none.
+fn lines_of(file: &mut File) -> io::Result<u64> {
+    if !file.metadata()?.is_file() {
+        return Ok(0);
+    }
+    file.rewind()?;
+    let (mut reader, mut lines) = (BufReader::new(file), 0_u64);
+    loop {
+        let part = reader.fill_buf()?;
+        if part.is_empty() {
+            return Ok(lines);
+        }
+        let (length, ends) = (part.len(), part.iter().filter(|byte| **byte == b'\n').count());
+        lines = lines.saturating_add(ends as u64);
+        reader.consume(length);
+    }
 }
 
 /// An export that was killed may have left half a line.

@@ -88,14 +88,12 @@ impl Report {
     }
 
     fn pairs(&self) -> Vec<(&'static str, String)> {
-        let lasts = |seconds: Option<u64>| {
-            cell(seconds.map(|seconds| humantime::format_duration(Duration::from_secs(seconds)).to_string()))
-        };
+        let lasts = |seconds: Option<u64>| cell(seconds.map(|seconds| output::lasting(Duration::from_secs(seconds))));
         let age = self.oldest.map(|time| time.elapsed().unwrap_or_default().as_secs());
         let mut pairs = vec![
             ("Name", self.name.clone()),
             ("Id", self.id.clone()),
-            ("Backlog", cell(self.backlog_count.map(|count| format!("{count} messages")))),
+            ("Backlog", cell(self.backlog_count.map(output::messages))),
             ("Bytes", cell(self.backlog_bytes)),
             ("Oldest message", lasts(age)),
             ("Paused", cell(self.paused.map(|paused| if paused { "yes" } else { "no" }))),

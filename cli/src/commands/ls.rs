@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use crate::{
     common::Common,
     exit::Failure,
-    output::{self, CLEAR, Format, Row, aside, cell, yes_or_no},
+    output::{self, CLEAR, Format, Row, aside, cell, lasting, yes_or_no},
     progress::Progress,
     record::time,
     signals::Signals,
@@ -179,7 +179,6 @@ impl Row for Entry {
     }
 
     fn cells(&self) -> Vec<String> {
-        let age = self.age.map(|age| humantime::format_duration(Duration::from_secs(age.as_secs())).to_string());
         vec![
             self.name.clone(),
             cell(self.id.as_ref()),
@@ -187,7 +186,7 @@ impl Row for Entry {
             cell(self.producers),
             yes_or_no(self.paused),
             cell(self.backlog_count),
-            cell(age),
+            cell(self.age.map(lasting)),
             cell(self.dead_letter_queue.as_ref()),
             self.dead_letters_of.join(", "),
         ]

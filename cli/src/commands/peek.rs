@@ -6,7 +6,7 @@ use crate::{
     common::{Common, queues},
     exit::{Failure, tell},
     filter::{self, Condition, Filter},
-    output::{self, Format},
+    output::{self, Format, counted},
     record::Record,
 };
 
@@ -45,8 +45,8 @@ impl Peek {
         if messages.is_empty() {
             tell("cf-queues: no message is available; `cf-queues info` shows the backlog\n");
         } else if is_filtered {
-            let count = messages.len();
-            tell(&format!("cf-queues: looked at the first {count} available messages; export looks at every one\n"));
+            let looked_at = counted(messages.len() as u64, "available message", "available messages");
+            tell(&format!("cf-queues: looked at the first {looked_at}; export looks at every one\n"));
         }
         Ok(())
     }

@@ -46,12 +46,10 @@ impl Purge {
         let queue = common.account.queue(&self.queue).await?;
         let name = queue.describe().await?.name().to_owned();
         let backlog = queue.metrics().await?.backlog_count;
-        let count = backlog.map_or_else(|| "all".to_owned(), |count| format!("about {count}"));
+        let count =
+            backlog.map_or_else(|| "all messages".to_owned(), |count| format!("about {}", output::messages(count)));
         if self.yes {
-            tell(&format!(
-                "cf-queues: this deletes {count} messages of `{}`, hidden and leased ones too\n",
-                plain(&name)
-            ));
+            tell(&format!("cf-queues: this deletes {count} of `{}`, hidden and leased ones too\n", plain(&name)));
         } else {
             confirm(&name, &count)?;
         }
@@ -78,7 +76,7 @@ fn confirm(name: &str, count: &str) -> Result<(), Failure> {
     if !io::stdin().is_terminal() {
         return Err(Failure::new(Exit::Input, "nothing was deleted: standard input is not a terminal, so give --yes"));
     }
-    tell(&format!("This deletes {count} messages of `{0}`. Type {0} to go on: ", plain(name)));
+    tell(&format!("This deletes {count} of `{0}`. Type {0} to go on: ", plain(name)));
     let mut typed = String::new();
     io::stdin().read_line(&mut typed)?;
     if typed.trim() != name || name.is_empty() {

@@ -253,8 +253,8 @@ async fn look(filter: &Filter, to: &[String], from: &Queue, format: Format) -> R
         Forecast { to: to.clone(), backlog_count, looked_at, would_be_moved }
     });
     output::print(format, &forecasts.collect::<Vec<_>>())?;
-    let of = backlog_count.map_or_else(|| "an unknown number".to_owned(), |count| count.to_string());
-    tell(&format!("cf-queues: looked at {looked_at} of {of} messages; nothing was changed\n"));
+    let of = output::backlog(backlog_count);
+    tell(&format!("cf-queues: looked at {looked_at} of {of}; nothing was changed\n"));
     Ok(())
 }
 

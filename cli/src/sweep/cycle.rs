@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     exit::{Exit, Failure},
+    output::counted,
     record::clock_time,
 };
 
@@ -203,12 +204,13 @@ impl<S: Sink> Sweep<S> {
         let extended = self.queue.extend(messages.iter().map(|message| Lease::from(*message)), HOLD).await;
         let is_extended = extended.is_ok_and(|outcome| outcome.extensions.doubtful() == 0);
         let until = clock_time(SystemTime::now() + if is_extended { HOLD } else { LEASE });
-        let (count, id, kind, end) = (messages.len(), &first.id, first.body.content_type(), self.allowance.end());
+        let (one, many) = ("message is at its last delivery", "messages are at their last delivery");
+        let last = counted(messages.len() as u64, one, many);
+        let (id, kind, end) = (&first.id, first.body.content_type(), self.allowance.end());
         let retries = self.allowance.retries();
         let what = format!(
-            "{count} messages are at their last delivery, and {why}, the first of them {id}, of the type {kind}: each \
-             is leased until about {until}, and then {end}, unless max_retries of the queue's pull consumer is more \
-             than {retries} by then"
+            "{last}, and {why}, the first of them {id}, of the type {kind}: each is leased until about {until}, and \
+             then {end}, unless max_retries of the queue's pull consumer is more than {retries} by then"
         );
         self.progress.remark_on_message("last", &what);
         let failure = Failure::new(Exit::Refused, "stopped before the end: messages are at their last delivery");

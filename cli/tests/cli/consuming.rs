@@ -420,9 +420,9 @@ fn a_second_signal_says_what_it_cost() {
         (
             "touch \"$0\"; sleep 1000",
             Duration::ZERO,
-            "did not succeed for 1 messages at their last delivery: each is deleted",
+            "did not succeed for 1 message at its last delivery: it is deleted",
         ),
-        ("true", Duration::from_secs(1000), "1 pulls were in flight: a message that one of them leased"),
+        ("true", Duration::from_secs(1000), "1 pull was in flight: a message that it leased"),
     ] {
         let world = World::retrying(0);
         world.push_numbers(1);
@@ -487,7 +487,7 @@ fn until_empty_fails_if_programs_failed() {
     world.push_numbers(3);
     let (code, summary, told) = consume(&world, &["--retry-delay", "0s"], &["false"]);
     assert_eq!((code, world.messages().len(), &summary["failed"]), (Some(5), 0, &6.into()), "{told}");
-    assert!(told.contains("the program failed last for 3 messages, and they are no longer in the queue"), "{told}");
+    assert!(told.contains("the program failed last for 3 messages, which are no longer in the queue"), "{told}");
     // A later success makes up for a failure.
     let world = World::retrying(3);
     world.push_numbers(1);

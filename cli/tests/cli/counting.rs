@@ -116,7 +116,7 @@ fn a_message_is_deleted_by_its_id() {
     let (code, ..) = run(&world, &["delete", world.id(), "--id", &id]);
     assert_eq!((code, world.texts(world.id())), (Some(0), vec!["0".to_owned(), "2".to_owned()]));
     let (code, _, told) = run(&world, &["delete", world.id(), "--id", &id]);
-    assert!(code == Some(5) && told.contains("0 of 1 messages were found"), "{told}");
+    assert!(code == Some(5) && told.contains("0 of 1 message was found"), "{told}");
     let (code, ..) = run(&world, &["delete", world.id()]);
     assert_eq!((code, world.messages().len()), (Some(2), 2));
 }
@@ -203,5 +203,5 @@ fn values_that_are_too_many_to_count_are_told() {
     world.push_numbers(10_050);
     let (code, lines, told) = run(&world, &["count", world.id(), "--by", "body", "--all"]);
     assert_eq!((code, &lines[10]["count"]), (Some(0), &10_040.into()), "{told}");
-    assert!(told.contains("more than 10000 values: 50 messages"), "{told}");
+    assert!(told.contains("more than 10000 values: those of 50 messages"), "{told}");
 }

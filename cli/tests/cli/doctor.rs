@@ -87,12 +87,12 @@ fn the_dead_letter_queue_is_looked_at() {
         (code, found["state"].as_str().unwrap().to_owned(), found["found"].as_str().unwrap().to_owned())
     };
     let (code, state, told) = found();
-    assert!(code == Some(0) && state == "doubtful" && told == "failed, with 1 messages, and without a pull consumer");
+    assert!(code == Some(0) && state == "doubtful" && told == "failed, with 1 message, and without a pull consumer");
     let _ = world.runtime.block_on(failed.create_consumer(&ConsumerSettings::pull())).unwrap();
     let finding = |state: &str, found: &str| (Some(0), state.to_owned(), found.to_owned());
-    assert_eq!(found(), finding("doubtful", "failed, with 1 messages"));
+    assert_eq!(found(), finding("doubtful", "failed, with 1 message"));
     world.emulator.configure_queue(failed.id(), |settings| settings.delivery_paused(true));
-    assert_eq!(found(), finding("doubtful", "failed, with 1 messages, and paused"));
+    assert_eq!(found(), finding("doubtful", "failed, with 1 message, and paused"));
     world.emulator.configure_queue(failed.id(), |settings| settings.delivery_paused(false));
     world.runtime.block_on(async {
         let batch = failed.pull(PullOptions::new()).await.unwrap();

@@ -114,6 +114,23 @@ fn an_export_that_is_not_complete_says_that_another_one_appends() {
 }
 
 #[test]
+fn an_export_to_a_file_with_lines_says_how_many_there_were() {
+    let world = World::new();
+    world.push_numbers(2);
+    let file = folder("lines").join("out.ndjson");
+    let export = || {
+        let mut command = world.command(&["export", world.id(), "--to", file.to_str().unwrap()]);
+        String::from_utf8(command.assert().success().get_output().stderr.clone()).unwrap()
+    };
+    assert!(!export().contains("already"));
+    assert!(export().contains("out.ndjson has 2 lines already, and is appended to"));
+    // Half a line, as an export leaves that was killed.
+    fs::write(&file, "{").unwrap();
+    assert!(export().contains("out.ndjson has 1 line already, and is appended to"));
+    assert_eq!(fs::read_to_string(&file).unwrap().lines().count(), 3);
+}
+
+#[test]
 fn an_export_keeps_its_rate() {
     let world = World::new();
     world.push_numbers(30);

@@ -61,7 +61,7 @@ fn an_error_says_what_to_do_on_the_command_line() {
         (&["peek", "no-such-queue"][..], &[][..], "no queue named `no-such-queue`\n  `cf-queues ls` lists the queues"),
         (&["peek", unknown], &[], "`cf-queues ls` lists the queues"),
         (&["doctor", unknown], &[], "`cf-queues ls` lists the queues"),
-        (&["ls"], &[("CLOUDFLARE_API_TOKEN", "")], "CLOUDFLARE_EMAIL with CLOUDFLARE_API_KEY is set\n"),
+        (&["ls"], &[("CLOUDFLARE_API_TOKEN", "")], "is set\n  set CLOUDFLARE_API_TOKEN to an API token"),
         (&["doctor"], &[("CLOUDFLARE_API_TOKEN", "")], "create an API token"),
         (&["ls", "--account", "a/b"], &[], "account_id: may hold only letters, digits, `_` and `-`\n"),
         (&["ls"], &plain, "loopback or --plain-http is given"),

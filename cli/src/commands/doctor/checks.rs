@@ -16,6 +16,7 @@ use crate::{
     account::{Account, find, install_tls, is_id, suggestion, variable},
     backlog,
     exit::{Exit, Failure, innermost},
+    output::{counted, lasting, messages},
 };
 
 const CONNECT: Duration = Duration::from_secs(10);
@@ -159,8 +160,7 @@ impl Checks {
         if skew <= MOST_SKEW {
             self.ok("clock", "within a minute of the service's");
         } else {
-            let found =
-                format!("{} off the service's", humantime::format_duration(Duration::from_secs(skew.as_secs())));
+            let found = format!("{} off the service's", lasting(skew));
             self.doubtful("clock", found, "set the clock: certificates and the ages of messages depend on it");
         }
         true
@@ -237,7 +237,9 @@ impl Checks {
         const CHECK: &str = "dead letters";
         let Some(name) = backlog::dead_letters(consumer) else {
             let found = match consumer.max_retries() {
-                Some(retries) => format!("none: a message is deleted after {retries} retries"),
+                Some(retries) => {
+                    format!("none: a message is deleted after {}", counted(retries.into(), "retry", "retries"))
+                }
                 None => "none: a message is deleted after its last retry".to_owned(),
             };
             return self.doubtful(CHECK, found, "name a dead-letter queue if messages must not be lost");
@@ -256,7 +258,7 @@ impl Checks {
             Err(_) => None,
         };
         let found = match count {
-            Some(count) => format!("{name}, with {count} messages"),
+            Some(count) => format!("{name}, with {}", messages(count)),
             None => name.to_owned(),
         };
         let has_pull = dead.consumers().iter().any(|consumer| consumer.kind() == ConsumerKind::HttpPull);
@@ -281,9 +283,8 @@ impl Checks {
             Err(error) => return self.failed("backlog", error, "the token may lack a permission"),
         };
         let age = metrics.oldest_message.map(|oldest| oldest.elapsed().unwrap_or_default());
-        let age = age
-            .map(|age| format!(", the oldest {} old", humantime::format_duration(Duration::from_secs(age.as_secs()))));
-        let count = metrics.backlog_count.map_or_else(|| "unknown".to_owned(), |count| format!("{count} messages"));
+        let age = age.map(|age| format!(", the oldest {} old", lasting(age)));
+        let count = metrics.backlog_count.map_or_else(|| "unknown".to_owned(), messages);
         self.ok("backlog", format!("{count}{}", age.unwrap_or_default()));
     }
 }
