@@ -14,12 +14,15 @@ use crate::{error::Error, message::ack::AckRequest};
 /// After a run, every message that it [pulled](Self::pulled) is counted in exactly one of
 /// [`acknowledged`](Self::acknowledged), [`retried`](Self::retried), [`left`](Self::left), [`expired`](Self::expired),
 /// [`dead_lettered`](Self::dead_lettered), [`accepted`](Self::accepted) and [`unconfirmed`](Self::unconfirmed).
+///
+/// A settlement that the service only accepted, or did not confirm, counts as that, whatever the verdict was. The other
+/// counts say more about the same messages, or count something else.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Stats {
     /// Messages that were leased.
     pub pulled: u64,
-    /// Messages whose acknowledgement the service confirmed.
+    /// Messages whose acknowledgement the service confirmed, unless they are dead letters.
     pub acknowledged: u64,
     /// Messages whose retry the service confirmed.
     pub retried: u64,
