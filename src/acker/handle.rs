@@ -30,6 +30,9 @@ use crate::{
     queue::Queue,
 };
 
+/// Requests a second, however often they are refused: leases expire meanwhile.
+const LEAST_PER_SECOND: f64 = 10.0;
+
 /// Acknowledges single leases from any number of tasks, and groups them into requests of up to 100.
 ///
 /// A request is sent when 100 leases are waiting, or when the oldest of them has waited for
@@ -106,7 +109,7 @@ impl Acker {
     pub fn with_options(queue: Queue, options: AckerOptions) -> Result<Self, Error> {
         transport::require_runtime()?;
         let ledger = Arc::new(Ledger::new(options.buffer));
-        let rate = Arc::new(Rate::new(f64::INFINITY));
+        let rate = Arc::new(Rate::new(f64::INFINITY, LEAST_PER_SECOND));
         let queue = queue.with_rate(Arc::clone(&rate));
         let pace = Pace::new("acknowledgements", options.max_in_flight, rate);
         let requests = Requests { queue, ledger: Arc::clone(&ledger), pace, warned: AtomicU64::new(0) };

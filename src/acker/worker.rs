@@ -32,6 +32,7 @@ impl Worker {
         loop {
             let pace = &self.requests.pace;
             let is_below = self.in_flight.len() < pace.limit();
+            // Leases that become due meanwhile do not wait.
             let wait = if is_below && self.ledger.is_due() { pace.rate.wait() } else { None };
             let has_room = is_below && wait.is_none();
             let due = match self.ledger.take(has_room) {

@@ -54,7 +54,7 @@ use crate::{
 /// The number of pulls in flight adapts. While full batches arrive and handlers wait, it triples with each round trip.
 /// When pulls fail or return little, it falls. Their rate starts at the 5,000 messages a second that Cloudflare
 /// [allows](https://developers.cloudflare.com/queues/platform/limits/) for a queue. It grows while handlers wait,
-/// slowly at first, and falls with each pull that a rate limit refuses: so consumers that share a queue share its rate.
+/// slowly at first, and falls when a rate limit refuses pulls: so consumers that share a queue share its rate.
 /// While the queue is empty, one pull is in flight at a time, with pauses that grow with the time since the last
 /// message, up to [`max_idle`](Self::max_idle), since empty pulls are billed.
 ///

@@ -115,7 +115,7 @@ pub(super) struct Pulled {
 
 impl Pulls {
     pub(super) fn new(queue: Queue, settings: &Settings) -> Self {
-        let rate = Arc::new(Rate::new(limits::PER_SECOND));
+        let rate = Arc::new(Rate::new(limits::PER_SECOND, limits::LEAST_PER_SECOND));
         Self {
             queue: queue.with_rate(Arc::clone(&rate)),
             options: settings.pull,
@@ -321,8 +321,9 @@ impl Pulls {
         let is_needed = self.held_back_at.is_some_and(|held_back_at| held_back_at >= started.at);
         let has_slack = batch.len().saturating_mul(2) < started.asked;
         match batch.trip.setback {
-            // It succeeded, but not at first.
+            // The rate was told.
             Setback::RateLimit => {}
+            // It succeeded, but not at first.
             Setback::Failure => self.limit.on_failure(),
             Setback::None if has_slack => self.limit.on_slack(),
             Setback::None => self.limit.on_success(is_needed),

@@ -48,7 +48,8 @@ codes! {
     QUEUE_DOES_NOT_EXIST = 11000;
     /// What the path names does not exist: a queue, or an event subscription. Seen.
     NOT_THERE = 404;
-    /// The delay of a message is out of bounds; about a consumer, that the queue has none with this id. Docs, seen.
+    /// The delay of a message is out of bounds, for which the docs have 10202 and 10203. About a consumer, that the
+    /// queue has none with this id. Seen.
     DELAY = 10013;
     /// The queue has no such consumer. Seen.
     NO_SUCH_CONSUMER = 10105;

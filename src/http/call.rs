@@ -250,7 +250,8 @@ impl<'a, T> Call<'a, T> {
         sent.may_have_arrived |= error.may_have_arrived();
         let error = error.or_may_have_arrived(sent.may_have_arrived);
         sent.setback = sent.setback.max(Setback::of(&error));
-        if let (ErrorKind::RateLimited, Some(rate)) = (error.kind(), self.rate) {
+        // That of the free tier or of a full queue is not about the rate.
+        if let Some(rate) = self.rate.filter(|_| error.kind() == ErrorKind::RateLimited && error.is_transient()) {
             rate.on_refusal(sent.at);
         }
         if error.kind() == ErrorKind::Unauthorized && sent.refused.is_none() && !self.remaining().is_zero() {

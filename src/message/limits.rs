@@ -17,6 +17,8 @@ use crate::{
 /// The messages a second that the service allows for a queue:
 /// <https://developers.cloudflare.com/queues/platform/limits/>.
 pub(crate) const PER_SECOND: f64 = 5_000.0;
+/// However often they are refused, there is a full request a second.
+pub(crate) const LEAST_PER_SECOND: f64 = 100.0;
 /// The maximum number of leases that one request settles.
 pub(crate) const MAX_LEASES: usize =
     same(&[document::ACK_PAYLOAD_ACKS_MAX_ITEMS, document::ACK_PAYLOAD_RETRIES_MAX_ITEMS]) as usize;

@@ -114,7 +114,8 @@ impl Worker {
         room: Arc<Semaphore>,
         alive: watch::Sender<()>,
     ) -> Self {
-        let (rate, give_up_after) = (Arc::new(Rate::new(limits::PER_SECOND)), options.give_up_after);
+        let (rate, give_up_after) =
+            (Arc::new(Rate::new(limits::PER_SECOND, limits::LEAST_PER_SECOND)), options.give_up_after);
         let queue = queue.with_rate(Arc::clone(&rate));
         let pace = Pace::new("pushes", MAX_IN_FLIGHT, rate);
         let requests = Requests { queue, pace, give_up_after, unheard: AtomicU64::new(0) };

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use super::*;
@@ -131,6 +131,28 @@ async fn early_failures_also_lower_the_number_in_flight() {
     acker.flush().await;
     // Undisturbed, it would be 72.
     assert!(fixture.most_in_flight() <= 24, "{}", fixture.most_in_flight());
+}
+
+#[tokio::test(start_paused = true)]
+async fn acknowledgements_that_wait_for_the_rate_are_sent_without_another_event() {
+    let fixture = Fixture::with(0).await;
+    let is_first = AtomicBool::new(true);
+    fixture.responds(move |seen| match is_first.swap(false, Ordering::Relaxed) {
+        true => Some(refusal(429, 10_250)),
+        false => Some(counted(seen.acks, Value::Null)),
+    });
+    let acker = fixture.acker_with(AckerOptions::new());
+    let mut receipts = vec![acker.ack(unknown(0)).await.unwrap()];
+    acker.flush().await;
+    for number in 1..=1000 {
+        receipts.push(acker.ack(unknown(number)).await.unwrap());
+    }
+    let start = Instant::now();
+    for receipt in receipts {
+        assert_eq!(tokio::time::timeout(10 * SECOND, receipt).await.unwrap().unwrap(), Confirmation::Confirmed);
+    }
+    // Ten requests a tenth of a second apart.
+    assert!((SECOND * 8 / 10..SECOND).contains(&start.elapsed()), "{:?}", start.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

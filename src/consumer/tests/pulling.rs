@@ -185,32 +185,21 @@ async fn slow_handlers_with_half_the_bytes_idle_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rate_limit_inside_a_pull_lowers_the_pulls_in_flight() {
-    let world = World::with(10_000).await;
-    world.takes(SECOND);
-    let limited = Arc::new(AtomicUsize::new(0));
-    let seen = Arc::clone(&limited);
-    let start = Instant::now();
-    world.responds(move |request| {
-        let is_limited = request.operation == "pull" && (5..6).contains(&start.elapsed().as_secs());
-        is_limited.then(|| {
-            seen.fetch_add(1, Ordering::Relaxed);
-            refusal(429, 10250)
-        })
-    });
-    let consumer = world.consumer().concurrency(1000);
-    let counting = consumer.clone();
-    let stop = async {
-        sleep(4500 * MILLI).await;
-        let before = counting.stats().pulls_in_flight;
-        sleep(4 * SECOND).await;
-        (before, counting.stats().pulls_in_flight)
-    };
-    let mut pulls = (0, 0);
-    let report = run(&consumer, async { pulls = stop.await }, |_| sleep(10 * MILLI)).await;
-    assert!(report.stats.rate_limited_pulls > report.stats.pull_failures, "{report:?}");
-    // Undisturbed, they would have doubled with each second.
-    assert!(pulls.1 < 2 * pulls.0, "{pulls:?}");
+async fn a_rate_limit_inside_a_pull_makes_later_ones_rarer() {
+    for is_limited in [false, true] {
+        let world = World::with(50_000).await;
+        world.takes(SECOND);
+        let start = Instant::now();
+        world.responds(move |request| {
+            let is_late = request.operation == "pull" && start.elapsed().as_secs() == 5;
+            (is_limited && is_late).then(|| refusal(429, 10250))
+        });
+        let report = run(&world.consumer().concurrency(1000), sleep(9 * SECOND), |_| sleep(10 * MILLI)).await;
+        assert_eq!(report.stats.rate_limited_pulls > report.stats.pull_failures, is_limited, "{report:?}");
+        let late = world.seen("pull").iter().filter(|seen| seen.at - start >= 7 * SECOND).count();
+        // 50 a second, or at first four fifths of that.
+        assert_eq!(late < 97, is_limited, "{late}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -297,6 +297,23 @@ async fn other_failures_do_not_count_as_refused_pulls() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn only_refusals_for_their_rate_spread_later_pulls() {
+    for (code, is_spread) in [(10250, true), (10252, false)] {
+        let mut pulling = Pulling::new(|consumer| consumer).await;
+        for expected in [1, 3] {
+            assert_eq!(pulling.start(), expected);
+            pulling.finish(expected).await;
+        }
+        pulling.world.responds(move |seen| if seen.nth == 4 { Some(refusal(429, code)) } else { full(seen) });
+        assert_eq!(pulling.start(), 9);
+        pulling.finish(9).await;
+        let at = pulling.run(5 * SECOND).await;
+        let apart = at.windows(2).take(5).all(|at| at[1] > at[0]);
+        assert_eq!(apart, is_spread, "{at:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pull_that_was_rate_limited_at_first_counts_as_refused() {
     let mut pulling = Pulling::new(|consumer| consumer).await;
     for expected in [1, 3] {
