@@ -166,6 +166,18 @@ async fn failing_pulls_are_logged_at_growing_intervals_and_their_end_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn refusals_for_their_rate_are_logged_once_until_there_are_none_for_30_seconds() {
+    let (log, guard) = keep().await;
+    let world = World::with(1).await;
+    let start = Instant::now();
+    // Two outages of 20 s, a minute apart.
+    world.responds(move |_| (start.elapsed().as_secs() % 80 < 20).then(|| refusal(429, 10250)));
+    let _ = run(&world.consumer(), sleep(160 * SECOND), |_| async {}).await;
+    drop(guard);
+    assert_eq!(log.lines("requests are refused for their rate").len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn each_step_of_slowing_down_is_logged_and_its_end_once() {
     let (log, guard) = keep().await;
     let mut brake = brake::Brake::new("handlers fail", 0.5);
@@ -279,10 +291,11 @@ async fn stats_have_a_histogram_and_gauges() {
     assert_eq!((&json["pulled"], &json["pulls_in_flight"]), (&20.into(), &0.into()));
 }
 
-/// The arguments of each use of a macro in the consumer's code.
+/// The arguments of each use of a macro in the consumer's code, and in that of its rate.
 fn uses(of: &str) -> Vec<Vec<String>> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/consumer");
     let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).filter(|path| path.is_file());
+    let files = files.chain([concat!(env!("CARGO_MANIFEST_DIR"), "/src/flow/rate.rs").into()]);
     let code = files.map(|path| std::fs::read_to_string(path).unwrap()).collect::<String>();
     let code: String = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
     code.split(of).skip(1).map(arguments).collect()
