@@ -178,6 +178,15 @@ mod tests {
         requests
     }
 
+    /// Uses the rate up for so many seconds each, and checks what it is then.
+    async fn grows(rate: &Rate, steps: &[(u64, f64)]) {
+        for (seconds, expected) in steps {
+            use_up(rate, 10, Duration::from_secs(*seconds)).await;
+            let actual = rate.found().per_second();
+            assert!(is_about(actual, *expected), "{actual} {expected}");
+        }
+    }
+
     fn is_about(actual: f64, expected: f64) -> bool {
         (actual / expected - 1.0).abs() < 0.03
     }
@@ -217,10 +226,7 @@ mod tests {
         // What it did not request before.
         use_up(&rate, 10, Duration::ZERO).await;
         (0..100).for_each(|_| rate.request(10));
-        for (seconds, expected) in [(4, 1025.0), (4, 1200.0), (8, 2600.0)] {
-            use_up(&rate, 10, Duration::from_secs(seconds)).await;
-            assert!(is_about(rate.found().per_second(), expected), "{} {expected}", rate.found().per_second());
-        }
+        grows(&rate, &[(4, 1025.0), (4, 1200.0), (8, 2600.0)]).await;
     }
 
     #[tokio::test(start_paused = true)]
@@ -228,10 +234,7 @@ mod tests {
         let rate = Rate::new(1000.0, 1.0);
         use_up(&rate, 10, 3 * A_SECOND).await;
         rate.on_refusal(Instant::now());
-        for (seconds, expected) in [(0, 800.0), (4, 975.0), (4, 1000.0)] {
-            use_up(&rate, 10, Duration::from_secs(seconds)).await;
-            assert!(is_about(rate.found().per_second(), expected), "{} {expected}", rate.found().per_second());
-        }
+        grows(&rate, &[(0, 800.0), (4, 975.0), (4, 1000.0)]).await;
     }
 
     #[tokio::test(start_paused = true)]
