@@ -96,7 +96,7 @@ use crate::{
 /// - `pulling fails`, a warning, at first and then at growing intervals. Fields: `failures`, `error`.
 /// - `pulling works again`. Fields: `failures`.
 /// - `requests are refused for their rate`, of pulls or acknowledgements, once until none is for 30 s. Fields:
-///   `per_second`, the messages or acknowledging requests a second from then on.
+///   `per_second`, the messages or acknowledging requests a second at first.
 /// - `acknowledgements are not confirmed: messages will be handled again`, a warning, at first and then at growing
 ///   intervals. Fields: `failures`.
 /// - `acknowledgements are confirmed again`. Fields: `failures`.

@@ -91,7 +91,8 @@ impl Pace {
     pub(crate) fn failed(&self, error: &Error) {
         let (mut state, now) = (self.state(), Instant::now());
         state.is_working = false;
-        if error.kind() != ErrorKind::RateLimited {
+        // The rate was told of the others, but not of quotas.
+        if error.kind() != ErrorKind::RateLimited || !error.is_transient() {
             state.in_flight.on_failure();
         }
         let failures = state.outage.on_failure(now);

@@ -11,8 +11,6 @@ use tokio::time::Instant;
 const LEFT: f64 = 0.8;
 /// After how many seconds of use the refused rate is reached again.
 const RETURN: f64 = 8.0;
-/// After how many seconds of use the rate, 56 times the refused one by then, grows from there as from a refused one.
-const LONGEST: f64 = 60.0;
 /// Counts of shorter times would be noise.
 const SHORTEST: Duration = Duration::from_millis(100);
 /// The longest wait between two requests.
@@ -81,9 +79,6 @@ impl Rate {
         if found.is_needed {
             let passed = (found.next_at + BURST).min(now).saturating_duration_since(found.requested_at).min(A_SECOND);
             found.used += passed.as_secs_f64();
-            if found.used >= LONGEST {
-                (found.refused, found.used) = (found.per_second(), RETURN);
-            }
         }
         (found.requested_at, found.is_needed) = (now, false);
         let burst = if found.is_limited() { BURST } else { A_SECOND };
@@ -113,11 +108,11 @@ impl Rate {
         // One refusal may be chance, and those of a moment say little of what many that share a queue get in the end.
         let quarter = if rate.is_finite() { rate / 4.0 } else { 0.0 };
         let is_far = reached < rate / 2.0 && (found.is_limited() || rate.is_infinite());
-        let refused = if is_far { reached.max(quarter) } else { rate };
+        let refused = if is_far { reached.max(quarter) } else { rate }.max(found.least / LEFT);
         if !found.is_limited() {
             tracing::info!(per_second = refused * LEFT, "requests are refused for their rate");
         }
-        found.refused = refused.max(found.least / LEFT);
+        found.refused = refused;
         (found.used, found.refused_at) = (0.0, Some(Instant::now()));
     }
 
