@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    flow::{pace::Pace, rate::Rate},
+    flow::pace::Pace,
     http::transport,
     message::{
         limits,
@@ -30,7 +30,7 @@ use crate::{
     queue::Queue,
 };
 
-/// Requests a second, however often they are refused: leases expire meanwhile.
+/// Requests a second, however often they are refused: leases expire meanwhile. No limit is known for them at first.
 const LEAST_PER_SECOND: f64 = 10.0;
 
 /// Acknowledges single leases from any number of tasks, and groups them into requests of up to 100.
@@ -109,9 +109,8 @@ impl Acker {
     pub fn with_options(queue: Queue, options: AckerOptions) -> Result<Self, Error> {
         transport::require_runtime()?;
         let ledger = Arc::new(Ledger::new(options.buffer));
-        let rate = Arc::new(Rate::new(f64::INFINITY, LEAST_PER_SECOND));
-        let queue = queue.with_rate(Arc::clone(&rate));
-        let pace = Pace::new("acknowledgements", options.max_in_flight, rate);
+        let pace = Pace::new("acknowledgements", options.max_in_flight, f64::INFINITY, LEAST_PER_SECOND);
+        let queue = queue.with_rate(Arc::clone(&pace.rate));
         let requests = Requests { queue, ledger: Arc::clone(&ledger), pace, warned: AtomicU64::new(0) };
         tokio::spawn(Worker::new(Arc::clone(&ledger), requests).run());
         Ok(Self(Arc::new(Handle { ledger, linger: options.linger, runtime: runtime::Handle::current() })))

@@ -41,8 +41,9 @@ impl AckerOptions {
     /// allows fewer connections.
     ///
     /// The actual number adapts: it grows while leases wait for requests to finish, falls when requests fail, and
-    /// recovers slowly. Requests that a rate limit refuses make those that follow go out less often. With a round trip
-    /// of 2.4 s, 5,000 leases a second take 120 requests in flight.
+    /// recovers slowly. Requests that a rate limit refuses make those that follow go out less often, which is logged
+    /// once until there is no such refusal for 30 s. With a round trip of 2.4 s, 5,000 leases a second take 120
+    /// requests in flight.
     pub const fn max_in_flight(mut self, requests: usize) -> Self {
         self.max_in_flight = requests;
         self

@@ -95,7 +95,7 @@ use crate::{
 /// - `a handler panicked`, a warning. Fields: `messages`.
 /// - `pulling fails`, a warning, at first and then at growing intervals. Fields: `failures`, `error`.
 /// - `pulling works again`. Fields: `failures`.
-/// - `requests are refused for their rate`, of pulls or acknowledgements, once until none is for 30 s. Fields:
+/// - `requests are refused for their rate`, once until none is for 30 s. Fields: `what` (pulls or acknowledgements),
 ///   `per_second`, the messages or acknowledging requests a second at first.
 /// - `acknowledgements are not confirmed: messages will be handled again`, a warning, at first and then at growing
 ///   intervals. Fields: `failures`.

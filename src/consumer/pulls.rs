@@ -115,7 +115,7 @@ pub(super) struct Pulled {
 
 impl Pulls {
     pub(super) fn new(queue: Queue, settings: &Settings) -> Self {
-        let rate = Arc::new(Rate::new(limits::PER_SECOND, limits::LEAST_PER_SECOND));
+        let rate = Arc::new(Rate::new("pulls", limits::PER_SECOND, limits::LEAST_PER_SECOND));
         Self {
             queue: queue.with_rate(Arc::clone(&rate)),
             options: settings.pull,

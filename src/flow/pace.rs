@@ -53,7 +53,9 @@ struct State {
 }
 
 impl Pace {
-    pub(crate) fn new(what: &'static str, max_in_flight: usize, rate: Arc<Rate>) -> Self {
+    /// The requests or messages a second are those of [`Rate::new`].
+    pub(crate) fn new(what: &'static str, max_in_flight: usize, per_second: f64, least: f64) -> Self {
+        let rate = Arc::new(Rate::new(what, per_second, least));
         let in_flight = Adaptive::new(AT_FIRST, max_in_flight);
         let outage = Outage::default();
         let state = State { in_flight, held_back_at: None, outage, is_working: true, tried_at: None };

@@ -9,6 +9,8 @@ use tokio::time::Instant;
 
 /// What a refusal leaves of the rate.
 const LEFT: f64 = 0.8;
+/// What a refusal leaves of an infinite rate at least, in lowest rates: what succeeded until then may be very little.
+const OF_INFINITE: f64 = 5.0;
 /// After how many seconds of use the refused rate is reached again.
 const RETURN: f64 = 8.0;
 /// Counts of shorter times would be noise.
@@ -25,17 +27,23 @@ const LIMITED: Duration = Duration::from_secs(30);
 ///
 /// A refusal takes a fifth off. The rate grows back to the refused one within eight seconds, the slower the nearer it
 /// comes, stays near it, and then grows faster and faster: the function of TCP's CUBIC (RFC 9438), which many can
-/// share. Further refusals of a rate that is far above what succeeds leave a quarter of it, or what succeeds. Retries
-/// within a call, and the parts of a request that is split, do not wait for it.
+/// share. Further refusals of a rate that is far above what succeeds leave a quarter of it, or what succeeds. From 30 s
+/// after the last refusal, a rate below that at the start also grows while it is not needed: by then, it says little.
+/// Retries within a call, and the parts of a request that is split, do not wait for it.
 #[derive(Debug)]
-pub(crate) struct Rate(Mutex<Found>);
+pub(crate) struct Rate {
+    /// What the requests do, in the plural.
+    what: &'static str,
+    start: f64,
+    least: f64,
+    found: Mutex<Found>,
+}
 
 #[derive(Debug)]
 struct Found {
     /// The rate that was refused last, or to start with.
     refused: f64,
-    least: f64,
-    /// For how many seconds the rate has held requests back since.
+    /// For how many seconds the rate has grown since.
     used: f64,
     is_needed: bool,
     requested_at: Instant,
@@ -49,11 +57,10 @@ struct Found {
 
 impl Rate {
     /// Starts with this many a second, which may be infinite, and stays above `least` however often it is refused.
-    pub(crate) fn new(start: f64, least: f64) -> Self {
+    pub(crate) fn new(what: &'static str, start: f64, least: f64) -> Self {
         let now = Instant::now();
-        Self(Mutex::new(Found {
-            refused: start.max(least),
-            least,
+        let found = Mutex::new(Found {
+            refused: start,
             used: RETURN,
             is_needed: false,
             requested_at: now,
@@ -62,7 +69,8 @@ impl Rate {
             counted_since: now,
             succeeded: 0.0,
             succeeded_before: 0.0,
-        }))
+        });
+        Self { what, start, least, found }
     }
 
     /// Until when a request that could be sent has to wait, if it has to.
@@ -79,6 +87,11 @@ impl Rate {
         if found.is_needed {
             let passed = (found.next_at + BURST).min(now).saturating_duration_since(found.requested_at).min(A_SECOND);
             found.used += passed.as_secs_f64();
+        } else if !found.is_limited() && found.per_second() < self.start {
+            found.used += now.saturating_duration_since(found.requested_at).as_secs_f64();
+            if found.per_second() > self.start {
+                (found.refused, found.used) = (self.start, RETURN);
+            }
         }
         (found.requested_at, found.is_needed) = (now, false);
         let burst = if found.is_limited() { BURST } else { A_SECOND };
@@ -104,20 +117,20 @@ impl Rate {
             return;
         }
         found.count();
-        let (rate, reached) = (found.per_second(), found.reached());
+        let (rate, reached, was_limited) = (found.per_second(), found.reached(), found.is_limited());
         // One refusal may be chance, and those of a moment say little of what many that share a queue get in the end.
-        let quarter = if rate.is_finite() { rate / 4.0 } else { 0.0 };
-        let is_far = reached < rate / 2.0 && (found.is_limited() || rate.is_infinite());
-        let refused = if is_far { reached.max(quarter) } else { rate }.max(found.least / LEFT);
-        if !found.is_limited() {
-            tracing::info!(per_second = refused * LEFT, "requests are refused for their rate");
+        let is_far = reached < rate / 2.0 && (was_limited || rate.is_infinite());
+        let quarter = if rate.is_finite() { rate / 4.0 } else { self.least * OF_INFINITE };
+        let refused = if is_far { reached.max(quarter) } else { rate }.max(self.least / LEFT);
+        (found.refused, found.used, found.refused_at) = (refused, 0.0, Some(Instant::now()));
+        drop(found);
+        if !was_limited {
+            tracing::info!(what = self.what, per_second = refused * LEFT, "requests are refused for their rate");
         }
-        found.refused = refused;
-        (found.used, found.refused_at) = (0.0, Some(Instant::now()));
     }
 
     fn found(&self) -> MutexGuard<'_, Found> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -189,7 +202,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn requests_are_evenly_apart() {
         for is_limited in [false, true] {
-            let rate = Rate::new(5000.0, 1.0);
+            let rate = Rate::new("requests", 5000.0, 1.0);
             if is_limited {
                 use_up(&rate, 100, A_SECOND).await;
                 rate.on_refusal(Instant::now());
@@ -206,7 +219,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_rate_that_holds_nothing_back_does_not_grow() {
-        let rate = Rate::new(1000.0, 1.0);
+        let rate = Rate::new("requests", 1000.0, 1.0);
         for _ in 0..600 {
             assert!(rate.wait().is_none());
             rate.request(10);
@@ -217,7 +230,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_rate_grows_slowly_at_first_and_then_faster() {
-        let rate = Rate::new(1000.0, 1.0);
+        let rate = Rate::new("requests", 1000.0, 1.0);
         // What it did not request before.
         use_up(&rate, 10, Duration::ZERO).await;
         (0..100).for_each(|_| rate.request(10));
@@ -226,7 +239,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_refusal_takes_a_fifth_off_that_grows_back_within_eight_seconds() {
-        let rate = Rate::new(1000.0, 1.0);
+        let rate = Rate::new("requests", 1000.0, 1.0);
         use_up(&rate, 10, 3 * A_SECOND).await;
         rate.on_refusal(Instant::now());
         grows(&rate, &[(0, 800.0), (4, 975.0), (4, 1000.0)]).await;
@@ -234,7 +247,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn refusals_of_requests_that_were_sent_before_the_last_one_do_not_count() {
-        let rate = Rate::new(1000.0, 1.0);
+        let rate = Rate::new("requests", 1000.0, 1.0);
         use_up(&rate, 10, A_SECOND).await;
         let sent_at = Instant::now();
         sleep(100 * MILLI).await;
@@ -247,25 +260,37 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn refusals_far_below_the_rate_leave_a_fourth_or_what_got_through() {
-        for (start, expected) in [(5000.0, [4000.0, 800.0, 160.0, 128.0, 102.4, 81.9]), (f64::INFINITY, [80.0; 6])] {
-            let rate = Rate::new(start, 1.0);
-            for _ in 0..10 {
+        let rate = Rate::new("requests", 5000.0, 1.0);
+        for _ in 0..10 {
+            rate.request(10);
+            rate.on_success(10, 10);
+            sleep(100 * MILLI).await;
+        }
+        for expected in [4000.0, 800.0, 160.0, 128.0, 102.4, 81.9] {
+            rate.on_refusal(Instant::now());
+            grows(&rate, &[(0, expected)]).await;
+            sleep(MILLI).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_refusal_of_an_infinite_rate_leaves_most_of_what_succeeded() {
+        for (requests, expected) in [(0, 40.0), (10, 80.0)] {
+            let rate = Rate::new("requests", f64::INFINITY, 10.0);
+            for _ in 0..requests {
                 rate.request(10);
                 rate.on_success(10, 10);
                 sleep(100 * MILLI).await;
             }
-            for expected in expected.into_iter().take(if start < f64::INFINITY { 6 } else { 1 }) {
-                rate.on_refusal(Instant::now());
-                assert!(is_about(rate.found().per_second(), expected), "{} {expected}", rate.found().per_second());
-                sleep(MILLI).await;
-            }
+            rate.on_refusal(Instant::now());
+            grows(&rate, &[(0, expected)]).await;
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_a_request_did_not_get_may_be_requested_again_unless_the_rate_is_limited() {
         for (is_limited, waits) in [(false, 0.05), (true, 0.5 / 0.8)] {
-            let rate = Rate::new(100.0, 1.0);
+            let rate = Rate::new("requests", 100.0, 1.0);
             use_up(&rate, 10, 3 * A_SECOND).await;
             if is_limited {
                 rate.on_refusal(Instant::now());
@@ -280,21 +305,39 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_rate_recovers_within_two_minutes_however_often_it_was_refused() {
-        for start in [5000.0, f64::INFINITY] {
-            let rate = Rate::new(start, 10.0);
-            for _ in 0..100 {
-                rate.on_refusal(Instant::now());
-                sleep(MILLI).await;
+        let rate = refused_often(5000.0).await;
+        grows(&rate, &[(0, 10.0)]).await;
+        use_up(&rate, 10, 120 * A_SECOND).await;
+        let actual = rate.found().per_second();
+        assert!(actual > 5000.0, "{actual}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_unused_rate_returns_to_its_start_within_two_minutes() {
+        for (pause, times) in [(1, 119), (10, 11), (3600, 1)] {
+            let rate = refused_often(1000.0).await;
+            for _ in 0..times {
+                sleep(pause * A_SECOND).await;
+                assert!(rate.wait().is_none());
+                rate.request(10);
             }
-            assert!(is_about(rate.found().per_second(), 10.0), "{}", rate.found().per_second());
-            use_up(&rate, 10, 120 * A_SECOND).await;
-            assert!(rate.found().per_second() > 5000.0, "{}", rate.found().per_second());
+            grows(&rate, &[(0, 1000.0)]).await;
         }
+    }
+
+    /// Stands at its lower bound, 10 a second.
+    async fn refused_often(start: f64) -> Rate {
+        let rate = Rate::new("requests", start, 10.0);
+        for _ in 0..100 {
+            rate.on_refusal(Instant::now());
+            sleep(MILLI).await;
+        }
+        rate
     }
 
     #[tokio::test(start_paused = true)]
     async fn time_without_need_does_not_count_as_use() {
-        let rate = Rate::new(1000.0, 1.0);
+        let rate = Rate::new("requests", 1000.0, 1.0);
         for _ in 0..100 {
             use_up(&rate, 100, Duration::ZERO).await;
             while rate.wait().is_none() {
@@ -307,7 +350,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn there_is_a_request_a_second_however_often_it_is_refused() {
-        let rate = Rate::new(f64::INFINITY, 1.0);
+        let rate = Rate::new("requests", f64::INFINITY, 1.0);
         for _ in 0..1000 {
             rate.request(usize::MAX);
             rate.on_refusal(Instant::now());
@@ -321,7 +364,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn nothing_and_the_most_may_be_requested_at_any_rate() {
         for start in [0.0, f64::MIN_POSITIVE, f64::MAX, f64::INFINITY] {
-            let rate = Rate::new(start, 1.0);
+            let rate = Rate::new("requests", start, 1.0);
             for units in [0, 1, usize::MAX] {
                 rate.request(units);
                 rate.on_success(units, 0);
@@ -335,7 +378,7 @@ mod tests {
     /// A service that allows so much a second, and saves up what one second leaves over.
     #[tokio::test(start_paused = true)]
     async fn a_limited_service_refuses_few_and_is_used_up() {
-        let rate = Rate::new(5000.0, 1.0);
+        let rate = Rate::new("requests", 5000.0, 1.0);
         let (start, mut taken, mut sent, mut refused) = (Instant::now(), 0.0_f64, 0, 0);
         while start.elapsed() < 120 * A_SECOND {
             match rate.wait() {

@@ -227,8 +227,8 @@ impl<'a, T> Call<'a, T> {
     async fn attempt(&self, sent: &mut Sent) -> Result<Received, Error> {
         let is_first = sent.attempts == 0;
         sent.attempts = sent.attempts.saturating_add(1);
-        sent.at = Instant::now();
         let _permit = self.transport.permit(if is_first { self.end } else { self.deadline }).await?;
+        sent.at = Instant::now();
         // The caller's deadline prevents retries, but cuts off no attempt: it may be carried out in any case, and the
         // other leases of the request may last longer.
         let Self { request, end, max_response_bytes, .. } = self;
@@ -250,7 +250,7 @@ impl<'a, T> Call<'a, T> {
         sent.may_have_arrived |= error.may_have_arrived();
         let error = error.or_may_have_arrived(sent.may_have_arrived);
         sent.setback = sent.setback.max(Setback::of(&error));
-        // That of the free tier or of a full queue is not about the rate.
+        // A refusal for a quota, or for a full queue, is not about the rate.
         if let Some(rate) = self.rate.filter(|_| error.kind() == ErrorKind::RateLimited && error.is_transient()) {
             rate.on_refusal(sent.at);
         }

@@ -17,7 +17,7 @@ use crate::{
 /// The messages a second that the service allows for a queue:
 /// <https://developers.cloudflare.com/queues/platform/limits/>.
 pub(crate) const PER_SECOND: f64 = 5_000.0;
-/// However often they are refused, there is a full request a second.
+/// However often they are refused, there is a full request a second, or 100 of one message.
 pub(crate) const LEAST_PER_SECOND: f64 = 100.0;
 /// The maximum number of leases that one request settles.
 pub(crate) const MAX_LEASES: usize =

@@ -36,8 +36,8 @@ pub(super) const MESSAGE_BYTES: usize = 512;
 /// number of requests in flight adapts: it grows while messages wait for requests to finish, up to 256, falls when
 /// requests fail, and recovers slowly. Their rate starts at the 5,000 messages a second that Cloudflare
 /// [allows](https://developers.cloudflare.com/queues/platform/limits/) for a queue, of which a second's worth may go at
-/// once. It grows while messages wait, slowly at first, and falls when a rate limit refuses requests. Messages are in
-/// no order, as in the queue.
+/// once. It grows while messages wait, slowly at first, and falls when a rate limit refuses requests, which is logged
+/// once until there is no such refusal for 30 s. Messages are in no order, as in the queue.
 ///
 /// Each message has a [`Receipt`], which resolves to what happened to it, and which you can drop. A request that may
 /// have arrived is never sent again, since that could duplicate its messages. One that did not arrive, or that a rate

@@ -20,7 +20,6 @@ use crate::{
     flow::{
         flushes::Flushes,
         pace::{self, Pace},
-        rate::Rate,
         tasks::Tasks,
     },
     message::{
@@ -114,11 +113,9 @@ impl Worker {
         room: Arc<Semaphore>,
         alive: watch::Sender<()>,
     ) -> Self {
-        let (rate, give_up_after) =
-            (Arc::new(Rate::new(limits::PER_SECOND, limits::LEAST_PER_SECOND)), options.give_up_after);
-        let queue = queue.with_rate(Arc::clone(&rate));
-        let pace = Pace::new("pushes", MAX_IN_FLIGHT, rate);
-        let requests = Requests { queue, pace, give_up_after, unheard: AtomicU64::new(0) };
+        let pace = Pace::new("pushes", MAX_IN_FLIGHT, limits::PER_SECOND, limits::LEAST_PER_SECOND);
+        let queue = queue.with_rate(Arc::clone(&pace.rate));
+        let requests = Requests { queue, pace, give_up_after: options.give_up_after, unheard: AtomicU64::new(0) };
         Self {
             requests: Arc::new(requests),
             options,

@@ -151,8 +151,8 @@ async fn acknowledgements_that_wait_for_the_rate_are_sent_without_another_event(
     for receipt in receipts {
         assert_eq!(tokio::time::timeout(10 * SECOND, receipt).await.unwrap().unwrap(), Confirmation::Confirmed);
     }
-    // Ten requests a tenth of a second apart.
-    assert!((SECOND * 8 / 10..SECOND).contains(&start.elapsed()), "{:?}", start.elapsed());
+    // Ten requests, forty a second.
+    assert!((SECOND * 2 / 10..SECOND / 4).contains(&start.elapsed()), "{:?}", start.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

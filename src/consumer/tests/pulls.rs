@@ -8,6 +8,7 @@ use super::{
     super::pulls::{Pulled, Pulls},
     *,
 };
+use crate::{PullOptions, flow::rate::Rate};
 
 /// Pulls of a queue whose responses are scripted.
 struct Pulling {
@@ -327,4 +328,21 @@ async fn a_pull_that_was_rate_limited_at_first_counts_as_refused() {
     // Four fifths of 50 a second.
     let apart = |at: &[Duration]| (24 * MILLI..=25 * MILLI).contains(&(at[1] - at[0]));
     assert!(at.len() == 21 && at[1..].windows(2).all(apart), "{at:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn refusals_of_pulls_that_waited_for_a_permit_also_lower_the_rate() {
+    let world = World::with(0).await;
+    world.takes(SECOND);
+    world.responds(|_| Some(refusal(429, 10250)));
+    let rate = Arc::new(Rate::new("pulls", 10.0, 1.0));
+    let queue = world.queue_with(|client| client.max_in_flight(1).retry(RetryPolicy::none()));
+    let queue = queue.with_rate(Arc::clone(&rate));
+    let pull = || queue.pull(PullOptions::new());
+    // The second one is sent at the moment at which the first one is refused.
+    let (first, second, third) = tokio::join!(pull(), pull(), pull());
+    assert!(first.is_err() && second.is_err() && third.is_err());
+    rate.request(1);
+    // After one refusal, it would be an eighth of a second.
+    assert!(rate.wait().unwrap() - Instant::now() > SECOND / 2);
 }
