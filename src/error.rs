@@ -67,6 +67,12 @@ impl Error {
         Self::new(ErrorKind::InvalidInput, message)
     }
 
+    /// Of a request that ended with the runtime, or with a panic.
+    pub(crate) fn dropped() -> Self {
+        Self::new(ErrorKind::Transport, "the request was dropped before its outcome was known")
+            .or_may_have_arrived(true)
+    }
+
     /// Whether another request may succeed. Not if the firewall challenges with 403, since it looks at the sender.
     pub(crate) fn refuses_the_request(&self) -> bool {
         self.0.kind == ErrorKind::Rejected && self.0.status != Some(403)
@@ -294,15 +300,15 @@ macro_rules! is_its_error {
 
 pub(crate) use is_its_error;
 
-const _: () = {
-    const fn send_sync<T: Send + Sync + 'static>() {}
-    send_sync::<Error>();
-    assert!(size_of::<Error>() == size_of::<usize>());
-};
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const _: () = {
+        const fn send_sync<T: Send + Sync + 'static>() {}
+        send_sync::<Error>();
+        assert!(size_of::<Error>() == size_of::<usize>());
+    };
 
     #[test]
     fn an_error_displays_what_is_known_and_what_to_do() {

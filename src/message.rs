@@ -21,7 +21,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::message::{
@@ -97,7 +97,8 @@ impl Message {
 /// let message = testing::message(PushMessage::text("hello"));
 /// assert_eq!(message.metadata["CF-Content-Type"], "text");
 /// ```
-#[derive(Clone, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq, Serialize)]
+#[serde(transparent)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema), schemars(with = "Value"))]
 pub struct Metadata(Arc<Map<String, Value>>);
 
@@ -119,12 +120,6 @@ impl Deref for Metadata {
 impl From<Map<String, Value>> for Metadata {
     fn from(properties: Map<String, Value>) -> Self {
         Self(Arc::new(properties))
-    }
-}
-
-impl Serialize for Metadata {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
     }
 }
 

@@ -27,8 +27,8 @@ mod error {
             Self(message.into())
         }
 
-        pub(crate) fn or_may_have_arrived(self, _: bool) -> Self {
-            self
+        pub(crate) fn dropped() -> Self {
+            Self("dropped".to_owned())
         }
     }
 
@@ -83,10 +83,6 @@ mod receipt {
 
     pub(crate) fn stopped() -> Error {
         Error("stopped".to_owned())
-    }
-
-    pub(crate) fn dropped() -> Error {
-        Error("dropped".to_owned())
     }
 }
 

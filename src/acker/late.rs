@@ -57,9 +57,7 @@ impl Acker {
             drop(late);
         });
     }
-}
 
-impl Acker {
     /// Submits a lease once `ready` completes, in the background.
     pub(crate) fn settle_after<R: Future<Output = ()> + Send + 'static>(
         &self,

@@ -12,7 +12,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::receipt::{Observer, dropped, stopped};
+use super::receipt::{Observer, stopped};
 use crate::{
     error::Error,
     flow::flushes::Flushes,
@@ -70,7 +70,7 @@ impl Pending {
 impl Drop for Pending {
     fn drop(&mut self) {
         if let Some(observe) = self.observer.take() {
-            observe(&Err(dropped()));
+            observe(&Err(Error::dropped()));
         }
     }
 }

@@ -48,17 +48,11 @@ impl Future for Receipt {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         // A lease that was never sent gets its own error.
-        Pin::new(&mut self.0).poll(context).map(|outcome| outcome.unwrap_or_else(|_| Err(dropped())))
+        Pin::new(&mut self.0).poll(context).map(|outcome| outcome.unwrap_or_else(|_| Err(Error::dropped())))
     }
 }
 
 /// The error of a lease that was not sent.
 pub(super) fn stopped() -> Error {
     Error::new(ErrorKind::Transport, "the runtime in which the acker was created has stopped")
-}
-
-/// The error of a lease whose request ended with the runtime, or with a panic.
-pub(super) fn dropped() -> Error {
-    let error = Error::new(ErrorKind::Transport, "the request was dropped before its outcome was known");
-    error.or_may_have_arrived(true)
 }

@@ -87,7 +87,7 @@ impl Outcomes {
 
     /// A message was pulled.
     pub(super) fn open(&self, key: u64, bytes: usize) {
-        let mut state = self.0.state();
+        let mut state = self.state();
         state.open.insert(key, Open::Held);
         state.bytes = state.bytes.saturating_add(bytes);
     }
@@ -95,45 +95,45 @@ impl Outcomes {
     /// So many bytes are held no longer.
     pub(super) fn free(&self, bytes: usize) {
         if bytes > 0 {
-            let mut state = self.0.state();
+            let mut state = self.state();
             state.bytes = state.bytes.saturating_sub(bytes);
         }
     }
 
     /// The bytes that are held, with those that settling takes.
     pub(super) fn bytes(&self) -> usize {
-        let state = self.0.state();
+        let state = self.state();
         state.bytes.saturating_add(state.settling.saturating_mul(MESSAGE_BYTES))
     }
 
     /// Whether the outcome of any message is not known.
     pub(super) fn is_any_open(&self) -> bool {
-        !self.0.state().open.is_empty()
+        !self.state().open.is_empty()
     }
 
     /// How many messages are being settled.
     pub(super) fn settling(&self) -> usize {
-        self.0.state().settling
+        self.state().settling
     }
 
     /// Whether the service has confirmed anything.
     pub(super) fn has_confirmed(&self) -> bool {
-        self.0.state().has_confirmed
+        self.state().has_confirmed
     }
 
     /// The number of steps by which pulling is slowed down.
     pub(super) fn step(&self) -> u32 {
-        self.0.state().step()
+        self.state().step()
     }
 
     /// A failure that needs human intervention.
     pub(super) fn error(&self) -> Option<Error> {
-        self.0.state().acks.error()
+        self.state().acks.error()
     }
 
     /// Whether anything was settled since the last call. Otherwise the task is woken once it is.
     pub(super) fn poll_changed(&self, context: &mut Context<'_>) -> Poll<()> {
-        let mut state = self.0.state();
+        let mut state = self.state();
         if mem::take(&mut state.has_changed) {
             return Poll::Ready(());
         }
@@ -145,24 +145,24 @@ impl Outcomes {
 
     /// A handler has finished, or a delivery was settled or dropped.
     pub(super) fn handled(&self, has_failed: bool) {
-        self.0.state().handlers.record(has_failed);
+        self.state().handlers.record(has_failed);
     }
 
     /// Counts the message, unless it was counted before.
     pub(super) fn close(&self, key: u64, count: impl Fn(&mut Stats)) {
-        if self.0.state().open.remove(&key).is_some() {
+        if self.state().open.remove(&key).is_some() {
             self.0.counter.count(count);
         }
     }
 
     /// Whether the message has no outcome yet.
     pub(super) fn is_open(&self, key: u64) -> bool {
-        self.0.state().open.contains_key(&key)
+        self.state().open.contains_key(&key)
     }
 
     /// A settlement is submitted. The returned observer sees the outcome.
     pub(super) fn settle(&self, key: u64, settlement: Settlement) -> Observer {
-        let mut state = self.0.state();
+        let mut state = self.state();
         match state.open.get_mut(&key) {
             Some(message @ Open::DeadLetter) => *message = Open::DeadLettered(settlement),
             Some(message) => {
@@ -172,25 +172,25 @@ impl Outcomes {
             None => {}
         }
         drop(state);
-        self.0.gauge(|_| ());
-        let inner = Arc::clone(&self.0);
-        Box::new(move |outcome| inner.settled(key, outcome))
+        self.gauge(|_| ());
+        let outcomes = self.clone();
+        Box::new(move |outcome| outcomes.settled(key, outcome))
     }
 
     /// The push of a dead letter begins. Until its message is acknowledged, or the push fails, it counts as settling.
     pub(super) fn dead_letter(&self, key: u64) {
-        let mut state = self.0.state();
+        let mut state = self.state();
         if let Some(message) = state.open.get_mut(&key) {
             *message = Open::DeadLetter;
             state.begin();
         }
         drop(state);
-        self.0.gauge(|_| ());
+        self.gauge(|_| ());
     }
 
     /// A dead letter could not be pushed, or its push was dropped, so nothing is sent for its lease.
     pub(super) fn not_pushed(&self, key: u64, error: Option<&Error>) {
-        let mut state = self.0.state();
+        let mut state = self.state();
         if state.open.remove(&key).is_none() {
             return;
         }
@@ -203,16 +203,12 @@ impl Outcomes {
             Some(error) => self.0.counter.not_pushed(error),
             None => self.0.counter.count(|stats| stats.left += 1),
         }
-        self.0.changed();
-    }
-
-    pub(super) fn gauge(&self, change: impl FnOnce(&mut Gauges)) {
-        self.0.gauge(change);
+        self.changed();
     }
 
     /// The run or the stream has ended: its gauges are zero.
     pub(super) fn end(&self) {
-        if let Some(before) = self.0.state().gauges.take() {
+        if let Some(before) = self.state().gauges.take() {
             self.0.counter.gauge(before, Gauges::default());
         }
     }
@@ -220,11 +216,11 @@ impl Outcomes {
     /// The run has ended: what has no outcome yet is counted as left or as unconfirmed. Returns the unconfirmed leases,
     /// and the keys of messages that are still held.
     pub(super) fn end_all(&self) -> (AckRequest, Vec<u64>) {
-        let mut state = self.0.state();
+        let mut state = self.state();
         let (mut held, mut left) = (Vec::new(), 0);
         for (key, message) in mem::take(&mut state.open) {
             match message {
-                Open::Settling(settlement) => self.0.keep(&mut state, settlement),
+                Open::Settling(settlement) => self.keep(&mut state, settlement),
                 // A dead letter that may not have been pushed must not be acknowledged when the report's leases are
                 // sent again.
                 Open::DeadLetter | Open::DeadLettered(_) => left += 1,
@@ -239,9 +235,7 @@ impl Outcomes {
         self.0.counter.count(|stats| stats.left += left);
         (unconfirmed, held)
     }
-}
 
-impl Inner {
     fn settled(&self, key: u64, outcome: &Result<Confirmation, Error>) {
         let mut state = self.state();
         let (settlement, is_dead_letter) = match state.open.remove(&key) {
@@ -254,7 +248,7 @@ impl Inner {
             Ok(confirmation) if !confirmation.is_doubtful() => {
                 state.has_confirmed = true;
                 state.acks.confirmed();
-                self.counter.settled(settlement.decision, is_dead_letter, confirmation);
+                self.0.counter.settled(settlement.decision, is_dead_letter, confirmation);
             }
             // It may be settled, or not: nothing is evident against the service, which settles what can be settled.
             Ok(confirmation) if !confirmation.is_failure() => {
@@ -267,7 +261,7 @@ impl Inner {
                 state.acks.not_confirmed(error);
                 self.keep(&mut state, settlement);
                 if let Some(error) = error {
-                    self.counter.failed(error);
+                    self.0.counter.failed(error);
                 }
             }
         }
@@ -277,7 +271,7 @@ impl Inner {
 
     /// Counts an unconfirmed lease, and keeps it for the report, unless there are too many.
     fn keep(&self, state: &mut State, settlement: Settlement) {
-        self.counter.count(|stats| stats.unconfirmed += 1);
+        self.0.counter.count(|stats| stats.unconfirmed += 1);
         if let Some(unconfirmed) = state.unconfirmed.as_mut().filter(|kept| kept.len() < MOST_UNCONFIRMED) {
             unconfirmed.extend([settlement]);
         }
@@ -295,7 +289,7 @@ impl Inner {
     }
 
     /// Records a change.
-    fn gauge(&self, change: impl FnOnce(&mut Gauges)) {
+    pub(super) fn gauge(&self, change: impl FnOnce(&mut Gauges)) {
         let mut state = self.state();
         let Some(before) = state.gauges else { return };
         let mut now = Gauges {
@@ -306,11 +300,11 @@ impl Inner {
         };
         change(&mut now);
         state.gauges = Some(now);
-        self.counter.gauge(before, now);
+        self.0.counter.gauge(before, now);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

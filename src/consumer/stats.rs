@@ -165,7 +165,7 @@ impl HandlerTimes {
     /// The buckets: an upper bound, and how many times are below it but not below that of the previous bucket. The last
     /// bucket also counts all longer times.
     pub fn buckets(&self) -> impl ExactSizeIterator<Item = (Duration, u64)> {
-        self.buckets.iter().enumerate().map(|(bucket, count)| (below(bucket), *count))
+        self.buckets.iter().enumerate().map(|(bucket, count)| (Duration::from_millis(1 << bucket), *count))
     }
 
     /// An upper bound of the given quantile, from 0 to 1: the next power of two in milliseconds. Zero if nothing was
@@ -181,10 +181,6 @@ impl HandlerTimes {
         }
         Duration::ZERO
     }
-}
-
-fn below(bucket: usize) -> Duration {
-    Duration::from_millis(1 << bucket)
 }
 
 impl fmt::Debug for HandlerTimes {

@@ -20,7 +20,7 @@ use reqwest::{
 use tokio::{
     runtime::Handle,
     sync::{Semaphore, SemaphorePermit},
-    time::{Instant, error::Elapsed, sleep, timeout_at},
+    time::{Instant, sleep, timeout_at},
 };
 
 use crate::{
@@ -128,7 +128,8 @@ impl Transport {
             let is_delimited = is_delimited(&response);
             read(&mut head.insert((response, is_delimited)).0, bound).await
         });
-        let body = body.await.unwrap_or_else(|elapsed| Err(late(elapsed)));
+        let late = |elapsed| Err(Error::new(ErrorKind::Timeout, LATE).with_source(elapsed, true));
+        let body = body.await.unwrap_or_else(late);
         let Some((mut response, is_delimited)) = head else {
             return Err(body.err().unwrap_or_else(|| Error::new(ErrorKind::Transport, BROKEN)));
         };
@@ -227,11 +228,8 @@ pub(crate) fn ray_id_of(headers: &HeaderMap) -> Option<&str> {
     headers.get(CF_RAY)?.to_str().ok().filter(|text| text.len() <= 24 && text.bytes().all(is_part))
 }
 
-pub(crate) fn late(elapsed: Elapsed) -> Error {
-    Error::new(ErrorKind::Timeout, "the response did not come in time").with_source(elapsed, true)
-}
-
 pub(crate) const BROKEN: &str = "the connection broke before the response was complete";
+const LATE: &str = "the response did not come in time";
 
 /// The error for a request without a complete response.
 fn broken(error: reqwest::Error) -> Error {
@@ -245,7 +243,7 @@ fn broken(error: reqwest::Error) -> Error {
         return unauthorized_by_proxy().with_source(error.without_url(), false);
     }
     let (kind, message) = match (error.is_timeout(), may_have_arrived) {
-        (true, true) => (ErrorKind::Timeout, "the response did not come in time"),
+        (true, true) => (ErrorKind::Timeout, LATE),
         (true, false) => (ErrorKind::Timeout, "the connection was not made in time"),
         (false, true) => (ErrorKind::Transport, BROKEN),
         (false, false) => (ErrorKind::Transport, "the connection could not be made"),

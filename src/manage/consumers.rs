@@ -228,11 +228,6 @@ impl ConsumerSettings {
     pub(crate) fn settings(&self) -> Fields {
         self.0.object(SETTINGS)
     }
-
-    pub(crate) fn overlay(mut self, change: &Self) -> Self {
-        self.0.overlay(&change.0);
-        self
-    }
 }
 
 /// All settings: leaves out what only the service decides and the empty name of no dead-letter queue, and renames the
@@ -396,7 +391,8 @@ impl Queue {
             return Ok(None);
         };
         let before = ConsumerSettings::from(&now);
-        let wanted = before.clone().overlay(settings);
+        let mut wanted = before.clone();
+        wanted.0.overlay(&settings.0);
         if wanted == before {
             return Ok(Some(now));
         }

@@ -106,7 +106,7 @@ impl<'de> Deserialize<'de> for LeaseId {
 /// It comes with a [`PeekedMessage`](crate::PeekedMessage) and goes into
 /// [`Queue::delete_messages`](crate::Queue::delete_messages). It is stored and redacted like a [`LeaseId`], and its
 /// serde implementations work with JSON only.
-#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct MessageRef(pub(crate) LeaseId);
@@ -133,12 +133,6 @@ impl From<String> for MessageRef {
 impl From<&MessageRef> for MessageRef {
     fn from(message_ref: &MessageRef) -> Self {
         message_ref.clone()
-    }
-}
-
-impl fmt::Debug for MessageRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("MessageRef(..)")
     }
 }
 

@@ -75,8 +75,7 @@ impl PushError {
 
     /// The request ended with the runtime, or with a panic.
     fn dropped() -> Self {
-        let error = Error::new(ErrorKind::Transport, "the request was dropped before its outcome was known");
-        Self { error: error.or_may_have_arrived(true), message: None }
+        Self { error: Error::dropped(), message: None }
     }
 }
 
