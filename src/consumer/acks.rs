@@ -84,7 +84,7 @@ impl Acks {
     pub(super) fn step(&self) -> u32 {
         let stalled = self.unsettled().map(|since| since.elapsed()).unwrap_or_default();
         let steps = stalled.as_secs().checked_div(STALLED.as_secs()).and_then(u64::checked_ilog2);
-        self.brake.step().max(steps.map_or(0, |steps| steps.saturating_add(1)))
+        self.brake.step.max(steps.map_or(0, |steps| steps.saturating_add(1)))
     }
 
     /// Since when some are waiting for confirmation, and none is confirmed.

@@ -17,17 +17,13 @@ pub(super) struct Brake {
     threshold: f64,
     failing: f64,
     since_step: u32,
-    step: u32,
+    /// By how many steps pulling is slowed down.
+    pub(super) step: u32,
 }
 
 impl Brake {
     pub(super) fn new(what: &'static str, threshold: f64) -> Self {
         Self { what, threshold, failing: 0.0, since_step: 0, step: 0 }
-    }
-
-    /// The number of steps by which pulling is slowed down.
-    pub(super) fn step(&self) -> u32 {
-        self.step
     }
 
     pub(super) fn record(&mut self, has_failed: bool) {
@@ -57,7 +53,7 @@ mod tests {
     fn steps(brake: &mut Brake, outcomes: usize, has_failed: bool) -> Vec<u32> {
         let step = |_| {
             brake.record(has_failed);
-            brake.step()
+            brake.step
         };
         (0..outcomes).map(step).collect()
     }

@@ -76,7 +76,7 @@ impl Extension {
         let Self { mut leases, splitting } = self;
         let error = match queue.extend(leases.iter().map(|(_, lease)| lease), timeout).await {
             Ok(outcome) => {
-                let until = outcome.deadline().unwrap_or(sent.instant() + timeout.saturating_sub(ROUNDED));
+                let until = outcome.deadline().unwrap_or(sent.instant + timeout.saturating_sub(ROUNDED));
                 return Sent { beats: read(&leases, &outcome, sent, until), ..Sent::default() };
             }
             Err(failed) => failed.error,

@@ -67,7 +67,7 @@ impl Health {
             false => (STATUSES.len(), Status::Working, past.turned),
         });
         // Since no worse status holds.
-        let ended = (0..rank).flat_map(of_rank).filter_map(Since::ended);
+        let ended = (0..rank).flat_map(of_rank).filter_map(|since| since.ended);
         let since = ended.chain(past.ended.into_iter().take(rank).flatten()).fold(began, Instant::max);
         let ago = |since: Instant| now.saturating_duration_since(since);
         Self {

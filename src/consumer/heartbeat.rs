@@ -173,7 +173,7 @@ impl Held {
     }
 
     fn end(&self) -> Instant {
-        self.end.instant().into()
+        self.end.instant.into()
     }
 }
 
@@ -302,7 +302,7 @@ impl Leases {
             }
             if held.until > now && !held.is_under_way {
                 held.is_under_way = true;
-                group.push((key, Lease::new(&held.lease_id, held.end.instant()), held.peers));
+                group.push((key, Lease::new(&held.lease_id, held.end.instant), held.peers));
             }
             held.due = if held.is_lost() { held.end() } else { held.deadline };
             later.push((held.due, key));
@@ -357,7 +357,7 @@ impl Leases {
         }
         let wait = if let Some((sent, deadline)) = beat.deadline {
             let deadline = deadline.min(held.last.into_std());
-            if deadline > held.end.instant() {
+            if deadline > held.end.instant {
                 held.end = sent.at(deadline);
             }
             // A lease that is lost stays lost, since its holder may have been told so.

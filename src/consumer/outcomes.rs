@@ -310,7 +310,7 @@ impl Outcomes {
 
 impl State {
     fn step(&self) -> u32 {
-        self.handlers.step().max(self.acks.step())
+        self.handlers.step.max(self.acks.step())
     }
 
     fn begin(&mut self) {

@@ -60,9 +60,9 @@ pub(super) struct Pulls {
     rate: Arc<Rate>,
     in_flight: Tasks<Started, Result<Batch, Error>>,
     /// How many messages the pulls in flight request.
-    asked: usize,
+    pub(super) asked: usize,
     /// How many more messages may be requested.
-    left: u64,
+    pub(super) left: u64,
     /// When the last message came, or was settled if the consumer ends with an empty queue.
     idle_since: Instant,
     /// When the last pull that returned nothing was sent.
@@ -77,10 +77,11 @@ pub(super) struct Pulls {
     round_trip: Option<Duration>,
     demand: Demand,
     /// The size of a message in bytes, estimated from those seen so far.
-    message_bytes: usize,
+    pub(super) message_bytes: usize,
     /// The number of steps by which pulling is slowed down.
-    slowdown: u32,
-    is_trusted: bool,
+    pub(super) slowdown: u32,
+    /// A message was settled, so the number of pulls in flight is limited only by what they return.
+    pub(super) is_trusted: bool,
     control: Control,
     changed: Changed,
     outage: Outage,
@@ -148,15 +149,6 @@ impl Pulls {
         self.in_flight.len()
     }
 
-    pub(super) fn asked(&self) -> usize {
-        self.asked
-    }
-
-    /// Whether as many messages were requested as may be.
-    pub(super) fn is_at_limit(&self) -> bool {
-        self.left == 0
-    }
-
     /// The last message was settled.
     pub(super) fn settled(&mut self) {
         self.idle_since = Instant::now();
@@ -188,22 +180,9 @@ impl Pulls {
         self.demand.within(self.round_trip()).saturating_mul(GROWTH)
     }
 
-    pub(super) fn message_bytes(&self) -> usize {
-        self.message_bytes
-    }
-
     /// How many messages fit into this many bytes: at least one.
     pub(super) fn most_in(&self, bytes: usize) -> usize {
         bytes.checked_div(self.message_bytes).unwrap_or(usize::MAX).max(1)
-    }
-
-    /// The first message was settled: from now on, the number of pulls in flight is limited only by what they return.
-    pub(super) fn trust(&mut self) {
-        self.is_trusted = true;
-    }
-
-    pub(super) fn slow_down(&mut self, steps: u32) {
-        self.slowdown = steps;
     }
 
     /// Takes the pulls in flight, to be awaited elsewhere.

@@ -82,7 +82,7 @@ pub(super) struct Since {
     since: Option<Instant>,
     counts_after: Duration,
     /// When it last ended, if it counted.
-    ended: Option<Instant>,
+    pub(super) ended: Option<Instant>,
 }
 
 impl Since {
@@ -106,10 +106,6 @@ impl Since {
     pub(super) fn counting(&self) -> Option<Instant> {
         let from = self.since?.checked_add(self.counts_after)?;
         (self.counts_after.is_zero() || from < Instant::now()).then_some(from)
-    }
-
-    pub(super) fn ended(&self) -> Option<Instant> {
-        self.ended
     }
 }
 
@@ -214,7 +210,7 @@ impl Recorder {
         }
         let conditions = lock(&self.counter.run).state.conditions();
         for (ended, conditions) in totals.past.ended.iter_mut().zip(conditions) {
-            let end = |since: &Since| since.counting().map_or(since.ended(), |_| Some(now));
+            let end = |since: &Since| since.counting().map_or(since.ended, |_| Some(now));
             *ended = conditions.iter().map(end).fold(*ended, Option::max);
         }
     }

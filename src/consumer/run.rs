@@ -217,9 +217,9 @@ impl Run {
         let outcomes = &self.source.origin().outcomes;
         let (step, settling, is_trusted) = (outcomes.step(), outcomes.settling(), outcomes.has_confirmed());
         let pulls = self.source.pulls();
-        pulls.slow_down(step);
+        pulls.slowdown = step;
         if is_trusted {
-            pulls.trust();
+            pulls.is_trusted = true;
         } else if settling >= MOST_UNTRUSTED {
             return;
         }
@@ -244,11 +244,11 @@ impl Run {
         let (held, settling) = (outcomes.bytes(), outcomes.settling());
         let max_bytes = self.source.origin().settings.max_bytes;
         let pulls = self.source.pulls();
-        let message = pulls.message_bytes();
+        let message = pulls.message_bytes;
         if message == 0 {
             return usize::MAX;
         }
-        let used = held.saturating_add(pulls.asked().saturating_mul(message));
+        let used = held.saturating_add(pulls.asked.saturating_mul(message));
         let room = max_bytes.saturating_sub(used) / message;
         // At least one message at a time.
         room.max(usize::from(ahead == 0 && self.handlers.is_empty() && settling == 0))

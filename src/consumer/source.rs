@@ -118,7 +118,7 @@ impl Source {
 
     /// Whether the run or the stream ends: as many messages were pulled as may be, or the queue is empty.
     pub(super) fn is_exhausted(&mut self) -> bool {
-        (self.is_drained() || self.pulls.is_at_limit()) && self.ahead() == 0
+        (self.is_drained() || self.pulls.left == 0) && self.ahead() == 0
     }
 
     /// Whether the queue has returned nothing for as long as is set, after the last message was settled.
@@ -139,7 +139,7 @@ impl Source {
 
     /// How many messages wait, or are on their way.
     pub(super) fn ahead(&self) -> usize {
-        self.waiting().saturating_add(self.pulls.asked())
+        self.waiting().saturating_add(self.pulls.asked)
     }
 
     /// How many messages should wait or be on their way: those that are started within two round trips if one is

@@ -163,7 +163,7 @@ impl<D: Decoding> Deliveries<D> {
 impl Messages {
     fn new(queue: Queue, settings: Settings, total: &Total) -> Result<Self, Error> {
         let mut source = Source::new(queue, settings, total, "deliveries are dropped unsettled", None)?;
-        source.pulls().trust();
+        source.pulls().is_trusted = true;
         Ok(Self { source, undecodable: JoinSet::new(), pace: None, taken_at: None, end: None })
     }
 
@@ -229,7 +229,7 @@ impl Messages {
         // Decisions on undecodable messages do not keep the caller waiting, but are bounded as well.
         let room = target.saturating_sub(ahead).min(most.saturating_sub(self.undecodable.len()));
         let pulls = self.source.pulls();
-        pulls.slow_down(step);
+        pulls.slowdown = step;
         pulls.start(room, target);
         self.source.gauge(0, 0);
         if let Err(error) = ready!(self.source.poll(context)) {

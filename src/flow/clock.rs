@@ -40,7 +40,7 @@ impl fmt::Debug for Clock {
 /// may be set back, so whichever reaches a deadline first decides.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moment {
-    instant: Instant,
+    pub(crate) instant: Instant,
     wall: SystemTime,
 }
 
@@ -49,10 +49,6 @@ impl Moment {
     pub(crate) fn at(self, deadline: Instant) -> Self {
         let wall = self.wall.checked_add(deadline.saturating_duration_since(self.instant));
         Self { instant: deadline, wall: wall.unwrap_or(self.wall) }
-    }
-
-    pub(crate) fn instant(self) -> Instant {
-        self.instant
     }
 
     pub(crate) fn has_passed(self, clock: &Clock) -> bool {

@@ -91,7 +91,7 @@ impl Extended {
     }
 
     pub(crate) fn deadline(&self) -> Option<std::time::Instant> {
-        Some(self.until()?.instant())
+        Some(self.until()?.instant)
     }
 
     pub(crate) fn is_lost(&self) -> Option<bool> {
@@ -107,7 +107,7 @@ impl Extended {
     pub(crate) fn extend(&self, deadline: Moment) {
         if let Some(until) = &self.0 {
             let mut until = until.deadline.lock().unwrap_or_else(PoisonError::into_inner);
-            if deadline.instant() > until.instant() {
+            if deadline.instant > until.instant {
                 *until = deadline;
             }
         }

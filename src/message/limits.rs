@@ -140,7 +140,7 @@ pub(crate) fn push(message: &PushMessage) -> Result<(), Error> {
             message.size()
         )));
     }
-    message.delayed_by().map_or(Ok(()), delay)
+    message.delay.map_or(Ok(()), delay)
 }
 
 pub(crate) fn push_batch(messages: &[PushMessage]) -> Result<(), Error> {

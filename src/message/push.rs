@@ -33,7 +33,7 @@ pub(crate) const MAX_PUSHED_BYTES: usize = document::PUSH_BATCH_PAYLOAD_MESSAGES
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PushMessage {
     body: Body,
-    delay: Option<Duration>,
+    pub(crate) delay: Option<Duration>,
 }
 
 impl PushMessage {
@@ -155,10 +155,6 @@ impl PushMessage {
             rest = others;
             Some(batch).filter(|batch| !batch.is_empty())
         })
-    }
-
-    pub(crate) fn delayed_by(&self) -> Option<Duration> {
-        self.delay
     }
 }
 

@@ -76,7 +76,7 @@ pub(crate) fn push_payload(message: &PushMessage) -> PushPayload {
     PushPayload {
         body: message.body().wire().clone(),
         content_type: message.body().content_type().clone(),
-        delay_seconds: message.delayed_by().map(seconds),
+        delay_seconds: message.delay.map(seconds),
     }
 }
 

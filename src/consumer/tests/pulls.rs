@@ -40,7 +40,7 @@ impl Pulling {
         world.responds(full);
         let consumer = set(world.consumer());
         let mut pulls = Pulls::new(world.queue.clone(), &consumer.settings);
-        pulls.trust();
+        pulls.is_trusted = true;
         let recorder = recorder::Recorder::new(&consumer.total, MINUTE);
         Self { world, pulls, recorder }
     }
@@ -99,7 +99,7 @@ async fn a_pull_waits_until_half_a_batch_is_wanted() {
     {
         let mut pulling = Pulling::new(|consumer| consumer).await;
         pulling.pulls.start(room, target);
-        assert_eq!(pulling.pulls.asked(), expected, "{room} of {target}");
+        assert_eq!(pulling.pulls.asked, expected, "{room} of {target}");
         assert_eq!(pulling.pulls.in_flight(), usize::from(expected > 0));
     }
 }
@@ -108,9 +108,9 @@ async fn a_pull_waits_until_half_a_batch_is_wanted() {
 async fn pulls_together_ask_for_no_more_than_is_wanted() {
     let mut pulling = Pulling::begun(|consumer| consumer).await;
     pulling.pulls.start(250, 250);
-    assert_eq!((pulling.pulls.in_flight(), pulling.pulls.asked()), (3, 250));
+    assert_eq!((pulling.pulls.in_flight(), pulling.pulls.asked), (3, 250));
     pulling.finish(3).await;
-    assert_eq!((pulling.pulls.in_flight(), pulling.pulls.asked()), (0, 0));
+    assert_eq!((pulling.pulls.in_flight(), pulling.pulls.asked), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -121,7 +121,7 @@ async fn at_most_four_pulls_are_in_flight_before_a_settlement() {
         assert_eq!(pulling.start(), expected);
         pulling.finish(expected).await;
     }
-    pulling.pulls.trust();
+    pulling.pulls.is_trusted = true;
     assert!(pulling.start() > 4);
 }
 
@@ -129,9 +129,9 @@ async fn at_most_four_pulls_are_in_flight_before_a_settlement() {
 async fn each_step_halves_batches_and_doubles_pauses() {
     for (steps, asked, pause) in [(1, 50, 200), (2, 25, 400), (3, 12, 800), (7, 1, 2000), (100, 1, 2000)] {
         let mut pulling = Pulling::begun(|consumer| consumer.max_idle(2 * SECOND)).await;
-        pulling.pulls.slow_down(steps);
+        pulling.pulls.slowdown = steps;
         assert_eq!(pulling.start(), 1, "one at a time");
-        assert_eq!(pulling.pulls.asked(), asked);
+        assert_eq!(pulling.pulls.asked, asked);
         pulling.finish(1).await;
         let ended = Instant::now();
         assert_eq!(pulling.start(), 0);
@@ -161,7 +161,7 @@ async fn message_sizes_rise_at_once_and_fall_slowly() {
     for expected in [1600, 1500, 1413, 4600] {
         pulling.pulls.start(3, 3);
         pulling.finish(1).await;
-        assert_eq!(pulling.pulls.message_bytes(), expected);
+        assert_eq!(pulling.pulls.message_bytes, expected);
     }
 }
 
