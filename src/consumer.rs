@@ -30,7 +30,7 @@ pub(crate) mod verdict;
 
 pub use self::{
     dead_letter::{DeadLetter, Reason},
-    decoding::{Decoded, Decoding, Raw},
+    decoding::{Decoded, Raw},
     delivery::Delivery,
     health::{Health, Status},
     stats::{HandlerTimes, Report, Stats},

@@ -33,8 +33,8 @@ use tower::limit::ConcurrencyLimitLayer;
 type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 type Held<T> = Arc<Mutex<Option<Delivery<T>>>>;
 
-struct CloudflareQueue<T: 'static> {
-    deliveries: Deliveries<Decoded<T>>,
+struct CloudflareQueue<T> {
+    deliveries: Deliveries<T>,
     closing: Option<Pending<()>>,
 }
 

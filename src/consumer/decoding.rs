@@ -12,40 +12,10 @@ use crate::{
     message::{Message, body::Body},
 };
 
-/// How a [`Consumer`](crate::Consumer) decodes bodies: [`Raw`] or [`Decoded`].
-pub trait Decoding: sealed::Sealed {
-    /// What the handler receives in addition to the message.
-    type Job;
-
-    #[doc(hidden)]
-    fn decode(&self, message: &Message) -> Result<Self::Job, Error>;
-
-    #[doc(hidden)]
-    fn undecodable(&self, message: &Message, error: Error) -> Decided;
-}
-
-mod sealed {
-    pub trait Sealed: Clone + Send + Sync + 'static {}
-}
-
 /// The decoding of a [`Consumer`](crate::Consumer) whose handler receives messages without decoding.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct Raw;
-
-impl sealed::Sealed for Raw {}
-
-impl Decoding for Raw {
-    type Job = ();
-
-    fn decode(&self, _: &Message) -> Result<(), Error> {
-        Ok(())
-    }
-
-    fn undecodable(&self, _: &Message, error: Error) -> Decided {
-        Box::pin(async move { Err(error.to_string()).into() })
-    }
-}
 
 /// The decoding of a [`Consumer`](crate::Consumer) whose handler receives decoded bodies with their messages.
 pub struct Decoded<T> {
@@ -59,6 +29,13 @@ type ReadBody<T> = dyn Fn(&Body) -> Result<T, Error> + Send + Sync;
 pub(super) type Decided = Pin<Box<dyn Future<Output = Handled> + Send>>;
 type Decide = dyn Fn(Message, Error) -> Deciding + Send + Sync;
 type Deciding = Pin<Box<dyn Future<Output = Result<Verdict, String>> + Send>>;
+
+impl Decoded<()> {
+    /// Decodes nothing.
+    pub(super) fn nothing() -> Self {
+        Self::by(|_| Ok(()))
+    }
+}
 
 impl<T> Decoded<T> {
     pub(super) fn by(read: impl Fn(&Body) -> Result<T, Error> + Send + Sync + 'static) -> Self {
@@ -82,17 +59,13 @@ impl<T> Decoded<T> {
         self.default = default;
         self
     }
-}
 
-impl<T: 'static> Decoding for Decoded<T> {
-    type Job = T;
-
-    fn decode(&self, message: &Message) -> Result<T, Error> {
+    pub(super) fn decode(&self, message: &Message) -> Result<T, Error> {
         let panicked = || Err(Error::new(ErrorKind::UndecodableBody, "the type panics when it reads the body"));
         caught(|| (self.read)(&message.body)).unwrap_or_else(panicked)
     }
 
-    fn undecodable(&self, message: &Message, error: Error) -> Decided {
+    pub(super) fn undecodable(&self, message: &Message, error: Error) -> Decided {
         match &self.decide {
             Some(decide) => {
                 let (decide, message, undecodable) = (Arc::clone(decide), message.clone(), Some(error.clone()));
@@ -111,8 +84,6 @@ impl<T: 'static> Decoding for Decoded<T> {
         }
     }
 }
-
-impl<T: 'static> sealed::Sealed for Decoded<T> {}
 
 impl<T> Clone for Decoded<T> {
     fn clone(&self) -> Self {

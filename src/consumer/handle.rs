@@ -250,7 +250,7 @@ impl Consumer {
         H: Fn(Message) -> F + Send + Sync + 'static,
         F: Future<Output: IntoVerdict> + Send + 'static,
     {
-        let handler = handlers::one(Raw, move |(), message| handler(message));
+        let handler = handlers::one(Decoded::nothing(), move |(), message| handler(message));
         Ok(self.run(false, handler)?.until(stop).await)
     }
 
@@ -291,7 +291,7 @@ impl Consumer {
         F: Future<Output: IntoVerdicts> + Send + 'static,
     {
         let messages = |jobs: Vec<((), Message)>| jobs.into_iter().map(|((), message)| message).collect();
-        let handler = handlers::many(Raw, move |jobs| handler(messages(jobs)));
+        let handler = handlers::many(Decoded::nothing(), move |jobs| handler(messages(jobs)));
         Ok(self.run(true, handler)?.until(stop).await)
     }
 }
@@ -382,7 +382,7 @@ impl<T: 'static> Consumer<Decoded<T>> {
     /// # Errors
     ///
     /// As for that method.
-    pub fn stream(&self) -> Result<Deliveries<Decoded<T>>, Error> {
+    pub fn stream(&self) -> Result<Deliveries<T>, Error> {
         Deliveries::new(self.queue.clone(), self.settings.clone(), self.decoding(), &self.total)
     }
 
@@ -432,6 +432,6 @@ impl Consumer {
     ///
     /// As for [`run_until`](Self::run_until).
     pub fn stream(&self) -> Result<Deliveries, Error> {
-        Deliveries::new(self.queue.clone(), self.settings.clone(), Raw, &self.total)
+        Deliveries::new(self.queue.clone(), self.settings.clone(), Decoded::nothing(), &self.total)
     }
 }

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use tracing::Span;
 
 use super::{
-    decoding::{Decided, Decoding},
+    decoding::{Decided, Decoded},
     delivery::{Delivery, Held},
     recorder::Counter,
     spans,
@@ -15,7 +15,7 @@ use super::{
 use crate::{error::Error, flow::contained::contained, message::Message};
 
 /// What was decided on a message.
-pub struct Handled {
+pub(super) struct Handled {
     /// The verdict, or the text of the error.
     pub(super) returned: Result<Verdict, String>,
     /// Why the body could not be decoded.
@@ -84,10 +84,10 @@ fn within(timeout: Duration, mut handling: Handling, messages: usize) -> Handlin
 }
 
 /// A handler of one message, with its decoded body.
-pub(super) fn one<D, H, F>(decoding: D, handler: H) -> Arc<Handler>
+pub(super) fn one<T, H, F>(decoding: Decoded<T>, handler: H) -> Arc<Handler>
 where
-    D: Decoding,
-    H: Fn(D::Job, Message) -> F + Send + Sync + 'static,
+    T: 'static,
+    H: Fn(T, Message) -> F + Send + Sync + 'static,
     F: Future<Output: IntoVerdict> + Send + 'static,
 {
     Arc::new(move |messages, counter| {
@@ -106,10 +106,10 @@ where
 }
 
 /// A handler of batches, with decoded bodies.
-pub(super) fn many<D, H, F>(decoding: D, handler: H) -> Arc<Handler>
+pub(super) fn many<T, H, F>(decoding: Decoded<T>, handler: H) -> Arc<Handler>
 where
-    D: Decoding,
-    H: Fn(Vec<(D::Job, Message)>) -> F + Send + Sync + 'static,
+    T: 'static,
+    H: Fn(Vec<(T, Message)>) -> F + Send + Sync + 'static,
     F: Future<Output: IntoVerdicts> + Send + 'static,
 {
     Arc::new(move |messages, counter| {
@@ -144,7 +144,7 @@ where
     })
 }
 
-fn undecodable<D: Decoding>(decoding: &D, counter: &Counter, message: &Message, error: Error) -> Decided {
+fn undecodable<T>(decoding: &Decoded<T>, counter: &Counter, message: &Message, error: Error) -> Decided {
     counter.count(|stats| stats.undecodable += 1);
     decoding.undecodable(message, error)
 }

@@ -89,7 +89,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        consumer::recorder::{Gauges, Recorder},
+        consumer::recorder::{Counter, Gauges},
         emulator::Emulator,
         error::{Error, kind::ErrorKind},
     };
@@ -103,25 +103,24 @@ mod tests {
             (health.status, health.lasting.as_secs())
         };
         assert_eq!(after(5).await, (Status::Stopped, 5));
-        let long = Recorder::new(&total, Duration::ZERO);
+        let long = Counter::new(&total, Duration::ZERO);
         assert_eq!(after(10).await, (Status::Working, 10));
-        let short = Recorder::new(&total, Duration::ZERO);
+        let short = Counter::new(&total, Duration::ZERO);
         short.pull_failed(&Error::new(ErrorKind::Timeout, ""));
         assert_eq!(after(10).await, (Status::PullsFail, 10));
         let (none, slowed) = (Gauges::default(), Gauges { slowdown: 3, ..Gauges::default() });
         long.gauge(none, slowed);
         assert_eq!(after(10).await, (Status::PullsFail, 20), "the worse one");
-        drop(short);
+        short.end();
         assert_eq!(after(3).await, (Status::Slowed, 3), "not 13: it was worse before");
         long.gauge(slowed, none);
         assert_eq!(after(4).await, (Status::Working, 4));
-        let other = Recorder::new(&total, Duration::ZERO);
-        drop(long);
+        let other = Counter::new(&total, Duration::ZERO);
+        long.end();
         assert_eq!(after(4).await, (Status::Working, 8), "one run takes over from the other");
-        drop(other);
+        other.end();
         assert_eq!(after(7).await, (Status::Stopped, 7));
-        let again = Recorder::new(&total, Duration::ZERO);
+        Counter::new(&total, Duration::ZERO);
         assert_eq!(after(2).await, (Status::Working, 2));
-        drop(again);
     }
 }

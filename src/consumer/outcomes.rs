@@ -337,16 +337,13 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::{
-        consumer::recorder::{Recorder, Total},
-        emulator::Emulator,
-    };
+    use crate::{consumer::recorder::Total, emulator::Emulator};
 
     #[tokio::test(start_paused = true)]
     async fn a_stream_shows_since_when_acknowledgements_are_unsettled_and_fail() {
         let total = Total::new(&Emulator::in_process().queue().unwrap());
-        let recorder = Recorder::new(&total, Duration::ZERO);
-        let outcomes = Outcomes::new(recorder.handle(), Brake::new("", 0.5), None);
+        let counter = Counter::new(&total, Duration::ZERO);
+        let outcomes = Outcomes::new(counter.clone(), Brake::new("", 0.5), None);
         let state = || {
             let state = total.states().remove(0);
             (outcomes.settling() > 0, state.acks_fail.counting())
@@ -370,23 +367,23 @@ mod tests {
     #[test]
     fn dropped_dead_letter_pushes_are_left_and_not_unsettled() {
         let total = Total::new(&Emulator::in_process().queue().unwrap());
-        let recorder = Recorder::new(&total, Duration::ZERO);
-        let outcomes = Outcomes::new(recorder.handle(), Brake::new("", 0.5), None);
+        let counter = Counter::new(&total, Duration::ZERO);
+        let outcomes = Outcomes::new(counter.clone(), Brake::new("", 0.5), None);
         outcomes.open(7, 0);
         outcomes.dead_letter(7);
         assert_eq!(outcomes.settling(), 1);
         outcomes.not_pushed(7, None);
         assert_eq!(outcomes.settling(), 0);
-        assert_eq!((recorder.stats().left, recorder.stats().dead_letter_failures), (1, 0));
+        assert_eq!((counter.stats().left, counter.stats().dead_letter_failures), (1, 0));
     }
 
     #[test]
     fn outcomes_at_the_end_of_a_stream_leave_no_gauge() {
         let total = Total::new(&Emulator::in_process().queue().unwrap());
-        let recorder = Recorder::new(&total, Duration::ZERO);
+        let counter = Counter::new(&total, Duration::ZERO);
         for _ in 0..1000 {
             let (outcomes, barrier, has_ended) =
-                (Outcomes::new(recorder.handle(), Brake::new("", 0.5), None), Barrier::new(3), AtomicBool::new(false));
+                (Outcomes::new(counter.clone(), Brake::new("", 0.5), None), Barrier::new(3), AtomicBool::new(false));
             (0..20).for_each(|_| outcomes.handled(true));
             let arrive = || {
                 barrier.wait();
@@ -401,7 +398,7 @@ mod tests {
                 outcomes.end();
                 has_ended.store(true, Ordering::Relaxed);
             });
-            assert_eq!((recorder.stats().slowdown, recorder.stats().waiting), (0, 0));
+            assert_eq!((counter.stats().slowdown, counter.stats().waiting), (0, 0));
         }
     }
 }

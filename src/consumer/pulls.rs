@@ -15,7 +15,7 @@ use tracing::{Instrument, Span, field};
 
 use super::{
     control::{Changed, Control},
-    recorder::Recorder,
+    recorder::Counter,
     settings::Settings,
 };
 use crate::{
@@ -239,13 +239,13 @@ impl Pulls {
     }
 
     /// The end of a pull, or `None` at the end of a rest, or if the control was changed.
-    pub(super) fn poll(&mut self, context: &mut Context<'_>, recorder: &Recorder) -> Poll<Option<Pulled>> {
+    pub(super) fn poll(&mut self, context: &mut Context<'_>, counter: &Counter) -> Poll<Option<Pulled>> {
         if let Poll::Ready(Some((started, result))) = self.in_flight.poll_ended(context) {
             let result = result.unwrap_or_else(|| Err(Error::invalid("the pull panicked")));
             self.asked = self.asked.saturating_sub(started.asked);
             let pulled = result.as_ref().map_or(0, |batch| batch.len());
             self.left = self.left.saturating_add(started.asked.saturating_sub(pulled) as u64);
-            self.learn(&started, &result, recorder);
+            self.learn(&started, &result, counter);
             return Poll::Ready(Some(Pulled { result, span: started.span }));
         }
         if self.changed.as_mut().poll(context).is_ready() {
@@ -261,7 +261,7 @@ impl Pulls {
         Poll::Ready(None)
     }
 
-    fn learn(&mut self, started: &Started, result: &Result<Batch, Error>, recorder: &Recorder) {
+    fn learn(&mut self, started: &Started, result: &Result<Batch, Error>, counter: &Counter) {
         let now = Instant::now();
         match result {
             Ok(batch) => {
@@ -271,7 +271,7 @@ impl Pulls {
                 if let Some(failures) = self.outage.on_success() {
                     tracing::info!(failures, "pulling works again");
                 }
-                recorder.pulled(batch);
+                counter.pulled(batch);
                 self.rate.on_success(started.asked, batch.len());
                 started.span.record("messaging.batch.message_count", batch.len());
                 if batch.is_empty() {
@@ -290,7 +290,7 @@ impl Pulls {
                 if let Some(failures) = self.outage.on_failure(now) {
                     tracing::warn!(failures, %error, "pulling fails");
                 }
-                recorder.pull_failed(error);
+                counter.pull_failed(error);
                 self.rest_after_failure(started.at, retry::pause_after(error));
             }
         }

@@ -1,8 +1,6 @@
 //! Records what a run does, in its own statistics and in those of its consumer.
 
 use std::{
-    mem,
-    ops::Deref,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -158,15 +156,15 @@ pub(super) struct Gauges {
     pub(super) unsettled: Option<Instant>,
 }
 
-/// Records what a run or a stream does while it lasts.
-#[derive(Debug)]
-pub(super) struct Recorder {
-    counter: Counter,
-    is_running: bool,
+/// Records what a run or a stream does. Its tasks have clones, which may outlast it.
+#[derive(Clone, Debug)]
+pub(super) struct Counter {
+    run: Arc<Mutex<Record>>,
+    total: Total,
 }
 
-impl Recorder {
-    /// For a run that starts.
+impl Counter {
+    /// For a run that starts; [`end`](Self::end) says when it is over.
     pub(super) fn new(total: &Total, visibility_timeout: Duration) -> Self {
         #[cfg(feature = "metrics")]
         super::metrics::present(&total.queue_id);
@@ -186,58 +184,28 @@ impl Recorder {
         }
         totals.running.push(Arc::clone(&run));
         drop(totals);
-        Self { counter: Counter { run, total: total.clone() }, is_running: true }
-    }
-
-    /// For tasks that count independently of the run.
-    pub(super) fn handle(&self) -> Counter {
-        self.counter.clone()
+        Self { run, total: total.clone() }
     }
 
     pub(super) fn stats(&self) -> Stats {
-        lock(&self.counter.run).stats.clone()
+        lock(&self.run).stats.clone()
     }
 
     /// The run is over, even if its statistics are still needed.
-    pub(super) fn end(&mut self) {
-        if !mem::take(&mut self.is_running) {
-            return;
-        }
-        let (mut totals, now) = (lock(&self.counter.total.totals), Instant::now());
-        totals.running.retain(|run| !Arc::ptr_eq(run, &self.counter.run));
+    pub(super) fn end(&self) {
+        let (mut totals, now) = (lock(&self.total.totals), Instant::now());
+        let Some(at) = totals.running.iter().position(|run| Arc::ptr_eq(run, &self.run)) else { return };
+        totals.running.remove(at);
         if totals.running.is_empty() {
             totals.past.turned = now;
         }
-        let conditions = lock(&self.counter.run).state.conditions();
+        let conditions = lock(&self.run).state.conditions();
         for (ended, conditions) in totals.past.ended.iter_mut().zip(conditions) {
             let end = |since: &Since| since.counting().map_or(since.ended, |_| Some(now));
             *ended = conditions.iter().map(end).fold(*ended, Option::max);
         }
     }
-}
 
-impl Deref for Recorder {
-    type Target = Counter;
-
-    fn deref(&self) -> &Counter {
-        &self.counter
-    }
-}
-
-impl Drop for Recorder {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
-
-/// Records without keeping a run alive.
-#[derive(Clone, Debug)]
-pub(super) struct Counter {
-    run: Arc<Mutex<Record>>,
-    total: Total,
-}
-
-impl Counter {
     pub(super) fn count(&self, change: impl Fn(&mut Stats)) {
         self.update(&change, |_| ());
         change(&mut lock(&self.total.totals).stats);
@@ -351,7 +319,7 @@ mod tests {
     #[test]
     fn the_slowdown_of_a_consumer_is_that_of_its_slowest_run() {
         let total = Total::new(&Emulator::in_process().queue().unwrap());
-        let (slow, fast) = (Recorder::new(&total, Duration::ZERO), Recorder::new(&total, Duration::ZERO));
+        let (slow, fast) = (Counter::new(&total, Duration::ZERO), Counter::new(&total, Duration::ZERO));
         let (none, slowed) = (Gauges::default(), Gauges { slowdown: 3, ..Gauges::default() });
         slow.gauge(none, slowed);
         fast.gauge(none, Gauges { waiting: 1, ..none });

@@ -18,7 +18,7 @@ use super::{
     heartbeat::Heartbeat,
     outcomes::Outcomes,
     pulls::{Pulls, is_final},
-    recorder::{Recorder, Total},
+    recorder::{Counter, Total},
     settings::Settings,
     unseen::Unseen,
 };
@@ -44,7 +44,7 @@ pub(super) struct Source {
     asked: u32,
     /// Whether messages had no outcome yet, as far as was looked.
     was_open: bool,
-    recorder: Recorder,
+    counter: Counter,
     origin: Arc<Origin>,
 }
 
@@ -76,13 +76,13 @@ impl Source {
             return Err(Error::invalid("dead_letters: it is the queue that is consumed"));
         }
         let acker = Acker::with_options(queue.clone(), settings.acker.clone())?;
-        let recorder = Recorder::new(total, settings.pull.visibility_timeout);
+        let counter = Counter::new(total, settings.pull.visibility_timeout);
         let brake = Brake::new(failures, settings.failure_threshold);
         let origin = Origin {
             acker,
-            heartbeat: Heartbeat::new(queue.clone(), &settings, recorder.handle()),
-            outcomes: Outcomes::new(recorder.handle(), brake, unconfirmed),
-            unseen: Unseen::new(recorder.handle(), settings.max_retries),
+            heartbeat: Heartbeat::new(queue.clone(), &settings, counter.clone()),
+            outcomes: Outcomes::new(counter.clone(), brake, unconfirmed),
+            unseen: Unseen::new(counter.clone(), settings.max_retries),
             settings,
         };
         Ok(Self {
@@ -94,7 +94,7 @@ impl Source {
             ask_at: origin.settings.max_retries.is_none().then(Instant::now),
             asked: 0,
             was_open: false,
-            recorder,
+            counter,
             origin: Arc::new(origin),
         })
     }
@@ -104,7 +104,7 @@ impl Source {
     }
 
     pub(super) fn stats(&self) -> Stats {
-        self.recorder.stats()
+        self.counter.stats()
     }
 
     pub(super) fn pulls(&mut self) -> &mut Pulls {
@@ -186,7 +186,7 @@ impl Source {
             let waiting = mem::take(&mut self.waiting);
             waiting.into_iter().for_each(|waiting| self.wait(waiting));
         }
-        let Some(pulled) = ready!(self.pulls.poll(context, &self.recorder)) else { return Poll::Ready(Ok(())) };
+        let Some(pulled) = ready!(self.pulls.poll(context, &self.counter)) else { return Poll::Ready(Ok(())) };
         Poll::Ready(match pulled.result {
             Ok(batch) => {
                 if !batch.is_empty() && self.ask_at.take_if(|at| *at <= Instant::now()).is_some() {
@@ -250,7 +250,7 @@ impl Source {
             self.origin.acker.hand_back(pulls, move |message| unseen.add(message.attempts));
         }
         unseen.end();
-        self.recorder.end();
+        self.counter.end();
     }
 }
 

@@ -16,8 +16,8 @@ use tokio::{
 };
 
 use super::{
-    Raw, Stats,
-    decoding::{Decided, Decoding},
+    Stats,
+    decoding::{Decided, Decoded},
     delivery::Delivery,
     recorder::Total,
     settings::Settings,
@@ -57,9 +57,9 @@ use crate::{acker::handle::Acker, error::Error, flow::contained::discard_error, 
 /// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct Deliveries<D: Decoding = Raw> {
+pub struct Deliveries<T = ()> {
     messages: Messages,
-    decoding: D,
+    decoding: Decoded<T>,
 }
 
 /// The messages of a stream. It does not depend on the type of decoded bodies, so it is compiled with this crate.
@@ -74,8 +74,8 @@ struct Messages {
     end: Option<Option<Error>>,
 }
 
-impl<D: Decoding> Deliveries<D> {
-    pub(super) fn new(queue: Queue, settings: Settings, decoding: D, total: &Total) -> Result<Self, Error> {
+impl<T> Deliveries<T> {
+    pub(super) fn new(queue: Queue, settings: Settings, decoding: Decoded<T>, total: &Total) -> Result<Self, Error> {
         Ok(Self { messages: Messages::new(queue, settings, total)?, decoding })
     }
 
@@ -95,7 +95,7 @@ impl<D: Decoding> Deliveries<D> {
     /// # Errors
     ///
     /// The failure that ends the stream.
-    pub async fn next(&mut self) -> Option<Result<Delivery<D::Job>, Error>> {
+    pub async fn next(&mut self) -> Option<Result<Delivery<T>, Error>> {
         poll_fn(|context| self.poll_delivery(context, 1)).await
     }
 
@@ -107,7 +107,7 @@ impl<D: Decoding> Deliveries<D> {
     /// # Errors
     ///
     /// The failure that ends the stream.
-    pub async fn next_batch(&mut self, most: usize, linger: Duration) -> Option<Result<Vec<Delivery<D::Job>>, Error>> {
+    pub async fn next_batch(&mut self, most: usize, linger: Duration) -> Option<Result<Vec<Delivery<T>>, Error>> {
         let mut batch = Gathered { deliveries: self, batch: Vec::new() };
         match poll_fn(|context| batch.deliveries.poll_delivery(context, most)).await? {
             Ok(first) => batch.batch.push(first),
@@ -131,11 +131,7 @@ impl<D: Decoding> Deliveries<D> {
         &mut self.messages.source
     }
 
-    fn poll_delivery(
-        &mut self,
-        context: &mut Context<'_>,
-        wanted: usize,
-    ) -> Poll<Option<Result<Delivery<D::Job>, Error>>> {
+    fn poll_delivery(&mut self, context: &mut Context<'_>, wanted: usize) -> Poll<Option<Result<Delivery<T>, Error>>> {
         self.messages.learn_pace();
         let delivery = ready!(self.poll_if_more(context, wanted));
         let end = self.messages.go_on(context, delivery.is_some(), wanted);
@@ -143,7 +139,7 @@ impl<D: Decoding> Deliveries<D> {
     }
 
     /// As [`poll_delivery`](Self::poll_delivery), but does not take the failure that ends the stream.
-    fn poll_if_more(&mut self, context: &mut Context<'_>, wanted: usize) -> Poll<Option<Delivery<D::Job>>> {
+    fn poll_if_more(&mut self, context: &mut Context<'_>, wanted: usize) -> Poll<Option<Delivery<T>>> {
         loop {
             let Some(delivery) = ready!(self.messages.poll_if_more(context, wanted)) else { return Poll::Ready(None) };
             match self.decoding.decode(delivery.message()) {
@@ -254,12 +250,12 @@ impl Messages {
 }
 
 /// Messages that [`Deliveries::next_batch`] has collected. They go back if it is dropped.
-struct Gathered<'a, D: Decoding> {
-    deliveries: &'a mut Deliveries<D>,
-    batch: Vec<Delivery<D::Job>>,
+struct Gathered<'a, T> {
+    deliveries: &'a mut Deliveries<T>,
+    batch: Vec<Delivery<T>>,
 }
 
-impl<D: Decoding> Drop for Gathered<'_, D> {
+impl<T> Drop for Gathered<'_, T> {
     fn drop(&mut self) {
         for delivery in self.batch.drain(..).rev() {
             self.deliveries.messages.source.take_back(delivery.take_back());
@@ -267,15 +263,15 @@ impl<D: Decoding> Drop for Gathered<'_, D> {
     }
 }
 
-impl<D: Decoding> Stream for Deliveries<D> {
-    type Item = Result<Delivery<D::Job>, Error>;
+impl<T> Stream for Deliveries<T> {
+    type Item = Result<Delivery<T>, Error>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.get_mut().poll_delivery(context, 1)
     }
 }
 
-impl<D: Decoding> Unpin for Deliveries<D> {}
+impl<T> Unpin for Deliveries<T> {}
 
 impl Drop for Messages {
     fn drop(&mut self) {
@@ -283,7 +279,7 @@ impl Drop for Messages {
     }
 }
 
-impl<D: Decoding> fmt::Debug for Deliveries<D> {
+impl<T> fmt::Debug for Deliveries<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Deliveries").field("waiting", &self.messages.source.waiting()).finish_non_exhaustive()
     }

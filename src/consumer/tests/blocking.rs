@@ -72,7 +72,7 @@ async fn handlers_that_start_too_late_do_not_count_as_fast() {
     let (queue, sleeps) = suspended(&world);
     let mut deliveries = Consumer::new(queue).max_retries(100).stream().unwrap();
     let batch = deliveries.next_batch(2, SECOND).await.unwrap().unwrap();
-    let (handler, mut took) = (handlers::one(Raw, |(), _| sleep(SECOND)), Vec::new());
+    let (handler, mut took) = (handlers::one(Decoded::nothing(), |(), _| sleep(SECOND)), Vec::new());
     for delivery in batch {
         let work = vec![delivery.take_back()];
         took.push(handlers::handle(Arc::clone(&handler), work, MINUTE, false, tracing::Span::none()).await);

@@ -14,7 +14,7 @@ use crate::{PullOptions, flow::rate::Rate};
 struct Pulling {
     world: World,
     pulls: Pulls,
-    recorder: recorder::Recorder,
+    counter: recorder::Counter,
 }
 
 /// As many messages as there may be, of so many bytes each.
@@ -41,8 +41,8 @@ impl Pulling {
         let consumer = set(world.consumer());
         let mut pulls = Pulls::new(world.queue.clone(), &consumer.settings);
         pulls.is_trusted = true;
-        let recorder = recorder::Recorder::new(&consumer.total, MINUTE);
-        Self { world, pulls, recorder }
+        let counter = recorder::Counter::new(&consumer.total, MINUTE);
+        Self { world, pulls, counter }
     }
 
     /// The first pull has returned, so that three may be in flight.
@@ -55,7 +55,7 @@ impl Pulling {
 
     /// The end of a pull, or `None` at the end of a pause.
     async fn next(&mut self) -> Option<Pulled> {
-        poll_fn(|context| self.pulls.poll(context, &self.recorder)).await
+        poll_fn(|context| self.pulls.poll(context, &self.counter)).await
     }
 
     /// How long a pause lasts from now on.

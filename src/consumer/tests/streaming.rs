@@ -6,7 +6,7 @@ use std::{future::poll_fn, pin::Pin};
 use super::*;
 use crate::{acker::AckerOptions, error::kind::ErrorKind};
 
-async fn next<D: Decoding>(deliveries: &mut Deliveries<D>) -> Option<Result<Delivery<D::Job>, Error>> {
+async fn next<T>(deliveries: &mut Deliveries<T>) -> Option<Result<Delivery<T>, Error>> {
     poll_fn(|context| Pin::new(&mut *deliveries).poll_next(context)).await
 }
 
