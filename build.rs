@@ -74,7 +74,6 @@ fn settings(replaced: &BTreeMap<String, String>) -> GenerationSettings {
         .with_interface(InterfaceStyle::Positional)
         // Without an implementation of the hooks, requests would leave without credentials: make that a compile error.
         .with_hooks(HooksMode::Expected)
-        .with_inner_type(quote!(std::sync::Arc<crate::http::call::Built>))
         .with_map_type("::std::collections::BTreeMap");
     if env::var_os("CARGO_FEATURE_SCHEMARS").is_some() {
         settings.with_derive("::schemars::JsonSchema");

@@ -13,6 +13,7 @@ use reqwest::{Proxy, Url, redirect};
 use tokio::sync::Semaphore;
 
 use crate::{
+    document::generated,
     error::{Error, kind::ErrorKind},
     flow::clock::Clock,
     http::{
@@ -358,11 +359,10 @@ impl ClientBuilder {
         };
         Ok(Client {
             transport: Arc::new(Transport {
-                http: self.seam.unwrap_or_else(|| Arc::new(http.clone())),
-                builder: http,
+                builder: generated::Client::new_with_client(base_url.as_str().trim_end_matches('/'), http.clone()),
+                http: self.seam.unwrap_or_else(|| Arc::new(http)),
                 random: self.random,
                 clock: self.clock,
-                base_url: base_url.as_str().trim_end_matches('/').to_owned(),
                 credentials: CredentialSource::new(self.credentials),
                 budget: self.retry.new_budget(),
                 errors: Mutex::default(),

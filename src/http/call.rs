@@ -1,16 +1,16 @@
 //! One call of an operation: the request of a generated method, the retry loop, and the span.
 
 use std::{
-    fmt,
+    cell::Cell,
     future::{Future, pending},
     mem,
     pin::pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
-use progenitor_client::{ClientHooks, ClientInfo, OperationInfo};
+use progenitor_client::{ClientHooks, OperationInfo};
 use reqwest::{Request, Response};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -41,21 +41,16 @@ use crate::{
 /// What a generated method returns.
 pub(crate) type Returned<T> = Result<ResponseValue<Envelope<T>>, generated::Error>;
 
-/// The request that a generated method built, with its operation. It is the generated client's inner value.
-#[derive(Default)]
-pub(crate) struct Built(Mutex<Option<(Request, &'static str)>>);
-
-/// The generated client wants it, and derives its own from it: without the request, which holds leases and bodies.
-impl fmt::Debug for Built {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Built")
-    }
+thread_local! {
+    /// The request that a generated method built, with its operation, until [`Transport::call`] takes it. The method is
+    /// polled once, so calls share a client without a lock.
+    static BUILT: Cell<Option<(Request, &'static str)>> = const { Cell::new(None) };
 }
 
-impl ClientHooks<Arc<Built>> for generated::Client {
+impl ClientHooks for generated::Client {
     /// Keeps the request, and never returns: the method is dropped here, and [`Call::send`] sends the request.
     async fn exec(&self, request: Request, info: &OperationInfo) -> reqwest::Result<Response> {
-        *self.inner().0.lock().unwrap_or_else(PoisonError::into_inner) = Some((request, info.operation_id));
+        BUILT.set(Some((request, info.operation_id)));
         pending().await
     }
 }
@@ -101,12 +96,9 @@ impl Transport {
         method: impl AsyncFnOnce(&generated::Client) -> Returned<T>,
     ) -> Result<Call<'_, T>, Error> {
         transport::require_runtime()?;
-        let built = Arc::<Built>::default();
-        let client = generated::Client::new_with_client(&self.base_url, self.builder.clone(), Arc::clone(&built));
         // Once the hook has the request, the method does not go on. It ends by itself if it cannot build one.
-        let ended = pin!(method(&client)).poll(&mut Context::from_waker(Waker::noop()));
-        let request = built.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let request = request.and_then(|(request, id)| Some((request, Operation::by_id(id)?)));
+        let ended = pin!(method(&self.builder)).poll(&mut Context::from_waker(Waker::noop()));
+        let request = BUILT.take().and_then(|(request, id)| Some((request, Operation::by_id(id)?)));
         let (Poll::Pending, Some((mut request, operation))) = (ended, request) else {
             return Err(Error::invalid("the request could not be built"));
         };
@@ -237,7 +229,9 @@ impl<'a, T> Call<'a, T> {
         self.transport.free().await;
         let received = received?;
         sent.status = received.status;
-        sent.ray_id = transport::ray_id_of(&received.headers).map(str::to_owned);
+        if !self.span.is_none() {
+            sent.ray_id = transport::ray_id_of(&received.headers).map(str::to_owned);
+        }
         Ok(received)
     }
 

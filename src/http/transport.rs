@@ -13,6 +13,7 @@ use std::{
 };
 
 use http_body::Body as _;
+use progenitor_client::ClientInfo;
 use reqwest::{
     Body, Request, Response, Version,
     header::{CONTENT_TYPE, HeaderMap, HeaderName, TRANSFER_ENCODING},
@@ -24,6 +25,7 @@ use tokio::{
 };
 
 use crate::{
+    document::generated,
     error::{Error, kind::ErrorKind},
     flow::{budget::Budget, clock::Clock, outage::Outage},
     http::{
@@ -62,13 +64,12 @@ impl Http for reqwest::Client {
 /// State shared by all calls of a client.
 pub(crate) struct Transport {
     pub(crate) http: Arc<dyn Http>,
-    /// The client that generated methods build requests with.
-    pub(crate) builder: reqwest::Client,
+    /// The client whose methods build requests.
+    pub(crate) builder: generated::Client,
     /// The source of randomness, replaced in deterministic tests.
     pub(crate) random: Arc<Random>,
     /// By which leases end as well as by the monotonic clock.
     pub(crate) clock: Clock,
-    pub(crate) base_url: String,
     pub(crate) credentials: CredentialSource,
     pub(crate) retry: RetryPolicy,
     pub(crate) budget: Budget,
@@ -85,7 +86,7 @@ pub(crate) struct Transport {
 impl fmt::Debug for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Transport")
-            .field("base_url", &self.base_url)
+            .field("base_url", &self.base_url())
             .field("credentials", &self.credentials)
             .finish_non_exhaustive()
     }
@@ -102,6 +103,10 @@ pub(crate) struct Received {
 }
 
 impl Transport {
+    pub(crate) fn base_url(&self) -> &str {
+        self.builder.baseurl()
+    }
+
     /// Sends a request once, with this body and headers of our own. `end` is the end of the call, and `bound` the size
     /// limit of the response.
     pub(crate) async fn attempt(

@@ -66,7 +66,7 @@ impl Queues {
     /// like a name is refused. [`named`](Self::named) finds a queue by its name.
     pub fn queue(&self, queue_id: impl TryInto<QueueId, Error: Into<Error>>) -> Result<Queue, Error> {
         let queue_id = queue_id.try_into().map_err(Into::<Error>::into)?;
-        if self.transport.base_url == DEFAULT_BASE_URL && !queue_id.is_cloudflares() {
+        if self.transport.base_url() == DEFAULT_BASE_URL && !queue_id.is_cloudflares() {
             return Err(Error::invalid(
                 "queue_id: must have 32 hexadecimal digits; `queue_named` finds a queue by its name",
             ));
