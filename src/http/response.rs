@@ -167,7 +167,7 @@ impl<'de> Visitor<'de> for Collected {
 /// Reads the result of a success by a function of its text.
 fn read_result<T>(body: &[u8], read: impl Fn(&str) -> Option<T>) -> Result<Envelope<T>, Error> {
     // Text that is not UTF-8 may be in fields that do not matter.
-    let text = String::from_utf8_lossy(body);
+    let text = str::from_utf8(body).map_or_else(|_| String::from_utf8_lossy(body), Cow::Borrowed);
     let parts: Parts<'_> = match text.trim_ascii_start().starts_with('[') {
         true => Err(serde_json::Error::custom("a list")),
         false => serde_json::from_str(&text),
