@@ -32,16 +32,20 @@ use crate::{
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
-pub struct Receipt(pub(super) oneshot::Receiver<Result<(), PushError>>);
+pub struct Receipt(pub(super) oneshot::Receiver<Outcome>);
+
+/// The error in a box, so that what each message allocates for it is small.
+pub(super) type Outcome = Result<(), Box<PushError>>;
 
 impl Receipt {
     /// The outcome, if it is known.
     pub(super) fn now(&mut self) -> Option<Result<(), PushError>> {
-        match self.0.try_recv() {
-            Ok(outcome) => Some(outcome),
-            Err(TryRecvError::Empty) => None,
-            Err(TryRecvError::Closed) => Some(Err(PushError::dropped())),
-        }
+        let outcome = match self.0.try_recv() {
+            Ok(outcome) => outcome,
+            Err(TryRecvError::Empty) => return None,
+            Err(TryRecvError::Closed) => Err(PushError::dropped()),
+        };
+        Some(outcome.map_err(|error| *error))
     }
 }
 
@@ -50,7 +54,8 @@ impl Future for Receipt {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         // A message that was never sent gets its own error.
-        Pin::new(&mut self.0).poll(context).map(|outcome| outcome.unwrap_or_else(|_| Err(PushError::dropped())))
+        let outcome = Pin::new(&mut self.0).poll(context);
+        outcome.map(|outcome| outcome.unwrap_or_else(|_| Err(PushError::dropped())).map_err(|error| *error))
     }
 }
 
@@ -74,8 +79,8 @@ impl PushError {
     }
 
     /// The request ended with the runtime, or with a panic.
-    fn dropped() -> Self {
-        Self { error: Error::dropped(), message: None }
+    fn dropped() -> Box<Self> {
+        Box::new(Self { error: Error::dropped(), message: None })
     }
 }
 

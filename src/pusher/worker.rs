@@ -14,7 +14,12 @@ use tokio::{
     time::Instant,
 };
 
-use super::{PushError, PusherOptions, handle::MESSAGE_BYTES, receipt::stopped, request::Requests};
+use super::{
+    PushError, PusherOptions,
+    handle::MESSAGE_BYTES,
+    receipt::{Outcome, stopped},
+    request::Requests,
+};
 use crate::{
     error::Error,
     flow::{
@@ -39,23 +44,19 @@ pub(super) struct Pending {
     message: PushMessage,
     pub(super) submitted_at: Instant,
     /// `None` once it has its outcome.
-    reply: Option<oneshot::Sender<Result<(), PushError>>>,
+    reply: Option<oneshot::Sender<Outcome>>,
     is_sent: bool,
     _room: OwnedSemaphorePermit,
 }
 
 impl Pending {
-    pub(super) fn new(
-        message: PushMessage,
-        reply: oneshot::Sender<Result<(), PushError>>,
-        room: OwnedSemaphorePermit,
-    ) -> Self {
+    pub(super) fn new(message: PushMessage, reply: oneshot::Sender<Outcome>, room: OwnedSemaphorePermit) -> Self {
         Self { message, submitted_at: Instant::now(), reply: Some(reply), is_sent: false, _room: room }
     }
 
     /// Returns whether anybody hears of the outcome.
     pub(super) fn settle(mut self, outcome: Result<(), Error>) -> bool {
-        let outcome = outcome.map_err(|error| PushError::new(error, self.message.clone()));
+        let outcome = outcome.map_err(|error| Box::new(PushError::new(error, self.message.clone())));
         self.reply.take().is_some_and(|reply| reply.send(outcome).is_ok())
     }
 
@@ -77,7 +78,7 @@ impl Drop for Pending {
     fn drop(&mut self) {
         if let Some(reply) = self.reply.take().filter(|_| !self.is_sent) {
             // The receipt may be ignored.
-            let _ = reply.send(Err(PushError::new(stopped(), self.message.clone())));
+            let _ = reply.send(Err(Box::new(PushError::new(stopped(), self.message.clone()))));
         }
     }
 }
@@ -241,7 +242,7 @@ mod tests {
     use super::*;
     use crate::emulator::Emulator;
 
-    type Receipt = oneshot::Receiver<Result<(), PushError>>;
+    type Receipt = oneshot::Receiver<Outcome>;
 
     /// A worker whose messages linger, and its commands.
     fn worker(queue: Queue) -> (Worker, mpsc::UnboundedSender<Command>) {
