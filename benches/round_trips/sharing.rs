@@ -22,7 +22,9 @@ use tokio::{
 use crate::{CEILING, emulator, fill, is_wanted, on_paused_clock};
 
 const CONSUMERS: usize = 10;
-const SECOND: Duration = Duration::from_secs(1);
+const WARM_UP: Duration = Duration::from_secs(60);
+/// At 2.4 s, a consumer pulls some 25 times a minute: shares of a single minute would be chance.
+const MEASURED: Duration = Duration::from_secs(300);
 
 pub(crate) fn print() -> Result<()> {
     println!("\n{:<32} {:>10} {:>10} {:>6} {:>6} {:>7}", "case", "round trip", "messages/s", "least", "most", "429 %");
@@ -58,12 +60,12 @@ fn delay(emulator: &Emulator, round_trip: Duration) {
     }
 }
 
-/// What each of ten consumers handles in the second half of two minutes, of 1,000 messages a second that arrive or of a
-/// backlog, in parts of the mean.
+/// What each of ten consumers handles after the warm-up, in parts of the mean: of a backlog, or of 1,000 messages a
+/// second that arrive.
 async fn share(name: &str, round_trip: Duration, is_trickle: bool, concurrency: usize) -> Result<()> {
-    let emulator = emulator();
+    let (emulator, lasts) = (emulator(), WARM_UP + MEASURED);
     if !is_trickle {
-        fill(&emulator, 130 * u64::from(CEILING), 1).await?;
+        fill(&emulator, (lasts.as_secs() + 10) * u64::from(CEILING), 1).await?;
         emulator.configure(|behavior| behavior.messages_per_second(CEILING));
     }
     let direct = emulator.queue()?;
@@ -83,13 +85,13 @@ async fn share(name: &str, round_trip: Duration, is_trickle: bool, concurrency: 
         tasks.spawn(async move {
             sleep(Duration::from_millis(37) * number as u32).await;
             let handler = |_| sleep(Duration::from_millis(10));
-            consumer.run_until(sleep(120 * SECOND), handler).await.map(drop)
+            consumer.run_until(sleep(lasts), handler).await.map(drop)
         });
     }
     if is_trickle {
         tasks.spawn(async move {
             let mut ticks = interval(Duration::from_millis(10));
-            let until = Instant::now() + 120 * SECOND;
+            let until = Instant::now() + lasts;
             let mut pushes = JoinSet::new();
             while Instant::now() < until {
                 ticks.tick().await;
@@ -103,16 +105,16 @@ async fn share(name: &str, round_trip: Duration, is_trickle: bool, concurrency: 
     let handled = |consumers: &[Consumer]| -> Vec<u64> {
         consumers.iter().map(|consumer| consumer.stats().acknowledged).collect()
     };
-    sleep(60 * SECOND).await;
+    sleep(WARM_UP).await;
     let before = handled(&consumers);
-    sleep(60 * SECOND).await;
+    sleep(MEASURED).await;
     let handled: Vec<u64> = handled(&consumers).iter().zip(before).map(|(after, before)| after - before).collect();
     let total: u64 = handled.iter().sum();
     let part = |handled: Option<&u64>| *handled.unwrap_or(&0) as f64 * CONSUMERS as f64 / total.max(1) as f64;
     println!(
         "{name:<32} {:>10} {:>10.0} {:>6.2} {:>6.2} {:>7.1}",
         format!("{round_trip:?}"),
-        total as f64 / 60.0,
+        total as f64 / MEASURED.as_secs_f64(),
         part(handled.iter().min()),
         part(handled.iter().max()),
         refused.load(Relaxed) as f64 * 100.0 / pulls.load(Relaxed) as f64,
