@@ -284,9 +284,8 @@ impl Queue {
         method: impl AsyncFnOnce(&generated::Client, &Identifier, &Identifier) -> Returned<T>,
     ) -> Result<Call<'_, T>, Error> {
         let Ids { account, queue } = &*self.ids;
-        let call =
-            self.transport.call(queue.as_str(), async |client| method(client, account.wire(), queue.wire()).await);
-        Ok(call?.within(self.timeout).told_to(self.rate.as_deref()))
+        let method = async |client: &_| method(client, account.wire(), queue.wire()).await;
+        Ok(self.transport.call(queue.as_str(), self.timeout, method)?.told_to(self.rate.as_deref()))
     }
 
     /// Takes a retry from the budget that all calls on the client share, if one is left.

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::{
     behavior::Behavior,
+    ids,
     service::{ACCOUNT_ID, Tokens},
     settings::EmulatedQueue,
 };
@@ -39,7 +40,7 @@ impl Default for EmulatorBuilder {
             port: 0,
             api_token: "emulator-token".to_owned(),
             tokens: Tokens::default(),
-            account_id: AccountId::numbered(ACCOUNT_ID),
+            account_id: ids::numbered(ACCOUNT_ID),
             runs: None,
             has_control: false,
             queue: EmulatedQueue::default(),

@@ -25,9 +25,11 @@ pub(super) struct Content {
 impl Content {
     /// What a Worker sends as these bytes, with one of the four content types.
     pub(super) fn of_worker(content_type: &str, bytes: &[u8]) -> Result<Self, Refusal> {
-        let content_type = ContentType::known(content_type).ok_or_else(|| {
-            Refusal::bad_request(codes::MESSAGE_METADATA, "the content type is `text`, `json`, `bytes` or `v8`")
-        })?;
+        let content_type = ContentType::from(content_type);
+        if matches!(content_type, ContentType::Other(_)) {
+            let text = "the content type is `text`, `json`, `bytes` or `v8`";
+            return Err(Refusal::bad_request(codes::MESSAGE_METADATA, text));
+        }
         if bytes.len() > PushMessage::MAX_SIZE {
             return Err(Refusal::new(
                 StatusCode::PAYLOAD_TOO_LARGE,

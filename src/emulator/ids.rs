@@ -1,4 +1,6 @@
-//! The ids of messages and leases. They are encoded from numbers and decoded again, so none needs to be stored.
+//! Ids, made of numbers. Those of messages and leases are decoded again, so none needs to be stored.
+
+use std::str::FromStr;
 
 /// The service's lease ids start like this: the header of an encrypted token, and an empty part.
 const HEAD: &str = "eyJhbGciOiJkaXIiLCJlbmMiOiJBMjU2Q0JDLUhTNTEyIn0.";
@@ -57,6 +59,11 @@ impl Lease {
         let lease = Self { sequence, attempt: hex(parts.next()?)?.try_into().ok()? };
         (lease.id() == text).then_some(lease)
     }
+}
+
+/// The id of an account or a queue: this number in the form of Cloudflare's ids.
+pub(super) fn numbered<T: FromStr>(number: u128) -> T {
+    format!("{number:032x}").parse().unwrap_or_else(|_| unreachable!("32 hexadecimal digits are an id"))
 }
 
 fn hex(digits: &str) -> Option<u64> {

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     clock::{Clock, Time},
-    ids::Sequence,
+    ids::{self, Sequence},
     journal::Journal,
     queue::{Changes, Queue},
     settings::EmulatedQueue,
@@ -38,7 +38,7 @@ struct Owned {
 
 impl Queues {
     pub(super) fn create(&self, account_id: &str, settings: EmulatedQueue) -> QueueId {
-        let queue_id = QueueId::numbered(OWN | u128::from(self.next()));
+        let queue_id = ids::numbered::<QueueId>(OWN | u128::from(self.next()));
         self.add_source(queue_id.as_str(), settings.dead_letter_queue.as_deref());
         let queue = Arc::new(Mutex::new(self.new_queue(settings)));
         let queue = Owned { account_id: account_id.to_owned(), queue };

@@ -89,10 +89,11 @@ pub(crate) struct Sent {
 }
 
 impl Transport {
-    /// A call with the request of a generated method, which starts now.
+    /// A call with the request of a generated method, which starts now and takes at most this time.
     pub(crate) fn call<T: DeserializeOwned>(
         &self,
         queue_id: &str,
+        timeout: Duration,
         method: impl AsyncFnOnce(&generated::Client) -> Returned<T>,
     ) -> Result<Call<'_, T>, Error> {
         transport::require_runtime()?;
@@ -103,7 +104,7 @@ impl Transport {
             return Err(Error::invalid("the request could not be built"));
         };
         let body = request.body_mut().take().map(transport::bytes).transpose()?;
-        let end = transport::after(self.call_timeout);
+        let end = transport::after(self.call_timeout.min(timeout));
         Ok(Call {
             transport: self,
             operation,
@@ -129,13 +130,6 @@ impl<'a, T> Call<'a, T> {
     /// Sends the request no more after the caller's deadline, but at least once.
     pub(crate) fn until(mut self, deadline: Option<std::time::Instant>) -> Self {
         self.deadline = deadline.map_or(self.end, |deadline| self.end.min(deadline.into()));
-        self
-    }
-
-    /// Ends the call after this time, if that is earlier.
-    pub(crate) fn within(mut self, timeout: Duration) -> Self {
-        self.end = self.end.min(transport::after(timeout));
-        self.deadline = self.end;
         self
     }
 

@@ -1,11 +1,17 @@
 //! The queues of an account: listing them, finding them by name, and creating them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+use serde::de::DeserializeOwned;
 
 use crate::{
-    document::generated::types::CreateQueuePayload,
+    document::generated::{
+        self,
+        types::{CreateQueuePayload, Identifier},
+    },
     error::{Error, kind::ErrorKind},
     http::{
+        call::{Call, Returned},
         envelope::List,
         response::{self, Success},
         transport::{DEFAULT_BASE_URL, Transport},
@@ -54,7 +60,7 @@ impl Queues {
 
     /// Returns a handle to the event subscriptions of the account. Nothing is sent.
     pub fn subscriptions(&self) -> Subscriptions {
-        Subscriptions::new(Arc::clone(&self.transport), self.account.clone())
+        Subscriptions(self.clone())
     }
 
     /// Returns a handle to a queue of the account. Nothing is sent.
@@ -133,11 +139,7 @@ impl Queues {
             jurisdiction: queue.jurisdiction.map(|jurisdiction| jurisdiction.as_str().to_owned()),
             settings: Some(queue.settings).filter(|settings| !settings.fields().is_empty()),
         };
-        let made = self
-            .transport
-            .call("", async |client| client.create_queue(self.account.wire(), &payload).await)?
-            .result()
-            .await?;
+        let made = self.call(async |client, account| client.create_queue(account, &payload).await)?.result().await?;
         Ok(self.handle(made.id()?))
     }
 
@@ -172,10 +174,17 @@ impl Queues {
     }
 
     async fn page(self, page: u32, name: Option<Arc<str>>) -> Result<Success<List<QueueDescription>>, Error> {
-        let call = self.transport.call("", async |client| {
-            client.list_queues(self.account.wire(), name.as_deref(), page.try_into().ok()).await
-        })?;
+        let (name, page) = (name.as_deref(), page.try_into().ok());
+        let call = self.call(async |client, account| client.list_queues(account, name, page).await)?;
         Ok(call.read_by(response::read_list).send().await?.0)
+    }
+
+    /// A call with the request of a generated method.
+    pub(super) fn call<T: DeserializeOwned>(
+        &self,
+        method: impl AsyncFnOnce(&generated::Client, &Identifier) -> Returned<T>,
+    ) -> Result<Call<'_, T>, Error> {
+        self.transport.call("", Duration::MAX, async |client| method(client, self.account.wire()).await)
     }
 
     fn handle(&self, queue_id: QueueId) -> Queue {

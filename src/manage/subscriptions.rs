@@ -1,6 +1,6 @@
 //! Event subscriptions: which events of an account's other products are delivered to a queue.
 
-use std::{sync::Arc, time::SystemTime};
+use std::time::SystemTime;
 
 use serde_json::Value;
 
@@ -13,13 +13,13 @@ use crate::{
     http::{
         envelope::List,
         response::{self, Success},
-        transport::Transport,
     },
     manage::{
         id_in, limits,
         listing::{self, Listing},
+        queues::Queues,
     },
-    queue::ids::{AccountId, QueueId, SubscriptionId},
+    queue::ids::{QueueId, SubscriptionId},
 };
 
 /// The largest page, so that lists take few requests.
@@ -212,16 +212,9 @@ impl SubscriptionChange {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Subscriptions {
-    transport: Arc<Transport>,
-    account: AccountId,
-}
+pub struct Subscriptions(pub(super) Queues);
 
 impl Subscriptions {
-    pub(crate) fn new(transport: Arc<Transport>, account: AccountId) -> Self {
-        Self { transport, account }
-    }
-
     /// Returns all event subscriptions, as a stream that requests the next page when it needs one.
     ///
     /// Operation `GET /accounts/{account_id}/event_subscriptions/subscriptions`.
@@ -241,10 +234,7 @@ impl Subscriptions {
     /// sent: a subscription without events.
     pub async fn create(&self, subscription: &NewSubscription) -> Result<SubscriptionDescription, Error> {
         limits::events(&subscription.0.events)?;
-        self.transport
-            .call("", async |client| client.create_subscription(self.account.wire(), &subscription.0).await)?
-            .result()
-            .await
+        self.0.call(async |client, account| client.create_subscription(account, &subscription.0).await)?.result().await
     }
 
     /// Returns an event subscription.
@@ -255,10 +245,7 @@ impl Subscriptions {
     ///
     /// [`NotFound`](crate::ErrorKind::NotFound) if there is no such subscription.
     pub async fn get(&self, id: &SubscriptionId) -> Result<SubscriptionDescription, Error> {
-        self.transport
-            .call("", async |client| client.get_subscription(self.account.wire(), id.wire()).await)?
-            .result()
-            .await
+        self.0.call(async |client, account| client.get_subscription(account, id.wire()).await)?.result().await
     }
 
     /// Changes an event subscription.
@@ -281,10 +268,9 @@ impl Subscriptions {
             events: change.events.unwrap_or_default(),
             destination: change.queue_id.as_ref().map(destination),
         };
-        self.transport
-            .call("", async |client| client.update_subscription(self.account.wire(), id.wire(), &payload).await)?
-            .result()
-            .await
+        let call =
+            self.0.call(async |client, account| client.update_subscription(account, id.wire(), &payload).await)?;
+        call.result().await
     }
 
     /// Deletes an event subscription.
@@ -295,16 +281,13 @@ impl Subscriptions {
     ///
     /// [`NotFound`](crate::ErrorKind::NotFound) if there was no such subscription.
     pub async fn delete(&self, id: &SubscriptionId) -> Result<(), Error> {
-        let call =
-            self.transport.call("", async |client| client.delete_subscription(self.account.wire(), id.wire()).await)?;
+        let call = self.0.call(async |client, account| client.delete_subscription(account, id.wire()).await)?;
         call.delete(|error| error.has_code(codes::NOT_THERE)).await
     }
 
     async fn page(self, page: u32) -> Result<Success<List<SubscriptionDescription>>, Error> {
         let (page, per_page) = (page.try_into().ok(), PER_PAGE.try_into().ok());
-        let call = self
-            .transport
-            .call("", async |client| client.list_subscriptions(self.account.wire(), page, per_page).await)?;
+        let call = self.0.call(async |client, account| client.list_subscriptions(account, page, per_page).await)?;
         Ok(call.read_by(response::read_list).send().await?.0)
     }
 }

@@ -12,7 +12,10 @@ use serde::{Deserialize, Serialize, Serializer, de::DeserializeOwned};
 use serde_json::error::Category;
 
 pub use self::raw::MessageBody;
-use crate::error::{Error, kind::ErrorKind};
+use crate::{
+    document::fields::open_names,
+    error::{Error, kind::ErrorKind},
+};
 
 pub(super) mod raw;
 
@@ -26,56 +29,32 @@ static BASE64: LazyLock<base64::engine::Simd> = LazyLock::new(|| base64::engine:
 static BASE64: base64::engine::GeneralPurpose =
     base64::engine::GeneralPurpose::new(&base64::alphabet::STANDARD, CONFIG);
 
-/// How a message's body is encoded, as its property `CF-Content-Type` says.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]
-#[serde(from = "String")]
-#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema), schemars(with = "String"))]
-#[non_exhaustive]
-pub enum ContentType {
-    /// JSON. Also the type of a message without the property.
-    Json,
-    /// Plain text.
-    Text,
-    /// Binary data, sent as base64.
-    Bytes,
-    /// A JavaScript value, serialized by V8. It cannot be decoded outside Workers.
-    V8,
-    /// A type that this crate does not know.
-    Other(String),
-}
-
-impl ContentType {
-    /// The name of the type, as the service spells it.
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::Json => "json",
-            Self::Text => "text",
-            Self::Bytes => "bytes",
-            Self::V8 => "v8",
-            Self::Other(name) => name,
-        }
-    }
-
-    pub(crate) fn known(name: &str) -> Option<Self> {
-        [Self::Json, Self::Text, Self::Bytes, Self::V8].into_iter().find(|known| known.as_str() == name)
+open_names! {
+    /// How a message's body is encoded, as its property `CF-Content-Type` says.
+    #[derive(Deserialize)]
+    #[serde(from = "String")]
+    #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema), schemars(with = "String"))]
+    ContentType {
+        /// JSON. Also the type of a message without the property.
+        Json = "json",
+        /// Plain text.
+        Text = "text",
+        /// Binary data, sent as base64.
+        Bytes = "bytes",
+        /// A JavaScript value, serialized by V8. It cannot be decoded outside Workers.
+        V8 = "v8",
     }
 }
 
 impl From<String> for ContentType {
     fn from(name: String) -> Self {
-        Self::known(&name).unwrap_or(Self::Other(name))
+        Self::from(name.as_str())
     }
 }
 
 impl Serialize for ContentType {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())
-    }
-}
-
-impl fmt::Display for ContentType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 

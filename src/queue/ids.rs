@@ -94,31 +94,11 @@ ids! {
     SubscriptionId: "subscription_id";
 }
 
-#[cfg(feature = "emulator")]
-impl AccountId {
-    /// A number in the form of Cloudflare's ids.
-    pub(crate) fn numbered(number: u128) -> Self {
-        Self(numbered(number))
-    }
-}
-
 impl QueueId {
-    /// The number in the form of Cloudflare's ids.
-    #[cfg(feature = "emulator")]
-    pub(crate) fn numbered(number: u128) -> Self {
-        Self(numbered(number))
-    }
-
     /// Whether the id has the form of Cloudflare's own ids, which most names do not have.
     pub(crate) fn is_cloudflares(&self) -> bool {
         self.0.len() == 32 && self.0.bytes().all(|byte| byte.is_ascii_hexdigit())
     }
-}
-
-#[cfg(feature = "emulator")]
-fn numbered(number: u128) -> Identifier {
-    let id = Identifier::try_from(format!("{number:032x}"));
-    id.unwrap_or_else(|_| unreachable!("32 hexadecimal digits are an id"))
 }
 
 /// Lets functions accept an id, or a string that may be one.

@@ -134,10 +134,7 @@ pub(crate) fn peeked(peeked: PeekResultMessage) -> PeekedMessage {
 }
 
 fn content_type(metadata: &Metadata) -> ContentType {
-    match metadata.get("CF-Content-Type").and_then(Value::as_str) {
-        None => ContentType::Json,
-        Some(name) => ContentType::known(name).unwrap_or_else(|| ContentType::Other(name.to_owned())),
-    }
+    metadata.get("CF-Content-Type").and_then(Value::as_str).map_or(ContentType::Json, ContentType::from)
 }
 
 /// Additional fields must not affect a result, whatever their form.
