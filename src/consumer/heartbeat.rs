@@ -51,36 +51,26 @@ const LONGEST: Duration = *limits::VISIBILITY_TIMEOUT.end();
 pub(super) struct Heartbeat(Arc<Beating>);
 
 struct Beating {
-    state: Arc<Mutex<State>>,
+    leases: Arc<Mutex<Leases>>,
     task: AbortHandle,
-}
-
-struct State {
-    leases: Leases,
-    counter: Counter,
-    /// Wakes the task, unless it is awake already.
-    waker: Option<Waker>,
 }
 
 impl Heartbeat {
     pub(super) fn new(queue: Queue, settings: &Settings, counter: Counter) -> Self {
-        let state = Arc::new(Mutex::new(State { leases: Leases::new(queue, settings), counter, waker: None }));
-        let beating = Arc::clone(&state);
+        let leases = Arc::new(Mutex::new(Leases::new(queue, settings, counter)));
+        let beating = Arc::clone(&leases);
         let beat = poll_fn(move |context| {
-            let mut state = lock(&beating);
-            state.waker = Some(context.waker().clone());
-            let State { leases, counter, .. } = &mut *state;
-            leases.poll(context, counter);
+            lock(&beating).poll(context);
             Poll::<()>::Pending
         });
-        Self(Arc::new(Beating { state, task: tokio::spawn(beat).abort_handle() }))
+        Self(Arc::new(Beating { leases, task: tokio::spawn(beat).abort_handle() }))
     }
 
     /// Holds the lease of a message that was pulled; the key ends that.
     pub(super) fn hold(&self, message: &mut Message) -> u64 {
-        let mut state = lock(&self.0.state);
-        let (key, waker) = (state.leases.hold(message), state.waker.take());
-        drop(state);
+        let mut leases = lock(&self.0.leases);
+        let (key, waker) = (leases.hold(message), leases.waker.take());
+        drop(leases);
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -88,16 +78,13 @@ impl Heartbeat {
     }
 
     pub(super) fn work_on(&self, key: u64, is_worked_on: bool) {
-        lock(&self.0.state).leases.work_on(key, is_worked_on);
+        lock(&self.0.leases).work_on(key, is_worked_on);
     }
 
     /// The lease is extended no more. If an extension is under way, the returned future completes when it has ended. It
     /// keeps the task: a request that is dropped may be carried out all the same.
     pub(super) fn release(&self, key: u64) -> Option<impl Future<Output = ()> + Send + use<>> {
-        let has_ended = {
-            let State { leases, counter, .. } = &mut *lock(&self.0.state);
-            leases.release(key, counter)?
-        };
+        let has_ended = lock(&self.0.leases).release(key)?;
         let heartbeat = self.clone();
         Some(async move {
             // The sender is only dropped.
@@ -113,8 +100,8 @@ impl Drop for Beating {
     }
 }
 
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(leases: &Mutex<Leases>) -> MutexGuard<'_, Leases> {
+    leases.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The leases of one run or stream.
@@ -135,6 +122,9 @@ struct Leases {
     ending: HashMap<u64, oneshot::Sender<()>>,
     clock: Clock,
     lateness: Outage,
+    counter: Counter,
+    /// Wakes the task, unless it is awake already.
+    waker: Option<Waker>,
 }
 
 struct Held {
@@ -178,7 +168,7 @@ impl Held {
 }
 
 impl Leases {
-    fn new(queue: Queue, settings: &Settings) -> Self {
+    fn new(queue: Queue, settings: &Settings, counter: Counter) -> Self {
         let timeout = settings.pull.visibility_timeout;
         Self {
             clock: queue.transport().clock.clone(),
@@ -193,6 +183,8 @@ impl Leases {
             requests: Tasks::new(),
             ending: HashMap::new(),
             lateness: Outage::default(),
+            counter,
+            waker: None,
         }
     }
 
@@ -230,13 +222,13 @@ impl Leases {
         }
     }
 
-    fn release(&mut self, key: u64, counter: &Counter) -> Option<oneshot::Receiver<()>> {
+    fn release(&mut self, key: u64) -> Option<oneshot::Receiver<()>> {
         let mut held = self.leases.remove(&key)?;
         // A lease that is not extended any more is not late.
         if self.due.remove(&(held.due, key)) {
             self.note_lateness(Instant::now().saturating_duration_since(held.due));
         }
-        held.note_loss(counter);
+        held.note_loss(&self.counter);
         if !held.is_under_way {
             return None;
         }
@@ -245,28 +237,24 @@ impl Leases {
         Some(has_ended)
     }
 
-    /// An extension of the lease is not under way any more. Whoever waits for that learns of it.
-    fn end(&mut self, key: u64) {
-        drop(self.ending.remove(&key));
-    }
-
     /// Does what is due, and ensures that the task is woken for what comes next.
-    fn poll(&mut self, context: &mut Context<'_>, counter: &Counter) {
+    fn poll(&mut self, context: &mut Context<'_>) {
+        self.waker = Some(context.waker().clone());
         loop {
             while let Poll::Ready(Some((keys, sent))) = self.requests.poll_ended(context) {
                 // A request that panicked has failed.
                 let Sent { beats, halves, error } = sent.unwrap_or_else(|| Sent::failed(keys));
-                beats.into_iter().for_each(|beat| self.settle(beat, counter));
+                beats.into_iter().for_each(|beat| self.settle(beat));
                 halves.into_iter().for_each(|half| self.send_again(half));
                 if let Some(error) = error {
-                    counter.failed(&error);
+                    self.counter.failed(&error);
                 }
             }
             let Some((first, _)) = self.due.first().copied() else { return };
             let now = Instant::now();
             if first <= now {
                 self.note_lateness(now.duration_since(first));
-                self.beat(counter);
+                self.beat();
                 continue;
             }
             if self.timer.as_ref().is_none_or(|timer| timer.is_elapsed() || timer.deadline() > first) {
@@ -289,14 +277,14 @@ impl Leases {
     }
 
     /// Extends all leases that are due now or soon, in few requests.
-    fn beat(&mut self, counter: &Counter) {
+    fn beat(&mut self) {
         let now = Instant::now();
         let soon = now + self.lead / 2;
         let (mut group, mut later) = (Vec::new(), Vec::new());
         while let Some((due, key)) = self.due.first().copied().filter(|(due, _)| *due <= soon) {
             self.due.remove(&(due, key));
             let Some(held) = self.leases.get_mut(&key) else { continue };
-            held.note_loss(counter);
+            held.note_loss(&self.counter);
             if held.has_ended(&self.clock) {
                 continue;
             }
@@ -345,9 +333,10 @@ impl Leases {
         }
     }
 
-    fn settle(&mut self, beat: Beat, counter: &Counter) {
+    fn settle(&mut self, beat: Beat) {
         let (now, lead) = (Instant::now(), self.lead);
-        self.end(beat.key);
+        // An extension of the lease is not under way any more. Whoever waits for that learns of it.
+        drop(self.ending.remove(&beat.key));
         let Some(held) = self.leases.get_mut(&beat.key) else { return };
         self.due.remove(&(held.due, beat.key));
         held.is_under_way = false;
@@ -362,7 +351,7 @@ impl Leases {
             }
             // A lease that is lost stays lost, since its holder may have been told so.
             if beat.is_confirmed && !held.is_lost() {
-                counter.count(|stats| stats.extended += 1);
+                self.counter.count(|stats| stats.extended += 1);
                 held.extended.extend(sent.at(deadline));
                 held.deadline = held.deadline.max(deadline.into());
             }
