@@ -318,7 +318,7 @@ impl Consumer {
         // Not every service is `Sync`.
         let service = std::sync::Mutex::new(service);
         let handler = move |message| {
-            let mut service = service.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+            let mut service = crate::flow::contained::lock(&service).clone();
             async move {
                 std::future::poll_fn(|context| service.poll_ready(context)).await?;
                 service.call(message).await

@@ -5,7 +5,7 @@ use std::{
     future::{Future, poll_fn},
     mem,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -24,6 +24,7 @@ use super::{
 use crate::{
     flow::{
         clock::{Clock, Moment},
+        contained::lock,
         outage::Outage,
         tasks::Tasks,
     },
@@ -98,10 +99,6 @@ impl Drop for Beating {
     fn drop(&mut self) {
         self.task.abort();
     }
-}
-
-fn lock(leases: &Mutex<Leases>) -> MutexGuard<'_, Leases> {
-    leases.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The leases of one run or stream.

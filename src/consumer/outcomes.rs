@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     mem,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     task::{Context, Poll, Waker},
 };
 
@@ -17,6 +17,7 @@ use super::{
 use crate::{
     acker::{Confirmation, Observer},
     error::Error,
+    flow::contained::lock,
     message::{ack::AckRequest, settlement::Settlement},
 };
 
@@ -87,7 +88,7 @@ impl Outcomes {
 
     /// A message was pulled.
     pub(super) fn open(&self, key: u64, bytes: usize) {
-        let mut state = self.state();
+        let mut state = lock(&self.0.state);
         state.open.insert(key, Open::Held);
         state.bytes = state.bytes.saturating_add(bytes);
     }
@@ -95,45 +96,45 @@ impl Outcomes {
     /// So many bytes are held no longer.
     pub(super) fn free(&self, bytes: usize) {
         if bytes > 0 {
-            let mut state = self.state();
+            let mut state = lock(&self.0.state);
             state.bytes = state.bytes.saturating_sub(bytes);
         }
     }
 
     /// The bytes that are held, with those that settling takes.
     pub(super) fn bytes(&self) -> usize {
-        let state = self.state();
+        let state = lock(&self.0.state);
         state.bytes.saturating_add(state.settling.saturating_mul(MESSAGE_BYTES))
     }
 
     /// Whether the outcome of any message is not known.
     pub(super) fn is_any_open(&self) -> bool {
-        !self.state().open.is_empty()
+        !lock(&self.0.state).open.is_empty()
     }
 
     /// How many messages are being settled.
     pub(super) fn settling(&self) -> usize {
-        self.state().settling
+        lock(&self.0.state).settling
     }
 
     /// Whether the service has confirmed anything.
     pub(super) fn has_confirmed(&self) -> bool {
-        self.state().has_confirmed
+        lock(&self.0.state).has_confirmed
     }
 
     /// The number of steps by which pulling is slowed down.
     pub(super) fn step(&self) -> u32 {
-        self.state().step()
+        lock(&self.0.state).step()
     }
 
     /// A failure that needs human intervention.
     pub(super) fn error(&self) -> Option<Error> {
-        self.state().acks.error()
+        lock(&self.0.state).acks.error()
     }
 
     /// Whether anything was settled since the last call. Otherwise the task is woken once it is.
     pub(super) fn poll_changed(&self, context: &mut Context<'_>) -> Poll<()> {
-        let mut state = self.state();
+        let mut state = lock(&self.0.state);
         if mem::take(&mut state.has_changed) {
             return Poll::Ready(());
         }
@@ -145,24 +146,24 @@ impl Outcomes {
 
     /// A handler has finished, or a delivery was settled or dropped.
     pub(super) fn handled(&self, has_failed: bool) {
-        self.state().handlers.record(has_failed);
+        lock(&self.0.state).handlers.record(has_failed);
     }
 
     /// Counts the message, unless it was counted before.
     pub(super) fn close(&self, key: u64, count: impl Fn(&mut Stats)) {
-        if self.state().open.remove(&key).is_some() {
+        if lock(&self.0.state).open.remove(&key).is_some() {
             self.0.counter.count(count);
         }
     }
 
     /// Whether the message has no outcome yet.
     pub(super) fn is_open(&self, key: u64) -> bool {
-        self.state().open.contains_key(&key)
+        lock(&self.0.state).open.contains_key(&key)
     }
 
     /// A settlement is submitted. The returned observer sees the outcome.
     pub(super) fn settle(&self, key: u64, settlement: Settlement) -> Observer {
-        let mut state = self.state();
+        let mut state = lock(&self.0.state);
         match state.open.get_mut(&key) {
             Some(message @ Open::DeadLetter) => *message = Open::DeadLettered(settlement),
             Some(message) => {
@@ -179,7 +180,7 @@ impl Outcomes {
 
     /// The push of a dead letter begins. Until its message is acknowledged, or the push fails, it counts as settling.
     pub(super) fn dead_letter(&self, key: u64) {
-        let mut state = self.state();
+        let mut state = lock(&self.0.state);
         if let Some(message) = state.open.get_mut(&key) {
             *message = Open::DeadLetter;
             state.begin();
@@ -190,7 +191,7 @@ impl Outcomes {
 
     /// A dead letter could not be pushed, or its push was dropped, so nothing is sent for its lease.
     pub(super) fn not_pushed(&self, key: u64, error: Option<&Error>) {
-        let mut state = self.state();
+        let mut state = lock(&self.0.state);
         if state.open.remove(&key).is_none() {
             return;
         }
@@ -208,7 +209,7 @@ impl Outcomes {
 
     /// The run or the stream has ended: its gauges are zero.
     pub(super) fn end(&self) {
-        if let Some(before) = self.state().gauges.take() {
+        if let Some(before) = lock(&self.0.state).gauges.take() {
             self.0.counter.gauge(before, Gauges::default());
         }
     }
@@ -216,7 +217,7 @@ impl Outcomes {
     /// The run has ended: what has no outcome yet is counted as left or as unconfirmed. Returns the unconfirmed leases,
     /// and the keys of messages that are still held.
     pub(super) fn end_all(&self) -> (AckRequest, Vec<u64>) {
-        let mut state = self.state();
+        let mut state = lock(&self.0.state);
         let (mut held, mut left) = (Vec::new(), 0);
         for (key, message) in mem::take(&mut state.open) {
             match message {
@@ -237,7 +238,7 @@ impl Outcomes {
     }
 
     fn settled(&self, key: u64, outcome: &Result<Confirmation, Error>) {
-        let mut state = self.state();
+        let mut state = lock(&self.0.state);
         let (settlement, is_dead_letter) = match state.open.remove(&key) {
             Some(Open::Settling(settlement)) => (settlement, false),
             Some(Open::DeadLettered(settlement)) => (settlement, true),
@@ -279,7 +280,7 @@ impl Outcomes {
 
     fn changed(&self) {
         self.gauge(|_| ());
-        let mut state = self.state();
+        let mut state = lock(&self.0.state);
         state.has_changed = true;
         let waker = state.waker.take();
         drop(state);
@@ -290,7 +291,7 @@ impl Outcomes {
 
     /// Records a change.
     pub(super) fn gauge(&self, change: impl FnOnce(&mut Gauges)) {
-        let mut state = self.state();
+        let mut state = lock(&self.0.state);
         let Some(before) = state.gauges else { return };
         let mut now = Gauges {
             slowdown: state.step(),
@@ -301,10 +302,6 @@ impl Outcomes {
         change(&mut now);
         state.gauges = Some(now);
         self.0.counter.gauge(before, now);
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

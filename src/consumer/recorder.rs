@@ -1,7 +1,7 @@
 //! Records what a run does, in its own statistics and in those of its consumer.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, SystemTime},
 };
 
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::{acks::STALLED, stats::Stats};
 use crate::{
     error::{Error, kind::ErrorKind},
-    flow::adaptive::Setback,
+    flow::{adaptive::Setback, contained::lock},
     message::{confirmation::Confirmation, pull::Batch, settlement::Decision},
     queue::Queue,
 };
@@ -305,10 +305,6 @@ impl Counter {
         #[cfg(feature = "metrics")]
         before.record(&self.total.queue_id, &record.stats);
     }
-}
-
-fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

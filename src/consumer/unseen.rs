@@ -3,10 +3,11 @@
 use std::{
     collections::BTreeMap,
     mem,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use super::recorder::Counter;
+use crate::flow::contained::lock;
 
 /// More attempts than this are told apart no further. A queue redelivers a message at most 100 times.
 const MOST_ATTEMPTS: u32 = 1000;
@@ -38,7 +39,7 @@ impl Unseen {
 
     /// The queue redelivers a message so often.
     pub(super) fn learn(&self, max_retries: u32) {
-        let mut state = self.state();
+        let mut state = lock(&self.0.state);
         let deliveries = max_retries.saturating_add(1);
         state.deliveries = Some(deliveries);
         let messages = mem::take(&mut state.waiting).range(deliveries..).map(|(_, messages)| messages).sum();
@@ -47,17 +48,17 @@ impl Unseen {
 
     /// Whether the service will not deliver a message again. `false` if that is not known.
     pub(super) fn is_last(&self, attempts: Option<u32>) -> bool {
-        attempts.zip(self.state().deliveries).is_some_and(|(attempts, deliveries)| attempts >= deliveries)
+        attempts.zip(lock(&self.0.state).deliveries).is_some_and(|(attempts, deliveries)| attempts >= deliveries)
     }
 
     /// Whether it is still unknown whether some of the messages were at their last delivery.
     pub(super) fn is_open(&self) -> bool {
-        !self.state().waiting.is_empty()
+        !lock(&self.0.state).waiting.is_empty()
     }
 
     /// No handler has seen a message, and none will at this delivery.
     pub(super) fn add(&self, attempts: Option<u32>) {
-        let (Some(attempts), mut state) = (attempts, self.state()) else { return };
+        let (Some(attempts), mut state) = (attempts, lock(&self.0.state)) else { return };
         match state.deliveries {
             Some(deliveries) if attempts >= deliveries => self.count(state, 1),
             Some(_) => {}
@@ -70,7 +71,7 @@ impl Unseen {
 
     /// The run or the stream has ended.
     pub(super) fn end(&self) {
-        let mut state = self.state();
+        let mut state = lock(&self.0.state);
         if !mem::replace(&mut state.has_ended, true) {
             state.warn();
         }
@@ -87,10 +88,6 @@ impl Unseen {
         if messages > 0 {
             self.0.counter.count(|stats| stats.unseen += messages);
         }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,8 +1,7 @@
 //! What a reset restores: everything but messages and faults.
 
-use std::sync::PoisonError;
-
 use super::{behavior::Behavior, registry::Registry, service::Service, settings::EmulatedQueue};
+use crate::flow::contained::lock;
 
 #[derive(Clone, Default)]
 pub(super) struct Configuration {
@@ -19,12 +18,12 @@ impl Service {
         let queues = self.queues.ids().into_iter();
         let queues = queues.filter_map(|(id, account)| settings(&id).map(|settings| (id, account, settings)));
         let configuration = Configuration { queues: queues.collect(), registry, behavior: self.behavior() };
-        *self.saved.lock().unwrap_or_else(PoisonError::into_inner) = configuration;
+        *lock(&self.saved) = configuration;
     }
 
     /// Deletes all messages, and removes all faults.
     pub(super) fn reset(&self) {
-        let saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let saved = lock(&self.saved).clone();
         let mut registry = self.registry();
         self.faults().remove_all();
         for (id, _) in self.queues.ids() {

@@ -8,7 +8,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, BufRead, BufReader, Read, Seek, Write},
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::Mutex,
 };
 
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,7 @@ use super::{
     service::Service,
     settings::EmulatedQueue,
 };
+use crate::flow::contained::lock;
 
 /// The log is replaced by a snapshot when it is longer than this, and than four snapshots.
 const LONG: u64 = 64 << 20;
@@ -87,7 +88,7 @@ impl Journal {
     /// Writes what changed in a queue, which must be locked.
     pub(super) fn write(&self, queue_id: &str, changes: Changes) {
         if !changes.is_empty() {
-            self.append(&mut self.log(), &Line::Changes { queue: queue_id.to_owned(), changes });
+            self.append(&mut lock(&self.log), &Line::Changes { queue: queue_id.to_owned(), changes });
         }
     }
 
@@ -100,7 +101,7 @@ impl Journal {
         });
         // A queue must not be locked while the log is.
         let lines: Vec<_> = queues.chain([(String::new(), subscriptions)]).collect();
-        let mut log = self.log();
+        let mut log = lock(&self.log);
         let mut gone = log.written.clone();
         for (id, line) in lines {
             let text = serde_json::to_string(&line).unwrap_or_default();
@@ -122,7 +123,7 @@ impl Journal {
 
     /// Whether the log is so long that a snapshot pays.
     pub(super) fn is_long(&self) -> bool {
-        let log = self.log();
+        let log = lock(&self.log);
         log.bytes > LONG.max(log.snapshot_bytes.saturating_mul(4))
     }
 
@@ -132,7 +133,7 @@ impl Journal {
         let Ok(_shortening) = self.shortening.try_lock() else { return };
         let newer = newer(&self.path);
         let shortened = File::create(&newer).and_then(|file| {
-            let mut log = self.log();
+            let mut log = lock(&self.log);
             (log.file, log.bytes) = (file, 0);
             log.written.clear();
             self.append(&mut log, &Line::Counter(service.queues.count()));
@@ -141,7 +142,7 @@ impl Journal {
             for (id, _) in service.queues.ids() {
                 self.write_snapshot(service, &id);
             }
-            let mut log = self.log();
+            let mut log = lock(&self.log);
             log.snapshot_bytes = log.bytes;
             fs::rename(&newer, &self.path)
         });
@@ -173,10 +174,6 @@ impl Journal {
     fn fail(&self, error: &io::Error) {
         tracing::error!(%error, "the emulator cannot write its state");
         self.failure.send_replace(Some(error.to_string()));
-    }
-
-    fn log(&self) -> MutexGuard<'_, Log> {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -15,7 +15,7 @@ use super::{
     queue::{Changes, Queue},
     settings::EmulatedQueue,
 };
-use crate::queue::ids::QueueId;
+use crate::{flow::contained::lock, queue::ids::QueueId};
 
 /// The first half of the ids of queues; a counter is the other one.
 const OWN: u128 = 0xd1e5 << 64;
@@ -205,10 +205,6 @@ impl Queues {
     fn next(&self) -> u64 {
         self.counter.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
     }
-}
-
-fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
-    queue.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A queue in its current state, and the time.

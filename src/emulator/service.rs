@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -21,7 +21,7 @@ use super::{
     reply::Refusal,
     served::ServedRequest,
 };
-use crate::document::operation::Operation;
+use crate::{document::operation::Operation, flow::contained::lock};
 
 pub(super) const ACCOUNT_ID: u128 = 0xe41a_7092_c5f3_4b6f_8d2b_1c7a_90f3_d5e8;
 pub(super) const EMAIL: &str = "emulator@example.com";
@@ -199,8 +199,4 @@ impl Service {
     pub(super) fn count_request(&self) -> u64 {
         self.requests.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! Calls of a user's code, which may panic.
+//! Calls of a user's code, which may panic, and locks that were held meanwhile.
 
 use std::{
     any::Any,
@@ -6,6 +6,7 @@ use std::{
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
+    sync::{Mutex, MutexGuard, PoisonError},
     task::Poll,
 };
 
@@ -14,6 +15,11 @@ use tokio::task::JoinError;
 /// Calls a function. `None` if it panics.
 pub(crate) fn caught<T>(call: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(call)).map_err(discard).ok()
+}
+
+/// Locks, also after a panic of whoever held the lock.
+pub(crate) fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Calls a function and awaits the future that it returns. `None` if one of them panics, also while it is dropped.

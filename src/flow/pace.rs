@@ -2,7 +2,7 @@
 
 use std::{
     future::pending,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -12,6 +12,7 @@ use crate::{
     error::{Error, kind::ErrorKind},
     flow::{
         adaptive::{Adaptive, Setback},
+        contained::lock,
         outage::Outage,
         rate::Rate,
     },
@@ -63,18 +64,18 @@ impl Pace {
     }
 
     pub(crate) fn limit(&self) -> usize {
-        self.state().in_flight.limit()
+        lock(&self.state).in_flight.limit()
     }
 
     /// Requests are waiting for others to finish.
     pub(crate) fn hold_back(&self) {
-        self.state().held_back_at = Some(Instant::now());
+        lock(&self.state).held_back_at = Some(Instant::now());
     }
 
     /// A request succeeded. The limit grows if it has held others back since this one was sent, and falls if the
     /// service failed at first.
     pub(crate) fn succeeded(&self, sent_at: Instant, setback: Setback) {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         state.is_working = true;
         let is_needed = state.held_back_at.is_some_and(|held_back_at| held_back_at >= sent_at);
         match setback {
@@ -91,7 +92,7 @@ impl Pace {
     }
 
     pub(crate) fn failed(&self, error: &Error) {
-        let (mut state, now) = (self.state(), Instant::now());
+        let (mut state, now) = (lock(&self.state), Instant::now());
         state.is_working = false;
         // The rate was told of the others, but not of quotas.
         if error.kind() != ErrorKind::RateLimited || !error.is_transient() {
@@ -107,7 +108,7 @@ impl Pace {
     /// Whether a request may be repeated although the client's retries are used up. While the service works, they need
     /// not be limited; while it fails, an occasional request finds out when that ends.
     pub(crate) fn may_try(&self) -> bool {
-        let (mut state, now) = (self.state(), Instant::now());
+        let (mut state, now) = (lock(&self.state), Instant::now());
         let is_time = state.tried_at.is_none_or(|tried_at| now.duration_since(tried_at) >= BETWEEN_TRIES);
         if !state.is_working && is_time {
             state.tried_at = Some(now);
@@ -117,13 +118,9 @@ impl Pace {
 
     /// The service refused a request because of its content, which says nothing about how many it can handle.
     pub(crate) fn refused(&self, error: &Error) {
-        let failures = self.state().outage.on_failure(Instant::now());
+        let failures = lock(&self.state).outage.on_failure(Instant::now());
         if let Some(failures) = failures {
             tracing::warn!(failures, %error, "{} are refused", self.what);
         }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

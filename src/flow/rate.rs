@@ -1,11 +1,10 @@
 //! How much may be requested a second, found by trying.
 
-use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::Mutex, time::Duration};
 
 use tokio::time::Instant;
+
+use crate::flow::contained::lock;
 
 /// What a refusal leaves of the rate.
 const LEFT: f64 = 0.8;
@@ -75,7 +74,7 @@ impl Rate {
 
     /// Until when a request that could be sent has to wait, if it has to.
     pub(crate) fn wait(&self) -> Option<Instant> {
-        let mut found = self.found();
+        let mut found = lock(&self.found);
         let next_at = Some(found.next_at).filter(|next_at| *next_at > Instant::now());
         found.is_needed |= next_at.is_some();
         next_at
@@ -83,7 +82,7 @@ impl Rate {
 
     /// So much is requested.
     pub(crate) fn request(&self, units: usize) {
-        let (mut found, now) = (self.found(), Instant::now());
+        let (mut found, now) = (lock(&self.found), Instant::now());
         if found.is_needed {
             let passed = (found.next_at + BURST).min(now).saturating_duration_since(found.requested_at).min(A_SECOND);
             found.used += passed.as_secs_f64();
@@ -102,7 +101,7 @@ impl Rate {
     /// A request succeeded that asked for so much, and got so much of it. What it did not get may be requested again,
     /// unless it is a limit that lets no more through.
     pub(crate) fn on_success(&self, asked: usize, got: usize) {
-        let mut found = self.found();
+        let mut found = lock(&self.found);
         found.count();
         let counts = if found.is_limited() { asked } else { got };
         found.succeeded += counts as f64;
@@ -112,7 +111,7 @@ impl Rate {
 
     /// A request was refused that was sent then.
     pub(crate) fn on_refusal(&self, sent_at: Instant) {
-        let mut found = self.found();
+        let mut found = lock(&self.found);
         if found.refused_at.is_some_and(|refused_at| sent_at <= refused_at) {
             return;
         }
@@ -127,10 +126,6 @@ impl Rate {
         if !was_limited {
             tracing::info!(what = self.what, per_second = refused * LEFT, "requests are refused for their rate");
         }
-    }
-
-    fn found(&self) -> MutexGuard<'_, Found> {
-        self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -190,7 +185,7 @@ mod tests {
     async fn grows(rate: &Rate, steps: &[(u64, f64)]) {
         for (seconds, expected) in steps {
             use_up(rate, 10, Duration::from_secs(*seconds)).await;
-            let actual = rate.found().per_second();
+            let actual = lock(&rate.found).per_second();
             assert!(is_about(actual, *expected), "{actual} {expected}");
         }
     }
@@ -225,7 +220,7 @@ mod tests {
             rate.request(10);
             sleep(100 * MILLI).await;
         }
-        assert_eq!(rate.found().per_second(), 1000.0);
+        assert_eq!(lock(&rate.found).per_second(), 1000.0);
     }
 
     #[tokio::test(start_paused = true)]
@@ -252,10 +247,10 @@ mod tests {
         let sent_at = Instant::now();
         sleep(100 * MILLI).await;
         (0..10).for_each(|_| rate.on_refusal(sent_at));
-        assert!(is_about(rate.found().per_second(), 800.0));
+        assert!(is_about(lock(&rate.found).per_second(), 800.0));
         sleep(MILLI).await;
         rate.on_refusal(Instant::now());
-        assert!(is_about(rate.found().per_second(), 640.0));
+        assert!(is_about(lock(&rate.found).per_second(), 640.0));
     }
 
     #[tokio::test(start_paused = true)]
@@ -308,7 +303,7 @@ mod tests {
         let rate = refused_often(5000.0).await;
         grows(&rate, &[(0, 10.0)]).await;
         use_up(&rate, 10, 120 * A_SECOND).await;
-        let actual = rate.found().per_second();
+        let actual = lock(&rate.found).per_second();
         assert!(actual > 5000.0, "{actual}");
     }
 
@@ -345,7 +340,7 @@ mod tests {
             }
             sleep(30 * A_SECOND).await;
         }
-        assert!(rate.found().per_second() < 1250.0, "{}", rate.found().per_second());
+        assert!(lock(&rate.found).per_second() < 1250.0, "{}", lock(&rate.found).per_second());
     }
 
     #[tokio::test(start_paused = true)]

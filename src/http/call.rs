@@ -23,7 +23,7 @@ use crate::{
         operation::Operation,
     },
     error::{Error, api::ApiError, kind::ErrorKind},
-    flow::{adaptive::Setback, rate::Rate},
+    flow::{adaptive::Setback, contained::lock, rate::Rate},
     http::{
         credentials::Headers,
         envelope::{Envelope, Nothing},
@@ -161,7 +161,7 @@ impl<'a, T> Call<'a, T> {
         // There is no span where only warnings are logged.
         if let Ok((success, sent)) = &result
             && let Some(mut error) = success.errors.first().cloned()
-            && let Some(responses) = self.transport.errors().on_failure(Instant::now())
+            && let Some(responses) = lock(&self.transport.errors).on_failure(Instant::now())
         {
             let redactor = sent.redactor();
             error.edit_texts(&|text: &mut String| redactor.redact(text));

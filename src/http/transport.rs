@@ -7,7 +7,7 @@ use std::{
     io, iter, mem,
     panic::catch_unwind,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -145,11 +145,6 @@ impl Transport {
         }
         let (status, headers) = (response.status().as_u16(), mem::take(response.headers_mut()));
         Ok(Received { status, headers, body, is_delimited })
-    }
-
-    /// The errors in successful responses so far.
-    pub(crate) fn errors(&self) -> MutexGuard<'_, Outage> {
-        self.errors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A permit for a request in flight.

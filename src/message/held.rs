@@ -1,13 +1,16 @@
 //! How long a message is held for certain, also after its lease was extended.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use tokio::time::{Instant, sleep_until};
 
-use crate::flow::clock::{Clock, Moment};
+use crate::flow::{
+    clock::{Clock, Moment},
+    contained::lock,
+};
 
 /// How often to look whether a lease is lost.
 const LOOK: Duration = Duration::from_secs(5);
@@ -87,7 +90,7 @@ impl Extended {
     }
 
     pub(crate) fn until(&self) -> Option<Moment> {
-        Some(*self.0.as_ref()?.deadline.lock().unwrap_or_else(PoisonError::into_inner))
+        Some(*lock(&self.0.as_ref()?.deadline))
     }
 
     pub(crate) fn deadline(&self) -> Option<std::time::Instant> {
@@ -106,7 +109,7 @@ impl Extended {
     /// An extension never shortens what was certain before.
     pub(crate) fn extend(&self, deadline: Moment) {
         if let Some(until) = &self.0 {
-            let mut until = until.deadline.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut until = lock(&until.deadline);
             if deadline.instant > until.instant {
                 *until = deadline;
             }
