@@ -197,20 +197,16 @@ impl Queue {
 
 described! {
     /// The progress of deleting all messages of a queue, as the service reports it.
-    PurgeStatus
+    PurgeStatus {
+        /// When the deletion began.
+        started: SystemTime = time "started_at";
+
+        /// When the deletion ended, if it has and the service sent the time.
+        completed: SystemTime = time "completed";
+    }
 }
 
 impl PurgeStatus {
-    /// When the deletion began.
-    pub fn started(&self) -> Option<SystemTime> {
-        self.0.time("started_at")
-    }
-
-    /// When the deletion ended, if it has and the service sent the time.
-    pub fn completed(&self) -> Option<SystemTime> {
-        self.0.time("completed")
-    }
-
     /// Whether the deletion has ended. The published document has a text of unspecified form here, and another
     /// Cloudflare tool reads a boolean with another name. Both work.
     pub fn is_complete(&self) -> bool {

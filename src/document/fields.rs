@@ -19,17 +19,24 @@ use crate::document;
 pub(crate) struct Fields(pub(crate) Map<String, Value>);
 
 impl Fields {
+    /// The value at a path such as `settings/retry_delay`.
+    fn at(&self, path: &str) -> Option<&Value> {
+        let (name, rest) = path.split_once('/').unwrap_or((path, ""));
+        let value = self.0.get(name)?;
+        if rest.is_empty() { Some(value) } else { value.get(rest) }
+    }
+
     /// A text that is not empty.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
-        self.0.get(name)?.as_str().filter(|text| !text.is_empty())
+        self.at(name)?.as_str().filter(|text| !text.is_empty())
     }
 
     pub(crate) fn flag(&self, name: &str) -> Option<bool> {
-        self.0.get(name)?.as_bool()
+        self.at(name)?.as_bool()
     }
 
     pub(crate) fn count(&self, name: &str) -> Option<u64> {
-        whole(self.0.get(name)?)
+        whole(self.at(name)?)
     }
 
     pub(crate) fn small_count(&self, name: &str) -> Option<u32> {
@@ -146,9 +153,10 @@ pub(crate) fn parse_time(text: &str) -> Option<SystemTime> {
     (since.as_secs() <= 253_402_300_799).then_some(time)
 }
 
-/// A public type that is such an object, with what all of them have.
+/// A public type that is such an object, with what all of them have. A row is a field to read: by which method of
+/// [`Fields`], and where.
 macro_rules! described {
-    ($(#[$meta:meta])* $name:ident) => {
+    ($(#[$meta:meta])* $name:ident $({ $($(#[$doc:meta])* $read:ident: $type:ty = $way:ident $field:literal;)* })?) => {
         $(#[$meta])*
         #[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
         #[serde(transparent)]
@@ -160,6 +168,12 @@ macro_rules! described {
             pub fn fields(&self) -> &serde_json::Map<String, serde_json::Value> {
                 &self.0.0
             }
+            $($(
+                $(#[$doc])*
+                pub fn $read(&self) -> Option<$type> {
+                    self.0.$way($field)
+                }
+            )*)?
         }
 
         impl std::fmt::Debug for $name {

@@ -36,7 +36,34 @@ described! {
     /// A consumer of a queue as the service describes it.
     ///
     /// A field that is missing or of an unknown form reads as `None`; [`fields`](Self::fields) has everything.
-    ConsumerDescription
+    ConsumerDescription {
+        /// The name of the dead-letter queue.
+        dead_letter_queue: &str = text "dead_letter_queue";
+
+        /// The name of the queue that is consumed.
+        queue_name: &str = text "queue_name";
+
+        /// When the consumer was created.
+        created: SystemTime = time "created_on";
+
+        /// The maximum number of messages in a batch.
+        batch_size: u32 = small_count "settings/batch_size";
+
+        /// How often a message is redelivered after its first delivery.
+        max_retries: u32 = small_count "settings/max_retries";
+
+        /// The delay of retried messages, unless the retry has its own.
+        retry_delay: Duration = seconds "settings/retry_delay";
+
+        /// How long a lease lasts, unless the pull has its own visibility timeout. For pull consumers.
+        visibility_timeout: Duration = millis "settings/visibility_timeout_ms";
+
+        /// How long a batch waits to fill up. For Workers.
+        max_wait_time: Duration = millis "settings/max_wait_time_ms";
+
+        /// The maximum number of concurrent invocations. `None` is the platform's maximum. For Workers.
+        max_concurrency: u32 = small_count "settings/max_concurrency";
+    }
 }
 
 impl ConsumerDescription {
@@ -57,55 +84,6 @@ impl ConsumerDescription {
     /// The Worker that messages are delivered to.
     pub fn script(&self) -> Option<&str> {
         self.0.text("script").or_else(|| self.0.text("script_name"))
-    }
-
-    /// The name of the dead-letter queue.
-    pub fn dead_letter_queue(&self) -> Option<&str> {
-        self.0.text("dead_letter_queue")
-    }
-
-    /// The name of the queue that is consumed.
-    pub fn queue_name(&self) -> Option<&str> {
-        self.0.text("queue_name")
-    }
-
-    /// When the consumer was created.
-    pub fn created(&self) -> Option<SystemTime> {
-        self.0.time("created_on")
-    }
-
-    /// The maximum number of messages in a batch.
-    pub fn batch_size(&self) -> Option<u32> {
-        self.settings().small_count("batch_size")
-    }
-
-    /// How often a message is redelivered after its first delivery.
-    pub fn max_retries(&self) -> Option<u32> {
-        self.settings().small_count("max_retries")
-    }
-
-    /// The delay of retried messages, unless the retry has its own.
-    pub fn retry_delay(&self) -> Option<Duration> {
-        self.settings().seconds("retry_delay")
-    }
-
-    /// How long a lease lasts, unless the pull has its own visibility timeout. For pull consumers.
-    pub fn visibility_timeout(&self) -> Option<Duration> {
-        self.settings().millis("visibility_timeout_ms")
-    }
-
-    /// How long a batch waits to fill up. For Workers.
-    pub fn max_wait_time(&self) -> Option<Duration> {
-        self.settings().millis("max_wait_time_ms")
-    }
-
-    /// The maximum number of concurrent invocations. `None` is the platform's maximum. For Workers.
-    pub fn max_concurrency(&self) -> Option<u32> {
-        self.settings().small_count("max_concurrency")
-    }
-
-    fn settings(&self) -> Fields {
-        self.0.object(SETTINGS)
     }
 }
 

@@ -34,7 +34,28 @@ described! {
     /// A queue as the service describes it.
     ///
     /// A field that is missing or of an unknown form reads as `None`; [`fields`](Self::fields) has everything.
-    QueueDescription
+    QueueDescription {
+        /// When the queue was created.
+        created: SystemTime = time "created_on";
+
+        /// When the queue was last changed.
+        modified: SystemTime = time "modified_on";
+
+        /// How many consumers there are.
+        consumer_count: u64 = count "consumers_total_count";
+
+        /// How many producers there are.
+        producer_count: u64 = count "producers_total_count";
+
+        /// The delay of pushed messages, unless the push has its own.
+        delivery_delay: Duration = seconds "settings/delivery_delay";
+
+        /// How long a message is kept.
+        message_retention: Duration = seconds "settings/message_retention_period";
+
+        /// Whether delivery to consumers is paused.
+        delivery_paused: bool = flag "settings/delivery_paused";
+    }
 }
 
 impl QueueDescription {
@@ -56,34 +77,9 @@ impl QueueDescription {
         self.0.text("queue_name").unwrap_or_default()
     }
 
-    /// When the queue was created.
-    pub fn created(&self) -> Option<SystemTime> {
-        self.0.time("created_on")
-    }
-
-    /// When the queue was last changed.
-    pub fn modified(&self) -> Option<SystemTime> {
-        self.0.time("modified_on")
-    }
-
     /// Where the queue's data is stored, if that was chosen.
     pub fn jurisdiction(&self) -> Option<Jurisdiction> {
         self.0.text("jurisdiction").map(Jurisdiction::from)
-    }
-
-    /// The delay of pushed messages, unless the push has its own.
-    pub fn delivery_delay(&self) -> Option<Duration> {
-        self.0.object("settings").seconds("delivery_delay")
-    }
-
-    /// How long a message is kept.
-    pub fn message_retention(&self) -> Option<Duration> {
-        self.0.object("settings").seconds("message_retention_period")
-    }
-
-    /// Whether delivery to consumers is paused.
-    pub fn delivery_paused(&self) -> Option<bool> {
-        self.0.object("settings").flag("delivery_paused")
     }
 
     /// The consumers. The service may list fewer than [there are](Self::consumer_count);
@@ -92,19 +88,9 @@ impl QueueDescription {
         self.0.list("consumers").iter().filter_map(|entry| serde_json::from_value(entry.clone()).ok()).collect()
     }
 
-    /// How many consumers there are.
-    pub fn consumer_count(&self) -> Option<u64> {
-        self.0.count("consumers_total_count")
-    }
-
     /// The producers that the service knows, such as Workers. Programs that push over HTTP are not among them.
     pub fn producers(&self) -> Vec<Producer> {
         self.0.list("producers").iter().filter_map(|entry| serde_json::from_value(entry.clone()).ok()).collect()
-    }
-
-    /// How many producers there are.
-    pub fn producer_count(&self) -> Option<u64> {
-        self.0.count("producers_total_count")
     }
 
     pub(crate) fn settings(&self) -> QueueSettings {
@@ -124,7 +110,10 @@ open_names! {
 
 described! {
     /// A producer of a queue, as the service describes it.
-    Producer
+    Producer {
+        /// The bucket, for a producer of the kind [`R2Bucket`](ProducerKind::R2Bucket).
+        bucket_name: &str = text "bucket_name";
+    }
 }
 
 impl Producer {
@@ -136,11 +125,6 @@ impl Producer {
     /// The Worker, for a producer of the kind [`Worker`](ProducerKind::Worker).
     pub fn script(&self) -> Option<&str> {
         self.0.text("script").or_else(|| self.0.text("script_name"))
-    }
-
-    /// The bucket, for a producer of the kind [`R2Bucket`](ProducerKind::R2Bucket).
-    pub fn bucket_name(&self) -> Option<&str> {
-        self.0.text("bucket_name")
     }
 }
 

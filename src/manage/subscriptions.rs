@@ -58,7 +58,7 @@ impl EventSource {
 
     /// The value of a field, if it is a string.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.text(name)
+        self.fields().get(name)?.as_str().filter(|text| !text.is_empty())
     }
 }
 
@@ -66,7 +66,16 @@ described! {
     /// An event subscription as the service describes it.
     ///
     /// A field that is missing or of an unknown form reads as `None`; [`fields`](Self::fields) has everything.
-    SubscriptionDescription
+    SubscriptionDescription {
+        /// Whether events are delivered.
+        is_enabled: bool = flag "enabled";
+
+        /// When the subscription was created.
+        created: SystemTime = time "created_at";
+
+        /// When the subscription was last changed.
+        modified: SystemTime = time "modified_at";
+    }
 }
 
 impl SubscriptionDescription {
@@ -88,11 +97,6 @@ impl SubscriptionDescription {
         self.0.text("name").unwrap_or_default()
     }
 
-    /// Whether events are delivered.
-    pub fn is_enabled(&self) -> Option<bool> {
-        self.0.flag("enabled")
-    }
-
     /// The events that are delivered, by their short names.
     pub fn events(&self) -> Vec<&str> {
         self.0.list("events").iter().filter_map(Value::as_str).collect()
@@ -106,16 +110,6 @@ impl SubscriptionDescription {
     /// The id of the queue that the events are delivered to.
     pub fn queue_id(&self) -> Option<QueueId> {
         self.0.object("destination").text("queue_id").and_then(|id| QueueId::try_from(id).ok())
-    }
-
-    /// When the subscription was created.
-    pub fn created(&self) -> Option<SystemTime> {
-        self.0.time("created_at")
-    }
-
-    /// When the subscription was last changed.
-    pub fn modified(&self) -> Option<SystemTime> {
-        self.0.time("modified_at")
     }
 }
 
