@@ -89,6 +89,48 @@ impl Message {
     }
 }
 
+/// What a public type has that is a list with more around it.
+macro_rules! lists {
+    ($name:ident, $field:ident: $entry:ty) => {
+        impl $name {
+            /// How many there are.
+            pub fn len(&self) -> usize {
+                self.$field.len()
+            }
+
+            /// Whether there are none.
+            pub fn is_empty(&self) -> bool {
+                self.$field.is_empty()
+            }
+
+            /// The entries, in order.
+            pub fn iter(&self) -> std::slice::Iter<'_, $entry> {
+                self.$field.iter()
+            }
+        }
+
+        impl IntoIterator for $name {
+            type Item = $entry;
+            type IntoIter = std::vec::IntoIter<$entry>;
+
+            fn into_iter(self) -> Self::IntoIter {
+                self.$field.into_iter()
+            }
+        }
+
+        impl<'a> IntoIterator for &'a $name {
+            type Item = &'a $entry;
+            type IntoIter = std::slice::Iter<'a, $entry>;
+
+            fn into_iter(self) -> Self::IntoIter {
+                self.iter()
+            }
+        }
+    };
+}
+
+use lists;
+
 /// The properties of a message: a JSON object. Messages of a batch with equal properties share them.
 ///
 /// ```

@@ -1,16 +1,13 @@
 //! Acknowledging: the request, its outcome, and the error with the leases that were not confirmed.
 
-use std::{
-    slice,
-    time::{Duration, Instant},
-    vec,
-};
+use std::time::{Duration, Instant};
 
 use crate::{
     error::{Error, is_its_error},
     message::{
         confirmation::{Confirmation, Counts},
         lease::LeaseId,
+        lists,
         settlement::{Lease, Settlement},
         warning::Warning,
     },
@@ -19,7 +16,7 @@ use crate::{
 /// Leases to settle: each message is either acknowledged, and so deleted, or retried.
 ///
 /// Adding leases cannot fail: [`Queue::ack`](crate::Queue::ack) checks the whole request before anything is sent. It
-/// takes any number of leases, and sends them in requests of at most 100.
+/// refuses an empty request, and sends any number of leases in requests of at most 100.
 ///
 /// ```
 /// use cloudflare_queues::{AckRequest, Settlement};
@@ -85,21 +82,6 @@ impl AckRequest {
         self
     }
 
-    /// The number of leases in the request.
-    pub fn len(&self) -> usize {
-        self.settlements.len()
-    }
-
-    /// Whether the request has no leases. [`Queue::ack`](crate::Queue::ack) refuses to send an empty request.
-    pub fn is_empty(&self) -> bool {
-        self.settlements.is_empty()
-    }
-
-    /// The leases with their decisions, in the order in which they were added.
-    pub fn iter(&self) -> slice::Iter<'_, Settlement> {
-        self.settlements.iter()
-    }
-
     fn push(mut self, settlement: Settlement) -> Self {
         self.settlements.push(settlement);
         self
@@ -118,23 +100,7 @@ impl FromIterator<Settlement> for AckRequest {
     }
 }
 
-impl IntoIterator for AckRequest {
-    type Item = Settlement;
-    type IntoIter = vec::IntoIter<Settlement>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.settlements.into_iter()
-    }
-}
-
-impl<'a> IntoIterator for &'a AckRequest {
-    type Item = &'a Settlement;
-    type IntoIter = slice::Iter<'a, Settlement>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.iter()
-    }
-}
+lists!(AckRequest, settlements: Settlement);
 
 /// How many messages a request settles, and what the service's responses say about them.
 ///

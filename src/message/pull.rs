@@ -1,15 +1,14 @@
 //! What a pull asks for, and the batch that it returns.
 
-use std::{
-    slice,
-    time::{Duration, SystemTime},
-    vec,
-};
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::{flow::adaptive::Setback, message::Message};
+use crate::{
+    flow::adaptive::Setback,
+    message::{Message, lists},
+};
 
 /// How many messages to lease, and for how long.
 ///
@@ -102,40 +101,7 @@ impl PartialEq for Trip {
     }
 }
 
-impl Batch {
-    /// How many messages the batch holds.
-    pub fn len(&self) -> usize {
-        self.messages.len()
-    }
-
-    /// Whether the batch holds no message.
-    pub fn is_empty(&self) -> bool {
-        self.messages.is_empty()
-    }
-
-    /// The messages.
-    pub fn iter(&self) -> slice::Iter<'_, Message> {
-        self.messages.iter()
-    }
-}
-
-impl IntoIterator for Batch {
-    type Item = Message;
-    type IntoIter = vec::IntoIter<Message>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.messages.into_iter()
-    }
-}
-
-impl<'a> IntoIterator for &'a Batch {
-    type Item = &'a Message;
-    type IntoIter = slice::Iter<'a, Message>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.iter()
-    }
-}
+lists!(Batch, messages: Message);
 
 /// A queue's state, as the service estimates it (schema `mq_queue-metrics` of Cloudflare's OpenAPI document).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
