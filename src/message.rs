@@ -91,19 +91,19 @@ impl Message {
 
 /// What a public type has that is a list with more around it.
 macro_rules! lists {
-    ($name:ident, $field:ident: $entry:ty) => {
+    ($name:ident, $field:ident: $entry:ty, $noun:literal) => {
         impl $name {
-            /// How many there are.
+            #[doc = concat!("The number of ", $noun, ".")]
             pub fn len(&self) -> usize {
                 self.$field.len()
             }
 
-            /// Whether there are none.
+            #[doc = concat!("Whether there are no ", $noun, ".")]
             pub fn is_empty(&self) -> bool {
                 self.$field.is_empty()
             }
 
-            /// The entries, in order.
+            #[doc = concat!("The ", $noun, ", in order.")]
             pub fn iter(&self) -> std::slice::Iter<'_, $entry> {
                 self.$field.iter()
             }

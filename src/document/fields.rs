@@ -27,32 +27,32 @@ impl Fields {
     }
 
     /// A text that is not empty.
-    pub(crate) fn text(&self, name: &str) -> Option<&str> {
-        self.at(name)?.as_str().filter(|text| !text.is_empty())
+    pub(crate) fn text(&self, path: &str) -> Option<&str> {
+        self.at(path)?.as_str().filter(|text| !text.is_empty())
     }
 
-    pub(crate) fn flag(&self, name: &str) -> Option<bool> {
-        self.at(name)?.as_bool()
+    pub(crate) fn flag(&self, path: &str) -> Option<bool> {
+        self.at(path)?.as_bool()
     }
 
-    pub(crate) fn count(&self, name: &str) -> Option<u64> {
-        whole(self.at(name)?)
+    pub(crate) fn count(&self, path: &str) -> Option<u64> {
+        whole(self.at(path)?)
     }
 
-    pub(crate) fn small_count(&self, name: &str) -> Option<u32> {
-        self.count(name)?.try_into().ok()
+    pub(crate) fn small_count(&self, path: &str) -> Option<u32> {
+        self.count(path)?.try_into().ok()
     }
 
-    pub(crate) fn seconds(&self, name: &str) -> Option<Duration> {
-        self.count(name).map(Duration::from_secs)
+    pub(crate) fn seconds(&self, path: &str) -> Option<Duration> {
+        self.count(path).map(Duration::from_secs)
     }
 
-    pub(crate) fn millis(&self, name: &str) -> Option<Duration> {
-        self.count(name).map(Duration::from_millis)
+    pub(crate) fn millis(&self, path: &str) -> Option<Duration> {
+        self.count(path).map(Duration::from_millis)
     }
 
-    pub(crate) fn time(&self, name: &str) -> Option<SystemTime> {
-        parse_time(self.text(name)?)
+    pub(crate) fn time(&self, path: &str) -> Option<SystemTime> {
+        parse_time(self.text(path)?)
     }
 
     pub(crate) fn list(&self, name: &str) -> &[Value] {

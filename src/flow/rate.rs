@@ -8,7 +8,7 @@ use crate::flow::contained::lock;
 
 /// What a refusal leaves of the rate.
 const LEFT: f64 = 0.8;
-/// What a refusal leaves of an infinite rate at least, in lowest rates: what succeeded until then may be very little.
+/// As how many lowest rates a refused infinite rate counts at least: what succeeded until then may be very little.
 const OF_INFINITE: f64 = 5.0;
 /// After how many seconds of use the refused rate is reached again.
 const RETURN: f64 = 8.0;
@@ -26,9 +26,9 @@ const LIMITED: Duration = Duration::from_secs(30);
 ///
 /// A refusal takes a fifth off. The rate grows back to the refused one within eight seconds, the slower the nearer it
 /// comes, stays near it, and then grows faster and faster: the function of TCP's CUBIC (RFC 9438), which many can
-/// share. Further refusals of a rate that is far above what succeeds leave a quarter of it, or what succeeds. From 30 s
-/// after the last refusal, a rate below that at the start also grows while it is not needed: by then, it says little.
-/// Retries within a call, and the parts of a request that is split, do not wait for it.
+/// share. Further refusals of a rate that is far above what succeeds leave a fifth of it, or most of what succeeds.
+/// From 30 s after the last refusal, a rate below that at the start also grows while it is not needed: by then, it says
+/// little. Retries within a call, and the parts of a request that is split, do not wait for it.
 #[derive(Debug)]
 pub(crate) struct Rate {
     /// What the requests do, in the plural.
@@ -87,7 +87,8 @@ impl Rate {
             let passed = (found.next_at + BURST).min(now).saturating_duration_since(found.requested_at).min(A_SECOND);
             found.used += passed.as_secs_f64();
         } else if !found.is_limited() && found.per_second() < self.start {
-            found.used += now.saturating_duration_since(found.requested_at).as_secs_f64();
+            let since = found.refused_at.map_or(now, |refused_at| found.requested_at.max(refused_at + LIMITED));
+            found.used += now.saturating_duration_since(since).as_secs_f64();
             if found.per_second() > self.start {
                 (found.refused, found.used) = (self.start, RETURN);
             }
@@ -254,7 +255,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn refusals_far_below_the_rate_leave_a_fourth_or_what_got_through() {
+    async fn refusals_far_below_the_rate_leave_a_fifth_or_most_of_what_got_through() {
         let rate = Rate::new("requests", 5000.0, 1.0);
         for _ in 0..10 {
             rate.request(10);
@@ -317,6 +318,17 @@ mod tests {
                 rate.request(10);
             }
             grows(&rate, &[(0, 1000.0)]).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_unused_rate_does_not_grow_for_half_a_minute_after_a_refusal() {
+        let rate = Rate::new("requests", 1000.0, 1.0);
+        rate.on_refusal(Instant::now());
+        for (seconds, expected) in [(29, 800.0), (2, 866.0)] {
+            sleep(seconds * A_SECOND).await;
+            rate.request(1);
+            grows(&rate, &[(0, expected)]).await;
         }
     }
 

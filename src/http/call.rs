@@ -161,11 +161,13 @@ impl<'a, T> Call<'a, T> {
         // There is no span where only warnings are logged.
         if let Ok((success, sent)) = &result
             && let Some(mut error) = success.errors.first().cloned()
-            && let Some(responses) = lock(&self.transport.errors).on_failure(Instant::now())
         {
-            let redactor = sent.redactor();
-            error.edit_texts(&|text: &mut String| redactor.redact(text));
-            tracing::warn!(parent: &self.span, responses, %error, "successful responses have errors");
+            let logged = lock(&self.transport.errors).on_failure(Instant::now());
+            if let Some(responses) = logged {
+                let redactor = sent.redactor();
+                error.edit_texts(&|text: &mut String| redactor.redact(text));
+                tracing::warn!(parent: &self.span, responses, %error, "successful responses have errors");
+            }
         }
         if self.span.is_none() {
             return result;

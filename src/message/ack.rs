@@ -100,7 +100,7 @@ impl FromIterator<Settlement> for AckRequest {
     }
 }
 
-lists!(AckRequest, settlements: Settlement);
+lists!(AckRequest, settlements: Settlement, "settlements");
 
 /// How many messages a request settles, and what the service's responses say about them.
 ///

@@ -101,7 +101,7 @@ impl PartialEq for Trip {
     }
 }
 
-lists!(Batch, messages: Message);
+lists!(Batch, messages: Message, "messages");
 
 /// A queue's state, as the service estimates it (schema `mq_queue-metrics` of Cloudflare's OpenAPI document).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]

@@ -112,8 +112,9 @@ fn a_name_that_is_newer_than_this_crate_is_kept() {
     for kind in ["worker", "http_pull", "notification", "of_tomorrow"] {
         assert_eq!(ConsumerKind::from(kind).to_string(), kind);
     }
-    let source = EventSource::new("of_tomorrow").with("part", "a").with("number", 7);
+    let source = EventSource::new("of_tomorrow").with("part", "a").with("a/part", "b").with("number", 7);
     assert_eq!((source.kind(), source.get("part"), source.get("number")), ("of_tomorrow", Some("a"), None));
+    assert_eq!(source.get("a/part"), Some("b"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -126,7 +126,7 @@ pub(in crate::message) fn serialize<S: Serializer>(json: &str, serializer: S) ->
 /// JSON text as a `RawValue` that is not parsed again. A `RawValue` asks for a newtype of a name of its own, and takes
 /// a map with this name for its only key. If that changes, it is an error, and the caller parses.
 ///
-/// Without it (`to_raw_value`), a push of 10,000 messages takes 1.19 of by hand instead of 1.1.
+/// Without it (`to_raw_value`), a push of 10,000 messages took 1.19 of by hand instead of 1.1.
 struct Unparsed<'a>(&'a str);
 
 impl<'de> Deserializer<'de> for Unparsed<'de> {
