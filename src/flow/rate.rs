@@ -86,7 +86,7 @@ impl Rate {
         if found.is_needed {
             let passed = (found.next_at + BURST).min(now).saturating_duration_since(found.requested_at).min(A_SECOND);
             found.used += passed.as_secs_f64();
-        } else if !found.is_limited() && found.per_second() < self.start {
+        } else if found.per_second() < self.start {
             let since = found.refused_at.map_or(now, |refused_at| found.requested_at.max(refused_at + LIMITED));
             found.used += now.saturating_duration_since(since).as_secs_f64();
             if found.per_second() > self.start {
