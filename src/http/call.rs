@@ -88,6 +88,18 @@ pub(crate) struct Sent {
     refused: Option<Arc<Headers>>,
 }
 
+/// A `cf-ray`, and the request whose secrets are not removed from it yet.
+struct RayId<'a>(&'a str, Option<&'a Sent>);
+
+/// A request has many secrets, so they are looked for only if somebody reads the span.
+impl fmt::Display for RayId<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut ray_id = self.0.to_owned();
+        self.1.iter().for_each(|sent| sent.redactor().redact(&mut ray_id));
+        f.write_str(&ray_id)
+    }
+}
+
 impl Transport {
     /// A call with the request of a generated method, which starts now and takes at most this time.
     pub(crate) fn call<T: DeserializeOwned>(
@@ -173,19 +185,15 @@ impl<'a, T> Call<'a, T> {
             return result;
         }
         let (status, attempts, ray_id) = match &result {
-            Ok((_, sent)) => {
-                let mut ray_id = sent.ray_id.clone();
-                ray_id.iter_mut().for_each(|ray_id| sent.redactor().redact(ray_id));
-                (Some(sent.status), sent.attempts, ray_id)
-            }
+            Ok((_, sent)) => (Some(sent.status), sent.attempts, sent.ray_id.as_deref().map(|id| RayId(id, Some(sent)))),
             Err(error) => {
                 self.span.record("error.type", field::debug(error.kind()));
-                (error.status(), error.attempts(), error.ray_id().map(str::to_owned))
+                (error.status(), error.attempts(), error.ray_id().map(|id| RayId(id, None)))
             }
         };
         self.span.record("http.request.resend_count", attempts.saturating_sub(1));
         self.span.record("http.response.status_code", status);
-        self.span.record("cloudflare.ray_id", ray_id);
+        self.span.record("cloudflare.ray_id", ray_id.map(field::display));
         result
     }
 
