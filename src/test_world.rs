@@ -11,12 +11,11 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     client::ClientBuilder,
-    emulator::{Behavior, EmulatedQueue, Emulator, EmulatorBuilder},
+    emulator::{Behavior, EmulatedQueue, Emulator, EmulatorBuilder, Seed},
     http::{
         retry::RetryPolicy,
         transport::{Executed, Http},
     },
-    message::push::PushMessage,
     queue::Queue,
 };
 
@@ -31,7 +30,8 @@ pub(crate) struct Seen {
     /// How many requests of the operation were sent before.
     pub(crate) nth: usize,
     pub(crate) at: Instant,
-    pub(crate) body: Value,
+    /// Parsed only if somebody looks at it.
+    pub(crate) body: Arc<LazyLock<Value, Box<dyn FnOnce() -> Value + Send>>>,
 }
 
 type Times = dyn Fn(&Seen) -> Duration + Send + Sync;
@@ -59,11 +59,13 @@ impl Http for Passing {
 impl Network {
     async fn carry(&self, request: Request) -> reqwest::Result<Response> {
         let operation = request.url().path().rsplit('/').next().unwrap().to_owned();
-        let body = request.body().map(|body| serde_json::from_slice(body.as_bytes().unwrap()).unwrap());
+        let body = request.body().map(|body| body.as_bytes().unwrap().to_vec());
+        let read = move || body.map(|body| serde_json::from_slice(&body).unwrap()).unwrap_or_default();
         let seen = {
             let mut all = self.seen.lock().unwrap();
             let nth = all.iter().rev().find(|seen| seen.operation == operation).map_or(0, |seen| seen.nth + 1);
-            let seen = Seen { operation, nth, at: Instant::now(), body: body.unwrap_or_default() };
+            let body = Arc::new(LazyLock::new(Box::new(read) as _));
+            let seen = Seen { operation, nth, at: Instant::now(), body };
             all.push(seen.clone());
             seen
         };
@@ -144,8 +146,9 @@ impl World {
     }
 
     pub(crate) async fn push(&self, messages: usize) {
-        let pushed: Vec<_> = (0..messages).map(|number| PushMessage::json(&number).unwrap()).collect();
-        let _ = self.direct.push_all(&pushed).await.unwrap();
+        // Requests would take as long as the test itself.
+        let seeds = (0..messages).map(|number| Seed::json(&number).unwrap());
+        self.emulator.seed(self.emulator.queue_id(), seeds).unwrap();
     }
 
     /// From now on, each request takes this long.
