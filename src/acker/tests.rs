@@ -18,14 +18,13 @@ use tokio::time::{Instant, sleep};
 use super::{handle::Acker, *};
 use crate::{
     client::ClientBuilder,
-    emulator::{EmulatedQueue, Emulator},
+    emulator::{EmulatedQueue, Emulator, Seed},
     error::Error,
     http::transport::{Executed, Http},
     message::{
         Message,
         lease::LeaseId,
         pull::PullOptions,
-        push::PushMessage,
         settlement::{Lease, Settlement},
     },
     queue::Queue,
@@ -128,8 +127,7 @@ impl Fixture {
         let builder = client(emulator.in_process_builder().unwrap());
         let client = builder.seam(seam, Arc::clone(&transport.random)).build().unwrap();
         let queue = client.queue(emulator.account_id(), emulator.queue_id()).unwrap();
-        let pushed: Vec<_> = (0..messages).map(|number| PushMessage::text(number.to_string())).collect();
-        let _ = queue.push_all(&pushed).await.unwrap();
+        emulator.seed(emulator.queue_id(), (0..messages).map(|number| Seed::text(number.to_string()))).unwrap();
         let mut pulled = Vec::new();
         while pulled.len() < messages {
             pulled.extend(queue.pull(PullOptions::new().batch_size(100).visibility_timeout(lease)).await.unwrap());

@@ -334,7 +334,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::{consumer::recorder::Total, emulator::Emulator};
+    use crate::{consumer::recorder::Total, emulator::Emulator, test_world::is_every_case_wanted};
 
     #[tokio::test(start_paused = true)]
     async fn a_stream_shows_since_when_acknowledgements_are_unsettled_and_fail() {
@@ -378,7 +378,7 @@ mod tests {
     fn outcomes_at_the_end_of_a_stream_leave_no_gauge() {
         let total = Total::new(&Emulator::in_process().queue().unwrap());
         let counter = Counter::new(&total, Duration::ZERO);
-        for _ in 0..1000 {
+        for _ in 0..if is_every_case_wanted() { 1000 } else { 200 } {
             let (outcomes, barrier, has_ended) =
                 (Outcomes::new(counter.clone(), Brake::new("", 0.5), None), Barrier::new(3), AtomicBool::new(false));
             (0..20).for_each(|_| outcomes.handled(true));

@@ -2,6 +2,7 @@
 
 use std::{
     cell::Cell,
+    fmt,
     future::{Future, pending},
     mem,
     pin::pin,

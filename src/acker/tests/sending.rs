@@ -70,20 +70,22 @@ async fn a_lease_that_has_expired_is_sent_with_others() {
 
 #[tokio::test(start_paused = true)]
 async fn five_thousand_leases_a_second_keep_up_at_any_round_trip() {
-    for milliseconds in cases([2400, 1200], 1) {
-        let fixture = Fixture::with(0).await.takes(Duration::from_millis(milliseconds));
+    for milliseconds in cases([1200, 2400], 1) {
+        let round_trip = Duration::from_millis(milliseconds);
+        let fixture = Fixture::with(0).await.takes(round_trip);
         fixture.responds(|seen| Some(counted(seen.acks, Value::Null)));
         let (acker, start) = (fixture.acker(), Instant::now());
         let mut waited = Duration::ZERO;
         let mut receipts = Vec::new();
-        for number in 0..85_000 {
+        let leases = 5 * (7 * milliseconds as usize + 2000);
+        for number in 0..leases {
             if number % 50 == 0 {
                 sleep(SECOND / 100).await;
             }
             let before = Instant::now();
             receipts.push(acker.ack(unknown(number)).await.unwrap());
             // At first, nothing is known of the round trip.
-            waited += if start.elapsed() > 15 * SECOND { before.elapsed() } else { Duration::ZERO };
+            waited += if start.elapsed() > 7 * round_trip { before.elapsed() } else { Duration::ZERO };
         }
         for receipt in receipts {
             assert_eq!(receipt.await.unwrap(), Confirmation::Confirmed);
@@ -91,7 +93,7 @@ async fn five_thousand_leases_a_second_keep_up_at_any_round_trip() {
         assert_eq!(waited, Duration::ZERO, "at a round trip of {milliseconds} ms");
         let needed = (50 * milliseconds / 1000) as usize;
         assert!((needed..=2 * needed + 2).contains(&fixture.most_in_flight()), "{}", fixture.most_in_flight());
-        assert!(fixture.requests().len() <= 85_000 * 12 / 1000, "{}", fixture.requests().len());
+        assert!(fixture.requests().len() <= leases * 12 / 1000, "{}", fixture.requests().len());
     }
 }
 
@@ -190,13 +192,13 @@ async fn five_requests_in_a_hundred_may_fail_without_slowing_down() {
     });
     let acker = fixture.acker();
     let (start, mut settled_late) = (Instant::now(), Duration::ZERO);
-    for number in 0..85_000 {
+    for number in 0..52_000 {
         if number % 50 == 0 {
             sleep(SECOND / 100).await;
         }
         let before = Instant::now();
         acker.ack(unknown(number)).await.unwrap();
-        settled_late += if start.elapsed() > 15 * SECOND { before.elapsed() } else { Duration::ZERO };
+        settled_late += if start.elapsed() > 8 * SECOND { before.elapsed() } else { Duration::ZERO };
     }
     assert_eq!(settled_late, Duration::ZERO);
 }

@@ -255,7 +255,7 @@ async fn the_worst_of_several_runs_is_the_health_of_a_consumer() {
     });
     let working = tokio::spawn({
         let consumer = consumer.clone();
-        async move { run(&consumer, sleep(900 * SECOND), |_| sleep(SECOND)).await }
+        async move { run(&consumer, sleep(900 * SECOND), |_| sleep(3 * SECOND)).await }
     });
     let mut seen = Vec::new();
     for _ in 0..20 {

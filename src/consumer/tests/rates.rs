@@ -40,7 +40,7 @@ async fn the_rate_is_reached_within_ten_round_trips_of_any_length() {
 
 #[tokio::test(start_paused = true)]
 async fn half_full_pulls_reach_the_rate() {
-    for messages in cases([10_000, 30_000], 1) {
+    for messages in cases([6000, 30_000], 1) {
         drain(&World::of(Behavior::new().largest_pull(50)), messages, 2400 * MILLI).await;
     }
 }
@@ -63,21 +63,21 @@ async fn one_rate_limit_does_not_hold_back_half_full_pulls() {
     let world = World::of(Behavior::new().largest_pull(50));
     world.takes(600 * MILLI);
     world.responds(|seen| (seen.operation == "pull" && seen.nth == 4).then(|| refusal(429, 10250)));
-    drain_within(&world, 10_000, Duration::from_secs_f64(10_000.0 / WANTED) + 16 * 600 * MILLI).await;
+    drain_within(&world, 6000, Duration::from_secs_f64(6000.0 / WANTED) + 16 * 600 * MILLI).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_outage_costs_few_requests_and_is_soon_over() {
     // Every request fails, or every second one, from when 70 pulls are in flight.
     for (nth, most_pulls, most_time) in cases([(1, 24, 65), (2, 180, 60)], 1) {
-        let world = World::with(30_000).await;
+        let world = World::with(18_000).await;
         world.takes(2400 * MILLI);
         let start = Instant::now();
         let ails = move || (10 * SECOND..70 * SECOND).contains(&start.elapsed());
         world.responds(move |seen| (ails() && seen.nth % nth == 0).then(|| refusal(503, 0)));
         let consumer = world.consumer().concurrency(1000);
         let stop = async {
-            while consumer.stats().acknowledged < 30_000 {
+            while consumer.stats().acknowledged < 18_000 {
                 sleep(100 * MILLI).await;
             }
         };
@@ -131,18 +131,18 @@ async fn jitter_and_failing_requests_neither_lose_nor_duplicate() {
 
 #[tokio::test(start_paused = true)]
 async fn acknowledgements_go_out_in_full_requests_under_load() {
-    let world = World::with(5000).await;
+    let world = World::with(3000).await;
     world.takes(200 * MILLI);
     let consumer = world.consumer().concurrency(1000);
     let counting = consumer.clone();
     let stop = async move {
-        while counting.stats().acknowledged < 5000 {
+        while counting.stats().acknowledged < 3000 {
             sleep(10 * MILLI).await;
         }
     };
     let _ = run(&consumer, stop, |_| sleep(10 * MILLI)).await;
     let requests = world.seen("ack").len();
-    assert!(requests <= 70, "{requests} for 5,000 messages");
+    assert!(requests <= 45, "{requests} for 3,000 messages");
 }
 
 #[tokio::test(start_paused = true)]

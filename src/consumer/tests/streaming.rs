@@ -154,7 +154,7 @@ async fn hanging_acknowledgements_slow_a_stream_down() {
 
 #[tokio::test(start_paused = true)]
 async fn dropped_undecided_deliveries_slow_a_stream_down() {
-    for (share, seconds, pulled) in [(0.5, 20, 50..3000), (1.0, 5, 5000..usize::MAX)] {
+    for (share, seconds, pulled) in [(0.5, 20, 50..3000), (1.0, 1, 1000..usize::MAX)] {
         let world = World::with(500).await;
         world.takes(20 * MILLI);
         let mut deliveries = world.consumer().failure_threshold(share).stream().unwrap();

@@ -69,20 +69,20 @@ fn pairwise(counts: &[usize]) -> Vec<Choice> {
     choices
 }
 
-/// How many messages ten handlers work off in two seconds.
+/// How many messages ten handlers work off in a second.
 async fn handled(behavior: Behavior) -> (u64, Stats) {
     let world = World::of(behavior);
-    world.push(650).await;
+    world.push(400).await;
     world.takes(20 * MILLI);
     let consumer = world.consumer();
     // Pulls may be refused for a second after the queue's consumer was created.
     world.emulator.advance(2 * SECOND);
-    let report = run(&consumer, sleep(2 * SECOND), |message| async move {
+    let report = run(&consumer, sleep(SECOND), |message| async move {
         assert_eq!(message.attempts, Some(1));
         sleep(40 * MILLI).await;
     })
     .await;
-    (650 - world.left() as u64, report.stats)
+    (400 - world.left() as u64, report.stats)
 }
 
 #[tokio::test(start_paused = true)]
@@ -114,16 +114,16 @@ async fn consumers_work_at_full_speed_under_every_pair_of_switches() {
     }
 }
 
-/// How many messages ten handlers work off in half an hour, and how many times they worked: two and a half minutes
-/// each time, in which a lease has to be extended several times.
+/// How many messages ten handlers work off in a quarter of an hour, and how many times they worked: two and a half
+/// minutes each time, in which a lease has to be extended several times.
 async fn handled_slowly(behavior: Behavior) -> (u64, u64, Stats) {
     let world = World::of(behavior);
-    world.push(200).await;
+    world.push(100).await;
     world.takes(20 * MILLI);
     let consumer = world.consumer();
     world.emulator.advance(2 * SECOND);
-    let report = run(&consumer, sleep(30 * MINUTE), |_| sleep(150 * SECOND)).await;
-    (200 - world.left() as u64, report.stats.handler_times.count(), report.stats)
+    let report = run(&consumer, sleep(15 * MINUTE + SECOND), |_| sleep(150 * SECOND)).await;
+    (100 - world.left() as u64, report.stats.handler_times.count(), report.stats)
 }
 
 #[tokio::test(start_paused = true)]

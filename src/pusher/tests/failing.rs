@@ -143,18 +143,18 @@ async fn push_all_ends_at_the_first_failure_and_accounts_for_all() {
         world.takes(SECOND);
         world.responds(move |seen| (seen.nth == 7).then(fails));
         let pusher = Pusher::with_options(world.queue.clone(), PusherOptions::new().max_bytes(1_000_000)).unwrap();
-        let mut messages = texts(20_000);
+        let mut messages = texts(5000);
         let failed = pusher.push_all(&mut messages).await.unwrap_err();
         let lens = [failed.may_have_arrived.len(), failed.not_sent.len()];
         assert_eq!(lens, if may_have_arrived { [100, 0] } else { [0, 100] });
         assert_eq!(world.left(), failed.pushed);
         let rest: Vec<_> = messages.collect();
         assert!(!rest.is_empty(), "no more was taken");
-        assert_eq!(failed.pushed + 100 + rest.len(), 20_000);
+        assert_eq!(failed.pushed + 100 + rest.len(), 5000);
         let again = failed.may_have_arrived.into_iter().chain(failed.not_sent).chain(rest);
         pusher.push_all(again).await.unwrap();
-        assert_eq!(bodies(&world).into_iter().collect::<HashSet<_>>().len(), 20_000);
-        assert_eq!(world.left(), 20_000);
+        assert_eq!(bodies(&world).into_iter().collect::<HashSet<_>>().len(), 5000);
+        assert_eq!(world.left(), 5000);
     }
 }
 
@@ -178,12 +178,12 @@ async fn slow_requests_hold_an_iterator_at_the_bound() {
     let pusher = Pusher::with_options(world.queue.clone(), PusherOptions::new().max_bytes(1_000_000)).unwrap();
     let taken = Arc::new(Mutex::new(0));
     let counting = Arc::clone(&taken);
-    let messages = texts(20_000).inspect(move |_| *counting.lock().unwrap() += 1);
+    let messages = texts(5000).inspect(move |_| *counting.lock().unwrap() += 1);
     let all = tokio::spawn(async move { pusher.push_all(messages).await });
     sleep(40 * SECOND).await;
     let held = *taken.lock().unwrap() * MESSAGE_BYTES;
     assert!((900_000..=1_001_000).contains(&held), "{held}");
-    assert_eq!(all.await.unwrap().unwrap(), 20_000);
+    assert_eq!(all.await.unwrap().unwrap(), 5000);
 }
 
 #[tokio::test(start_paused = true)]
@@ -194,13 +194,13 @@ async fn outages_cost_few_requests_and_lose_nothing() {
     let queue = world.queue_with(|client| client.retry(crate::RetryPolicy::new()));
     let options = PusherOptions::new().give_up_after(Duration::MAX);
     let pusher = Pusher::with_options(queue, options).unwrap();
-    let receipts = push(&pusher, texts(10_000)).await;
+    let receipts = push(&pusher, texts(3000)).await;
     sleep(300 * SECOND).await;
     let during = requests(&world).len();
     println!("{during} requests in 300 s");
     assert!(during < 400, "{during} requests in 300 s");
-    assert_eq!(count(&outcomes(receipts).await), [10_000, 0, 0]);
-    assert_eq!(world.left(), 10_000);
+    assert_eq!(count(&outcomes(receipts).await), [3000, 0, 0]);
+    assert_eq!(world.left(), 3000);
     assert!(start.elapsed() < 400 * SECOND, "{:?}", start.elapsed());
 }
 
