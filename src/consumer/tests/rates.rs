@@ -40,8 +40,10 @@ async fn the_rate_is_reached_within_ten_round_trips_of_any_length() {
 
 #[tokio::test(start_paused = true)]
 async fn half_full_pulls_reach_the_rate() {
-    for messages in cases([6000, 30_000], 1) {
-        drain(&World::of(Behavior::new().largest_pull(50)), messages, 2400 * MILLI).await;
+    for (messages, round_trip, late) in cases([(10_000, 600, 3300), (30_000, 2400, 19_200)], 1) {
+        let world = World::of(Behavior::new().largest_pull(50));
+        world.takes(round_trip * MILLI);
+        drain_within(&world, messages, Duration::from_secs_f64(messages as f64 / WANTED) + late * MILLI).await;
     }
 }
 
@@ -69,15 +71,15 @@ async fn one_rate_limit_does_not_hold_back_half_full_pulls() {
 #[tokio::test(start_paused = true)]
 async fn an_outage_costs_few_requests_and_is_soon_over() {
     // Every request fails, or every second one, from when 70 pulls are in flight.
-    for (nth, most_pulls, most_time) in cases([(1, 24, 65), (2, 180, 60)], 1) {
-        let world = World::with(18_000).await;
+    for (messages, nth, most_pulls, most_time) in cases([(18_000, 1, 24, 65), (30_000, 2, 180, 60)], 1) {
+        let world = World::with(messages).await;
         world.takes(2400 * MILLI);
         let start = Instant::now();
         let ails = move || (10 * SECOND..70 * SECOND).contains(&start.elapsed());
         world.responds(move |seen| (ails() && seen.nth % nth == 0).then(|| refusal(503, 0)));
         let consumer = world.consumer().concurrency(1000);
         let stop = async {
-            while consumer.stats().acknowledged < 18_000 {
+            while consumer.stats().acknowledged < messages as u64 {
                 sleep(100 * MILLI).await;
             }
         };

@@ -72,7 +72,9 @@ fn pairwise(counts: &[usize]) -> Vec<Choice> {
 /// How many messages ten handlers work off in a second.
 async fn handled(behavior: Behavior) -> (u64, Stats) {
     let world = World::of(behavior);
-    world.push(400).await;
+    world.push(399).await;
+    // What is seeded passes no switch of pushes.
+    world.direct.push(&PushMessage::json(&399).unwrap()).await.unwrap();
     world.takes(20 * MILLI);
     let consumer = world.consumer();
     // Pulls may be refused for a second after the queue's consumer was created.
