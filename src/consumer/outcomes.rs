@@ -378,7 +378,7 @@ mod tests {
     fn outcomes_at_the_end_of_a_stream_leave_no_gauge() {
         let total = Total::new(&Emulator::in_process().queue().unwrap());
         let counter = Counter::new(&total, Duration::ZERO);
-        for _ in 0..if is_every_case_wanted() { 1000 } else { 200 } {
+        for _ in 0..if is_every_case_wanted() { 1000 } else { 500 } {
             let (outcomes, barrier, has_ended) =
                 (Outcomes::new(counter.clone(), Brake::new("", 0.5), None), Barrier::new(3), AtomicBool::new(false));
             (0..20).for_each(|_| outcomes.handled(true));
