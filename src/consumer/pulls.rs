@@ -283,8 +283,8 @@ impl Pulls {
                 self.brought(batch, started);
             }
             Err(error) => {
-                // The rate was told of the others, but not of quotas.
-                if error.kind() != ErrorKind::RateLimited || !error.is_transient() {
+                // The rate was told of the others.
+                if Setback::of(error) != Setback::RateLimit {
                     self.limit.on_failure();
                 }
                 if let Some(failures) = self.outage.on_failure(now) {

@@ -1,5 +1,7 @@
 //! How many requests of one sort may be in flight, found by trying.
 
+use crate::error::{Error, kind::ErrorKind};
+
 /// The limit is counted in sixteenths, so that it can grow by less than one.
 const ONE: usize = 16;
 /// By how much each success lets the limit grow: at the start, and after too many failures.
@@ -82,6 +84,17 @@ pub(crate) enum Setback {
     None,
     Failure,
     RateLimit,
+}
+
+impl Setback {
+    pub(crate) fn of(error: &Error) -> Self {
+        match error.kind() {
+            ErrorKind::Unauthorized => Self::None,
+            // A quota that is used up, or a full queue, is not about the rate.
+            ErrorKind::RateLimited if error.is_transient() => Self::RateLimit,
+            _ => Self::Failure,
+        }
+    }
 }
 
 #[cfg(test)]

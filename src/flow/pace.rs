@@ -9,7 +9,7 @@ use std::{
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
-    error::{Error, kind::ErrorKind},
+    error::Error,
     flow::{
         adaptive::{Adaptive, Setback},
         contained::lock,
@@ -94,8 +94,8 @@ impl Pace {
     pub(crate) fn failed(&self, error: &Error) {
         let (mut state, now) = (lock(&self.state), Instant::now());
         state.is_working = false;
-        // The rate was told of the others, but not of quotas.
-        if error.kind() != ErrorKind::RateLimited || !error.is_transient() {
+        // The rate was told of the others.
+        if Setback::of(error) != Setback::RateLimit {
             state.in_flight.on_failure();
         }
         let failures = state.outage.on_failure(now);

@@ -8,8 +8,10 @@ use crate::flow::contained::lock;
 
 /// What a refusal leaves of the rate.
 const LEFT: f64 = 0.8;
-/// As how many lowest rates a refused infinite rate counts at least: what succeeded until then may be very little.
+/// A refused infinite rate counts as this many times the lowest one at least, since what succeeded may be very little.
 const OF_INFINITE: f64 = 5.0;
+/// After how many seconds of growth, the last of them without need, a rate is that at the start again.
+const FORGOTTEN: f64 = 60.0;
 /// After how many seconds of use the refused rate is reached again.
 const RETURN: f64 = 8.0;
 /// Counts of shorter times would be noise.
@@ -89,7 +91,7 @@ impl Rate {
         } else if found.per_second() < self.start {
             let since = found.refused_at.map_or(now, |refused_at| found.requested_at.max(refused_at + LIMITED));
             found.used += now.saturating_duration_since(since).as_secs_f64();
-            if found.per_second() > self.start {
+            if found.used > FORGOTTEN || found.per_second() > self.start {
                 (found.refused, found.used) = (self.start, RETURN);
             }
         }
@@ -120,8 +122,8 @@ impl Rate {
         let (rate, reached, was_limited) = (found.per_second(), found.reached(), found.is_limited());
         // One refusal may be chance, and those of a moment say little of what many that share a queue get in the end.
         let is_far = reached < rate / 2.0 && (was_limited || rate.is_infinite());
-        let quarter = if rate.is_finite() { rate / 4.0 } else { self.least * OF_INFINITE };
-        let refused = if is_far { reached.max(quarter) } else { rate }.max(self.least / LEFT);
+        let floor = if rate.is_finite() { rate / 4.0 } else { self.least * OF_INFINITE };
+        let refused = if is_far { reached.max(floor) } else { rate }.max(self.least / LEFT);
         (found.refused, found.used, found.refused_at) = (refused, 0.0, Some(Instant::now()));
         drop(found);
         if !was_limited {
@@ -310,14 +312,16 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_unused_rate_returns_to_its_start_within_two_minutes() {
-        for (pause, times) in [(1, 119), (10, 11), (3600, 1)] {
-            let rate = refused_often(1000.0).await;
-            for _ in 0..times {
-                sleep(pause * A_SECOND).await;
-                assert!(rate.wait().is_none());
-                rate.request(10);
+        for start in [1000.0, f64::INFINITY] {
+            for (pause, times) in [(1, 119), (10, 11), (3600, 1)] {
+                let rate = refused_often(start).await;
+                for _ in 0..times {
+                    sleep(pause * A_SECOND).await;
+                    assert!(rate.wait().is_none());
+                    rate.request(10);
+                }
+                assert_eq!(lock(&rate.found).per_second(), start);
             }
-            grows(&rate, &[(0, 1000.0)]).await;
         }
     }
 

@@ -248,9 +248,9 @@ impl<'a, T> Call<'a, T> {
         // The last attempt cannot undo what an earlier one may have done.
         sent.may_have_arrived |= error.may_have_arrived();
         let error = error.or_may_have_arrived(sent.may_have_arrived);
-        sent.setback = sent.setback.max(Setback::of(&error));
-        // A refusal for a quota, or for a full queue, is not about the rate.
-        if let Some(rate) = self.rate.filter(|_| error.kind() == ErrorKind::RateLimited && error.is_transient()) {
+        let setback = Setback::of(&error);
+        sent.setback = sent.setback.max(setback);
+        if let Some(rate) = self.rate.filter(|_| setback == Setback::RateLimit) {
             rate.on_refusal(sent.at);
         }
         if error.kind() == ErrorKind::Unauthorized && sent.refused.is_none() && !self.remaining().is_zero() {

@@ -10,7 +10,7 @@ use reqwest::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 use crate::{
     document::operation::Operation,
     error::{Error, kind::ErrorKind},
-    flow::{adaptive::Setback, budget::Budget},
+    flow::budget::Budget,
 };
 
 /// When to retry a failed request.
@@ -152,16 +152,6 @@ pub(crate) enum Next {
     Wait(Duration),
     /// Give up, with a reason if it is not the failure itself.
     Stop(Option<&'static str>),
-}
-
-impl Setback {
-    pub(crate) fn of(error: &Error) -> Self {
-        match error.kind() {
-            ErrorKind::Unauthorized => Self::None,
-            ErrorKind::RateLimited => Self::RateLimit,
-            _ => Self::Failure,
-        }
-    }
 }
 
 impl Operation {

@@ -32,7 +32,8 @@ async fn every_operation_is_retried_if_no_connection_was_made() {
 
 #[tokio::test]
 async fn may_have_arrived_covers_all_attempts() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    // No other test listens there, so that none takes the port once it is given back.
+    let listener = TcpListener::bind("[::1]:0").or_else(|_| TcpListener::bind("127.0.0.1:0")).unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let server = thread::spawn(move || {
         let (stream, _) = listener.accept().unwrap();
