@@ -217,7 +217,7 @@ fn restore(path: &Path, service: &Service) -> io::Result<()> {
                 service.queues.remove(&id);
                 registry.remove(&id);
             }
-            Line::Subscriptions(subscriptions) => registry.subscriptions = subscriptions,
+            Line::Subscriptions(subscriptions) => registry.put_subscriptions(subscriptions),
             Line::Counter(used) => service.queues.count_on(used),
             Line::Changes { queue, changes } => service.queues.apply(&service.clock, &queue, changes),
         }

@@ -67,11 +67,20 @@ impl Registry {
 
     /// What was stored before. New ids stay different from old ones.
     pub(super) fn put(&mut self, id: String, record: Record) {
-        let consumer = record.consumer.as_ref().map_or("", |consumer| &consumer.id);
-        // The last digits are the counter.
-        let number = consumer.get(16..).and_then(|digits| u64::from_str_radix(digits, 16).ok());
-        self.counter = self.counter.max(number.unwrap_or_default());
+        self.reserve(record.consumer.as_ref().map_or("", |consumer| &consumer.id));
         self.records.insert(id, record);
+    }
+
+    /// As [`put`](Self::put), all event subscriptions.
+    pub(super) fn put_subscriptions(&mut self, subscriptions: BTreeMap<String, Map<String, Value>>) {
+        subscriptions.keys().for_each(|id| self.reserve(id));
+        self.subscriptions = subscriptions;
+    }
+
+    fn reserve(&mut self, id: &str) {
+        // The last digits are the counter.
+        let number = id.get(16..).and_then(|digits| u64::from_str_radix(digits, 16).ok());
+        self.counter = self.counter.max(number.unwrap_or_default());
     }
 
     /// Makes a record of a queue that has none, and a consumer of its setting.

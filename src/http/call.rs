@@ -209,7 +209,7 @@ impl<'a, T> Call<'a, T> {
             may_have_arrived: false,
             ray_id: None,
             body: self.body.clone(),
-            credentials: self.credentials(None).await?,
+            credentials: self.credentials(None, 0).await?,
             refused: None,
         };
         loop {
@@ -254,7 +254,7 @@ impl<'a, T> Call<'a, T> {
             rate.on_refusal(sent.at);
         }
         if error.kind() == ErrorKind::Unauthorized && sent.refused.is_none() && !self.remaining().is_zero() {
-            let renewed = self.credentials(Some(&sent.credentials)).await;
+            let renewed = self.credentials(Some(&sent.credentials), sent.attempts).await;
             let renewed = renewed.map_err(|error| error.or_may_have_arrived(sent.may_have_arrived))?;
             let refused = sent.refused.insert(mem::replace(&mut sent.credentials, renewed));
             if **refused != *sent.credentials {
@@ -272,8 +272,8 @@ impl<'a, T> Call<'a, T> {
     }
 
     /// The credentials, or new ones if the service refused these.
-    async fn credentials(&self, refused: Option<&Arc<Headers>>) -> Result<Arc<Headers>, Error> {
-        let in_operation = |error: Error| error.in_operation(self.operation.id(), u32::from(refused.is_some()));
+    async fn credentials(&self, refused: Option<&Arc<Headers>>, attempts: u32) -> Result<Arc<Headers>, Error> {
+        let in_operation = |error: Error| error.in_operation(self.operation.id(), attempts);
         self.transport.credentials.get(refused, self.end).await.map_err(in_operation)
     }
 

@@ -14,7 +14,7 @@ use crate::{
         retry::ASK_AGAIN,
     },
     manage::{id_in, limits},
-    message::{ack::AckRequest, pull::PullOptions},
+    message::{pull::PullOptions, settlement::Settlement},
     queue::{Queue, ids::ConsumerId},
 };
 
@@ -385,7 +385,8 @@ impl Queue {
                 Ok(batch) => {
                     if !batch.is_empty() {
                         // If the retry is not confirmed, the message comes back when its lease expires.
-                        let _ = self.ack(AckRequest::retry_all(&batch)).await?;
+                        let at_once = batch.iter().map(|message| Settlement::retry_in(message, Duration::ZERO));
+                        let _ = self.ack(at_once.collect()).await?;
                     }
                     return Ok(());
                 }

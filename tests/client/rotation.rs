@@ -139,3 +139,17 @@ async fn only_a_refusal_of_the_credentials_asks_for_others() {
     assert_eq!((error.kind(), error.attempts()), (ErrorKind::Unauthorized, 1), "{error}");
     assert_eq!(asked.load(Ordering::SeqCst), 2);
 }
+
+#[tokio::test]
+async fn a_failed_renewal_reports_every_attempt_before_it() {
+    let asked = AtomicUsize::new(0);
+    let credentials = Credentials::from_provider(move || {
+        let is_first = asked.fetch_add(1, Ordering::SeqCst) == 0;
+        async move { if is_first { Ok(Credentials::api_token("t0ken")?) } else { Err("the vault is sealed".into()) } }
+    });
+    let server = Server::playing([support::refused(500, 0), support::refused(401, 10000)]);
+    let builder = Client::builder(credentials).base_url(&server.url).retry(support::quick(3));
+    let error = support::open(builder).ack(support::acks(["a"])).await.unwrap_err().error;
+    assert_eq!((error.kind(), error.attempts()), (ErrorKind::CredentialsUnavailable, 2), "{error}");
+    assert!(error.may_have_arrived());
+}

@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     AckRequest, PullOptions, PushMessage, Queue,
     emulator::{EmulatedQueue, Seed},
+    manage::{EventSource, NewSubscription},
 };
 
 /// A path of a file that does not exist.
@@ -99,6 +100,28 @@ async fn dead_letters_purges_and_queues_are_kept() {
     assert_eq!(names, ["queue-1", "failed"]);
     let _deleted = restored.running.service.with_queue(failed.id().as_str(), |queue, _| queue.clear()).unwrap();
     assert_eq!(kept(&path).0.messages(failed.id()), []);
+    let _ = fs::remove_file(path);
+}
+
+#[tokio::test]
+async fn subscriptions_are_kept_and_their_ids_are_not_given_again() {
+    let path = path("subscriptions");
+    let create = async |queue: &Queue, source: &str| {
+        let new = NewSubscription::new(source, EventSource::new(source), queue.id()).event("created");
+        queue.queues().subscriptions().create(&new).await.unwrap().id().unwrap()
+    };
+    let names = async |queue: &Queue| {
+        let subscriptions = queue.queues().subscriptions().list().all().await.unwrap();
+        subscriptions.iter().map(|subscription| subscription.name().to_owned()).collect::<Vec<_>>()
+    };
+    let (_emulator, queue) = kept(&path);
+    create(&queue, "r2").await;
+    let gone = create(&queue, "kv").await;
+    queue.queues().subscriptions().delete(&gone).await.unwrap();
+    let (_restored, queue) = kept(&path);
+    assert_eq!(names(&queue).await, ["r2"]);
+    create(&queue, "images").await;
+    assert_eq!(names(&queue).await, ["images", "r2"]);
     let _ = fs::remove_file(path);
 }
 
