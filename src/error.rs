@@ -8,6 +8,9 @@ use std::{borrow::Cow, error::Error as StdError, fmt, sync::Arc, time::Duration}
 
 use crate::error::{api::ApiError, kind::ErrorKind};
 
+/// How many errors of earlier requests of a call are kept.
+const MAX_EARLIER: usize = 16;
+
 /// Why a call failed.
 ///
 /// Match on [`kind`](Self::kind). Its `Display` output is one line that ends with what to do next. Its `Debug` output,
@@ -137,7 +140,9 @@ impl Error {
         self.0.may_have_arrived |= earlier.0.may_have_arrived;
         self.0.attempts = self.0.attempts.saturating_add(earlier.0.attempts);
         let known = self.0.api_errors.clone();
-        self.0.api_errors.extend(earlier.0.api_errors.into_iter().filter(|error| !known.contains(error)));
+        let new = earlier.0.api_errors.into_iter().filter(|error| !known.contains(error));
+        // Each repetition of a request may bring others.
+        self.0.api_errors.extend(new.take(MAX_EARLIER.saturating_sub(known.len())));
         self
     }
 
@@ -223,6 +228,7 @@ impl Error {
             {
                 "try again, but the request may have arrived, so a push may be duplicated"
             }
+            ErrorKind::InvalidInput if self.0.may_have_arrived => "correct the input; other requests may have arrived",
             kind => kind.next_step(),
         }
     }
@@ -319,6 +325,13 @@ mod tests {
         let arrived = error(2).or_may_have_arrived(true).with_response(503, Some("a-ray".into()), None);
         assert!(arrived.to_string().contains("a push may be duplicated"), "{arrived}");
         assert!(arrived.to_string().ends_with(" (status 503, cf-ray a-ray, 2 attempts)"), "{arrived}");
+    }
+
+    #[test]
+    fn the_errors_of_earlier_requests_are_bounded() {
+        let of = |code| Error::new(ErrorKind::RateLimited, "no").with_api_errors(vec![ApiError::new(code, "no")]);
+        let last = (1..1000).map(of).fold(of(0), |earlier, error| error.after(earlier));
+        assert_eq!((last.api_errors().len(), last.has_code(999)), (MAX_EARLIER, true));
     }
 
     #[test]

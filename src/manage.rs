@@ -179,7 +179,7 @@ impl Queue {
         let started = self.purge_all().await?.started();
         let end = transport::after(timeout);
         loop {
-            let status = self.purge_status().await?;
+            let status = self.purge_status().await.map_err(|error| error.or_may_have_arrived(true))?;
             // The status may still be that of an earlier purge. Its time may lack fractions of a second.
             let age = |started: SystemTime| status.started().and_then(|earlier| started.duration_since(earlier).ok());
             let is_earlier = started.and_then(age).is_some_and(|age| age >= Duration::from_secs(1));

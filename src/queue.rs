@@ -222,7 +222,10 @@ impl Queue {
         messages.iter().try_for_each(limits::push).map_err(refused)?;
         let (mut outcome, mut accepted) = (PushOutcome::default(), 0);
         for batch in PushMessage::batches(messages) {
-            let failed = |error| PushAllError { error, accepted, failed: batch.len() };
+            let failed = |error: Error| {
+                let error = error.or_may_have_arrived(accepted > 0);
+                PushAllError { error, accepted, failed: batch.len() }
+            };
             outcome = self.push_batch(batch).await.map_err(failed)?;
             accepted = accepted.saturating_add(batch.len());
         }

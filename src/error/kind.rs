@@ -30,7 +30,8 @@ use serde::Serialize;
 pub enum ErrorKind {
     /// The input was refused before anything was sent. The message names the field and its bound.
     InvalidInput,
-    /// The function that provides the credentials failed. Nothing was sent.
+    /// The function that provides the credentials failed. Nothing was sent, or the service refused what was sent: see
+    /// [`attempts`](crate::Error::attempts).
     CredentialsUnavailable,
     /// The credentials are malformed or unknown, or lack a permission. Retried once if a function provides new ones.
     Unauthorized,
@@ -86,7 +87,7 @@ impl ErrorKind {
     pub(crate) fn next_step(self) -> &'static str {
         match self {
             Self::InvalidInput => "correct the input; nothing was sent",
-            Self::CredentialsUnavailable => "check the function that provides the credentials; nothing was sent",
+            Self::CredentialsUnavailable => "check the function that provides the credentials",
             Self::Unauthorized => "check the credentials, and that the token has the permission Queues Write",
             Self::NotFound => {
                 "check the account id and the queue id, which is not the queue's name: see `Client::queue_named`"

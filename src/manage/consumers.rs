@@ -335,7 +335,7 @@ impl Queue {
         let consumer = self.set_pull_consumer(settings).await?;
         let age = consumer.created().map(|created| created.elapsed().unwrap_or_default());
         if age.is_none_or(|age| age < PULLS_WITHIN) && consumer.max_retries() != Some(0) {
-            self.wait_for_pulls().await?;
+            self.wait_for_pulls().await.map_err(|error| error.or_may_have_arrived(true))?;
         }
         Ok(consumer)
     }

@@ -201,7 +201,7 @@ pub struct PushOutcome {
 #[non_exhaustive]
 pub struct PushAllError {
     /// The failure of the request that ended the call. If [`may_have_arrived`](Error::may_have_arrived), the messages
-    /// of that request may have been pushed.
+    /// of that request may have been pushed, or earlier ones were [accepted](Self::accepted).
     pub error: Error,
     /// How many messages the service accepted: the first ones, in order.
     pub accepted: usize,

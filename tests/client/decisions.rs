@@ -165,6 +165,10 @@ async fn an_error_of_several_requests_speaks_for_all_of_them() {
     assert_eq!((failed.outcome.acks.confirmed, failed.unconfirmed.len()), (Some(100), 50));
     assert!(failed.error.may_have_arrived() && !failed.to_string().contains("nothing arrived"), "{failed}");
 
+    let queue = support::queue(&Server::playing([support::bare_success(), support::refused(403, 10000)]).url);
+    let failed = queue.push_all(&vec![PushMessage::text("hello"); 150]).await.unwrap_err();
+    assert_eq!((failed.accepted, failed.error.may_have_arrived()), (100, true));
+
     let queue = support::queue(&Server::playing([support::refused(400, 10026), support::refused(400, 10013)]).url);
     let failed = queue.ack(AckRequest::ack_all(leases)).await.unwrap_err();
     assert!(failed.error.has_code(10026) && failed.error.has_code(10013), "{failed}");

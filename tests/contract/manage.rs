@@ -264,6 +264,21 @@ fn enabling_pulls_hands_the_probe_message_back_at_once() {
 }
 
 #[test]
+fn failures_after_an_effect_do_not_deny_it() {
+    under_every_switch(async |under| {
+        let (emulator, _, queues) = emulated(under);
+        let queue = queues.create("jobs").await.unwrap();
+        let quota = Fault::RateLimited { code: 10252, retry_after: None };
+        emulator.inject(quota.clone().on(Operation::PullMessages));
+        let error = queue.enable_pull(ConsumerSettings::pull()).await.unwrap_err();
+        assert!(error.may_have_arrived() && queue.consumers().await.unwrap().len() == 1, "{error}");
+        emulator.inject(quota.on(Operation::GetPurge));
+        let error = queue.purge_all_and_wait(Duration::from_secs(60)).await.unwrap_err();
+        assert!(error.may_have_arrived(), "{error}");
+    });
+}
+
+#[test]
 fn enabling_pulls_survives_a_lost_response() {
     under_every_switch(async |under| {
         for fault in [Fault::ResetBefore, Fault::ResetAfter, Fault::ServerError(502), Fault::CutOff] {
