@@ -258,14 +258,14 @@ impl<'a, T> Call<'a, T> {
             let renewed = renewed.map_err(|error| error.or_may_have_arrived(sent.may_have_arrived))?;
             let refused = sent.refused.insert(mem::replace(&mut sent.credentials, renewed));
             if **refused != *sent.credentials {
-                return Ok(());
+                return self.in_time(error);
             }
         }
         match self.next(&error, sent.attempts) {
             Next::Wait(wait) => {
                 tracing::info!(attempts = sent.attempts, ?wait, %error, "sending the request again");
                 sleep(wait).await;
-                if self.remaining().is_zero() { Err(error.with_note(retry::NO_TIME)) } else { Ok(()) }
+                self.in_time(error)
             }
             Next::Stop(note) => Err(note.into_iter().fold(error, Error::with_note)),
         }
@@ -275,6 +275,11 @@ impl<'a, T> Call<'a, T> {
     async fn credentials(&self, refused: Option<&Arc<Headers>>, attempts: u32) -> Result<Arc<Headers>, Error> {
         let in_operation = |error: Error| error.in_operation(self.operation.id(), attempts);
         self.transport.credentials.get(refused, self.end).await.map_err(in_operation)
+    }
+
+    /// The error, if it is too late to send the request again.
+    fn in_time(&self, error: Error) -> Result<(), Error> {
+        if self.remaining().is_zero() { Err(error.with_note(retry::NO_TIME)) } else { Ok(()) }
     }
 
     fn remaining(&self) -> Duration {

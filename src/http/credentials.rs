@@ -1,6 +1,16 @@
 //! Credentials: an API token, or an email with a global API key. Either fixed, or provided by a function.
 
-use std::{env, error::Error as StdError, fmt, future::Future, pin::Pin, sync::Arc};
+use std::{
+    env,
+    error::Error as StdError,
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use tokio::{
@@ -148,12 +158,21 @@ impl Credentials {
 pub(crate) struct CredentialSource {
     credentials: Credentials,
     /// What the provider returned last. It is held while the provider is asked, so that callers wait for one reply.
-    latest: Mutex<Option<Arc<Headers>>>,
+    latest: Mutex<Latest>,
+    /// How often the provider has replied.
+    replies: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Latest {
+    headers: Option<Arc<Headers>>,
+    /// The failure of the last call, if it failed.
+    failure: Option<Error>,
 }
 
 impl CredentialSource {
     pub(crate) fn new(credentials: Credentials) -> Self {
-        Self { credentials, latest: Mutex::default() }
+        Self { credentials, latest: Mutex::default(), replies: AtomicU64::new(0) }
     }
 
     /// The present credentials, or others than those that were refused if there are any. A provider has until `end`.
@@ -168,15 +187,28 @@ impl CredentialSource {
     }
 
     async fn ask(&self, provider: &Provider, refused: Option<&Arc<Headers>>) -> Result<Arc<Headers>, Error> {
+        let known = self.replies.load(Ordering::Relaxed);
         let mut latest = self.latest.lock().await;
-        if let Some(latest) = latest.as_ref().filter(|latest| refused.is_none_or(|refused| *refused != **latest)) {
-            return Ok(Arc::clone(latest));
+        // Whoever waited for a reply shares it, even if it is a failure or the same again.
+        let has_waited = self.replies.load(Ordering::Relaxed) != known;
+        if let Some(failure) = latest.failure.as_ref().filter(|_| has_waited) {
+            return Err(failure.clone());
         }
-        match provider().await {
-            Ok(Credentials(Kind::Fixed(headers))) => Ok(Arc::clone(latest.insert(headers))),
+        let is_other = |headers: &&Arc<Headers>| has_waited || refused.is_none_or(|refused| *refused != **headers);
+        if let Some(headers) = latest.headers.as_ref().filter(is_other) {
+            return Ok(Arc::clone(headers));
+        }
+        let reply = match provider().await {
+            Ok(Credentials(Kind::Fixed(headers))) => Ok(headers),
             Ok(_) => Err(unavailable("the function that provides credentials returned another provider")),
             Err(error) => Err(unavailable("the function that provides credentials failed").with_source(error, false)),
+        };
+        self.replies.fetch_add(1, Ordering::Relaxed);
+        latest.failure = reply.as_ref().err().cloned();
+        if let Ok(headers) = &reply {
+            latest.headers = Some(Arc::clone(headers));
         }
+        reply
     }
 }
 
