@@ -17,15 +17,18 @@ pub(super) struct Acks {
     outage: Outage,
     /// Those whose outcome is not known.
     under_way: usize,
-    /// When one was last confirmed, or when the first of those in flight was sent.
+    /// When one was last confirmed, or when the first of those in flight was submitted.
     settled_at: Instant,
+    /// How long they wait before they are sent.
+    linger: Duration,
     /// The failure that ends the run or the stream.
     error: Option<Error>,
 }
 
 impl Acks {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(linger: Duration) -> Self {
         Self {
+            linger,
             brake: Brake::new("acknowledgements are not confirmed", 0.5),
             outage: Outage::default(),
             under_way: 0,
@@ -87,9 +90,9 @@ impl Acks {
         self.brake.step.max(steps.map_or(0, |steps| steps.saturating_add(1)))
     }
 
-    /// Since when some are waiting for confirmation, and none is confirmed.
+    /// Since when some are waiting for confirmation, and none is confirmed. In the future while they linger.
     pub(super) fn unsettled(&self) -> Option<Instant> {
-        (self.under_way > 0).then_some(self.settled_at)
+        (self.under_way > 0).then(|| self.settled_at.checked_add(self.linger)).flatten()
     }
 
     /// Returns a failure that needs human intervention, once.
@@ -107,7 +110,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn without_a_confirmation_each_step_takes_twice_as_long() {
-        let mut acks = Acks::new();
+        let mut acks = Acks::new(Duration::ZERO);
         sleep(10 * STALLED).await;
         assert_eq!((acks.unsettled(), acks.step()), (None, 0));
         let start = Instant::now();
@@ -129,7 +132,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_a_response_that_asks_for_intervention_ends_the_run() {
-        let mut acks = Acks::new();
+        let mut acks = Acks::new(Duration::ZERO);
         let error = |kind, status: Option<u16>| {
             let error = Error::new(kind, "");
             status.into_iter().fold(error, |error, status| error.with_response(status, None, None))

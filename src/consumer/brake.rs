@@ -7,6 +7,8 @@ const DOWN: u32 = 4;
 const RECOVERED: f64 = 0.5;
 /// The weight of the last outcome in the share.
 const WEIGHT: f64 = 1.0 / 8.0;
+/// A smaller share is none: below it, even with a threshold of zero, steps are taken back.
+const LEAST: f64 = 1.0 / 64.0;
 /// With this many steps, a wait of a millisecond grows to a minute.
 const MOST: u32 = 16;
 
@@ -23,7 +25,7 @@ pub(super) struct Brake {
 
 impl Brake {
     pub(super) fn new(what: &'static str, threshold: f64) -> Self {
-        Self { what, threshold, failing: 0.0, since_step: 0, step: 0 }
+        Self { what, threshold: threshold.max(LEAST), failing: 0.0, since_step: 0, step: 0 }
     }
 
     pub(super) fn record(&mut self, has_failed: bool) {
@@ -69,6 +71,14 @@ mod tests {
     #[test]
     fn successes_do_not_slow_down_at_zero_tolerance() {
         assert_eq!(steps(&mut Brake::new("handlers", 0.0), 100, false), [0; 100]);
+    }
+
+    #[test]
+    fn a_single_failure_at_zero_tolerance_is_forgotten() {
+        let mut brake = Brake::new("handlers", 0.0);
+        steps(&mut brake, 1, true);
+        let steps = steps(&mut brake, 100, false);
+        assert_eq!((steps.iter().max(), steps.last()), (Some(&1), Some(&0)));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What can be changed while a consumer runs.
 
-use std::{future::Future, pin::Pin};
+use std::{future::Future, mem, pin::Pin};
 
 use tokio::sync::watch;
 
@@ -64,12 +64,12 @@ impl<D> Consumer<D> {
     /// Messages that were pulled before are still handled, and their leases extended. The [health](Self::health) is
     /// [`Paused`](super::Status::Paused), which counts as healthy: a restart would end the pause.
     pub fn pause(&self) {
-        self.settings.control.0.send_modify(|wanted| wanted.is_paused = true);
+        self.settings.control.0.send_if_modified(|wanted| !mem::replace(&mut wanted.is_paused, true));
     }
 
     /// Ends a [pause](Self::pause).
     pub fn resume(&self) {
-        self.settings.control.0.send_modify(|wanted| wanted.is_paused = false);
+        self.settings.control.0.send_if_modified(|wanted| mem::take(&mut wanted.is_paused));
     }
 
     /// Changes how many handlers run at the same time, instead of [`concurrency`](Self::concurrency). Zero counts as
@@ -78,6 +78,7 @@ impl<D> Consumer<D> {
     /// Handlers that run already are not dropped. Messages that were prefetched for more handlers wait longer, while
     /// their leases are extended.
     pub fn set_concurrency(&self, handlers: usize) {
-        self.settings.control.0.send_modify(|wanted| wanted.concurrency = Some(handlers));
+        let is_new = |wanted: &mut Wanted| wanted.concurrency.replace(handlers) != Some(handlers);
+        self.settings.control.0.send_if_modified(is_new);
     }
 }

@@ -407,7 +407,8 @@ impl Drop for Held {
         let Origin { acker, heartbeat, outcomes, unseen, settings } = &*self.origin;
         let extended = heartbeat.release(self.key);
         outcomes.free(self.bytes);
-        if self.stage == Stage::Waiting {
+        let is_waiting = self.stage == Stage::Waiting;
+        if is_waiting {
             unseen.add(self.attempts);
         }
         match self.stage {
@@ -423,7 +424,7 @@ impl Drop for Held {
                 let observer = outcomes.settle(self.key, settlement.clone());
                 match extended {
                     Some(extended) => drop(acker.settle_after(extended, settlement, observer)),
-                    None => acker.submit_detached(settlement, Some(observer), self.is_late),
+                    None => acker.submit_detached(settlement, Some(observer), self.is_late || is_waiting),
                 }
             }
             Unsettled::Leave => outcomes.close(self.key, |stats| stats.left += 1),

@@ -58,7 +58,10 @@ pub(super) async fn handle(
     counter.handled(took, if handled.is_none() { held.len() as u64 } else { 0 });
     match &handled {
         Some(handled) => spans::note(&span, handled),
-        None => tracing::warn!(messages = held.len(), "a handler panicked"),
+        None => {
+            spans::failed(&span, "panic");
+            tracing::warn!(messages = held.len(), "a handler panicked");
+        }
     }
     let mut outcomes = handled.into_iter().flatten();
     for (held, message) in held {

@@ -5,6 +5,7 @@ use std::{
     mem,
     sync::{Arc, Mutex},
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use super::{
@@ -66,12 +67,12 @@ enum Open {
 
 impl Outcomes {
     /// `unconfirmed` collects leases for a report.
-    pub(super) fn new(counter: Counter, handlers: Brake, unconfirmed: Option<AckRequest>) -> Self {
+    pub(super) fn new(counter: Counter, handlers: Brake, unconfirmed: Option<AckRequest>, linger: Duration) -> Self {
         let state = State {
             open: HashMap::new(),
             settling: 0,
             bytes: 0,
-            acks: Acks::new(),
+            acks: Acks::new(linger),
             handlers,
             unconfirmed,
             has_confirmed: false,
@@ -153,6 +154,7 @@ impl Outcomes {
     pub(super) fn close(&self, key: u64, count: impl Fn(&mut Stats)) {
         if lock(&self.0.state).open.remove(&key).is_some() {
             self.0.counter.count(count);
+            self.changed();
         }
     }
 
@@ -340,7 +342,7 @@ mod tests {
     async fn a_stream_shows_since_when_acknowledgements_are_unsettled_and_fail() {
         let total = Total::new(&Emulator::in_process().queue().unwrap());
         let counter = Counter::new(&total, Duration::ZERO);
-        let outcomes = Outcomes::new(counter.clone(), Brake::new("", 0.5), None);
+        let outcomes = Outcomes::new(counter.clone(), Brake::new("", 0.5), None, Duration::ZERO);
         let state = || {
             let state = total.states().remove(0);
             (outcomes.settling() > 0, state.acks_fail.counting())
@@ -365,7 +367,7 @@ mod tests {
     fn dropped_dead_letter_pushes_are_left_and_not_unsettled() {
         let total = Total::new(&Emulator::in_process().queue().unwrap());
         let counter = Counter::new(&total, Duration::ZERO);
-        let outcomes = Outcomes::new(counter.clone(), Brake::new("", 0.5), None);
+        let outcomes = Outcomes::new(counter.clone(), Brake::new("", 0.5), None, Duration::ZERO);
         outcomes.open(7, 0);
         outcomes.dead_letter(7);
         assert_eq!(outcomes.settling(), 1);
@@ -379,8 +381,11 @@ mod tests {
         let total = Total::new(&Emulator::in_process().queue().unwrap());
         let counter = Counter::new(&total, Duration::ZERO);
         for _ in 0..if is_every_case_wanted() { 1000 } else { 500 } {
-            let (outcomes, barrier, has_ended) =
-                (Outcomes::new(counter.clone(), Brake::new("", 0.5), None), Barrier::new(3), AtomicBool::new(false));
+            let (outcomes, barrier, has_ended) = (
+                Outcomes::new(counter.clone(), Brake::new("", 0.5), None, Duration::ZERO),
+                Barrier::new(3),
+                AtomicBool::new(false),
+            );
             (0..20).for_each(|_| outcomes.handled(true));
             let arrive = || {
                 barrier.wait();

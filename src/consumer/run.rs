@@ -88,6 +88,7 @@ impl Run {
             self.gauge();
             self.changed(|_| if is_stopped() { Poll::Ready(()) } else { Poll::Pending }).await;
         }
+        let was_told = self.error.is_none() && is_stopped();
         let settings = &self.source.origin().settings;
         let (shutdown_timeout, flush_timeout) = (settings.shutdown_timeout, settings.flush_timeout);
         // Handlers finish, and messages that were not started are handed back, also those of pulls in flight. Only
@@ -114,7 +115,7 @@ impl Run {
         }
         let unconfirmed = self.end();
         self.source.gauge(0, 0);
-        Report { stats: self.source.stats(), unconfirmed, error: self.error.take() }
+        Report { stats: self.source.stats(), unconfirmed, error: self.error.take().filter(|_| !was_told) }
     }
 
     /// Waits for whatever changes first: a handler finishes, messages are settled, a pull or a pause ends, messages

@@ -366,7 +366,7 @@ impl<D> Consumer<D> {
     /// Set it to continue a producer's trace.
     ///
     /// If the span has the fields `otel.status_code` and `error.type`, they are recorded. If the function panics, the
-    /// crate's own span is used.
+    /// crate's own span is used. Handlers of batches always have the crate's own.
     pub fn span(mut self, make: impl Fn(&Message) -> Span + Send + Sync + 'static) -> Self {
         self.settings.span = Some(Arc::new(make));
         self

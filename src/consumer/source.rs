@@ -78,10 +78,12 @@ impl Source {
         let acker = Acker::with_options(queue.clone(), settings.acker.clone())?;
         let counter = Counter::new(total, settings.pull.visibility_timeout);
         let brake = Brake::new(failures, settings.failure_threshold);
+        let linger = settings.acker.linger;
         let origin = Origin {
             acker,
             heartbeat: Heartbeat::new(queue.clone(), &settings, counter.clone()),
-            outcomes: Outcomes::new(counter.clone(), brake, unconfirmed),
+            // No lease waits until it has expired.
+            outcomes: Outcomes::new(counter.clone(), brake, unconfirmed, linger.min(settings.pull.visibility_timeout)),
             unseen: Unseen::new(counter.clone(), settings.max_retries),
             settings,
         };

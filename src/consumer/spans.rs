@@ -30,14 +30,19 @@ pub(super) fn made(make: &MakeSpan, message: &Message) -> Option<Span> {
     made
 }
 
+/// Records a failure in the span of a handler.
+pub(super) fn failed(span: &Span, what: &str) {
+    span.record("otel.status_code", "ERROR");
+    span.record("error.type", what);
+}
+
 /// Logs the errors of a handler, within its span.
 pub(super) fn note(span: &Span, handled: &[Handled]) {
     let mut last = None;
     for error in handled.iter().filter_map(|handled| handled.returned.as_ref().err()) {
         // A failure of the whole batch has the same text for each message.
         if last.replace(error) != Some(error) {
-            span.record("otel.status_code", "ERROR");
-            span.record("error.type", "handler");
+            failed(span, "handler");
             tracing::warn!(parent: span, %error, "the handler failed");
         }
     }

@@ -99,7 +99,8 @@ impl<T> Deliveries<T> {
         poll_fn(|context| self.poll_delivery(context, 1)).await
     }
 
-    /// Returns the next messages: waits for the first one, and then up to `linger` for a total of up to `most`.
+    /// Returns the next messages: waits for the first one, and then up to `linger` for a total of up to `most`. Zero
+    /// counts as one.
     ///
     /// Returns `None` after the stream has ended. If the future is dropped, its messages go back to the front of the
     /// stream.
@@ -108,6 +109,7 @@ impl<T> Deliveries<T> {
     ///
     /// The failure that ends the stream.
     pub async fn next_batch(&mut self, most: usize, linger: Duration) -> Option<Result<Vec<Delivery<T>>, Error>> {
+        let most = most.max(1);
         let mut batch = Gathered { deliveries: self, batch: Vec::new() };
         match poll_fn(|context| batch.deliveries.poll_delivery(context, most)).await? {
             Ok(first) => batch.batch.push(first),

@@ -1,6 +1,7 @@
 //! Acknowledgements that fail.
 
 use super::*;
+use crate::acker::AckerOptions;
 use crate::error::kind::ErrorKind;
 
 #[tokio::test(start_paused = true)]
@@ -162,5 +163,22 @@ async fn proxy_pages_for_a_third_of_a_lease_only_delay_acks() {
         assert!(report.error.is_none(), "{status}: {:?}", report.error);
         assert_eq!((report.stats.acknowledged, *handled.lock().unwrap(), world.left()), (50, 50, 0), "{status}");
         assert!(report.stats.pull_failures > 0, "{status}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn acknowledgements_that_linger_for_long_slow_nothing_down() {
+    for linger in [12 * SECOND, Duration::MAX] {
+        let world = World::with(50).await;
+        let consumer = world.consumer().acker(AckerOptions::new().linger(linger));
+        let control = consumer.clone();
+        let stop = async {
+            for _ in 0..40 {
+                sleep(SECOND).await;
+                let health = control.health();
+                assert_eq!((health.status, control.stats().slowdown), (Status::Working, 0), "{linger:?}");
+            }
+        };
+        assert_eq!(run(&consumer, stop, |_| async {}).await.stats.acknowledged, 50);
     }
 }

@@ -85,3 +85,20 @@ async fn the_concurrency_of_a_run_changes_while_it_lasts() {
     .await;
     assert_eq!((report.stats.expired, report.stats.lost_leases, consumer.stats().concurrency), (0, 0, 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn setting_what_is_set_does_not_end_a_pause() {
+    let world = World::with(0).await;
+    let consumer = world.consumer().min_idle(10 * SECOND);
+    let control = consumer.clone();
+    let stop = async {
+        for _ in 0..100 {
+            control.set_concurrency(3);
+            control.resume();
+            sleep(50 * MILLI).await;
+        }
+    };
+    run(&consumer, stop, |_| async {}).await;
+    // The first change is one, and is looked at while the first pull is in flight or rests.
+    assert!(world.seen("pull").len() <= 2, "{:?}", world.seen("pull"));
+}

@@ -90,3 +90,19 @@ async fn until_empty_ends_a_stream_once_all_is_settled() {
     assert!((61 * SECOND..63 * SECOND).contains(&start.elapsed()), "{:?}", start.elapsed());
     assert!(deliveries.next().await.is_none());
 }
+
+#[tokio::test(start_paused = true)]
+async fn until_empty_counts_from_a_message_that_is_left() {
+    let world = World::with(1).await;
+    let consumer = world.consumer().visibility_timeout(60 * MINUTE).until_empty(SECOND);
+    let consumer = consumer.min_idle(MINUTE).max_idle(10 * MINUTE);
+    let mut deliveries = consumer.stream().unwrap();
+    let delivery = deliveries.next().await.unwrap().unwrap();
+    let (start, leave) = (Instant::now(), sleep(10 * SECOND));
+    let left = async {
+        leave.await;
+        delivery.leave();
+    };
+    let (next, ()) = tokio::join!(deliveries.next(), left);
+    assert!(next.is_none() && start.elapsed() < 2 * MINUTE, "{:?}", start.elapsed());
+}

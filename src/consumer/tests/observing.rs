@@ -116,6 +116,20 @@ async fn handler_errors_are_warnings_in_their_span() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_panic_marks_the_span_of_its_handler() {
+    let (log, guard) = keep().await;
+    let world = World::with(1).await;
+    let stop = async {
+        while world.seen("ack").is_empty() {
+            sleep(MILLI).await
+        }
+    };
+    run(&world.consumer(), stop, |_| async { panic!("a bug in a handler") as () }).await;
+    drop(guard);
+    assert_eq!((log.lines("otel.status_code").len(), log.lines("error.type=\"panic\"").len()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_failure_of_a_whole_batch_is_logged_once() {
     let (log, guard) = keep().await;
     let world = World::with(6).await;

@@ -190,3 +190,11 @@ async fn a_dropped_run_accounts_for_every_message() {
         assert_eq!((stats.waiting, stats.handlers_running), (0, 0));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_was_told_to_stop_reports_no_failure_of_its_end() {
+    let world = World::with(5).await;
+    world.responds(|seen| (seen.operation == "ack").then(|| refusal(401, 10000)));
+    let report = run(&world.consumer(), sleep(SECOND), |_| sleep(2 * SECOND)).await;
+    assert_eq!((report.error.map(|error| error.kind()), report.unconfirmed.len()), (None, 5));
+}

@@ -40,6 +40,25 @@ async fn close_hands_back_dropped_deliveries() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stream_hands_back_what_waits_after_its_acker_is_closed() {
+    let world = World::with(97).await;
+    let mut deliveries = world.consumer().stream().unwrap();
+    assert!(tokio::time::timeout(SECOND / 2, deliveries.next_batch(100, SECOND)).await.is_err());
+    let acker = deliveries.acker().clone();
+    acker.close().await;
+    drop(deliveries);
+    acker.close().await;
+    assert!(world.emulator.messages(world.emulator.queue_id()).iter().all(|message| !message.is_leased));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_of_no_messages_is_one_of_one() {
+    let mut deliveries = World::with(3).await.consumer().stream().unwrap();
+    let batch = tokio::time::timeout(MINUTE, deliveries.next_batch(0, SECOND)).await.unwrap();
+    assert_eq!(batch.unwrap().unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn close_hands_back_the_messages_of_pulls_in_flight() {
     for unsettled in [Unsettled::Retry, Unsettled::Leave] {
         let world = World::with(10).await;
