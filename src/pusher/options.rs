@@ -44,7 +44,8 @@ impl PusherOptions {
     /// second of 2,000 bytes at a round trip of 2.4 s. Raise it for more than that, and lower it if memory is scarce.
     ///
     /// A message that is larger is held alone, so zero means one message at a time. While a request is in flight, its
-    /// JSON takes as much again.
+    /// JSON takes as much again. With less than 128,512 bytes, messages do not linger, since the next one may need all of
+    /// the room.
     pub const fn max_bytes(mut self, bytes: usize) -> Self {
         self.max_bytes = bytes;
         self
