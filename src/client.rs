@@ -407,3 +407,18 @@ fn is_loopback(url: &Url) -> bool {
     let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_builder_has_the_documented_defaults() {
+        let credentials = Credentials::api_token("token").unwrap();
+        let builder = Client::builder(credentials);
+        assert_eq!((&*builder.base_url, builder.max_in_flight), ("https://api.cloudflare.com/client/v4", None));
+        let timeouts = [builder.connect_timeout, builder.request_timeout, builder.call_timeout];
+        assert_eq!(timeouts, [10, 30, 120].map(Duration::from_secs));
+        assert_eq!((builder.retry, builder.max_response_bytes), (RetryPolicy::default(), 1024 * 1024));
+    }
+}

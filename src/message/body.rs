@@ -251,6 +251,13 @@ mod tests {
     }
 
     #[test]
+    fn json_after_white_space_is_not_taken_for_base64() {
+        for text in [" 7", "\t7", "\n7", "\r\n7"] {
+            assert_eq!(Body::new(MessageBody::unquoted(text), ContentType::Json).json::<u8>().unwrap(), 7, "{text:?}");
+        }
+    }
+
+    #[test]
     fn bytes_of_http_producers_and_workers_are_read() {
         let bytes: Vec<u8> = (0..=255).collect();
         let text = to_base64(&bytes);

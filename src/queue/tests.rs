@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use crate::{
     error::kind::ErrorKind,
     message::{ack::AckRequest, push::PushMessage},
+    pusher::{PusherOptions, handle::Pusher},
     test_world::{World, refusal, unsent},
 };
 
@@ -24,6 +25,10 @@ async fn a_handles_timeout_applies_to_its_calls_alone() {
     assert_eq!(start.elapsed(), 200 * MILLI);
     assert!(quick.describe().await.is_err() && quick.ack(AckRequest::new().ack("a")).await.is_err());
     assert_eq!(start.elapsed(), 600 * MILLI);
+    let options = PusherOptions::new().linger(Duration::ZERO).give_up_after(Duration::ZERO);
+    let pusher = Pusher::with_options(quick.clone(), options).unwrap();
+    assert!(pusher.push(message.clone()).await.unwrap().await.is_err());
+    assert_eq!(start.elapsed(), 800 * MILLI);
     world.queue.push(&message).await.unwrap();
     quick.with_timeout(2 * SECOND).push(&message).await.unwrap();
 }

@@ -14,6 +14,8 @@ use tokio::task::JoinSet;
 
 use support::{ACCOUNT, Act, Op, RAY, Server, quick};
 
+use crate::faults::{self, place};
+
 use ErrorKind::{Timeout, Transport};
 
 const SUCCESS: &str = r#"{"success":true,"result":{}}"#;
@@ -140,13 +142,18 @@ async fn only_idempotent_operations_are_retried_after_a_timeout() {
 
 #[tokio::test]
 async fn an_ack_past_its_deadline_is_sent_once() {
-    let server = Server::playing([Act::Respond(support::response(500, &[], "")), support::ok(SUCCESS)]);
-    let request = support::acks(["a", "b"]).deadline(Instant::now());
+    let failure = || Act::Respond(support::response(500, &[], ""));
+    let server = Server::playing([failure(), failure(), support::ok(SUCCESS)]);
+    let mut request = support::acks(["a", "b"]).deadline(Instant::now());
     let queue = support::stubborn_queue(&server.url, 3);
-    let AckError { error, unconfirmed, .. } = queue.ack(request).await.unwrap_err();
-    assert_eq!((error.status(), error.attempts()), (Some(500), 1), "{error}");
-    assert_eq!(support::leases(&unconfirmed), ["a", "b"]);
-    assert!(queue.ack(unconfirmed).await.is_ok());
+    // The second time, it is what the first one returned, with the deadline.
+    for _ in 0..2 {
+        let AckError { error, unconfirmed, .. } = queue.ack(request).await.unwrap_err();
+        assert_eq!((error.status(), error.attempts()), (Some(500), 1), "{error}");
+        assert_eq!(support::leases(&unconfirmed), ["a", "b"]);
+        request = unconfirmed;
+    }
+    assert!(queue.ack(request).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
@@ -161,6 +168,11 @@ async fn a_lease_is_counted_from_the_attempt_that_succeeded() {
     let waited = start.elapsed();
     assert!(waited >= Duration::from_secs(1), "{waited:?}");
     assert_eq!(batch.messages[0].lease_deadline, (start + waited + lease).into_std());
+
+    emulator.inject(Fault::Slow { before: lease / 4, after: lease / 4, fault: None });
+    let start = tokio::time::Instant::now();
+    let extended = queue.extend(&batch, Duration::from_secs(60)).await.unwrap();
+    assert_eq!((start.elapsed(), extended.deadline()), (lease / 2, Some((start + Duration::from_secs(60)).into_std())));
 }
 
 #[tokio::test]
@@ -197,6 +209,22 @@ async fn a_request_may_take_30_seconds_and_a_call_120() {
     assert_eq!(took(Op::Push).await, Duration::from_secs(30), "it is sent once");
     // Four attempts, and what is left after the waits between them.
     assert_eq!(took(Op::Ack).await, Duration::from_secs(120));
+}
+
+#[tokio::test]
+async fn the_connect_timeout_bounds_connecting_and_nothing_else() {
+    let (silent, stalled) = (place(faults::Fault::Silence), place(faults::Fault::Play(Act::Stall(Vec::new()))));
+    // Nobody responds to the handshake.
+    let handshake = silent.url.replace("http:", "https:");
+    for (place, url, is_connected, seconds) in [(&silent, &handshake, false, 2), (&stalled, &stalled.url, true, 30)] {
+        let queue = support::open(support::builder(url).connect_timeout(Duration::from_secs(2)));
+        let call = async {
+            let start = tokio::time::Instant::now();
+            (Op::Ack.call(&queue).await.unwrap_err(), start.elapsed().as_secs())
+        };
+        let (error, took) = place.call(true, call).await;
+        assert_eq!((error.kind(), error.may_have_arrived(), took), (Timeout, is_connected, seconds), "{error}");
+    }
 }
 
 #[tokio::test]

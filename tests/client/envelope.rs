@@ -304,5 +304,6 @@ async fn a_full_batch_of_the_largest_messages_is_within_the_bound() {
     let messages = messages.join(",");
     let server = Server::playing([support::ok(format!(r#"{{"success":true,"result":{{"messages":[{messages}]}}}}"#))]);
     let options = PullOptions::new().batch_size(10);
-    assert_eq!(support::queue(&server.url).pull(options).await.unwrap().len(), 10);
+    let queue = support::queue(&server.url);
+    assert_eq!((queue.pull(options).await.unwrap().len(), queue.peek(10).await.unwrap().len()), (10, 10));
 }

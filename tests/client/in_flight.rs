@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use cloudflare_queues::{
     AckRequest, ErrorKind, PullOptions, PushMessage, Queue,
-    emulator::{Emulator, Fault},
+    emulator::{Emulator, Fault, Operation},
 };
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -47,6 +47,22 @@ async fn an_ack_whose_deadline_passes_in_the_queue_is_sent_once() {
     let request = AckRequest::new().ack(&batch.messages[0].lease_id).deadline((Instant::now() + SECOND).into_std());
     assert!(queue.ack(request).await.unwrap().is_complete());
     first.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ack_whose_deadline_passes_in_the_queue_is_not_repeated() {
+    let (emulator, queue) = narrow().await;
+    emulator.inject(Fault::ServerError(503).on(Operation::AckMessages));
+    emulator.inject(Fault::Delay(10 * SECOND).on(Operation::PeekMessages));
+    let request = AckRequest::new().ack("a-lease").deadline((Instant::now() + SECOND).into_std());
+    let peek = async {
+        sleep(SECOND / 10).await;
+        queue.peek(1).await
+    };
+    let before = emulator.requests();
+    let (failed, peeked) = tokio::join!(queue.ack(request), peek);
+    assert!(failed.is_err() && peeked.is_ok(), "{failed:?}");
+    assert_eq!(emulator.requests() - before, 2);
 }
 
 #[tokio::test(start_paused = true)]

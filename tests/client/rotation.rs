@@ -1,6 +1,7 @@
 //! Credentials that change while the client runs.
 
 use std::{
+    future::pending,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -102,6 +103,14 @@ async fn a_failing_provider_sends_nothing() {
     assert_eq!(world.server.requests().len(), 0);
     *world.provided.lock().unwrap() = Ok("first-token");
     assert_eq!(world.pull().await, Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_has_until_the_end_of_the_call() {
+    let queue = support::open(Client::builder(Credentials::from_provider(pending)).base_url(support::nowhere()));
+    let start = tokio::time::Instant::now();
+    let error = queue.pull(PullOptions::new()).await.unwrap_err();
+    assert_eq!((error.kind(), start.elapsed().as_secs()), (ErrorKind::CredentialsUnavailable, 120), "{error}");
 }
 
 #[tokio::test]

@@ -8,7 +8,10 @@ use std::{
 use tokio::time::timeout;
 
 use super::*;
-use crate::emulator::{ExtendFrom, UnknownLease};
+use crate::{
+    emulator::{ExtendFrom, UnknownLease},
+    message::settlement::Lease,
+};
 
 #[tokio::test(start_paused = true)]
 async fn a_handler_of_ten_minutes_gets_its_message_once() {
@@ -24,6 +27,8 @@ async fn a_handler_of_ten_minutes_gets_its_message_once() {
             async move {
                 sleep(10 * MINUTE).await;
                 assert!(!message.lease().is_lost());
+                let deadline = Some(message.lease().deadline());
+                assert_eq!([Lease::from(&message).deadline(), Lease::from(message).deadline()], [deadline; 2]);
             }
         })
         .await;
