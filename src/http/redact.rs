@@ -177,6 +177,7 @@ mod tests {
             (r#"{"body":12345678901234567890123}"#, "8901234567890123 is too large", "[redacted] is too large"),
             (r#"{"body":"caf\u00e9 at noon"}"#, "what is café at noon?", "what is [redacted]?"),
             (r#"{"body":"pin:7"}"#, "no pin:7, no pin", "no [redacted], no pin"),
+            (r#"{"body":"4711","to":"471"}"#, "no 4711, no 471", "no [redacted], no 471"),
             (r#"{"body":"half \ud800"}"#, "anything", "[redacted]"),
             (r#"{"body":"a \"b, c, d\", e"}"#, r#"what is `a "b, c, d", e`?"#, "what is `[redacted]`?"),
             (r#"{"body":"a\\","b":"c, d\\"}"#, r"a\ and c, d\", r"a\ and [redacted]"),

@@ -369,6 +369,21 @@ mod tests {
     }
 
     #[test]
+    fn a_code_under_status_200_means_what_it_means_otherwise() {
+        let kinds = [
+            (&[6003, 6103, 6111, 9109, 10000][..], ErrorKind::Unauthorized),
+            (&[971, 10250, 10251, 10252, 10253, 10429], ErrorKind::RateLimited),
+            (&[404, 7000, 7003, 10104, 11000], ErrorKind::NotFound),
+            (&[15000], ErrorKind::ServiceFailure),
+            (&[0, 10026], ErrorKind::Rejected),
+        ];
+        for (code, kind) in kinds.iter().flat_map(|(codes, kind)| codes.iter().map(move |code| (code, kind))) {
+            let body = format!(r#"{{"success":false,"errors":[{{"code":{code}}}]}}"#);
+            assert_eq!(opened(Operation::PullMessages, 200, &body).err().unwrap().kind(), *kind, "{code}");
+        }
+    }
+
+    #[test]
     fn failures_without_an_envelope_are_not_the_services() {
         let pages = [
             "",

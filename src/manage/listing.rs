@@ -246,6 +246,13 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_list_ends_with_a_page_that_failed() {
+        let page = |_| async { Err(Error::new(ErrorKind::Transport, "lost")) };
+        let mut listing = Listing::new(|number: &u32| Key::Id(number.to_string()), page);
+        assert!(listing.next().await.is_some_and(|entry| entry.is_err()) && listing.next().await.is_none());
+    }
+
+    #[tokio::test]
     async fn a_list_of_new_pages_without_end_is_an_error() {
         for pages in [None, Some(u64::MAX)] {
             let page = move |page: u32| async move {

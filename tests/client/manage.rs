@@ -88,6 +88,19 @@ async fn a_queue_that_cannot_be_created_is_not_looked_for_again() {
 }
 
 #[tokio::test]
+async fn a_failed_search_does_not_hide_what_may_have_been_created() {
+    let queue = || {
+        let none = support::ok(r#"{"success":true,"result":[]}"#);
+        support::queue(&Server::playing([none, support::refused(502, 0), support::refused(403, 10000)]).url)
+    };
+    let of_queue = queue().queues().get_or_create("jobs").await.unwrap_err();
+    let of_consumer = queue().enable_pull(ConsumerSettings::pull()).await.unwrap_err();
+    for (error, op) in [(of_queue, Op::CreateQueue), (of_consumer, Op::CreateConsumer)] {
+        assert_eq!((error.operation(), error.may_have_arrived()), (Some(op.id()), true), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn entries_of_a_list_that_are_left_out_are_logged() {
     let list = |entries| support::ok(format!(r#"{{"success":true,"result":[{entries}]}}"#));
     let consumer = r#"{"consumer_id":"a","type":"http_pull"}"#;

@@ -60,6 +60,7 @@ fn each_kind_of_error_has_words_of_its_own() {
     let words: HashSet<_> = kinds.iter().map(ToString::to_string).collect();
     assert_eq!(words.len(), kinds.len());
     assert!(words.iter().all(|words| !words.is_empty()));
+    assert_eq!(serde_json::to_value(ErrorKind::RateLimited).unwrap(), "rate_limited", "as in logs");
 }
 
 #[tokio::test]

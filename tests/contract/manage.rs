@@ -178,6 +178,7 @@ fn settings_out_of_bounds_are_refused_before_sending() {
             ConsumerSettings::pull().max_retries(u32::MAX),
             ConsumerSettings::pull().retry_delay(Duration::MAX),
             ConsumerSettings::pull().visibility_timeout(Duration::MAX),
+            ConsumerSettings::pull().visibility_timeout(DAY / 2 + Duration::from_nanos(1)),
             ConsumerSettings::worker("script").max_concurrency(Some(0)),
             ConsumerSettings::worker("script").max_wait_time(Duration::MAX),
         ] {
@@ -294,6 +295,18 @@ fn enabling_pulls_survives_a_lost_response() {
 }
 
 #[test]
+fn a_new_consumer_has_a_minute_to_start() {
+    under_every_switch(async |under| {
+        let (emulator, _, queues) = emulated(under);
+        emulator.configure(|behavior: Behavior| behavior.consumer_start(DAY));
+        let queue = queues.create("jobs").await.unwrap();
+        let started = tokio::time::Instant::now();
+        let error = queue.enable_pull(ConsumerSettings::pull()).await.unwrap_err();
+        assert_eq!((error.kind(), started.elapsed().as_secs()), (ErrorKind::NotPullConsumer, 60));
+    });
+}
+
+#[test]
 fn a_queue_is_created_once_even_if_the_response_was_lost() {
     under_every_switch(async |under| {
         for fault in [Fault::ResetAfter, Fault::CutOff] {
@@ -332,7 +345,7 @@ fn consumers_of_every_kind_keep_their_settings() {
         let kinds = [
             ConsumerSettings::pull().batch_size(50).dead_letter_queue("jobs-failed"),
             ConsumerSettings::worker("script").max_concurrency(Some(3)).max_wait_time(Duration::from_secs(1)),
-            ConsumerSettings::notification().email("someone").webhook("hook").pagerduty("duty"),
+            ConsumerSettings::notification().email("someone").webhook("hook").webhook("other").pagerduty("duty"),
             unknown,
         ];
         for settings in kinds {
@@ -352,7 +365,7 @@ fn consumers_of_every_kind_keep_their_settings() {
                     assert_eq!(made.max_wait_time(), Some(Duration::from_secs(1)));
                 }
                 ConsumerKind::Notification => {
-                    assert_eq!(made.fields()["settings"]["webhooks"], json!([{ "id": "hook" }]))
+                    assert_eq!(made.fields()["settings"]["webhooks"], json!([{ "id": "hook" }, { "id": "other" }]))
                 }
                 _ => assert_eq!(made.fields()["settings"]["shape"], json!({ "round": true })),
             }
@@ -391,6 +404,7 @@ fn waiting_for_a_purge_ends_when_it_is_done() {
         let started = tokio::time::Instant::now();
         let error = queue.purge_all_and_wait(Duration::from_secs(10)).await.unwrap_err();
         assert_eq!((error.kind(), started.elapsed().as_secs()), (ErrorKind::Timeout, 10));
+        assert!(error.may_have_arrived(), "{error}");
         let status = queue.purge_all_and_wait(Duration::from_secs(60)).await.unwrap();
         assert!(status.started().is_some() && status.completed() > status.started(), "{status:?}");
         let metrics = queue.metrics().await.unwrap();
