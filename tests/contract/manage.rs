@@ -86,11 +86,13 @@ fn changing_one_setting_keeps_the_others() {
             emulator.configure(|behavior| behavior.patch_resets(resets));
             let settings = QueueSettings::new().delivery_delay(Duration::from_secs(7)).message_retention(DAY);
             let queue = queues.create(NewQueue::new("jobs").settings(settings)).await.unwrap();
+            tokio::time::sleep(Duration::from_secs(1)).await;
             assert_eq!(queue.pause().await.unwrap().delivery_paused(), Some(true));
             let described = queue.update(QueueSettings::new().message_retention(2 * DAY)).await.unwrap();
             assert_eq!(described.delivery_paused(), Some(true));
             assert_eq!(described.delivery_delay(), Some(Duration::from_secs(7)));
             assert_eq!(described.message_retention(), Some(2 * DAY));
+            assert!(described.modified() > described.created());
             assert_eq!(queue.resume().await.unwrap().delivery_paused(), Some(false));
             let replaced = queue.replace_settings(&described, QueueSettings::new()).await.unwrap();
             assert_eq!((replaced.name(), replaced.delivery_delay()), ("jobs", Some(Duration::ZERO)));
@@ -215,6 +217,7 @@ fn enabling_pulls_can_be_repeated_and_keeps_settings() {
             queue.enable_pull(ConsumerSettings::pull().visibility_timeout(Duration::from_secs(90))).await.unwrap();
         assert_eq!(set.id().unwrap(), made.id().unwrap());
         assert_eq!((set.max_retries(), set.visibility_timeout()), (Some(10), Some(Duration::from_secs(90))));
+        assert_eq!(started.elapsed(), Duration::from_secs(5), "a change does not start it again");
         let before = emulator.requests();
         queue.enable_pull(ConsumerSettings::pull().max_retries(10)).await.unwrap();
         assert_eq!(emulator.requests() - before, 2, "a consumer that is as wanted is only read, and a pull tried");
@@ -388,7 +391,8 @@ fn messages_without_retries_left_reach_the_dead_letter_queue() {
         let batch = queue.pull(PullOptions::new()).await.unwrap();
         let _ = queue.ack(AckRequest::retry_all(&batch)).await.unwrap();
         let failed = client.queue_named(queues.account_id(), "jobs-failed").await.unwrap();
-        assert_eq!(failed.peek(10).await.unwrap()[0].body.text().unwrap(), "bad");
+        let peeked = failed.peek(10).await.unwrap();
+        assert_eq!((peeked[0].body.text().unwrap().as_ref(), peeked[0].attempts), ("bad", Some(0)));
     });
 }
 

@@ -1,5 +1,7 @@
 //! Event subscriptions.
 
+use std::time::Duration;
+
 use cloudflare_queues::{
     ErrorKind,
     emulator::{Emulator, Fault, Operation},
@@ -31,7 +33,9 @@ fn a_subscription_keeps_its_settings_until_it_is_changed() {
         assert!(made.created().is_some() && made.modified() == made.created());
 
         let id = made.id().unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
         let disabled = subscriptions.update(&id, SubscriptionChange::new().enabled(false)).await.unwrap();
+        assert!(disabled.modified() > disabled.created());
         assert_eq!((disabled.is_enabled(), disabled.name(), disabled.source()), (Some(false), "pushes", source));
         let change = SubscriptionChange::new().name("all").events(["created"]).enabled(true);
         let changed = subscriptions.update(&id, change).await.unwrap();

@@ -1,6 +1,6 @@
 pub(super) mod counted;
 
-use std::{env, fs, process::Command};
+use std::{env, fs, process::Command, time::Duration};
 
 use super::*;
 use crate::emulator::clock::{from_secs, nanos};
@@ -115,6 +115,22 @@ fn a_waiting_message_of_45_bytes_takes_at_most_376() {
     }
     let taken = (resident().unwrap() - before) / MESSAGES;
     assert!(taken <= 376 && queue.metrics().backlog_count == MESSAGES as u64, "{taken} bytes");
+}
+
+#[test]
+fn a_pull_without_a_timeout_has_that_of_the_queue() {
+    let mut queue = Queue::new(EmulatedQueue::new().visibility_timeout(Duration::from_secs(90)));
+    queue.push(0, Sequence::new(1), message("x", None));
+    assert_eq!(queue.pull(0, 1, None)[0].1.visible_at, 90 * SECOND);
+}
+
+#[test]
+fn a_purge_that_is_refused_deletes_nothing() {
+    let mut queue = Queue::new(EmulatedQueue::new());
+    queue.push(0, Sequence::new(1), message("x", None));
+    let refs = [1, 2].map(|number| Sequence::new(number).message_ref());
+    let purged = queue.purge(0, &Behavior::new().unknown_leases(UnknownLease::Reject), &refs);
+    assert_eq!((purged, queue.metrics().backlog_count), (Err(Unknown), 1));
 }
 
 #[test]

@@ -61,6 +61,37 @@ async fn a_notification_consumer_has_the_settings_that_the_service_fixes() {
 }
 
 #[tokio::test]
+async fn a_queue_cannot_take_the_name_of_another() {
+    let emulator = Emulator::in_process();
+    let queues = emulator.queue().unwrap().queues();
+    queues.create("taken").await.unwrap();
+    for (name, expected) in [("taken", StatusCode::CONFLICT), ("free", StatusCode::OK), ("free", StatusCode::OK)] {
+        let path = format!("/accounts/{}/queues/{}", emulator.account_id(), emulator.queue_id());
+        let mut request = request(&emulator, &path, json!({ "queue_name": name }).to_string().into());
+        *request.method_mut() = Method::PATCH;
+        assert_eq!(raw(&emulator, request).await.0, expected, "{name}");
+    }
+    assert_eq!(queues.list().all().await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_consumer_is_replaced_as_a_whole_or_created() {
+    let emulator = Emulator::in_process();
+    let queue = emulator.queue().unwrap();
+    let id = queue.consumers().await.unwrap()[0].id().unwrap();
+    let bare = ConsumerSettings::pull();
+    let seconds = Duration::from_secs;
+    let full = bare.clone().max_retries(9).dead_letter_queue("failed").retry_delay(seconds(9));
+    queue.update_consumer(&id, &full.visibility_timeout(seconds(9))).await.unwrap();
+    let replaced = queue.update_consumer(&id, &bare).await.unwrap();
+    assert_eq!((replaced.max_retries(), replaced.dead_letter_queue()), (Some(3), None));
+    assert_eq!((replaced.retry_delay(), replaced.visibility_timeout()), (Some(seconds(0)), Some(seconds(30))));
+    queue.delete_consumer(&id).await.unwrap();
+    queue.update_consumer(&id, &bare).await.unwrap();
+    assert_eq!(queue.consumers().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn malformed_descriptions_are_refused() {
     let emulator = Emulator::in_process();
     let queue = emulator.queue().unwrap();

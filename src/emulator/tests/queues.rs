@@ -76,6 +76,23 @@ async fn a_dead_letter_arrives_without_a_request_to_its_source() {
 }
 
 #[tokio::test]
+async fn own_delays_come_before_those_of_batch_and_queue() {
+    const STEP: Duration = Duration::from_secs(10);
+    let emulator = Emulator::builder().queue(EmulatedQueue::new().delivery_delay(STEP)).frozen().in_process();
+    let batch = json!([{ "body": "own", "delay_seconds": 20 }, { "body": "batch" }]);
+    send(&emulator, "/batch", &json!({ "messages": batch, "delay_seconds": 30 }).to_string()).await;
+    for message in [json!({ "body": "queue" }), json!({ "body": "now", "delay_seconds": 0 })] {
+        send(&emulator, "", &message.to_string()).await;
+    }
+    let (queue, pull) = (emulator.queue().unwrap(), PullOptions::new().visibility_timeout(10 * STEP));
+    for arrived in ["now", "queue", "own", "batch"] {
+        let batch = queue.pull(pull).await.unwrap();
+        assert_eq!(batch.iter().map(|message| message.body.text().unwrap()).collect::<Vec<_>>(), [arrived]);
+        emulator.advance(STEP);
+    }
+}
+
+#[tokio::test]
 async fn every_setting_takes_zero_and_its_largest_value() {
     for (duration, count) in [(Duration::ZERO, 0), (Duration::MAX, u32::MAX)] {
         let settings = EmulatedQueue::new().max_retries(count).visibility_timeout(duration);

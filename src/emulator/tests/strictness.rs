@@ -230,6 +230,21 @@ async fn pulls_are_bounded_by_size_and_by_the_queues_rate() {
 }
 
 #[tokio::test]
+async fn pushes_are_bounded_by_the_queues_rate_of_messages() {
+    let emulator = Emulator::builder().behavior(Behavior::new().pushes_per_second(20)).frozen().in_process();
+    let push = async |count| {
+        let body = json!({ "messages": vec![json!({ "body": "s" }); count] }).to_string();
+        send(&emulator, "/batch", &body).await.0.as_u16()
+    };
+    // A batch takes a second's worth, which was saved up, and what is earned in the next four seconds.
+    assert_eq!([push(100).await, push(1).await], [200, 429]);
+    emulator.advance(std::time::Duration::from_secs(4));
+    assert_eq!(push(1).await, 429);
+    emulator.advance(std::time::Duration::from_millis(50));
+    assert_eq!([push(1).await, push(1).await], [200, 429]);
+}
+
+#[tokio::test]
 async fn a_push_that_the_client_would_not_send_is_refused() {
     let emulator = Emulator::in_process();
     let text = |bytes: usize| json!({ "body": "t".repeat(bytes), "content_type": "text" });
