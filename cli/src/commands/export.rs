@@ -11,7 +11,7 @@ use std::{
 };
 
 use clap::Args;
-use cloudflare_queues::{Body, ContentType, Message};
+use cloudflare_queues::{Body, Error, Message, PushMessage};
 use tokio::sync::Mutex;
 
 use crate::{
@@ -28,12 +28,12 @@ use crate::{
 const HELP: &str = "\
 It writes the messages that are there at the start, and says how many arrived since. Each message stays. It is leased \
 while the export runs, which is one of its deliveries, and is available again when the export ends or is told to \
-stop. A message that would not be delivered again is pushed as a new one. Where that is impossible (bytes, v8), \
-export refuses to begin, or ends before it pulls the message, unless --raise-retries is given.
+stop. A message that would not be delivered again is pushed as a new one. Where that is impossible (bytes, v8, bare \
+JSON strings), export refuses to begin, or ends before it pulls the message, unless --raise-retries is given.
 
 With --remove, a message is acknowledged once its line is written or, with --to, once the line is on the disk. Lines \
-that the reader of a pipe never reads are lost; --to avoids that. Messages that import cannot push back (bytes, v8) \
-are left, unless --all-types is given.
+that the reader of a pipe never reads are lost; --to avoids that. Messages that import cannot push back (bytes, v8, \
+bare JSON strings) are left, unless --all-types is given.
 
 An export that is killed loses nothing: run it again. Messages that were in flight may then be in the file twice, \
 with the same id. One loss cannot be avoided by any client: a message in flight at its last delivery goes to the \
@@ -121,8 +121,7 @@ impl Export {
         progress.say(&format!("{written} written{removed}"));
         let foreign = foreign.load(Ordering::Relaxed);
         if foreign > 0 {
-            let foreign = counted(foreign, "of these is of a type", "of these are of types");
-            progress.say(&format!("{foreign} that import cannot push back (bytes, v8)"));
+            progress.say(&format!("import cannot push {foreign} of these back (bytes, v8, bare JSON strings)"));
         }
         let is_appended_to = self.to.is_some() && !self.remove;
         swept.result().map_err(|failure| match is_appended_to {
@@ -193,6 +192,11 @@ impl Writing {
         })
     }
 
+    /// Why a message with this body is left: what cannot be pushed cannot be imported.
+    fn refusal(&self, body: &Body) -> Option<Error> {
+        self.only_importable.then(|| PushMessage::from_body(body).err()).flatten()
+    }
+
     /// Returns whether lines are still written.
     async fn write(&self, messages: &[&Message]) -> io::Result<bool> {
         let mut lines = String::new();
@@ -216,35 +220,30 @@ impl Writing {
 
 impl Sink for Writing {
     fn fits(&self, body: &Body) -> bool {
-        !self.only_importable || is_importable(body)
+        self.refusal(body).is_none()
     }
 
     async fn take(&self, messages: &[Message], leases: &mut Held<'_>) -> Taken {
         let fitting: Vec<_> = messages.iter().filter(|message| self.fits(&message.body)).collect();
         let (written, failure) = match leases.during(self.write(&fitting)).await {
             Ok(true) => {
-                let foreign = fitting.iter().filter(|message| !is_importable(&message.body)).count();
+                let foreign = fitting.iter().filter(|message| PushMessage::from_body(&message.body).is_err()).count();
                 self.foreign.fetch_add(foreign as u64, Ordering::Relaxed);
                 (Outcome::Taken, None)
             }
             Ok(false) => (Outcome::Failed, None),
             Err(error) => (Outcome::Failed, Some(Failure::output(&error))),
         };
-        let outcome = |message: &Message| match self.fits(&message.body) {
-            true => written,
-            false => {
-                let (id, kind) = (&message.id, message.body.content_type());
-                let what = format!("message {id} is of the type {kind}, which cannot be imported, and is left");
-                self.progress.remark_on_message("unfit", &what);
+        let outcome = |message: &Message| match self.refusal(&message.body) {
+            None => written,
+            Some(error) => {
+                let (id, why) = (&message.id, Failure::described(&error));
+                self.progress.remark_on_message("unfit", &format!("message {id} stays: {why}"));
                 Outcome::Unfit
             }
         };
         Taken { outcomes: messages.iter().map(outcome).collect(), failure }
     }
-}
-
-fn is_importable(body: &Body) -> bool {
-    matches!(body.content_type(), ContentType::Text | ContentType::Json)
 }
 
 /// Whether standard output keeps nothing. Where it is closed, the program is started with `/dev/null` instead.

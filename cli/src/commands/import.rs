@@ -24,7 +24,8 @@ use crate::{
 
 const HELP: &str = "\
 Every byte of a `text` body is restored. Of a `json` body, the value is restored: as with every push, the service \
-may change its white space. The service takes no other type over HTTP, so such lines are reported and skipped.
+may change its white space. The service takes no other type over HTTP, and no bare string as `json`, so such lines \
+are reported and skipped.
 
 Example:
   cf-queues import jobs jobs.ndjson";

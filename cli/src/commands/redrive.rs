@@ -37,8 +37,8 @@ ARRIVED since the start. After a stop or a failure, what it had not reached is i
 A message that stays is leased while redrive runs, which is one of its deliveries. It is available again when \
 redrive ends or is told to stop. If redrive is killed, that takes a minute or, if more than 20,000 stay, a second \
 for each 300 of them, up to an hour. A message that would not be delivered again is pushed as a new one. Where that \
-is impossible (bytes, v8), redrive refuses to begin, or ends before it pulls the message, unless --raise-retries is \
-given.
+is impossible (bytes, v8, bare JSON strings), redrive refuses to begin, or ends before it pulls the message, unless \
+--raise-retries is given.
 
 Examples:
   cf-queues redrive jobs-failed jobs --filter '/type=order' --rate 500

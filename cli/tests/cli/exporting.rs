@@ -65,6 +65,7 @@ fn bodies_of_other_types_are_exported_whole_and_not_imported() {
         message("b", "v8", "/w9vIgFh".into()),
         message("c", "new", json!({ "x": [1] })),
         message("d", "bytes", "no base64!".into()),
+        message("e", "json", "no JSON!".into()),
     ];
     let url = scripted(vec![json!({ "messages": messages })]);
     let world = World::new();
@@ -72,7 +73,7 @@ fn bodies_of_other_types_are_exported_whole_and_not_imported() {
     command.env("CLOUDFLARE_BASE_URL", url).env("CLOUDFLARE_API_TOKEN", "t").env("CLOUDFLARE_ACCOUNT_ID", "a");
     let ended = command.assert().success().get_output().clone();
     let told = String::from_utf8_lossy(&ended.stderr);
-    assert!(told.contains("4 of these are of types that import cannot push back"), "{told}");
+    assert!(told.contains("import cannot push 5 of these back"), "{told}");
     let output = ended.stdout;
     let lines = objects(str::from_utf8(&output).unwrap());
     assert_eq!(BASE64_STANDARD.decode(lines[0]["body_base64"].as_str().unwrap()).unwrap(), bytes);
@@ -81,7 +82,7 @@ fn bodies_of_other_types_are_exported_whole_and_not_imported() {
     assert_eq!(lines[3]["body_raw"], "no base64!");
     assert!(!String::from_utf8_lossy(&output).contains("lease-"));
     let refused = world.command(&["import", world.id()]).write_stdin(output).assert().code(5);
-    assert_eq!(objects(str::from_utf8(&refused.get_output().stdout).unwrap())[0]["refused"], 4);
+    assert_eq!(objects(str::from_utf8(&refused.get_output().stdout).unwrap())[0]["refused"], 5);
     assert!(world.messages().is_empty());
 }
 

@@ -11,7 +11,7 @@ use std::{
 use cloudflare_queues::{
     PullOptions, PushMessage,
     consumer::{DeadLetter, Reason},
-    emulator::{EmulatedQueue, Emulator, Fault, Operation},
+    emulator::{EmulatedQueue, Emulator, Fault, Operation, Seed},
     manage::ConsumerSettings,
     testing,
 };
@@ -326,11 +326,16 @@ fn a_storm_of_refusals_is_one_line_that_counts() {
 fn an_export_that_removes_leaves_what_import_cannot_push_back() {
     let world = workers_queue(3);
     world.send("bytes", "binary");
+    world.emulator.seed(world.emulator.queue_id(), [Seed::json("a string").unwrap()]).unwrap();
     world.push_numbers(2);
     let export = world.command(&["export", world.id(), "--remove"]).assert().code(5).get_output().clone();
     assert_eq!(objects(str::from_utf8(&export.stdout).unwrap()).len(), 2);
-    assert!(String::from_utf8_lossy(&export.stderr).contains("of the type bytes, which cannot be imported"));
-    assert_eq!(world.messages().len(), 1);
-    let lines = world.objects(&["export", world.id(), "--remove", "--all-types"]);
-    assert_eq!((lines[0]["body_base64"].as_str(), world.messages().len()), (Some("YmluYXJ5"), 0));
+    let told = String::from_utf8_lossy(&export.stderr);
+    assert!(told.contains("but is `bytes`") && told.contains("no bare string as `json`"), "{told}");
+    assert_eq!(world.messages().len(), 2);
+    let export = world.command(&["export", world.id(), "--remove", "--all-types"]).assert().success();
+    let lines = objects(str::from_utf8(&export.get_output().stdout).unwrap());
+    assert_eq!((&lines[0]["body_base64"], &lines[1]["body"]), (&"YmluYXJ5".into(), &"a string".into()));
+    let told = String::from_utf8_lossy(&export.get_output().stderr);
+    assert!(told.contains("import cannot push 2 of these back") && world.messages().is_empty(), "{told}");
 }
