@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use crate::{
     recorded,
-    world::{World, bare, eventually, folder, objects, scripted, signal},
+    world::{World, bare, eventually, folder, objects, scripted, scripted_with, signal},
 };
 
 /// The exit code, and what was found.
@@ -203,6 +203,15 @@ fn a_probe_takes_no_queue_that_has_messages() {
     world.push_numbers(1);
     world.command(&["doctor", "--probe", world.id()]).assert().code(2);
     assert_eq!(world.messages().len(), 1);
+}
+
+#[test]
+fn a_probe_takes_no_queue_with_an_unknown_backlog() {
+    let url = scripted_with(Vec::new(), serde_json::json!({}));
+    let mut command = bare(&["doctor", "--probe", &"f".repeat(32)]);
+    command.env("CLOUDFLARE_BASE_URL", url).env("CLOUDFLARE_API_TOKEN", "t").env("CLOUDFLARE_ACCOUNT_ID", "a");
+    let refused = command.assert().code(2);
+    assert!(String::from_utf8_lossy(&refused.get_output().stderr).contains("whether the queue is empty"));
 }
 
 /// What the report of a probe has on each question, found by the start of the question.

@@ -227,12 +227,18 @@ pub fn folder(name: &str) -> PathBuf {
 /// A service that gives this result to each pull, one after the other, and then an empty one; and counts
 /// acknowledgements. Returns its base URL.
 pub fn scripted(results: Vec<Value>) -> String {
+    scripted_with(results, serde_json::json!({ "backlog_count": 0 }))
+}
+
+/// The same, with these metrics.
+pub fn scripted_with(results: Vec<Value>, metrics: Value) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/client/v4", listener.local_addr().unwrap());
     let results = std::sync::Arc::new(std::sync::Mutex::new(results.into_iter()));
     thread::spawn(move || {
         for stream in listener.incoming() {
             let (mut stream, results) = (BufReader::new(stream.unwrap()), std::sync::Arc::clone(&results));
+            let metrics = metrics.clone();
             thread::spawn(move || {
                 while let Some((line, body)) = request(&mut stream) {
                     let path = line.split([' ', '?']).nth(1).unwrap();
@@ -244,7 +250,7 @@ pub fn scripted(results: Vec<Value>) -> String {
                         }),
                         "consumers" => serde_json::json!([{ "type": "http_pull", "dead_letter_queue": "failed" }]),
                         "queues" => serde_json::json!([]),
-                        "metrics" => serde_json::json!({ "backlog_count": 0 }),
+                        "metrics" => metrics.clone(),
                         _ => serde_json::json!({}),
                     };
                     let body = serde_json::json!({ "success": true, "result": result }).to_string();

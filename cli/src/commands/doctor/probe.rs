@@ -45,7 +45,11 @@ struct Probe {
 
 pub(super) async fn run(common: &Common, queue: &str, lease: Duration, record: Option<PathBuf>) -> Result<(), Failure> {
     let queue = common.account.queue(queue).await?;
-    let backlog = queue.metrics().await?.backlog_count.unwrap_or_default();
+    let Some(backlog) = queue.metrics().await?.backlog_count else {
+        // A peek shows neither leased nor delayed messages, and the probe would delete them.
+        let what = "it is not known whether the queue is empty: the service does not count its messages";
+        return Err(Failure::new(Exit::Input, what));
+    };
     if backlog > 0 || !queue.peek(1).await?.is_empty() {
         return Err(Failure::new(Exit::Input, "the queue is not empty: take one that nothing else uses"));
     }
