@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use cloudflare_queues::{
-    Queue,
+    Error, Queue,
     manage::{ConsumerDescription, ConsumerSettings},
 };
 use tokio::sync::Mutex;
@@ -23,6 +23,8 @@ pub(super) struct Allowance {
     consumer: ConsumerDescription,
     /// What the queue allows now.
     retries: AtomicU32,
+    /// What it may allow now, if the response to a raise was lost.
+    may_be: AtomicU32,
     /// Whether the user allows raising it.
     pub(super) may_raise: bool,
     /// Whether a message was seen whose next delivery is its last one, or was.
@@ -33,9 +35,10 @@ pub(super) struct Allowance {
 impl Allowance {
     pub(super) async fn of(queue: &Queue, may_raise: bool) -> Result<Self, Failure> {
         let consumer = backlog::pull_consumer(queue).await?;
-        let retries = consumer.max_retries().unwrap_or(DEFAULT_RETRIES).into();
+        let before = consumer.max_retries().unwrap_or(DEFAULT_RETRIES);
+        let (retries, may_be) = (before.into(), before.into());
         let (is_scarce, raising) = (AtomicBool::new(false), Mutex::default());
-        Ok(Self { queue: queue.clone(), consumer, retries, may_raise, is_scarce, raising })
+        Ok(Self { queue: queue.clone(), consumer, retries, may_be, may_raise, is_scarce, raising })
     }
 
     /// Whether to look at messages before they are pulled, since some have no delivery to spare.
@@ -78,24 +81,26 @@ impl Allowance {
             let what = format!("max_retries cannot be raised to {attempts}: the service takes {MOST_RETRIES} at most");
             return Err(Failure::new(Exit::Refused, what));
         }
-        self.set(attempts).await?;
+        let raised = self.set(attempts).await;
+        if raised.as_ref().map_or_else(Error::may_have_arrived, |()| true) {
+            self.may_be.store(attempts, Ordering::Relaxed);
+        }
+        raised?;
         self.retries.store(attempts, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Sets it back if it was raised. A message that has been delivered more often by then is delivered once more.
+    /// Sets it back if it may be raised. A message that has been delivered more often by then is delivered once more.
     pub(super) async fn restore(&self) -> Result<(), Failure> {
-        let before = self.before();
-        if self.retries() != before {
-            self.set(before).await.map_err(|failure| {
-                failure
-                    .with_note(&format!("max_retries of the queue is {} now; set it back to {before}", self.retries()))
-            })?;
+        let (before, may_be) = (self.before(), self.may_be.load(Ordering::Relaxed));
+        if may_be != before {
+            let note = format!("max_retries of the queue may be {may_be} now; set it back to {before}");
+            self.set(before).await.map_err(|error| Failure::from(error).with_note(&note))?;
         }
         Ok(())
     }
 
-    async fn set(&self, retries: u32) -> Result<(), Failure> {
+    async fn set(&self, retries: u32) -> Result<(), Error> {
         let settings = ConsumerSettings::from(&self.consumer).max_retries(retries);
         let _ = self.queue.update_consumer(&self.consumer.id()?, &settings).await?;
         Ok(())

@@ -4,7 +4,7 @@ use std::{collections::HashMap, future::pending};
 
 use cloudflare_queues::{
     AckRequest, PullOptions, PushMessage, Settlement,
-    emulator::{EmulatedQueue, Emulator, EmulatorBuilder, Fault, Operation, Seed, UnknownLease},
+    emulator::{EmulatedQueue, Emulator, EmulatorBuilder, Fault, Injection, Operation, Seed, UnknownLease},
 };
 use tokio::time::{Instant, sleep, timeout};
 
@@ -361,6 +361,19 @@ async fn retries_are_raised_for_the_time_of_a_sweep() {
         );
         let retries = world.from.consumers().await.unwrap()[0].max_retries();
         assert_eq!(retries, Some(0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn retries_whose_raise_may_have_arrived_are_set_back() {
+    for (fault, sent) in [(Fault::ResetAfter, 5), (Fault::Forbidden, 1)] {
+        // One batch, for which they are raised once, with the client's own attempts.
+        let world = World::with(100, 0).await;
+        let changes = changes_of_consumers(&world);
+        world.emulator.inject(Injection::from(fault).on(Operation::UpdateConsumer).times(4));
+        world.run(Plan { filter: only(&["body=7"]), raise_retries: true, ..plan() }).await;
+        assert_eq!(world.from.consumers().await.unwrap()[0].max_retries(), Some(0), "{sent}");
+        assert_eq!(changes.load(Ordering::Relaxed), sent);
     }
 }
 
