@@ -104,9 +104,16 @@ pub(crate) struct Counts {
     pub(crate) renewed: u64,
     /// They were taken or handed back, but the service did not confirm it.
     pub(crate) unconfirmed: u64,
+    /// They were taken, and the service did not confirm that they are deleted.
+    pub(crate) undeleted: u64,
 }
 
 impl Counts {
+    /// Those of the taken ones that are deleted.
+    pub(crate) fn deleted(&self) -> u64 {
+        self.taken.saturating_sub(self.undeleted)
+    }
+
     /// Those of them that are in the queue, if `is_removed` says whether taken ones are not.
     fn in_queue(&self, is_removed: bool) -> u64 {
         let taken = if is_removed { 0 } else { self.taken };
@@ -116,7 +123,7 @@ impl Counts {
 
 impl AddAssign for Counts {
     fn add_assign(&mut self, more: Self) {
-        let Self { taken, skipped, unfit, left, renewed, unconfirmed } = self;
+        let Self { taken, skipped, unfit, left, renewed, unconfirmed, undeleted } = self;
         for (sum, more) in [
             (taken, more.taken),
             (skipped, more.skipped),
@@ -124,6 +131,7 @@ impl AddAssign for Counts {
             (left, more.left),
             (renewed, more.renewed),
             (unconfirmed, more.unconfirmed),
+            (undeleted, more.undeleted),
         ] {
             *sum = sum.saturating_add(more);
         }
@@ -495,7 +503,8 @@ impl<S: Sink> Sweep<S> {
         let of_backlog = self.pulled_of_backlog.load(Ordering::Relaxed);
         let unpulled = self.backlog.map_or(u64::MAX, |backlog| backlog.saturating_sub(of_backlog));
         swept.unavailable = if self.plan.until_empty { others } else { others.min(unpulled) };
-        swept.arrived = others.saturating_sub(swept.unavailable);
+        // Those that may not be deleted did not arrive.
+        swept.arrived = others.saturating_sub(swept.unavailable).saturating_sub(counts.undeleted);
         if swept.unavailable > 0 {
             let timeout = self.allowance.consumer().visibility_timeout();
             let timeout = timeout.unwrap_or(LEASE).clamp(LEASE, LONGEST_DELAY);

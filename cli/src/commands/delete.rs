@@ -13,7 +13,7 @@ use crate::{
     output::{self, Format, Row, cell, counted},
     progress::Progress,
     signals::Signals,
-    sweep::{Held, Outcome, Plan, Sink, Sweep, Taken},
+    sweep::{Counts, Held, Outcome, Plan, Sink, Sweep, Taken},
 };
 
 /// The maximum number of messages of a peek.
@@ -22,7 +22,8 @@ const STOPPED: &str = "stopped before the end; a deletion that was in flight may
 
 const HELP: &str = "\
 It looks at the first 100 available messages, without leasing them, deletes those that match, and looks again until \
-none of the first 100 matches. It says how many messages it did not reach. With --all, it leases each message once, \
+none of the first 100 matches. It says how many messages it did not reach. UNCONFIRMED counts those that the service \
+did not confirm as deleted. With --all, it leases each message once, \
 which is one of its deliveries, and makes those that stay available again when it ends. Deleted messages cannot be \
 restored: try --dry-run first.
 
@@ -58,6 +59,8 @@ pub(crate) struct Delete {
 #[derive(Default, Serialize)]
 struct Summary {
     deleted: u64,
+    /// The service did not confirm that they are deleted.
+    unconfirmed: u64,
     /// Messages that were looked at, deleted ones included.
     looked_at: u64,
     backlog_count: Option<u64>,
@@ -142,8 +145,9 @@ impl Delete {
                 return Err(Failure::interrupted_with_leases());
             }
         };
-        let (deleted, skipped) = (swept.counts.taken, swept.counts.skipped);
-        let summary = Summary { deleted, looked_at: deleted.saturating_add(skipped), backlog_count };
+        let Counts { taken, skipped, undeleted, .. } = swept.counts;
+        let (deleted, looked_at) = (swept.counts.deleted(), taken.saturating_add(skipped));
+        let summary = Summary { deleted, unconfirmed: undeleted, looked_at, backlog_count };
         Ok((summary, swept.result()))
     }
 }
@@ -161,17 +165,18 @@ async fn peeked(queue: &Queue, filter: &Filter, summary: &mut Summary, progress:
         if refs.is_empty() {
             return unseen(summary, messages.len(), found.len());
         }
-        let outcome = queue.delete_messages(refs.iter().copied()).await?;
+        let count = refs.len() as u64;
+        let outcome = queue.delete_messages(refs.iter().copied()).await.inspect_err(|error| {
+            summary.unconfirmed = if error.may_have_arrived() { count } else { 0 };
+        })?;
         if !outcome.is_complete() {
+            summary.deleted = summary.deleted.saturating_add(outcome.deletions.accepted);
+            summary.unconfirmed = outcome.deletions.doubtful();
             let told: Vec<_> = outcome.errors.iter().chain(&outcome.warnings).map(|it| it.message.as_str()).collect();
-            let what = format!(
-                "the service did not delete all of {}: {}",
-                output::messages(refs.len() as u64),
-                told.join("; ")
-            );
+            let what = format!("the service did not delete all of {}: {}", output::messages(count), told.join("; "));
             return Err(Failure::new(Exit::Partly, what));
         }
-        summary.deleted = summary.deleted.saturating_add(refs.len() as u64);
+        summary.deleted = summary.deleted.saturating_add(count);
         progress.at(summary.deleted);
         if tried.len() < 100_000 {
             tried.extend(found.iter().map(|message| message.id.clone()));
@@ -217,11 +222,12 @@ impl Row for Forecast {
 
 impl Row for Summary {
     fn head(&self) -> Vec<&'static str> {
-        vec!["DELETED", "LOOKED AT", "BACKLOG BEFORE"]
+        vec!["DELETED", "UNCONFIRMED", "LOOKED AT", "BACKLOG BEFORE"]
     }
 
     fn cells(&self) -> Vec<String> {
-        vec![self.deleted.to_string(), self.looked_at.to_string(), cell(self.backlog_count)]
+        let counts = [self.deleted, self.unconfirmed, self.looked_at].map(|count| count.to_string());
+        counts.into_iter().chain([cell(self.backlog_count)]).collect()
     }
 }
 

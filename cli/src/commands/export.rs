@@ -116,7 +116,14 @@ impl Export {
                 return Err(Failure::interrupted_with_leases());
             }
         };
-        let removed = if self.remove { ", and deleted" } else { "" };
+        let removed = match swept.counts.undeleted {
+            _ if !self.remove => String::new(),
+            0 => ", and deleted".to_owned(),
+            undeleted => {
+                let deleted = swept.counts.deleted();
+                format!(", and {deleted} deleted; it is not known whether the other {undeleted} are")
+            }
+        };
         let written = counted(swept.counts.taken, "message was", "messages were");
         progress.say(&format!("{written} written{removed}"));
         let foreign = foreign.load(Ordering::Relaxed);

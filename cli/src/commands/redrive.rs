@@ -191,7 +191,7 @@ impl Redrive {
                 return Err(Failure::interrupted_with_leases());
             }
         };
-        let Counts { taken, skipped, unfit, left, unconfirmed, .. } = swept.counts;
+        let Counts { taken, skipped, unfit, left, undeleted: unconfirmed, .. } = swept.counts;
         let (unavailable, arrived) = (swept.unavailable, swept.arrived);
         let (from, to) = (self.from, names.join(", "));
         let summary = Summary { from, to, moved: taken, skipped, unfit, left, unconfirmed, unavailable, arrived };

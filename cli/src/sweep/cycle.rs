@@ -123,7 +123,7 @@ impl<S: Sink> Sweep<S> {
                 Outcome::Failed => left,
             } += 1;
         }
-        leases.during(self.settle(removed, None, cycle)).await;
+        cycle.counts.undeleted += leases.during(self.settle(removed, None, cycle)).await;
         leases.release(
             messages.iter().filter(|message| !stays.iter().chain(&left).any(|kept| kept.lease_id == message.lease_id)),
         );
@@ -224,12 +224,13 @@ impl<S: Sink> Sweep<S> {
         self.progress.remark("raised", &what);
     }
 
+    /// Returns for how many messages the service did not confirm it.
     async fn settle<'m>(
         &self,
         messages: impl IntoIterator<Item = &'m Message>,
         retried: Option<Duration>,
         cycle: &mut Cycle,
-    ) {
+    ) -> u64 {
         let leases: Vec<_> = messages.into_iter().map(|message| message.lease_id.clone()).collect();
         let mut settling = pin!(settle(&self.acker, &leases, retried));
         let settled = loop {
@@ -246,5 +247,6 @@ impl<S: Sink> Sweep<S> {
         if settled.unconfirmed == leases.len() as u64 {
             cycle.failure = cycle.failure.take().or(settled.error.map(Failure::from));
         }
+        settled.unconfirmed
     }
 }

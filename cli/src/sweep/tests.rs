@@ -211,6 +211,15 @@ async fn leases_are_held_while_a_sink_takes_an_hour() {
     assert!(world.numbers(&world.from).is_empty());
 }
 
+#[tokio::test(start_paused = true)]
+async fn messages_that_may_be_deleted_did_not_arrive() {
+    let world = World::with(100, 3).await;
+    world.emulator.configure(|behavior| behavior.acks_after_extend(false));
+    let sweep = Sweep::prepare(world.from.clone(), Slow, plan(), Progress::hidden()).await.unwrap();
+    let swept = sweep.run(pending()).await;
+    assert_eq!((swept.counts.taken, swept.counts.undeleted, swept.arrived), (100, 100, 0));
+}
+
 /// Takes messages after it has acknowledged the first one.
 struct Stealing(Queue);
 
@@ -235,7 +244,7 @@ async fn a_refused_lease_ends_no_sweep() {
     let sink = Stealing(world.from.clone());
     let sweep = Sweep::prepare(world.from.clone(), sink, plan(), Progress::hidden()).await.unwrap();
     let swept = sweep.run(pending()).await;
-    assert_eq!(swept.counts, Counts { taken: 300, unconfirmed: 3, ..Counts::default() });
+    assert_eq!(swept.counts, Counts { taken: 300, unconfirmed: 3, undeleted: 3, ..Counts::default() });
     assert!(swept.failure.is_none());
     assert!(world.numbers(&world.from).is_empty());
 }

@@ -3,6 +3,7 @@
 use std::{
     io::{BufRead, BufReader},
     process::Stdio,
+    time::Duration,
 };
 
 use cloudflare_queues::{
@@ -195,6 +196,25 @@ fn a_search_for_an_id_ends_when_it_is_found() {
     let (code, lines, told) = run(&world, &["delete", world.id(), "--id", &id, "--all"]);
     assert_eq!((code, &lines[0]["deleted"], world.messages().len()), (Some(0), &1.into(), 1999), "{told}");
     assert!(world.messages().iter().filter(|message| message.attempts > 0).count() < 1500);
+}
+
+#[test]
+fn deletions_that_are_not_confirmed_are_counted_apart() {
+    let world = World::new();
+    world.push_numbers(5);
+    world.emulator.inject(Fault::Forbidden.on(Operation::AckMessages).until_removed());
+    let filter = ["delete", world.id(), "--filter", "body!=x"];
+    let (code, lines, told) = run(&world, &[&filter[..], &["--all"]].concat());
+    assert_eq!((code, &lines[0]["deleted"], &lines[0]["unconfirmed"]), (Some(4), &0.into(), &5.into()), "{told}");
+    world.emulator.advance(Duration::from_secs(61));
+    let export = world.command(&["export", world.id(), "--remove"]).assert().code(4);
+    let told = String::from_utf8_lossy(&export.get_output().stderr);
+    assert!(told.contains("5 messages were written, and 0 deleted; it is not known whether the other 5 are"), "{told}");
+    world.emulator.advance(Duration::from_secs(61));
+    world.emulator.remove_faults();
+    world.emulator.inject(Fault::ResetAfter.on(Operation::PurgeMessages).until_removed());
+    let (code, lines, told) = run(&world, &filter);
+    assert_eq!((code, &lines[0]["deleted"], &lines[0]["unconfirmed"]), (Some(6), &0.into(), &5.into()), "{told}");
 }
 
 #[test]

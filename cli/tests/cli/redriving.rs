@@ -165,6 +165,16 @@ fn a_second_filter_finds_what_the_first_one_left() {
 }
 
 #[test]
+fn messages_that_stay_are_not_counted_as_unconfirmed() {
+    let world = World::new();
+    world.push_numbers(5);
+    world.emulator.inject(Fault::Forbidden.on(Operation::AckMessages).until_removed());
+    let (code, summary, told) = redrive(&world, &[world.id(), &world.other(), "--filter", "body=x"]);
+    assert_eq!((code, &summary["unconfirmed"]), (Some(5), &0.into()), "{told}");
+    assert!(told.contains("5 messages that stay may be hidden until about"), "{told}");
+}
+
+#[test]
 fn hidden_messages_are_no_success() {
     let world = World::new();
     let to = world.other();
