@@ -22,9 +22,11 @@ impl Profile {
             failure.with_note("a profile is a table [NAME] with account, base_url and token_variable, not the token")
         };
         let text = fs::read_to_string(&path).map_err(|error| wrong(error.to_string()))?;
-        // An error of the parser quotes the line, in which someone may have put a token.
-        let mut profiles: BTreeMap<String, Self> =
-            toml::from_str(&text).map_err(|error| wrong(error.message().to_owned()))?;
+        // An error of the parser quotes names and values, which may be a token that someone has put there.
+        let mut profiles: BTreeMap<String, Self> = toml::from_str(&text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            wrong(format!("line {} cannot be read", before.matches('\n').count().saturating_add(1)))
+        })?;
         let names = profiles.keys().cloned().collect::<Vec<_>>().join(", ");
         profiles.remove(name).ok_or_else(|| wrong(format!("there is no such profile, but: {names}")))
     }

@@ -184,6 +184,18 @@ fn a_proxy_is_named_without_its_password() {
 }
 
 #[test]
+fn a_base_url_is_named_without_its_secrets() {
+    let world = World::new();
+    let responds = world.emulator.base_url().replace("://", "://me:s3cret@");
+    for url in [&responds, "http://me:s3cret@127.0.0.1:9/v4?s3cret#s3cret", "me:s3cret@host/v4", "http://me:s3cret@[/"]
+    {
+        let output = world.command(&["doctor"]).env("CLOUDFLARE_BASE_URL", url).assert().failure().get_output().clone();
+        let told = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(told.contains(r#""check":"network""#) && !told.contains("s3cret"), "{url}: {told}");
+    }
+}
+
+#[test]
 fn missing_pull_consumers_are_reported_and_enabled_if_wanted() {
     let world = World::of(Emulator::builder().real_time().queue(EmulatedQueue::new().http_pull(false)));
     world.push_numbers(1);

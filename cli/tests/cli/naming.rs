@@ -68,10 +68,15 @@ fn profiles_name_the_tokens_variable_and_never_the_token() {
     let output = run(&["consume", world.id(), "--profile", "test", "--until-empty", "--", "env"]);
     let seen = String::from_utf8_lossy(&output.stdout);
     assert!(seen.contains("CF_QUEUES_MESSAGE_ID") && !seen.contains("THE_TOKEN"), "{seen}");
-    fs::write(&file, "[test]\napi_token = \"s3cret\"\n").unwrap();
-    let output = run(&["ls", "--profile", "test"]);
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.code() == Some(2) && told.contains("not the token") && !told.contains("s3cret"), "{told}");
+    for text in
+        ["[test]\napi_token = \"s3cret\"", "\ntoken = \"s3cret\"\n[test]", "[test]\ns3cret = 1", "[test]\ns3cret"]
+    {
+        fs::write(&file, text).unwrap();
+        let output = run(&["ls", "--profile", "test"]);
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && told.contains("not the token"), "{told}");
+        assert!(told.contains("line 2 ") && !told.contains("s3cret"), "{told}");
+    }
 }
 
 #[test]

@@ -146,13 +146,13 @@ impl Checks {
         let response = match response {
             Ok(response) => response,
             Err(error) => {
-                let found = format!("{url} does not respond: {}", innermost(&error));
+                let found = format!("{} does not respond: {}", public(&url), innermost(&error.without_url()));
                 let advice = "check the base URL, the network, a firewall, and a proxy (HTTPS_PROXY, NO_PROXY)";
                 self.add("network", State::Wrong, Exit::Service, found, Some(advice.to_owned()));
                 return false;
             }
         };
-        self.ok("network", format!("{url} responds"));
+        self.ok("network", format!("{} responds", public(&url)));
         let date = response.headers().get(DATE).and_then(|date| date.to_str().ok());
         let Some(theirs) = date.and_then(|date| httpdate::parse_http_date(date).ok()) else { return true };
         let ours = SystemTime::now();
@@ -287,6 +287,16 @@ impl Checks {
         let count = metrics.backlog_count.map_or_else(|| "unknown".to_owned(), messages);
         self.ok("backlog", format!("{count}{}", age.unwrap_or_default()));
     }
+}
+
+/// A base URL without its password and other parts that the library refuses, and that may be secret.
+fn public(url: &str) -> String {
+    let Some(mut url) = Url::parse(url).ok().filter(Url::has_host) else { return "the base URL".to_owned() };
+    // This cannot fail if there is a host.
+    let _ = (url.set_username(""), url.set_password(None));
+    url.set_query(None);
+    url.set_fragment(None);
+    url.to_string()
 }
 
 /// What to do when the service refuses to list queues.
