@@ -168,7 +168,7 @@ impl Redrive {
         }
         let format = Format::or_fitting(common.output);
         if self.dry_run {
-            return look(&filter, &names, &from, format).await;
+            return look(&filter, self.limit, &names, &from, format).await;
         }
         let signals = Signals::listen()?;
         let progress = Progress::new();
@@ -244,9 +244,11 @@ fn choose(name: &str, sources: &[String]) -> Result<String, Failure> {
     found.cloned().ok_or_else(|| Failure::new(Exit::Input, "nothing was moved: this is not one of them"))
 }
 
-async fn look(filter: &Filter, to: &[String], from: &Queue, format: Format) -> Result<(), Failure> {
+async fn look(filter: &Filter, limit: Option<u64>, to: &[String], from: &Queue, format: Format) -> Result<(), Failure> {
     let (messages, backlog_count) = (from.peek(100).await?, from.metrics().await?.backlog_count);
-    let groups: Vec<_> = messages.iter().filter_map(|message| filter.group(message)).collect();
+    let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+    let fitting = messages.iter().filter(|message| original(&message.body).is_ok());
+    let groups: Vec<_> = fitting.filter_map(|message| filter.group(message)).take(limit).collect();
     let looked_at = messages.len();
     let forecasts = to.iter().enumerate().map(|(index, to)| {
         let would_be_moved = groups.iter().filter(|group| **group == index).count();

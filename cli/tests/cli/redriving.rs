@@ -63,6 +63,14 @@ fn a_dry_run_tells_and_changes_nothing() {
     let forecast = &world.objects(&["redrive", world.id(), &to, "--dry-run", "--filter", "body>=10"])[0];
     assert_eq!((&forecast["backlog_count"], &forecast["would_be_moved"]), (&12.into(), &2.into()));
     assert_eq!((world.messages(), world.texts(&to).len()), (before, 0));
+    world.emulator.seed(world.emulator.queue_id(), [Seed::bytes(b"binary"), Seed::json("a string").unwrap()]).unwrap();
+    let routes = ["--filter", "body=1", "--to", &to, "--filter", "attempts=0", "--to", &world.other()];
+    for (limit, expected) in [("5", [1, 4]), ("100", [1, 11])] {
+        let redrive = [&["redrive", world.id(), "--limit", limit], &routes[..]].concat();
+        let forecasts = world.objects(&[&redrive[..], &["--dry-run"]].concat());
+        let would_be_moved: Vec<_> = forecasts.iter().map(|forecast| forecast["would_be_moved"].clone()).collect();
+        assert_eq!(would_be_moved, expected);
+    }
 }
 
 #[test]
