@@ -59,7 +59,8 @@ pub(crate) struct Serve {
     /// How it behaves where Cloudflare's documentation leaves that open; GET /_emulator/behavior lists all switches
     #[arg(long = "behavior", value_name = "NAME=VALUE", env = "CF_QUEUES_EMULATOR_BEHAVIOR", value_delimiter = ' ')]
     behavior: Vec<String>,
-    /// A token to accept instead of emulator-token, for all accounts or for one; "any" accepts every token
+    /// A token to accept instead of emulator-token; "any" accepts every token. ACCOUNT=TOKEN adds one that is valid for
+    /// this account alone
     #[arg(
         long = "token",
         value_name = "[ACCOUNT=]TOKEN",

@@ -293,12 +293,20 @@ fn account_token_queue_ids_and_messages_are_chosen() {
     assert_eq!(announced["queues"]["orders"], "0123456789abcdef0123456789abcdef");
     let counts = queue(&announced, "orders");
     assert_eq!((&counts["visible"], &counts["delayed"]), (&json!(3), &json!(1)));
-    for (token, account, code) in [("first", &account, 0), ("second", &other, 0), ("third", &account, 4)] {
+    for (token, account, code) in [
+        ("first", &account, 0),
+        ("first", &other, 0),
+        ("second", &other, 0),
+        ("second", &account, 4),
+        ("third", &account, 4),
+    ] {
         let mut command = bare(&["ls", "--account", account, "--base-url", announced["base_url"].as_str().unwrap()]);
         command.env("CLOUDFLARE_API_TOKEN", token).assert().code(code);
     }
     let emptied = ask(&announced, "POST", "/_emulator/reset", &json!({}))["result"]["queues"].take();
     assert_eq!((emptied.as_array().unwrap().len(), &emptied[0]["queue_id"]), (1, &announced["queues"]["orders"]));
+    let announced = Serving::start(&tokens[2..]).announced();
+    assert_eq!(announced["api_token"], "emulator-token");
     let mut any = Serving::start(&["--token", "any", "--queue", "orders,id=12345678901234567890123456789012"]);
     let announced = any.announced();
     let account = announced["account_id"].as_str().unwrap();
