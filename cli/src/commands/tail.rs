@@ -27,7 +27,8 @@ const MOST_SEEN: usize = 100_000;
 
 const HELP: &str = "\
 It looks at up to 100 messages each time and takes no lease, so consumers are not disturbed. It does not see a \
-message that is consumed between two looks, nor those beyond the first 100.
+message that is consumed between two looks, nor those beyond the first 100. With --new, old messages beyond \
+them are shown once those before them are consumed.
 
 Example:
   cf-queues tail jobs --bodies --filter '/type=order'";
@@ -45,7 +46,7 @@ pub(crate) struct Tail {
     /// Show only messages that meet this condition; repeat it for more
     #[arg(long, value_name = "CONDITION")]
     filter: Vec<Condition>,
-    /// Do not show messages that are there at the start
+    /// Do not show the messages (up to 100) that the first look finds
     #[arg(long)]
     new: bool,
     /// End when this many messages were shown
