@@ -6,7 +6,6 @@ use std::{
 };
 
 use clap::Args;
-use cloudflare_queues::ErrorKind;
 use serde::Serialize;
 
 use crate::{
@@ -15,6 +14,8 @@ use crate::{
     output::{self, Format, Row, plain},
     signals::Signals,
 };
+
+const MAY_GO_ON: &str = "the deletion may go on; `cf-queues info` shows what is left";
 
 /// Delete all messages of a queue, which cannot be undone
 #[derive(Args, Debug)]
@@ -57,15 +58,12 @@ impl Purge {
         let purged = tokio::select! {
             purged = queue.purge_all_and_wait(self.wait) => purged,
             () = signals.told(1) => {
-                let failure = Failure::new(Exit::Partly, "stopped waiting; the purge goes on");
-                return Err(failure.with_note("`cf-queues info` shows what is left"));
+                return Err(Failure::new(Exit::Partly, "stopped waiting").with_note(MAY_GO_ON));
             }
         };
-        let status = purged.map_err(|error| match error.kind() {
-            ErrorKind::Timeout => {
-                Failure::described(&error).with_note("the service continues; `cf-queues info` shows what is left")
-            }
-            _ => error.into(),
+        let status = purged.map_err(|error| match error.may_have_arrived() {
+            true => Failure::described(&error).with_note(MAY_GO_ON),
+            false => error.into(),
         })?;
         let purged = Purged { name, backlog_count: backlog, is_complete: status.is_complete() };
         Ok(output::print(Format::or_fitting(common.output), &[purged])?)

@@ -108,7 +108,7 @@ fn a_signal_ends_each_command_in_order() {
             (
                 &["purge", "QUEUE", "--yes"],
                 Some(silent().on(Operation::PurgeQueue)),
-                "stopped waiting; the purge goes on",
+                "stopped waiting\n  the deletion may go on",
             ),
             // Their input goes on.
             (&["import", "QUEUE"], None, "go on with --skip 1"),
@@ -169,6 +169,20 @@ fn purge_wants_the_name_or_yes() {
     assert!(world.messages().is_empty());
     assert!(String::from_utf8_lossy(&output.stderr).contains("this deletes about 3 messages"));
     assert_eq!(objects(str::from_utf8(&output.stdout).unwrap())[0]["backlog_count"], 3);
+}
+
+#[test]
+fn a_purge_whose_progress_is_unknown_may_go_on() {
+    for (fault, code, expected) in [
+        (Fault::ServerError(503).on(Operation::GetPurge), 6, true),
+        (Fault::Forbidden.on(Operation::PurgeQueue), 4, false),
+    ] {
+        let world = World::new();
+        world.emulator.inject(fault.until_removed());
+        let purge = world.command(&["purge", world.id(), "--yes"]).assert().code(code).get_output().clone();
+        let told = String::from_utf8_lossy(&purge.stderr);
+        assert_eq!(told.contains("the deletion may go on"), expected, "{told}");
+    }
 }
 
 #[test]
