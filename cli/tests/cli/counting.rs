@@ -14,7 +14,7 @@ use cloudflare_queues::{
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::world::{World, exit_code, objects, signal};
+use crate::world::{World, bare, exit_code, objects, scripted_with, signal};
 
 /// Messages with these reasons, each so often.
 fn reasons(world: &World, reasons: &[(&str, usize)]) {
@@ -107,6 +107,15 @@ fn what_peeking_does_not_reach_is_told_and_all_reaches_it() {
     assert!(told.contains("looked at 100 of 121 messages; --all"), "{told}");
     let (code, lines, told) = run(&world, &[&filter[..], &["--all"]].concat());
     assert_eq!((code, &lines[0]["deleted"], world.messages().len()), (Some(0), &1.into(), 120), "{told}");
+}
+
+#[test]
+fn a_delete_with_an_unknown_backlog_may_be_incomplete() {
+    let mut command = bare(&["delete", &"f".repeat(32), "--filter", "type=text"]);
+    let url = scripted_with(Vec::new(), json!({}));
+    command.env("CLOUDFLARE_BASE_URL", url).env("CLOUDFLARE_API_TOKEN", "t").env("CLOUDFLARE_ACCOUNT_ID", "a");
+    let ended = command.assert().code(5).get_output().clone();
+    assert!(String::from_utf8_lossy(&ended.stderr).contains("looked at 0 of an unknown number of messages; --all"));
 }
 
 #[test]
