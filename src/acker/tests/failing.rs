@@ -247,11 +247,13 @@ async fn a_half_that_waits_does_not_delay_the_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_challenge_is_not_split() {
-    let fixture = Fixture::with(2).await;
-    fixture.responds(|_| Some(refusal(403, 9109)));
-    assert!(ack_all(&fixture.acker(), &fixture.messages).await.iter().all(Result::is_err));
-    assert_eq!(fixture.requests(), [2]);
+async fn challenges_and_requests_that_may_be_carried_out_are_not_split() {
+    for (status, code) in [(403, 9109), (200, 10_026)] {
+        let fixture = Fixture::with(2).await;
+        fixture.responds(move |_| Some(refusal(status, code)));
+        assert!(ack_all(&fixture.acker(), &fixture.messages).await.iter().all(Result::is_err));
+        assert_eq!(fixture.requests(), [2], "{status}");
+    }
 }
 
 #[test]

@@ -119,20 +119,23 @@ async fn requests_in_flight_fall_fast_and_recover_slowly() {
 
 #[tokio::test(start_paused = true)]
 async fn early_failures_also_lower_the_number_in_flight() {
-    let fixture = Fixture::with(0).await.takes(SECOND);
-    let calls = AtomicUsize::new(0);
-    fixture.responds(move |seen| match calls.fetch_add(1, Ordering::Relaxed) {
-        // Every second request is rate limited, and is repeated within its call.
-        call if call % 2 == 1 => Some(refusal(429, 10_250)),
-        _ => Some(counted(seen.acks, Value::Null)),
-    });
-    let acker = fixture.acker_with(AckerOptions::new().buffer(usize::MAX));
-    for number in 0..10_000 {
-        acker.ack(unknown(number)).await.unwrap();
+    for (status, code) in [(429, 10_250), (503, 15_000)] {
+        let policy = crate::RetryPolicy::new().budget(u32::MAX);
+        let fixture = Fixture::under(0, SECOND, |client| client.retry(policy.clone())).await.takes(SECOND);
+        // Each request is refused once, and is repeated within its call.
+        let refused = Mutex::new(HashSet::new());
+        fixture.responds(move |seen| {
+            let is_first = refused.lock().unwrap().insert(seen.leases[0].clone());
+            Some(if is_first { refusal(status, code) } else { counted(seen.acks, Value::Null) })
+        });
+        let acker = fixture.acker_with(AckerOptions::new().buffer(usize::MAX));
+        for number in 0..10_000 {
+            acker.ack(unknown(number)).await.unwrap();
+        }
+        acker.flush().await;
+        // Undisturbed, it would be 72.
+        assert!(fixture.most_in_flight() <= 8, "{status}: {}", fixture.most_in_flight());
     }
-    acker.flush().await;
-    // Undisturbed, it would be 72.
-    assert!(fixture.most_in_flight() <= 24, "{}", fixture.most_in_flight());
 }
 
 #[tokio::test(start_paused = true)]
@@ -405,4 +408,16 @@ async fn the_first_lease_to_expire_sets_the_time_of_a_request() {
         assert_eq!(fixture.requests(), [2]);
         assert_eq!(fixture.network.seen.lock().unwrap()[0].at.duration_since(start).as_secs(), 15);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_full_request_leaves_is_sent_before_it_expires() {
+    let fixture = Fixture::with(102).await;
+    let (acker, start) = (fixture.acker_with(AckerOptions::new().linger(Duration::MAX)), Instant::now());
+    for (number, message) in fixture.messages.iter().enumerate() {
+        let left = if number == 101 { 20 } else { 60 };
+        drop(acker.ack(Lease::new(&message.lease_id, (start + left * SECOND).into())).await.unwrap());
+    }
+    sleep(16 * SECOND).await;
+    assert_eq!(fixture.requests(), [100, 2]);
 }

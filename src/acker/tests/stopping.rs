@@ -8,11 +8,12 @@ use std::{
 
 use tokio::{
     runtime::{Builder, Runtime},
+    task::JoinSet,
     time::timeout,
 };
 
 use super::*;
-use crate::ErrorKind;
+use crate::{ErrorKind, message::pull::Batch};
 
 fn paused() -> Runtime {
     Builder::new_current_thread().enable_all().start_paused(true).build().unwrap()
@@ -32,10 +33,13 @@ async fn a_flush_waits_for_all_earlier_leases() {
         assert!(receipt.0.try_recv().is_ok());
     }
     acker.ack(&fixture.messages[150]).await.unwrap();
-    acker.close().await;
-    assert_eq!(fixture.requests(), [100, 50, 1]);
+    let mut close = pin!(acker.close());
+    assert!(timeout(SECOND, close.as_mut()).await.is_err());
+    // From then on, also while it waits.
     let refused =
         [acker.ack(&fixture.messages[151]).await, acker.settle(Settlement::ack("late"), Box::new(|_| ()), false).await];
+    close.await;
+    assert_eq!(fixture.requests(), [100, 50, 1]);
     assert!(refused.into_iter().all(|refused| refused.unwrap_err().kind() == ErrorKind::InvalidInput));
     let (refusal, seen) = tokio::sync::oneshot::channel();
     acker.submit_detached(
@@ -110,6 +114,25 @@ fn flush_and_close_include_dropped_deliveries() {
         let threads = Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
         (0..20).for_each(|_| threads.block_on(drop_and_stop(closes)));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flush_waits_until_all_late_messages_are_handed_back() {
+    let fixture = Fixture::with(3).await.takes(10 * SECOND);
+    let acker = fixture.acker();
+    acker.ack(&fixture.messages[0]).await.unwrap();
+    // They end while the first lease is in flight.
+    let mut pulls = JoinSet::new();
+    pulls.spawn(async { Err(Error::dropped()) });
+    for (message, wait) in fixture.messages[1..].iter().cloned().zip([SECOND, 2 * SECOND]) {
+        pulls.spawn(async move {
+            sleep(wait).await;
+            Ok(Batch { messages: vec![message], ..Batch::default() })
+        });
+    }
+    acker.hand_back(pulls, |_| ());
+    acker.flush().await;
+    assert_eq!((fixture.left(), fixture.leased()), (2, 0));
 }
 
 #[tokio::test(start_paused = true)]
