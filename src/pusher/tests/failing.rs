@@ -96,15 +96,31 @@ async fn a_message_that_does_not_arrive_is_given_up_and_returned() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn messages_are_tried_as_long_as_the_latest_of_their_request() {
+    let world = World::with(0).await;
+    let start = Instant::now();
+    world.responds(move |_| (start.elapsed() < 32 * SECOND).then(unsent));
+    let options = PusherOptions::new().linger(30 * SECOND).give_up_after(20 * SECOND);
+    let pusher = Pusher::with_options(world.queue.clone(), options).unwrap();
+    let mut receipts = push(&pusher, texts(1)).await;
+    sleep(29 * SECOND).await;
+    receipts.extend(push(&pusher, texts(1)).await);
+    assert_eq!(count(&outcomes(receipts).await), [2, 0, 0]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn failures_that_do_not_pass_return_the_messages_at_once() {
     let failures: [Response; 4] =
         [|| refusal(429, 10251), || refusal(404, 11000), || refusal(401, 10000), || refusal(403, 10000)];
-    for fails in failures {
+    // Also after one that passes.
+    for (fails, limited) in failures.into_iter().flat_map(|fails| [0, 10].map(|limited| (fails, limited))) {
         let world = World::with(0).await;
-        world.responds(move |_| Some(fails()));
+        let start = Instant::now();
+        world.responds(move |_| Some(if start.elapsed() < limited * SECOND { refusal(429, 10250) } else { fails() }));
         let pusher = Pusher::new(world.queue.clone()).unwrap();
         let outcomes = outcomes(push(&pusher, texts(3)).await).await;
-        assert_eq!((count(&outcomes), requests(&world)), ([0, 0, 3], vec![3]));
+        assert_eq!((count(&outcomes), requests(&world).len() == 1), ([0, 0, 3], limited == 0));
+        assert!(start.elapsed() < 30 * SECOND, "{:?}", start.elapsed());
     }
 }
 
@@ -128,11 +144,15 @@ async fn one_bad_message_does_not_affect_the_others() {
 
 #[tokio::test(start_paused = true)]
 async fn a_service_that_refuses_every_content_gets_at_most_32_requests() {
+    let log = Log::new();
+    crate::test_log::keep_on();
+    let _logging = tracing::subscriber::set_default(log.clone());
     let world = World::with(0).await;
     world.responds(|_| Some(refusal(400, 10026)));
     let pusher = Pusher::new(world.queue.clone()).unwrap();
     assert_eq!(count(&outcomes(push(&pusher, texts(100)).await).await), [0, 0, 100]);
     assert!(requests(&world).len() <= 32, "{}", requests(&world).len());
+    assert_eq!(log.lines("pushes are refused").len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -156,6 +176,16 @@ async fn push_all_ends_at_the_first_failure_and_accounts_for_all() {
         assert_eq!(bodies(&world).into_iter().collect::<HashSet<_>>().len(), 5000);
         assert_eq!(world.left(), 5000);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_error_of_push_all_covers_what_others_leave_open() {
+    let world = World::with(0).await;
+    world.takes(SECOND);
+    world.responds(|seen| Some(if seen.nth == 0 { refusal(404, 11000) } else { refusal(500, 15000) }));
+    let failed = Pusher::new(world.queue.clone()).unwrap().push_all(texts(200)).await.unwrap_err();
+    assert_eq!((failed.error.kind(), failed.error.may_have_arrived()), (ErrorKind::NotFound, true));
+    assert_eq!((failed.not_sent.len(), failed.may_have_arrived.len()), (100, 100));
 }
 
 #[tokio::test(start_paused = true)]

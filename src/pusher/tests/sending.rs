@@ -94,6 +94,9 @@ async fn requests_hold_at_most_256_kilobytes_and_linger_unless_full() {
     let receipts = push(&pusher, (0..2).map(|_| PushMessage::text("x".repeat(128_000)))).await;
     assert!(outcomes(receipts).await.iter().all(Result::is_ok));
     assert_eq!((requests(&world).len(), start.elapsed()), (4, Duration::ZERO));
+    // What was sent does not fill the next one.
+    assert!(outcomes(push(&pusher, texts(1)).await).await[0].is_ok());
+    assert!(start.elapsed() >= 50 * MILLI);
 }
 
 #[tokio::test(start_paused = true)]
@@ -173,6 +176,12 @@ async fn no_more_than_the_bound_is_held_and_push_waits() {
         assert!(held.lock().unwrap().1 <= bytes.max(SIZE));
         assert_eq!(world.left(), 100);
     }
+}
+
+#[test]
+fn every_option_has_its_documented_default() {
+    let (linger, max_bytes, give_up_after) = (50 * MILLI, 32 << 20, 120 * SECOND);
+    assert_eq!(PusherOptions::default(), PusherOptions { linger, max_bytes, give_up_after });
 }
 
 #[tokio::test(start_paused = true)]
