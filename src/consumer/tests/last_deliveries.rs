@@ -58,6 +58,8 @@ async fn runs_and_streams_end_at_their_limit_and_pull_no_more() {
     for (round_trip, limit) in [(200 * MILLI, 7), (2400 * MILLI, 25), (Duration::ZERO, 1), (200 * MILLI, 0)] {
         let world = world(0, 100).await;
         world.takes(round_trip);
+        // A failed pull leases nothing.
+        world.responds(|seen| (seen.operation == "pull" && seen.nth == 0).then(|| refusal(400, 0)));
         let report = run(&Consumer::new(world.queue.clone()).limit(limit), pending::<()>(), |_| async {}).await;
         let counted = (report.stats.pulled, report.stats.acknowledged, world.left() as u64);
         assert_eq!(counted, (limit, limit, 100 - limit), "{round_trip:?}");
@@ -72,24 +74,30 @@ async fn runs_and_streams_end_at_their_limit_and_pull_no_more() {
 
 #[tokio::test(start_paused = true)]
 async fn messages_at_their_last_delivery_are_started_first() {
-    let world = World::with(0).await;
-    let message = |number: u32| {
-        serde_json::json!({ "id": number.to_string(), "lease_id": format!("lease-{number}"), "body": number.to_string(),
-            "attempts": if number >= 8 { 3 } else { 1 } })
-    };
-    world.responds(move |seen| {
-        let all = || serde_json::json!({ "messages": (0..10).map(message).collect::<Vec<_>>() });
-        (seen.operation == "pull").then(|| success(if seen.nth == 0 { all() } else { serde_json::json!({}) }))
-    });
-    let order = Arc::new(Mutex::new(Vec::new()));
-    let seen = Arc::clone(&order);
-    let consumer = world.consumer().max_retries(2).concurrency(1);
-    let report = run(&consumer, sleep(5 * SECOND), move |message: Message| {
-        seen.lock().unwrap().push(message.body.json::<u32>().unwrap());
-        async { Verdict::Leave }
-    });
-    let _ = report.await;
-    assert_eq!(order.lock().unwrap()[..3], [8, 9, 0]);
+    // It is known from the start what that is, or only while a message is handled.
+    for (max_retries, expected) in [(Some(2), [3, 4, 1, 2]), (None, [1, 3, 4, 2])] {
+        let world = World::with(0).await;
+        world.takes_by(|seen| if seen.operation == "consumers" { SECOND } else { Duration::ZERO });
+        world.responds(|seen| match (seen.operation.as_str(), seen.nth) {
+            ("pull", 0) => Some(at_attempts(&[1, 2, 3, 4])),
+            ("pull", _) => Some(at_attempts(&[])),
+            ("consumers", _) => Some(consumers(2)),
+            _ => None,
+        });
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&order);
+        let consumer = Consumer::new(world.queue.clone()).concurrency(1);
+        let consumer = max_retries.into_iter().fold(consumer, Consumer::max_retries);
+        let _ = run(&consumer, sleep(10 * SECOND), move |message: Message| {
+            seen.lock().unwrap().push(message.attempts.unwrap());
+            async {
+                sleep(2 * SECOND).await;
+                Verdict::Leave
+            }
+        })
+        .await;
+        assert_eq!(*order.lock().unwrap(), expected);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -133,6 +141,14 @@ async fn last_deliveries_are_handled_during_shutdown_while_time_is_left() {
         .await;
         assert_eq!((calls.load(Ordering::Relaxed), report.stats.unseen), (handled, 3 - handled as u64));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn last_deliveries_do_not_wait_for_a_full_batch_during_shutdown() {
+    let world = World::with(3).await;
+    let consumer = world.consumer().max_retries(0).handler_linger(MINUTE);
+    let report = consumer.run_batches_until(sleep(SECOND), |_| async {}).await.unwrap();
+    assert_eq!((report.stats.acknowledged, report.stats.unseen), (3, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -183,10 +199,15 @@ fn consumers(max_retries: u32) -> http::Response<String> {
 #[tokio::test(start_paused = true)]
 async fn last_deliveries_of_pulls_in_flight_are_counted_once_they_arrive() {
     let (log, _guard) = observing::keep().await;
-    // The run ends by itself, is told to stop, or is dropped, and a stream is dropped, while a pull is in flight.
-    for (ends_by, knows) in [0, 1, 2, 3].into_iter().flat_map(|ends_by| [true, false].map(|knows| (ends_by, knows))) {
+    // The run ends by itself, is told to stop, or is dropped, and a stream is dropped, while a pull is in flight. Then
+    // `max_retries` is known, or its answer is still to come.
+    for (ends_by, asks) in [0, 1, 2, 3].into_iter().flat_map(|ends_by| [0, 1, 10].map(|asks| (ends_by, asks))) {
         let world = World::with(0).await;
-        world.takes_by(|seen| if seen.operation == "pull" && seen.nth > 0 { 20 * SECOND } else { SECOND });
+        world.takes_by(move |seen| match (seen.operation.as_str(), seen.nth) {
+            ("pull", 1..) => 20 * SECOND,
+            ("consumers", _) => asks * SECOND,
+            _ => SECOND,
+        });
         world.responds(move |seen| match (seen.operation.as_str(), seen.nth) {
             ("pull", 0) => Some(at_attempts(&[1])),
             ("pull", 1) => Some(at_attempts(&[3, 2, 3])),
@@ -197,7 +218,7 @@ async fn last_deliveries_of_pulls_in_flight_are_counted_once_they_arrive() {
         });
         let before = log.lines("no handler saw them").len();
         let consumer = Consumer::new(world.queue.clone()).concurrency(3).shutdown_timeout(SECOND);
-        let consumer = if knows { consumer.max_retries(2) } else { consumer };
+        let consumer = if asks == 0 { consumer.max_retries(2) } else { consumer };
         match ends_by {
             0 => assert!(run(&consumer, pending::<()>(), |_| async {}).await.error.is_some()),
             1 => assert!(run(&consumer, sleep(3 * SECOND), |_| async {}).await.error.is_none()),
@@ -208,10 +229,10 @@ async fn last_deliveries_of_pulls_in_flight_are_counted_once_they_arrive() {
                 assert!(tokio::time::timeout(3 * SECOND, deliveries.next()).await.is_err());
             }
         }
-        assert_eq!((consumer.stats().unseen, world.seen("pull").len()), (0, 2), "{ends_by}, {knows}");
+        assert_eq!((consumer.stats().unseen, world.seen("pull").len()), (0, 2), "{ends_by}, {asks}");
         sleep(30 * SECOND).await;
-        assert_eq!(consumer.stats().unseen, 2, "{ends_by}, {knows}");
-        assert!(log.lines("no handler saw them").len() > before, "{ends_by}, {knows}");
+        assert_eq!(consumer.stats().unseen, 2, "{ends_by}, {asks}");
+        assert!(log.lines("no handler saw them").len() > before, "{ends_by}, {asks}");
     }
 }
 

@@ -98,6 +98,16 @@ async fn a_handler_that_never_ends_is_dropped_at_shutdown() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_handler_outlasts_the_shutdown_timeout_while_acknowledgements_hang() {
+    let world = World::with(2).await;
+    world.takes_by(|seen| if seen.operation == "ack" { MINUTE } else { Duration::ZERO });
+    let consumer = world.consumer().shutdown_timeout(5 * SECOND);
+    let handler = |message: Message| sleep(10 * SECOND * message.body.json::<u32>().unwrap());
+    let report = run(&consumer, sleep(SECOND), handler).await;
+    assert_eq!((report.stats.unconfirmed, report.stats.left), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stop_while_a_pull_hangs_is_bounded() {
     let world = World::with(3).await;
     world.takes(20 * SECOND);
