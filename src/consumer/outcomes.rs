@@ -333,10 +333,14 @@ mod tests {
         time::Duration,
     };
 
-    use tokio::time::Instant;
+    use tokio::time::{Instant, sleep};
 
     use super::*;
-    use crate::{consumer::recorder::Total, emulator::Emulator, test_world::is_every_case_wanted};
+    use crate::{
+        consumer::{acks::STALLED, recorder::Total},
+        emulator::Emulator,
+        test_world::is_every_case_wanted,
+    };
 
     #[tokio::test(start_paused = true)]
     async fn a_stream_shows_since_when_acknowledgements_are_unsettled_and_fail() {
@@ -361,6 +365,11 @@ mod tests {
             settle(key)(&Ok(Confirmation::Confirmed));
         }
         assert_eq!(state(), (false, None));
+        let (observe, _other) = (settle(16), settle(17));
+        sleep(STALLED).await;
+        assert_eq!(outcomes.step(), 1);
+        observe(&Ok(Confirmation::Unclear { counted: 1, requested: 2 }));
+        assert_eq!(outcomes.step(), 0, "it is an answer");
     }
 
     #[test]

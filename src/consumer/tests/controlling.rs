@@ -102,3 +102,23 @@ async fn setting_what_is_set_does_not_end_a_pause() {
     // The first change is one, and is looked at while the first pull is in flight or rests.
     assert!(world.seen("pull").len() <= 2, "{:?}", world.seen("pull"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn changes_of_control_end_idle_pauses_but_not_a_retry_after() {
+    for (asked, acknowledged) in [(None, 1), (Some("61"), 0)] {
+        let world = World::with(0).await;
+        world.responds(move |seen| {
+            let asked = asked.filter(|_| seen.operation == "pull" && seen.nth == 0);
+            asked.map(|asked| with_retry_after(refusal(429, 10250), asked))
+        });
+        let consumer = world.consumer().min_idle(MINUTE).max_idle(MINUTE);
+        let stop = async {
+            sleep(SECOND).await;
+            consumer.pause();
+            world.push(1).await;
+            consumer.resume();
+            sleep(SECOND).await;
+        };
+        assert_eq!(run(&consumer, stop, |_| async {}).await.stats.acknowledged, acknowledged);
+    }
+}

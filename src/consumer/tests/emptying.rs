@@ -24,6 +24,31 @@ async fn until_empty_counts_from_the_last_settlement() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn pulls_sent_before_the_last_settlement_show_no_empty_queue() {
+    let world = World::with(1).await;
+    world.takes_by(|seen| if seen.operation == "pull" { SECOND } else { Duration::ZERO });
+    // The message returns while a pull is on its way back that was sent at 1 s.
+    let handler = |message: Message| async move {
+        sleep(700 * MILLI).await;
+        if message.attempts == Some(1) { Verdict::Retry } else { Verdict::Ack }
+    };
+    let report = run(&world.consumer().until_empty(Duration::ZERO), pending::<()>(), handler).await;
+    assert_eq!((report.stats.retried, report.stats.acknowledged, world.left()), (1, 1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn until_empty_counts_from_settlements_between_calls_for_messages() {
+    let world = World::with(1).await;
+    let mut deliveries = world.consumer().until_empty(5 * SECOND).stream().unwrap();
+    let delivery = deliveries.next().await.unwrap().unwrap();
+    sleep(MINUTE).await;
+    delivery.ack().await.unwrap().await.unwrap();
+    let settled = Instant::now();
+    assert!(deliveries.next().await.is_none());
+    assert!((5..7).contains(&settled.elapsed().as_secs()), "{:?}", settled.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn messages_that_arrive_or_return_in_time_are_handled() {
     let world = World::with(1).await;
     let stop = async {

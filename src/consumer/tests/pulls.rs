@@ -226,6 +226,14 @@ async fn failed_pulls_that_were_in_flight_together_lengthen_the_pause_once() {
         pulling.finish(1).await;
         assert_eq!(pulling.pause().await.as_millis(), pause);
     }
+    // The next message makes them short again.
+    let next = pulling.world.seen("pull").len();
+    pulling.world.responds(move |seen| if seen.nth == next { full(seen) } else { Some(refusal(400, 0)) });
+    for _ in 0..2 {
+        pulling.pulls.start(1, 1);
+        pulling.finish(1).await;
+    }
+    assert_eq!(pulling.pause().await.as_millis(), 100);
 }
 
 #[tokio::test(start_paused = true)]
