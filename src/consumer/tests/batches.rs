@@ -96,8 +96,9 @@ async fn each_message_of_a_batch_counts_towards_the_bytes_held() {
 
 #[tokio::test(start_paused = true)]
 async fn a_typed_batch_handler_does_not_see_undecodable_messages() {
-    let world = World::with(4).await;
+    let world = World::with(0).await;
     let _ = world.direct.push(&PushMessage::text("no number")).await.unwrap();
+    world.push(4).await;
     let consumer = world.consumer().handler_linger(MILLI).json::<u32>().on_undecodable(|message, _| async move {
         assert_eq!(message.body.text().unwrap(), "no number");
         Verdict::Ack
@@ -108,6 +109,8 @@ async fn a_typed_batch_handler_does_not_see_undecodable_messages() {
     let report = consumer.run_batches_until(sleep(5 * SECOND), handler).await.unwrap();
     check(&report);
     assert_eq!((report.stats.undecodable, report.stats.acknowledged, report.stats.left), (1, 4, 1));
+    let left = world.emulator.messages(world.emulator.queue_id());
+    assert_eq!(left[0].body.json::<u32>().unwrap(), 0, "each verdict is for its message");
 }
 
 #[tokio::test(start_paused = true)]

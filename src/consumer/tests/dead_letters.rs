@@ -288,6 +288,21 @@ async fn a_wrapped_dead_letter_says_why_and_holds_the_original() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn letters_of_undecodable_messages_say_why_whatever_was_decided() {
+    for returned in [Ok(Verdict::DeadLetter), Err("not now")] {
+        let (world, dead) = world().await;
+        world.push(1).await;
+        let consumer = world.consumer().max_attempts(1).dead_letters(dead.clone()).dead_letter_as(DeadLetter::wrap);
+        let consumer = consumer.decode::<u32>(|_| Err("of another version".into()));
+        let consumer = consumer.on_undecodable(move |_, _| async move { returned });
+        check(&consumer.run_until(sleep(SECOND), |_, _| async {}).await.unwrap());
+        let letter = DeadLetter::read(&dead.pull(PullOptions::new()).await.unwrap().messages[0].body).unwrap();
+        assert_eq!(letter.reason, "undecodable");
+        assert!(letter.error.as_ref().unwrap().contains("of another version"), "{:?}", letter.error);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn dead_letters_are_unchanged_without_a_function() {
     let world = World::with(0).await;
     let bodies = letters(&world, each_reason(), |consumer| consumer).await;

@@ -72,11 +72,22 @@ async fn retry_delay_functions_run_only_after_failures_and_may_panic() {
     assert_eq!((report.stats.retried, report.stats.acknowledged, world.left()), (2, 2, 1));
 }
 
+#[test]
+fn errors_of_handlers_are_printed_in_their_alternate_form() {
+    // Those of `anyhow` then include their sources.
+    let (error, text) = (serde_json::json!([1]), "[\n  1\n]".to_owned());
+    assert_eq!(Err::<(), _>(error.clone()).into_verdict(), Err(text.clone()));
+    assert_eq!(Err::<(), _>(error).into_verdicts(1), [Err(text)]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn retry_delays_are_reduced_to_a_day() {
-    for delay in [RetryDelay::fixed(Duration::MAX), RetryDelay::by(|_| Some(Duration::MAX))] {
+    let (fixed, by) = (RetryDelay::fixed(Duration::MAX), RetryDelay::by(|_| Some(Duration::MAX)));
+    let cases = [(fixed, Err("no")), (by, Err("no")), (RetryDelay::queue(), Ok(Verdict::RetryIn(Duration::MAX)))];
+    for (delay, returned) in cases {
         let world = World::with(1).await;
-        let report = run(&world.consumer().retry_delay(delay), sleep(SECOND), |_| async { Err::<(), _>("no") }).await;
+        let consumer = world.consumer().retry_delay(delay);
+        let report = run(&consumer, sleep(SECOND), move |_| async move { returned }).await;
         assert_eq!((report.stats.retried, report.stats.unconfirmed), (1, 0));
         assert_eq!(world.seen("ack")[0].body["retries"][0]["delay_seconds"], 86_400);
     }
@@ -99,6 +110,19 @@ async fn a_report_covers_one_run_and_the_stats_cover_all() {
     assert_eq!((first.stats.acknowledged, second.stats.acknowledged), (10, 5));
     assert_eq!((consumer.stats().acknowledged, consumer.stats().pulled), (15, 15));
     assert_eq!(consumer.stats().handler_times.count(), 15);
+}
+
+#[test]
+fn every_setting_has_its_documented_default() {
+    let set = settings::Settings::default();
+    let times = [set.pull.visibility_timeout, set.min_idle, set.max_idle, set.shutdown_timeout, set.flush_timeout];
+    assert_eq!(times, [60_000, 100, 10_000, 15_000, 10_000].map(Duration::from_millis));
+    assert_eq!([set.max_lease, set.handler_linger, set.handler_timeout], [60 * MINUTE, SECOND, Duration::MAX]);
+    assert_eq!([set.concurrency, set.max_bytes, set.handler_batch, set.max_pulls], [10, 64 << 20, 100, 256]);
+    assert_eq!((set.pull.batch_size, set.limit, set.failure_threshold), (100, u64::MAX, 0.5));
+    assert_eq!((set.max_attempts, set.max_retries, set.until_empty), (None, None, None));
+    assert_eq!((set.unsettled, format!("{:?}", set.retry_delay)), (Unsettled::Retry, "Queue".to_owned()));
+    assert!(set.dead_letters.is_none() && set.dead_letter_as.is_none() && set.span.is_none());
 }
 
 #[tokio::test(start_paused = true)]

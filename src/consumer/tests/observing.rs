@@ -369,6 +369,18 @@ fn the_documented_spans_events_and_fields_are_those_of_the_code() {
 }
 
 #[test]
+fn each_metric_of_the_crate_is_the_statistic_of_its_name() {
+    let code = include_str!("../metrics.rs");
+    let metrics: Vec<_> = code.split("\"cloudflare_queues_consumer_").skip(1).collect();
+    for metric in &metrics {
+        let (name, rest) = metric.split_once("\",").unwrap();
+        let read = rest.split_once("|stats| stats.").unwrap().1;
+        assert_eq!(read.split([',', '.']).next().unwrap(), name.trim_end_matches("_total"));
+    }
+    assert!(metrics.len() > 20, "{metrics:?}");
+}
+
+#[test]
 fn stats_tell_all_that_is_asked_of_a_consumer() {
     let stats = serde_json::to_value(Stats::default()).unwrap();
     for name in [
