@@ -119,11 +119,18 @@ async fn refused_credentials_for_acknowledgements_end_a_stream() {
 
 #[tokio::test(start_paused = true)]
 async fn refused_acknowledgements_wake_a_waiting_stream() {
-    let world = World::with(1).await;
-    world.takes(SECOND);
-    world.responds(move |seen| (seen.operation == "ack").then(|| refusal(403, 10000)));
+    let world = World::with(2).await;
+    world.takes_by(|seen| if seen.operation == "ack" { SECOND } else { Duration::ZERO });
+    // The first one is confirmed.
+    world.responds(move |seen| (seen.operation == "ack" && seen.nth > 0).then(|| refusal(403, 10000)));
     let mut deliveries = world.consumer().min_idle(3600 * SECOND).max_idle(3600 * SECOND).stream().unwrap();
+    let start = Instant::now();
+    for delivery in deliveries.next_batch(2, SECOND).await.unwrap().unwrap() {
+        drop(delivery.ack().await.unwrap());
+        sleep(SECOND / 2).await;
+    }
     assert!(drain(&mut deliveries, 60 * SECOND).await.is_some());
+    assert!(start.elapsed() < 10 * SECOND, "{:?}", start.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
@@ -173,13 +180,17 @@ async fn hanging_acknowledgements_slow_a_stream_down() {
 
 #[tokio::test(start_paused = true)]
 async fn dropped_undecided_deliveries_slow_a_stream_down() {
-    for (share, seconds, pulled) in [(0.5, 20, 50..3000), (1.0, 1, 1000..usize::MAX)] {
+    // One of several is within what is tolerated.
+    for (share, dropped, seconds, pulled) in
+        [(0.5, 1, 20, 50..3000), (1.0, 1, 1, 1000..usize::MAX), (0.5, 4, 1, 600..700)]
+    {
         let world = World::with(500).await;
         world.takes(20 * MILLI);
         let mut deliveries = world.consumer().failure_threshold(share).stream().unwrap();
         let dropping = async {
-            while let Some(Ok(delivery)) = next(&mut deliveries).await {
-                drop(delivery);
+            for number in 0.. {
+                let delivery = next(&mut deliveries).await.unwrap().unwrap();
+                if number % dropped == 0 { drop(delivery) } else { drop(delivery.ack()) }
             }
         };
         assert!(tokio::time::timeout(seconds * SECOND, dropping).await.is_err());
@@ -236,8 +247,8 @@ async fn batches_of_a_stream_are_full_or_end_at_the_linger() {
     let world = World::with(25).await;
     let mut deliveries = world.consumer().json::<u32>().stream().unwrap();
     let mut sizes = Vec::new();
-    for _ in 0..3 {
-        let batch = deliveries.next_batch(10, SECOND).await.unwrap().unwrap();
+    for linger in [SECOND, Duration::ZERO, SECOND] {
+        let batch = deliveries.next_batch(10, linger).await.unwrap().unwrap();
         sizes.push(batch.len());
         for delivery in batch {
             assert!(*delivery.body() < 25);

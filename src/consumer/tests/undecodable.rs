@@ -128,6 +128,16 @@ async fn close_waits_for_decisions_as_for_handlers() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stream_holds_one_batch_of_messages_whose_decisions_hang() {
+    let world = World::with(0).await;
+    let _ = world.direct.push_all(&vec![PushMessage::text("no number"); 300]).await.unwrap();
+    let consumer = world.consumer().json::<u32>().on_undecodable(|_, _| pending::<()>());
+    let mut deliveries = consumer.stream().unwrap();
+    assert!(tokio::time::timeout(MINUTE, deliveries.next()).await.is_err());
+    assert_eq!(deliveries.stats().pulled, 100);
+}
+
+#[tokio::test(start_paused = true)]
 async fn decisions_that_never_start_are_handed_back_as_drops() {
     let world = World::with(20).await;
     let consumer = world.consumer();
