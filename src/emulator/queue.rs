@@ -165,18 +165,19 @@ impl Queue {
         mem::replace(self, empty)
     }
 
-    /// Handles what is due: messages whose delay or lease has ended become visible or dead, and messages past their
-    /// retention are deleted. Returns whether more is due than one request should handle. All other methods expect this
-    /// to be called first, with the same time.
+    /// Handles what is due: messages past their retention are deleted, all of them, since no request may see one, and
+    /// messages whose delay or lease has ended become visible or dead. Returns whether more of these are due than one
+    /// request should handle. All other methods expect this to be called first, with the same time.
     pub(super) fn expire(&mut self, now: Time) -> bool {
+        while let Some((end, sequence)) = self.first_outdated(now) {
+            // Its last lease may have ended before: then it is dead.
+            self.expire_one(sequence, end);
+            self.remove(sequence);
+        }
         for _ in 0..MOST_ENDED {
-            if let Some(sequence) = first_due(&self.leased, now).or_else(|| first_due(&self.delayed, now)) {
-                self.expire_one(sequence, now);
-            } else if let Some(sequence) = self.first_outdated(now) {
-                self.remove(sequence);
-            } else {
-                return false;
-            }
+            let due = first_due(&self.leased, now).or_else(|| first_due(&self.delayed, now));
+            let Some(sequence) = due else { return false };
+            self.expire_one(sequence, now);
         }
         true
     }
@@ -191,10 +192,11 @@ impl Queue {
         }
     }
 
-    /// The oldest message, if it is past its retention.
-    fn first_outdated(&self, now: Time) -> Option<Sequence> {
+    /// The oldest message and the end of its retention, if that is over.
+    fn first_outdated(&self, now: Time) -> Option<(Time, Sequence)> {
         let (pushed_at, sequence) = self.oldest()?;
-        (pushed_at.saturating_add(nanos(self.settings.message_retention)) <= now).then_some(sequence)
+        let end = pushed_at.saturating_add(nanos(self.settings.message_retention));
+        (end <= now).then_some((end, sequence))
     }
 
     fn oldest(&self) -> Option<(Time, Sequence)> {

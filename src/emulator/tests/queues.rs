@@ -6,7 +6,7 @@ use tokio::runtime::Handle;
 use super::*;
 use crate::{
     AckRequest, PullOptions, PushMessage,
-    emulator::{Behavior, EmulatedQueue, ExtendFrom},
+    emulator::{Behavior, EmulatedQueue, ExtendFrom, Seed},
 };
 
 #[tokio::test]
@@ -90,6 +90,35 @@ async fn own_delays_come_before_those_of_batch_and_queue() {
         assert_eq!(batch.iter().map(|message| message.body.text().unwrap()).collect::<Vec<_>>(), [arrived]);
         emulator.advance(STEP);
     }
+}
+
+#[tokio::test]
+async fn no_operation_sees_any_of_many_messages_past_their_retention() {
+    let minute = Duration::from_secs(60);
+    let emulator = Emulator::builder().queue(EmulatedQueue::new().message_retention(minute)).frozen().in_process();
+    emulator.seed(emulator.queue_id(), [Seed::text("x").times(5000)]).unwrap();
+    emulator.advance(minute);
+    let queue = emulator.queue().unwrap();
+    assert_eq!(queue.peek(5).await.unwrap().len(), 0);
+    assert_eq!(queue.pull(PullOptions::new()).await.unwrap().len(), 0);
+    assert_eq!(queue.metrics().await.unwrap().backlog_count, Some(0));
+}
+
+#[tokio::test]
+async fn a_message_whose_retention_ends_before_its_lease_is_no_dead_letter() {
+    let minute = Duration::from_secs(60);
+    let emulator = Emulator::builder().frozen().in_process();
+    let dead_letters = emulator.create_queue(EmulatedQueue::new());
+    let change = |settings: EmulatedQueue| settings.max_retries(0).dead_letter_queue(dead_letters.as_str());
+    emulator.configure_queue(emulator.queue_id(), |settings| change(settings).message_retention(2 * minute));
+    let queue = emulator.queue().unwrap();
+    for (body, lease) in [("dead", minute), ("outdated", 3 * minute)] {
+        queue.push(&PushMessage::text(body)).await.unwrap();
+        assert_eq!(queue.pull(PullOptions::new().visibility_timeout(lease)).await.unwrap().len(), 1);
+    }
+    emulator.advance(4 * minute);
+    let dead = emulator.messages(&dead_letters);
+    assert_eq!(dead.iter().map(|message| message.body.text().unwrap()).collect::<Vec<_>>(), ["dead"]);
 }
 
 #[tokio::test]
