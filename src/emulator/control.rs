@@ -178,7 +178,8 @@ fn behavior(service: &Service, fields: Fields) -> Result {
 fn behave(service: &Service, fields: Fields) -> Result {
     let mut switches = fields.rest().into_iter();
     let changed = switches.try_fold(service.behavior(), |behavior, (name, value)| behavior.set(&name, value));
-    let changed = changed.map_err(|error| Refusal::malformed(error.to_string()))?;
+    let changed = changed
+        .map_err(|error| Refusal::malformed("there is no such switch, or no such value of it").with_detail(error))?;
     service.configure(|_| changed.clone());
     Ok(success(changed))
 }
@@ -199,7 +200,8 @@ struct Seeds {
 }
 
 fn seed(service: &Service, queue: &str, body: &[u8]) -> Result {
-    let Seeds { messages } = serde_json::from_slice(body).map_err(|error| Refusal::malformed(error.to_string()))?;
+    let malformed = |error| Refusal::malformed("the messages are not of the documented form").with_detail(error);
+    let Seeds { messages } = serde_json::from_slice::<Seeds>(body).map_err(malformed)?;
     let id = show::find(&service.registry(), queue)?;
     service.seed(&id, &messages)?;
     show::one(service, &id)

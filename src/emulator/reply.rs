@@ -36,9 +36,11 @@ pub(super) struct Refusal {
     status: StatusCode,
     code: i64,
     message: Cow<'static, str>,
+    /// More for the sender alone, since it may quote the request's body.
+    detail: Option<String>,
 }
 
-/// Why a request was refused, alongside its response.
+/// Why a request was refused, alongside its response. It quotes no body.
 #[derive(Clone)]
 pub(super) struct Reason {
     pub(super) code: i64,
@@ -47,7 +49,11 @@ pub(super) struct Reason {
 
 impl Refusal {
     pub(super) fn new(status: StatusCode, code: i64, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, code, message: message.into() }
+        Self { status, code, message: message.into(), detail: None }
+    }
+
+    pub(super) fn with_detail(self, detail: impl ToString) -> Self {
+        Self { detail: Some(detail.to_string()), ..self }
     }
 
     pub(super) fn bad_request(code: i64, message: impl Into<Cow<'static, str>>) -> Self {
@@ -73,8 +79,9 @@ impl Refusal {
 
     /// The response has the [`Reason`] as an extension.
     pub(super) fn into_response(self) -> Response<Bytes> {
-        let Self { status, code, message } = self;
+        let Self { status, code, message, detail } = self;
         let reason = Reason { code, message: message.clone() };
+        let message = detail.map_or(message, |detail| format!("{}: {detail}", reason.message).into());
         let chained =
             || ApiError { code: codes::MALFORMED_TOKEN, message: "invalid token".into(), error_chain: Vec::new() };
         let error_chain = if code == codes::MALFORMED_HEADERS { vec![chained()] } else { Vec::new() };

@@ -52,7 +52,7 @@ pub struct ServedRequest {
     pub took: Duration,
     /// The code of the error in the response.
     pub code: Option<i64>,
-    /// The text of the error in the response.
+    /// The text of the error in the response, up to where that quotes the request's body.
     pub reason: Option<String>,
     /// The injected fault that applied, by its name.
     pub fault: Option<&'static str>,

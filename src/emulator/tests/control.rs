@@ -446,6 +446,22 @@ async fn requests_are_shown_with_refusal_and_ignored_fields() {
 }
 
 #[tokio::test]
+async fn what_bodies_hold_is_told_to_their_senders_alone() {
+    let (emulator, _) = controlled();
+    for (path, body, told) in [
+        ("/queues/queue-1/messages", json!({ "messages": ["TOPSECRET"] }), "TOPSECRET"),
+        ("/queues/queue-1/messages", json!({ "messages": [{ "bodi": 1 }] }), "`bodi`"),
+        ("/behavior", json!({ "late_acks": "TOPSECRET" }), "`late_acks`"),
+    ] {
+        let (status, text) = refusal(&emulator, Method::POST, path, body).await;
+        assert!(status == StatusCode::BAD_REQUEST && text.contains(told), "{text}");
+    }
+    let shown = get(&emulator, "/requests").await;
+    assert!(shown.as_array().unwrap().iter().all(|request| request["reason"].is_string()), "{shown}");
+    assert!(!shown.to_string().contains("TOPSECRET"), "{shown}");
+}
+
+#[tokio::test]
 async fn messages_are_found_by_their_text_and_purged() {
     let (emulator, queue) = controlled();
     queue.push_batch(&["one", "two", "three"].map(PushMessage::text)).await.unwrap();
