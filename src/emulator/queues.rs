@@ -38,7 +38,12 @@ struct Owned {
 
 impl Queues {
     pub(super) fn create(&self, account_id: &str, settings: EmulatedQueue) -> QueueId {
-        let queue_id = ids::numbered::<QueueId>(OWN | u128::from(self.next()));
+        let new_id = || ids::numbered::<QueueId>(OWN | u128::from(self.next()));
+        let mut queue_id = new_id();
+        // Queues can be given any id.
+        while self.get(queue_id.as_str()).is_some() {
+            queue_id = new_id();
+        }
         self.add_source(queue_id.as_str(), settings.dead_letter_queue.as_deref());
         let queue = Arc::new(Mutex::new(self.new_queue(settings)));
         let queue = Owned { account_id: account_id.to_owned(), queue };

@@ -86,7 +86,9 @@ impl Registry {
     /// Makes a record of a queue that has none, and a consumer of its setting.
     pub(super) fn take_over(&mut self, now: Time, id: &str, account: &str, http_pull: bool) {
         if !self.records.contains_key(id) {
-            let name = format!("queue-{}", self.records.len().saturating_add(1));
+            let mut names = (self.records.len()..).map(|others| format!("queue-{}", others.saturating_add(1)));
+            let is_free = |name: &String| self.records.values().all(|record| record.name != *name);
+            let name = names.find(is_free).unwrap_or_default();
             self.add(now, id, account, &name);
         }
         let consumer = self.find(id).and_then(|record| record.consumer.as_ref());

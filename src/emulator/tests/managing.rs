@@ -7,6 +7,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     ErrorKind,
+    emulator::EmulatedQueue,
     manage::{ConsumerSettings, EventSource, NewSubscription, QueueSettings},
 };
 
@@ -44,6 +45,21 @@ async fn subscriptions_are_listed_by_queue_and_in_the_requested_order() {
     }
     let (status, _) = get(&emulator, "/event_subscriptions/subscriptions?order=size").await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn no_two_queues_have_one_name_or_one_id() {
+    let emulator = Emulator::in_process();
+    let queues = emulator.queue().unwrap().queues();
+    let named = queues.create("queue-3").await.unwrap();
+    let unnamed = emulator.create_queue(EmulatedQueue::new());
+    let listed = queues.list().all().await.unwrap();
+    assert_eq!(listed.iter().map(|queue| queue.name()).collect::<Vec<_>>(), ["queue-1", "queue-3", "queue-4"]);
+    // The id that would be the next one.
+    let next = unnamed.as_str().replace('3', "4");
+    emulator.set_queue_id(named.id(), next.as_str()).unwrap();
+    assert_ne!(emulator.create_queue(EmulatedQueue::new()).as_str(), next);
+    assert_eq!(queues.list().all().await.unwrap().len(), 4);
 }
 
 #[tokio::test]
