@@ -40,7 +40,6 @@ pub(super) async fn respond<B: Body<Data = Bytes> + Unpin>(service: &Service, re
     } else {
         operate(service, &head, body).await
     };
-    service.persist(known.operation, matches!(head.method, Method::GET | Method::HEAD));
     if !control::only_looks(&head) {
         let queue = known.queue.map(|queue| service.queue_name(&queue).unwrap_or(queue));
         let known = Known { queue, ..known };
@@ -59,7 +58,8 @@ async fn controlled<B: Body<Data = Bytes> + Unpin>(service: &Service, head: &Par
     let queue = control::queue(head.uri.path()).map(str::to_owned);
     let known = Known { operation, queue, fault: fault.as_ref().map(Fault::name), ignored: Vec::new() };
     let body = receive(body).await;
-    let mut reply = with_fault(fault, || control::respond(service, head, body)).await;
+    let respond = || control::respond(service, head, body);
+    let mut reply = with_fault(fault, || kept(service, head, operation, respond)).await;
     // To wrangler, 503 says that nobody consumes the queue, and it drops the message.
     if let (Some(_), Reply::Respond(response)) = (operation, &mut reply)
         && response.status() == StatusCode::SERVICE_UNAVAILABLE
@@ -89,8 +89,9 @@ async fn operate<B: Body<Data = Bytes> + Unpin>(service: &Service, head: &Parts,
         Some(verified) => Ok(verified),
         None => body.and_then(|body| routes::carry_out(service, &route?, &body)),
     };
+    let respond = || result().unwrap_or_else(Refusal::into_response);
     let mut reply = match authorize(service, &head.headers, account.as_deref()) {
-        Ok(()) => with_fault(fault, || result().unwrap_or_else(Refusal::into_response)).await,
+        Ok(()) => with_fault(fault, || kept(service, head, operation, respond)).await,
         Err(refusal) => Reply::Respond(refusal.into_response()),
     };
     if let (Reply::Respond(response) | Reply::CutOff(response), Ok(ray_id)) = (&mut reply, ray_id) {
@@ -144,6 +145,18 @@ async fn read(mut body: impl Body<Data = Bytes> + Unpin) -> Result<Bytes, Refusa
     } else {
         Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, codes::REQUEST_BODY, "the request's body is larger than 2 MiB"))
     }
+}
+
+/// Keeps what a request changes. Nothing waits in between, since the client may give up then.
+fn kept(
+    service: &Service,
+    head: &Parts,
+    operation: Option<Operation>,
+    carry_out: impl FnOnce() -> Response<Bytes>,
+) -> Response<Bytes> {
+    let response = carry_out();
+    service.persist(operation, matches!(head.method, Method::GET | Method::HEAD));
+    response
 }
 
 async fn with_fault(fault: Option<Fault>, carry_out: impl FnOnce() -> Response<Bytes>) -> Reply {

@@ -1,9 +1,11 @@
 use std::{fs, path::PathBuf, time::Duration};
 
+use tokio::time::timeout;
+
 use super::*;
 use crate::{
     AckRequest, PullOptions, PushMessage, Queue,
-    emulator::{EmulatedQueue, Seed},
+    emulator::{EmulatedQueue, Fault, Seed},
     manage::{EventSource, NewSubscription},
 };
 
@@ -55,6 +57,18 @@ async fn everything_about_messages_is_restored() {
     queue.push(&PushMessage::text("new")).await.unwrap();
     let ids: std::collections::BTreeSet<_> = state(&restored).into_iter().map(|(id, ..)| id).collect();
     assert_eq!(ids.len(), 6, "new ids are different");
+    let _ = fs::remove_file(path);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_is_kept_if_its_client_does_not_wait() {
+    let path = path("impatient");
+    let (emulator, _) = kept(&path);
+    let uri = format!("/accounts/{}/queues", emulator.account_id());
+    let create = request(&emulator, &uri, Bytes::from_static(br#"{ "queue_name": "late" }"#));
+    emulator.inject(Fault::Delay(Duration::from_secs(60)));
+    assert!(timeout(Duration::from_secs(30), respond(&emulator.running.service, create)).await.is_err());
+    assert!(kept(&path).1.queues().find("late").await.unwrap().is_some());
     let _ = fs::remove_file(path);
 }
 
