@@ -314,9 +314,11 @@ impl Emulator {
             return Err(Error::invalid("queue id: there is no such queue, or the new id is taken"));
         }
         registry.rename(queue_id.as_str(), new.as_str());
-        service.persist_configuration(&registry);
+        // The end of the process in between leaves one queue, or both.
         if let Some(journal) = service.queues.journal.get() {
-            journal.write_snapshot(service, new.as_str());
+            service.queues.write_snapshot(journal, new.as_str());
+            journal.write_configuration(&registry);
+            journal.write_deleted(queue_id.as_str());
         }
         Ok(())
     }
@@ -345,11 +347,15 @@ impl Emulator {
     /// If the file cannot be opened, read or written, or is already used by this emulator.
     pub fn persist(&self, path: impl AsRef<Path>) -> io::Result<()> {
         let service = &self.running.service;
-        let journal = Journal::open(path.as_ref(), service)?;
-        let is_new = service.queues.journal.set(journal).is_ok();
-        let journal = service.queues.journal.get().filter(|_| is_new);
-        let journal = journal.ok_or_else(|| io::Error::other("the state is kept in another file"))?;
+        // Locked until there is a journal, so that no second call reads a file.
+        let mut registry = service.registry();
+        if service.queues.journal.get().is_some() {
+            return Err(io::Error::other("the state is already kept in a file"));
+        }
+        let journal = Journal::open(path.as_ref(), service, &mut registry)?;
+        let journal = service.queues.journal.get_or_init(|| journal);
         service.queues.keep_changes();
+        drop(registry);
         journal.shorten(service);
         Ok(())
     }

@@ -7,6 +7,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io::{self, BufRead, BufReader, Read, Seek, Write},
+    iter,
     path::{Path, PathBuf},
     sync::Mutex,
 };
@@ -16,7 +17,7 @@ use serde_json::{Map, Value};
 use tokio::sync::watch;
 
 use super::{
-    queue::{Changes, Queue},
+    queue::Changes,
     registry::{Record, Registry},
     service::Service,
     settings::EmulatedQueue,
@@ -29,15 +30,21 @@ const LONG: u64 = 64 << 20;
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Line {
-    Queue {
+    Record {
         id: String,
         record: Box<Record>,
-        settings: EmulatedQueue,
     },
     Deleted(String),
-    Subscriptions(BTreeMap<String, Map<String, Value>>),
+    Subscriptions {
+        /// Ids up to the one of this number are used, also for consumers.
+        used: u64,
+        by_id: BTreeMap<String, Map<String, Value>>,
+    },
     Changes {
         queue: String,
+        /// The queue's account, if this is all of the queue, which may be new.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        account: Option<String>,
         changes: Changes,
     },
     /// Numbers up to this one are used.
@@ -54,7 +61,7 @@ pub(super) struct Journal {
 
 struct Log {
     file: File,
-    /// What was written last about each queue, and about subscriptions under the empty id.
+    /// What was written last as each queue's record, and about subscriptions under the empty id.
     written: BTreeMap<String, String>,
     bytes: u64,
     snapshot_bytes: u64,
@@ -62,7 +69,7 @@ struct Log {
 
 impl Journal {
     /// Restores the state in a file, if it exists, and returns a journal that goes on there.
-    pub(super) fn open(path: &Path, service: &Service) -> io::Result<Self> {
+    pub(super) fn open(path: &Path, service: &Service, registry: &mut Registry) -> io::Result<Self> {
         let newer = newer(path);
         if path.exists() && !path.is_file() {
             return Err(io::Error::other("this is not a regular file"));
@@ -75,7 +82,7 @@ impl Journal {
             io::copy(&mut (&rest).take(whole(&rest)?), &mut file)?;
             fs::remove_file(&newer)?;
         }
-        restore(path, service)?;
+        restore(path, service, registry)?;
         let log = Log { file, written: BTreeMap::new(), bytes: 0, snapshot_bytes: 0 };
         Ok(Self {
             path: path.to_owned(),
@@ -85,40 +92,39 @@ impl Journal {
         })
     }
 
-    /// Writes what changed in a queue, which must be locked.
-    pub(super) fn write(&self, queue_id: &str, changes: Changes) {
+    /// Writes what changed in a queue, which must be locked: with the account, all of it.
+    pub(super) fn write(&self, queue_id: &str, account: Option<&str>, changes: Changes) {
         if !changes.is_empty() {
-            self.append(&mut lock(&self.log), &Line::Changes { queue: queue_id.to_owned(), changes });
+            let (queue, account) = (queue_id.to_owned(), account.map(str::to_owned));
+            self.append(&mut lock(&self.log), &Line::Changes { queue, account, changes });
         }
     }
 
-    /// Writes what changed in the configuration. The registry is locked, so that no older state comes later.
-    pub(super) fn write_configuration(&self, service: &Service, registry: &Registry) {
-        let subscriptions = Line::Subscriptions(registry.subscriptions.clone());
-        let queues = registry.records().filter_map(|(id, record)| {
-            let settings = service.queues.settings(id)?;
-            Some((id.to_owned(), Line::Queue { id: id.to_owned(), record: Box::new(record.clone()), settings }))
-        });
-        // A queue must not be locked while the log is.
-        let lines: Vec<_> = queues.chain([(String::new(), subscriptions)]).collect();
+    pub(super) fn write_deleted(&self, queue_id: &str) {
         let mut log = lock(&self.log);
-        let mut gone = log.written.clone();
-        for (id, line) in lines {
+        log.written.remove(queue_id);
+        self.append(&mut log, &Line::Deleted(queue_id.to_owned()));
+    }
+
+    /// Writes the last number that is used.
+    pub(super) fn write_count(&self, used: u64) {
+        self.append(&mut lock(&self.log), &Line::Counter(used));
+    }
+
+    /// Writes what changed in the configuration. The registry is locked, so that no older state comes later.
+    pub(super) fn write_configuration(&self, registry: &Registry) {
+        let subscriptions = Line::Subscriptions { used: registry.used(), by_id: registry.subscriptions.clone() };
+        let record = |(id, record): (&str, &Record)| {
+            (id.to_owned(), Line::Record { id: id.to_owned(), record: Box::new(record.clone()) })
+        };
+        let mut log = lock(&self.log);
+        for (id, line) in iter::once((String::new(), subscriptions)).chain(registry.records().map(record)) {
             let text = serde_json::to_string(&line).unwrap_or_default();
-            if gone.remove(&id).as_ref() != Some(&text) {
+            if log.written.get(&id) != Some(&text) {
                 self.append(&mut log, &line);
                 log.written.insert(id, text);
             }
         }
-        for id in gone.into_keys() {
-            log.written.remove(&id);
-            self.append(&mut log, &Line::Deleted(id));
-        }
-    }
-
-    /// Writes everything about a queue.
-    pub(super) fn write_snapshot(&self, service: &Service, queue_id: &str) {
-        service.queues.look(queue_id, |queue: &Queue| self.write(queue_id, queue.snapshot()));
     }
 
     /// Whether the log is so long that a snapshot pays.
@@ -138,9 +144,9 @@ impl Journal {
             log.written.clear();
             self.append(&mut log, &Line::Counter(service.queues.count()));
             drop(log);
-            self.write_configuration(service, &service.registry());
+            self.write_configuration(&service.registry());
             for (id, _) in service.queues.ids() {
-                self.write_snapshot(service, &id);
+                service.queues.write_snapshot(self, &id);
             }
             let mut log = lock(&self.log);
             log.snapshot_bytes = log.bytes;
@@ -195,8 +201,7 @@ fn whole(file: &File) -> io::Result<u64> {
     Ok(length)
 }
 
-fn restore(path: &Path, service: &Service) -> io::Result<()> {
-    let mut registry = service.registry();
+fn restore(path: &Path, service: &Service, registry: &mut Registry) -> io::Result<()> {
     let mut lines = BufReader::new(File::open(path)?);
     let (mut text, mut number) = (Vec::new(), 0_u64);
     loop {
@@ -208,18 +213,20 @@ fn restore(path: &Path, service: &Service) -> io::Result<()> {
         let line =
             serde_json::from_slice(&text).map_err(|error| io::Error::other(format!("line {number}: {error}")))?;
         match line {
-            Line::Queue { id, record, settings } => {
-                service.add_account(&record.account);
-                service.queues.restore(&service.clock, &id, &record.account, settings);
-                registry.put(id, *record);
-            }
+            Line::Record { id, record } => registry.put(id, *record),
             Line::Deleted(id) => {
                 service.queues.remove(&id);
                 registry.remove(&id);
             }
-            Line::Subscriptions(subscriptions) => registry.put_subscriptions(subscriptions),
+            Line::Subscriptions { used, by_id } => registry.put_subscriptions(used, by_id),
             Line::Counter(used) => service.queues.count_on(used),
-            Line::Changes { queue, changes } => service.queues.apply(&service.clock, &queue, changes),
+            Line::Changes { queue, account, changes } => {
+                if let Some(account) = account {
+                    service.add_account(&account);
+                    service.queues.put(&queue, &account, EmulatedQueue::new());
+                }
+                service.queues.apply(&service.clock, &queue, changes);
+            }
         }
     }
 }

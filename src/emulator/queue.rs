@@ -156,6 +156,9 @@ impl Queue {
 
     pub(super) fn configure(&mut self, change: impl FnOnce(EmulatedQueue) -> EmulatedQueue) {
         self.settings = change(self.settings.clone());
+        if let Some((_, changes)) = &mut self.changes {
+            changes.settings = Some(Box::new(self.settings.clone()));
+        }
     }
 
     /// Deletes and returns all messages, since freeing many takes a while, for which the queue need not be locked.
@@ -477,6 +480,8 @@ pub(super) struct Changes {
     /// All messages were deleted before.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     clear: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) settings: Option<Box<EmulatedQueue>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     messages: Vec<Kept>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -503,7 +508,7 @@ impl Changes {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        !self.clear && self.messages.is_empty() && self.removed.is_empty()
+        !self.clear && self.settings.is_none() && self.messages.is_empty() && self.removed.is_empty()
     }
 
     /// The greatest number of a message.
@@ -536,7 +541,8 @@ impl Queue {
     /// The whole state.
     pub(super) fn snapshot(&self) -> Changes {
         let messages = self.messages(None).filter_map(|(sequence, _)| self.kept(sequence, true));
-        Changes { clear: true, messages: messages.collect(), removed: Vec::new() }
+        let settings = Some(Box::new(self.settings.clone()));
+        Changes { clear: true, settings, messages: messages.collect(), removed: Vec::new() }
     }
 
     fn kept(&self, sequence: Sequence, is_new: bool) -> Option<Kept> {
@@ -557,6 +563,9 @@ impl Queue {
     pub(super) fn apply(&mut self, now: Time, changes: Changes) {
         if changes.clear {
             self.clear();
+        }
+        if let Some(settings) = changes.settings {
+            self.settings = *settings;
         }
         for kept in changes.messages {
             let sequence = Sequence::new(kept.sequence);

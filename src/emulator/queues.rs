@@ -44,21 +44,32 @@ impl Queues {
         while self.get(queue_id.as_str()).is_some() {
             queue_id = new_id();
         }
-        self.add_source(queue_id.as_str(), settings.dead_letter_queue.as_deref());
-        let queue = Arc::new(Mutex::new(self.new_queue(settings)));
-        let queue = Owned { account_id: account_id.to_owned(), queue };
-        self.by_id.write().unwrap_or_else(PoisonError::into_inner).insert(queue_id.to_string(), queue);
+        self.put(queue_id.as_str(), account_id, settings);
         queue_id
+    }
+
+    /// Puts an empty queue where there is none, or in place of the one there is.
+    pub(super) fn put(&self, queue_id: &str, account_id: &str, settings: EmulatedQueue) {
+        self.add_source(queue_id, settings.dead_letter_queue.as_deref());
+        let mut queue = Queue::new(settings);
+        let mut queues = self.by_id.write().unwrap_or_else(PoisonError::into_inner);
+        // In the log before anything else about the queue, and if that is being shortened, in the list or in the rest.
+        if let Some(journal) = self.journal.get() {
+            queue.keep_changes();
+            journal.write_count(self.count());
+            journal.write(queue_id, Some(account_id), queue.snapshot());
+        }
+        let queue = Arc::new(Mutex::new(queue));
+        queues.insert(queue_id.to_owned(), Owned { account_id: account_id.to_owned(), queue });
     }
 
     /// Creates a queue with this id and these settings, or changes the settings of the one there is.
     pub(super) fn restore(&self, clock: &Clock, queue_id: &str, account_id: &str, settings: EmulatedQueue) {
-        if !self.exists(account_id, queue_id) {
-            let queue = Arc::new(Mutex::new(self.new_queue(settings.clone())));
-            let queue = Owned { account_id: account_id.to_owned(), queue };
-            self.by_id.write().unwrap_or_else(PoisonError::into_inner).insert(queue_id.to_owned(), queue);
+        if self.exists(account_id, queue_id) {
+            self.configure(clock, queue_id, |_| settings);
+        } else {
+            self.put(queue_id, account_id, settings);
         }
-        self.configure(clock, queue_id, |_| settings);
     }
 
     /// Gives a queue another id, unless that is taken. Returns whether it did.
@@ -81,7 +92,11 @@ impl Queues {
 
     /// Deletes a queue with its messages.
     pub(super) fn remove(&self, queue_id: &str) {
-        self.by_id.write().unwrap_or_else(PoisonError::into_inner).remove(queue_id);
+        let mut queues = self.by_id.write().unwrap_or_else(PoisonError::into_inner);
+        queues.remove(queue_id);
+        if let Some(journal) = self.journal.get() {
+            journal.write_deleted(queue_id);
+        }
     }
 
     /// All ids, and the account of each.
@@ -142,23 +157,27 @@ impl Queues {
         }
         // Only now, so that no dead letter is lost between two lines.
         if let Some(journal) = self.journal.get() {
-            journal.write(queue_id, Changes::removed(gone));
+            journal.write(queue_id, None, Changes::removed(gone));
         }
     }
 
     /// Writes what changed in a locked queue.
     fn keep(&self, queue_id: &str, queue: &mut Queue) {
         if let Some(journal) = self.journal.get() {
-            journal.write(queue_id, queue.take_changes());
+            journal.write(queue_id, None, queue.take_changes());
         }
     }
 
-    fn new_queue(&self, settings: EmulatedQueue) -> Queue {
-        let mut queue = Queue::new(settings);
-        if self.journal.get().is_some() {
-            queue.keep_changes();
+    /// Writes all of a queue.
+    pub(super) fn write_snapshot(&self, journal: &Journal, queue_id: &str) {
+        let Some(queue) = self.get(queue_id) else { return };
+        let locked = lock(&queue);
+        let snapshot = locked.snapshot();
+        // If the queue was deleted in the meantime, that is in the log, and must be the last word.
+        let queues = self.by_id.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(owned) = queues.get(queue_id).filter(|owned| Arc::ptr_eq(&owned.queue, &queue)) {
+            journal.write(queue_id, Some(&owned.account_id), snapshot);
         }
-        queue
     }
 
     /// The last number that is used.
@@ -178,18 +197,10 @@ impl Queues {
         }
     }
 
-    /// Works on a queue without changing it.
-    pub(super) fn look<T>(&self, queue_id: &str, work: impl FnOnce(&Queue) -> T) -> Option<T> {
-        Some(work(&lock(&*self.get(queue_id)?)))
-    }
-
-    pub(super) fn settings(&self, queue_id: &str) -> Option<EmulatedQueue> {
-        self.look(queue_id, |queue| queue.settings().clone())
-    }
-
     /// Restores what was kept.
     pub(super) fn apply(&self, clock: &Clock, queue_id: &str, changes: Changes) {
         self.count_on(changes.last());
+        self.add_source(queue_id, changes.settings.as_ref().and_then(|settings| settings.dead_letter_queue.as_deref()));
         if let Some(queue) = self.get(queue_id) {
             lock(&queue).apply(clock.now(), changes);
         }

@@ -65,27 +65,26 @@ impl Registry {
         })
     }
 
-    /// What was stored before. New ids stay different from old ones.
+    /// What was stored before.
     pub(super) fn put(&mut self, id: String, record: Record) {
-        self.reserve(record.consumer.as_ref().map_or("", |consumer| &consumer.id));
         self.records.insert(id, record);
     }
 
-    /// As [`put`](Self::put), all event subscriptions.
-    pub(super) fn put_subscriptions(&mut self, subscriptions: BTreeMap<String, Map<String, Value>>) {
-        subscriptions.keys().for_each(|id| self.reserve(id));
-        self.subscriptions = subscriptions;
+    /// All event subscriptions that were stored before. New ids stay different from the old ones, up to this number.
+    pub(super) fn put_subscriptions(&mut self, used: u64, by_id: BTreeMap<String, Map<String, Value>>) {
+        self.counter = self.counter.max(used);
+        self.subscriptions = by_id;
     }
 
-    fn reserve(&mut self, id: &str) {
-        // The last digits are the counter.
-        let number = id.get(16..).and_then(|digits| u64::from_str_radix(digits, 16).ok());
-        self.counter = self.counter.max(number.unwrap_or_default());
+    /// The number of the last id.
+    pub(super) fn used(&self) -> u64 {
+        self.counter
     }
 
-    /// Makes a record of a queue that has none, and a consumer of its setting.
-    pub(super) fn take_over(&mut self, now: Time, id: &str, account: &str, http_pull: bool) {
-        if !self.records.contains_key(id) {
+    /// Makes a record of a queue that has none, and a consumer of its setting. Returns whether anything changed.
+    pub(super) fn take_over(&mut self, now: Time, id: &str, account: &str, http_pull: bool) -> bool {
+        let is_new = !self.records.contains_key(id);
+        if is_new {
             let mut names = (self.records.len()..).map(|others| format!("queue-{}", others.saturating_add(1)));
             let is_free = |name: &String| self.records.values().all(|record| record.name != *name);
             let name = names.find(is_free).unwrap_or_default();
@@ -93,13 +92,14 @@ impl Registry {
         }
         let consumer = self.find(id).and_then(|record| record.consumer.as_ref());
         if http_pull == consumer.is_some_and(|consumer| consumer.kind() == "http_pull") {
-            return;
+            return is_new;
         }
         let fields = Map::from_iter([("type".to_owned(), "http_pull".into())]);
         let consumer = http_pull.then(|| Consumer { id: self.next_id(), created: now, fields });
         if let Some(record) = self.records.get_mut(id) {
             record.consumer = consumer;
         }
+        true
     }
 
     /// All queues, by their ids.
@@ -122,6 +122,11 @@ impl Registry {
     pub(super) fn rename(&mut self, old: &str, new: &str) {
         if let Some(record) = self.records.remove(old) {
             self.records.insert(new.to_owned(), record);
+        }
+        for fields in self.subscriptions.values_mut().filter(|fields| destination(fields) == old) {
+            if let Some(Value::Object(queue)) = fields.get_mut("destination") {
+                queue.insert("queue_id".to_owned(), new.into());
+            }
         }
     }
 

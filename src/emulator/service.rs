@@ -101,12 +101,15 @@ impl Service {
 
     /// The queues, apart from their messages. It is locked before a queue, never after, and not at all for messages.
     pub(super) fn registry(&self) -> MutexGuard<'_, Registry> {
-        let mut registry = lock(&self.registry);
+        let (mut registry, mut is_changed) = (lock(&self.registry), false);
         // What was done to queues besides the operations, by the methods of the emulator.
         for (id, account) in self.queues.ids() {
             if let Ok((http_pull, now)) = self.with_queue(&id, |queue, now| (queue.settings().http_pull, now)) {
-                registry.take_over(now, &id, &account, http_pull);
+                is_changed |= registry.take_over(now, &id, &account, http_pull);
             }
+        }
+        if is_changed {
+            self.persist_configuration(&registry);
         }
         registry
     }
@@ -160,7 +163,7 @@ impl Service {
     /// Writes changes of the configuration, if it is kept in a file.
     pub(super) fn persist_configuration(&self, registry: &Registry) {
         if let Some(journal) = self.queues.journal.get() {
-            journal.write_configuration(self, registry);
+            journal.write_configuration(registry);
         }
     }
 
@@ -169,7 +172,7 @@ impl Service {
         let Some(journal) = self.queues.journal.get() else { return };
         let is_of_messages = operation.is_some_and(|operation| operation.path().contains("/messages"));
         if !is_of_messages && !is_read {
-            journal.write_configuration(self, &self.registry());
+            journal.write_configuration(&self.registry());
         }
         if journal.is_long() {
             journal.shorten(self);

@@ -6,8 +6,10 @@ use super::*;
 use crate::{
     AckRequest, PullOptions, PushMessage, Queue,
     emulator::{EmulatedQueue, Fault, Seed},
-    manage::{EventSource, NewSubscription},
+    manage::{ConsumerSettings, EventSource, NewSubscription, QueueSettings},
 };
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// A path of a file that does not exist.
 fn path(name: &str) -> PathBuf {
@@ -17,7 +19,13 @@ fn path(name: &str) -> PathBuf {
 }
 
 fn kept(path: &PathBuf) -> (Emulator, Queue) {
+    kept_until_later(path, Duration::ZERO)
+}
+
+/// What a file restores when this time has passed.
+fn kept_until_later(path: &PathBuf, passed: Duration) -> (Emulator, Queue) {
     let emulator = Emulator::in_process();
+    emulator.advance(passed);
     emulator.persist(path).unwrap();
     let queue = emulator.queue().unwrap();
     (emulator, queue)
@@ -60,15 +68,104 @@ async fn everything_about_messages_is_restored() {
     let _ = fs::remove_file(path);
 }
 
+#[tokio::test]
+async fn a_longer_retention_holds_after_a_restart() {
+    let path = path("retention");
+    let (_emulator, queue) = kept(&path);
+    let _ = queue.update(QueueSettings::new().message_retention(MINUTE)).await.unwrap();
+    queue.push(&PushMessage::text("alive")).await.unwrap();
+    let _ = queue.update(QueueSettings::new().message_retention(1440 * MINUTE)).await.unwrap();
+    assert_eq!(state(&kept_until_later(&path, MINUTE).0).len(), 1);
+    let _ = fs::remove_file(path);
+}
+
+#[tokio::test]
+async fn more_retries_hold_after_a_restart() {
+    let path = path("retries");
+    let (_emulator, queue) = kept(&path);
+    let consumer = queue.consumers().await.unwrap()[0].id().unwrap();
+    let _ = queue.update_consumer(&consumer, &ConsumerSettings::pull().max_retries(0)).await.unwrap();
+    queue.push(&PushMessage::text("alive")).await.unwrap();
+    assert_eq!(queue.pull(PullOptions::new()).await.unwrap().len(), 1);
+    let _ = queue.update_consumer(&consumer, &ConsumerSettings::pull().max_retries(10)).await.unwrap();
+    assert_eq!(state(&kept_until_later(&path, MINUTE).0).len(), 1);
+    let _ = fs::remove_file(path);
+}
+
+#[tokio::test]
+async fn an_acknowledged_message_is_no_dead_letter_after_a_restart() {
+    let path = path("acknowledged");
+    let (_emulator, queue) = kept(&path);
+    let failed = queue.queues().create("failed").await.unwrap();
+    let consumer = queue.consumers().await.unwrap()[0].id().unwrap();
+    let settings = ConsumerSettings::pull().max_retries(0).dead_letter_queue("failed");
+    let _ = queue.update_consumer(&consumer, &settings).await.unwrap();
+    queue.push(&PushMessage::text("done")).await.unwrap();
+    let batch = queue.pull(PullOptions::new()).await.unwrap();
+    let _ = queue.update(QueueSettings::new().delivery_paused(true)).await.unwrap();
+    assert!(queue.ack(AckRequest::ack_all(&batch)).await.unwrap().is_complete());
+    let (restored, _) = kept_until_later(&path, MINUTE);
+    assert_eq!((state(&restored), restored.messages(failed.id())), (vec![], vec![]));
+    let _ = fs::remove_file(path);
+}
+
+#[tokio::test]
+async fn queues_of_the_emulator_and_their_settings_are_kept_at_once() {
+    let path = path("at-once");
+    let (emulator, _) = kept(&path);
+    let other = emulator.create_queue(EmulatedQueue::new());
+    emulator.seed(&other, [Seed::text("seeded")]).unwrap();
+    emulator.configure_queue(&other, |settings| settings.delivery_paused(true));
+    let (restored, _) = kept(&path);
+    assert_eq!(restored.messages(&other), emulator.messages(&other));
+    let service = &restored.running.service;
+    assert!(service.with_queue(other.as_str(), |queue, _| queue.settings().delivery_paused).unwrap());
+    let _ = fs::remove_file(path);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_queue_is_kept_if_its_client_does_not_wait() {
     let path = path("impatient");
     let (emulator, _) = kept(&path);
     let uri = format!("/accounts/{}/queues", emulator.account_id());
     let create = request(&emulator, &uri, Bytes::from_static(br#"{ "queue_name": "late" }"#));
-    emulator.inject(Fault::Delay(Duration::from_secs(60)));
-    assert!(timeout(Duration::from_secs(30), respond(&emulator.running.service, create)).await.is_err());
+    emulator.inject(Fault::Delay(MINUTE));
+    assert!(timeout(MINUTE / 2, respond(&emulator.running.service, create)).await.is_err());
     assert!(kept(&path).1.queues().find("late").await.unwrap().is_some());
+    let _ = fs::remove_file(path);
+}
+
+#[tokio::test]
+async fn a_second_file_is_refused_and_not_read() {
+    let (first, second) = (path("first"), path("second"));
+    let (_, queue) = kept(&second);
+    queue.push(&PushMessage::text("other")).await.unwrap();
+    let (emulator, queue) = kept(&first);
+    queue.push(&PushMessage::text("one")).await.unwrap();
+    for file in [&first, &second] {
+        assert!(emulator.persist(file).is_err());
+    }
+    queue.push(&PushMessage::text("two")).await.unwrap();
+    let (restored, _) = kept(&first);
+    assert_eq!((state(&restored), state(&restored).len()), (state(&emulator), 2));
+    for file in [first, second] {
+        let _ = fs::remove_file(file);
+    }
+}
+
+#[tokio::test]
+async fn ids_of_queues_are_not_given_again_after_restarts() {
+    let path = path("queue-ids");
+    let (_, queue) = kept(&path);
+    let (first, gone) = (queue.queues().create("a").await.unwrap(), queue.queues().create("gone").await.unwrap());
+    gone.delete().await.unwrap();
+    // The second one has a snapshot only.
+    kept(&path);
+    let (_restored, queue) = kept(&path);
+    let second = queue.queues().create("b").await.unwrap();
+    assert!(![first.id(), gone.id()].contains(&second.id()));
+    let names = queue.queues().list().all().await.unwrap();
+    assert_eq!(names.iter().map(|queue| queue.name()).collect::<Vec<_>>(), ["a", "b", "queue-1"]);
     let _ = fs::remove_file(path);
 }
 
@@ -98,7 +195,6 @@ async fn dead_letters_purges_and_queues_are_kept() {
     let (failed, gone) = (queues.create("failed").await.unwrap(), queues.create("gone").await.unwrap());
     let change = |settings: EmulatedQueue| settings.max_retries(0).dead_letter_queue(failed.id().as_str());
     emulator.configure_queue(emulator.queue_id(), change);
-    // Kept with the next change.
     gone.delete().await.unwrap();
     queue.push(&PushMessage::text("dead")).await.unwrap();
     assert_eq!(queue.pull(PullOptions::new()).await.unwrap().len(), 1);
@@ -132,10 +228,15 @@ async fn subscriptions_are_kept_and_their_ids_are_not_given_again() {
     create(&queue, "r2").await;
     let gone = create(&queue, "kv").await;
     queue.queues().subscriptions().delete(&gone).await.unwrap();
-    let (_restored, queue) = kept(&path);
+    // The second one has a snapshot only.
+    kept(&path);
+    let (restored, queue) = kept(&path);
     assert_eq!(names(&queue).await, ["r2"]);
-    create(&queue, "images").await;
+    assert_ne!(create(&queue, "images").await, gone);
     assert_eq!(names(&queue).await, ["images", "r2"]);
+    restored.set_queue_id(queue.id(), "5e1b0a4c9f6d4e3b8a7c2d1f0e9b8a7c").unwrap();
+    let (_restored, queue) = kept(&path);
+    assert_eq!(names(&queue).await, ["images", "r2"], "they follow their queue");
     let _ = fs::remove_file(path);
 }
 
