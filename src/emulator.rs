@@ -336,15 +336,17 @@ impl Emulator {
     }
 
     /// Restores the queues, messages and event subscriptions in a file, if it exists, and keeps them there from now on:
-    /// they survive a restart, or the end of the process by a signal, but perhaps not a power failure. The file is for
-    /// one emulator at a time.
+    /// they survive a restart, or the end of the process by a signal, but perhaps not a power failure. A queue with the
+    /// id of a restored one is replaced, and one with its name gets another name. The file is for one emulator at a
+    /// time.
     ///
     /// The file holds message bodies. Each change is appended to it, and the whole is rewritten from time to time. The
     /// behavior, faults, credentials and an advance of the clock are not kept.
     ///
     /// # Errors
     ///
-    /// If the file cannot be opened, read or written, or is already used by this emulator.
+    /// If the file cannot be opened, read or written, or if the state is already kept in a file. The emulator stays as
+    /// it is then.
     pub fn persist(&self, path: impl AsRef<Path>) -> io::Result<()> {
         let service = &self.running.service;
         // Locked until there is a journal, so that no second call reads a file.
@@ -352,7 +354,10 @@ impl Emulator {
         if service.queues.journal.get().is_some() {
             return Err(io::Error::other("the state is already kept in a file"));
         }
-        let journal = Journal::open(path.as_ref(), service, &mut registry)?;
+        let (journal, queues, restored) = Journal::open(path.as_ref(), &service.clock)?;
+        queues.ids().iter().for_each(|(_, account)| service.add_account(account));
+        service.queues.adopt(queues);
+        registry.adopt(restored);
         let journal = service.queues.journal.get_or_init(|| journal);
         service.queues.keep_changes();
         drop(registry);

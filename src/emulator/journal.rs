@@ -17,7 +17,9 @@ use serde_json::{Map, Value};
 use tokio::sync::watch;
 
 use super::{
+    clock::Clock,
     queue::Changes,
+    queues::Queues,
     registry::{Record, Registry},
     service::Service,
     settings::EmulatedQueue,
@@ -68,8 +70,8 @@ struct Log {
 }
 
 impl Journal {
-    /// Restores the state in a file, if it exists, and returns a journal that goes on there.
-    pub(super) fn open(path: &Path, service: &Service, registry: &mut Registry) -> io::Result<Self> {
+    /// Reads the state in a file, if it exists, and returns it with a journal that goes on there.
+    pub(super) fn open(path: &Path, clock: &Clock) -> io::Result<(Self, Queues, Registry)> {
         let newer = newer(path);
         if path.exists() && !path.is_file() {
             return Err(io::Error::other("this is not a regular file"));
@@ -82,14 +84,15 @@ impl Journal {
             io::copy(&mut (&rest).take(whole(&rest)?), &mut file)?;
             fs::remove_file(&newer)?;
         }
-        restore(path, service, registry)?;
+        let (queues, registry) = restore(path, clock)?;
         let log = Log { file, written: BTreeMap::new(), bytes: 0, snapshot_bytes: 0 };
-        Ok(Self {
+        let journal = Self {
             path: path.to_owned(),
             log: Mutex::new(log),
             shortening: Mutex::new(()),
             failure: watch::Sender::new(None),
-        })
+        };
+        Ok((journal, queues, registry))
     }
 
     /// Writes what changed in a queue, which must be locked: with the account, all of it.
@@ -201,31 +204,32 @@ fn whole(file: &File) -> io::Result<u64> {
     Ok(length)
 }
 
-fn restore(path: &Path, service: &Service, registry: &mut Registry) -> io::Result<()> {
+/// What the log says, apart from the queues that requests use, since those apply the rules.
+fn restore(path: &Path, clock: &Clock) -> io::Result<(Queues, Registry)> {
+    let (queues, mut registry) = (Queues::default(), Registry::default());
     let mut lines = BufReader::new(File::open(path)?);
     let (mut text, mut number) = (Vec::new(), 0_u64);
     loop {
         text.clear();
         number = number.saturating_add(1);
         if lines.read_until(b'\n', &mut text)? == 0 {
-            return Ok(());
+            return Ok((queues, registry));
         }
         let line =
             serde_json::from_slice(&text).map_err(|error| io::Error::other(format!("line {number}: {error}")))?;
         match line {
             Line::Record { id, record } => registry.put(id, *record),
             Line::Deleted(id) => {
-                service.queues.remove(&id);
+                queues.remove(&id);
                 registry.remove(&id);
             }
             Line::Subscriptions { used, by_id } => registry.put_subscriptions(used, by_id),
-            Line::Counter(used) => service.queues.count_on(used),
+            Line::Counter(used) => queues.count_on(used),
             Line::Changes { queue, account, changes } => {
                 if let Some(account) = account {
-                    service.add_account(&account);
-                    service.queues.put(&queue, &account, EmulatedQueue::new());
+                    queues.put(&queue, &account, EmulatedQueue::new());
                 }
-                service.queues.apply(&service.clock, &queue, changes);
+                queues.apply(clock, &queue, changes);
             }
         }
     }

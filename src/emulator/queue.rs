@@ -542,7 +542,7 @@ impl Queue {
     pub(super) fn snapshot(&self) -> Changes {
         let messages = self.messages(None).filter_map(|(sequence, _)| self.kept(sequence, true));
         let settings = Some(Box::new(self.settings.clone()));
-        Changes { clear: true, settings, messages: messages.collect(), removed: Vec::new() }
+        Changes { settings, messages: messages.collect(), ..Changes::default() }
     }
 
     fn kept(&self, sequence: Sequence, is_new: bool) -> Option<Kept> {
@@ -573,9 +573,9 @@ impl Queue {
             let Some((content, id, pushed_at)) = kept.new.or(before) else { continue };
             let Kept { visible_at, delivered_at, attempts, is_leased, .. } = kept;
             self.bytes = self.bytes.saturating_add(content.bytes() as u64);
-            if pushed_at < now {
-                self.aged.insert((pushed_at, sequence));
-            }
+            // As in a push, at the latest now: the clock may have been advanced before.
+            let pushed_at = pushed_at.min(now);
+            self.aged.insert((pushed_at, sequence));
             let stored = Stored { content, id, pushed_at, visible_at, delivered_at, attempts, is_leased };
             self.messages.insert(sequence, stored);
             for (attempt, used) in kept.used {

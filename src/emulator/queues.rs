@@ -63,6 +63,17 @@ impl Queues {
         queues.insert(queue_id.to_owned(), Owned { account_id: account_id.to_owned(), queue });
     }
 
+    /// Adds these queues, in place of those with the same ids.
+    pub(super) fn adopt(&self, restored: Self) {
+        self.count_on(restored.count());
+        let sources = restored.sources.into_inner().unwrap_or_else(PoisonError::into_inner);
+        for (dead_letter_queue, sources) in sources {
+            sources.iter().for_each(|source| self.add_source(source, Some(&dead_letter_queue)));
+        }
+        let queues = restored.by_id.into_inner().unwrap_or_else(PoisonError::into_inner);
+        self.by_id.write().unwrap_or_else(PoisonError::into_inner).extend(queues);
+    }
+
     /// Creates a queue with this id and these settings, or changes the settings of the one there is.
     pub(super) fn restore(&self, clock: &Clock, queue_id: &str, account_id: &str, settings: EmulatedQueue) {
         if self.exists(account_id, queue_id) {

@@ -70,10 +70,18 @@ impl Registry {
         self.records.insert(id, record);
     }
 
-    /// All event subscriptions that were stored before. New ids stay different from the old ones, up to this number.
+    /// All event subscriptions that were stored before, and the number of the last id.
     pub(super) fn put_subscriptions(&mut self, used: u64, by_id: BTreeMap<String, Map<String, Value>>) {
-        self.counter = self.counter.max(used);
-        self.subscriptions = by_id;
+        (self.counter, self.subscriptions) = (used, by_id);
+    }
+
+    /// Adds what was stored before, in place of what has the same ids. A queue that has one of the names gets another.
+    pub(super) fn adopt(&mut self, restored: Self) {
+        self.counter = self.counter.max(restored.counter);
+        let is_taken = |record: &Record| restored.of_account(&record.account).contains_key(record.name.as_str());
+        self.records.retain(|_, record| !is_taken(record));
+        self.records.extend(restored.records);
+        self.subscriptions.extend(restored.subscriptions);
     }
 
     /// The number of the last id.

@@ -136,6 +136,32 @@ async fn a_queue_is_kept_if_its_client_does_not_wait() {
 }
 
 #[tokio::test]
+async fn a_restored_queue_keeps_its_name() {
+    let path = path("names");
+    let (emulator, queue) = kept(&path);
+    emulator.set_queue_id(queue.id(), "5e1b0a4c9f6d4e3b8a7c2d1f0e9b8a7c").unwrap();
+    let (_restored, queue) = kept(&path);
+    let mut listed = queue.queues().list().all().await.unwrap();
+    listed.sort_by_key(|queue| queue.name().to_owned());
+    assert_eq!(listed.iter().map(|queue| queue.name()).collect::<Vec<_>>(), ["queue-1", "queue-2"]);
+    assert_eq!(listed[0].id().unwrap().as_str(), "5e1b0a4c9f6d4e3b8a7c2d1f0e9b8a7c");
+    let _ = fs::remove_file(path);
+}
+
+#[tokio::test]
+async fn messages_of_an_advanced_clock_hide_no_outdated_ones() {
+    let path = path("advanced");
+    let (emulator, queue) = kept(&path);
+    emulator.advance(14_400 * MINUTE);
+    queue.push(&PushMessage::text("early")).await.unwrap();
+    let (restored, queue) = kept(&path);
+    queue.push(&PushMessage::text("late")).await.unwrap();
+    restored.advance(5760 * MINUTE);
+    assert_eq!(state(&restored), []);
+    let _ = fs::remove_file(path);
+}
+
+#[tokio::test]
 async fn a_second_file_is_refused_and_not_read() {
     let (first, second) = (path("first"), path("second"));
     let (_, queue) = kept(&second);
@@ -266,8 +292,10 @@ async fn cut_lines_and_unfinished_snapshots_lose_no_earlier_state() {
     let newer = super::super::journal::newer(&path);
     fs::write(newer, [lines[lines.len() - 1], b"{\"changes"].concat()).unwrap();
     assert_eq!(state(&kept(&path).0), state(&emulator));
-    fs::write(&path, "not a line\n").unwrap();
-    let error = Emulator::in_process().persist(&path).unwrap_err();
-    assert!(error.to_string().contains("line 1"), "{error}");
+    fs::write(&path, [lines.concat(), b"not a line\n".into()].concat()).unwrap();
+    let emulator = Emulator::in_process();
+    let error = emulator.persist(&path).unwrap_err();
+    assert!(error.to_string().contains(&format!("line {}", lines.len() + 1)), "{error}");
+    assert_eq!(state(&emulator), [], "all is restored, or nothing");
     let _ = fs::remove_file(path);
 }
