@@ -42,14 +42,17 @@ pub(super) struct Queue {
     used: BTreeMap<Lease, Use>,
     /// The messages that arrived with a time of their own, by that.
     aged: BTreeSet<(Time, Sequence)>,
-    /// Messages without retries left, to be moved to the dead-letter queue.
-    dead: Vec<(Sequence, NewMessage)>,
+    /// Messages without retries left, to be moved to the dead-letter queue with this id.
+    dead: Option<DeadLetters>,
     /// What changed, if that is kept: messages by their numbers, and whether they are new.
     changes: Option<(Vec<(Sequence, bool)>, Changes)>,
     bytes: u64,
     pulls: Allowance,
     pushes: Allowance,
 }
+
+/// The id of a dead-letter queue, and messages for it with their numbers in the queue that they come from.
+type DeadLetters = (String, Vec<(Sequence, NewMessage)>);
 
 /// Messages at so many a second, of which a second's worth can be saved up.
 #[derive(Default)]
@@ -142,7 +145,7 @@ impl Queue {
             leased: BTreeSet::new(),
             used: BTreeMap::new(),
             aged: BTreeSet::new(),
-            dead: Vec::new(),
+            dead: None,
             changes: None,
             bytes: 0,
             pulls: Allowance::default(),
@@ -401,11 +404,8 @@ impl Queue {
         Counts { visible: self.visible.len(), delayed: self.delayed.len(), leased: self.leased.len() }
     }
 
-    /// The messages for the dead-letter queue, and its id.
-    pub(super) fn take_dead(&mut self) -> Option<(String, Vec<(Sequence, NewMessage)>)> {
-        let dead = mem::take(&mut self.dead);
-        let dead_letter_queue = self.settings.dead_letter_queue.clone().filter(|_| !dead.is_empty())?;
-        Some((dead_letter_queue, dead))
+    pub(super) fn take_dead(&mut self) -> Option<DeadLetters> {
+        self.dead.take()
     }
 
     /// A lease of an existing message, and whether it is still held. With `extended`, also if it was extended.
@@ -428,10 +428,12 @@ impl Queue {
         self.leased.remove(&(message.visible_at, sequence));
         if message.attempts <= self.settings.max_retries {
             self.show(sequence, now, visible_at);
-        } else if self.settings.dead_letter_queue.is_none() {
+        } else if let Some(dead_letter_queue) = self.settings.dead_letter_queue.clone() {
+            let Some(Stored { content, .. }) = self.take(sequence) else { return };
+            let (_, dead) = self.dead.get_or_insert_with(|| (dead_letter_queue, Vec::new()));
+            dead.push((sequence, NewMessage::new(content, None)));
+        } else {
             self.remove(sequence);
-        } else if let Some(Stored { content, .. }) = self.take(sequence) {
-            self.dead.push((sequence, NewMessage::new(content, None)));
         }
     }
 

@@ -122,6 +122,19 @@ async fn a_message_whose_retention_ends_before_its_lease_is_no_dead_letter() {
 }
 
 #[tokio::test]
+async fn a_dead_letter_goes_where_the_settings_said_when_it_died() {
+    let emulator = Emulator::builder().frozen().in_process();
+    let (queue, failed) = (emulator.queue().unwrap(), emulator.create_queue(EmulatedQueue::new()));
+    let change = |settings: EmulatedQueue| settings.max_retries(0).dead_letter_queue(failed.as_str());
+    emulator.configure_queue(emulator.queue_id(), change);
+    queue.push(&PushMessage::text("dead")).await.unwrap();
+    assert_eq!(queue.pull(PullOptions::new()).await.unwrap().len(), 1);
+    emulator.advance(Duration::from_secs(30));
+    emulator.configure_queue(emulator.queue_id(), |settings| EmulatedQueue { dead_letter_queue: None, ..settings });
+    assert_eq!(emulator.messages(&failed).len(), 1);
+}
+
+#[tokio::test]
 async fn every_setting_takes_zero_and_its_largest_value() {
     for (duration, count) in [(Duration::ZERO, 0), (Duration::MAX, u32::MAX)] {
         let settings = EmulatedQueue::new().max_retries(count).visibility_timeout(duration);
