@@ -149,6 +149,24 @@ async fn a_restored_queue_keeps_its_name() {
 }
 
 #[tokio::test]
+async fn no_message_is_lost_while_its_queue_gets_another_id() {
+    let path = path("another-id");
+    let (emulator, queue) = kept(&path);
+    queue.push(&PushMessage::text("x")).await.unwrap();
+    let new = "5e1b0a4c9f6d4e3b8a7c2d1f0e9b8a7c".parse().unwrap();
+    let before = fs::read(&path).unwrap().len();
+    emulator.set_queue_id(queue.id(), &new).unwrap();
+    let whole = fs::read(&path).unwrap();
+    // As it is if the process is killed in between.
+    for end in (before..=whole.len()).filter(|end| whole[end - 1] == b'\n') {
+        fs::write(&path, &whole[..end]).unwrap();
+        let (restored, _) = kept(&path);
+        assert!([queue.id(), &new].iter().any(|id| restored.messages(id).len() == 1), "{end}");
+    }
+    let _ = fs::remove_file(path);
+}
+
+#[tokio::test]
 async fn messages_of_an_advanced_clock_hide_no_outdated_ones() {
     let path = path("advanced");
     let (emulator, queue) = kept(&path);
