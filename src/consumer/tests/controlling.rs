@@ -98,7 +98,7 @@ async fn setting_what_is_set_does_not_end_a_pause() {
             sleep(50 * MILLI).await;
         }
     };
-    run(&consumer, stop, |_| async {}).await;
+    let _ = run(&consumer, stop, |_| async {}).await;
     // The first change is one, and is looked at while the first pull is in flight or rests.
     assert!(world.seen("pull").len() <= 2, "{:?}", world.seen("pull"));
 }

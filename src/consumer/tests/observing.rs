@@ -124,7 +124,7 @@ async fn a_panic_marks_the_span_of_its_handler() {
             sleep(MILLI).await
         }
     };
-    run(&world.consumer(), stop, |_| async { panic!("a bug in a handler") as () }).await;
+    let _ = run(&world.consumer(), stop, |_| async { panic!("a bug in a handler") as () }).await;
     drop(guard);
     assert_eq!((log.lines("otel.status_code").len(), log.lines("error.type=\"panic\"").len()), (1, 1));
 }
