@@ -8,8 +8,11 @@ use std::{borrow::Cow, error::Error as StdError, fmt, sync::Arc, time::Duration}
 
 use crate::error::{api::ApiError, kind::ErrorKind};
 
-/// How many errors of earlier requests of a call are kept.
-const MAX_EARLIER: usize = 16;
+/// The most errors that a call of several requests collects.
+const MAX_ERRORS: usize = 16;
+
+/// The end of advice for a request that may have arrived.
+const DUPLICATES: &str = ", so a push may be duplicated";
 
 /// Why a call failed.
 ///
@@ -142,7 +145,7 @@ impl Error {
         let known = self.0.api_errors.clone();
         let new = earlier.0.api_errors.into_iter().filter(|error| !known.contains(error));
         // Each repetition of a request may bring others.
-        self.0.api_errors.extend(new.take(MAX_EARLIER.saturating_sub(known.len())));
+        self.0.api_errors.extend(new.take(MAX_ERRORS.saturating_sub(known.len())));
         self
     }
 
@@ -221,16 +224,18 @@ impl Error {
     /// What to do about the failure: the end of the `Display` output. It may name functions of this crate, so a program
     /// with other users removes it from the text, and says what they can do.
     pub fn next_step(&self) -> &'static str {
-        match self.0.kind {
+        let step = match self.0.kind {
             _ if self.0.advice.is_some() => self.0.advice.unwrap_or_default(),
             ErrorKind::Transport | ErrorKind::Timeout | ErrorKind::ServiceFailure | ErrorKind::RateLimited
-                if self.0.may_have_arrived =>
+                if self.0.may_have_arrived && !self.has_any(codes::QUOTA) =>
             {
                 "try again, but the request may have arrived, so a push may be duplicated"
             }
             ErrorKind::InvalidInput if self.0.may_have_arrived => "correct the input; other requests may have arrived",
             kind => kind.next_step(),
-        }
+        };
+        let is_push = self.0.operation.is_none_or(|id| id.starts_with("push_"));
+        step.strip_suffix(DUPLICATES).filter(|_| !is_push).unwrap_or(step)
     }
 }
 
@@ -318,8 +323,8 @@ mod tests {
 
     #[test]
     fn an_error_displays_what_is_known_and_what_to_do() {
-        let error = |attempts| Error::new(ErrorKind::Timeout, "late").in_operation("ack_messages", attempts);
-        assert_eq!(error(0).to_string(), format!("ack_messages: late; {}", ErrorKind::Timeout.next_step()));
+        let error = |attempts| Error::new(ErrorKind::Timeout, "late").in_operation("push_messages", attempts);
+        assert_eq!(error(0).to_string(), format!("push_messages: late; {}", ErrorKind::Timeout.next_step()));
         assert_eq!(error(1).to_string(), error(0).to_string());
         assert!(error(2).to_string().ends_with(" (2 attempts)"), "{}", error(2));
         let arrived = error(2).or_may_have_arrived(true).with_response(503, Some("a-ray".into()), None);
@@ -331,7 +336,7 @@ mod tests {
     fn the_errors_of_earlier_requests_are_bounded() {
         let of = |code| Error::new(ErrorKind::RateLimited, "no").with_api_errors(vec![ApiError::new(code, "no")]);
         let last = (1..1000).map(of).fold(of(0), |earlier, error| error.after(earlier));
-        assert_eq!((last.api_errors().len(), last.has_code(999)), (MAX_EARLIER, true));
+        assert_eq!((last.api_errors().len(), last.has_code(999)), (MAX_ERRORS, true));
     }
 
     #[test]

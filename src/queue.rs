@@ -216,15 +216,15 @@ impl Queue {
     /// # Errors
     ///
     /// As for [`push`](Self::push). All messages are checked before the first request. [`PushAllError`] reports how
-    /// many messages were accepted, and how many were in the request that failed.
+    /// many messages were accepted, and how many more may have been.
     pub async fn push_all(&self, messages: &[PushMessage]) -> Result<PushOutcome, PushAllError> {
-        let refused = |error| PushAllError { error, accepted: 0, failed: 0 };
+        let refused = |error| PushAllError { error, accepted: 0, may_have_arrived: 0 };
         messages.iter().try_for_each(limits::push).map_err(refused)?;
         let (mut outcome, mut accepted) = (PushOutcome::default(), 0);
         for batch in PushMessage::batches(messages) {
             let failed = |error: Error| {
-                let error = error.or_may_have_arrived(accepted > 0);
-                PushAllError { error, accepted, failed: batch.len() }
+                let may_have_arrived = if error.may_have_arrived() { batch.len() } else { 0 };
+                PushAllError { error: error.or_may_have_arrived(accepted > 0), accepted, may_have_arrived }
             };
             outcome = self.push_batch(batch).await.map_err(failed)?;
             accepted = accepted.saturating_add(batch.len());

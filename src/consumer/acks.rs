@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{brake::Brake, pulls::is_final};
-use crate::{error::Error, flow::outage::Outage};
+use crate::{error::Error, flow::outage::Outage, message::limits::MAX_LEASES};
 
 /// How long pulling goes on without a confirmation before it slows down by a step. Each further step takes twice as
 /// long.
@@ -17,7 +17,7 @@ pub(super) struct Acks {
     outage: Outage,
     /// Those whose outcome is not known.
     under_way: usize,
-    /// When one was last confirmed, or when the first of those in flight was submitted.
+    /// When one was last confirmed, or when the first of those in flight was submitted, or a full request of them.
     settled_at: Instant,
     /// How long they wait before they are sent.
     linger: Duration,
@@ -38,7 +38,8 @@ impl Acks {
     }
 
     pub(super) fn begin(&mut self) {
-        if self.under_way == 0 {
+        // A full request does not linger.
+        if [0, MAX_LEASES - 1].contains(&self.under_way) {
             self.settled_at = Instant::now();
         }
         self.under_way = self.under_way.saturating_add(1);
@@ -92,7 +93,8 @@ impl Acks {
 
     /// Since when some are waiting for confirmation, and none is confirmed. In the future while they linger.
     pub(super) fn unsettled(&self) -> Option<Instant> {
-        (self.under_way > 0).then(|| self.settled_at.checked_add(self.linger)).flatten()
+        let linger = if self.under_way < MAX_LEASES { self.linger } else { Duration::ZERO };
+        (self.under_way > 0).then(|| self.settled_at.checked_add(linger)).flatten()
     }
 
     /// Returns a failure that needs human intervention, once.

@@ -7,7 +7,7 @@ const DOWN: u32 = 4;
 const RECOVERED: f64 = 0.5;
 /// The weight of the last outcome in the share.
 const WEIGHT: f64 = 1.0 / 8.0;
-/// A smaller share is none: below it, even with a threshold of zero, steps are taken back.
+/// A lower threshold counts as this, so that a step can be taken back.
 const LEAST: f64 = 1.0 / 64.0;
 /// With this many steps, a wait of a millisecond grows to a minute.
 const MOST: u32 = 16;

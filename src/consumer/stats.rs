@@ -129,7 +129,7 @@ pub struct Report {
     /// The leases whose acknowledgement or retry the service did not confirm, as a request that you can send again. It
     /// has at most 10,000; [`Stats::unconfirmed`] counts all.
     pub unconfirmed: AckRequest,
-    /// The failure that ended the run, unless it was told to stop.
+    /// The failure that ended the run, or one of its last acknowledgements. `None` if it was told to stop.
     pub error: Option<Error>,
 }
 

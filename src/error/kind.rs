@@ -28,7 +28,7 @@ use serde::Serialize;
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The input was refused before anything was sent. The message names the field and its bound.
+    /// The input was refused before it was sent. The message names the field and its bound.
     InvalidInput,
     /// The function that provides the credentials failed. Nothing was sent, or the service refused what was sent: see
     /// [`attempts`](crate::Error::attempts).

@@ -274,7 +274,8 @@ impl<'a, T> Call<'a, T> {
     /// The credentials, or new ones if the service refused these.
     async fn credentials(&self, refused: Option<&Arc<Headers>>, attempts: u32) -> Result<Arc<Headers>, Error> {
         let in_operation = |error: Error| error.in_operation(self.operation.id(), attempts);
-        self.transport.credentials.get(refused, self.end).await.map_err(in_operation)
+        let end = if refused.is_none() { self.end } else { self.deadline };
+        self.transport.credentials.get(refused, end).await.map_err(in_operation)
     }
 
     /// The error, if it is too late to send the request again.

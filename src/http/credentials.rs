@@ -114,7 +114,8 @@ impl Credentials {
     /// The function is called before the first request, and again when the service refuses the credentials with status
     /// 401 or 403. If it returns different ones, the request is sent once more with those. Otherwise the call fails.
     /// Concurrent calls share one call of the function. If the function fails, the call fails with
-    /// [`CredentialsUnavailable`](ErrorKind::CredentialsUnavailable).
+    /// [`CredentialsUnavailable`](ErrorKind::CredentialsUnavailable). If the call that waits for it ends before, its
+    /// future is dropped, and the next call calls the function again.
     ///
     /// The function must return credentials of one of the other kinds.
     pub fn from_provider<F, P>(provider: P) -> Self
@@ -191,12 +192,12 @@ impl CredentialSource {
         let mut latest = self.latest.lock().await;
         // Whoever waited for a reply shares it, even if it is a failure or the same again.
         let has_waited = self.replies.load(Ordering::Relaxed) != known;
-        if let Some(failure) = latest.failure.as_ref().filter(|_| has_waited) {
-            return Err(failure.clone());
-        }
-        let is_other = |headers: &&Arc<Headers>| has_waited || refused.is_none_or(|refused| *refused != **headers);
-        if let Some(headers) = latest.headers.as_ref().filter(is_other) {
-            return Ok(Arc::clone(headers));
+        let is_other = |headers: &Arc<Headers>| refused.is_none_or(|refused| *refused != *headers);
+        match (&latest.headers, &latest.failure) {
+            (Some(headers), _) if is_other(headers) => return Ok(Arc::clone(headers)),
+            (_, Some(failure)) if has_waited => return Err(failure.clone()),
+            (Some(headers), None) if has_waited => return Ok(Arc::clone(headers)),
+            _ => {}
         }
         let reply = match provider().await {
             Ok(Credentials(Kind::Fixed(headers))) => Ok(headers),

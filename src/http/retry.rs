@@ -19,8 +19,8 @@ use crate::{
 /// longer. The actual wait is drawn uniformly from the upper half of the bound ("equal jitter"), so that clients that
 /// failed together do not return together. A longer `Retry-After` of up to 60 s replaces the drawn wait; a shorter one,
 /// or one in the past, does not shorten it. One of more than 60 s ends the call at once. A
-/// [`Consumer`](crate::Consumer) and an [`Acker`](crate::Acker) make further calls: they wait for as long as it says,
-/// and at most five minutes, in between.
+/// [`Consumer`](crate::Consumer) waits for as long as it says before its next pull, and an [`Acker`](crate::Acker) or a
+/// [`Pusher`](crate::Pusher) before it sends the same leases or messages again, but at most five minutes.
 ///
 /// With the defaults, four attempts wait at most 0.25 + 0.5 + 1 s in total, unless the service sends `Retry-After`.
 ///

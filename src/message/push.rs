@@ -192,7 +192,7 @@ pub struct PushOutcome {
 /// let messages = vec![PushMessage::text("hello"); 150];
 /// emulator.inject(Fault::ServerError(502));
 /// let failed = queue.push_all(&messages).await.unwrap_err();
-/// assert_eq!((failed.accepted, failed.failed), (0, 100));
+/// assert_eq!((failed.accepted, failed.may_have_arrived), (0, 100));
 /// queue.push_all(&messages[failed.accepted..]).await?; // may duplicate the 100 of the failed request
 /// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -200,13 +200,13 @@ pub struct PushOutcome {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PushAllError {
-    /// The failure of the request that ended the call. If [`may_have_arrived`](Error::may_have_arrived), the messages
-    /// of that request may have been pushed, or earlier ones were [accepted](Self::accepted).
+    /// The failure of the request that ended the call.
     pub error: Error,
     /// How many messages the service accepted: the first ones, in order.
     pub accepted: usize,
-    /// How many messages the failed request held. Those after them were not sent.
-    pub failed: usize,
+    /// How many messages after them may have been pushed as well: those of the request that failed, or none if nothing
+    /// of it arrived. The others were not pushed.
+    pub may_have_arrived: usize,
 }
 
 is_its_error!(PushAllError);

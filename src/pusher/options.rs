@@ -44,15 +44,15 @@ impl PusherOptions {
     /// second of 2,000 bytes at a round trip of 2.4 s. Raise it for more than that, and lower it if memory is scarce.
     ///
     /// A message that is larger is held alone, so zero means one message at a time. While a request is in flight, its
-    /// JSON takes as much again. With less than 128,512 bytes, messages do not linger, since the next one may need all of
-    /// the room.
+    /// JSON takes as much again. Messages do not linger while there is room for less than 128,512 bytes, which the next
+    /// one may need.
     pub const fn max_bytes(mut self, bytes: usize) -> Self {
         self.max_bytes = bytes;
         self
     }
 
-    /// How long a message is tried that did not arrive, counted from when it was submitted. 120 s by default. Set it to
-    /// the longest outage that your producers are to wait for.
+    /// How long a message is tried that did not arrive, counted from when the last one in its request was submitted.
+    /// 120 s by default. Set it to the longest outage that your producers are to wait for.
     ///
     /// With zero, there is one call, with the [retries](crate::RetryPolicy) of the client. With [`Duration::MAX`],
     /// messages are kept until the service takes them, and [`push`](crate::Pusher::push) waits meanwhile once the

@@ -84,7 +84,7 @@ async fn pages_are_failed_attempts_and_retried_if_idempotent() {
             let error = op.call(&queue).await.unwrap_err();
             let text = format!("{op:?} {status} {}: {error}", String::from_utf8_lossy(body));
             assert!(error.kind() == ErrorKind::ServiceFailure && error.is_transient(), "{text}");
-            assert!(error.may_have_arrived() && error.next_step().contains("a push may be duplicated"), "{text}");
+            assert!(error.may_have_arrived() && error.next_step().contains("the request may have arrived"), "{text}");
             assert_eq!(server.requests().len() - before, if op.is_idempotent() { 2 } else { 1 }, "{text}");
         }
     }

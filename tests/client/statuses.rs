@@ -43,29 +43,29 @@ const TABLE: &[Row] = &[
     (429, Some(10429), RateLimited, "code 10429"),
     (429, None, RateLimited, "try again later"),
     (500, Some(15000), ServiceFailure, "code 15000"),
-    (500, None, ServiceFailure, "try again, but the request may have arrived, so a push may be duplicated"),
-    (501, None, ServiceFailure, "try again, but the request may have arrived, so a push may be duplicated"),
-    (502, None, ServiceFailure, "try again, but the request may have arrived, so a push may be duplicated"),
-    (503, None, ServiceFailure, "try again, but the request may have arrived, so a push may be duplicated"),
-    (504, None, ServiceFailure, "try again, but the request may have arrived, so a push may be duplicated"),
-    (201, None, ServiceFailure, "a push may be duplicated"),
+    (500, None, ServiceFailure, "try again, but the request may have arrived"),
+    (501, None, ServiceFailure, "try again, but the request may have arrived"),
+    (502, None, ServiceFailure, "try again, but the request may have arrived"),
+    (503, None, ServiceFailure, "try again, but the request may have arrived"),
+    (504, None, ServiceFailure, "try again, but the request may have arrived"),
+    (201, None, ServiceFailure, "the request may have arrived"),
     (202, Some(0), Rejected, "did not carry out the call"),
-    (206, None, ServiceFailure, "a push may be duplicated"),
-    (207, None, ServiceFailure, "a push may be duplicated"),
+    (206, None, ServiceFailure, "the request may have arrived"),
+    (207, None, ServiceFailure, "the request may have arrived"),
     (207, Some(10026), Rejected, "code 10026"),
-    (226, Some(15000), ServiceFailure, "a push may be duplicated"),
+    (226, Some(15000), ServiceFailure, "the request may have arrived"),
     (300, None, ServiceFailure, "redirect"),
     (302, None, ServiceFailure, "redirect"),
     (302, Some(10000), ServiceFailure, "redirect"),
     (399, None, ServiceFailure, "redirect"),
-    (425, None, ServiceFailure, "a push may be duplicated"),
+    (425, None, ServiceFailure, "the request may have arrived"),
     (425, Some(0), Rejected, "code 0"),
-    (431, None, ServiceFailure, "a push may be duplicated"),
-    (451, None, ServiceFailure, "a push may be duplicated"),
+    (431, None, ServiceFailure, "the request may have arrived"),
+    (451, None, ServiceFailure, "the request may have arrived"),
     (451, Some(1020), Rejected, "code 1020"),
-    (511, None, ServiceFailure, "a push may be duplicated"),
+    (511, None, ServiceFailure, "the request may have arrived"),
     (499, None, ServiceFailure, "check the base URL, and what a proxy or firewall on the way refuses"),
-    (600, None, ServiceFailure, "a push may be duplicated"),
+    (600, None, ServiceFailure, "the request may have arrived"),
 ];
 
 async fn assert_row(server: &Server, queue: &Queue, &(status, code, kind, says): &Row) {
@@ -80,6 +80,7 @@ async fn assert_row(server: &Server, queue: &Queue, &(status, code, kind, says):
         let codes = code.filter(|_| !(300..=399).contains(&status));
         assert_eq!(error.api_errors().first().map(|error| error.code), codes, "{status}: {error}");
         assert!(error.to_string().contains(says) || !Op::MESSAGES.contains(&op), "{status} {code:?}: {error}");
+        assert!(!error.to_string().contains("a push") || [Op::Push, Op::PushBatch].contains(&op), "{op:?}: {error}");
         assert!(error.to_string().contains(&format!("(status {status}, cf-ray {RAY})")), "{error}");
         let is_refused = [407, 413, 429].contains(&status) || code.is_some() && (400..=499).contains(&status);
         assert_eq!(error.may_have_arrived(), !is_refused, "{error}");

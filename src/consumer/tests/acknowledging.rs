@@ -181,4 +181,14 @@ async fn acknowledgements_that_linger_for_long_slow_nothing_down() {
         };
         assert_eq!(run(&consumer, stop, |_| async {}).await.stats.acknowledged, 50);
     }
+    // Full requests do not linger.
+    let world = World::with(200).await;
+    world.takes_by(|seen| if seen.operation == "ack" { MINUTE } else { 10 * MILLI });
+    let consumer = world.consumer().acker(AckerOptions::new().linger(Duration::MAX));
+    let control = consumer.clone();
+    let stop = async {
+        sleep(6 * SECOND).await;
+        assert_eq!((control.health().status, control.stats().slowdown), (Status::AcksFail, 1));
+    };
+    let _ = run(&consumer, stop, |_| async {}).await;
 }

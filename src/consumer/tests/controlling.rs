@@ -87,7 +87,7 @@ async fn the_concurrency_of_a_run_changes_while_it_lasts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn setting_what_is_set_does_not_end_a_pause() {
+async fn settings_that_do_not_change_end_no_idle_wait() {
     let world = World::with(0).await;
     let consumer = world.consumer().min_idle(10 * SECOND);
     let control = consumer.clone();

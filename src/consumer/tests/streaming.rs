@@ -52,7 +52,7 @@ async fn a_stream_hands_back_what_waits_after_its_acker_is_closed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_of_no_messages_is_one_of_one() {
+async fn a_batch_size_of_zero_counts_as_one() {
     let mut deliveries = World::with(3).await.consumer().stream().unwrap();
     let batch = tokio::time::timeout(MINUTE, deliveries.next_batch(0, SECOND)).await.unwrap();
     assert_eq!(batch.unwrap().unwrap().len(), 1);
