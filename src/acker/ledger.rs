@@ -49,9 +49,11 @@ impl Pending {
     ) -> Self {
         let (now, lingered) = (Instant::now(), transport::after(linger));
         let left = settlement.lease.deadline().map(|deadline| Instant::from_std(deadline).duration_since(now));
-        // An expired lease is late anyway, and waits for others.
-        let urgent =
-            left.filter(|left| !left.is_zero()).map(|left| now + left.saturating_sub(BEFORE_LEASE_END).max(left / 2));
+        let urgent = left.map(|left| match left.saturating_sub(BEFORE_LEASE_END).max(left / 2) {
+            // An expired lease is late anyway, and waits for others, but not for long.
+            Duration::ZERO => now + BEFORE_LEASE_END,
+            wait => now + wait,
+        });
         Self { settlement, send_by: urgent.map_or(lingered, |urgent| urgent.min(lingered)), observer, reply }
     }
 
@@ -117,7 +119,8 @@ impl Entries {
         if self.is_closed && !is_late {
             return Err(Error::invalid("acker: it is closed"));
         }
-        if pending.reply.is_none() && self.detached >= MAX_DETACHED {
+        // What is late is bounded where it comes from.
+        if pending.reply.is_none() && !is_late && self.detached >= MAX_DETACHED {
             return Err(Error::invalid("acker: too many dropped leases are waiting"));
         }
         if !self.claimed.insert(pending.settlement.lease.id().clone()) {

@@ -277,6 +277,7 @@ impl Pulls {
                 if batch.is_empty() {
                     self.limit.on_idle();
                     self.emptied = Some(started.at);
+                    self.failed = self.min_idle;
                     self.begin_rest(self.idle_rest(), Why::Idle);
                     return;
                 }

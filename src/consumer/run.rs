@@ -184,10 +184,21 @@ impl Run {
         self.source.origin().settings.handler_batch.max(1)
     }
 
-    fn is_group_ready(&self) -> bool {
+    fn is_group_ready(&mut self) -> bool {
         let linger = self.source.origin().settings.handler_linger;
         let has_lingered = |oldest: Instant| self.is_stopping || oldest.elapsed() >= linger;
-        self.source.waiting() >= self.group_size() || self.source.oldest().is_some_and(has_lingered)
+        self.source.waiting() >= self.group_size() || self.source.oldest().is_some_and(has_lingered) || self.is_last()
+    }
+
+    /// Whether no message can join those that wait: all are pulled, or there is no room, and nothing will make any.
+    fn is_last(&mut self) -> bool {
+        let is_quiet = |run: &mut Self| run.handlers.is_empty() && run.settling() == 0 && run.source.pulls().asked == 0;
+        let waits = self.source.waiting() > 0;
+        waits && (self.source.is_all_pulled() || is_quiet(self) && self.room().0 == 0)
+    }
+
+    fn settling(&self) -> usize {
+        self.source.origin().outcomes.settling()
     }
 
     fn span(&self, first: &Delivery, count: usize) -> Span {
@@ -224,13 +235,18 @@ impl Run {
         } else if settling >= MOST_UNTRUSTED {
             return;
         }
+        let (room, target) = self.room();
+        // Others may hold the bytes for long: a free handler does not wait for more room.
+        let is_urgent = self.source.pulls().asked == 0 && self.free_handlers() > 0;
+        self.source.pulls().start(room, if is_urgent { room } else { target });
+    }
+
+    /// How many messages to pull, and how many should wait or be on their way.
+    fn room(&mut self) -> (usize, usize) {
         let max_bytes = self.source.origin().settings.max_bytes;
         let target = self.target().min(self.source.pulls().most_in(max_bytes));
         let ahead = self.source.ahead();
-        let room = target.saturating_sub(ahead).min(self.room_in_bytes(ahead));
-        // Others may hold the bytes for long: a free handler does not wait for more room.
-        let is_urgent = ahead == 0 && self.free_handlers() > 0;
-        self.source.pulls().start(room, if is_urgent { room } else { target });
+        (target.saturating_sub(ahead).min(self.room_in_bytes(ahead)), target)
     }
 
     /// How many messages should wait or be on their way.

@@ -123,6 +123,12 @@ impl Source {
         (self.is_drained() || self.pulls.left == 0) && self.ahead() == 0
     }
 
+    /// Whether no more messages may be pulled, or none came for as long as is set.
+    pub(super) fn is_all_pulled(&self) -> bool {
+        let is_idle = || self.origin.settings.until_empty.is_some_and(|idle| self.pulls.is_idle_for(idle));
+        self.pulls.asked == 0 && (self.pulls.left == 0 || is_idle())
+    }
+
     /// Whether the queue has returned nothing for as long as is set, after the last message was settled.
     fn is_drained(&mut self) -> bool {
         let Some(idle) = self.origin.settings.until_empty else { return false };

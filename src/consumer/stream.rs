@@ -120,6 +120,8 @@ impl<T> Deliveries<T> {
             let wanted = most.saturating_sub(batch.batch.len());
             let next = poll_fn(|context| match batch.deliveries.poll_if_more(context, wanted) {
                 Poll::Ready(next) => Poll::Ready(next),
+                // Those of the batch are not settled before it is returned.
+                Poll::Pending if batch.deliveries.messages.source.is_all_pulled() => Poll::Ready(None),
                 Poll::Pending => timer.as_mut().poll(context).map(|()| None),
             });
             let Some(next) = next.await else { break };
@@ -228,7 +230,7 @@ impl Messages {
         let room = target.saturating_sub(ahead).min(most.saturating_sub(self.undecodable.len()));
         let pulls = self.source.pulls();
         pulls.slowdown = step;
-        pulls.start(room, target);
+        pulls.start(room, if ahead == 0 { room } else { target });
         self.source.gauge(0, 0);
         if let Err(error) = ready!(self.source.poll(context)) {
             self.end_with(error);

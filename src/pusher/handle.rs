@@ -18,7 +18,7 @@ use tokio::sync::{
 use super::{
     options::PusherOptions,
     receipt::{PushError, Receipt, Unpushed, stopped},
-    worker::{Command, Pending, Worker},
+    worker::{Command, LARGEST, Pending, Worker},
 };
 use crate::{
     error::Error,
@@ -172,7 +172,8 @@ impl Pusher {
         let mut tally = Tally::default();
         for message in messages {
             // No more receipts than the pusher could hold messages, though the first one may take longest.
-            while tally.bytes.saturating_add(bytes(&message)) > self.0.max_bytes && tally.next().await {}
+            let size = bytes(&message).min(LARGEST);
+            while tally.bytes.saturating_add(size) > self.0.max_bytes && tally.next().await {}
             // The receipt does not return a message that may have arrived. Clones share the body.
             match self.push(message.clone()).await {
                 Ok(receipt) => tally.wait_for(receipt, message),

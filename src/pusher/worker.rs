@@ -37,7 +37,7 @@ use crate::{
 /// 5,000 messages a second of 5 s round trips.
 const MAX_IN_FLIGHT: usize = 256;
 /// The permits of the largest message.
-const LARGEST: usize = PushMessage::MAX_SIZE + MESSAGE_BYTES;
+pub(super) const LARGEST: usize = PushMessage::MAX_SIZE + MESSAGE_BYTES;
 
 /// A message on its way to its outcome.
 pub(super) struct Pending {

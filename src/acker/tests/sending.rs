@@ -69,6 +69,16 @@ async fn a_lease_that_has_expired_is_sent_with_others() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lease_that_has_expired_waits_five_seconds_for_others() {
+    let fixture = Fixture::under(1, SECOND, |client| client).await;
+    sleep(10 * SECOND).await;
+    let (start, acker) = (Instant::now(), fixture.acker_with(AckerOptions::new().linger(Duration::MAX)));
+    let receipt = acker.ack(&fixture.messages[0]).await.unwrap();
+    assert_eq!(receipt.await.unwrap(), Confirmation::Confirmed);
+    assert_eq!(start.elapsed(), 5 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
 async fn five_thousand_leases_a_second_keep_up_at_any_round_trip() {
     for milliseconds in cases([1200, 2400], 1) {
         let round_trip = Duration::from_millis(milliseconds);

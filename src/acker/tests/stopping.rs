@@ -153,7 +153,9 @@ async fn messages_dropped_while_acks_hang_are_bounded() {
     assert_eq!(acker.0.ledger.claimed_leases().len(), 10_200);
     assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), tasks);
     assert_eq!(log.lines("left to expire").len(), 16, "{:?}", log.lines("left to expire").last());
-    // They do not keep out a caller that waits.
+    // They do not keep out what is handed back late, or a caller that waits.
+    acker.submit_detached(Settlement::retry(unknown(50_000)), None, true);
+    assert_eq!(acker.0.ledger.claimed_leases().len(), 10_201);
     assert!(timeout(SECOND, acker.ack(unknown(60_000))).await.is_ok());
 }
 

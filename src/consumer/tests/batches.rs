@@ -161,3 +161,23 @@ async fn each_batch_lingers_from_its_own_first_message() {
     .await;
     assert!(matches!(at.lock().unwrap()[..], [3, 13 | 14]), "{at:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_no_message_can_join_does_not_linger() {
+    let bounds: [fn(Consumer) -> Consumer; 3] =
+        [|consumer| consumer.limit(25), |consumer| consumer.until_empty(SECOND), |consumer| consumer.max_bytes(0)];
+    for bound in bounds {
+        let world = World::with(25).await;
+        let consumer = bound(world.consumer()).handler_batch_size(100).handler_linger(Duration::MAX);
+        let report = run_batches(&consumer, sleep(MINUTE), |_| async {}).await;
+        assert_eq!((report.stats.acknowledged, world.left()), (25, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_is_filled_by_as_many_pulls_as_it_takes() {
+    let world = World::with(100).await;
+    let consumer = world.consumer().concurrency(1).batch_size(80).handler_linger(Duration::MAX);
+    let report = run_batches(&consumer, sleep(10 * SECOND), |_| async {}).await;
+    assert_eq!((report.stats.acknowledged, report.stats.pulls.min(3)), (100, 3));
+}

@@ -99,6 +99,13 @@ async fn batches_end_with_an_empty_queue_as_well() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_batch_of_a_stream_ends_with_an_empty_queue_as_well() {
+    let mut deliveries = World::with(25).await.consumer().until_empty(SECOND).stream().unwrap();
+    let batch = tokio::time::timeout(MINUTE, deliveries.next_batch(100, Duration::MAX)).await.unwrap();
+    assert_eq!(batch.unwrap().unwrap().len(), 25);
+}
+
+#[tokio::test(start_paused = true)]
 async fn until_empty_ends_a_stream_once_all_is_settled() {
     let world = World::with(25).await;
     let mut deliveries = world.consumer().until_empty(SECOND).json::<usize>().stream().unwrap();

@@ -283,3 +283,13 @@ async fn messages_over_max_bytes_are_handled_one_by_one() {
     .await;
     assert_eq!((report.stats.acknowledged, most.load(Ordering::Relaxed)), (20, 1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_pull_makes_pauses_after_failures_short_again() {
+    let world = World::with(0).await;
+    let fails = |nth| nth < 12 || nth == 14;
+    world.responds(move |seen| (seen.operation == "pull" && fails(seen.nth)).then(|| refusal(503, 0)));
+    let _ = run(&world.consumer().max_idle(60 * MINUTE), sleep(30 * MINUTE), |_| async {}).await;
+    let pulls = world.seen("pull");
+    assert!(pulls[15].at - pulls[14].at < MINUTE, "{:?}", pulls[15].at - pulls[14].at);
+}

@@ -208,3 +208,15 @@ async fn decoding_functions_decode_and_their_errors_are_sources() {
         assert!(seen.iter().any(|(_, text, _)| text.contains("the body is not base64")));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn decisions_that_hang_do_not_keep_a_stream_from_pulling() {
+    let world = World::with(0).await;
+    world.direct.push_all(&vec![PushMessage::text("no number"); 60]).await.unwrap();
+    let consumer = world.consumer().json::<usize>().on_undecodable(|_, _| pending::<Verdict>());
+    let mut deliveries = consumer.stream().unwrap();
+    assert!(tokio::time::timeout(SECOND, deliveries.next_batch(100, SECOND)).await.is_err());
+    world.push(10).await;
+    let batch = tokio::time::timeout(MINUTE, deliveries.next_batch(100, SECOND)).await.unwrap();
+    assert_eq!(batch.unwrap().unwrap().len(), 10);
+}

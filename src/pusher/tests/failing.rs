@@ -205,6 +205,12 @@ async fn an_invalid_message_of_an_iterator_is_returned() {
     let failed = pusher.push_all(texts(150).chain([large.clone()]).chain(texts(150))).await.unwrap_err();
     assert_eq!((failed.pushed, failed.not_sent, failed.error.kind()), (150, vec![large], ErrorKind::InvalidInput));
     assert!(failed.error.may_have_arrived(), "others were pushed");
+
+    let options = PusherOptions::new().linger(Duration::MAX).max_bytes(1 << 20);
+    let pusher = Pusher::with_options(world.queue.clone(), options).unwrap();
+    let larger = PushMessage::text("x".repeat(1 << 20));
+    let all = pusher.push_all(texts(50).chain([larger]));
+    assert_eq!(timeout(60 * SECOND, all).await.unwrap().unwrap_err().pushed, 50);
 }
 
 #[tokio::test(start_paused = true)]
