@@ -16,7 +16,9 @@ Filters: FIELD OPERATOR VALUE; a message matches if all that are given do.
   fields      id, attempts (deliveries before this one), age, type (the
               content type), body (as text), or a path into the JSON of the
               body, such as /user/name or /items/0
-  operators   =  !=  <  <=  >  >=  ~ (contains)  !~ (does not contain)
+  operators   =  !=  <  <=  >  >=  ~ (contains)  !~ (does not contain);
+              for = and !=, only attempts and numbers of the JSON are
+              numbers: 1.1 equals 1.10, but not the string \"1.10\"
   examples    /type=order   /amount>=100   age>1h   attempts>3   body~timeout";
 
 /// A condition on a message.
@@ -128,7 +130,7 @@ impl Field {
             }
             Self::Type => Some(subject.body.content_type().as_str().to_owned()),
             Self::Body => subject.body.text().ok().map(Cow::into_owned),
-            Self::Path(path) => found_at(path, &subject.body.json::<Box<RawValue>>().ok()?),
+            Self::Path(path) => text_of(value_at(path, &subject.body.json::<Box<RawValue>>().ok()?)?),
         }
     }
 }
@@ -194,10 +196,10 @@ impl Condition {
     /// A missing value is different from every value, and neither greater nor less than it.
     fn holds_for(&self, subject: Subject<'_>) -> bool {
         match &self.field {
-            Field::Id => self.compare(subject.id),
-            Field::Type => self.compare(subject.body.content_type().as_str()),
-            Field::Attempts => self.compare_or_absent(subject.attempts.map(|attempts| attempts.to_string())),
-            Field::Body => self.compare_or_absent(subject.body.text().ok()),
+            Field::Id => self.compare(subject.id, false),
+            Field::Type => self.compare(subject.body.content_type().as_str(), false),
+            Field::Attempts => self.compare_or_absent(subject.attempts.map(|attempts| attempts.to_string()), true),
+            Field::Body => self.compare_or_absent(subject.body.text().ok(), false),
             Field::Age => {
                 let age = subject.timestamp.map(|time| time.elapsed().unwrap_or_default());
                 let value = humantime::parse_duration(&self.value).unwrap_or(Duration::MAX);
@@ -205,17 +207,21 @@ impl Condition {
             }
             Field::Path(path) => {
                 let body = subject.body.json::<Box<RawValue>>().ok();
-                self.compare_or_absent(body.and_then(|body| found_at(path, &body)))
+                let found = body.as_deref().and_then(|body| value_at(path, body));
+                self.compare_or_absent(found.and_then(text_of), found.is_some_and(|found| !is_string(found)))
             }
         }
     }
 
-    fn compare_or_absent(&self, found: Option<impl AsRef<str>>) -> bool {
-        found.map_or(self.is_negative(), |found| self.compare(found.as_ref()))
+    fn compare_or_absent(&self, found: Option<impl AsRef<str>>, may_be_number: bool) -> bool {
+        found.map_or(self.is_negative(), |found| self.compare(found.as_ref(), may_be_number))
     }
 
-    fn compare(&self, found: &str) -> bool {
-        self.is_so(Some(order(found, &self.value)), found.contains(&self.value))
+    /// A text such as `01234` or `1.10` is equal only to itself, although it looks like a number.
+    fn compare(&self, found: &str, may_be_number: bool) -> bool {
+        let is_text = !may_be_number && matches!(self.operator, Operator::Equal | Operator::NotEqual);
+        let order = if is_text { found.cmp(&self.value) } else { order(found, &self.value) };
+        self.is_so(Some(order), found.contains(&self.value))
     }
 
     fn is_so(&self, order: Option<Ordering>, contains: bool) -> bool {
@@ -247,8 +253,8 @@ fn order(found: &str, value: &str) -> Ordering {
     order.unwrap_or_else(|| found.cmp(value))
 }
 
-/// What a path leads to: a string's text, and anything else as it is in the body.
-fn found_at(path: &str, body: &RawValue) -> Option<String> {
+/// What a path leads to.
+fn value_at<'a>(path: &str, body: &'a RawValue) -> Option<&'a RawValue> {
     let mut at = body;
     for name in path.split('/').skip(1) {
         at = if at.get().starts_with('[') {
@@ -257,7 +263,16 @@ fn found_at(path: &str, body: &RawValue) -> Option<String> {
             serde_json::from_str::<HashMap<String, &RawValue>>(at.get()).ok()?.remove(name)?
         };
     }
-    if at.get().starts_with('"') { serde_json::from_str(at.get()).ok() } else { Some(at.get().to_owned()) }
+    Some(at)
+}
+
+/// A string's text, and anything else as it is in the body.
+fn text_of(value: &RawValue) -> Option<String> {
+    if is_string(value) { serde_json::from_str(value.get()).ok() } else { Some(value.get().to_owned()) }
+}
+
+fn is_string(value: &RawValue) -> bool {
+    value.get().starts_with('"')
 }
 
 #[cfg(test)]
@@ -319,6 +334,13 @@ mod tests {
             ("/id=1e3", r#"{"id":1000}"#, true),
             ("/id=1.5", r#"{"id":1.50}"#, true),
             ("/id<10", r#"{"id":9.5}"#, true),
+            // A string is equal only to the same text.
+            ("/id=1.1", r#"{"id":"1.10"}"#, false),
+            ("/id=1234", r#"{"id":"01234"}"#, false),
+            ("/id=1e3", r#"{"id":"1000"}"#, false),
+            ("/id!=1234", r#"{"id":"01234"}"#, true),
+            ("/id=01234", r#"{"id":"01234"}"#, true),
+            ("/id>99", r#"{"id":"100"}"#, true),
         ] {
             assert_eq!(meets(condition, body), expected, "{condition} {body}");
         }
