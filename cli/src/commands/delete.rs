@@ -18,14 +18,15 @@ use crate::{
 
 /// The maximum number of messages of a peek.
 const MOST: u32 = 100;
-const STOPPED: &str = "stopped before the end; a deletion that was in flight may be missing in what is counted";
+/// How many deleted messages are remembered at most.
+const MOST_TRIED: usize = 100_000;
+const STOPPED: &str = "stopped before the end; a deletion that was in flight counts as unconfirmed";
 
 const HELP: &str = "\
 It looks at the first 100 available messages, without leasing them, deletes those that match, and looks again until \
 none of the first 100 matches. It says how many messages it did not reach. UNCONFIRMED counts those that the service \
-did not confirm as deleted. With --all, it leases each message once, \
-which is one of its deliveries, and makes those that stay available again when it ends. Deleted messages cannot be \
-restored: try --dry-run first.
+did not confirm as deleted. With --all, it leases each message once, which is one of its deliveries, and makes those \
+that stay available again when it ends. Deleted messages cannot be restored: try --dry-run first.
 
 Examples:
   cf-queues delete jobs --filter /order=4711 --dry-run
@@ -92,13 +93,12 @@ impl Delete {
             self.sweep(queue, filter, &progress).await?
         } else {
             let (mut summary, signals) = (Summary::default(), Signals::listen()?);
+            // Once all that was named is deleted, what is behind does not matter.
+            let most = if wanted.is_empty() { u64::MAX } else { wanted.len() as u64 };
             let result = tokio::select! {
-                result = peeked(&queue, &filter, &mut summary, &progress) => result,
+                result = peeked(&queue, &filter, most, &mut summary, &progress) => result,
                 () = signals.told(1) => Err(Failure::new(Exit::Partly, STOPPED)),
             };
-            // All that was named was found, so what is behind does not matter.
-            let is_done = self.filter.is_empty() && summary.deleted >= wanted.len() as u64;
-            let result = result.or_else(|failure| if is_done { Ok(()) } else { Err(failure) });
             (summary, result)
         };
         progress.end();
@@ -152,36 +152,50 @@ impl Delete {
     }
 }
 
-/// Deletes what peeking reaches.
-async fn peeked(queue: &Queue, filter: &Filter, summary: &mut Summary, progress: &Progress) -> Result<(), Failure> {
+/// Deletes what peeking reaches, until so many are deleted.
+async fn peeked(
+    queue: &Queue,
+    filter: &Filter,
+    most: u64,
+    summary: &mut Summary,
+    progress: &Progress,
+) -> Result<(), Failure> {
     summary.backlog_count = queue.metrics().await?.backlog_count;
     let mut tried = HashSet::new();
-    loop {
-        let messages = queue.peek(MOST).await?;
-        summary.looked_at = summary.deleted.saturating_add(messages.len() as u64);
+    while summary.deleted < most {
+        let mut messages = queue.peek(MOST).await?;
         // One that is still there may have been deleted a moment ago.
-        let found: Vec<_> = messages.iter().filter(|m| filter.matches(*m) && !tried.contains(&m.id)).collect();
-        let refs: Vec<_> = found.iter().filter_map(|message| message.message_ref.as_ref()).collect();
-        if refs.is_empty() {
+        messages.retain(|message| !tried.contains(&message.id));
+        summary.looked_at = summary.deleted.saturating_add(messages.len() as u64);
+        let found: Vec<_> = messages.iter().filter(|message| filter.matches(*message)).collect();
+        let with_ref: Vec<_> =
+            found.iter().filter_map(|found| Some((&found.id, found.message_ref.as_ref()?))).collect();
+        if with_ref.is_empty() {
             return unseen(summary, found.len());
         }
-        let count = refs.len() as u64;
-        let outcome = queue.delete_messages(refs.iter().copied()).await.inspect_err(|error| {
+        // A signal may come before the response.
+        let count = with_ref.len() as u64;
+        summary.unconfirmed = count;
+        let outcome = queue.delete_messages(with_ref.iter().map(|(_, message_ref)| *message_ref)).await;
+        let outcome = outcome.inspect_err(|error| {
             summary.unconfirmed = if error.may_have_arrived() { count } else { 0 };
         })?;
+        let accepted = outcome.deletions.accepted;
+        summary.deleted = summary.deleted.saturating_add(accepted);
+        summary.unconfirmed = outcome.deletions.doubtful();
         if !outcome.is_complete() {
-            summary.deleted = summary.deleted.saturating_add(outcome.deletions.accepted);
-            summary.unconfirmed = outcome.deletions.doubtful();
             let told: Vec<_> = outcome.errors.iter().chain(&outcome.warnings).map(|it| it.message.as_str()).collect();
-            let what = format!("the service did not delete all of {}: {}", output::messages(count), told.join("; "));
+            let deletions = counted(count, "deletion", "deletions");
+            let what = format!("the service accepted {accepted} of {deletions}: {}", told.join("; "));
             return Err(Failure::new(Exit::Partly, what));
         }
-        summary.deleted = summary.deleted.saturating_add(count);
         progress.at(summary.deleted);
-        if tried.len() < 100_000 {
-            tried.extend(found.iter().map(|message| message.id.clone()));
+        if tried.len() >= MOST_TRIED {
+            tried.clear();
         }
+        tried.extend(with_ref.iter().map(|(id, _)| (*id).clone()));
     }
+    Ok(())
 }
 
 /// Whether there may be more than what was looked at.

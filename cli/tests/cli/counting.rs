@@ -14,7 +14,7 @@ use cloudflare_queues::{
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::world::{World, bare, exit_code, objects, scripted_with, signal};
+use crate::world::{World, answering, bare, exit_code, objects, scripted_with, signal};
 
 /// Messages with these reasons, each so often.
 fn reasons(world: &World, reasons: &[(&str, usize)]) {
@@ -116,6 +116,48 @@ fn a_delete_with_an_unknown_backlog_may_be_incomplete() {
     command.env("CLOUDFLARE_BASE_URL", url).env("CLOUDFLARE_API_TOKEN", "t").env("CLOUDFLARE_ACCOUNT_ID", "a");
     let ended = command.assert().code(5).get_output().clone();
     assert!(String::from_utf8_lossy(&ended.stderr).contains("looked at 0 of an unknown number of messages; --all"));
+}
+
+#[test]
+fn a_delete_that_is_incomplete_says_so() {
+    let message = |id: usize, has_ref: bool| {
+        let message_ref = has_ref.then(|| json!(format!("ref-{id}")));
+        json!({ "id": id.to_string(), "ref": message_ref, "body": "x" })
+    };
+    let messages = |count| json!({ "messages": (0..count).map(|id| message(id, true)).collect::<Vec<_>>() });
+    let with_warning = json!({ "warnings": ["odd"] });
+    let all = ["--filter", "attempts!=7"];
+    for (backlog, peeks, purged, options, deleted, expected) in [
+        // A peek may still show what was deleted.
+        (200, vec![messages(100), messages(100)], json!({}), &all[..], 100, "looked at 100 of 200 messages"),
+        (
+            2,
+            vec![
+                json!({ "messages": [message(0, true), message(1, false)] }),
+                json!({ "messages": [message(1, false)] }),
+            ],
+            json!({}),
+            &all,
+            1,
+            "1 message has no reference",
+        ),
+        (3, vec![messages(3)], with_warning.clone(), &all, 3, "the service accepted 3 of 3 deletions: odd"),
+        (3, vec![messages(3)], with_warning, &["--id=0", "--id=1", "--id=2"], 3, "accepted 3 of 3 deletions: odd"),
+    ] {
+        let peeks = std::sync::Mutex::new(peeks.into_iter());
+        let url = answering(move |operation, _| match operation {
+            "metrics" => json!({ "backlog_count": backlog }),
+            "peek" => peeks.lock().unwrap().next().unwrap_or_else(|| json!({ "messages": [] })),
+            "purge" => purged.clone(),
+            _ => json!({}),
+        });
+        let mut command = bare(&[&["delete", &"f".repeat(32)], options].concat());
+        command.env("CLOUDFLARE_BASE_URL", url).env("CLOUDFLARE_API_TOKEN", "t").env("CLOUDFLARE_ACCOUNT_ID", "a");
+        let output = command.output().unwrap();
+        let (lines, told) = (objects(str::from_utf8(&output.stdout).unwrap()), String::from_utf8_lossy(&output.stderr));
+        assert_eq!((output.status.code(), &lines[0]["deleted"]), (Some(5), &deleted.into()), "{expected}: {told}");
+        assert!(told.contains(expected), "{expected}: {told}");
+    }
 }
 
 #[test]

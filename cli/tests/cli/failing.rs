@@ -103,7 +103,7 @@ fn a_signal_ends_each_command_in_order() {
             (
                 &["delete", "QUEUE", "--filter", "attempts=0"],
                 Some(silent().on(Operation::PurgeMessages)),
-                "a deletion that was in flight",
+                r#"{"deleted":0,"unconfirmed":10,"#,
             ),
             (
                 &["purge", "QUEUE", "--yes"],
@@ -123,7 +123,11 @@ fn a_signal_ends_each_command_in_order() {
                 name => name.to_owned(),
             };
             let mut command = world.program(&[]);
-            command.args(arguments.iter().map(name)).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+            command
+                .args(arguments.iter().map(name))
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped());
             if let Some(fault) = fault.clone() {
                 world.emulator.inject(fault.clone());
                 world.emulator.inject(fault.until_removed());
@@ -140,7 +144,8 @@ fn a_signal_ends_each_command_in_order() {
             eventually("it has begun", has_begun);
             signal(&child, sent);
             let code = exit_code(&mut child);
-            let told = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
+            let told = std::io::read_to_string(child.stdout.take().unwrap()).unwrap();
+            let told = told + &std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
             assert!(code == Some(5) && told.contains(expected), "{arguments:?} {sent:?}: {code:?} {told}");
         }
     }

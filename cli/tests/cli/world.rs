@@ -232,27 +232,32 @@ pub fn scripted(results: Vec<Value>) -> String {
 
 /// The same, with these metrics.
 pub fn scripted_with(results: Vec<Value>, metrics: Value) -> String {
+    let results = std::sync::Mutex::new(results.into_iter());
+    answering(move |operation, body| match operation {
+        "pull" => results.lock().unwrap().next().unwrap_or_else(|| serde_json::json!({})),
+        "ack" => serde_json::json!({
+            "ackCount": body["acks"].as_array().map_or(0, Vec::len),
+            "retryCount": body["retries"].as_array().map_or(0, Vec::len),
+        }),
+        "consumers" => serde_json::json!([{ "type": "http_pull", "dead_letter_queue": "failed" }]),
+        "queues" => serde_json::json!([]),
+        "metrics" => metrics.clone(),
+        _ => serde_json::json!({}),
+    })
+}
+
+/// A service whose results are those of a function of the last part of the path, and of the body. Returns its base URL.
+pub fn answering(result: impl Fn(&str, &Value) -> Value + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/client/v4", listener.local_addr().unwrap());
-    let results = std::sync::Arc::new(std::sync::Mutex::new(results.into_iter()));
+    let result = std::sync::Arc::new(result);
     thread::spawn(move || {
         for stream in listener.incoming() {
-            let (mut stream, results) = (BufReader::new(stream.unwrap()), std::sync::Arc::clone(&results));
-            let metrics = metrics.clone();
+            let (mut stream, result) = (BufReader::new(stream.unwrap()), std::sync::Arc::clone(&result));
             thread::spawn(move || {
                 while let Some((line, body)) = request(&mut stream) {
                     let path = line.split([' ', '?']).nth(1).unwrap();
-                    let result = match path.rsplit('/').next().unwrap() {
-                        "pull" => results.lock().unwrap().next().unwrap_or_else(|| serde_json::json!({})),
-                        "ack" => serde_json::json!({
-                            "ackCount": body["acks"].as_array().map_or(0, Vec::len),
-                            "retryCount": body["retries"].as_array().map_or(0, Vec::len),
-                        }),
-                        "consumers" => serde_json::json!([{ "type": "http_pull", "dead_letter_queue": "failed" }]),
-                        "queues" => serde_json::json!([]),
-                        "metrics" => metrics.clone(),
-                        _ => serde_json::json!({}),
-                    };
+                    let result = result(path.rsplit('/').next().unwrap(), &body);
                     let body = serde_json::json!({ "success": true, "result": result }).to_string();
                     let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
                     stream.get_mut().write_all(head.as_bytes()).unwrap();
