@@ -72,7 +72,9 @@ impl Account {
     /// The credentials, and the variable that they come from.
     pub(crate) fn credentials(&self) -> Result<(Credentials, String), Failure> {
         if let Some(name) = self.profile()?.token_variable {
-            let missing = || Failure::new(Exit::Input, format!("{name}, which the profile names, is not set"));
+            // Its value may be a token that someone has put there.
+            let what = "the variable that the profile's token_variable names is not set";
+            let missing = || Failure::new(Exit::Input, what);
             return Ok((Credentials::api_token(variable(&name).ok_or_else(missing)?)?, name));
         }
         let credentials = Credentials::from_env().map_err(|error| Failure::from(error).with_note(HOW_TO_SET))?;

@@ -54,7 +54,7 @@ fn profiles_name_the_tokens_variable_and_never_the_token() {
     let file = folder("profiles").join("profiles.toml");
     let (account, url) = (world.emulator.account_id(), world.emulator.base_url());
     let profile = format!("[test]\naccount = \"{account}\"\nbase_url = \"{url}\"\ntoken_variable = \"THE_TOKEN\"\n");
-    fs::write(&file, profile).unwrap();
+    fs::write(&file, &profile).unwrap();
     let run = |arguments: &[&str]| {
         let mut command = bare(arguments);
         command.env("CF_QUEUES_PROFILES", &file).env("THE_TOKEN", world.emulator.api_token()).output().unwrap()
@@ -68,6 +68,13 @@ fn profiles_name_the_tokens_variable_and_never_the_token() {
     let output = run(&["consume", world.id(), "--profile", "test", "--until-empty", "--", "env"]);
     let seen = String::from_utf8_lossy(&output.stdout);
     assert!(seen.contains("CF_QUEUES_MESSAGE_ID") && !seen.contains("THE_TOKEN"), "{seen}");
+    fs::write(&file, profile.replace("THE_TOKEN", "s3cret")).unwrap();
+    for command in ["ls", "doctor"] {
+        let output = run(&[command, "--profile", "test"]);
+        let told = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        let is_told = told.contains("the variable that the profile's token_variable names is not set");
+        assert!(output.status.code() == Some(2) && is_told && !told.contains("s3cret"), "{told}");
+    }
     for text in
         ["[test]\napi_token = \"s3cret\"", "\ntoken = \"s3cret\"\n[test]", "[test]\ns3cret = 1", "[test]\ns3cret"]
     {
