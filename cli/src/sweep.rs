@@ -102,10 +102,12 @@ pub(crate) struct Counts {
     pub(crate) left: u64,
     /// They were at their last delivery, and pushed as new ones.
     pub(crate) renewed: u64,
-    /// They were taken or handed back, but the service did not confirm it.
+    /// They were taken or pushed as new ones, and the service did not confirm that they are deleted.
     pub(crate) unconfirmed: u64,
-    /// They were taken, and the service did not confirm that they are deleted.
+    /// Those of them that were taken.
     pub(crate) undeleted: u64,
+    /// They were handed back, and the service did not confirm it.
+    pub(crate) unreturned: u64,
 }
 
 impl Counts {
@@ -123,7 +125,7 @@ impl Counts {
 
 impl AddAssign for Counts {
     fn add_assign(&mut self, more: Self) {
-        let Self { taken, skipped, unfit, left, renewed, unconfirmed, undeleted } = self;
+        let Self { taken, skipped, unfit, left, renewed, unconfirmed, undeleted, unreturned } = self;
         for (sum, more) in [
             (taken, more.taken),
             (skipped, more.skipped),
@@ -132,6 +134,7 @@ impl AddAssign for Counts {
             (renewed, more.renewed),
             (unconfirmed, more.unconfirmed),
             (undeleted, more.undeleted),
+            (unreturned, more.unreturned),
         ] {
             *sum = sum.saturating_add(more);
         }
@@ -158,7 +161,7 @@ pub(crate) struct Swept {
 impl Swept {
     /// Whether all that was asked for is done.
     pub(crate) fn result(self) -> Result<(), Failure> {
-        let Counts { unfit, left, unconfirmed, .. } = self.counts;
+        let Counts { unfit, left, unconfirmed, unreturned, .. } = self.counts;
         if let Some(failure) = self.failure {
             return Err(failure);
         }
@@ -168,7 +171,8 @@ impl Swept {
         let parts = [
             (unfit, "that cannot be taken"),
             (left, "left"),
-            (unconfirmed, "not confirmed"),
+            (unconfirmed, "not confirmed as deleted"),
+            (unreturned, "that stay, but may be hidden for a while"),
             (self.unavailable, "not available"),
             (self.lost, "that may have been delivered to others meanwhile"),
         ];
@@ -459,15 +463,15 @@ impl<S: Sink> Sweep<S> {
         let lease = self.kept.lease();
         let hidden = Duration::from_secs(self.hidden.load(Ordering::Relaxed));
         let hidden_until = clock_time(self.started.0 + hidden);
-        let unconfirmed = self.kept.give_back(&self.acker, &self.progress).await;
-        swept.counts.unconfirmed += unconfirmed;
+        let unreturned = self.kept.give_back(&self.acker, &self.progress).await;
+        swept.counts.unreturned += unreturned;
         swept.lost = self.kept.lost();
         if let Err(failure) = self.allowance.restore().await {
             swept.failure = swept.failure.take().or(Some(failure));
         }
-        if unconfirmed > 0 {
+        if unreturned > 0 {
             let until = clock_time(SystemTime::now() + lease);
-            let stay = counted(unconfirmed, "message that stays", "messages that stay");
+            let stay = counted(unreturned, "message that stays", "messages that stay");
             self.progress.say(&format!("{stay} may be hidden until about {until}"));
         }
         if self.kept.hidden() > 0 {
@@ -502,9 +506,10 @@ impl<S: Sink> Sweep<S> {
         // Of those that were there, some may have come in place of others that were leased.
         let of_backlog = self.pulled_of_backlog.load(Ordering::Relaxed);
         let unpulled = self.backlog.map_or(u64::MAX, |backlog| backlog.saturating_sub(of_backlog));
-        swept.unavailable = if self.plan.until_empty { others } else { others.min(unpulled) };
-        // Those that may not be deleted did not arrive.
-        swept.arrived = others.saturating_sub(swept.unavailable).saturating_sub(counts.undeleted);
+        // Those that may not be deleted are counted, and did not arrive.
+        let uncounted = others.saturating_sub(counts.unconfirmed);
+        swept.unavailable = if self.plan.until_empty { uncounted } else { others.min(unpulled) };
+        swept.arrived = uncounted.saturating_sub(swept.unavailable);
         if swept.unavailable > 0 {
             let timeout = self.allowance.consumer().visibility_timeout();
             let timeout = timeout.unwrap_or(LEASE).clamp(LEASE, LONGEST_DELAY);

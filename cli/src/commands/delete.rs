@@ -145,9 +145,9 @@ impl Delete {
                 return Err(Failure::interrupted_with_leases());
             }
         };
-        let Counts { taken, skipped, undeleted, .. } = swept.counts;
+        let Counts { taken, skipped, unconfirmed, .. } = swept.counts;
         let (deleted, looked_at) = (swept.counts.deleted(), taken.saturating_add(skipped));
-        let summary = Summary { deleted, unconfirmed: undeleted, looked_at, backlog_count };
+        let summary = Summary { deleted, unconfirmed, looked_at, backlog_count };
         Ok((summary, swept.result()))
     }
 }

@@ -31,7 +31,7 @@ the envelope, such as --filter /cloudflare_queues_dead_letter/reason=failed.
 
 It ends when the messages that were there at the start are moved, and says how many arrived since. Its report counts \
 messages: MOVED; SKIPPED, which no filter matched; UNFIT, which cannot be pushed over HTTP; LEFT, pulled and not \
-moved; UNCONFIRMED, pushed but perhaps not removed from FROM; UNAVAILABLE, leased by others, delayed or hidden; \
+moved; UNCONFIRMED, pushed but perhaps not deleted from FROM; UNAVAILABLE, leased by others, delayed or hidden; \
 ARRIVED since the start. After a stop or a failure, what it had not reached is in none of them.
 
 A message that stays is leased while redrive runs, which is one of its deliveries. It is available again when \
@@ -191,7 +191,7 @@ impl Redrive {
                 return Err(Failure::interrupted_with_leases());
             }
         };
-        let Counts { taken, skipped, unfit, left, undeleted: unconfirmed, .. } = swept.counts;
+        let Counts { taken, skipped, unfit, left, unconfirmed, .. } = swept.counts;
         let (unavailable, arrived) = (swept.unavailable, swept.arrived);
         let (from, to) = (self.from, names.join(", "));
         let summary = Summary { from, to, moved: taken, skipped, unfit, left, unconfirmed, unavailable, arrived };

@@ -242,7 +242,8 @@ impl<S: Sink> Sweep<S> {
                 }
             }
         };
-        cycle.counts.unconfirmed += settled.unconfirmed;
+        let Counts { unconfirmed, unreturned, .. } = &mut cycle.counts;
+        *if retried.is_some() { unreturned } else { unconfirmed } += settled.unconfirmed;
         // One lease that is refused does not keep others from being confirmed, now or in the next batch.
         if settled.unconfirmed == leases.len() as u64 {
             cycle.failure = cycle.failure.take().or(settled.error.map(Failure::from));

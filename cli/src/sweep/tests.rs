@@ -212,12 +212,16 @@ async fn leases_are_held_while_a_sink_takes_an_hour() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn messages_that_may_be_deleted_did_not_arrive() {
-    let world = World::with(100, 3).await;
-    world.emulator.configure(|behavior| behavior.acks_after_extend(false));
-    let sweep = Sweep::prepare(world.from.clone(), Slow, plan(), Progress::hidden()).await.unwrap();
-    let swept = sweep.run(pending()).await;
-    assert_eq!((swept.counts.taken, swept.counts.undeleted, swept.arrived), (100, 100, 0));
+async fn messages_that_may_be_deleted_are_counted_once() {
+    for until_empty in [false, true] {
+        let world = World::with(100, 3).await;
+        world.emulator.configure(|behavior| behavior.acks_after_extend(false));
+        let plan = Plan { until_empty, ..plan() };
+        let sweep = Sweep::prepare(world.from.clone(), Slow, plan, Progress::hidden()).await.unwrap();
+        let swept = sweep.run(pending()).await;
+        assert_eq!((swept.counts.taken, swept.counts.undeleted), (100, 100), "{until_empty}");
+        assert_eq!((swept.unavailable, swept.arrived), (0, 0), "{until_empty}");
+    }
 }
 
 /// Takes messages after it has acknowledged the first one.

@@ -173,13 +173,22 @@ fn a_second_filter_finds_what_the_first_one_left() {
 }
 
 #[test]
-fn messages_that_stay_are_not_counted_as_unconfirmed() {
-    let world = World::new();
-    world.push_numbers(5);
-    world.emulator.inject(Fault::Forbidden.on(Operation::AckMessages).until_removed());
-    let (code, summary, told) = redrive(&world, &[world.id(), &world.other(), "--filter", "body=x"]);
-    assert_eq!((code, &summary["unconfirmed"]), (Some(5), &0.into()), "{told}");
-    assert!(told.contains("5 messages that stay may be hidden until about"), "{told}");
+fn unconfirmed_messages_are_those_that_may_be_there_twice() {
+    for (max_retries, filter, code, moved, unconfirmed, expected) in [
+        (3, &["--filter", "body=x"][..], 5, 0, 0, "messages that stay, but may be hidden for a while: 5\n"),
+        (3, &[], 4, 5, 5, "the token"),
+        // At their last delivery, they are pushed as new ones.
+        (0, &["--filter", "body=x"], 4, 0, 5, "pushed as new ones"),
+    ] {
+        let world = World::retrying(max_retries);
+        world.push_numbers(5);
+        world.emulator.inject(Fault::Forbidden.on(Operation::AckMessages).until_removed());
+        let (ended, summary, told) = redrive(&world, &[&[world.id(), &world.other()], filter].concat());
+        let counts = (ended, &summary["moved"], &summary["unconfirmed"]);
+        assert_eq!(counts, (Some(code), &moved.into(), &unconfirmed.into()), "{told}");
+        assert!(told.contains(expected), "{told}");
+        assert_eq!(told.contains("5 messages that stay may be hidden until about"), code == 5, "{told}");
+    }
 }
 
 #[test]
