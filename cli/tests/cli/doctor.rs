@@ -196,6 +196,21 @@ fn a_base_url_is_named_without_its_secrets() {
 }
 
 #[test]
+fn a_password_in_the_base_url_is_not_sent() {
+    let (listener, world) = (TcpListener::bind("127.0.0.1:0").unwrap(), World::new());
+    let url = format!("http://me:s3cret@{}/v4?s3cret", listener.local_addr().unwrap());
+    let mut child = world.program(&["doctor", "--base-url", &url]).stdout(Stdio::null()).spawn().unwrap();
+    let (mut head, mut stream) = (String::new(), BufReader::new(listener.accept().unwrap().0));
+    while !head.ends_with("\r\n\r\n") {
+        assert!(stream.read_line(&mut head).unwrap() > 0, "{head}");
+    }
+    drop(stream);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(head.starts_with("GET /v4 ") && !head.to_lowercase().contains("authorization"), "{head}");
+}
+
+#[test]
 fn missing_pull_consumers_are_reported_and_enabled_if_wanted() {
     let world = World::of(Emulator::builder().real_time().queue(EmulatedQueue::new().http_pull(false)));
     world.push_numbers(1);

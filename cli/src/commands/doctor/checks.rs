@@ -136,6 +136,7 @@ impl Checks {
                 return false;
             }
         };
+        let url = public(&url);
         let is_loopback = url.contains("//127.0.0.1") || url.contains("//localhost") || url.contains("//[::1]");
         let client = reqwest::Client::builder().redirect(redirect::Policy::none()).timeout(CONNECT);
         let client = if is_loopback { client.no_proxy() } else { client };
@@ -146,13 +147,13 @@ impl Checks {
         let response = match response {
             Ok(response) => response,
             Err(error) => {
-                let found = format!("{} does not respond: {}", public(&url), innermost(&error.without_url()));
+                let found = format!("{url} does not respond: {}", innermost(&error.without_url()));
                 let advice = "check the base URL, the network, a firewall, and a proxy (HTTPS_PROXY, NO_PROXY)";
                 self.add("network", State::Wrong, Exit::Service, found, Some(advice.to_owned()));
                 return false;
             }
         };
-        self.ok("network", format!("{} responds", public(&url)));
+        self.ok("network", format!("{url} responds"));
         let date = response.headers().get(DATE).and_then(|date| date.to_str().ok());
         let Some(theirs) = date.and_then(|date| httpdate::parse_http_date(date).ok()) else { return true };
         let ours = SystemTime::now();
