@@ -99,11 +99,15 @@ impl Failure {
     }
 
     /// The same, of a program that holds leases.
-    pub(crate) fn interrupted_with_leases() -> Self {
-        Self::interrupted().with_note(
+    pub(crate) fn interrupted_with_leases(raise_retries: bool) -> Self {
+        let failure = Self::interrupted().with_note(
             "messages that were pulled are hidden until their leases end: for a minute, or, if more than 20,000 stay, \
              for a second for each 300 of them, up to an hour",
-        )
+        );
+        match raise_retries {
+            true => failure.with_note("max_retries of the queue may still be raised: `cf-queues info` shows it"),
+            false => failure,
+        }
     }
 
     /// Prints the error.

@@ -80,7 +80,7 @@ impl Count {
             swept = sweep.run(signals.clone().told(1)) => swept,
             () = signals.told(2) => {
                 progress.end();
-                return Err(Failure::interrupted_with_leases());
+                return Err(Failure::interrupted_with_leases(raise_retries));
             }
         };
         let printed = output::print(format, &values.rows(self.top));

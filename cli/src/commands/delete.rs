@@ -142,7 +142,7 @@ impl Delete {
             swept = sweep.run(signals.clone().told(1)) => swept,
             () = signals.told(2) => {
                 progress.end();
-                return Err(Failure::interrupted_with_leases());
+                return Err(Failure::interrupted_with_leases(self.raise_retries));
             }
         };
         let Counts { taken, skipped, unconfirmed, .. } = swept.counts;

@@ -113,7 +113,7 @@ impl Export {
             swept = sweep.run(signals.clone().told(1)) => swept,
             () = signals.told(2) => {
                 progress.end();
-                return Err(Failure::interrupted_with_leases());
+                return Err(Failure::interrupted_with_leases(self.raise_retries));
             }
         };
         let removed = match swept.counts.undeleted {

@@ -188,7 +188,7 @@ impl Redrive {
             swept = sweep.run(signals.clone().told(1)) => swept,
             () = signals.told(2) => {
                 progress.end();
-                return Err(Failure::interrupted_with_leases());
+                return Err(Failure::interrupted_with_leases(self.raise_retries));
             }
         };
         let Counts { taken, skipped, unfit, left, unconfirmed, .. } = swept.counts;

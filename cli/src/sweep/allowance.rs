@@ -11,6 +11,7 @@ use tokio::sync::Mutex;
 use crate::{
     backlog,
     exit::{Exit, Failure},
+    progress::Progress,
 };
 
 /// The service's default.
@@ -55,7 +56,7 @@ impl Allowance {
     }
 
     /// What the queue allowed at the start.
-    pub(super) fn before(&self) -> u32 {
+    fn before(&self) -> u32 {
         self.consumer.max_retries().unwrap_or(DEFAULT_RETRIES)
     }
 
@@ -74,13 +75,16 @@ impl Allowance {
     }
 
     /// Has the queue deliver messages again that were delivered so often.
-    pub(super) async fn raise(&self, attempts: Option<u32>) -> Result<(), Failure> {
+    pub(super) async fn raise(&self, attempts: Option<u32>, progress: &Progress) -> Result<(), Failure> {
         let _raising = self.raising.lock().await;
         let Some(attempts) = attempts.filter(|attempts| !self.allows(Some(*attempts))) else { return Ok(()) };
         if attempts > MOST_RETRIES {
             let what = format!("max_retries cannot be raised to {attempts}: the service takes {MOST_RETRIES} at most");
             return Err(Failure::new(Exit::Refused, what));
         }
+        // Told before, since the program may be killed, or the response lost.
+        let what = format!("max_retries of the queue is being raised from {} to {attempts}", self.before());
+        progress.remark("raised", &format!("{what}; if this is killed, set it back"));
         let raised = self.set(attempts).await;
         if raised.as_ref().map_or_else(Error::may_have_arrived, |()| true) {
             self.may_be.store(attempts, Ordering::Relaxed);

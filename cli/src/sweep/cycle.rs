@@ -170,11 +170,8 @@ impl<S: Sink> Sweep<S> {
     ) -> Vec<&'m Message> {
         let Some(attempts) = messages.iter().map(|message| message.attempts).max() else { return Vec::new() };
         if self.allowance.may_raise {
-            match leases.during(self.allowance.raise(attempts)).await {
-                Ok(()) => {
-                    self.tell_raised();
-                    return messages.to_vec();
-                }
+            match leases.during(self.allowance.raise(attempts, &self.progress)).await {
+                Ok(()) => return messages.to_vec(),
                 Err(failure) => self.progress.remark("raise", &failure.to_string()),
             }
         }
@@ -216,12 +213,6 @@ impl<S: Sink> Sweep<S> {
         let failure = Failure::new(Exit::Refused, "stopped before the end: messages are at their last delivery");
         let advice = "raise max_retries of the queue before their leases end; --raise-retries does that in time";
         cycle.failure = cycle.failure.take().or_else(|| Some(failure.with_note(advice)));
-    }
-
-    fn tell_raised(&self) {
-        let (before, now) = (self.allowance.before(), self.allowance.retries());
-        let what = format!("max_retries of the queue is raised from {before} to {now}; if this is killed, set it back");
-        self.progress.remark("raised", &what);
     }
 
     /// Returns for how many messages the service did not confirm it.

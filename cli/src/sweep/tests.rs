@@ -378,7 +378,7 @@ async fn retries_are_raised_for_the_time_of_a_sweep() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn retries_whose_raise_may_have_arrived_are_set_back() {
+async fn retries_are_set_back_only_if_they_may_be_raised() {
     for (fault, sent) in [(Fault::ResetAfter, 5), (Fault::Forbidden, 1)] {
         // One batch, for which they are raised once, with the client's own attempts.
         let world = World::with(100, 0).await;

@@ -18,7 +18,7 @@ use cloudflare_queues::{
 use rustix::process::Signal;
 use serde_json::{Value, value::RawValue};
 
-use crate::world::{World, eventually, folder, objects, signal};
+use crate::world::{World, eventually, folder, objects, signal, two_signals};
 
 #[test]
 fn messages_are_moved_byte_for_byte() {
@@ -311,6 +311,24 @@ fn a_full_disk_costs_no_message_at_its_last_delivery() {
     world.emulator.advance(Duration::from_secs(10 * 60 * 60));
     assert_eq!(world.messages().len(), 3);
     assert_eq!(world.objects(&["info", world.id()])[0]["consumers"][0]["max_retries"], 0);
+}
+
+#[test]
+fn retries_that_may_stay_raised_are_told() {
+    let world = World::retrying(0);
+    world.push_numbers(5);
+    let silent = Fault::Delay(Duration::from_secs(1000)).on(Operation::UpdateConsumer);
+    world.emulator.inject(silent.clone());
+    world.emulator.inject(silent.until_removed());
+    let mut command = world.program(&["redrive", world.id(), &world.other(), "--filter", "body=x", "--raise-retries"]);
+    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    eventually("it raises them", || world.emulator.faults().len() == 1);
+    two_signals(&child);
+    let output = child.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{told}");
+    assert!(told.contains("max_retries of the queue is being raised from 0 to 1; if this is killed"), "{told}");
+    assert!(told.contains("max_retries of the queue may still be raised"), "{told}");
 }
 
 #[test]
