@@ -12,8 +12,8 @@ use tokio::task::JoinSet;
 
 use crate::{
     common::Common,
-    exit::Failure,
-    output::{self, CLEAR, Format, Row, aside, cell, lasting, yes_or_no},
+    exit::{Exit, Failure},
+    output::{self, CLEAR, Format, Row, aside, cell, counted, lasting, yes_or_no},
     progress::Progress,
     record::time,
     signals::Signals,
@@ -24,7 +24,8 @@ use crate::{
 const MOST_IN_FLIGHT: usize = 16;
 
 const HELP: &str = "\
-The backlog of each queue takes a request, of which an account has 1200 in five minutes; --fast leaves them out.
+The backlog of each queue takes a request, of which an account has 1200 in five minutes; --fast leaves them out. \
+If one cannot be read, its cell is empty, and the exit code is 5.
 
 Examples:
   cf-queues ls --sort backlog
@@ -73,9 +74,15 @@ impl Ls {
     pub(crate) async fn run(&self, common: &Common) -> Result<(), Failure> {
         let (queues, format) = (common.account.queues()?, Format::or_fitting(common.output));
         let Some(interval) = self.watch else {
-            return Ok(output::print(format, &self.entries(&queues).await?)?);
+            let (entries, unknown) = self.entries(&queues).await?;
+            let printed = output::print(format, &entries);
+            if unknown > 0 {
+                let of = counted(unknown, "queue", "queues");
+                return Err(Failure::new(Exit::Partly, format!("the backlogs of {of} are not known")));
+            }
+            return Ok(printed?);
         };
-        let show = async |entries: Vec<Entry>| {
+        let show = async |(entries, _): (Vec<Entry>, u64)| {
             aside(move || {
                 if format == Format::Table && io::stdout().is_terminal() {
                     output::write(CLEAR)?;
@@ -91,7 +98,8 @@ impl Ls {
         }
     }
 
-    async fn entries(&self, queues: &Queues) -> Result<Vec<Entry>, Error> {
+    /// With the number of those whose backlogs could not be asked for.
+    async fn entries(&self, queues: &Queues) -> Result<(Vec<Entry>, u64), Error> {
         let described = queues.list().all().await?;
         let mut entries: Vec<_> = described.iter().map(Entry::from).collect();
         let mut sources: HashMap<String, Vec<String>> = HashMap::new();
@@ -103,21 +111,19 @@ impl Ls {
         for entry in &mut entries {
             entry.dead_letters_of = sources.remove(&entry.name).unwrap_or_default();
         }
-        if !self.fast {
-            measure(queues, &mut entries).await;
-        }
+        let unknown = if self.fast { 0 } else { measure(queues, &mut entries).await };
         match self.sort {
             Sort::Name => entries.sort_by(|one, other| one.name.cmp(&other.name)),
             Sort::Backlog => entries.sort_by_key(|entry| Reverse(entry.backlog_count)),
             Sort::Age => entries.sort_by_key(|entry| Reverse(entry.age)),
         }
-        Ok(entries)
+        Ok((entries, unknown))
     }
 }
 
-/// Asks each queue for its backlog.
-async fn measure(queues: &Queues, entries: &mut [Entry]) {
-    let (mut asked, progress) = (JoinSet::new(), Progress::hidden());
+/// Asks each queue for its backlog. Returns how many of these requests failed.
+async fn measure(queues: &Queues, entries: &mut [Entry]) -> u64 {
+    let (mut asked, mut unknown, progress) = (JoinSet::new(), 0_u64, Progress::hidden());
     let mut left = entries.iter().enumerate().filter_map(|(position, entry)| Some((position, entry.id.clone()?)));
     let mut metrics = Vec::new();
     loop {
@@ -130,8 +136,11 @@ async fn measure(queues: &Queues, entries: &mut [Entry]) {
         match asked.join_next().await {
             None => break,
             Some(Ok((position, Ok(found)))) => metrics.push((position, found)),
-            Some(Ok((_, Err(error)))) => progress.remark("metrics", &format!("a backlog is not known: {error}")),
-            Some(Err(_)) => {}
+            Some(Ok((_, Err(error)))) => {
+                unknown = unknown.saturating_add(1);
+                progress.remark("metrics", &format!("a backlog is not known: {error}"));
+            }
+            Some(Err(_)) => unknown = unknown.saturating_add(1),
         }
     }
     progress.end();
@@ -142,6 +151,7 @@ async fn measure(queues: &Queues, entries: &mut [Entry]) {
             entry.age = found.oldest_message.map(|oldest| oldest.elapsed().unwrap_or_default());
         }
     }
+    unknown
 }
 
 impl From<&QueueDescription> for Entry {
