@@ -65,8 +65,9 @@ impl Info {
         let format = Format::or_fitting(common.output);
         let Some(interval) = self.watch else { return Ok(Report::of(&queue).await?.print(format, false)?) };
         let show = async |report: Report| aside(move || report.print(format, true)).await;
+        let interval = interval.max(Duration::from_millis(100));
         tokio::select! {
-            result = watch(interval.max(Duration::from_millis(100)), async || Report::of(&queue).await, show) => result,
+            result = watch(interval, false, async || Report::of(&queue).await, show) => result,
             () = Signals::listen()?.told(1) => Ok(()),
         }
     }

@@ -93,7 +93,7 @@ impl Ls {
         };
         let interval = interval.max(Duration::from_millis(100));
         tokio::select! {
-            result = watch(interval, async || self.entries(&queues).await, show) => result,
+            result = watch(interval, false, async || self.entries(&queues).await, show) => result,
             () = Signals::listen()?.told(1) => Ok(()),
         }
     }

@@ -28,7 +28,7 @@ const MOST_SEEN: usize = 100_000;
 const HELP: &str = "\
 It looks at up to 100 messages each time and takes no lease, so consumers are not disturbed. It does not see a \
 message that is consumed between two looks, nor those beyond the first 100. With --new, old messages beyond \
-them are shown once those before them are consumed.
+them are shown once those before them are consumed. With -n or --until-idle, it ends if requests fail for ten minutes.
 
 Example:
   cf-queues tail jobs --bodies --filter '/type=order'";
@@ -100,7 +100,9 @@ impl Tail {
             }
             Ok(())
         };
-        watch(self.interval.max(Duration::from_millis(50)), async || queue.peek(MOST).await, show).await
+        let (interval, ends) =
+            (self.interval.max(Duration::from_millis(50)), self.until_idle.is_some() || self.number.is_some());
+        watch(interval, ends, async || queue.peek(MOST).await, show).await
     }
 }
 
