@@ -204,11 +204,12 @@ impl Serve {
             }
         };
         let listener = TcpListener::bind((host, port)).await.map_err(not_bound)?;
+        let (emulator, queues) = self.prepare(&config.queues, behavior, &common.account).await?;
         if let Some(path) = &self.env_file {
             // Left by an emulator that was killed: whoever waits for the file must not take it for that of this one.
+            // It is not removed earlier, since an emulator that is refused must leave the file of one that serves.
             let _ = fs::remove_file(path);
         }
-        let (emulator, queues) = self.prepare(&config.queues, behavior, &common.account).await?;
         let address = listener.local_addr()?;
         let announcement = Announcement::new(&emulator, address, self.public_url.as_deref(), &queues);
         let serving = emulator.clone();

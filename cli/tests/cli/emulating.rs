@@ -472,9 +472,13 @@ fn a_shell_gets_a_token_with_special_characters_as_it_is() {
 fn a_file_for_queues_has_one_emulator() {
     let file = folder("emulator-locked").join("state");
     let path = file.to_str().unwrap();
-    let mut first = Serving::start(&["--persist", path]);
+    let variables = file.with_file_name("emulator.env");
+    let options = ["--persist", path, "--write-env", variables.to_str().unwrap()];
+    let mut first = Serving::start(&options);
     let announced = first.announced();
-    assert!(complaint_with_code(1, &["--persist", path]).contains("another emulator"));
+    assert!(complaint_with_code(1, &options).contains("another emulator"));
+    complaint(&["--token", "a/b=token", "--write-env", variables.to_str().unwrap()]);
+    assert!(variables.exists(), "the file of the one that serves stays");
     assert_eq!(ask(&announced, "GET", "/health", &json!({}))["result"]["status"], "ok");
     first.child.kill().unwrap();
     first.child.wait().unwrap();
