@@ -185,8 +185,10 @@ impl Serve {
         if let Some(url) = &self.health {
             return health::check(url);
         }
-        if let Some(url) = self.public_url.as_deref().filter(|url| !announcement::is_url(url)) {
-            return Err(Failure::new(Exit::Input, format!("--public-url {url}: a URL such as http://queues:8790")));
+        if self.public_url.as_deref().is_some_and(|url| !announcement::is_url(url)) {
+            // It may hold a password.
+            let what = "--public-url: not a URL such as http://queues:8790, without a user name or a query";
+            return Err(Failure::new(Exit::Input, what));
         }
         // Before anything is printed, so that whoever reads it can end the program.
         let signals = Signals::listen()?;

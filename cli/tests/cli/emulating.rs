@@ -451,9 +451,13 @@ fn tokens_accounts_and_urls_that_cannot_be_meant_are_refused() {
         (&["--public-url", ""], "--public-url"),
         (&["--public-url", "ftp://queues"], "--public-url"),
         (&["--public-url", "http://queues $(id)"], "--public-url"),
+        (&["--public-url", "http://me:s3cret@queues:8790"], "--public-url"),
+        (&["--health", "http://me:s3cret@127.0.0.1:9"], "--health"),
+        (&["--health", "https://127.0.0.1:9/s3cret"], "--health"),
     ] {
         let told = complaint(arguments);
         assert!(told.contains(named) && told.lines().count() == 1, "{arguments:?}: {told}");
+        assert!(!told.contains("s3cret"), "{arguments:?}: {told}");
     }
 }
 

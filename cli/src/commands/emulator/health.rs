@@ -12,12 +12,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Asks the emulator at a URL, such as `http://127.0.0.1:8790`, whether it serves.
 pub(super) fn check(url: &str) -> Result<(), Failure> {
-    let wrong = || Failure::new(Exit::Input, format!("--health {url}: an address such as http://127.0.0.1:8790"));
+    // It may hold a password.
+    let wrong = || Failure::new(Exit::Input, "--health: not an address such as http://127.0.0.1:8790");
     let rest = url.strip_prefix("http://").ok_or_else(wrong)?;
-    let authority = rest.split('/').next().filter(|authority| !authority.is_empty()).ok_or_else(wrong)?;
+    let is_host = |authority: &&str| !authority.is_empty() && !authority.contains('@');
+    let authority = rest.split(['/', '?', '#']).next().filter(is_host).ok_or_else(wrong)?;
     let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
     let address = if has_port { authority.to_owned() } else { format!("{authority}:80") };
-    let failed = |what: String| Failure::new(Exit::Service, format!("{url}: {what}"));
+    let failed = |what: String| Failure::new(Exit::Service, format!("{authority}: {what}"));
     match status(&address, authority) {
         Ok(status) if status == "200" => Ok(()),
         Ok(status) => Err(failed(format!("the response has the status {status}"))),
