@@ -24,8 +24,8 @@ use crate::{
     progress::Progress,
 };
 
-/// A longer line cannot be a message.
-const MOST_BYTES: u64 = 1 << 20;
+/// A longer line or file cannot be a message, whatever white space it has.
+pub(crate) const MOST_BYTES: u64 = 1 << 20;
 const BATCH: usize = 100;
 const BATCH_BYTES: usize = 256_000;
 /// How long a line waits for others to be pushed with it.

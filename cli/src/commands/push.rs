@@ -13,7 +13,7 @@ use cloudflare_queues::PushMessage;
 use crate::{
     common::{Common, delay, queues},
     exit::{Exit, Failure, tell},
-    lines::{Lines, Parse, Pushed},
+    lines::{Lines, MOST_BYTES, Parse, Pushed},
     output::{self, Format},
     parse,
     progress::Progress,
@@ -90,10 +90,13 @@ impl Push {
 }
 
 fn read(path: &PathBuf) -> Result<String, Failure> {
-    let mut text = String::new();
-    let result = File::open(path).and_then(|mut file| file.read_to_string(&mut text));
-    result.map_err(|error| Failure::new(Exit::Input, format!("{}: {error}", path.display())))?;
-    Ok(text)
+    let wrong = |what: &str| Failure::new(Exit::Input, format!("{}: {what}", path.display()));
+    let mut bytes = Vec::new();
+    let file = File::open(path).and_then(|file| file.take(MOST_BYTES).read_to_end(&mut bytes));
+    match file.map_err(|error| wrong(&error.to_string()))? {
+        read if read as u64 >= MOST_BYTES => Err(wrong("is longer than any message")),
+        _ => String::from_utf8(bytes).map_err(|_| wrong("is not UTF-8")),
+    }
 }
 
 fn text_line(line: &[u8]) -> Result<Option<PushMessage>, String> {

@@ -88,6 +88,20 @@ fn a_message_that_is_too_large_costs_no_other() {
 }
 
 #[test]
+fn a_file_that_is_too_large_is_not_read_to_its_end() {
+    let world = World::new();
+    let mut command = world.program(&["push", world.id(), "--file", "/dev/stdin"]);
+    let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    // The input stays open.
+    let _ = input.write_all(&vec![b'x'; 1 << 20]);
+    let output = child.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && told.contains("is longer than any message"), "{told}");
+    drop(input);
+}
+
+#[test]
 fn a_push_that_stops_says_where_to_go_on() {
     let world = World::new();
     let lines: String = (0..250).map(|number| format!("{number}\n")).collect();
