@@ -120,8 +120,8 @@ impl Export {
             _ if !self.remove => String::new(),
             0 => ", and deleted".to_owned(),
             undeleted => {
-                let deleted = swept.counts.deleted();
-                format!(", and {deleted} deleted; it is not known whether the other {undeleted} are")
+                let (deleted, doubtful) = (swept.counts.deleted(), counted(undeleted, "deletion", "deletions"));
+                format!(", and {deleted} deleted; the service did not confirm {doubtful}")
             }
         };
         let written = counted(swept.counts.taken, "message was", "messages were");
@@ -199,11 +199,6 @@ impl Writing {
         })
     }
 
-    /// Why a message with this body is left: what cannot be pushed cannot be imported.
-    fn refusal(&self, body: &Body) -> Option<Error> {
-        self.only_importable.then(|| PushMessage::from_body(body).err()).flatten()
-    }
-
     /// Returns whether lines are still written.
     async fn write(&self, messages: &[&Message]) -> io::Result<bool> {
         let mut lines = String::new();
@@ -228,29 +223,34 @@ impl Writing {
 
 impl Sink for Writing {
     fn fits(&self, body: &Body) -> bool {
-        self.refusal(body).is_none()
+        // What cannot be pushed cannot be imported.
+        !self.only_importable || PushMessage::from_body(body).is_ok()
     }
 
     async fn take(&self, messages: &[Message], leases: &mut Held<'_>) -> Taken {
-        let fitting: Vec<_> = messages.iter().filter(|message| self.fits(&message.body)).collect();
+        // Each body is parsed for it.
+        let errors: Vec<_> = messages.iter().map(|message| PushMessage::from_body(&message.body).err()).collect();
+        let is_fitting = |error: &Option<Error>| error.is_none() || !self.only_importable;
+        let fitting = messages.iter().zip(&errors).filter(|(_, error)| is_fitting(error));
+        let fitting: Vec<_> = fitting.map(|(message, _)| message).collect();
         let (written, failure) = match leases.during(self.write(&fitting)).await {
             Ok(true) => {
-                let foreign = fitting.iter().filter(|message| PushMessage::from_body(&message.body).is_err()).count();
+                let foreign = errors.iter().filter(|error| error.is_some() && is_fitting(error)).count();
                 self.foreign.fetch_add(foreign as u64, Ordering::Relaxed);
                 (Outcome::Taken, None)
             }
             Ok(false) => (Outcome::Failed, None),
             Err(error) => (Outcome::Failed, Some(Failure::output(&error))),
         };
-        let outcome = |message: &Message| match self.refusal(&message.body) {
-            None => written,
-            Some(error) => {
-                let (id, why) = (&message.id, Failure::described(&error));
+        let outcome = |(message, error): (&Message, &Option<Error>)| match error {
+            Some(error) if self.only_importable => {
+                let (id, why) = (&message.id, Failure::described(error));
                 self.progress.remark_on_message("unfit", &format!("message {id} stays: {why}"));
                 Outcome::Unfit
             }
+            _ => written,
         };
-        Taken { outcomes: messages.iter().map(outcome).collect(), failure }
+        Taken { outcomes: messages.iter().zip(&errors).map(outcome).collect(), failure }
     }
 }
 

@@ -262,7 +262,7 @@ fn deletions_that_are_not_confirmed_are_counted_apart() {
     world.emulator.advance(Duration::from_secs(61));
     let export = world.command(&["export", world.id(), "--remove"]).assert().code(4);
     let told = String::from_utf8_lossy(&export.get_output().stderr);
-    assert!(told.contains("5 messages were written, and 0 deleted; it is not known whether the other 5 are"), "{told}");
+    assert!(told.contains("5 messages were written, and 0 deleted; the service did not confirm 5 deletions"), "{told}");
     world.emulator.advance(Duration::from_secs(61));
     world.emulator.remove_faults();
     world.emulator.inject(Fault::ResetAfter.on(Operation::PurgeMessages).until_removed());
