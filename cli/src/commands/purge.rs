@@ -6,6 +6,7 @@ use std::{
 };
 
 use clap::Args;
+use cloudflare_queues::ErrorKind::{RateLimited, ServiceFailure, Timeout, Transport};
 use serde::Serialize;
 
 use crate::{
@@ -39,7 +40,6 @@ struct Purged {
     name: String,
     /// What was in the queue before.
     backlog_count: Option<u64>,
-    is_complete: bool,
 }
 
 impl Purge {
@@ -61,11 +61,16 @@ impl Purge {
                 return Err(Failure::new(Exit::Partly, "stopped waiting").with_note(MAY_GO_ON));
             }
         };
-        let status = purged.map_err(|error| match error.may_have_arrived() {
-            true => Failure::described(&error).with_note(MAY_GO_ON),
-            false => error.into(),
+        let _ = purged.map_err(|error| {
+            let failure = match error.kind() {
+                _ if !error.may_have_arrived() => return error.into(),
+                // Their advice speaks of pushes.
+                Transport | Timeout | ServiceFailure | RateLimited => Failure::described(&error),
+                _ => error.into(),
+            };
+            failure.with_note(MAY_GO_ON)
         })?;
-        let purged = Purged { name, backlog_count: backlog, is_complete: status.is_complete() };
+        let purged = Purged { name, backlog_count: backlog };
         Ok(output::print(Format::or_fitting(common.output), &[purged])?)
     }
 }
@@ -85,11 +90,10 @@ fn confirm(name: &str, count: &str) -> Result<(), Failure> {
 
 impl Row for Purged {
     fn head(&self) -> Vec<&'static str> {
-        vec!["NAME", "MESSAGES BEFORE", "PURGED"]
+        vec!["PURGED", "MESSAGES BEFORE"]
     }
 
     fn cells(&self) -> Vec<String> {
-        let purged = if self.is_complete { "yes" } else { "not yet" };
-        vec![self.name.clone(), output::cell(self.backlog_count), purged.to_owned()]
+        vec![self.name.clone(), output::cell(self.backlog_count)]
     }
 }
