@@ -97,13 +97,14 @@ impl Doctor {
         }
         let mut checks = Checks::default();
         let queue = checks.all(&common.account, self.queue.as_deref()).await;
-        let wrong = checks.findings.iter().find(|finding| finding.state == State::Wrong).map(|finding| finding.exit);
         output::print(Format::or_fitting(common.output), &checks.findings)?;
         if let Some(queue) = queue.filter(|_| checks.lacks_consumer)
             && (self.enable_pull || asked("Enable a pull consumer of the queue? [y/N] ")?)
         {
-            return enable(&queue).await;
+            enable(&queue).await?;
+            checks.findings.retain(|finding| finding.check != "consumer");
         }
+        let wrong = checks.findings.iter().find(|finding| finding.state == State::Wrong).map(|finding| finding.exit);
         wrong.map_or(Ok(()), |exit| Err(Failure::new(exit, "")))
     }
 }

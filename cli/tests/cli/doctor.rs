@@ -219,7 +219,9 @@ fn missing_pull_consumers_are_reported_and_enabled_if_wanted() {
         assert_eq!((code, &finding(&findings, "consumer")["state"]), (Some(4), &"wrong".into()));
     }
     world.command(&["export", world.id()]).assert().code(4);
-    world.run(&["doctor", world.id(), "--enable-pull"]);
+    // What else is wrong is still wrong.
+    world.emulator.inject(Fault::Forbidden.on(Operation::GetQueueMetrics));
+    world.command(&["doctor", world.id(), "--enable-pull"]).assert().code(4);
     assert_eq!(doctor(world.command(&["doctor", world.id()])).0, Some(0));
     assert_eq!(world.objects(&["export", world.id()]).len(), 1);
 }
