@@ -247,16 +247,19 @@ fn choose(name: &str, sources: &[String]) -> Result<String, Failure> {
 async fn look(filter: &Filter, limit: Option<u64>, to: &[String], from: &Queue, format: Format) -> Result<(), Failure> {
     let (messages, backlog_count) = (from.peek(100).await?, from.metrics().await?.backlog_count);
     let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
-    let fitting = messages.iter().filter(|message| original(&message.body).is_ok());
-    let groups: Vec<_> = fitting.filter_map(|message| filter.group(message)).take(limit).collect();
+    let matching =
+        messages.iter().filter_map(|message| Some((filter.group(message)?, original(&message.body).is_ok())));
+    let (fitting, unfit): (Vec<_>, Vec<_>) = matching.partition(|(_, is_fitting)| *is_fitting);
+    let groups: Vec<_> = fitting.into_iter().map(|(group, _)| group).take(limit).collect();
     let looked_at = messages.len();
     let forecasts = to.iter().enumerate().map(|(index, to)| {
         let would_be_moved = groups.iter().filter(|group| **group == index).count();
         Forecast { to: to.clone(), backlog_count, looked_at, would_be_moved }
     });
     output::print(format, &forecasts.collect::<Vec<_>>())?;
-    let of = output::backlog(backlog_count);
-    tell(&format!("cf-queues: looked at {looked_at} of {of}; nothing was changed\n"));
+    let (of, unfit) = (output::backlog(backlog_count), unfit.len());
+    let unfit = if unfit > 0 { format!("{unfit} of them match and cannot be pushed; ") } else { String::new() };
+    tell(&format!("cf-queues: looked at {looked_at} of {of}; {unfit}nothing was changed\n"));
     Ok(())
 }
 

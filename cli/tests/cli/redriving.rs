@@ -67,7 +67,9 @@ fn a_dry_run_tells_and_changes_nothing() {
     let routes = ["--filter", "body=1", "--to", &to, "--filter", "attempts=0", "--to", &world.other()];
     for (limit, expected) in [("5", [1, 4]), ("100", [1, 11])] {
         let redrive = [&["redrive", world.id(), "--limit", limit], &routes[..]].concat();
-        let forecasts = world.objects(&[&redrive[..], &["--dry-run"]].concat());
+        let output = world.command(&[&redrive[..], &["--dry-run"]].concat()).assert().success().get_output().clone();
+        let forecasts = objects(str::from_utf8(&output.stdout).unwrap());
+        assert!(String::from_utf8_lossy(&output.stderr).contains("2 of them match and cannot be pushed; nothing"));
         let would_be_moved: Vec<_> = forecasts.iter().map(|forecast| forecast["would_be_moved"].clone()).collect();
         assert_eq!(would_be_moved, expected);
     }
