@@ -8,32 +8,27 @@ use super::{
     handle::Acker,
     receipt::{Observer, Receipt, stopped},
 };
-use crate::{
-    error::Error,
-    flow::contained::discard_error,
-    message::{Message, pull::Batch, settlement::Settlement},
-};
+use crate::{error::Error, flow::contained::discard_error, message::settlement::Settlement};
 
 /// A source of leases even after the acker is closed. A flush waits until it is dropped.
 struct Late(Acker);
 
 impl Acker {
-    /// Retries the messages of these pulls immediately, in the background, and shows them to `see`. Nobody waits for
-    /// the outcome.
-    pub(crate) fn hand_back(&self, mut pulls: JoinSet<Result<Batch, Error>>, see: impl Fn(&Message) + Send + 'static) {
+    /// Lets `settle` settle what these pulls return, in the background.
+    pub(crate) fn hand_back<T: Send + 'static>(
+        &self,
+        mut pulls: JoinSet<T>,
+        settle: impl Fn(&Self, T) + Send + 'static,
+    ) {
         if pulls.is_empty() {
             return;
         }
         let late = Late::new(self);
         self.0.runtime.spawn(async move {
             while let Some(pulled) = pulls.join_next().await {
-                let batch = pulled.unwrap_or_else(|error| {
-                    discard_error(error);
-                    Ok(Batch::default())
-                });
-                for message in batch.into_iter().flatten() {
-                    see(&message);
-                    late.0.submit_detached(Settlement::retry_in(message, Duration::ZERO), None, true);
+                match pulled {
+                    Ok(pulled) => settle(&late.0, pulled),
+                    Err(error) => discard_error(error),
                 }
             }
         });

@@ -16,7 +16,7 @@ use super::{
     dead_letter::{Reason, letter},
     decoding::Decided,
     handlers::Handled,
-    heartbeat::Heartbeat,
+    heartbeat::{Heartbeat, Hold},
     outcomes::Outcomes,
     pulls::MESSAGE_BYTES,
     recorder::Counter,
@@ -70,8 +70,8 @@ pub struct Delivery<T = ()> {
 
 /// A message whose outcome is not known. If it is dropped, it is settled as its [stage](Stage) says.
 pub(super) struct Held {
-    /// The key by which its lease is extended and its outcome counted.
-    key: u64,
+    /// By its key, the outcome is counted.
+    hold: Hold,
     lease_id: LeaseId,
     lease: HeldLease,
     attempts: Option<u32>,
@@ -144,11 +144,11 @@ impl Origin {
 }
 
 impl Delivery {
-    /// A message of a pull. Its lease is extended from now on.
-    pub(super) fn new(mut message: Message, origin: &Arc<Origin>) -> Self {
-        let key = origin.heartbeat.hold(&mut message);
+    /// A message of a pull, which holds its lease.
+    pub(super) fn new(message: Message, hold: Hold, origin: &Arc<Origin>) -> Self {
+        let key = hold.key;
         let held = Held {
-            key,
+            hold,
             lease_id: message.lease_id.clone(),
             lease: message.lease(),
             attempts: message.attempts,
@@ -174,7 +174,7 @@ impl Delivery {
     /// A handler takes it.
     pub(super) fn handle(mut self) -> (Message, Held) {
         self.held.stage = Stage::Handled;
-        self.held.origin.heartbeat.work_on(self.held.key, true);
+        self.held.hold.work_on(true);
         (self.message, self.held)
     }
 
@@ -210,7 +210,7 @@ impl<T> Delivery<T> {
     /// It goes back to where it was taken from.
     pub(super) fn take_back(mut self) -> Delivery {
         self.held.stage = Stage::Waiting;
-        self.held.origin.heartbeat.work_on(self.held.key, false);
+        self.held.hold.work_on(false);
         Delivery { job: (), message: self.message, held: self.held }
     }
 
@@ -264,7 +264,7 @@ impl<T> Delivery<T> {
 impl Held {
     fn give_out(&mut self) {
         self.stage = Stage::GivenOut;
-        self.origin.heartbeat.work_on(self.key, true);
+        self.hold.work_on(true);
         self.origin.outcomes.free(mem::take(&mut self.bytes));
     }
 
@@ -279,7 +279,7 @@ impl Held {
 
     fn close(&mut self, count: impl Fn(&mut super::Stats)) {
         self.stage = Stage::Done;
-        self.origin.outcomes.close(self.key, count);
+        self.origin.outcomes.close(self.hold.key, count);
     }
 
     fn leave(mut self) {
@@ -294,9 +294,9 @@ impl Held {
     /// The decision stands, even if the future is never polled.
     fn settle(mut self, decision: Decision) -> impl Future<Output = Result<Receipt, Error>> + Send + use<> {
         self.stage = Stage::Done;
-        let extended = self.origin.heartbeat.release(self.key);
+        let extended = self.hold.release();
         let settlement = Settlement::new(self.lease(), decision);
-        let observer = self.origin.outcomes.settle(self.key, settlement.clone());
+        let observer = self.origin.outcomes.settle(self.hold.key, settlement.clone());
         let acker = &self.origin.acker;
         match extended.filter(|_| !decision.is_ack()) {
             Some(extended) => SettledBy::Task(acker.settle_after(extended, settlement, observer)),
@@ -310,7 +310,7 @@ impl Held {
     /// `handled` is `None` if the handler panicked. `message` may be `None` only if neither dead letters nor the retry
     /// delay need it.
     pub(super) fn conclude(mut self, handled: Option<Handled>, message: Option<Message>) -> Rest {
-        if !self.origin.outcomes.is_open(self.key) {
+        if !self.origin.outcomes.is_open(self.hold.key) {
             // The run has ended, and has reported the message as left.
             self.stage = Stage::Done;
             return Rest::Nothing;
@@ -347,7 +347,7 @@ impl Held {
                     (None, Err(None)) => Reason::Panicked,
                 };
                 self.stage = Stage::DeadLetter;
-                self.origin.outcomes.dead_letter(self.key);
+                self.origin.outcomes.dead_letter(self.hold.key);
                 // In a task of its own, which goes on if this one is aborted.
                 return Rest::Pushing(tokio::spawn(self.dead_letter(queue, message, reason)));
             }
@@ -380,7 +380,7 @@ impl Held {
             Err(error) => {
                 tracing::warn!(%error, messaging.message.id = message.id, "a dead letter could not be pushed");
                 self.stage = Stage::Done;
-                self.origin.outcomes.not_pushed(self.key, Some(&error));
+                self.origin.outcomes.not_pushed(self.hold.key, Some(&error));
             }
         }
     }
@@ -404,8 +404,8 @@ impl<R, C: Future<Output = R>, T: Future<Output = R>> SettledBy<C, T> {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let Origin { acker, heartbeat, outcomes, unseen, settings } = &*self.origin;
-        let extended = heartbeat.release(self.key);
+        let Origin { acker, outcomes, unseen, settings, .. } = &*self.origin;
+        let extended = self.hold.release();
         outcomes.free(self.bytes);
         let is_waiting = self.stage == Stage::Waiting;
         if is_waiting {
@@ -413,21 +413,21 @@ impl Drop for Held {
         }
         match self.stage {
             Stage::Done => return,
-            Stage::DeadLetter => return outcomes.not_pushed(self.key, None),
-            Stage::Handled => return outcomes.close(self.key, |stats| stats.left += 1),
+            Stage::DeadLetter => return outcomes.not_pushed(self.hold.key, None),
+            Stage::Handled => return outcomes.close(self.hold.key, |stats| stats.left += 1),
             Stage::GivenOut => outcomes.handled(true),
             Stage::Waiting => {}
         }
         match settings.unsettled {
             Unsettled::Retry => {
                 let settlement = Settlement::retry_in(self.lease(), Duration::ZERO);
-                let observer = outcomes.settle(self.key, settlement.clone());
+                let observer = outcomes.settle(self.hold.key, settlement.clone());
                 match extended {
                     Some(extended) => drop(acker.settle_after(extended, settlement, observer)),
                     None => acker.submit_detached(settlement, Some(observer), self.is_late || is_waiting),
                 }
             }
-            Unsettled::Leave => outcomes.close(self.key, |stats| stats.left += 1),
+            Unsettled::Leave => outcomes.close(self.hold.key, |stats| stats.left += 1),
         }
     }
 }

@@ -67,19 +67,15 @@ impl Heartbeat {
         Self(Arc::new(Beating { leases, task: tokio::spawn(beat).abort_handle() }))
     }
 
-    /// Holds the lease of a message that was pulled; the key ends that.
-    pub(super) fn hold(&self, message: &mut Message) -> u64 {
+    /// Holds the lease of a message that was pulled.
+    pub(super) fn hold(&self, message: &mut Message) -> Hold {
         let mut leases = lock(&self.0.leases);
         let (key, waker) = (leases.hold(message), leases.waker.take());
         drop(leases);
         if let Some(waker) = waker {
             waker.wake();
         }
-        key
-    }
-
-    pub(super) fn work_on(&self, key: u64, is_worked_on: bool) {
-        lock(&self.0.leases).work_on(key, is_worked_on);
+        Hold { heartbeat: self.clone(), key }
     }
 
     /// The lease is extended no more. If an extension is under way, the returned future completes when it has ended. It
@@ -92,6 +88,29 @@ impl Heartbeat {
             let _ = has_ended.await;
             drop(heartbeat);
         })
+    }
+}
+
+/// The lease of a message, which is extended until it is released, or this is dropped.
+pub(super) struct Hold {
+    heartbeat: Heartbeat,
+    pub(super) key: u64,
+}
+
+impl Hold {
+    pub(super) fn work_on(&self, is_worked_on: bool) {
+        lock(&self.heartbeat.0.leases).work_on(self.key, is_worked_on);
+    }
+
+    /// As [`Heartbeat::release`].
+    pub(super) fn release(&self) -> Option<impl Future<Output = ()> + Send + use<>> {
+        self.heartbeat.release(self.key)
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        drop(self.release());
     }
 }
 

@@ -15,6 +15,7 @@ use tracing::{Instrument, Span, field};
 
 use super::{
     control::{Changed, Control},
+    heartbeat::{Heartbeat, Hold},
     recorder::Counter,
     settings::Settings,
 };
@@ -50,6 +51,7 @@ pub(super) const MESSAGE_BYTES: usize = 600;
 
 pub(super) struct Pulls {
     queue: Queue,
+    heartbeat: Heartbeat,
     options: PullOptions,
     min_idle: Duration,
     max_idle: Duration,
@@ -58,7 +60,7 @@ pub(super) struct Pulls {
     held_back_at: Option<Instant>,
     /// In messages.
     rate: Arc<Rate>,
-    in_flight: Tasks<Started, Result<Batch, Error>>,
+    in_flight: Tasks<Started, Returned>,
     /// How many messages the pulls in flight request.
     pub(super) asked: usize,
     /// How many more messages may be requested.
@@ -93,6 +95,9 @@ struct Started {
     span: Span,
 }
 
+/// What a pull returned, and the leases of its messages. They are extended even if nobody polls for the pull.
+pub(super) type Returned = (Result<Batch, Error>, Vec<Hold>);
+
 struct Rest {
     until: Pin<Box<Sleep>>,
     why: Why,
@@ -110,15 +115,16 @@ enum Why {
 
 /// A finished pull.
 pub(super) struct Pulled {
-    pub(super) result: Result<Batch, Error>,
+    pub(super) returned: Returned,
     pub(super) span: Span,
 }
 
 impl Pulls {
-    pub(super) fn new(queue: Queue, settings: &Settings) -> Self {
+    pub(super) fn new(queue: Queue, settings: &Settings, heartbeat: Heartbeat) -> Self {
         let rate = Arc::new(Rate::new("pulls", limits::PER_SECOND, limits::LEAST_PER_SECOND));
         Self {
             queue: queue.with_rate(Arc::clone(&rate)),
+            heartbeat,
             options: settings.pull,
             min_idle: settings.min_idle.min(settings.max_idle).clamp(SHORTEST, AN_HOUR),
             max_idle: settings.max_idle.clamp(SHORTEST, AN_HOUR),
@@ -186,7 +192,7 @@ impl Pulls {
     }
 
     /// Takes the pulls in flight, to be awaited elsewhere.
-    pub(super) fn take(&mut self) -> JoinSet<Result<Batch, Error>> {
+    pub(super) fn take(&mut self) -> JoinSet<Returned> {
         self.in_flight.take()
     }
 
@@ -231,7 +237,14 @@ impl Pulls {
             messaging.destination.name = self.queue.id().as_str(),
             messaging.batch.message_count = field::Empty,
         );
-        let pull = async move { queue.pull(options).await }.instrument(span.clone());
+        let heartbeat = self.heartbeat.clone();
+        let pull = async move {
+            let mut result = queue.pull(options).await;
+            let messages = result.iter_mut().flat_map(|batch| &mut batch.messages);
+            let holds = messages.map(|message| heartbeat.hold(message)).collect();
+            (result, holds)
+        };
+        let pull = pull.instrument(span.clone());
         self.in_flight.spawn(Started { asked: batch, at: Instant::now(), span }, pull);
         self.rate.request(batch);
         self.asked = self.asked.saturating_add(batch);
@@ -240,13 +253,14 @@ impl Pulls {
 
     /// The end of a pull, or `None` at the end of a rest, or if the control was changed.
     pub(super) fn poll(&mut self, context: &mut Context<'_>, counter: &Counter) -> Poll<Option<Pulled>> {
-        if let Poll::Ready(Some((started, result))) = self.in_flight.poll_ended(context) {
-            let result = result.unwrap_or_else(|| Err(Error::invalid("the pull panicked")));
+        if let Poll::Ready(Some((started, returned))) = self.in_flight.poll_ended(context) {
+            let returned = returned.unwrap_or_else(|| (Err(Error::invalid("the pull panicked")), Vec::new()));
+            let result = &returned.0;
             self.asked = self.asked.saturating_sub(started.asked);
             let pulled = result.as_ref().map_or(0, |batch| batch.len());
             self.left = self.left.saturating_add(started.asked.saturating_sub(pulled) as u64);
-            self.learn(&started, &result, counter);
-            return Poll::Ready(Some(Pulled { result, span: started.span }));
+            self.learn(&started, result, counter);
+            return Poll::Ready(Some(Pulled { returned, span: started.span }));
         }
         if self.changed.as_mut().poll(context).is_ready() {
             self.changed = self.control.changed();

@@ -27,7 +27,7 @@ use crate::{
     error::Error,
     flow::contained::discard_error,
     manage::ConsumerKind,
-    message::{ack::AckRequest, limits},
+    message::{ack::AckRequest, limits, settlement::Settlement},
     queue::Queue,
 };
 
@@ -88,7 +88,7 @@ impl Source {
             settings,
         };
         Ok(Self {
-            pulls: Pulls::new(queue.clone(), &origin.settings),
+            pulls: Pulls::new(queue.clone(), &origin.settings, origin.heartbeat.clone()),
             queue,
             waiting: VecDeque::new(),
             last: VecDeque::new(),
@@ -195,14 +195,15 @@ impl Source {
             waiting.into_iter().for_each(|waiting| self.wait(waiting));
         }
         let Some(pulled) = ready!(self.pulls.poll(context, &self.counter)) else { return Poll::Ready(Ok(())) };
-        Poll::Ready(match pulled.result {
+        let (result, holds) = pulled.returned;
+        Poll::Ready(match result {
             Ok(batch) => {
                 if !batch.is_empty() && self.ask_at.take_if(|at| *at <= Instant::now()).is_some() {
                     self.asking.spawn(ask(self.queue.clone(), self.origin.unseen.clone()));
                 }
                 self.was_open |= !batch.is_empty();
-                for message in batch {
-                    let delivery = Delivery::new(message, &self.origin);
+                for (message, hold) in batch.into_iter().zip(holds) {
+                    let delivery = Delivery::new(message, hold, &self.origin);
                     self.wait(Waiting { delivery, since: Instant::now(), pull: pulled.span.clone() });
                 }
                 Ok(())
@@ -255,7 +256,16 @@ impl Source {
         self.asking.abort_all();
         if self.origin.settings.unsettled == Unsettled::Retry {
             let unseen = unseen.clone();
-            self.origin.acker.hand_back(pulls, move |message| unseen.add(message.attempts));
+            self.origin.acker.hand_back(pulls, move |acker, (result, holds)| {
+                for (message, hold) in result.into_iter().flatten().zip(holds) {
+                    unseen.add(message.attempts);
+                    let settlement = Settlement::retry_in(message, Duration::ZERO);
+                    match hold.release() {
+                        Some(extended) => drop(acker.settle_after(extended, settlement, Box::new(|_| ()))),
+                        None => acker.submit_detached(settlement, None, true),
+                    }
+                }
+            });
         }
         unseen.end();
         self.counter.end();

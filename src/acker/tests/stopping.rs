@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::{ErrorKind, message::pull::Batch};
+use crate::ErrorKind;
 
 fn paused() -> Runtime {
     Builder::new_current_thread().enable_all().start_paused(true).build().unwrap()
@@ -123,14 +123,16 @@ async fn a_flush_waits_until_all_late_messages_are_handed_back() {
     acker.ack(&fixture.messages[0]).await.unwrap();
     // They end while the first lease is in flight.
     let mut pulls = JoinSet::new();
-    pulls.spawn(async { Err(Error::dropped()) });
+    pulls.spawn(async { panic!("a pull") });
     for (message, wait) in fixture.messages[1..].iter().cloned().zip([SECOND, 2 * SECOND]) {
         pulls.spawn(async move {
             sleep(wait).await;
-            Ok(Batch { messages: vec![message], ..Batch::default() })
+            message
         });
     }
-    acker.hand_back(pulls, |_| ());
+    acker.hand_back(pulls, |acker, message: Message| {
+        acker.submit_detached(Settlement::retry_in(message, Duration::ZERO), None, true);
+    });
     acker.flush().await;
     assert_eq!((fixture.left(), fixture.leased()), (2, 0));
 }

@@ -5,7 +5,10 @@ use std::future::poll_fn;
 use tokio::time::timeout;
 
 use super::{
-    super::pulls::{Pulled, Pulls},
+    super::{
+        heartbeat::Heartbeat,
+        pulls::{Pulled, Pulls},
+    },
     *,
 };
 use crate::{PullOptions, flow::rate::Rate};
@@ -32,6 +35,11 @@ fn full(_: &Seen) -> Option<http::Response<String>> {
     Some(messages(100, 1))
 }
 
+fn pulls(world: &World, consumer: &Consumer, counter: &recorder::Counter) -> Pulls {
+    let heartbeat = Heartbeat::new(world.queue.clone(), &consumer.settings, counter.clone());
+    Pulls::new(world.queue.clone(), &consumer.settings, heartbeat)
+}
+
 impl Pulling {
     /// Each pull takes a second.
     async fn new(set: impl FnOnce(Consumer) -> Consumer) -> Self {
@@ -39,9 +47,9 @@ impl Pulling {
         world.takes(SECOND);
         world.responds(full);
         let consumer = set(world.consumer());
-        let mut pulls = Pulls::new(world.queue.clone(), &consumer.settings);
-        pulls.is_trusted = true;
         let counter = recorder::Counter::new(&consumer.total, MINUTE);
+        let mut pulls = pulls(&world, &consumer, &counter);
+        pulls.is_trusted = true;
         Self { world, pulls, counter }
     }
 
@@ -116,7 +124,7 @@ async fn pulls_together_ask_for_no_more_than_is_wanted() {
 #[tokio::test(start_paused = true)]
 async fn at_most_four_pulls_are_in_flight_before_a_settlement() {
     let mut pulling = Pulling::new(|consumer| consumer).await;
-    pulling.pulls = Pulls::new(pulling.world.queue.clone(), &pulling.world.consumer().settings);
+    pulling.pulls = pulls(&pulling.world, &pulling.world.consumer(), &pulling.counter);
     for expected in [1, 3, 4] {
         assert_eq!(pulling.start(), expected);
         pulling.finish(expected).await;

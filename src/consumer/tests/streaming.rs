@@ -323,6 +323,37 @@ async fn a_stream_extends_leases_until_messages_are_decided_on() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn leases_of_pulls_that_end_unpolled_are_extended() {
+    let world = World::with(100).await;
+    world.takes(SECOND);
+    let mut deliveries = world.consumer().stream().unwrap();
+    for _ in 0..20 {
+        drop(next(&mut deliveries).await.unwrap().unwrap().ack());
+        sleep(SECOND / 2).await;
+    }
+    sleep(5 * MINUTE).await;
+    assert!(next(&mut deliveries).await.unwrap().is_ok());
+    assert_eq!((deliveries.stats().expired, world.most_attempts()), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_lease_of_an_unpolled_pull_is_extended_after_its_stream() {
+    let world = World::with(2).await;
+    world.takes(SECOND);
+    let mut deliveries = world.consumer().unsettled(Unsettled::Leave).stream().unwrap();
+    let kept = next(&mut deliveries).await.unwrap().unwrap();
+    assert!(tokio::time::timeout(SECOND / 2, next(&mut deliveries)).await.is_err());
+    sleep(MINUTE).await;
+    drop(deliveries);
+    let before = world.seen("extend").len();
+    sleep(5 * MINUTE).await;
+    assert!(!kept.message().lease().is_lost());
+    let extended = world.seen("extend").into_iter().map(|seen| seen.body["extend"].as_array().unwrap().len());
+    let extended: Vec<_> = extended.collect();
+    assert_eq!((extended[0], extended[before..].iter().max()), (2, Some(&1)), "{extended:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_delivery_tells_that_its_lease_is_lost() {
     for (heartbeat, lost_after) in [(Duration::ZERO, 60), (300 * SECOND, 340)] {
         let world = World::with(1).await;
