@@ -335,6 +335,9 @@ impl<T: 'static> Consumer<Decoded<T>> {
     /// left, so it is delivered again until the queue's `max_retries` are used up. It is [counted](Stats::undecodable)
     /// in any case.
     ///
+    /// In a run, each call may take as long as a [handler](Self::handler_timeout), and the other messages of a batch do
+    /// not wait for it.
+    ///
     /// Set it to keep what a bug of a producer made: to store the message and acknowledge it, say, or to retry it until
     /// a version that can read it runs.
     pub fn on_undecodable<F>(mut self, decide: impl Fn(Message, Error) -> F + Send + Sync + 'static) -> Self

@@ -1,6 +1,13 @@
 //! Handlers of users, erased: each becomes a function from messages to one outcome per message, and runs in a task.
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    iter::repeat_with,
+    pin::Pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use tokio::time::Instant;
 use tracing::Span;
@@ -12,7 +19,11 @@ use super::{
     spans,
     verdict::{IntoVerdict, IntoVerdicts, Verdict},
 };
-use crate::{error::Error, flow::contained::contained, message::Message};
+use crate::{
+    error::Error,
+    flow::contained::{caught, contained},
+    message::Message,
+};
 
 /// What was decided on a message.
 pub(super) struct Handled {
@@ -29,8 +40,18 @@ impl From<Result<Verdict, String>> for Handled {
 }
 
 /// A handler of any kind.
-pub(super) type Handler = dyn Fn(Vec<Message>, &Counter) -> Handling + Send + Sync;
-pub(super) type Handling = Pin<Box<dyn Future<Output = Vec<Handled>> + Send>>;
+pub(super) type Handler = dyn Fn(Vec<Message>, &Counter) -> Begun + Send + Sync;
+type Handling = Pin<Box<dyn Future<Output = Vec<Handled>> + Send>>;
+/// A message that a handler has, with the message itself if its outcome may need it.
+type Kept = (Held, Option<Message>);
+
+/// A handler at work.
+pub(super) struct Begun {
+    /// `None` if it panicked, or if no message could be decoded.
+    handling: Option<Handling>,
+    /// In the order of the messages: decisions on those that could not be decoded, which the handler does not have.
+    undecodable: Vec<Option<Decided>>,
+}
 
 /// Lets a handler work on messages, and settles them as it says. Returns how long it took, if it could start in time.
 pub(super) async fn handle(
@@ -40,7 +61,7 @@ pub(super) async fn handle(
     keeps_messages: bool,
     span: Span,
 ) -> Option<Duration> {
-    let (mut messages, mut held): (Vec<_>, Vec<(Held, Option<Message>)>) = (Vec::new(), Vec::new());
+    let (mut messages, mut held): (Vec<_>, Vec<Kept>) = (Vec::new(), Vec::new());
     for delivery in work {
         // Handlers that block their threads may have delayed the start for long.
         if delivery.is_lost() {
@@ -53,9 +74,38 @@ pub(super) async fn handle(
     }
     let counter = held.first()?.0.counter().clone();
     let started = Instant::now();
-    let handled = contained(|| within(timeout, handler(messages, &counter), held.len())).await;
-    let took = started.elapsed();
-    counter.handled(took, if handled.is_none() { held.len() as u64 } else { 0 });
+    let Begun { handling, undecodable } = handler(messages, &counter);
+    let mut handled = Vec::new();
+    let mut parts: Vec<Pin<Box<dyn Future<Output = ()> + Send>>> = Vec::new();
+    for (held, decided) in held.into_iter().zip(undecodable) {
+        match decided {
+            None => handled.push(held),
+            Some(decided) => {
+                let decided = Box::pin(async { vec![decided.await] });
+                parts.push(Box::pin(finish(Some(decided), vec![held], started, timeout, span.clone())));
+            }
+        }
+    }
+    if !handled.is_empty() {
+        parts.push(Box::pin(finish(handling, handled, started, timeout, span)));
+    }
+    // Each part is settled when it ends, whatever the others do.
+    poll_fn(|context| {
+        parts.retain_mut(|part| part.as_mut().poll(context).is_pending());
+        if parts.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    Some(started.elapsed())
+}
+
+/// Settles messages as a handler says, which has panicked if it is `None`, or a message as the decision on it says.
+async fn finish(handling: Option<Handling>, held: Vec<Kept>, started: Instant, timeout: Duration, span: Span) {
+    let Some(counter) = held.first().map(|(held, _)| held.counter().clone()) else { return };
+    let handled = match handling {
+        Some(handling) => contained(|| within(timeout, handling, held.len())).await,
+        None => None,
+    };
+    counter.handled(started.elapsed(), if handled.is_none() { held.len() as u64 } else { 0 });
     match &handled {
         Some(handled) => spans::note(&span, handled),
         None => {
@@ -67,7 +117,6 @@ pub(super) async fn handle(
     for (held, message) in held {
         held.conclude(outcomes.next(), message).in_background();
     }
-    Some(took)
 }
 
 /// Drops what a handler does after the timeout.
@@ -94,16 +143,15 @@ where
     F: Future<Output: IntoVerdict> + Send + 'static,
 {
     Arc::new(move |messages, counter| {
-        let handled = messages.into_iter().next().map(|message| match decoding.decode(&message) {
-            Ok(job) => Ok(handler(job, message)),
-            Err(error) => Err(undecodable(&decoding, counter, &message, error)),
-        });
-        Box::pin(async move {
-            match handled {
-                Some(Ok(handled)) => vec![handled.await.into_verdict().into()],
-                Some(Err(decided)) => vec![decided.await],
-                None => Vec::new(),
-            }
+        begin(&decoding, messages, counter, |jobs| {
+            let handled: Vec<_> = jobs.into_iter().map(|(job, message)| handler(job, message)).collect();
+            Box::pin(async move {
+                let mut outcomes = Vec::with_capacity(handled.len());
+                for handled in handled {
+                    outcomes.push(handled.await.into_verdict().into());
+                }
+                outcomes
+            })
         })
     })
 }
@@ -116,38 +164,37 @@ where
     F: Future<Output: IntoVerdicts> + Send + 'static,
 {
     Arc::new(move |messages, counter| {
-        let mut jobs = Vec::new();
-        // In the order of the messages: decisions on those that could not be decoded.
-        let mut decided = Vec::new();
-        for message in messages {
-            match decoding.decode(&message) {
-                Ok(job) => {
-                    jobs.push((job, message));
-                    decided.push(None);
-                }
-                Err(error) => decided.push(Some(undecodable(&decoding, counter, &message, error))),
-            }
-        }
-        let count = jobs.len();
-        let handled = (count > 0).then(|| handler(jobs));
-        Box::pin(async move {
-            let decoded = match handled {
-                Some(handled) => handled.await.into_verdicts(count),
-                None => Vec::new(),
-            };
-            let (mut decoded, mut outcomes) = (decoded.into_iter(), Vec::with_capacity(decided.len()));
-            for undecodable in decided {
-                outcomes.push(match undecodable {
-                    None => decoded.next().unwrap_or_else(|| Err("the handler gave no verdict".to_owned())).into(),
-                    Some(decided) => decided.await,
-                });
-            }
-            outcomes
+        begin(&decoding, messages, counter, |jobs| {
+            let (count, handled) = (jobs.len(), handler(jobs));
+            Box::pin(async move {
+                let mut verdicts = handled.await.into_verdicts(count).into_iter();
+                let next = || verdicts.next().unwrap_or_else(|| Err("the handler gave no verdict".to_owned())).into();
+                repeat_with(next).take(count).collect()
+            })
         })
     })
 }
 
-fn undecodable<T>(decoding: &Decoded<T>, counter: &Counter, message: &Message, error: Error) -> Decided {
-    counter.count(|stats| stats.undecodable += 1);
-    decoding.undecodable(message, error)
+/// Decodes messages, and calls the handler with those that can be decoded.
+fn begin<T>(
+    decoding: &Decoded<T>,
+    messages: Vec<Message>,
+    counter: &Counter,
+    handler: impl FnOnce(Vec<(T, Message)>) -> Handling,
+) -> Begun {
+    let (mut jobs, mut undecodable) = (Vec::with_capacity(messages.len()), Vec::with_capacity(messages.len()));
+    for message in messages {
+        undecodable.push(match decoding.decode(&message) {
+            Ok(job) => {
+                jobs.push((job, message));
+                None
+            }
+            Err(error) => {
+                counter.count(|stats| stats.undecodable += 1);
+                Some(decoding.undecodable(&message, error))
+            }
+        });
+    }
+    let handling = if jobs.is_empty() { None } else { caught(|| handler(jobs)) };
+    Begun { handling, undecodable }
 }

@@ -98,7 +98,7 @@ pub struct Stats {
     pub last_pull: Option<SystemTime>,
     /// The last failure of a pull, an acknowledgement, an extension or a dead letter, without secrets.
     pub last_error: Option<String>,
-    /// How long handlers took.
+    /// How long handlers took, and decisions on undecodable messages in runs.
     pub handler_times: HandlerTimes,
 }
 

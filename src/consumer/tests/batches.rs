@@ -114,6 +114,33 @@ async fn a_typed_batch_handler_does_not_see_undecodable_messages() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn undecodable_messages_and_the_others_of_a_batch_are_settled_apart() {
+    // How long the handler takes, or that it panics, how long each decision takes, and the timeout of both.
+    for (handler, decision, timeout, expected) in [
+        (Some(5 * SECOND), SECOND, 20 * SECOND, (22, 0, 0)),
+        (Some(5 * SECOND), Duration::MAX, Duration::MAX, (2, 0, 0)),
+        (Some(5 * SECOND), Duration::MAX, 20 * SECOND, (2, 20, 0)),
+        (Some(Duration::MAX), SECOND, 20 * SECOND, (20, 2, 0)),
+        (None, SECOND, 20 * SECOND, (20, 2, 2)),
+    ] {
+        let world = World::with(2).await;
+        let _ = world.direct.push_all(&vec![PushMessage::text("no number"); 20]).await.unwrap();
+        let consumer = world.consumer().handler_linger(MILLI).handler_timeout(timeout);
+        let consumer = consumer.retry_delay(RetryDelay::fixed(3600 * SECOND)).json::<u32>();
+        let consumer = consumer.on_undecodable(move |_, _| sleep(decision));
+        let report = consumer.run_batches_until(sleep(50 * SECOND), move |jobs| {
+            assert_eq!(jobs.len(), 2);
+            sleep(handler.expect("a panic"))
+        });
+        let report = report.await.unwrap();
+        check(&report);
+        let Stats { acknowledged, failed, panicked, left, .. } = report.stats;
+        assert_eq!((acknowledged, failed, panicked), expected, "{handler:?} {decision:?} {timeout:?}");
+        assert_eq!(left, 22 - acknowledged - failed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lingered_batch_does_not_wait_for_the_next_pull() {
     let world = World::with(3).await;
     let (start, at) = (Instant::now(), Arc::new(Mutex::new(None)));
