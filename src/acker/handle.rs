@@ -4,7 +4,7 @@ use std::{
     fmt,
     future::Future,
     sync::{Arc, atomic::AtomicU64},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -176,7 +176,7 @@ impl Acker {
         observer: Observer,
         is_late: bool,
     ) -> impl Future<Output = Result<Receipt, Error>> + Send + use<> {
-        Unsubmitted { acker: self.clone(), lease: Some((settlement, observer)), is_late }.submit()
+        Unsubmitted::new(self, settlement, observer, is_late).submit()
     }
 
     /// Submits a lease immediately, without anyone waiting for the outcome. If the acker is closed and it is not
@@ -221,14 +221,24 @@ impl Acker {
 }
 
 /// Submits its lease when dropped.
-struct Unsubmitted {
+pub(super) struct Unsubmitted {
     acker: Acker,
     lease: Option<(Settlement, Observer)>,
     is_late: bool,
 }
 
 impl Unsubmitted {
-    async fn submit(mut self) -> Result<Receipt, Error> {
+    pub(super) fn new(acker: &Acker, settlement: Settlement, observer: Observer, is_late: bool) -> Self {
+        Self { acker: acker.clone(), lease: Some((settlement, observer)), is_late }
+    }
+
+    pub(super) fn lasts_until(&mut self, deadline: Instant) {
+        if let Some((Settlement { lease, .. }, _)) = &mut self.lease {
+            *lease = Lease::new(lease.id(), lease.deadline().map_or(deadline, |before| before.max(deadline)));
+        }
+    }
+
+    pub(super) async fn submit(mut self) -> Result<Receipt, Error> {
         let permit = self.acker.permit().await?;
         // From here on, the caller learns the outcome.
         let Some((settlement, observer)) = self.lease.take() else { return Err(stopped()) };

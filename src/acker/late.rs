@@ -1,11 +1,14 @@
 //! Leases that arrive when nobody waits for their messages any more.
 
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
 
 use tokio::{sync::oneshot, task::JoinSet, time::timeout};
 
 use super::{
-    handle::Acker,
+    handle::{Acker, Unsubmitted},
     receipt::{Observer, Receipt, stopped},
 };
 use crate::{error::Error, flow::contained::discard_error, message::settlement::Settlement};
@@ -53,19 +56,21 @@ impl Acker {
         });
     }
 
-    /// Submits a lease once `ready` completes, in the background.
-    pub(crate) fn settle_after<R: Future<Output = ()> + Send + 'static>(
+    /// Submits a lease once `ready` completes, in the background, with the deadline that it then has.
+    pub(crate) fn settle_after<R: Future<Output = Option<Instant>> + Send + 'static>(
         &self,
         ready: R,
         settlement: Settlement,
         observer: Observer,
     ) -> impl Future<Output = Result<Receipt, Error>> + Send + use<R> {
-        let (late, submit) = (Late::new(self), self.settle(settlement, observer, true));
+        let (late, mut lease) = (Late::new(self), Unsubmitted::new(self, settlement, observer, true));
         let (submitted, receipt) = oneshot::channel();
         self.0.runtime.spawn(async move {
-            ready.await;
+            if let Some(deadline) = ready.await {
+                lease.lasts_until(deadline);
+            }
             // Nobody may wait for the receipt.
-            let _ = submitted.send(submit.await);
+            let _ = submitted.send(lease.submit().await);
             drop(late);
         });
         async { receipt.await.unwrap_or_else(|_| Err(stopped())) }

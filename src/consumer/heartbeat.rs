@@ -7,7 +7,7 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex},
     task::{Context, Poll, Waker},
-    time::Duration,
+    time::{Duration, Instant as StdInstant},
 };
 
 use tokio::{
@@ -78,15 +78,16 @@ impl Heartbeat {
         Hold { heartbeat: self.clone(), key }
     }
 
-    /// The lease is extended no more. If an extension is under way, the returned future completes when it has ended. It
-    /// keeps the task: a request that is dropped may be carried out all the same.
-    pub(super) fn release(&self, key: u64) -> Option<impl Future<Output = ()> + Send + use<>> {
+    /// The lease is extended no more. If an extension is under way, the returned future completes when it has ended,
+    /// with the new deadline if it is confirmed. It keeps the task: a request that is dropped may be carried out all
+    /// the same.
+    pub(super) fn release(&self, key: u64) -> Option<impl Future<Output = Option<StdInstant>> + Send + use<>> {
         let has_ended = lock(&self.0.leases).release(key)?;
         let heartbeat = self.clone();
         Some(async move {
-            // The sender is only dropped.
-            let _ = has_ended.await;
+            let deadline = has_ended.await.ok();
             drop(heartbeat);
+            deadline
         })
     }
 }
@@ -103,7 +104,7 @@ impl Hold {
     }
 
     /// As [`Heartbeat::release`].
-    pub(super) fn release(&self) -> Option<impl Future<Output = ()> + Send + use<>> {
+    pub(super) fn release(&self) -> Option<impl Future<Output = Option<StdInstant>> + Send + use<>> {
         self.heartbeat.release(self.key)
     }
 }
@@ -134,8 +135,8 @@ struct Leases {
     timer: Option<Pin<Box<Sleep>>>,
     /// With the keys of their leases.
     requests: Tasks<Vec<u64>, Sent>,
-    /// Leases that were released while an extension of them was under way. Dropped when it has ended.
-    ending: HashMap<u64, oneshot::Sender<()>>,
+    /// Leases that were released while an extension of them was under way, with when they end at the latest.
+    ending: HashMap<u64, (Instant, oneshot::Sender<StdInstant>)>,
     clock: Clock,
     lateness: Outage,
     counter: Counter,
@@ -238,7 +239,7 @@ impl Leases {
         }
     }
 
-    fn release(&mut self, key: u64) -> Option<oneshot::Receiver<()>> {
+    fn release(&mut self, key: u64) -> Option<oneshot::Receiver<StdInstant>> {
         let mut held = self.leases.remove(&key)?;
         // A lease that is not extended any more is not late.
         if self.due.remove(&(held.due, key)) {
@@ -249,7 +250,7 @@ impl Leases {
             return None;
         }
         let (ended, has_ended) = oneshot::channel();
-        self.ending.insert(key, ended);
+        self.ending.insert(key, (held.last, ended));
         Some(has_ended)
     }
 
@@ -352,7 +353,12 @@ impl Leases {
     fn settle(&mut self, beat: Beat) {
         let (now, lead) = (Instant::now(), self.lead);
         // An extension of the lease is not under way any more. Whoever waits for that learns of it.
-        drop(self.ending.remove(&beat.key));
+        if let Some((last, ended)) = self.ending.remove(&beat.key)
+            && let Some((_, deadline)) = beat.deadline.filter(|_| beat.is_confirmed)
+        {
+            // Nobody may wait.
+            let _ = ended.send(deadline.min(last.into_std()));
+        }
         let Some(held) = self.leases.get_mut(&beat.key) else { return };
         self.due.remove(&(held.due, beat.key));
         held.is_under_way = false;

@@ -292,6 +292,20 @@ async fn hand_backs_wait_for_extensions_of_a_dropped_stream() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_retry_after_an_extension_has_the_deadline_of_that() {
+    let world = World::with(1).await;
+    // The lease is extended from 40 s to 62 s, and lasts until 100 s.
+    world.takes_by(|seen| if seen.operation == "extend" { 22 * SECOND } else { Duration::ZERO });
+    world.responds(|seen| (seen.operation == "ack" && seen.nth == 0).then(|| refusal(503, 0)));
+    let report = run(&world.consumer(), sleep(80 * SECOND), |_| async {
+        sleep(41 * SECOND).await;
+        Verdict::RetryIn(600 * SECOND)
+    })
+    .await;
+    assert_eq!((report.stats.retried, report.stats.unconfirmed), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn retries_do_not_wait_for_abandoned_extensions() {
     let world = World::with(2).await;
     // The leases are extended from 40 s to 50 s, and end in between: no half of the refused request is sent.
