@@ -215,6 +215,8 @@ impl Leases {
         let last = until(deadline, self.timeout, LONGEST);
         let until = until(deadline, self.timeout, self.most);
         let due = deadline.checked_sub(self.lead).filter(|due| until > *due).unwrap_or(deadline);
+        // A response that was late is no lateness of the task.
+        let due = due.max(Instant::now());
         let held = Held {
             lease_id: message.lease_id.clone(),
             extended: message.extended.clone(),
@@ -386,7 +388,7 @@ impl Leases {
         let wait = if is_urgent { held.deadline.saturating_duration_since(now) / 4 } else { wait };
         // At the deadline in any case, since the lease may be lost then.
         let last = if held.is_lost() { held.end() } else { held.deadline };
-        held.due = (now + wait.max(lead / ATTEMPTS).max(BETWEEN)).min(last);
+        held.due = (now + wait.max(lead / ATTEMPTS).max(BETWEEN)).min(last).max(now);
         self.due.insert((held.due, beat.key));
     }
 }

@@ -171,6 +171,18 @@ fn a_handler_that_blocks_its_thread_is_noticed_and_counted() {
     });
 }
 
+#[tokio::test(start_paused = true)]
+async fn late_responses_are_not_logged_as_blocking_handlers() {
+    for (late, takes) in [("pull", 1600 * MILLI), ("extend", 5 * SECOND)] {
+        let (log, _guard) = observing::keep().await;
+        let world = World::with(1).await;
+        world.takes_by(move |seen| if seen.operation == late { takes } else { Duration::ZERO });
+        let _ = run(&world.consumer().visibility_timeout(2 * SECOND), sleep(5 * SECOND), |_| sleep(8 * SECOND)).await;
+        assert!(!world.seen("extend").is_empty());
+        assert_eq!(log.lines("spawn_blocking"), Vec::<String>::new(), "{late}");
+    }
+}
+
 /// Panics when it is dropped, so many times.
 struct Bomb(u32);
 
