@@ -346,7 +346,7 @@ impl Emulator {
     /// # Errors
     ///
     /// If the file cannot be opened, read or written, or if the state is already kept in a file. The emulator stays as
-    /// it is then.
+    /// it is then, unless the disk is full: what was restored stays.
     pub fn persist(&self, path: impl AsRef<Path>) -> io::Result<()> {
         let service = &self.running.service;
         // Locked until there is a journal, so that no second call reads a file.
@@ -361,8 +361,7 @@ impl Emulator {
         let journal = service.queues.journal.get_or_init(|| journal);
         service.queues.keep_changes();
         drop(registry);
-        journal.shorten(service);
-        Ok(())
+        journal.shorten(service)
     }
 
     /// Completes with the cause when the file of [`persist`](Self::persist) can no longer be written.

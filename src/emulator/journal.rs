@@ -85,6 +85,8 @@ impl Journal {
             fs::remove_file(&newer)?;
         }
         let (queues, registry) = restore(path, clock)?;
+        // Refused now rather than when the log is long.
+        File::create(&newer)?;
         let log = Log { file, written: BTreeMap::new(), bytes: 0, snapshot_bytes: 0 };
         let journal = Self {
             path: path.to_owned(),
@@ -137,9 +139,10 @@ impl Journal {
     }
 
     /// Replaces the log by a snapshot. Meanwhile, requests are carried out, and logged behind what is there.
-    pub(super) fn shorten(&self, service: &Service) {
+    pub(super) fn shorten(&self, service: &Service) -> io::Result<()> {
         // Another request does it already.
-        let Ok(_shortening) = self.shortening.try_lock() else { return };
+        let Ok(_shortening) = self.shortening.try_lock() else { return Ok(()) };
+        self.intact()?;
         let newer = newer(&self.path);
         let shortened = File::create(&newer).and_then(|file| {
             let mut log = lock(&self.log);
@@ -153,11 +156,16 @@ impl Journal {
             }
             let mut log = lock(&self.log);
             log.snapshot_bytes = log.bytes;
+            // Half a snapshot replaces nothing.
+            self.intact()?;
             fs::rename(&newer, &self.path)
         });
-        if let Err(error) = shortened {
-            self.fail(&error);
-        }
+        shortened.inspect_err(|error| self.fail(error))
+    }
+
+    /// An error if something could not be written.
+    fn intact(&self) -> io::Result<()> {
+        self.failure.borrow().as_ref().map_or(Ok(()), |failure| Err(io::Error::other(failure.clone())))
     }
 
     /// Completes when the file cannot be written any more.
@@ -169,7 +177,11 @@ impl Journal {
         }
     }
 
+    /// Writes a line, but none behind one that was cut, which it would continue.
     fn append(&self, log: &mut Log, line: &Line) {
+        if self.intact().is_err() {
+            return;
+        }
         let written = serde_json::to_vec(line).map_err(io::Error::from).and_then(|mut text| {
             text.push(b'\n');
             log.bytes = log.bytes.saturating_add(text.len() as u64);

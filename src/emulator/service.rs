@@ -175,7 +175,8 @@ impl Service {
             journal.write_configuration(&self.registry());
         }
         if journal.is_long() {
-            journal.shorten(self);
+            // The journal tells of an error itself.
+            let _ = journal.shorten(self);
         }
     }
 

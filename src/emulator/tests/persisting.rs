@@ -166,6 +166,38 @@ async fn no_message_is_lost_while_its_queue_gets_another_id() {
     let _ = fs::remove_file(path);
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_disk_that_is_full_during_shortening_keeps_the_log() {
+    let path = path("full");
+    let (emulator, queue) = kept(&path);
+    queue.push(&PushMessage::text("x")).await.unwrap();
+    let log = fs::read(&path).unwrap();
+    let newer = super::super::journal::newer(&path);
+    std::os::unix::fs::symlink("/dev/full", &newer).unwrap();
+    let service = &emulator.running.service;
+    let _ = service.queues.journal.get().unwrap().shorten(service);
+    fs::remove_file(newer).unwrap();
+    queue.push(&PushMessage::text("too late")).await.unwrap();
+    assert_eq!(fs::read(&path).unwrap(), log);
+    emulator.persisting_failed().await;
+    assert_eq!(state(&kept(&path).0).len(), 1);
+    let _ = fs::remove_file(path);
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_replaced_is_refused() {
+    let unnamed = path("").file_name().unwrap().len();
+    // The name of the file that replaces it is longer than a file system allows.
+    let (long, other) = (path(&"n".repeat(255 - unnamed)), path("short"));
+    let emulator = Emulator::in_process();
+    assert!(emulator.persist(&long).is_err());
+    emulator.persist(&other).unwrap();
+    for file in [long, other] {
+        let _ = fs::remove_file(file);
+    }
+}
+
 #[tokio::test]
 async fn messages_of_an_advanced_clock_hide_no_outdated_ones() {
     let path = path("advanced");
