@@ -142,6 +142,8 @@ impl Queues {
     }
 
     pub(super) fn configure(&self, clock: &Clock, queue_id: &str, change: impl FnOnce(EmulatedQueue) -> EmulatedQueue) {
+        // What has ended goes by the settings before, also in the log.
+        self.with(clock, queue_id, |queue, now| while queue.expire(now) {});
         let dead_letter_queue = self.with(clock, queue_id, |queue, _| {
             queue.configure(change);
             queue.settings().dead_letter_queue.clone()

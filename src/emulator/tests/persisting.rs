@@ -31,6 +31,17 @@ fn kept_until_later(path: &PathBuf, passed: Duration) -> (Emulator, Queue) {
     (emulator, queue)
 }
 
+/// What a file restores that was cut behind each line written since it had this length, as if the process was killed.
+fn cut_since(path: &PathBuf, length: usize) -> Vec<Emulator> {
+    let whole = fs::read(path).unwrap();
+    let ends = (length..=whole.len()).filter(|end| whole[end - 1] == b'\n');
+    let restored = ends.map(|end| {
+        fs::write(path, &whole[..end]).unwrap();
+        kept(path).0
+    });
+    restored.collect()
+}
+
 fn state(emulator: &Emulator) -> Vec<(String, String, u32, bool)> {
     let messages = emulator.messages(emulator.queue_id()).into_iter();
     let shown = messages.map(|message| (message.id, message.body.raw().into(), message.attempts, message.is_leased));
@@ -162,6 +173,25 @@ async fn no_message_is_lost_while_its_queue_gets_another_id() {
         fs::write(&path, &whole[..end]).unwrap();
         let (restored, _) = kept(&path);
         assert!([queue.id(), &new].iter().any(|id| restored.messages(id).len() == 1), "{end}");
+    }
+    let _ = fs::remove_file(path);
+}
+
+#[tokio::test]
+async fn a_dead_letter_survives_a_kill_while_settings_change() {
+    let path = path("changed");
+    let (emulator, queue) = kept(&path);
+    let failed = emulator.create_queue(EmulatedQueue::new());
+    let change = |settings: EmulatedQueue| settings.max_retries(0).dead_letter_queue(failed.as_str());
+    emulator.configure_queue(queue.id(), change);
+    queue.push(&PushMessage::text("dead")).await.unwrap();
+    assert_eq!(queue.pull(PullOptions::new()).await.unwrap().len(), 1);
+    let before = fs::read(&path).unwrap().len();
+    emulator.advance(MINUTE);
+    emulator.configure_queue(queue.id(), |settings| EmulatedQueue { dead_letter_queue: None, ..settings });
+    for restored in cut_since(&path, before) {
+        restored.advance(MINUTE);
+        assert!(!restored.messages(&failed).is_empty());
     }
     let _ = fs::remove_file(path);
 }

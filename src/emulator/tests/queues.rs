@@ -6,8 +6,15 @@ use tokio::runtime::Handle;
 use super::*;
 use crate::{
     AckRequest, PullOptions, PushMessage,
-    emulator::{Behavior, EmulatedQueue, ExtendFrom, Seed},
+    emulator::{Behavior, EmulatedQueue, ExtendFrom, Seed, clock::nanos, queue::Queue},
 };
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn lease_for_a_minute(emulator: &Emulator, count: usize) {
+    let pull = |queue: &mut Queue, now| queue.pull(now, count, Some(nanos(MINUTE))).len();
+    assert_eq!(emulator.running.service.with_queue(emulator.queue_id().as_str(), pull).unwrap(), count);
+}
 
 #[tokio::test]
 async fn a_lease_and_a_delay_never_end_early() {
@@ -127,11 +134,11 @@ async fn a_dead_letter_goes_where_the_settings_said_when_it_died() {
     let (queue, failed) = (emulator.queue().unwrap(), emulator.create_queue(EmulatedQueue::new()));
     let change = |settings: EmulatedQueue| settings.max_retries(0).dead_letter_queue(failed.as_str());
     emulator.configure_queue(emulator.queue_id(), change);
-    queue.push(&PushMessage::text("dead")).await.unwrap();
-    assert_eq!(queue.pull(PullOptions::new()).await.unwrap().len(), 1);
-    emulator.advance(Duration::from_secs(30));
+    emulator.seed(queue.id(), [Seed::text("dead").times(4000)]).unwrap();
+    lease_for_a_minute(&emulator, 4000);
+    emulator.advance(MINUTE);
     emulator.configure_queue(emulator.queue_id(), |settings| EmulatedQueue { dead_letter_queue: None, ..settings });
-    assert_eq!(emulator.messages(&failed).len(), 1);
+    assert_eq!(emulator.messages(&failed).len(), 4000);
 }
 
 #[tokio::test]
