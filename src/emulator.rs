@@ -314,12 +314,6 @@ impl Emulator {
             return Err(Error::invalid("queue id: there is no such queue, or the new id is taken"));
         }
         registry.rename(queue_id.as_str(), new.as_str());
-        // The end of the process in between leaves one queue, or both.
-        if let Some(journal) = service.queues.journal.get() {
-            service.queues.write_snapshot(journal, new.as_str());
-            journal.write_configuration(&registry);
-            journal.write_deleted(queue_id.as_str());
-        }
         Ok(())
     }
 

@@ -13,11 +13,13 @@ pub(super) struct Configuration {
 
 impl Service {
     pub(super) fn save_configuration(&self) {
-        let registry = self.registry().clone();
+        // Locked to the end, so that a queue that gets another id is saved once.
+        let registry = self.registry();
         let settings = |id: &str| self.with_queue(id, |queue, _| queue.settings().clone()).ok();
         let queues = self.queues.ids().into_iter();
         let queues = queues.filter_map(|(id, account)| settings(&id).map(|settings| (id, account, settings)));
-        let configuration = Configuration { queues: queues.collect(), registry, behavior: self.behavior() };
+        let configuration =
+            Configuration { queues: queues.collect(), registry: registry.clone(), behavior: self.behavior() };
         *lock(&self.saved) = configuration;
     }
 

@@ -37,6 +37,10 @@ enum Line {
         record: Box<Record>,
     },
     Deleted(String),
+    Renamed {
+        old: String,
+        new: String,
+    },
     Subscriptions {
         /// Ids up to the one of this number are used, also for consumers.
         used: u64,
@@ -111,6 +115,13 @@ impl Journal {
         self.append(&mut log, &Line::Deleted(queue_id.to_owned()));
     }
 
+    /// Writes that a queue, which must be locked, has another id from now on.
+    pub(super) fn write_renamed(&self, old: &str, new: &str) {
+        let mut log = lock(&self.log);
+        log.written.remove(old);
+        self.append(&mut log, &Line::Renamed { old: old.to_owned(), new: new.to_owned() });
+    }
+
     /// Writes the last number that is used.
     pub(super) fn write_count(&self, used: u64) {
         self.append(&mut lock(&self.log), &Line::Counter(used));
@@ -143,6 +154,8 @@ impl Journal {
         // Another request does it already.
         let Ok(_shortening) = self.shortening.try_lock() else { return Ok(()) };
         self.intact()?;
+        // Locked to the end, so that no queue gets another id after the list of all was made.
+        let registry = service.registry();
         let newer = newer(&self.path);
         let shortened = File::create(&newer).and_then(|file| {
             let mut log = lock(&self.log);
@@ -150,7 +163,7 @@ impl Journal {
             log.written.clear();
             self.append(&mut log, &Line::Counter(service.queues.count()));
             drop(log);
-            self.write_configuration(&service.registry());
+            self.write_configuration(&registry);
             for (id, _) in service.queues.ids() {
                 service.queues.write_snapshot(self, &id);
             }
@@ -234,6 +247,10 @@ fn restore(path: &Path, clock: &Clock) -> io::Result<(Queues, Registry)> {
             Line::Deleted(id) => {
                 queues.remove(&id);
                 registry.remove(&id);
+            }
+            Line::Renamed { old, new } => {
+                queues.restore_renamed(&old, &new);
+                registry.rename(&old, &new);
             }
             Line::Subscriptions { used, by_id } => registry.put_subscriptions(used, by_id),
             Line::Counter(used) => queues.count_on(used),

@@ -29,6 +29,8 @@ use super::{
 const MOST_ENDED: usize = 1000;
 
 pub(super) struct Queue {
+    /// For the log. A request that began before the queue got this id is logged under it as well.
+    pub(super) id: String,
     settings: EmulatedQueue,
     /// In order of arrival.
     messages: BTreeMap<Sequence, Stored>,
@@ -138,6 +140,7 @@ pub(super) struct Metrics {
 impl Queue {
     pub(super) fn new(settings: EmulatedQueue) -> Self {
         Self {
+            id: String::new(),
             settings,
             messages: BTreeMap::new(),
             visible: BTreeSet::new(),
@@ -167,7 +170,7 @@ impl Queue {
     /// Deletes and returns all messages, since freeing many takes a while, for which the queue need not be locked.
     pub(super) fn clear(&mut self) -> Self {
         let changes = self.changes.is_some().then(|| (Vec::new(), Changes { clear: true, ..Changes::default() }));
-        let empty = Self { changes, ..Self::new(self.settings.clone()) };
+        let empty = Self { id: self.id.clone(), changes, ..Self::new(self.settings.clone()) };
         mem::replace(self, empty)
     }
 

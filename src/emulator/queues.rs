@@ -52,6 +52,7 @@ impl Queues {
     pub(super) fn put(&self, queue_id: &str, account_id: &str, settings: EmulatedQueue) {
         self.add_source(queue_id, settings.dead_letter_queue.as_deref());
         let mut queue = Queue::new(settings);
+        queue_id.clone_into(&mut queue.id);
         let mut queues = self.by_id.write().unwrap_or_else(PoisonError::into_inner);
         // In the log before anything else about the queue, and if that is being shortened, in the list or in the rest.
         if let Some(journal) = self.journal.get() {
@@ -85,20 +86,41 @@ impl Queues {
 
     /// Gives a queue another id, unless that is taken. Returns whether it did.
     pub(super) fn rename(&self, clock: &Clock, old: &str, new: &str) -> bool {
+        let Some(queue) = self.get(old) else { return false };
+        let mut locked = lock(&queue);
         let mut queues = self.by_id.write().unwrap_or_else(PoisonError::into_inner);
-        if queues.contains_key(new) {
+        let Some(Owned { account_id, .. }) = queues.get(old).filter(|_| !queues.contains_key(new)) else {
             return false;
+        };
+        let owned = Owned { account_id: account_id.clone(), queue: Arc::clone(&queue) };
+        queues.insert(new.to_owned(), owned);
+        new.clone_into(&mut locked.id);
+        if let Some(journal) = self.journal.get() {
+            journal.write_renamed(old, new);
         }
-        let Some(queue) = queues.remove(old) else { return false };
-        queues.insert(new.to_owned(), queue);
+        drop((queues, locked));
+        for (id, _) in self.ids() {
+            self.configure(clock, &id, |settings| settings.with_renamed(old, new));
+        }
+        // Only now, so that dead letters that go by the settings before arrive.
+        self.by_id.write().unwrap_or_else(PoisonError::into_inner).remove(old);
+        true
+    }
+
+    /// Gives a queue another id, as the log says, without the rules of delivery.
+    pub(super) fn restore_renamed(&self, old: &str, new: &str) {
+        let mut queues = self.by_id.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(owned) = queues.remove(old) {
+            queues.insert(new.to_owned(), owned);
+        }
         drop(queues);
         for (id, _) in self.ids() {
-            self.configure(clock, &id, |settings| match settings.dead_letter_queue.as_deref() {
-                Some(dead_letter_queue) if dead_letter_queue == old => settings.dead_letter_queue(new),
-                _ => settings,
-            });
+            let Some(queue) = self.get(&id) else { continue };
+            let mut queue = lock(&queue);
+            queue.configure(|settings| settings.with_renamed(old, new));
+            self.add_source(&id, queue.settings().dead_letter_queue.as_deref());
+            queue.id = id;
         }
-        true
     }
 
     /// Deletes a queue with its messages.
@@ -127,7 +149,7 @@ impl Queues {
         let queue = self.get(queue_id)?;
         let (mut locked, now) = current(&queue, clock);
         let result = work(&mut locked, now);
-        self.settle(clock, queue_id, locked);
+        self.settle(clock, &queue, locked);
         Some(result)
     }
 
@@ -136,7 +158,7 @@ impl Queues {
         let sources = self.sources.read().unwrap_or_else(PoisonError::into_inner).get(queue_id).cloned();
         for source in sources.into_iter().flatten().filter(|source| source != queue_id) {
             if let Some(queue) = self.get(&source) {
-                self.settle(clock, &source, current(&queue, clock).0);
+                self.settle(clock, &queue, current(&queue, clock).0);
             }
         }
     }
@@ -157,27 +179,29 @@ impl Queues {
     }
 
     /// Moves a queue's dead letters to where they belong. It takes the lock, since no thread ever holds two.
-    fn settle(&self, clock: &Clock, queue_id: &str, mut locked: MutexGuard<'_, Queue>) {
-        let dead = locked.take_dead();
-        self.keep(queue_id, &mut locked);
+    fn settle(&self, clock: &Clock, source: &Mutex<Queue>, mut locked: MutexGuard<'_, Queue>) {
+        // Under the lock, since the dead-letter queue keeps an id until all sources know the other one.
+        let dead = locked.take_dead().map(|(dead_letter_queue, messages)| (self.get(&dead_letter_queue), messages));
+        self.keep(&mut locked);
         drop(locked);
         let Some((dead_letter_queue, messages)) = dead else { return };
         let gone = messages.iter().map(|(sequence, _)| *sequence).collect();
-        if let Some(queue) = self.get(&dead_letter_queue) {
+        if let Some(queue) = dead_letter_queue {
             let mut locked = lock(&queue);
             messages.into_iter().for_each(|(_, message)| locked.push(clock.now(), self.next_sequence(), message));
-            self.keep(&dead_letter_queue, &mut locked);
+            self.keep(&mut locked);
         }
         // Only now, so that no dead letter is lost between two lines.
         if let Some(journal) = self.journal.get() {
-            journal.write(queue_id, None, Changes::removed(gone));
+            journal.write(&lock(source).id, None, Changes::removed(gone));
         }
     }
 
-    /// Writes what changed in a locked queue.
-    fn keep(&self, queue_id: &str, queue: &mut Queue) {
+    /// Writes what changed in a locked queue, under the id that it has now.
+    fn keep(&self, queue: &mut Queue) {
         if let Some(journal) = self.journal.get() {
-            journal.write(queue_id, None, queue.take_changes());
+            let changes = queue.take_changes();
+            journal.write(&queue.id, None, changes);
         }
     }
 

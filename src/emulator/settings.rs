@@ -97,4 +97,9 @@ impl EmulatedQueue {
         self.delivery_paused = paused;
         self
     }
+
+    /// As they are when a queue got another id.
+    pub(super) fn with_renamed(self, old: &str, new: &str) -> Self {
+        if self.dead_letter_queue.as_deref() == Some(old) { self.dead_letter_queue(new) } else { self }
+    }
 }

@@ -1,10 +1,10 @@
-use std::{fs, path::PathBuf, time::Duration};
+use std::{fs, path::PathBuf, thread, time::Duration};
 
 use tokio::time::timeout;
 
 use super::*;
 use crate::{
-    AckRequest, PullOptions, PushMessage, Queue,
+    AckRequest, PullOptions, PushMessage, Queue, QueueId,
     emulator::{EmulatedQueue, Fault, Seed},
     manage::{ConsumerSettings, EventSource, NewSubscription, QueueSettings},
 };
@@ -40,6 +40,13 @@ fn cut_since(path: &PathBuf, length: usize) -> Vec<Emulator> {
         kept(path).0
     });
     restored.collect()
+}
+
+/// The name and the id of each queue, by its name.
+fn names(emulator: &Emulator) -> Vec<(String, QueueId)> {
+    let registry = emulator.running.service.registry();
+    let queues = registry.records().map(|(id, record)| (record.name.clone(), id.parse().unwrap()));
+    queues.collect::<std::collections::BTreeMap<_, _>>().into_iter().collect()
 }
 
 fn state(emulator: &Emulator) -> Vec<(String, String, u32, bool)> {
@@ -160,20 +167,42 @@ async fn a_restored_queue_keeps_its_name() {
 }
 
 #[tokio::test]
-async fn no_message_is_lost_while_its_queue_gets_another_id() {
+async fn a_queue_that_gets_another_id_is_one_queue_at_any_time() {
     let path = path("another-id");
     let (emulator, queue) = kept(&path);
-    queue.push(&PushMessage::text("x")).await.unwrap();
-    let new = "5e1b0a4c9f6d4e3b8a7c2d1f0e9b8a7c".parse().unwrap();
+    let queues = queue.queues();
+    let (failed, source) = (queues.create("failed").await.unwrap(), queues.create("source").await.unwrap());
+    let _ = source.create_consumer(&ConsumerSettings::pull().dead_letter_queue("failed")).await.unwrap();
+    failed.push(&PushMessage::text("x")).await.unwrap();
     let before = fs::read(&path).unwrap().len();
-    emulator.set_queue_id(queue.id(), &new).unwrap();
-    let whole = fs::read(&path).unwrap();
-    // As it is if the process is killed in between.
-    for end in (before..=whole.len()).filter(|end| whole[end - 1] == b'\n') {
-        fs::write(&path, &whole[..end]).unwrap();
-        let (restored, _) = kept(&path);
-        assert!([queue.id(), &new].iter().any(|id| restored.messages(id).len() == 1), "{end}");
+    emulator.set_queue_id(failed.id(), "5e1b0a4c9f6d4e3b8a7c2d1f0e9b8a7c").unwrap();
+    for restored in cut_since(&path, before) {
+        let queues = names(&restored);
+        assert_eq!(queues.iter().map(|(name, _)| &**name).collect::<Vec<_>>(), ["failed", "queue-1", "source"]);
+        let counts = queues.iter().map(|(_, id)| restored.messages(id).len()).collect::<Vec<_>>();
+        assert_eq!(counts, [1, 0, 0]);
+        let service = &restored.running.service;
+        let target = service.with_queue(source.id().as_str(), |queue, _| queue.settings().dead_letter_queue.clone());
+        assert_eq!(target.unwrap().as_deref(), Some(queues[0].1.as_str()));
     }
+    let _ = fs::remove_file(path);
+}
+
+#[tokio::test]
+async fn no_message_is_lost_while_its_queue_gets_another_id() {
+    let path = path("pushed-meanwhile");
+    let (emulator, queue) = kept(&path);
+    let ids = [queue.id().clone(), "5e1b0a4c9f6d4e3b8a7c2d1f0e9b8a7c".parse().unwrap()];
+    let pushed: usize = thread::scope(|scope| {
+        let push = || (0..1000).filter(|i| emulator.seed(&ids[i % 2], [Seed::text("x")]).is_ok()).count();
+        let pushing = [scope.spawn(push), scope.spawn(push)];
+        for i in (0..).take_while(|_| !pushing.iter().all(|pushing| pushing.is_finished())) {
+            emulator.set_queue_id(&ids[i % 2], ids[1 - i % 2].clone()).unwrap();
+        }
+        pushing.into_iter().map(|pushing| pushing.join().unwrap()).sum()
+    });
+    let count = |emulator: &Emulator| ids.iter().map(|id| emulator.messages(id).len()).sum::<usize>();
+    assert_eq!((count(&emulator), count(&kept(&path).0)), (pushed, pushed));
     let _ = fs::remove_file(path);
 }
 

@@ -5,7 +5,7 @@ use tokio::runtime::Handle;
 
 use super::*;
 use crate::{
-    AckRequest, PullOptions, PushMessage,
+    AckRequest, PullOptions, PushMessage, QueueId,
     emulator::{Behavior, EmulatedQueue, ExtendFrom, Seed, clock::nanos, queue::Queue},
 };
 
@@ -139,6 +139,20 @@ async fn a_dead_letter_goes_where_the_settings_said_when_it_died() {
     emulator.advance(MINUTE);
     emulator.configure_queue(emulator.queue_id(), |settings| EmulatedQueue { dead_letter_queue: None, ..settings });
     assert_eq!(emulator.messages(&failed).len(), 4000);
+}
+
+#[tokio::test]
+async fn a_dead_letter_queue_that_gets_another_id_takes_all_dead_letters() {
+    let emulator = Emulator::builder().frozen().in_process();
+    let failed = emulator.create_queue(EmulatedQueue::new());
+    let change = |settings: EmulatedQueue| settings.max_retries(0).dead_letter_queue(failed.as_str());
+    emulator.configure_queue(emulator.queue_id(), change);
+    emulator.seed(emulator.queue_id(), [Seed::text("dead").times(4000)]).unwrap();
+    lease_for_a_minute(&emulator, 4000);
+    emulator.advance(MINUTE);
+    let new: QueueId = "f".repeat(32).parse().unwrap();
+    emulator.set_queue_id(&failed, new.clone()).unwrap();
+    assert_eq!((emulator.messages(emulator.queue_id()), emulator.messages(&new).len()), (vec![], 4000));
 }
 
 #[tokio::test]
