@@ -335,7 +335,7 @@ impl Emulator {
     /// time.
     ///
     /// The file holds message bodies. Each change is appended to it, and the whole is rewritten from time to time. The
-    /// behavior, faults, credentials and an advance of the clock are not kept.
+    /// behavior, faults, credentials, an advance of the clock and a wait until pulls are accepted are not kept.
     ///
     /// # Errors
     ///

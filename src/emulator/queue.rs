@@ -88,7 +88,7 @@ pub(super) struct Stored {
     pub(super) pushed_at: Time,
     /// When it becomes or became visible: its key while it is delayed or leased.
     pub(super) visible_at: Time,
-    /// When it was last delivered.
+    /// When it was last delivered, or its delay began.
     delivered_at: Time,
     pub(super) attempts: u32,
     pub(super) is_leased: bool,
@@ -444,12 +444,13 @@ impl Queue {
     fn show(&mut self, sequence: Sequence, now: Time, visible_at: Time) {
         let Some(message) = self.messages.get_mut(&sequence) else { return };
         message.visible_at = visible_at;
-        self.note(sequence, false);
         if visible_at <= now {
             self.visible.insert(sequence);
         } else {
+            message.delivered_at = now;
             self.delayed.insert((visible_at, sequence));
         }
+        self.note(sequence, false);
     }
 
     fn remove(&mut self, sequence: Sequence) -> Option<Stored> {
@@ -556,7 +557,8 @@ impl Queue {
         Some(Kept {
             sequence: sequence.number(),
             new: is_new.then(|| (message.content.clone(), message.id.clone(), message.pushed_at)),
-            visible_at: message.visible_at,
+            // A visible message stays so, even if that is later than the clock after a restart.
+            visible_at: if self.visible.contains(&sequence) { 0 } else { message.visible_at },
             delivered_at: message.delivered_at,
             attempts: message.attempts,
             is_leased: message.is_leased,
@@ -578,8 +580,10 @@ impl Queue {
             let Some((content, id, pushed_at)) = kept.new.or(before) else { continue };
             let Kept { visible_at, delivered_at, attempts, is_leased, .. } = kept;
             self.bytes = self.bytes.saturating_add(content.bytes() as u64);
-            // As in a push, at the latest now: the clock may have been advanced before.
+            // As in a push, at the latest now: the clock may have been advanced before. Leases and delays last as long.
             let pushed_at = pushed_at.min(now);
+            let ahead = delivered_at.saturating_sub(now);
+            let [visible_at, delivered_at] = [visible_at, delivered_at].map(|time| time.saturating_sub(ahead));
             self.aged.insert((pushed_at, sequence));
             let stored = Stored { content, id, pushed_at, visible_at, delivered_at, attempts, is_leased };
             self.messages.insert(sequence, stored);

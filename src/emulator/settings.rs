@@ -24,7 +24,8 @@ pub struct EmulatedQueue {
     pub(super) message_retention: Duration,
     pub(super) http_pull: bool,
     pub(super) delivery_paused: bool,
-    /// When the HTTP pull consumer starts to work.
+    /// When the HTTP pull consumer starts to work. Not kept, since a restart may set back the clock.
+    #[serde(skip)]
     pub(super) pulls_from: Time,
 }
 

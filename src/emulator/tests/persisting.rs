@@ -5,7 +5,7 @@ use tokio::time::timeout;
 use super::*;
 use crate::{
     AckRequest, PullOptions, PushMessage, Queue, QueueId,
-    emulator::{EmulatedQueue, Fault, Seed},
+    emulator::{EmulatedQueue, Fault, Seed, clock::nanos},
     manage::{ConsumerSettings, EventSource, NewSubscription, QueueSettings},
 };
 
@@ -255,6 +255,28 @@ async fn a_file_that_cannot_be_replaced_is_refused() {
     for file in [long, other] {
         let _ = fs::remove_file(file);
     }
+}
+
+#[tokio::test]
+async fn leases_and_delays_of_an_advanced_clock_end_in_time() {
+    let path = path("ahead");
+    let (emulator, queue) = kept(&path);
+    emulator.configure_queue(queue.id(), |settings| settings.message_retention(20_000 * MINUTE));
+    queue.push_batch(&["leased", "ended", "retried"].map(PushMessage::text)).await.unwrap();
+    let batch = queue.pull(PullOptions::new().visibility_timeout(720 * MINUTE)).await.unwrap();
+    emulator.advance(700 * MINUTE);
+    let retry = AckRequest::new().retry_in(&batch.messages[2].lease_id, MINUTE);
+    assert!(queue.ack(retry).await.unwrap().is_complete());
+    emulator.advance(14_400 * MINUTE);
+    let pull = PullOptions::new().visibility_timeout(MINUTE).batch_size(1);
+    assert_eq!(queue.pull(pull).await.unwrap().len(), 1);
+    queue.push(&PushMessage::text("delayed").delay(MINUTE)).await.unwrap();
+    let pulls_from = emulator.running.service.clock.now() + nanos(MINUTE);
+    emulator.configure_queue(queue.id(), |settings| EmulatedQueue { pulls_from, ..settings });
+    let (restored, queue) = kept(&path);
+    restored.advance(MINUTE);
+    assert_eq!(queue.pull(PullOptions::new()).await.unwrap().len(), 4);
+    let _ = fs::remove_file(path);
 }
 
 #[tokio::test]

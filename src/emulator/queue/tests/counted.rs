@@ -57,6 +57,7 @@ impl<T: Ord> BTreeSet<T> {
     counted! {
         fn insert(&mut, item: T) -> bool;
         fn remove(&mut, item: &T) -> bool;
+        fn contains(&, item: &T) -> bool;
         fn first(&) -> Option<&T>;
         fn pop_first(&mut) -> Option<T>;
         fn len(&) -> usize;
