@@ -61,7 +61,10 @@ impl Queues {
             journal.write(queue_id, Some(account_id), queue.snapshot());
         }
         let queue = Arc::new(Mutex::new(queue));
-        queues.insert(queue_id.to_owned(), Owned { account_id: account_id.to_owned(), queue });
+        let replaced = queues.insert(queue_id.to_owned(), Owned { account_id: account_id.to_owned(), queue });
+        // Freeing many messages takes a while, for which other queues are not locked.
+        drop(queues);
+        drop(replaced);
     }
 
     /// Adds these queues, in place of those with the same ids.
@@ -71,8 +74,11 @@ impl Queues {
         for (dead_letter_queue, sources) in sources {
             sources.iter().for_each(|source| self.add_source(source, Some(&dead_letter_queue)));
         }
-        let queues = restored.by_id.into_inner().unwrap_or_else(PoisonError::into_inner);
-        self.by_id.write().unwrap_or_else(PoisonError::into_inner).extend(queues);
+        let restored = restored.by_id.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut queues = self.by_id.write().unwrap_or_else(PoisonError::into_inner);
+        let replaced: Vec<_> = restored.into_iter().filter_map(|(id, owned)| queues.insert(id, owned)).collect();
+        drop(queues);
+        drop(replaced);
     }
 
     /// Creates a queue with this id and these settings, or changes the settings of the one there is.
@@ -126,10 +132,12 @@ impl Queues {
     /// Deletes a queue with its messages.
     pub(super) fn remove(&self, queue_id: &str) {
         let mut queues = self.by_id.write().unwrap_or_else(PoisonError::into_inner);
-        queues.remove(queue_id);
+        let removed = queues.remove(queue_id);
         if let Some(journal) = self.journal.get() {
             journal.write_deleted(queue_id);
         }
+        drop(queues);
+        drop(removed);
     }
 
     /// All ids, and the account of each.
