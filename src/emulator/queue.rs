@@ -24,8 +24,8 @@ use super::{
     settings::EmulatedQueue,
 };
 
-/// How many ended delays and leases one request handles. This is more than a pull returns, so that no pull is short
-/// because of it.
+/// How many ended delays and leases one request handles. This is more than a pull returns, so that a pull is short
+/// because of it only if so many dead letters come first.
 const MOST_ENDED: usize = 1000;
 
 pub(super) struct Queue {
@@ -42,7 +42,7 @@ pub(super) struct Queue {
     leased: BTreeSet<(Time, Sequence)>,
     /// What was done with the leases of messages that still exist.
     used: BTreeMap<Lease, Use>,
-    /// The messages that arrived with a time of their own, by that.
+    /// The messages that arrived with a time of their own, or were restored, by when they arrived.
     aged: BTreeSet<(Time, Sequence)>,
     /// Messages without retries left, to be moved to the dead-letter queue with this id.
     dead: Option<DeadLetters>,

@@ -49,7 +49,7 @@ impl Fields {
     pub(super) fn end(self) -> Result<()> {
         match self.0.keys().next() {
             None => Ok(()),
-            Some(name) => Err(Refusal::malformed(format!("`{name}` is no field of this request"))),
+            Some(name) => Err(Refusal::malformed("this is no field of this request").with_detail(format!("`{name}`"))),
         }
     }
 

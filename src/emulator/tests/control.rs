@@ -452,6 +452,7 @@ async fn what_bodies_hold_is_told_to_their_senders_alone() {
         ("/queues/queue-1/messages", json!({ "messages": ["TOPSECRET"] }), "TOPSECRET"),
         ("/queues/queue-1/messages", json!({ "messages": [{ "bodi": 1 }] }), "`bodi`"),
         ("/behavior", json!({ "late_acks": "TOPSECRET" }), "`late_acks`"),
+        ("/advance", json!({ "seconds": 1, "TOPSECRET": 1 }), "`TOPSECRET`"),
     ] {
         let (status, text) = refusal(&emulator, Method::POST, path, body).await;
         assert!(status == StatusCode::BAD_REQUEST && text.contains(told), "{text}");
