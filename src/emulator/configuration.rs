@@ -35,10 +35,12 @@ impl Service {
                 self.queues.remove(&id);
             }
         }
+        registry.restore(saved.registry);
+        // Before the queues, which are restored with their names then, or not at all.
+        self.persist_configuration(&registry);
         for (id, account, settings) in saved.queues {
             self.queues.restore(&self.clock, &id, &account, EmulatedQueue { pulls_from: 0, ..settings });
         }
-        registry.restore(saved.registry);
         self.configure(|_| saved.behavior);
     }
 }

@@ -238,6 +238,8 @@ fn restore(path: &Path, clock: &Clock) -> io::Result<(Queues, Registry)> {
         text.clear();
         number = number.saturating_add(1);
         if lines.read_until(b'\n', &mut text)? == 0 {
+            // A queue is written behind its record, and may not have been.
+            registry.retain(|id, record| queues.exists(&record.account, id));
             return Ok((queues, registry));
         }
         let line =

@@ -38,13 +38,19 @@ struct Owned {
 
 impl Queues {
     pub(super) fn create(&self, account_id: &str, settings: EmulatedQueue) -> QueueId {
+        let queue_id = self.new_id();
+        self.put(queue_id.as_str(), account_id, settings);
+        queue_id
+    }
+
+    /// An id that no queue has.
+    pub(super) fn new_id(&self) -> QueueId {
         let new_id = || ids::numbered::<QueueId>(OWN | u128::from(self.next()));
         let mut queue_id = new_id();
         // Queues can be given any id.
         while self.get(queue_id.as_str()).is_some() {
             queue_id = new_id();
         }
-        self.put(queue_id.as_str(), account_id, settings);
         queue_id
     }
 

@@ -70,6 +70,11 @@ impl Registry {
         self.records.insert(id, record);
     }
 
+    /// Keeps the records for which this returns true.
+    pub(super) fn retain(&mut self, is_kept: impl Fn(&str, &Record) -> bool) {
+        self.records.retain(|id, record| is_kept(id, record));
+    }
+
     /// All event subscriptions that were stored before, and the number of the last id.
     pub(super) fn put_subscriptions(&mut self, used: u64, by_id: BTreeMap<String, Map<String, Value>>) {
         (self.counter, self.subscriptions) = (used, by_id);

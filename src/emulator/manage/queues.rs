@@ -34,8 +34,7 @@ pub(in crate::emulator) fn create(request: &mut Request) -> Result {
         return Err(Refusal::new(StatusCode::CONFLICT, codes::QUEUE_EXISTS, "a queue of this name exists"));
     }
     let settings = Settings::read(&fields)?;
-    let id = request.add_queue(&name);
-    request.queue_mut(&id)?.jurisdiction = text(&fields, "jurisdiction").map(str::to_owned);
+    let id = request.add_queue(&name, text(&fields, "jurisdiction").map(str::to_owned));
     settings.apply(request, &id);
     get(request, &id)
 }

@@ -47,9 +47,12 @@ impl<'a> Request<'a> {
     }
 
     /// Adds a queue without a consumer to the account, and returns its id.
-    pub(super) fn add_queue(&mut self, name: &str) -> String {
-        let id = self.service.queues.create(self.account, EmulatedQueue::new().http_pull(false)).to_string();
-        self.registry.add(self.service.clock.now(), &id, self.account, name);
+    pub(super) fn add_queue(&mut self, name: &str, jurisdiction: Option<String>) -> String {
+        let id = self.service.queues.new_id().to_string();
+        self.registry.add(self.service.clock.now(), &id, self.account, name).jurisdiction = jurisdiction;
+        // Before the queue, which is restored with its name then, or not at all.
+        self.service.persist_configuration(&self.registry);
+        self.service.queues.put(&id, self.account, EmulatedQueue::new().http_pull(false));
         id
     }
 
@@ -61,11 +64,7 @@ impl<'a> Request<'a> {
             Some(_) => {
                 Err(Refusal::bad_request(codes::CONSUMER_SETTINGS, "the dead-letter queue has another jurisdiction"))
             }
-            None => {
-                let made = self.add_queue(name);
-                self.queue_mut(&made)?.jurisdiction = jurisdiction;
-                Ok(made)
-            }
+            None => Ok(self.add_queue(name, jurisdiction)),
         }
     }
 

@@ -207,6 +207,24 @@ async fn no_message_is_lost_while_its_queue_gets_another_id() {
 }
 
 #[tokio::test]
+async fn a_killed_emulator_leaves_no_queue_without_its_name() {
+    let path = path("nameless");
+    let (emulator, queue) = kept(&path);
+    let before = fs::read(&path).unwrap().len();
+    queue.queues().create("first").await.unwrap();
+    emulator.save_configuration();
+    let source = queue.queues().create("second").await.unwrap();
+    let _ = source.create_consumer(&ConsumerSettings::pull().dead_letter_queue("third")).await.unwrap();
+    queue.queues().find("first").await.unwrap().unwrap();
+    emulator.running.service.reset();
+    for restored in cut_since(&path, before) {
+        let names = names(&restored).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        assert!(names.iter().all(|name| ["first", "queue-1", "second", "third"].contains(&&**name)), "{names:?}");
+    }
+    let _ = fs::remove_file(path);
+}
+
+#[tokio::test]
 async fn a_dead_letter_survives_a_kill_while_settings_change() {
     let path = path("changed");
     let (emulator, queue) = kept(&path);
