@@ -149,10 +149,9 @@ impl Error {
         self
     }
 
-    /// Applies `edit` to every text from the service.
-    pub(crate) fn edit_texts(&mut self, edit: impl Fn(&mut String)) {
-        self.0.api_errors.iter_mut().for_each(|error| error.edit_texts(&edit));
-        self.0.ray_id.iter_mut().for_each(edit);
+    /// Applies `edit` to every text from the service, all at once.
+    pub(crate) fn edit_texts(&mut self, edit: impl FnOnce(Vec<&mut String>)) {
+        ApiError::edit_texts(&mut self.0.api_errors, self.0.ray_id.as_mut(), edit);
     }
 
     /// The kind of failure.

@@ -6,6 +6,7 @@ use std::{
     future::{Future, pending},
     mem,
     pin::pin,
+    slice,
     sync::Arc,
     task::{Context, Poll, Waker},
     time::Duration,
@@ -178,7 +179,7 @@ impl<'a, T> Call<'a, T> {
             let logged = lock(&self.transport.errors).on_failure(Instant::now());
             if let Some(responses) = logged {
                 let redactor = sent.redactor();
-                error.edit_texts(&|text: &mut String| redactor.redact(text));
+                ApiError::edit_texts(slice::from_mut(&mut error), None, |texts| redactor.redact_all(texts));
                 tracing::warn!(parent: &self.span, responses, %error, "successful responses have errors");
             }
         }
@@ -243,7 +244,7 @@ impl<'a, T> Call<'a, T> {
     /// Waits until the request may be sent again after a failed attempt, or returns the error of the call.
     async fn wait_after(&self, mut error: Error, sent: &mut Sent) -> Result<(), Error> {
         let redactor = sent.redactor();
-        error.edit_texts(|text| redactor.redact(text));
+        error.edit_texts(|texts| redactor.redact_all(texts));
         let error = error.in_operation(self.operation.id(), sent.attempts);
         // The last attempt cannot undo what an earlier one may have done.
         sent.may_have_arrived |= error.may_have_arrived();

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::{
     error::api::ApiError,
     http::{
-        response::value,
+        response::listed,
         scanner::{NoJson, Scanner},
     },
 };
@@ -76,7 +76,7 @@ impl<T> Envelope<T> {
         scanner.fields(["success", "errors", "result"], |scanner, name| {
             match name {
                 "success" if success.is_none() => success = Some(scanner.read::<Option<bool>>()?.ok_or(NoJson)?),
-                "errors" => errors = value(&String::from_utf8_lossy(scanner.skip()?)).map(api_errors),
+                "errors" => errors = listed(&String::from_utf8_lossy(scanner.skip()?)).map(api_errors),
                 "result" if result.is_none() => {
                     result = Some(if scanner.peek() == Some(b'{') { Some(read(scanner)?) } else { scanner.null()? });
                 }

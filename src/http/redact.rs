@@ -84,27 +84,28 @@ impl Redactor {
         // The texts are short and the secrets may be long: keep only what they have in common.
         let in_texts: HashSet<&[u8]> = texts.iter().flat_map(|text| text.as_bytes().windows(PART)).collect();
         let parts = self.secrets.iter().flat_map(|secret| secret.as_bytes().windows(PART));
-        let shared: HashSet<&[u8]> = parts.filter(|part| in_texts.contains(part)).collect();
+        let whole = self.secrets.iter().filter(|secret| secret.len() < PART).map(|secret| secret.as_bytes());
+        let shared: HashSet<&[u8]> = parts.filter(|part| in_texts.contains(part)).chain(whole).collect();
         for text in &mut texts {
-            let hidden = self.hidden(text, &shared);
+            let hidden = hidden(text, &shared);
             if hidden.contains(&true) {
                 **text = without(text, &hidden);
             }
         }
     }
+}
 
-    /// Marks the bytes of a text that are quoted from a secret.
-    fn hidden(&self, text: &str, shared: &HashSet<&[u8]>) -> Vec<bool> {
-        let mut hidden = vec![false; text.len()];
-        let mut hide =
-            |from: usize, length: usize| hidden.iter_mut().skip(from).take(length).for_each(|hidden| *hidden = true);
-        let quoted = text.as_bytes().windows(PART).enumerate().filter(|(_, part)| shared.contains(part));
-        quoted.for_each(|(at, _)| hide(at, PART));
-        for secret in self.secrets.iter().filter(|secret| secret.len() < PART) {
-            text.match_indices(secret.as_str()).for_each(|(at, _)| hide(at, secret.len()));
+/// Marks the bytes of a text that are quoted from a secret.
+fn hidden(text: &str, shared: &HashSet<&[u8]>) -> Vec<bool> {
+    let mut hidden = vec![false; text.len()];
+    // A request may have as many secrets as bytes, so they are looked up by length, and not one by one.
+    for length in WHOLE..=PART {
+        let quoted = text.as_bytes().windows(length).enumerate().filter(|(_, part)| shared.contains(part));
+        for (at, _) in quoted {
+            hidden.iter_mut().skip(at).take(length).for_each(|hidden| *hidden = true);
         }
-        hidden
     }
+    hidden
 }
 
 /// A longer text is of no use, and searching it takes many times its size in memory.
@@ -178,6 +179,7 @@ mod tests {
             (r#"{"body":"caf\u00e9 at noon"}"#, "what is café at noon?", "what is [redacted]?"),
             (r#"{"body":"pin:7"}"#, "no pin:7, no pin", "no [redacted], no pin"),
             (r#"{"body":"4711","to":"471"}"#, "no 4711, no 471", "no [redacted], no 471"),
+            (r#"{"body":4747}"#, "no 474747", "no [redacted]"),
             (r#"{"body":"half \ud800"}"#, "anything", "[redacted]"),
             (r#"{"body":"a \"b, c, d\", e"}"#, r#"what is `a "b, c, d", e`?"#, "what is `[redacted]`?"),
             (r#"{"body":"a\\","b":"c, d\\"}"#, r"a\ and c, d\", r"a\ and [redacted]"),

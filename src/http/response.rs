@@ -180,7 +180,7 @@ fn read_result<T>(body: &[u8], read: impl Fn(&str) -> Option<T>) -> Result<Envel
     };
     Ok(Envelope {
         success: parts.success,
-        errors: parts.errors.map(|errors| api_errors(value(errors.get()).unwrap_or_else(|| errors.get().into()))),
+        errors: parts.errors.map(|errors| api_errors(listed(errors.get()).unwrap_or_else(|| errors.get().into()))),
         result: result.ok_or_else(|| Error::new(ErrorKind::UnexpectedResponse, MALFORMED))?,
         pages: parts.result_info.and_then(|info| value(info.get())).map(|info| Pages::of(&info)).unwrap_or_default(),
     })
@@ -193,6 +193,18 @@ const DEPTH: usize = 100;
 pub(crate) fn value<T: DeserializeOwned>(json: &str) -> Option<T> {
     let read = serde_json::from_str(json);
     read.or_else(|error| if is_too_deep(&error) { serde_json::from_str(&shallow(json)) } else { Err(error) }).ok()
+}
+
+/// How much of a list of errors is read, in parts between commas. 100 errors with all fields and a cause have fewer.
+const PARTS: usize = 2000;
+
+/// Reads a list of errors, of which a response can have millions.
+pub(crate) fn listed(json: &str) -> Option<Value> {
+    let first = first_parts(json);
+    if first.len() < json.len() {
+        tracing::warn!(bytes = json.len(), "a response has too many errors: the last ones are left out");
+    }
+    value(&first)
 }
 
 /// Describes what is wrong with a response without quoting it, as the parser's text would.
@@ -236,11 +248,12 @@ fn has_codes(body: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Refusal {
         success: bool,
-        errors: Vec<Value>,
+        errors: Box<RawValue>,
     }
-    let refusal: Option<Refusal> = value(&String::from_utf8_lossy(body));
+    let refusal: Option<Refusal> = value(&String::from_utf8_lossy(body)).filter(|refusal: &Refusal| !refusal.success);
+    let errors: Option<Vec<Value>> = refusal.and_then(|refusal| value(&first_parts(refusal.errors.get())));
     let has_code = |error: &Value| error.get("code").is_some_and(|code| code.is_number() || code.is_string());
-    refusal.is_some_and(|refusal| !refusal.success && refusal.errors.iter().any(has_code))
+    errors.is_some_and(|errors| errors.iter().any(has_code))
 }
 
 /// The error for a response whose status is not one of success.
@@ -320,6 +333,25 @@ fn meaning(operation: Operation, error: Error) -> Error {
         _ => return error,
     };
     error.with_meaning(kind, message).with_advice(advice)
+}
+
+/// A JSON text up to its comma of the number [`PARTS`], where it may end once all that is open is closed.
+fn first_parts(json: &str) -> Cow<'_, str> {
+    let (mut open, mut commas, mut at) = (String::new(), 0_usize, 0_usize);
+    while let Some((first, rest)) = json.split_at_checked(at)
+        && let Some(next) = rest.chars().next()
+    {
+        match next {
+            '{' => open.push('}'),
+            '[' => open.push(']'),
+            '}' | ']' => drop(open.pop()),
+            ',' if commas == PARTS => return first.chars().chain(open.chars().rev()).collect(),
+            ',' => commas = commas.saturating_add(1),
+            _ => {}
+        }
+        at = at.saturating_add(if next == '"' { end_of_string(rest) } else { next.len_utf8() });
+    }
+    json.into()
 }
 
 /// A JSON text in which what is nested deeper than [`DEPTH`] is null.

@@ -7,6 +7,8 @@ use serde_json::Value;
 
 use crate::{error::api::ApiError, message::lease::LeaseId};
 
+/// How many remarks are read, since each is searched for each lease. A request has at most 100 leases.
+const MAX_REMARKS: usize = 1000;
 /// Longer texts of the service are cut off.
 const MAX_TEXT: usize = 4096;
 
@@ -75,6 +77,10 @@ impl Warnings {
             (pointers.into_iter().find_map(&entry_at), error.to_string())
         };
         remarks.extend(errors.iter().map(of_error));
+        let left_out = remarks.len().saturating_sub(MAX_REMARKS);
+        remarks.truncate(MAX_REMARKS);
+        // One of these may be about a lease, so they must not go without a word.
+        remarks.extend((left_out > 0).then(|| (None, format!("{left_out} more warnings are left out"))));
         let mut warnings = Vec::new();
         for (named, mut message) in remarks {
             let mut rest = message.clone();

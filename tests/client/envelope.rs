@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cloudflare_queues::{Error, ErrorKind, PullOptions};
+use cloudflare_queues::{Error, ErrorKind, PullOptions, PushMessage};
 
 use support::{Act, Op, RAY, Server};
 
@@ -306,4 +306,35 @@ async fn a_full_batch_of_the_largest_messages_is_within_the_bound() {
     let options = PullOptions::new().batch_size(10);
     let queue = support::queue(&server.url);
     assert_eq!((queue.pull(options).await.unwrap().len(), queue.peek(10).await.unwrap().len()), (10, 10));
+}
+
+/// How many errors and causes of a list are kept. The first must be one of them.
+async fn errors_of(list: String) -> usize {
+    let body = format!(r#"{{"success":false,"errors":{list},"result":null}}"#);
+    let server = Server::playing([Act::Respond(support::response(400, &[], body))]);
+    let error = support::queue(&server.url).push(&PushMessage::text("hello")).await.unwrap_err();
+    assert!(error.has_code(10207), "the first");
+    let causes: usize = error.api_errors().iter().map(|error| error.error_chain.len()).sum();
+    error.api_errors().len() + causes
+}
+
+#[tokio::test]
+async fn errors_and_warnings_of_a_response_are_bounded_and_logged() {
+    let many = |entry: &str| format!("{entry}{}", format!(",{entry}").repeat(50_000));
+    crate::trace::keep();
+    for list in [
+        format!(r#"[{{"code":10207}},{}]"#, many(r#"{"code":1}"#)),
+        format!(r#"[{{"code":10207,"error_chain":[{}]}}]"#, many(r#"{"code":1}"#)),
+        format!(r#"[{{"code":10207}},{}]"#, many("0")),
+    ] {
+        assert!((500..5000).contains(&errors_of(list).await));
+    }
+    assert_eq!(crate::trace::kept().matches("are left out").count(), 3);
+    for warnings in [format!("[{}]", many(r#""""#)), format!("[{}]", many(r#"{"message":""}"#))] {
+        let body = format!(r#"{{"success":true,"result":{{"warnings":{warnings}}}}}"#);
+        let server = Server::playing([support::ok(body)]);
+        let outcome = support::queue(&server.url).ack(support::acks(["a"])).await.unwrap();
+        let last = outcome.warnings.last().unwrap();
+        assert_eq!((outcome.warnings.len(), last.message.as_str()), (1001, "49001 more warnings are left out"));
+    }
 }
