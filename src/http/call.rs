@@ -178,6 +178,10 @@ impl<'a, T> Call<'a, T> {
         {
             let logged = lock(&self.transport.errors).on_failure(Instant::now());
             if let Some(responses) = logged {
+                if matches!(self.operation, Operation::PullMessages | Operation::PeekMessages) {
+                    // Its texts may quote the messages that came with it, which are not known here.
+                    error = ApiError::new(error.code, "");
+                }
                 let redactor = sent.redactor();
                 ApiError::edit_texts(slice::from_mut(&mut error), None, |texts| redactor.redact_all(texts));
                 tracing::warn!(parent: &self.span, responses, %error, "successful responses have errors");

@@ -154,6 +154,31 @@ async fn a_body_is_redacted_however_the_service_quotes_it() {
 }
 
 #[tokio::test]
+async fn errors_that_come_with_messages_are_logged_by_code() {
+    let errors = json!([{"code": 7, "message": format!("{LEASE} is odd"), "error_chain": [{"message": BODY}]}]);
+    let message = json!({"lease_id": LEASE, "ref": LEASE, "body": BODY});
+    let body = json!({"success": true, "errors": errors, "result": {"messages": [message]}});
+    for op in [Op::Pull, Op::Peek] {
+        let server = Server::playing([support::ok(body.to_string())]);
+        crate::trace::keep();
+        op.call(&support::queue(&server.url)).await.unwrap();
+        let kept = crate::trace::kept();
+        assert!(kept.lines().any(|line| line.contains("have errors") && line.contains("code 7")), "{kept}");
+        assert_shows_nothing(&kept, "the log");
+    }
+}
+
+#[tokio::test]
+async fn a_documented_code_is_kept_whatever_was_sent() {
+    let message = PushMessage::json(&json!([1002, 1010, 1020, 1001])).unwrap();
+    for code in [10026, 10106, 10107, 10201, 10202, 10203, 10204, 10205, 10206, 10207, 10208, 100_127, 100_128] {
+        let server = Server::playing([support::refused(400, code)]);
+        let error = support::queue(&server.url).push(&message).await.unwrap_err();
+        assert!(error.has_code(code), "{code}: {error}");
+    }
+}
+
+#[tokio::test]
 async fn a_number_in_a_body_is_redacted() {
     let message = PushMessage::json(&json!({"card": 4_111_111_111_111_111_u64})).unwrap();
     let body =
