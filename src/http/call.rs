@@ -306,7 +306,8 @@ impl Call<'_, Nothing> {
     pub(crate) async fn delete(self, is_gone: impl FnOnce(&Error) -> bool) -> Result<(), Error> {
         let deleted = self.read_by(response::read_nothing).result().await.map(drop);
         let says_so = |error: &Error| matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NoSuchConsumer);
-        let is_gone = |error: &Error| error.may_have_arrived() && says_so(error) && is_gone(error);
+        let may_be_ours = |error: &Error| error.may_have_arrived() && error.attempts() > 1;
+        let is_gone = |error: &Error| may_be_ours(error) && says_so(error) && is_gone(error);
         deleted.or_else(|error| if is_gone(&error) { Ok(()) } else { Err(error) })
     }
 }

@@ -53,6 +53,15 @@ async fn only_the_services_code_says_that_something_is_deleted() {
     }
 }
 
+#[tokio::test]
+async fn deleting_nothing_is_an_error_under_status_200_too() {
+    for (op, code) in [(Op::DeleteQueue, 11000), (Op::DeleteConsumer, 11006), (Op::DeleteSubscription, 404)] {
+        let server = Server::playing([support::refused(200, code)]);
+        op.call(&support::stubborn_queue(&server.url, 2)).await.unwrap_err();
+        assert_eq!(server.requests().len(), 1, "{op:?}");
+    }
+}
+
 /// Pages of proxies under any status, none of which is the service's envelope.
 fn pages() -> Vec<(u16, &'static [u8])> {
     let bodies: [&[u8]; 12] = [
