@@ -6,7 +6,7 @@
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $code:literal;)*) => {
         $($(#[$doc])* pub(crate) const $name: i64 = $code;)*
-        /// The codes that this crate acts on.
+        /// The codes that are documented or seen. They are not taken for a number of a request.
         pub(crate) const KNOWN: &[i64] = &[$($name,)*];
     };
 }
@@ -22,6 +22,8 @@ codes! {
     REFUSED_TOKEN = 9109;
     /// Nobody was authenticated. Docs.
     NOT_AUTHENTICATED = 10000;
+    /// Pushing to the queue is not permitted. Docs.
+    NOT_PERMITTED = 10106;
 
     /// The account's requests, which can stay limited for five minutes. Seen.
     THROTTLED = 971;
@@ -42,6 +44,8 @@ codes! {
     UNKNOWN_PATH = 7000;
     /// No route takes the path, most likely since an id in it is malformed. Docs.
     MALFORMED_PATH = 7003;
+    /// The id of the queue is malformed. Docs.
+    MALFORMED_QUEUE_ID = 10107;
     /// There is no such queue. Docs.
     QUEUE_NOT_FOUND = 10104;
     /// There is no such queue. wrangler, seen.
@@ -68,45 +72,47 @@ codes! {
     QUEUE_EXISTS = 11009;
     /// Event notifications are sent to the queue. Seen.
     USED_BY_NOTIFICATIONS = 11017;
+
+    /// The body of the request is not of the documented form. Seen.
+    REQUEST_BODY = 10026;
+    /// The client closed the connection. Docs.
+    CLIENT_DISCONNECTED = 10201;
+    /// The delay of a batch is out of bounds. Docs.
+    BATCH_DELAY = 10202;
+    /// The content type of a message is unknown, or its delay out of bounds. Docs.
+    MESSAGE_METADATA = 10203;
+    /// A message is too large. Docs.
+    MESSAGE_SIZE = 10204;
+    /// The messages of a batch are too large together. Docs.
+    BATCH_SIZE = 10205;
+    /// A batch has no message, or too many. Docs.
+    BATCH_COUNT = 10206;
+    /// The body of a message is missing, or not of its content type. Docs, seen for a string as JSON.
+    MESSAGE_BODY = 10207;
+    /// The body of the request is not JSON. Docs.
+    MALFORMED_BODY = 10208;
+    /// A setting of a consumer is not valid. Seen.
+    CONSUMER_SETTINGS = 100_127;
+    /// A setting of a queue is not valid. Seen.
+    QUEUE_SETTINGS = 100_128;
 }
 
 /// The format of a header with credentials is wrong.
 pub(crate) const MALFORMED_CREDENTIALS: &[i64] = &[MALFORMED_HEADERS, MALFORMED_KEY, MALFORMED_TOKEN];
 /// The token is unknown or lacks a permission, or nobody was authenticated.
-pub(crate) const REFUSED_CREDENTIALS: &[i64] = &[REFUSED_TOKEN, NOT_AUTHENTICATED];
+pub(crate) const REFUSED_CREDENTIALS: &[i64] = &[REFUSED_TOKEN, NOT_AUTHENTICATED, NOT_PERMITTED];
 /// A wait resolves these.
 pub(crate) const RATE_LIMITED: &[i64] = &[THROTTLED, OVERLOADED, TOO_MANY_REQUESTS];
 /// No wait within a call can resolve these.
 pub(crate) const QUOTA: &[i64] = &[STORAGE_FULL, QUEUE_DISABLED, FREE_TIER_USED_UP];
 /// No route takes the path, or an id in it. It says nothing about what the id stands for.
-pub(crate) const NO_ROUTE: &[i64] = &[UNKNOWN_PATH, MALFORMED_PATH];
+pub(crate) const NO_ROUTE: &[i64] = &[UNKNOWN_PATH, MALFORMED_PATH, MALFORMED_QUEUE_ID];
 /// There is no such queue.
 pub(crate) const NO_QUEUE: &[i64] = &[QUEUE_NOT_FOUND, QUEUE_DOES_NOT_EXIST];
 /// The queue has no such consumer.
 pub(crate) const NO_CONSUMER: &[i64] = &[DELAY, NO_SUCH_CONSUMER, CONSUMER_NOT_FOUND];
 
-/// The codes that only the emulator names: this crate shows them as they are.
+/// An error without a code of its own: delivery is paused, the queue has no pull consumer. Seen, and only the emulator
+/// sends it.
 #[cfg(feature = "emulator")]
-mod emulated {
-    /// An error without a code of its own: delivery is paused, the queue has no pull consumer. Seen.
-    pub(crate) const NONE: i64 = 0;
-    /// The body of the request is not of the documented form. Seen.
-    pub(crate) const REQUEST_BODY: i64 = 10026;
-    /// The content type of a message is unknown. Docs.
-    pub(crate) const MESSAGE_METADATA: i64 = 10203;
-    /// A message is too large. Docs.
-    pub(crate) const MESSAGE_SIZE: i64 = 10204;
-    /// The messages of a batch are too large together. Docs.
-    pub(crate) const BATCH_SIZE: i64 = 10205;
-    /// A batch has no message, or too many. Docs.
-    pub(crate) const BATCH_COUNT: i64 = 10206;
-    /// The body of a message is missing, or not of its content type. Docs, seen for a string as JSON.
-    pub(crate) const MESSAGE_BODY: i64 = 10207;
-    /// A setting of a consumer is not valid. Seen.
-    pub(crate) const CONSUMER_SETTINGS: i64 = 100_127;
-    /// A setting of a queue is not valid. Seen.
-    pub(crate) const QUEUE_SETTINGS: i64 = 100_128;
-}
-
-#[cfg(feature = "emulator")]
-pub(crate) use emulated::*;
+pub(crate) const NONE: i64 = 0;

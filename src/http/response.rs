@@ -283,7 +283,9 @@ fn refusal(status: u16, headers: &HeaderMap, body: Vec<u8>) -> Error {
         _ if !is_envelope => return page(NOT_THE_SERVICES),
         400 if is_malformed => (ErrorKind::Unauthorized, "the credentials are malformed"),
         401 | 403 => (ErrorKind::Unauthorized, "the service refused the credentials"),
-        404 if has_no_route => (ErrorKind::NotFound, "there is no such account or path, or an id has the wrong form"),
+        400 | 404 if has_no_route => {
+            (ErrorKind::NotFound, "there is no such account or path, or an id has the wrong form")
+        }
         404 => (ErrorKind::NotFound, "there is no such queue"),
         405 => (ErrorKind::NotPullConsumer, "the queue has no HTTP pull consumer"),
         409 => (ErrorKind::DeliveryPaused, "delivery from the queue is paused"),
@@ -403,9 +405,9 @@ mod tests {
     #[test]
     fn a_code_under_status_200_means_what_it_means_otherwise() {
         let kinds = [
-            (&[6003, 6103, 6111, 9109, 10000][..], ErrorKind::Unauthorized),
+            (&[6003, 6103, 6111, 9109, 10000, 10106][..], ErrorKind::Unauthorized),
             (&[971, 10250, 10251, 10252, 10253, 10429], ErrorKind::RateLimited),
-            (&[404, 7000, 7003, 10104, 11000], ErrorKind::NotFound),
+            (&[404, 7000, 7003, 10104, 10107, 11000], ErrorKind::NotFound),
             (&[15000], ErrorKind::ServiceFailure),
             (&[0, 10026], ErrorKind::Rejected),
         ];

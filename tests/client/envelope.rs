@@ -195,7 +195,7 @@ async fn an_error_keeps_everything_the_service_sent() {
             assert_eq!(first.source_pointer.as_deref(), Some("/retries/0/delay_seconds"));
             assert_eq!(first.error_chain[0].message, "a delay has at most 86400 seconds");
             assert_eq!(second.documentation_url, None);
-            let codes = [100_128, 10107, 7, 10026];
+            let codes = [100_128, 10201, 7, 10026];
             assert!(codes.iter().all(|code| error.has_code(*code)) && !error.has_code(1), "{error}");
         }
     }

@@ -18,6 +18,8 @@ const TABLE: &[Row] = &[
     (400, Some(6103), Unauthorized, "the credentials are malformed"),
     (400, Some(10026), Rejected, "code 10026"),
     (400, Some(10207), Rejected, "code 10207"),
+    (400, Some(7003), NotFound, "check the account id and the queue id"),
+    (400, Some(10107), NotFound, "check the account id and the queue id"),
     (400, None, ServiceFailure, "check the base URL, and what a proxy or firewall on the way refuses"),
     (401, Some(10000), Unauthorized, "check the credentials"),
     (401, None, ServiceFailure, "check the base URL, and what a proxy or firewall on the way refuses"),
