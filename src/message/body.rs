@@ -145,7 +145,8 @@ impl Body {
     ///
     /// # Errors
     ///
-    /// [`UndecodableBody`](ErrorKind::UndecodableBody) if what should be base64 is not.
+    /// [`UndecodableBody`](ErrorKind::UndecodableBody) if what should be base64 is not, or if a `text` or `bytes` body
+    /// is no string on the wire.
     pub fn bytes(&self) -> Result<Cow<'_, [u8]>, Error> {
         Ok(match self.content()? {
             Content::Text(Cow::Borrowed(text)) => Cow::Borrowed(text.as_bytes()),
@@ -168,6 +169,10 @@ impl Body {
     }
 
     fn content(&self) -> Result<Content<'_>, Error> {
+        // A body that is missing is null.
+        if matches!(self.content_type, ContentType::Text | ContentType::Bytes) && !self.raw.is_string() {
+            return Err(undecodable("the body is no string, as one of its content type is"));
+        }
         let text = self.raw.text_or_json().ok_or_else(|| undecodable("the body has half of a surrogate pair"))?;
         let is_encoded = match self.content_type {
             ContentType::Bytes => true,
@@ -243,6 +248,21 @@ mod tests {
         assert_eq!(json(r#""\ud800""#), json(r#""\ud800""#));
         assert_ne!(json(r#""\ud800""#), json(r#""\ud801""#));
         assert_ne!(json(r#""\ud800""#), MessageBody::unquoted("a"));
+    }
+
+    #[test]
+    fn text_and_bytes_that_are_no_string_are_undecodable() {
+        for raw in ["null", "true", "1234", "[7]"] {
+            for content_type in [ContentType::Text, ContentType::Bytes] {
+                let body = Body::new(json(raw), content_type);
+                let read = [body.text().err(), body.bytes().err(), body.base64().err(), body.json::<()>().err()];
+                let is_undecodable = |error: &Option<Error>| {
+                    error.as_ref().is_some_and(|error| error.kind() == ErrorKind::UndecodableBody)
+                };
+                assert!(read.iter().all(is_undecodable), "{body:?} {raw}: {read:?}");
+                assert_eq!(body.raw(), raw);
+            }
+        }
     }
 
     #[test]
