@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use serde_json::{Map, Value};
 
 use crate::{
-    document,
+    document::{self, fields::whole},
     error::Error,
     manage::{consumers::ConsumerSettings, settings::QueueSettings},
     message::limits,
@@ -63,7 +63,30 @@ pub(crate) fn consumer_settings(settings: &ConsumerSettings) -> Result<(), Error
 }
 
 fn within(settings: &Map<String, Value>, bounds: &[Bounds]) -> Result<(), Error> {
-    bounds.iter().try_for_each(|(name, bounds)| {
-        settings.get(*name).and_then(Value::as_u64).map_or(Ok(()), |value| limits::within(name, bounds, value))
+    // What is no number may be the service's own description, which is sent back as it is.
+    let numbers = bounds.iter().filter_map(|(name, bounds)| Some((name, bounds, settings.get(*name)?)));
+    numbers.filter(|(.., value)| value.is_number()).try_for_each(|(name, bounds, value)| match whole(value) {
+        Some(number) => limits::within(name, bounds, number),
+        None => Err(Error::invalid(format!("{name}: must be a whole number, and is {value}"))),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_number_that_is_not_whole_is_out_of_bounds() {
+        let is_taken = |value: &Value| {
+            let of_queue = queue_settings(&QueueSettings::new().setting("message_retention_period", value.clone()));
+            let of_consumer = consumer_settings(&ConsumerSettings::pull().setting("max_retries", value.clone()));
+            assert_eq!(of_queue.is_ok(), of_consumer.is_ok(), "{value}: {of_queue:?} {of_consumer:?}");
+            of_queue.is_ok()
+        };
+        assert!([json!(-1), json!(59.9), json!(-0.5), json!(1e30), json!(u64::MAX)].iter().all(|odd| !is_taken(odd)));
+        // As the service may describe it: it is sent back as it is.
+        assert!([json!(null), json!(75.0), json!("60")].iter().all(is_taken));
+    }
 }

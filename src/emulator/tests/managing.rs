@@ -145,7 +145,7 @@ async fn incomplete_requests_are_refused() {
     queue.delete_consumer(&queue.consumers().await.unwrap()[0].id().unwrap()).await.unwrap();
     let worker = queue.create_consumer(&ConsumerSettings::worker("")).await.unwrap_err();
     assert!(worker.has_code(10007), "{worker}");
-    let settings = QueueSettings::new().setting("delivery_delay", 0.5);
+    let settings = QueueSettings::new().setting("delivery_delay", "0.5");
     assert_eq!(queue.update(settings).await.unwrap_err().kind(), ErrorKind::Rejected);
     for query in ["page=0", "page=a", "per_page=0", "per_page=-1"] {
         assert_eq!(get(&emulator, &format!("/queues?{query}")).await.0, StatusCode::BAD_REQUEST, "{query}");
