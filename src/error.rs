@@ -86,6 +86,10 @@ impl Error {
 
     pub(crate) fn in_operation(mut self, operation: &'static str, attempts: u32) -> Self {
         self.0.operation = Some(operation);
+        self.with_attempts(attempts)
+    }
+
+    pub(crate) fn with_attempts(mut self, attempts: u32) -> Self {
         self.0.attempts = attempts;
         self
     }

@@ -27,6 +27,7 @@ use crate::{
     document::{
         fields::described,
         generated::types::{PurgeQueuePayload, UpdateQueuePayload},
+        operation::Operation,
     },
     error::{Error, codes, kind::ErrorKind},
     http::{retry::ASK_AGAIN, transport},
@@ -187,7 +188,8 @@ impl Queue {
                 return Ok(status);
             }
             if Instant::now() >= end {
-                let error = Error::new(ErrorKind::Timeout, "the messages are not all deleted yet");
+                let error = Error::new(ErrorKind::Timeout, "the messages are not all deleted yet")
+                    .in_operation(Operation::GetPurge.id(), 1);
                 return Err(error.with_advice(Some("ask again with `Queue::purge_status`")).or_may_have_arrived(true));
             }
             sleep(ASK_AGAIN).await;
@@ -222,7 +224,7 @@ impl PurgeStatus {
 fn id_in<'a, T: TryFrom<&'a str>>(id: Option<&'a str>, of: &str) -> Result<T, Error> {
     id.and_then(|id| T::try_from(id).ok()).ok_or_else(|| {
         let message = format!("the response describes a {of} without an id");
-        Error::new(ErrorKind::UnexpectedResponse, message).or_may_have_arrived(true)
+        Error::new(ErrorKind::UnexpectedResponse, message).with_attempts(1).or_may_have_arrived(true)
     })
 }
 

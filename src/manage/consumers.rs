@@ -6,7 +6,10 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    document::fields::{self, Fields, described, open_names},
+    document::{
+        fields::{self, Fields, described, open_names},
+        operation::Operation,
+    },
     error::{Error, codes, kind::ErrorKind},
     http::{
         envelope::List,
@@ -251,7 +254,8 @@ impl Queue {
         let is_part = pages.count.is_some_and(|count| count > 1) || pages.entries.is_some_and(|all| all > here);
         if is_part || pages.has_more {
             let message = "the service returned only a part of the queue's consumers";
-            return Err(Error::new(ErrorKind::UnexpectedResponse, message));
+            let error = Error::new(ErrorKind::UnexpectedResponse, message);
+            return Err(error.in_operation(Operation::ListConsumers.id(), 1));
         }
         Ok(consumers)
     }

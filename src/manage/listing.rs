@@ -12,6 +12,7 @@ use futures_core::Stream;
 use serde_json::{Map, Value};
 
 use crate::{
+    document::operation::Operation,
     error::{Error, kind::ErrorKind},
     http::{envelope::List, response::Success},
 };
@@ -38,6 +39,7 @@ use crate::{
 /// ```
 #[must_use = "a stream does nothing until it is read"]
 pub struct Listing<T> {
+    operation: Operation,
     fetch: Box<dyn Fn(u32) -> Fetched<T> + Send + Sync>,
     key: fn(&T) -> Key,
     page: u32,
@@ -72,11 +74,16 @@ type Fetched<T> = Pin<Box<dyn Future<Output = Result<Success<List<T>>, Error>> +
 
 impl<T> Listing<T> {
     /// `fetch` asks for a page by its number, and `key` tells entries apart.
-    pub(crate) fn new<F>(key: fn(&T) -> Key, fetch: impl Fn(u32) -> F + Send + Sync + 'static) -> Self
+    pub(crate) fn new<F>(
+        operation: Operation,
+        key: fn(&T) -> Key,
+        fetch: impl Fn(u32) -> F + Send + Sync + 'static,
+    ) -> Self
     where
         F: Future<Output = Result<Success<List<T>>, Error>> + Send + 'static,
     {
         Self {
+            operation,
             fetch: Box::new(move |page| Box::pin(fetch(page))),
             key,
             page: 0,
@@ -162,7 +169,8 @@ impl<T> Stream for Listing<T> {
             if let Some(why) = self.endless() {
                 self.is_ended = true;
                 let message = format!("the list does not end: {why}");
-                return Poll::Ready(Some(Err(Error::new(ErrorKind::UnexpectedResponse, message))));
+                let error = Error::new(ErrorKind::UnexpectedResponse, message);
+                return Poll::Ready(Some(Err(error.in_operation(self.operation.id(), 1))));
             }
             let mut pending = match self.pending.take() {
                 Some(pending) => pending,
@@ -218,7 +226,7 @@ mod tests {
                 })
             }
         };
-        let mut listing = Listing::new(|(id, fields)| key(*id, fields), page);
+        let mut listing = Listing::new(Operation::ListQueues, |(id, fields)| key(*id, fields), page);
         let mut entries = 0;
         while let Some(entry) = listing.next().await {
             match entry {
@@ -242,13 +250,16 @@ mod tests {
                 errors: Vec::new(),
             })
         };
-        assert_eq!(Listing::new(|number| Key::Id(number.to_string()), page).all().await.unwrap().len(), 1000);
+        assert_eq!(
+            Listing::new(Operation::ListQueues, |number| Key::Id(number.to_string()), page).all().await.unwrap().len(),
+            1000
+        );
     }
 
     #[tokio::test]
     async fn a_list_ends_with_a_page_that_failed() {
         let page = |_| async { Err(Error::new(ErrorKind::Transport, "lost")) };
-        let mut listing = Listing::new(|number: &u32| Key::Id(number.to_string()), page);
+        let mut listing = Listing::new(Operation::ListQueues, |number: &u32| Key::Id(number.to_string()), page);
         assert!(listing.next().await.is_some_and(|entry| entry.is_err()) && listing.next().await.is_none());
     }
 
@@ -259,7 +270,7 @@ mod tests {
                 let entries = List((0..100).map(|entry| u64::from(page) * 100 + entry).collect());
                 Ok(Success { result: entries, pages: Pages { count: pages, ..Pages::default() }, errors: Vec::new() })
             };
-            let mut listing = Listing::new(|number| Key::Id(number.to_string()), page);
+            let mut listing = Listing::new(Operation::ListQueues, |number| Key::Id(number.to_string()), page);
             let mut entries = 0;
             let error = loop {
                 match listing.next().await.unwrap() {
@@ -296,7 +307,7 @@ mod tests {
                 let pages = Pages { count: Some(u64::MAX), ..Pages::default() };
                 async move { Ok(Success { result, pages, errors: Vec::new() }) }
             };
-            let listing = Listing::new(|number| Key::Id(number.to_string()), page);
+            let listing = Listing::new(Operation::ListQueues, |number| Key::Id(number.to_string()), page);
             assert_eq!(listing.all().await.unwrap().len(), entries);
             let pages = asked.load(Ordering::Relaxed);
             assert_eq!(pages, if entries > 0 { 6 } else { 3 });

@@ -5,9 +5,12 @@ use std::{sync::Arc, time::Duration};
 use serde::de::DeserializeOwned;
 
 use crate::{
-    document::generated::{
-        self,
-        types::{CreateQueuePayload, Identifier},
+    document::{
+        generated::{
+            self,
+            types::{CreateQueuePayload, Identifier},
+        },
+        operation::Operation,
     },
     error::{Error, kind::ErrorKind},
     http::{
@@ -88,9 +91,12 @@ impl Queues {
     /// [`find`](Self::find).
     pub async fn named(&self, name: &str) -> Result<Queue, Error> {
         let found = self.find(name).await?;
-        let none = || Error::new(ErrorKind::NotFound, "the account has no queue with this name");
-        let advice = Some("check the name and the account id, or create the queue with `Queues::create`");
-        Ok(self.handle(found.ok_or_else(|| none().with_advice(advice))?.id()?))
+        let none = || {
+            Error::new(ErrorKind::NotFound, "the account has no queue with this name")
+                .in_operation(Operation::ListQueues.id(), 1)
+                .with_advice(Some("check the name and the account id, or create the queue with `Queues::create`"))
+        };
+        Ok(self.handle(found.ok_or_else(none)?.id()?))
     }
 
     /// Returns all queues, as a stream that requests the next page when it needs one.
@@ -140,7 +146,8 @@ impl Queues {
             settings: Some(queue.settings).filter(|settings| !settings.fields().is_empty()),
         };
         let made = self.call(async |client, account| client.create_queue(account, &payload).await)?.result().await?;
-        Ok(self.handle(made.id()?))
+        let id = made.id().map_err(|error| error.in_operation(Operation::CreateQueue.id(), 1))?;
+        Ok(self.handle(id))
     }
 
     /// Returns the queue with this name, and creates it if it does not exist. An existing queue keeps its settings.
@@ -168,6 +175,7 @@ impl Queues {
     fn pages(&self, name: Option<String>) -> Listing<QueueDescription> {
         let (queues, name) = (self.clone(), name.map(Arc::<str>::from));
         Listing::new(
+            Operation::ListQueues,
             |queue| listing::key(queue.key(), queue.fields()),
             move |page| queues.clone().page(page, name.clone()),
         )

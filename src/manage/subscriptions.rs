@@ -8,6 +8,7 @@ use crate::{
     document::{
         fields::{Fields, described},
         generated::types::{CreateSubscriptionPayload, EventDestination, UpdateSubscriptionPayload},
+        operation::Operation,
     },
     error::{Error, codes},
     http::{
@@ -215,7 +216,7 @@ impl Subscriptions {
     pub fn list(&self) -> Listing<SubscriptionDescription> {
         let subscriptions = self.clone();
         let key = |entry: &SubscriptionDescription| listing::key(entry.key(), entry.fields());
-        Listing::new(key, move |page| subscriptions.clone().page(page))
+        Listing::new(Operation::ListSubscriptions, key, move |page| subscriptions.clone().page(page))
     }
 
     /// Creates an event subscription. The request is not retried if it may have arrived.

@@ -159,7 +159,7 @@ impl Op {
             ListQueues => shown(queues.list().next().await.transpose()),
             CreateQueue => match queues.create("jobs").await {
                 // A minimal success is not enough for a handle.
-                Err(error) if error.to_string().starts_with("the response describes a queue without an id") => {
+                Err(error) if error.to_string().contains("the response describes a queue without an id") => {
                     shown(Ok(error))
                 }
                 made => shown(made),
