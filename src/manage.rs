@@ -220,6 +220,13 @@ impl PurgeStatus {
     }
 }
 
+/// The error if a creation failed, and then looking for what exists. That something exists is no reason to fail.
+fn of_creation(creation: Error, search: Error) -> Error {
+    let (error, other) =
+        if creation.kind() == ErrorKind::AlreadyExists { (search, creation) } else { (creation, search) };
+    error.or_may_have_arrived(other.may_have_arrived())
+}
+
 /// The id in a description.
 fn id_in<'a, T: TryFrom<&'a str>>(id: Option<&'a str>, of: &str) -> Result<T, Error> {
     id.and_then(|id| T::try_from(id).ok()).ok_or_else(|| {

@@ -16,7 +16,7 @@ use crate::{
         response::{self, Success},
         retry::ASK_AGAIN,
     },
-    manage::{id_in, limits},
+    manage::{id_in, limits, of_creation},
     message::{pull::PullOptions, settlement::Settlement},
     queue::{Queue, ids::ConsumerId},
 };
@@ -328,7 +328,7 @@ impl Queue {
     ///
     /// To check whether pulls are accepted, it pulls one message and returns it to the queue at once. That counts as an
     /// attempt, so it is done only in the first minute of a consumer, and not if messages are not retried
-    /// (`max_retries` is 0).
+    /// (`max_retries` is 0, or unknown for a consumer that existed).
     ///
     /// # Errors
     ///
@@ -336,38 +336,52 @@ impl Queue {
     /// delete first. [`NotPullConsumer`](ErrorKind::NotPullConsumer) if pulls are still refused after a minute. Refused
     /// before anything is sent: settings of another kind, or out of bounds.
     pub async fn enable_pull(&self, settings: ConsumerSettings) -> Result<ConsumerDescription, Error> {
-        let consumer = self.set_pull_consumer(settings).await?;
-        let age = consumer.created().map(|created| created.elapsed().unwrap_or_default());
-        if age.is_none_or(|age| age < PULLS_WITHIN) && consumer.max_retries() != Some(0) {
+        let (consumer, before) = self.set_pull_consumer(&settings).await?;
+        // The response may leave out any field.
+        let created = before.as_ref().and_then(|before| before.created()).or_else(|| consumer.created());
+        let age = created.map(|created| created.elapsed().unwrap_or_default());
+        let retries = consumer.max_retries().or_else(|| settings.0.small_count("settings/max_retries"));
+        let retries = retries.or_else(|| before.as_ref()?.max_retries());
+        // A new consumer has the service's default, which is not 0.
+        let is_retried = retries.map_or(before.is_none(), |retries| retries > 0);
+        if age.is_none_or(|age| age < PULLS_WITHIN) && is_retried {
             self.wait_for_pulls().await.map_err(|error| error.or_may_have_arrived(true))?;
         }
         Ok(consumer)
     }
 
-    async fn set_pull_consumer(&self, settings: ConsumerSettings) -> Result<ConsumerDescription, Error> {
+    /// Returns the consumer, and what was listed of it if it existed.
+    async fn set_pull_consumer(
+        &self,
+        settings: &ConsumerSettings,
+    ) -> Result<(ConsumerDescription, Option<ConsumerDescription>), Error> {
         if settings.kind() != ConsumerKind::HttpPull {
             return Err(Error::invalid("settings: must be those of a pull consumer"));
         }
-        limits::consumer_settings(&settings)?;
-        if let Some(set) = self.change_pull(&settings).await? {
-            return Ok(set);
+        limits::consumer_settings(settings)?;
+        if let Some((set, before)) = self.change_pull(settings).await? {
+            return Ok((set, Some(before)));
         }
-        let error = match self.create_consumer(&settings).await {
-            Ok(made) => return Ok(made),
+        let error = match self.create_consumer(settings).await {
+            Ok(made) => return Ok((made, None)),
             Err(error) => error,
         };
         // Someone else was faster, or the response was lost: the consumer exists.
         if error.kind() != ErrorKind::AlreadyExists && !error.may_have_arrived() {
             return Err(error);
         }
-        match self.change_pull(&settings).await {
-            Ok(Some(set)) => Ok(set),
-            _ => Err(error),
+        match self.change_pull(settings).await {
+            Ok(Some((set, before))) => Ok((set, Some(before))),
+            Ok(None) => Err(error),
+            Err(later) => Err(of_creation(error, later)),
         }
     }
 
-    /// Changes the pull consumer, if there is one and it is not as wanted.
-    async fn change_pull(&self, settings: &ConsumerSettings) -> Result<Option<ConsumerDescription>, Error> {
+    /// Changes the pull consumer, if there is one and it is not as wanted. Returns it after and before that.
+    async fn change_pull(
+        &self,
+        settings: &ConsumerSettings,
+    ) -> Result<Option<(ConsumerDescription, ConsumerDescription)>, Error> {
         let consumers = self.consumers().await?;
         let Some(now) = consumers.into_iter().find(|consumer| consumer.kind() == ConsumerKind::HttpPull) else {
             return Ok(None);
@@ -376,10 +390,11 @@ impl Queue {
         let mut wanted = before.clone();
         wanted.0.overlay(&settings.0);
         if wanted == before {
-            return Ok(Some(now));
+            return Ok(Some((now.clone(), now)));
         }
         // The other settings are sent back as described, whatever our bounds are.
-        self.put_consumer(&now.id()?, &wanted).await.map(Some)
+        let set = self.put_consumer(&now.id()?, &wanted).await?;
+        Ok(Some((set, now)))
     }
 
     async fn wait_for_pulls(&self) -> Result<(), Error> {

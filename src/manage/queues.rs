@@ -22,6 +22,7 @@ use crate::{
     manage::{
         limits,
         listing::{self, Listing},
+        of_creation,
         settings::{NewQueue, QueueDescription},
         subscriptions::Subscriptions,
     },
@@ -165,8 +166,10 @@ impl Queues {
         match self.create(queue).await {
             // Someone else was faster, or the response was lost.
             Err(error) if error.kind() == ErrorKind::AlreadyExists || error.may_have_arrived() => {
-                let found = self.find(&name).await.ok().flatten();
-                Ok(self.handle(found.ok_or(error)?.id()?))
+                match self.find(&name).await {
+                    Ok(found) => Ok(self.handle(found.ok_or(error)?.id()?)),
+                    Err(later) => Err(of_creation(error, later)),
+                }
             }
             made => made,
         }

@@ -1,5 +1,7 @@
 //! What a refusal means for operations that manage queues.
 
+use std::time::Duration;
+
 use cloudflare_queues::{ErrorKind, manage::ConsumerSettings};
 
 use support::{Act, Op, Server};
@@ -110,5 +112,65 @@ async fn entries_of_a_list_that_are_left_out_are_logged() {
         let consumers = support::queue(&server.url).consumers().await.unwrap();
         let kept = crate::trace::kept();
         assert_eq!((consumers.len(), kept.matches("entries that cannot be read").count()), (1, warnings), "{kept}");
+    }
+}
+
+fn list(entries: &str) -> Act {
+    support::ok(format!(r#"{{"success":true,"result":[{entries}]}}"#))
+}
+
+#[tokio::test]
+async fn enable_pull_never_pulls_where_retries_may_destroy() {
+    let (pull, sized) = (ConsumerSettings::pull, ConsumerSettings::pull().batch_size(7));
+    let entry = |more: &str| list(&format!(r#"{{"consumer_id":"a","type":"http_pull",{more}}}"#));
+    let old = entry(r#""created_on":"2026-01-01T00:00:00Z","settings":{"max_retries":5}"#);
+    for (consumers, settings, requests) in [
+        (list(""), pull(), 3),
+        (list(""), pull().max_retries(0), 2),
+        (entry(r#""settings":{"max_retries":5}"#), sized.clone(), 3),
+        (entry(r#""settings":{"max_retries":5}"#), pull().max_retries(0), 2),
+        (entry(r#""settings":{"max_retries":0}"#), pull().max_retries(5), 3),
+        (entry(r#""settings":{"max_retries":0}"#), sized.clone(), 2),
+        (entry(r#""settings":{}"#), sized.clone(), 2),
+        (old, sized, 2),
+    ] {
+        let row = format!("{consumers:?} {settings:?}");
+        let bare = support::ok(r#"{"success":true,"result":{"consumer_id":"a","type":"http_pull"}}"#);
+        let server = Server::playing([consumers, bare, support::bare_success()]);
+        support::queue(&server.url).enable_pull(settings).await.unwrap();
+        assert_eq!(server.requests().len(), requests, "{row}");
+    }
+}
+
+#[tokio::test]
+async fn a_failed_change_or_search_is_not_called_existing() {
+    let consumer = list(r#"{"consumer_id":"a","type":"http_pull"}"#);
+    let taken = [list(""), support::refused(409, 11004), consumer, support::refused(502, 0)];
+    let queue = support::queue(&Server::playing(taken).url);
+    let of_consumer = queue.enable_pull(ConsumerSettings::pull().batch_size(7)).await.unwrap_err();
+    let taken = [list(""), support::refused(409, 11009), support::refused(502, 0)];
+    let of_queue = support::queue(&Server::playing(taken).url).queues().get_or_create("jobs").await.unwrap_err();
+    for (error, op) in [(of_consumer, Op::UpdateConsumer), (of_queue, Op::ListQueues)] {
+        assert_eq!((error.kind(), error.operation()), (ServiceFailure, Some(op.id())), "{error}");
+        assert!(error.may_have_arrived());
+    }
+    let taken = [list(""), support::refused(409, 11004), list(r#"{"consumer_id":"a","type":"worker"}"#)];
+    let error = support::queue(&Server::playing(taken).url).enable_pull(ConsumerSettings::pull()).await.unwrap_err();
+    assert_eq!(error.kind(), AlreadyExists);
+}
+
+#[tokio::test]
+async fn errors_about_a_result_name_the_operation_and_its_request() {
+    let parts = support::ok(r#"{"success":true,"result":[{"queue_id":"a"}],"result_info":{"total_pages":9}}"#);
+    let queue = |act| support::queue(&Server::playing([act]).url);
+    let errors = [
+        (Op::ListQueues, queue(list("")).queues().named("jobs").await.unwrap_err()),
+        (Op::ListQueues, queue(parts.clone()).queues().list().all().await.unwrap_err()),
+        (Op::ListConsumers, queue(parts).consumers().await.unwrap_err()),
+        (Op::CreateQueue, queue(support::bare_success()).queues().create("jobs").await.unwrap_err()),
+        (Op::GetPurge, queue(support::bare_success()).purge_all_and_wait(Duration::ZERO).await.unwrap_err()),
+    ];
+    for (op, error) in errors {
+        assert_eq!((error.operation(), error.attempts()), (Some(op.id()), 1), "{error}");
     }
 }
