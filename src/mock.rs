@@ -19,7 +19,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! For anything without a typed method, such as a failure, `into_inner()` returns httpmock's own `When` and `Then`.
+//! Paths begin at `/accounts`: the server's URL is the client's base URL. A typed list is the only page. For anything
+//! without a typed method, such as a failure or several pages, `into_inner()` returns httpmock's own `When` and `Then`.
 
 #![allow(
     clippy::all,

@@ -24,23 +24,32 @@ pub struct Envelope<T> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) errors: Option<Vec<ApiError>>,
     pub(crate) result: Option<T>,
-    #[serde(skip)]
+    #[serde(rename = "result_info", skip_deserializing, skip_serializing_if = "Pages::is_unknown")]
+    #[cfg_attr(feature = "schemars", schemars(skip))]
     pub(crate) pages: Pages,
 }
 
 /// What a response says of the list that its result is a part of.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(crate) struct Pages {
     /// The total number of pages.
+    #[serde(rename = "total_pages")]
     pub(crate) count: Option<u64>,
     /// The number of entries of this page, and of all.
+    #[serde(skip)]
     pub(crate) here: Option<u64>,
+    #[serde(skip)]
     pub(crate) entries: Option<u64>,
     /// Whether it says by a cursor or a flag that this is not all.
+    #[serde(skip)]
     pub(crate) has_more: bool,
 }
 
 impl Pages {
+    fn is_unknown(&self) -> bool {
+        self.count.is_none()
+    }
+
     pub(crate) fn of(result_info: &Value) -> Self {
         let number = |name: &str| Some(result_info.get(name)?.as_f64().filter(|number| *number >= 0.0)? as u64);
         let cursors = ["/cursor", "/next_cursor", "/cursors/after"];
@@ -57,9 +66,10 @@ impl Pages {
 }
 
 impl<T> Envelope<T> {
-    /// The service's response to a successful call.
+    /// The service's response to a successful call. It says that there is one page, so a list is not asked for more.
     pub fn success(result: T) -> Self {
-        Self { success: Some(true), errors: Some(Vec::new()), result: Some(result), pages: Pages::default() }
+        let pages = Pages { count: Some(1), ..Pages::default() };
+        Self { success: Some(true), errors: Some(Vec::new()), result: Some(result), pages }
     }
 
     /// The service's response to a failed call.

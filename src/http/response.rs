@@ -387,6 +387,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::http::envelope::List;
 
     fn opened(operation: Operation, status: u16, body: &str) -> Result<Success<Map<String, Value>>, Error> {
         let headers = HeaderMap::new();
@@ -451,6 +452,12 @@ mod tests {
             let error = opened(Operation::AckMessages, 200, &body).err().unwrap();
             assert_eq!((error.kind(), error.has_code(11009)), (ErrorKind::Rejected, true));
         }
+    }
+
+    #[test]
+    fn a_typed_list_is_one_page() {
+        let typed = serde_json::to_vec(&Envelope::success(List(vec![json!(7)]))).unwrap();
+        assert_eq!(read_list::<List<Value>>(typed).unwrap().pages.count, Some(1));
     }
 
     #[test]
