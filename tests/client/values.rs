@@ -4,7 +4,7 @@ use std::{collections::HashSet, error::Error as _, time::Duration};
 
 use cloudflare_queues::{
     AccountId, AckRequest, Client, Consumer, ContentType, Credentials, Error, ErrorKind, Message, MessageRef,
-    PushMessage, QueueId, Verdict,
+    PullOptions, PushMessage, QueueId, Verdict,
     consumer::{RetryDelay, Stats},
     emulator::{EmulatedQueue, Emulator},
     manage::{ConsumerKind, EventSource},
@@ -98,7 +98,31 @@ async fn messages_made_for_a_test_equal_received_ones() {
     assert!(message.id != other.id && message.lease_id != other.lease_id && message != other);
     assert_eq!(message, message.clone());
     assert_eq!(testing::batch([message, other]).len(), 2);
-    assert_eq!(testing::error(ErrorKind::RateLimited).kind(), ErrorKind::RateLimited);
+}
+
+#[tokio::test]
+async fn a_body_made_for_a_test_equals_a_pulled_one() {
+    for pushed in [PushMessage::json(&[7]).unwrap(), PushMessage::json(&()).unwrap(), PushMessage::text("7")] {
+        let queue = Emulator::in_process().queue().unwrap();
+        queue.push(&pushed).await.unwrap();
+        let pulled = queue.pull(PullOptions::new()).await.unwrap();
+        let made = testing::message(pushed).body;
+        assert_eq!((&made, made.raw()), (&pulled.messages[0].body, pulled.messages[0].body.raw()));
+    }
+}
+
+#[test]
+fn an_error_made_for_a_test_arrived_as_one_of_a_call() {
+    for (kind, attempts, may_have_arrived) in [
+        (ErrorKind::InvalidInput, 0, false),
+        (ErrorKind::UndecodableBody, 0, false),
+        (ErrorKind::RateLimited, 1, false),
+        (ErrorKind::ServiceFailure, 1, true),
+        (ErrorKind::UnexpectedResponse, 1, true),
+    ] {
+        let error = testing::error(kind);
+        assert_eq!((error.kind(), error.attempts(), error.may_have_arrived()), (kind, attempts, may_have_arrived));
+    }
 }
 
 #[test]
