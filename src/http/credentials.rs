@@ -111,8 +111,9 @@ impl Credentials {
 
     /// Credentials provided by a function, for tokens that change while the client runs.
     ///
-    /// The function is called before the first request, and again when the service refuses the credentials with status
-    /// 401 or 403. If it returns different ones, the request is sent once more with those. Otherwise the call fails.
+    /// The function is called before the first request, and again when a call would fail with
+    /// [`Unauthorized`](ErrorKind::Unauthorized). If it returns different ones, the request is sent once more with
+    /// those. Otherwise the call fails.
     /// Concurrent calls share one call of the function. If the function fails, the call fails with
     /// [`CredentialsUnavailable`](ErrorKind::CredentialsUnavailable). If the call that waits for it ends before, its
     /// future is dropped, and the next call calls the function again.

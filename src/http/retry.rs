@@ -26,7 +26,7 @@ use crate::{
 ///
 /// All calls on a client share a [`budget`](Self::budget) of retries, so that many callers do not make an outage worse.
 /// Each retry takes one from it, and each call returns a tenth of one. With the default of 100, a thousand failing
-/// calls make at most 1000 + 100 + 100 requests, 1.2 per call, and later ones 1.1 per call. A single caller can have 33
+/// calls make at most 1000 + 100 + 100 requests, 1.2 per call, and later ones 1.1 per call. A single caller can have 34
 /// failing calls with all their retries before it is limited.
 ///
 /// ```
@@ -297,6 +297,16 @@ mod tests {
         assert_eq!(after(1, Duration::from_millis(251)), Next::Wait(Duration::from_millis(250)));
         assert_eq!(after(4, HOUR), Next::Stop(None));
         assert_eq!(RetryPolicy::none().after(Operation::AckMessages, &lost(), 1, HOUR, 0), Next::Stop(None));
+    }
+
+    #[test]
+    fn a_single_caller_can_have_34_calls_with_all_retries() {
+        let budget = RetryPolicy::new().new_budget();
+        let has_all = || {
+            budget.deposit();
+            (0..3).all(|_| budget.withdraw())
+        };
+        assert_eq!((0..).take_while(|_| has_all()).count(), 34);
     }
 
     #[test]

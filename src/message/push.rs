@@ -110,7 +110,10 @@ impl PushMessage {
                 let not_json = |_| Error::new(ErrorKind::UndecodableBody, "the body is not JSON");
                 Self::of_json(RawValue::from_string(body.text()?.into_owned()).map_err(not_json)?.into())
             }
-            other => Err(Error::invalid(format!("content_type: must be `text` or `json` over HTTP, but is `{other}`"))),
+            other => {
+                let other = other.as_str().escape_debug();
+                Err(Error::invalid(format!("content_type: must be `text` or `json` over HTTP, but is `{other}`")))
+            }
         }
     }
 
@@ -210,3 +213,14 @@ pub struct PushAllError {
 }
 
 is_its_error!(PushAllError);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_content_type_is_shown_in_one_line() {
+        let body = Body::new(MessageBody::unquoted("a"), ContentType::from("x\ny"));
+        assert!(PushMessage::from_body(&body).unwrap_err().to_string().contains(r"`x\ny`"));
+    }
+}
