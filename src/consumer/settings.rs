@@ -339,9 +339,10 @@ impl<D> Consumer<D> {
         self
     }
 
-    /// How long a message waits for others to fill such a batch. 1 s by default. It does not wait if no others can come:
-    /// at the [`limit`](Self::limit), once [`until_empty`](Self::until_empty) finds the queue empty, and if
-    /// [`max_bytes`](Self::max_bytes) has no room.
+    /// How long a message waits for others to fill such a batch. 1 s by default.
+    ///
+    /// It does not wait if no others can come: at the [`limit`](Self::limit), once [`until_empty`](Self::until_empty)
+    /// finds the queue empty, and if [`max_bytes`](Self::max_bytes) has no room.
     ///
     /// Set it to as much delay as a message may have.
     pub fn handler_linger(mut self, linger: Duration) -> Self {
