@@ -508,16 +508,20 @@ impl<S: Sink> Sweep<S> {
         let unpulled = self.backlog.map_or(u64::MAX, |backlog| backlog.saturating_sub(of_backlog));
         // Those that may not be deleted are counted, and did not arrive.
         let uncounted = others.saturating_sub(counts.unconfirmed);
-        swept.unavailable = if self.plan.until_empty { uncounted } else { others.min(unpulled) };
+        swept.unavailable = if self.plan.until_empty { others } else { others.min(unpulled) };
         swept.arrived = uncounted.saturating_sub(swept.unavailable);
         if swept.unavailable > 0 {
             let timeout = self.allowance.consumer().visibility_timeout();
             let timeout = timeout.unwrap_or(LEASE).clamp(LEASE, LONGEST_DELAY);
             let until = clock_time(SystemTime::now() + timeout);
             let (one, many) = ("message is in the queue and was", "messages are in the queue and were");
+            let both = match counts.unconfirmed.min(swept.unavailable) {
+                0 => String::new(),
+                both => format!("; up to {both} of them may be those that are not confirmed as deleted"),
+            };
             self.progress.say(&format!(
                 "{} not available: leased, delayed or hidden; if leased for the queue's visibility timeout, until \
-                 about {until}",
+                 about {until}{both}",
                 counted(swept.unavailable, one, many)
             ));
         }

@@ -73,6 +73,14 @@ struct Log {
     snapshot_bytes: u64,
 }
 
+impl Log {
+    /// What was written about a queue, and about subscriptions to it, holds no more.
+    fn forget(&mut self, queue_id: &str) {
+        self.written.remove(queue_id);
+        self.written.remove("");
+    }
+}
+
 impl Journal {
     /// Reads the state in a file, if it exists, and returns it with a journal that goes on there.
     pub(super) fn open(path: &Path, clock: &Clock) -> io::Result<(Self, Queues, Registry)> {
@@ -111,14 +119,14 @@ impl Journal {
 
     pub(super) fn write_deleted(&self, queue_id: &str) {
         let mut log = lock(&self.log);
-        log.written.remove(queue_id);
+        log.forget(queue_id);
         self.append(&mut log, &Line::Deleted(queue_id.to_owned()));
     }
 
     /// Writes that a queue, which must be locked, has another id from now on.
     pub(super) fn write_renamed(&self, old: &str, new: &str) {
         let mut log = lock(&self.log);
-        log.written.remove(old);
+        log.forget(old);
         self.append(&mut log, &Line::Renamed { old: old.to_owned(), new: new.to_owned() });
     }
 
@@ -149,7 +157,8 @@ impl Journal {
         log.bytes > LONG.max(log.snapshot_bytes.saturating_mul(4))
     }
 
-    /// Replaces the log by a snapshot. Meanwhile, requests are carried out, and logged behind what is there.
+    /// Replaces the log by a snapshot. Meanwhile, requests about messages are carried out, and logged behind what is
+    /// there. Those about queues wait.
     pub(super) fn shorten(&self, service: &Service) -> io::Result<()> {
         // Another request does it already.
         let Ok(_shortening) = self.shortening.try_lock() else { return Ok(()) };

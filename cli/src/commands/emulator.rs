@@ -207,11 +207,7 @@ impl Serve {
         };
         let listener = TcpListener::bind((host, port)).await.map_err(not_bound)?;
         let (emulator, queues) = self.prepare(&config.queues, behavior, &common.account).await?;
-        if let Some(path) = &self.env_file {
-            // Left by an emulator that was killed: whoever waits for the file must not take it for that of this one.
-            // It is not removed earlier, since an emulator that is refused must leave the file of one that serves.
-            let _ = fs::remove_file(path);
-        }
+        self.remove_old_variables();
         let address = listener.local_addr()?;
         let announcement = Announcement::new(&emulator, address, self.public_url.as_deref(), &queues);
         let serving = emulator.clone();
@@ -259,6 +255,14 @@ impl Serve {
         }
     }
 
+    /// Removes the file that an emulator left that was killed: whoever waits for it must not take it for that of this
+    /// one. Not earlier than this one is sure to serve, since a refused one must leave the file of another.
+    fn remove_old_variables(&self) {
+        if let Some(path) = &self.env_file {
+            let _ = fs::remove_file(path);
+        }
+    }
+
     fn not_kept(&self, error: &io::Error) -> Failure {
         let path = self.persist.as_deref().unwrap_or(Path::new(""));
         Failure::new(Exit::Output, format!("--persist {}: {error}", path.display()))
@@ -297,7 +301,10 @@ impl Serve {
         let account = emulator.in_process_builder()?.build()?.queues(emulator.account_id().clone())?;
         account.queue(emulator.queue_id().clone())?.delete().await?;
         if let Some(path) = &self.persist {
-            lock(path).and_then(|()| emulator.persist(path)).map_err(|error| self.not_kept(&error))?;
+            lock(path).map_err(|error| self.not_kept(&error))?;
+            // Restoring may take long.
+            self.remove_old_variables();
+            emulator.persist(path).map_err(|error| self.not_kept(&error))?;
         }
         let from = self.config.as_ref().map_or("--queue".to_owned(), |file| file.display().to_string());
         let mut made = Vec::new();

@@ -75,12 +75,12 @@ impl Ls {
         let (queues, format) = (common.account.queues()?, Format::or_fitting(common.output));
         let Some(interval) = self.watch else {
             let (entries, unknown) = self.entries(&queues).await?;
-            let printed = output::print(format, &entries);
+            output::print(format, &entries)?;
             if unknown > 0 {
                 let of = counted(unknown, "queue", "queues");
                 return Err(Failure::new(Exit::Partly, format!("the backlogs of {of} are not known")));
             }
-            return Ok(printed?);
+            return Ok(());
         };
         let show = async |(entries, _): (Vec<Entry>, u64)| {
             aside(move || {
@@ -98,7 +98,7 @@ impl Ls {
         }
     }
 
-    /// With the number of those whose backlogs could not be asked for.
+    /// With the number of those whose backlogs are not known.
     async fn entries(&self, queues: &Queues) -> Result<(Vec<Entry>, u64), Error> {
         let described = queues.list().all().await?;
         let mut entries: Vec<_> = described.iter().map(Entry::from).collect();
@@ -121,7 +121,7 @@ impl Ls {
     }
 }
 
-/// Asks each queue for its backlog. Returns how many of these requests failed.
+/// Asks each queue for its backlog. Returns how many are not known.
 async fn measure(queues: &Queues, entries: &mut [Entry]) -> u64 {
     let (mut asked, mut unknown, progress) = (JoinSet::new(), 0_u64, Progress::hidden());
     let mut left = entries.iter().enumerate().filter_map(|(position, entry)| Some((position, entry.id.clone()?)));
@@ -135,7 +135,10 @@ async fn measure(queues: &Queues, entries: &mut [Entry]) -> u64 {
         }
         match asked.join_next().await {
             None => break,
-            Some(Ok((position, Ok(found)))) => metrics.push((position, found)),
+            Some(Ok((position, Ok(found)))) => {
+                unknown = unknown.saturating_add(u64::from(found.backlog_count.is_none()));
+                metrics.push((position, found));
+            }
             Some(Ok((_, Err(error)))) => {
                 unknown = unknown.saturating_add(1);
                 progress.remark("metrics", &format!("a backlog is not known: {error}"));
