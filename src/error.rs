@@ -49,6 +49,8 @@ struct Inner {
     retry_after: Option<Duration>,
     attempts: u32,
     may_have_arrived: bool,
+    /// Whether an attempt before the last one may have.
+    earlier_may_have_arrived: bool,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
@@ -65,6 +67,7 @@ impl Error {
             retry_after: None,
             attempts: 0,
             may_have_arrived: false,
+            earlier_may_have_arrived: false,
             source: None,
         }))
     }
@@ -135,6 +138,15 @@ impl Error {
     pub(crate) fn or_may_have_arrived(mut self, may_have_arrived: bool) -> Self {
         self.0.may_have_arrived |= may_have_arrived;
         self
+    }
+
+    pub(crate) fn after_attempts(mut self, may_have_arrived: bool) -> Self {
+        self.0.earlier_may_have_arrived = may_have_arrived;
+        self.or_may_have_arrived(may_have_arrived)
+    }
+
+    pub(crate) fn earlier_may_have_arrived(&self) -> bool {
+        self.0.earlier_may_have_arrived
     }
 
     pub(crate) fn with_note(mut self, note: &str) -> Self {

@@ -242,9 +242,9 @@ impl<D> Consumer<D> {
     ///
     /// Set it to a queue where you look at failed messages, and from which `cf-queues redrive` moves them back.
     ///
-    /// It works in addition to the service's own dead-letter queue. Messages of the types `bytes` and `v8`, and bare
-    /// strings of the type `json`, cannot be pushed over HTTP, and are left. After a crash between the push and the
-    /// acknowledgement, the message is pushed twice.
+    /// It works in addition to the service's own dead-letter queue. Messages of the types `bytes` and `v8`, bare
+    /// strings of the type `json`, and bodies of the type `text` that are no string cannot be pushed over HTTP, and are
+    /// left. After a crash between the push and the acknowledgement, the message is pushed twice.
     pub fn dead_letters(mut self, queue: Queue) -> Self {
         self.settings.dead_letters = Some(queue);
         self

@@ -7,6 +7,9 @@ use serde_json::Value;
 
 use crate::error::codes;
 
+/// The text of an error that stands for those that were not read.
+pub(crate) const LEFT_OUT: &str = "more errors are left out";
+
 /// One error that the service lists in a response.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(from = "Value")]

@@ -251,8 +251,8 @@ impl<'a, T> Call<'a, T> {
         error.edit_texts(|texts| redactor.redact_all(texts));
         let error = error.in_operation(self.operation.id(), sent.attempts);
         // The last attempt cannot undo what an earlier one may have done.
-        sent.may_have_arrived |= error.may_have_arrived();
-        let error = error.or_may_have_arrived(sent.may_have_arrived);
+        let error = error.after_attempts(sent.may_have_arrived);
+        sent.may_have_arrived = error.may_have_arrived();
         let setback = Setback::of(&error);
         sent.setback = sent.setback.max(setback);
         if let Some(rate) = self.rate.filter(|_| setback == Setback::RateLimit) {
@@ -306,8 +306,7 @@ impl Call<'_, Nothing> {
     pub(crate) async fn delete(self, is_gone: impl FnOnce(&Error) -> bool) -> Result<(), Error> {
         let deleted = self.read_by(response::read_nothing).result().await.map(drop);
         let says_so = |error: &Error| matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NoSuchConsumer);
-        let may_be_ours = |error: &Error| error.may_have_arrived() && error.attempts() > 1;
-        let is_gone = |error: &Error| may_be_ours(error) && says_so(error) && is_gone(error);
+        let is_gone = |error: &Error| error.earlier_may_have_arrived() && says_so(error) && is_gone(error);
         deleted.or_else(|error| if is_gone(&error) { Ok(()) } else { Err(error) })
     }
 }

@@ -7,11 +7,16 @@ use serde::{
     Deserialize, Deserializer,
     de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, Visitor},
 };
-use serde_json::{Map, Value, value::RawValue};
+use serde_json::{Map, Value, json, value::RawValue};
 
 use crate::{
     document::operation::Operation,
-    error::{Error, api::ApiError, codes, kind::ErrorKind},
+    error::{
+        Error,
+        api::{ApiError, LEFT_OUT},
+        codes,
+        kind::ErrorKind,
+    },
     http::{
         envelope::{Envelope, Nothing, Pages, api_errors},
         redact::end_of_string,
@@ -198,13 +203,16 @@ pub(crate) fn value<T: DeserializeOwned>(json: &str) -> Option<T> {
 /// How much of a list of errors is read, in parts between commas. 100 errors with all fields and a cause have fewer.
 const PARTS: usize = 2000;
 
-/// Reads a list of errors, of which a response can have millions.
+/// Reads a list of errors, of which a response can have millions. The last one says if others are left out.
 pub(crate) fn listed(json: &str) -> Option<Value> {
     let first = first_parts(json);
-    if first.len() < json.len() {
-        tracing::warn!(bytes = json.len(), "a response has too many errors: the last ones are left out");
+    let mut errors = value(&first)?;
+    if let Value::Array(errors) = &mut errors
+        && first.len() < json.len()
+    {
+        errors.push(json!({ "code": 0, "message": LEFT_OUT }));
     }
-    value(&first)
+    Some(errors)
 }
 
 /// Describes what is wrong with a response without quoting it, as the parser's text would.
@@ -251,9 +259,9 @@ fn has_codes(body: &[u8]) -> bool {
         errors: Box<RawValue>,
     }
     let refusal: Option<Refusal> = value(&String::from_utf8_lossy(body)).filter(|refusal: &Refusal| !refusal.success);
-    let errors: Option<Vec<Value>> = refusal.and_then(|refusal| value(&first_parts(refusal.errors.get())));
+    let errors = refusal.and_then(|refusal| listed(refusal.errors.get()));
     let has_code = |error: &Value| error.get("code").is_some_and(|code| code.is_number() || code.is_string());
-    errors.is_some_and(|errors| errors.iter().any(has_code))
+    errors.is_some_and(|errors| errors.as_array().into_iter().flatten().any(has_code))
 }
 
 /// The error for a response whose status is not one of success.

@@ -5,7 +5,10 @@ use std::{borrow::Cow, cmp::Reverse, fmt, iter};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{error::api::ApiError, message::lease::LeaseId};
+use crate::{
+    error::api::{ApiError, LEFT_OUT},
+    message::lease::LeaseId,
+};
 
 /// How many remarks are read, since each is searched for each lease. A request has at most 100 leases.
 const MAX_REMARKS: usize = 1000;
@@ -77,10 +80,13 @@ impl Warnings {
             (pointers.into_iter().find_map(&entry_at), error.to_string())
         };
         remarks.extend(errors.iter().map(of_error));
-        let left_out = remarks.len().saturating_sub(MAX_REMARKS);
+        let is_cut = remarks.len() > MAX_REMARKS || errors.iter().any(|error| error.message == LEFT_OUT);
         remarks.truncate(MAX_REMARKS);
-        // One of these may be about a lease, so they must not go without a word.
-        remarks.extend((left_out > 0).then(|| (None, format!("{left_out} more warnings are left out"))));
+        if is_cut {
+            // They may be about any lease.
+            let cut = |(_, id): &(_, &LeaseId)| (Some((*id).clone()), "more warnings are left out".to_owned());
+            remarks.extend(subjects.iter().map(cut));
+        }
         let mut warnings = Vec::new();
         for (named, mut message) in remarks {
             let mut rest = message.clone();

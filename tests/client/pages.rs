@@ -56,9 +56,13 @@ async fn only_the_services_code_says_that_something_is_deleted() {
 #[tokio::test]
 async fn deleting_nothing_is_an_error_under_status_200_too() {
     for (op, code) in [(Op::DeleteQueue, 11000), (Op::DeleteConsumer, 11006), (Op::DeleteSubscription, 404)] {
-        let server = Server::playing([support::refused(200, code)]);
-        op.call(&support::stubborn_queue(&server.url, 2)).await.unwrap_err();
-        assert_eq!(server.requests().len(), 1, "{op:?}");
+        // Also after an attempt that was certainly not carried out.
+        for acts in [vec![support::refused(200, code)], vec![support::refused(429, 10250), support::refused(200, code)]]
+        {
+            let (attempts, server) = (acts.len(), Server::playing(acts));
+            op.call(&support::stubborn_queue(&server.url, 2)).await.unwrap_err();
+            assert_eq!(server.requests().len(), attempts, "{op:?}");
+        }
     }
 }
 
